@@ -1,0 +1,3 @@
+//! The `nemotron` command.
+
+fn main() {}
