@@ -1,1 +1,56 @@
-//! gpu-kernels.
+//! The device side: one kernel = one file = doc block + args struct + entry point.
+//!
+//! The crate is compiled twice. For `nvptx64-nvidia-cuda` it becomes the PTX that runs; as an ordinary dependency of
+//! the host it supplies the very same args structs, their launch shapes and the bytes they move.
+#![no_std]
+#![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch, stdarch_nvptx))]
+#![cfg_attr(target_arch = "nvptx64", allow(unsafe_code, internal_features))]
+
+mod kernel;
+mod ptr;
+
+pub use kernel::{Args, DeviceInfo, Kernel, Launch, SequenceShape, StepShape};
+pub use ptr::{Act, Element, Field, Kv, Ptr, Role, Weight};
+
+/// Tokens in one page of the KV cache. A page of one layer's pool is `[kv_heads, PAGE_TOKENS, head_dim]`.
+pub const PAGE_TOKENS: u32 = 64;
+
+/// Keys that one split of [`AttnDecode`] covers. Fixed in tokens, so that a sequence's sums never depend on its
+/// neighbours in the batch.
+pub const SPLIT_TOKENS: u32 = 128;
+
+/// Query rows of one sequence that one tile of [`AttnPrefill`] covers.
+pub const TILE_ROWS: u32 = 64;
+
+/// Most token rows that [`Gemv`] serves; larger products are GEMMs.
+pub const GEMV_MAX_ROWS: u32 = 8;
+
+/// The head sizes that the attention kernels are compiled for.
+pub const HEAD_DIMS: [u32; 6] = [32, 64, 96, 128, 192, 256];
+
+/// Calls `$callback!` with every kernel as `file Struct`: the one list that modules, tests and benches are made from.
+#[macro_export]
+macro_rules! for_each_kernel {
+    ($callback:ident) => {
+        $callback! {
+            advance Advance,
+            argmax Argmax,
+            attn_decode AttnDecode,
+            attn_merge AttnMerge,
+            attn_prefill AttnPrefill,
+            embed Embed,
+            gather_rows GatherRows,
+            gemv Gemv,
+            layer_norm_1p LayerNorm1p,
+            relu2 Relu2,
+            rms_norm RmsNorm,
+            rope_kv_append RopeKvAppend,
+            swiglu Swiglu,
+        }
+    };
+}
+
+macro_rules! modules {
+    ($($file:ident $kernel:ident,)*) => { $(pub mod $file; pub use $file::$kernel;)* };
+}
+for_each_kernel!(modules);

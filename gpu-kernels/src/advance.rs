@@ -1,0 +1,68 @@
+//! `advance`: the inputs of the next decode step, made on the device.
+//!
+//! # Formula
+//! If `fresh[0] ≠ 0` the host has just written the inputs: `fresh[0] = 0` and nothing else happens. Otherwise, for
+//! every sequence `s` with `lengths[s] > 0`:
+//! `p = positions[s] + 1; positions[s] = p; lengths[s] = lengths[s] + 1;`
+//! `slot_mapping[s] = block_table[s, p / PAGE_TOKENS] · PAGE_TOKENS + p mod PAGE_TOKENS`.
+//! So a decode plan can be replayed without a copy from the host until the batch or a block table changes.
+//!
+//! # Arguments
+//! | name | shape | dtype | layout |
+//! |---|---|---|---|
+//! | `fresh` | `[1]` | i32 | in and out |
+//! | `positions` | `[sequences]` | i32 | in and out |
+//! | `lengths` | `[sequences]` | i32 | in and out; 0 marks a pad |
+//! | `slot_mapping` | `[sequences]` | i32 | written |
+//! | `block_table` | `[sequences, pages_per_sequence]` | i32 | page ids |
+//!
+//! # Launch
+//! One block; a thread owns the sequences congruent to its index. All threads read `fresh` before a barrier, and thread
+//! 0 clears it behind that barrier.
+//!
+//! # Requires
+//! A plan with one row per sequence; the page of the next position is in the block table.
+//!
+//! # Moves
+//! `sequences · 24 + 8` bytes.
+//!
+//! # Numerics
+//! Integers: exact.
+use crate::kernel::{kernel_args, require};
+use crate::{DeviceInfo, Kernel, Launch, Ptr, StepShape};
+
+kernel_args! {
+    /// Arguments of `advance`.
+    pub struct Advance {
+        /// `[1]`: not zero after the host wrote the inputs; cleared.
+        pub fresh: Ptr<i32>,
+        /// `[sequences]`, in and out.
+        pub positions: Ptr<i32>,
+        /// `[sequences]`, in and out; 0 marks a pad.
+        pub lengths: Ptr<i32>,
+        /// `[sequences]`, written: `page · PAGE_TOKENS + offset` of the row that the step writes.
+        pub slot_mapping: Ptr<i32>,
+        /// `[sequences, pages_per_sequence]`.
+        pub block_table: Ptr<i32>,
+        /// Sequences of the bucket.
+        pub sequences: u32,
+        /// Row stride of `block_table`.
+        pub pages_per_sequence: u32,
+    }
+}
+
+impl Kernel for Advance {
+    const NAME: &'static str = "advance";
+
+    fn check(&self) -> Result<(), &'static str> {
+        require! { self.sequences > 0 && self.pages_per_sequence > 0 => "at least one sequence and one page", }
+    }
+
+    fn launch(&self, _: &DeviceInfo) -> Launch {
+        Launch::linear(Self::NAME, 1, 256)
+    }
+
+    fn bytes_moved(&self, _: &StepShape) -> u64 {
+        u64::from(self.sequences) * 24 + 8
+    }
+}

@@ -1,0 +1,118 @@
+//! `attn_prefill`: causal attention of the sequences that add several tokens in this step.
+//!
+//! # Formula
+//! Tile i holds rows `tile_row[i] .. + tile_rows[i]` of the step, all of sequence `s = tile_sequence[i]`. Row t of s stands
+//! at position `p = lengths[s] − (row_start[s+1] − t)` and sees keys `max(0, p − window + 1) ..= p` (all up to p where
+//! `window` is 0). With query head h and kv head `g = h / (heads / kv_heads)`:
+//! `out[t, h, :] = r(Σ_j a_j · v[j, g, :] / Σ_j e_j)`, `e_j = e^(scale · q[t, h]·k[j, g] − m)`, `a_j = r(e_j)`, m a running
+//! maximum. A tile with sequence −1 writes zeros to its rows. `r` rounds to the activation type.
+//!
+//! # Arguments
+//! | name | shape | dtype | layout |
+//! |---|---|---|---|
+//! | `q` | `[rows, q_stride]` | act | the first `heads·head_dim` of each row |
+//! | `k_pool`, `v_pool` | `[pages, kv_heads, PAGE_TOKENS, head_dim]` | kv | holds this step's rows already |
+//! | `block_table` | `[sequences, pages_per_sequence]` | i32 | page ids |
+//! | `row_start` | `[sequences + 1]` | i32 | first row of each sequence |
+//! | `lengths` | `[sequences]` | i32 | keys of each sequence, this step's included |
+//! | `tile_sequence`, `tile_row`, `tile_rows` | `[tiles]` | i32 | sequence or −1, first row, rows (1 to TILE_ROWS) |
+//! | `out` | `[rows, heads·head_dim]` | act | row-major, written |
+//!
+//! # Launch
+//! A block owns a tile of one query head; it walks the keys page by page with `mma` and an online softmax.
+//! One variant per head size: `attn_prefill_128` and so on.
+//!
+//! # Requires
+//! `head_dim` one of [`crate::HEAD_DIMS`]; `heads` divisible by `kv_heads`; `q`, pools and `out` 16-byte aligned, `q_stride`
+//! divisible by 8; page ids inside the pools.
+//!
+//! # Moves
+//! Queries and outputs once, the keys and values of each tile's sequence once per tile and kv head.
+//!
+//! # Numerics
+//! Scores, sums and outputs accumulate in f32; e_j is rounded to the activation type before it meets the values (d = 4),
+//! its sum is not. c = 16. The reference sums by splits of SPLIT_TOKENS keys, counted from position 0, exactly as
+//! `attn_decode` and `attn_merge` do: on the CPU a prompt's chunks change no bit.
+use crate::kernel::{kernel_args, require};
+use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, Launch, Ptr, StepShape, TILE_ROWS};
+
+kernel_args! {
+    /// Arguments of `attn_prefill`.
+    pub struct AttnPrefill {
+        /// `[rows, q_stride]`.
+        pub q: Ptr<Act>,
+        /// `[pages, kv_heads, PAGE_TOKENS, head_dim]`.
+        pub k_pool: Ptr<Kv>,
+        /// `[pages, kv_heads, PAGE_TOKENS, head_dim]`.
+        pub v_pool: Ptr<Kv>,
+        /// `[sequences, pages_per_sequence]`.
+        pub block_table: Ptr<i32>,
+        /// `[sequences + 1]`.
+        pub row_start: Ptr<i32>,
+        /// `[sequences]`.
+        pub lengths: Ptr<i32>,
+        /// `[tiles]`: sequence, or −1 for rows to fill with zeros.
+        pub tile_sequence: Ptr<i32>,
+        /// `[tiles]`: first row of the step.
+        pub tile_row: Ptr<i32>,
+        /// `[tiles]`: rows, 0 to TILE_ROWS.
+        pub tile_rows: Ptr<i32>,
+        /// `[rows, heads·head_dim]`, written.
+        pub out: Ptr<Act>,
+        /// Tiles of the bucket.
+        pub tiles: u32,
+        /// Elements from one row of `q` to the next.
+        pub q_stride: u32,
+        /// Query heads.
+        pub heads: u32,
+        /// Key and value heads.
+        pub kv_heads: u32,
+        /// Width of a head.
+        pub head_dim: u32,
+        /// Row stride of `block_table`.
+        pub pages_per_sequence: u32,
+        /// Keys that a query sees, itself included; 0 for all.
+        pub window: u32,
+        /// Factor of the scores.
+        pub scale: f32,
+    }
+}
+
+impl Kernel for AttnPrefill {
+    const NAME: &'static str = "attn_prefill";
+
+    fn check(&self) -> Result<(), &'static str> {
+        require! {
+            self.tiles > 0 && self.heads > 0 && self.kv_heads > 0 => "at least one tile and one head",
+            HEAD_DIMS.contains(&self.head_dim) => "head_dim 32, 64, 96, 128, 192 or 256",
+            self.heads.is_multiple_of(self.kv_heads) => "heads divisible by kv_heads",
+            self.q_stride.is_multiple_of(8) => "q_stride divisible by 8",
+        }
+    }
+
+    fn launch(&self, _: &DeviceInfo) -> Launch {
+        let symbol = match self.head_dim {
+            32 => "attn_prefill_32",
+            64 => "attn_prefill_64",
+            96 => "attn_prefill_96",
+            128 => "attn_prefill_128",
+            192 => "attn_prefill_192",
+            _ => "attn_prefill_256",
+        };
+        Launch { grid: [self.tiles, self.heads, 1], ..Launch::linear(symbol, 1, 128) }
+    }
+
+    fn bytes_moved(&self, shape: &StepShape) -> u64 {
+        let (heads, kv_heads) = (u64::from(self.heads), u64::from(self.kv_heads));
+        let prefills = shape.sequences.iter().filter(|s| s.new_tokens > 1);
+        let per_sequence = prefills.map(|s| {
+            let (new, length) = (u64::from(s.new_tokens), u64::from(s.length));
+            2 * heads * new + 2 * kv_heads * length * new.div_ceil(u64::from(TILE_ROWS))
+        });
+        per_sequence.sum::<u64>() * u64::from(self.head_dim) * 2
+    }
+
+    fn flops(&self, shape: &StepShape) -> u64 {
+        4 * shape.query_key_pairs(|s| s.new_tokens > 1) * u64::from(self.heads) * u64::from(self.head_dim)
+    }
+}

@@ -1,0 +1,52 @@
+//! `relu2`: the squared ReLU.
+//!
+//! # Formula
+//! `y = r(max(x, 0)²)`; `r` rounds to the activation type.
+//!
+//! # Arguments
+//! | name | shape | dtype | layout |
+//! |---|---|---|---|
+//! | `x` | `[count]` | act | contiguous |
+//! | `y` | `[count]` | act | contiguous, written; may be `x` itself |
+//!
+//! # Launch
+//! A thread owns 8 neighbours.
+//!
+//! # Requires
+//! `count` divisible by 8; `x` and `y` 16-byte aligned, and the same or not overlapping.
+//!
+//! # Moves
+//! `2 · count · act` bytes.
+//!
+//! # Numerics
+//! The square of a bf16 is exact in f32 and rounded once: exact (c = 0, d = 0).
+use crate::kernel::{kernel_args, require};
+use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape};
+
+kernel_args! {
+    /// Arguments of `relu2`.
+    pub struct Relu2 {
+        /// `[count]`.
+        pub x: Ptr<Act>,
+        /// `[count]`, written; may be `x`.
+        pub y: Ptr<Act>,
+        /// Elements.
+        pub count: u32,
+    }
+}
+
+impl Kernel for Relu2 {
+    const NAME: &'static str = "relu2";
+
+    fn check(&self) -> Result<(), &'static str> {
+        require! { self.count > 0 && self.count.is_multiple_of(8) => "count divisible by 8", }
+    }
+
+    fn launch(&self, _: &DeviceInfo) -> Launch {
+        Launch::linear(Self::NAME, self.count.div_ceil(256 * 8), 256)
+    }
+
+    fn bytes_moved(&self, _: &StepShape) -> u64 {
+        u64::from(self.count) * 4
+    }
+}

@@ -1,0 +1,72 @@
+//! `rms_norm`: root-mean-square norm, with the residual add in front.
+//!
+//! # Formula
+//! With `delta`: `x = r(x + delta)`, written back. Then, over the row,
+//! `y = r(weight · r(x / √(mean(x²) + eps)))`. `r` rounds to the activation type.
+//! Source: `LlamaRMSNorm` of transformers, which rounds before the weight.
+//!
+//! # Arguments
+//! | name | shape | dtype | layout |
+//! |---|---|---|---|
+//! | `x` | `[rows, hidden]` | act | row-major; in, and out where `delta` is given |
+//! | `delta` | `[rows, hidden]` or null | act | row-major |
+//! | `weight` | `[hidden]` | weight | |
+//! | `y` | `[rows, hidden]` | act | row-major, written |
+//!
+//! # Launch
+//! A block owns a row; a thread owns every `threads`-th group of 8 neighbours of it. `rms_norm_residual` is the variant
+//! with `delta`.
+//!
+//! # Requires
+//! `hidden` divisible by 8 and at most 65 536; all pointers 16-byte aligned; `y` overlaps neither `x` nor `delta`.
+//!
+//! # Moves
+//! `rows · hidden · 2 · act + 2 · hidden` bytes, with `delta` twice the first term.
+//!
+//! # Numerics
+//! Sum of squares in f32; the sum `x + delta`, the normalised value and the output are rounded once each. c = 8, d = 1:
+//! a normalised value at a tie may round to its neighbour.
+use crate::kernel::{kernel_args, require};
+use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
+
+kernel_args! {
+    /// Arguments of `rms_norm`.
+    pub struct RmsNorm {
+        /// `[rows, hidden]`: the residual stream; updated where `delta` is given.
+        pub x: Ptr<Act>,
+        /// `[rows, hidden]` or null: what the last block adds to the residual stream.
+        pub delta: Ptr<Act>,
+        /// `[hidden]`.
+        pub weight: Ptr<Weight>,
+        /// `[rows, hidden]`, written.
+        pub y: Ptr<Act>,
+        /// Token rows.
+        pub rows: u32,
+        /// Width of a row.
+        pub hidden: u32,
+        /// Added to the mean square.
+        pub eps: f32,
+    }
+}
+
+impl Kernel for RmsNorm {
+    const NAME: &'static str = "rms_norm";
+
+    fn check(&self) -> Result<(), &'static str> {
+        require! {
+            self.rows > 0 => "at least one row",
+            self.hidden > 0 && self.hidden.is_multiple_of(8) => "hidden divisible by 8",
+            self.hidden <= 65_536 => "hidden at most 65536",
+        }
+    }
+
+    fn launch(&self, _: &DeviceInfo) -> Launch {
+        let symbol = if self.delta.is_null() { "rms_norm" } else { "rms_norm_residual" };
+        Launch::linear(symbol, self.rows, 256)
+    }
+
+    fn bytes_moved(&self, _: &StepShape) -> u64 {
+        let passes = if self.delta.is_null() { 2 } else { 4 };
+        u64::from(self.rows) * u64::from(self.hidden) * 2 * passes + u64::from(self.hidden) * 2
+    }
+}
