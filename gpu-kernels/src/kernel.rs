@@ -5,6 +5,9 @@ use crate::Element;
 pub trait Args: Copy + core::fmt::Debug + Send + Sync + 'static {
     /// Rewrites every pointer to `resolve(buffer, element offset, element)`.
     fn resolve(&mut self, resolve: &mut dyn FnMut(u32, u64, Element) -> u64);
+
+    /// Writes the struct as the kernel's parameter block; `out` has `size_of::<Self>()` bytes, padding stays as it is.
+    fn write(&self, out: &mut [u8]);
 }
 
 /// Limits of the device that a launch is made for.
@@ -92,6 +95,10 @@ macro_rules! kernel_args {
         impl $crate::Args for $name {
             fn resolve(&mut self, resolve: &mut dyn FnMut(u32, u64, $crate::Element) -> u64) {
                 $($crate::Field::resolve(&mut self.$field, resolve);)*
+            }
+
+            fn write(&self, out: &mut [u8]) {
+                $($crate::Field::write(&self.$field, &mut out[core::mem::offset_of!(Self, $field)..]);)*
             }
         }
     };

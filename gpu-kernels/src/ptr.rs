@@ -105,13 +105,20 @@ const fn target(addr: u64) -> Option<(u32, u64)> {
     }
 }
 
-/// A field of an args struct, so that a device can find the pointers among them.
+/// A field of an args struct, so that a device can find the pointers among them and pass them as bytes.
 pub trait Field {
+    /// Writes the field's bytes, as the device reads them, to the start of `out`.
+    fn write(&self, out: &mut [u8]);
+
     /// Replaces a pointer by `resolve(buffer, element offset, element)`; leaves null and plain numbers alone.
     fn resolve(&mut self, resolve: &mut dyn FnMut(u32, u64, Element) -> u64);
 }
 
 impl<R: Role> Field for Ptr<R> {
+    fn write(&self, out: &mut [u8]) {
+        self.addr.write(out);
+    }
+
     fn resolve(&mut self, resolve: &mut dyn FnMut(u32, u64, Element) -> u64) {
         if let Some((buffer, offset)) = self.target() {
             self.addr = resolve(buffer, offset, R::ELEMENT);
@@ -121,6 +128,10 @@ impl<R: Role> Field for Ptr<R> {
 
 macro_rules! plain_fields {
     ($($number:ty)*) => { $(impl Field for $number {
+        fn write(&self, out: &mut [u8]) {
+            out[..size_of::<$number>()].copy_from_slice(&self.to_le_bytes());
+        }
+
         fn resolve(&mut self, _: &mut dyn FnMut(u32, u64, Element) -> u64) {}
     })* };
 }

@@ -1,1 +1,17 @@
-//! nemotron.
+//! NVIDIA Nemotron checkpoints become text: a library and a command.
+//!
+//! A request reads this list top to bottom; the sampled ids come back through `session` to `text`.
+//!
+//! * [`cli`]: the command line, one command, one file
+//! * [`session`]: load a model, generate, stream
+//! * [`text`]: tokenizer and incremental detokenizer
+//! * [`checkpoint`]: files, shards, names, shapes, dtypes, bytes
+//! * [`weights`]: parts of tensors on their way to the device
+//! * [`models`]: a family = a file: config.json and tensor names become blocks
+//! * [`engine`]: sequences, KV pages, scheduler, step loop
+//! * [`forward`]: the only walk over the blocks: it makes plans
+//! * [`sample`]: parameters and the choice of the next token
+//! * [`device`]: what a plan is and what runs it
+//! * [`cpu`]: the device of plain Rust: one reference per kernel
+pub mod device;
+pub mod error;

@@ -1,0 +1,56 @@
+//! The two types that activations can have: f32, the oracle's, and bf16, the GPU's.
+use half::bf16;
+
+use super::{Storage, Stored};
+
+/// An activation type. Where a doc block says `r(…)`, references call [`Activation::round`].
+pub trait Activation: Stored + bytemuck::Zeroable {
+    /// Bytes of one activation.
+    const BYTES: u64;
+
+    /// The nearest activation, ties to even.
+    fn from_f32(value: f32) -> Self;
+
+    /// The exact value.
+    fn to_f32(self) -> f32;
+
+    /// The buffer that these elements are.
+    fn storage(elements: Vec<Self>) -> Storage;
+
+    /// `value` rounded to this type: the rounding points of the kernels follow the type.
+    fn round(value: f32) -> f32 {
+        Self::from_f32(value).to_f32()
+    }
+}
+
+impl Activation for f32 {
+    const BYTES: u64 = 4;
+
+    fn from_f32(value: f32) -> f32 {
+        value
+    }
+
+    fn to_f32(self) -> f32 {
+        self
+    }
+
+    fn storage(elements: Vec<f32>) -> Storage {
+        Storage::F32(elements)
+    }
+}
+
+impl Activation for bf16 {
+    const BYTES: u64 = 2;
+
+    fn from_f32(value: f32) -> bf16 {
+        bf16::from_f32(value)
+    }
+
+    fn to_f32(self) -> f32 {
+        bf16::to_f32(self)
+    }
+
+    fn storage(elements: Vec<bf16>) -> Storage {
+        Storage::Bf16(elements)
+    }
+}

@@ -1,0 +1,95 @@
+//! The named buffers that all plans of a model share.
+use gpu_kernels::{Element, Ptr, Role};
+
+use super::WeightParts;
+
+/// Number of a buffer in its [`Buffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BufferId(pub u32);
+
+impl BufferId {
+    /// Pointer to the buffer's first element.
+    pub fn ptr<R: Role>(self) -> Ptr<R> {
+        Ptr::new(self.0, 0)
+    }
+}
+
+/// What a buffer is for.
+#[derive(Clone, Debug)]
+pub enum BufferKind {
+    /// Read only: part of the checkpoint.
+    Weight(WeightParts),
+    /// Read only: computed by the host, narrowed to the buffer's element.
+    Constant(Vec<f32>),
+    /// Written by the host before a run.
+    Input,
+    /// Undefined at the start of every step.
+    Scratch,
+    /// Kept from step to step: KV pools.
+    State,
+    /// Kept from step to step and read by ticket: the last token of each sequence slot.
+    Sampled,
+}
+
+/// One named buffer.
+#[derive(Clone, Debug)]
+pub struct BufferSpec {
+    /// Unique name, as profiles and faults print it.
+    pub name: String,
+    /// What an element is.
+    pub element: Element,
+    /// Number of elements.
+    pub elements: u64,
+    /// What it is for.
+    pub kind: BufferKind,
+}
+
+impl BufferSpec {
+    /// Bytes where an activation has `act_bytes` bytes.
+    pub fn bytes(&self, act_bytes: u64) -> u64 {
+        self.elements * self.element.bytes(act_bytes)
+    }
+}
+
+/// All buffers of a model, by number.
+#[derive(Clone, Debug, Default)]
+pub struct Buffers(Vec<BufferSpec>);
+
+impl Buffers {
+    /// Adds a buffer and returns its number.
+    pub fn add(&mut self, name: impl Into<String>, element: Element, elements: u64, kind: BufferKind) -> BufferId {
+        let id = BufferId(u32::try_from(self.0.len()).expect("a model has fewer than 2^24 buffers"));
+        self.0.push(BufferSpec { name: name.into(), element, elements, kind });
+        id
+    }
+
+    /// Adds a weight and returns its number.
+    pub fn add_weight(&mut self, name: impl Into<String>, parts: WeightParts) -> BufferId {
+        let elements = parts.rows() as u64 * parts.columns() as u64;
+        self.add(name, Element::Weight, elements, BufferKind::Weight(parts))
+    }
+
+    /// The buffers in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (BufferId, &BufferSpec)> {
+        self.0.iter().enumerate().map(|(i, spec)| (BufferId(i as u32), spec))
+    }
+
+    /// One buffer.
+    pub fn get(&self, id: BufferId) -> &BufferSpec {
+        &self.0[id.0 as usize]
+    }
+
+    /// Bytes of all buffers of which `wanted` holds, where an activation has `act_bytes` bytes.
+    pub fn bytes(&self, act_bytes: u64, wanted: impl Fn(&BufferSpec) -> bool) -> u64 {
+        self.0.iter().filter(|spec| wanted(spec)).map(|spec| spec.bytes(act_bytes)).sum()
+    }
+}
+
+impl IntoIterator for Buffers {
+    type Item = BufferSpec;
+    type IntoIter = std::vec::IntoIter<BufferSpec>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}

@@ -1,0 +1,68 @@
+//! What the engine asks of a device: buffers, plans, runs and tokens by ticket. It does not grow with the kernels.
+mod activation;
+mod buffers;
+mod memory;
+mod plan;
+mod weight;
+
+pub use activation::Activation;
+pub use buffers::{BufferId, BufferKind, BufferSpec, Buffers};
+pub use memory::{Memory, Storage, Stored};
+pub use plan::{Gemm, Output, Plan, PlannedKernel, Reference, Step};
+pub use weight::{WeightPart, WeightParts};
+
+use gpu_kernels::Ptr;
+
+use crate::error::Result;
+
+/// A plan that a device has prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PlanId(pub usize);
+
+/// A run whose tokens can be asked for; tickets of a device count up from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// Values for device inputs, written before the plan they come with runs.
+pub type Inputs<'a> = [(Ptr<i32>, &'a [i32])];
+
+/// A device that holds a model and runs plans in the order in which they are given.
+///
+/// Nothing is allocated after [`Device::allocate`] but what [`Device::prepare`] needs for a new plan.
+pub trait Device {
+    /// Lines that tell the user what this device is; the first is its name.
+    fn description(&self) -> Vec<String>;
+
+    /// Whether a step may be given before the tokens of the step before it are known, and gains by it.
+    fn runs_ahead(&self) -> bool;
+
+    /// Makes every buffer, the weights included. Called once.
+    ///
+    /// # Errors
+    /// The device's memory does not hold them.
+    fn allocate(&mut self, buffers: Buffers) -> Result<()>;
+
+    /// Turns a plan into what this device runs.
+    ///
+    /// # Errors
+    /// A step's requirements are not met, or the device has no such kernel.
+    fn prepare(&mut self, plan: Plan) -> Result<PlanId>;
+
+    /// Writes `inputs`, then runs the plan; returns without waiting where the device can.
+    ///
+    /// # Errors
+    /// The device failed; which step is said where the device knows it.
+    fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket>;
+
+    /// The [`BufferKind::Sampled`] buffer as it was after that run. Only the last two tickets are kept.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>>;
+
+    /// `count` numbers from `source` on, after all runs so far.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>>;
+}

@@ -1,0 +1,168 @@
+//! `Plan`: the ordered steps of one pass over the model, over named buffers; no grid and no address in it.
+use gpu_kernels::{Act, DeviceInfo, Element, Kernel, Launch, Ptr, StepShape, Weight};
+use half::bf16;
+
+use super::{Activation, Memory};
+
+/// A kernel's reference: the same function in plain loops and f32 arithmetic.
+///
+/// It has exactly the kernel's rounding points ([`Activation::round`]) and shares no arithmetic with it. With f32
+/// activations it is the oracle and what the CPU device runs; with bf16 the yardstick of the PTX.
+pub trait Reference: Kernel {
+    /// Reads and writes the buffers that the arguments name.
+    fn reference<A: Activation>(&self, memory: &Memory);
+}
+
+/// Where a product's result goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Output {
+    /// Rounded to activations.
+    Act(Ptr<Act>),
+    /// Not rounded: logits.
+    F32(Ptr<f32>),
+}
+
+/// `out[t, n] = Σ_k x[t, k] · w[n, k]` for more rows than `gemv` serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Gemm {
+    /// `[rows, k]`.
+    pub x: Ptr<Act>,
+    /// `[n, k]`.
+    pub w: Ptr<Weight>,
+    /// `[rows, n]`.
+    pub out: Output,
+    /// Token rows.
+    pub rows: u32,
+    /// Rows of the weight.
+    pub n: u32,
+    /// Columns of the weight.
+    pub k: u32,
+}
+
+impl Gemm {
+    /// Bytes read and written at least once, with activations of 2 bytes.
+    pub fn bytes_moved(&self) -> u64 {
+        let (rows, n, k) = (u64::from(self.rows), u64::from(self.n), u64::from(self.k));
+        let out = if matches!(self.out, Output::Act(_)) { 2 } else { 4 };
+        2 * n * k + rows * (2 * k + out * n)
+    }
+
+    /// Floating-point operations.
+    pub fn flops(&self) -> u64 {
+        2 * u64::from(self.rows) * u64::from(self.n) * u64::from(self.k)
+    }
+}
+
+/// One step of a plan.
+#[derive(Debug)]
+pub enum Step {
+    /// A kernel of `gpu-kernels`.
+    Launch(Box<dyn PlannedKernel>),
+    /// A product for the device's matrix library.
+    Gemm(Gemm),
+}
+
+impl Step {
+    /// The kernel's name, or `gemm`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Step::Launch(kernel) => kernel.name(),
+            Step::Gemm(_) => "gemm",
+        }
+    }
+
+    /// The fewest bytes that the step must move.
+    pub fn bytes_moved(&self, shape: &StepShape) -> u64 {
+        match self {
+            Step::Launch(kernel) => kernel.bytes_moved(shape),
+            Step::Gemm(gemm) => gemm.bytes_moved(),
+        }
+    }
+
+    /// Floating-point operations of the step.
+    pub fn flops(&self, shape: &StepShape) -> u64 {
+        match self {
+            Step::Launch(kernel) => kernel.flops(shape),
+            Step::Gemm(gemm) => gemm.flops(),
+        }
+    }
+}
+
+/// The ordered steps of one pass.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Whether the plan is run again and again with the same shape, so that recording it pays.
+    pub decode: bool,
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Appends a kernel. Only kernels with a reference can be written here: no reference, no launch.
+    pub fn launch<K: Reference>(&mut self, kernel: K) {
+        self.steps.push(Step::Launch(Box::new(kernel)));
+    }
+
+    /// Appends a product.
+    pub fn gemm(&mut self, gemm: Gemm) {
+        self.steps.push(Step::Gemm(gemm));
+    }
+}
+
+/// A kernel in a plan, its type erased.
+pub trait PlannedKernel: std::fmt::Debug + Send + Sync {
+    /// [`Kernel::NAME`].
+    fn name(&self) -> &'static str;
+    /// [`Kernel::check`].
+    fn check(&self) -> Result<(), &'static str>;
+    /// [`Kernel::launch`].
+    fn launch(&self, device: &DeviceInfo) -> Launch;
+    /// [`Kernel::bytes_moved`].
+    fn bytes_moved(&self, shape: &StepShape) -> u64;
+    /// [`Kernel::flops`].
+    fn flops(&self, shape: &StepShape) -> u64;
+    /// The bytes of the args struct after every pointer was replaced by `resolve(buffer, element offset, element)`.
+    fn args(&self, resolve: &mut dyn FnMut(u32, u64, Element) -> u64) -> Vec<u8>;
+    /// [`Reference::reference`] with f32 activations.
+    fn reference_f32(&self, memory: &Memory);
+    /// [`Reference::reference`] with bf16 activations.
+    fn reference_bf16(&self, memory: &Memory);
+}
+
+impl<K: Reference> PlannedKernel for K {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        Kernel::check(self)
+    }
+
+    fn launch(&self, device: &DeviceInfo) -> Launch {
+        Kernel::launch(self, device)
+    }
+
+    fn bytes_moved(&self, shape: &StepShape) -> u64 {
+        Kernel::bytes_moved(self, shape)
+    }
+
+    fn flops(&self, shape: &StepShape) -> u64 {
+        Kernel::flops(self, shape)
+    }
+
+    fn args(&self, resolve: &mut dyn FnMut(u32, u64, Element) -> u64) -> Vec<u8> {
+        let mut args = *self;
+        args.resolve(resolve);
+        let mut bytes = vec![0; size_of::<K>()];
+        args.write(&mut bytes);
+        bytes
+    }
+
+    fn reference_f32(&self, memory: &Memory) {
+        self.reference::<f32>(memory);
+    }
+
+    fn reference_bf16(&self, memory: &Memory) {
+        self.reference::<bf16>(memory);
+    }
+}
