@@ -13,5 +13,15 @@
 //! * [`sample`]: parameters and the choice of the next token
 //! * [`device`]: what a plan is and what runs it
 //! * [`cpu`]: the device of plain Rust: one reference per kernel
+pub mod checkpoint;
+pub mod cli;
+pub mod cpu;
 pub mod device;
+pub mod engine;
 pub mod error;
+pub mod forward;
+pub mod models;
+pub mod sample;
+pub mod session;
+pub mod text;
+pub mod weights;

@@ -1,0 +1,1 @@
+//! Checkpoint files: safetensors, shards, names, shapes, dtypes, bytes.

@@ -1,0 +1,1 @@
+//! The CPU device: one reference per kernel, in the file of the kernel's name.

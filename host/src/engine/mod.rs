@@ -1,0 +1,1 @@
+//! The engine: sequences, KV pages, scheduler, step loop; it does not know that CUDA exists.

@@ -1,0 +1,1 @@
+//! The only walk over the blocks: it makes plans.

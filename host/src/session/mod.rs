@@ -1,0 +1,1 @@
+//! A session: load a model, generate, stream.

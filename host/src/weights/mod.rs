@@ -1,0 +1,1 @@
+//! Weights: parts of tensors on their way to the device.
