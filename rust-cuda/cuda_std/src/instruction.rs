@@ -20,10 +20,10 @@ macro_rules! intrinsics {
     ($($link:literal fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
         #[cfg(target_arch = "nvptx64")]
         unsafe extern "unadjusted" {
-            $(#[link_name = $link] pub(crate) fn $name($($arg: $type),*) $(-> $result)?;)*
+            $(#[link_name = $link] fn $name($($arg: $type),*) $(-> $result)?;)*
         }
         $(#[cfg(not(target_arch = "nvptx64"))]
-        pub(crate) unsafe fn $name($($arg: $type),*) $(-> $result)? { $crate::instruction::not_a_gpu() })*
+        unsafe fn $name($($arg: $type),*) $(-> $result)? { $crate::instruction::not_a_gpu() })*
     };
 }
 pub(crate) use intrinsics;

@@ -6,7 +6,7 @@
 /// that. Arguments are passed by value; one `#[repr(C)]` struct is the custom. The crate that uses the macro enables
 /// `#![feature(abi_ptx)]`.
 ///
-/// ```ignore-host
+/// ```text
 /// cuda_std::kernel! {
 ///     pub fn rms_norm(args: RmsNorm) { norm::<false>(&args) }
 /// }

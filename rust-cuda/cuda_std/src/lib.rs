@@ -1,6 +1,6 @@
 //! What a GPU kernel written in Rust may use; rust-cuda's `cuda_std`, on rustc's own NVPTX backend.
 //!
-//! ```ignore-host
+//! ```text
 //! cuda_std::kernel! {
 //!     /// Doubles `count` floats.
 //!     pub fn double(args: Double) {
@@ -20,7 +20,7 @@
 //! | [`barrier`] | barriers of a block and of a part of it |
 //! | [`warp`] | shuffles, votes and reductions over 32 lanes |
 //! | [`block`] | reductions over a block |
-//! | [`shared`] | shared memory: static and dynamic, loads and stores |
+//! | [`mod@shared`] | shared memory: static and dynamic, loads and stores |
 //! | [`global`] | global memory: loads and stores of 2 to 16 bytes with cache hints and orderings, atomics |
 //! | [`cp_async`] | copies from global to shared memory behind the threads' back |
 //! | [`mma`] | the tensor core's instructions, raw |
@@ -44,14 +44,21 @@
 //! can do then panics when called; [`bf16`] and [`fragment`] are plain arithmetic and work everywhere.
 #![no_std]
 #![cfg_attr(target_arch = "nvptx64", feature(asm_experimental_arch, link_llvm_intrinsics, abi_unadjusted))]
-#![cfg_attr(target_arch = "nvptx64", expect(internal_features, reason = "LLVM's intrinsics are how collectives stay convergent"))]
-#![cfg_attr(not(target_arch = "nvptx64"), expect(unreachable_code, unused_variables, reason = "instructions of a GPU"))]
+#![cfg_attr(
+    target_arch = "nvptx64",
+    expect(internal_features, reason = "LLVM's intrinsics are how collectives stay convergent")
+)]
+#![cfg_attr(
+    not(target_arch = "nvptx64"),
+    expect(unreachable_code, unused_variables, clippy::too_many_arguments, reason = "instructions of a GPU")
+)]
 #![expect(unsafe_code, reason = "instructions and raw addresses are what this crate is about")]
 
 mod instruction;
 mod kernel;
 #[cfg(target_arch = "nvptx64")]
 mod panic;
+mod word;
 
 pub mod barrier;
 pub mod bf16;

@@ -85,5 +85,5 @@ pub fn exp(x: f32) -> f32 {
     let rest = fma(-whole, LN_2_LOW, fma(-whole, LN_2_HIGH, bounded));
     let power = ex2(rest * core::f32::consts::LOG2_E) * ex2(whole);
     // `max` drops a NaN.
-    if x == x { power } else { x }
+    if x.is_nan() { x } else { power }
 }
