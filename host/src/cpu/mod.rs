@@ -1,1 +1,134 @@
 //! The CPU device: one reference per kernel, in the file of the kernel's name.
+mod advance;
+mod argmax;
+mod attention;
+mod attn_decode;
+mod attn_merge;
+mod attn_prefill;
+mod embed;
+mod gather_rows;
+mod gemv;
+mod layer_norm_1p;
+mod parallel;
+mod product;
+mod relu2;
+mod residual;
+mod rms_norm;
+mod rope_kv_append;
+mod sum;
+mod swiglu;
+mod tile;
+
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+
+use gpu_kernels::Ptr;
+
+use crate::device::{Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Step, Ticket};
+use crate::error::{Category, Error, Result};
+
+pub use product::gemm;
+
+/// How many runs back the sampled tokens are kept.
+const KEPT_TICKETS: usize = 2;
+
+/// The device that runs each step's reference with activations of type `A`.
+#[derive(Debug)]
+pub struct Cpu<A> {
+    memory: Memory,
+    plans: Vec<Plan>,
+    sampled: Option<(Ptr<i32>, usize)>,
+    kept: VecDeque<(Ticket, Vec<i32>)>,
+    next: Ticket,
+    activation: PhantomData<A>,
+}
+
+impl<A: Activation> Cpu<A> {
+    /// A device without buffers.
+    #[expect(clippy::new_without_default, reason = "a device is made on purpose")]
+    pub fn new() -> Cpu<A> {
+        Cpu {
+            memory: Memory::default(),
+            plans: Vec::new(),
+            sampled: None,
+            kept: VecDeque::new(),
+            next: Ticket(0),
+            activation: PhantomData,
+        }
+    }
+}
+
+impl<A: Activation> Device for Cpu<A> {
+    fn description(&self) -> Vec<String> {
+        let threads = rayon::current_num_threads();
+        vec![format!("{}, {threads} thread{}", processor_name(), if threads == 1 { "" } else { "s" })]
+    }
+
+    fn runs_ahead(&self) -> bool {
+        false
+    }
+
+    fn allocate(&mut self, buffers: Buffers) -> Result<()> {
+        let sampled = buffers.iter().find(|(_, spec)| matches!(spec.kind, BufferKind::Sampled));
+        self.sampled = sampled.map(|(id, spec)| (id.ptr(), spec.elements as usize));
+        self.memory = Memory::new::<A>(buffers);
+        Ok(())
+    }
+
+    fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
+        for step in &plan.steps {
+            if let Step::Launch(kernel) = step {
+                let fault = |requirement| {
+                    Error::new(Category::Device, "A kernel cannot take this model")
+                        .details(format_args!("{} requires: {requirement}; found {kernel:?}", kernel.name()))
+                };
+                kernel.check().map_err(fault)?;
+            }
+        }
+        self.plans.push(plan);
+        Ok(PlanId(self.plans.len() - 1))
+    }
+
+    fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
+        for (target, values) in inputs {
+            self.memory.write::<i32>(*target, values.len()).copy_from_slice(values);
+        }
+        let (memory, steps) = (&mut self.memory, &self.plans[plan.0].steps);
+        // One move into the pool for the whole plan: from inside, work is shared without waking anybody to begin it.
+        rayon::scope(move |_| steps.iter().for_each(|step| run_step::<A>(step, memory)));
+        let ticket = self.next;
+        self.next = Ticket(ticket.0 + 1);
+        if let Some((source, slots)) = self.sampled {
+            self.kept.truncate(KEPT_TICKETS - 1);
+            self.kept.push_front((ticket, self.memory.read::<i32>(source, slots).to_vec()));
+        }
+        Ok(ticket)
+    }
+
+    fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
+        let kept = self.kept.iter().find(|(kept, _)| *kept == ticket);
+        kept.map(|(_, tokens)| tokens.clone()).ok_or_else(|| {
+            Error::new(Category::Device, "The tokens of this run are no longer kept")
+                .details(format_args!("run {} of {}; the last {KEPT_TICKETS} are kept", ticket.0, self.next.0))
+        })
+    }
+
+    fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>> {
+        Ok(self.memory.read::<f32>(source, count).to_vec())
+    }
+}
+
+fn run_step<A: Activation>(step: &Step, memory: &Memory) {
+    match step {
+        Step::Launch(kernel) => A::reference(kernel.as_ref(), memory),
+        Step::Gemm(product) => gemm::<A>(product, memory),
+    }
+}
+
+/// The processor's name as Linux reports it, else the architecture.
+fn processor_name() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|line| line.strip_prefix("model name"));
+    let name = name.and_then(|rest| rest.split_once(':')).map(|(_, name)| name.trim());
+    name.unwrap_or(std::env::consts::ARCH).to_owned()
+}

@@ -1,7 +1,7 @@
 //! The two types that activations can have: f32, the oracle's, and bf16, the GPU's.
 use half::bf16;
 
-use super::{Storage, Stored};
+use super::{Memory, PlannedKernel, Storage, Stored};
 
 /// An activation type. Where a doc block says `r(…)`, references call [`Activation::round`].
 pub trait Activation: Stored + bytemuck::Zeroable {
@@ -16,6 +16,9 @@ pub trait Activation: Stored + bytemuck::Zeroable {
 
     /// The buffer that these elements are.
     fn storage(elements: Vec<Self>) -> Storage;
+
+    /// Runs the reference of a kernel in a plan, whose type is erased, with activations of this type.
+    fn reference(kernel: &dyn PlannedKernel, memory: &Memory);
 
     /// `value` rounded to this type: the rounding points of the kernels follow the type.
     fn round(value: f32) -> f32 {
@@ -37,6 +40,10 @@ impl Activation for f32 {
     fn storage(elements: Vec<f32>) -> Storage {
         Storage::F32(elements)
     }
+
+    fn reference(kernel: &dyn PlannedKernel, memory: &Memory) {
+        kernel.reference_f32(memory);
+    }
 }
 
 impl Activation for bf16 {
@@ -52,5 +59,9 @@ impl Activation for bf16 {
 
     fn storage(elements: Vec<bf16>) -> Storage {
         Storage::Bf16(elements)
+    }
+
+    fn reference(kernel: &dyn PlannedKernel, memory: &Memory) {
+        kernel.reference_bf16(memory);
     }
 }

@@ -1,0 +1,108 @@
+//! Reference of `attn_prefill`: the sums of `attn_decode` and `attn_merge`, so that a prompt's chunks change no bit.
+use std::ops::Range;
+
+use gpu_kernels::AttnPrefill;
+
+use super::attention::{Cache, merge, split, splits, visible, widen};
+use super::parallel::for_each;
+use crate::device::{Activation, Memory, Reference};
+
+impl Reference for AttnPrefill {
+    fn reference<A: Activation>(&self, memory: &Memory) {
+        let tiles = Tiles::read(self, memory);
+        let (heads, dim) = (self.heads as usize, self.head_dim as usize);
+        let q = memory.read_all::<A>(self.q);
+        let (k_pool, v_pool) = (memory.read_all::<A>(self.k_pool), memory.read_all::<A>(self.v_pool));
+        let (q, k_pool, v_pool) = (&*q, &*k_pool, &*v_pool);
+        let block_table = &*memory.read_all::<i32>(self.block_table);
+        let mut out = memory.write_all::<A>(self.out);
+        let owners = tiles.owners(out.len() / (heads * dim));
+        let rows = out.chunks_mut(heads * dim).zip(owners).enumerate();
+        let rows: Vec<_> = rows.filter_map(|(row, (out, owner))| Some((row, out, owner?))).collect();
+        for_each(tiles.pairs() * heads * dim, rows, |(row, out, owner)| {
+            let Owner::Sequence { sequence, position } = owner else {
+                return out.fill(A::default());
+            };
+            let pages = self.pages_per_sequence as usize;
+            let cache = |head| Cache {
+                k_pool,
+                v_pool,
+                pages: &block_table[sequence * pages..][..pages],
+                kv_heads: self.kv_heads as usize,
+                head: head / (heads / self.kv_heads as usize),
+                head_dim: dim,
+            };
+            let q = &q[row * self.q_stride as usize..][..heads * dim];
+            for (head, (q, out)) in q.chunks(dim).zip(out.chunks_mut(dim)).enumerate() {
+                attend(q, &cache(head), visible(position, self.window as usize), self.scale, out);
+            }
+        });
+    }
+}
+
+fn attend<A: Activation>(q: &[A], cache: &Cache<A>, keys: Range<usize>, scale: f32, out: &mut [A]) {
+    let mut query = vec![0.0; q.len()];
+    widen(q, &mut query);
+    let joined: Vec<(Vec<f32>, [f32; 2])> = splits(keys)
+        .map(|(_, keys)| {
+            let mut partial = vec![0.0; q.len()];
+            let stat = split(&query, cache, keys, scale, &mut partial);
+            (partial, stat)
+        })
+        .collect();
+    merge(joined.iter().map(|(partial, stat)| (partial.as_slice(), *stat)), out);
+}
+
+/// To whom a row of the step belongs.
+#[derive(Clone, Copy)]
+enum Owner {
+    Nobody,
+    Sequence { sequence: usize, position: usize },
+}
+
+/// The tiles, as the device inputs hold them.
+struct Tiles {
+    sequence: Vec<i32>,
+    row: Vec<i32>,
+    rows: Vec<i32>,
+    row_start: Vec<i32>,
+    lengths: Vec<i32>,
+}
+
+impl Tiles {
+    fn read(args: &AttnPrefill, memory: &Memory) -> Tiles {
+        let tiles = |source| memory.read::<i32>(source, args.tiles as usize).to_vec();
+        Tiles {
+            sequence: tiles(args.tile_sequence),
+            row: tiles(args.tile_row),
+            rows: tiles(args.tile_rows),
+            row_start: memory.read_all::<i32>(args.row_start).to_vec(),
+            lengths: memory.read_all::<i32>(args.lengths).to_vec(),
+        }
+    }
+
+    /// The owner of each of the step's rows; none for rows of no tile, which stay as they are.
+    fn owners(&self, rows: usize) -> Vec<Option<Owner>> {
+        let mut owners = vec![None; rows];
+        for tile in 0..self.sequence.len() {
+            for row in self.row[tile]..self.row[tile] + self.rows[tile] {
+                owners[row as usize] = Some(self.owner(self.sequence[tile], row));
+            }
+        }
+        owners
+    }
+
+    fn owner(&self, sequence: i32, row: i32) -> Owner {
+        let Ok(sequence) = usize::try_from(sequence) else {
+            return Owner::Nobody;
+        };
+        let position = self.lengths[sequence] - (self.row_start[sequence + 1] - row);
+        Owner::Sequence { sequence, position: position as usize }
+    }
+
+    /// About how many pairs of a query and a key there are.
+    fn pairs(&self) -> usize {
+        let live = self.sequence.iter().zip(&self.rows).filter(|(sequence, _)| **sequence >= 0);
+        live.map(|(sequence, rows)| *rows as usize * self.lengths[*sequence as usize] as usize).sum()
+    }
+}

@@ -1,0 +1,136 @@
+//! The inner tile of products: dot products in 16 lanes, compiled once per instruction set, the same bits from each.
+use half::bf16;
+
+use crate::device::Activation;
+
+/// Lane j of a dot product sums the elements k ≡ j mod `LANES` in their order, by fused multiply-add; then the upper
+/// half of the lanes is added to the lower until one is left.
+const LANES: usize = 16;
+
+/// Instruction sets that the tile is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstructionSet {
+    /// 32 registers of 16 lanes.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// 16 registers of 8 lanes, with fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// What the target always has.
+    Portable,
+}
+
+impl InstructionSet {
+    /// All that this machine has, the widest first.
+    pub fn available() -> Vec<InstructionSet> {
+        let mut sets = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                sets.push(InstructionSet::Avx512);
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                sets.push(InstructionSet::Avx2);
+            }
+        }
+        sets.push(InstructionSet::Portable);
+        sets
+    }
+}
+
+/// `out[t][n] = Σ_k x[t·k..][k] · w[n][k]`, rounded to `O`. `set` is one of [`InstructionSet::available`].
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "calls of functions with target features"))]
+pub fn strip<O: Activation>(set: InstructionSet, w: &[&[bf16]], x: &[f32], out: &mut [&mut [O]]) {
+    match set {
+        // SAFETY: `available` names an instruction set only where the processor was found to have it.
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512 => unsafe { strip_avx512(w, x, out) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx2 => unsafe { strip_avx2(w, x, out) },
+        InstructionSet::Portable => strip_tiles::<O, 2, 2>(w, x, out),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn strip_avx512<O: Activation>(w: &[&[bf16]], x: &[f32], out: &mut [&mut [O]]) {
+    strip_tiles::<O, 4, 4>(w, x, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn strip_avx2<O: Activation>(w: &[&[bf16]], x: &[f32], out: &mut [&mut [O]]) {
+    strip_tiles::<O, 2, 2>(w, x, out);
+}
+
+/// Covers the strip with tiles of R weight rows and T token rows, and its edges with tiles of one row. The tokens are the
+/// outer loop: the strip's weights stay in the cache while they pass.
+#[inline(always)]
+fn strip_tiles<O: Activation, const R: usize, const T: usize>(w: &[&[bf16]], x: &[f32], out: &mut [&mut [O]]) {
+    let k = w[0].len();
+    let whole = out.len() / T * T;
+    for t in (0..whole).step_by(T) {
+        token_tiles::<O, R, T>(w, std::array::from_fn(|i| &x[(t + i) * k..][..k]), &mut out[t..]);
+    }
+    for t in whole..out.len() {
+        token_tiles::<O, R, 1>(w, [&x[t * k..][..k]], &mut out[t..]);
+    }
+}
+
+#[inline(always)]
+fn token_tiles<O: Activation, const R: usize, const T: usize>(w: &[&[bf16]], x: [&[f32]; T], out: &mut [&mut [O]]) {
+    let (tiles, rest) = w.as_chunks::<R>();
+    for (n, tile) in tiles.iter().enumerate() {
+        for (i, sums) in dots(*tile, x).iter().enumerate() {
+            (0..T).for_each(|t| out[t][n * R + i] = O::from_f32(sums[t]));
+        }
+    }
+    for (n, row) in rest.iter().enumerate() {
+        let [sums] = dots([*row], x);
+        (0..T).for_each(|t| out[t][tiles.len() * R + n] = O::from_f32(sums[t]));
+    }
+}
+
+#[inline(always)]
+fn dots<const R: usize, const T: usize>(w: [&[bf16]; R], x: [&[f32]; T]) -> [[f32; T]; R] {
+    let blocks = w[0].len() / LANES;
+    let (w_blocks, x_blocks) = (w.map(|w| &w.as_chunks::<LANES>().0[..blocks]), x.map(|x| &x.as_chunks().0[..blocks]));
+    let mut lanes = [[[0.0; LANES]; T]; R];
+    for block in 0..blocks {
+        for r in 0..R {
+            let w = w_blocks[r][block].map(widen);
+            for t in 0..T {
+                let x: &[f32; LANES] = &x_blocks[t][block];
+                lanes[r][t] = std::array::from_fn(|j| w[j].mul_add(x[j], lanes[r][t][j]));
+            }
+        }
+    }
+    std::array::from_fn(|r| std::array::from_fn(|t| fold(add_tail(lanes[r][t], w[r], x[t], blocks * LANES))))
+}
+
+#[inline(always)]
+fn add_tail(mut lanes: [f32; LANES], w: &[bf16], x: &[f32], from: usize) -> [f32; LANES] {
+    for (lane, (w, x)) in lanes.iter_mut().zip(w[from..].iter().zip(&x[from..])) {
+        *lane = widen(*w).mul_add(*x, *lane);
+    }
+    lanes
+}
+
+#[inline(always)]
+fn fold(mut lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for j in 0..half {
+            lanes[j] += lanes[j + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// Without the quieting of NaNs in `bf16::to_f32`, which would cost as much as the product.
+#[inline(always)]
+fn widen(weight: bf16) -> f32 {
+    f32::from_bits(u32::from(weight.to_bits()) << 16)
+}
