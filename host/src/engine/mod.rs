@@ -1,1 +1,263 @@
-//! The engine: sequences, KV pages, scheduler, step loop; it does not know that CUDA exists.
+//! The engine: sequences, KV pages, scheduler, step loop. It does not know that CUDA exists.
+//!
+//! [`Engine::step`] is four verbs: admit, schedule, run, collect. On a device that runs ahead, step n + 1 is enqueued
+//! before the token of step n is read; a step whose sequence turns out to have ended is discarded, and leaves nothing.
+mod config;
+mod pages;
+mod prompt_logits;
+mod request;
+mod scheduler;
+mod sequence;
+
+use std::collections::{HashMap, VecDeque};
+
+pub use config::EngineConfig;
+pub use request::{Event, Finish, Request, SequenceId};
+
+use crate::device::{Device, PlanId, Ticket};
+use crate::error::{Category, Error, Result};
+use crate::forward::{self, Bucket, Layout, Limits, Span, StepInputs, WeightSource};
+use crate::models::spec::ModelSpec;
+use pages::PagePool;
+use sequence::Sequence;
+
+/// What an engine has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Passes over the model.
+    pub steps: u64,
+    /// Kernels and products of those passes.
+    pub launches: u64,
+    /// Steps whose inputs the host wrote; the others were advanced on the device.
+    pub uploads: u64,
+    /// Token rows, pads not counted.
+    pub rows: u64,
+}
+
+/// A loaded model on a device, and the sequences that run on it.
+pub struct Engine {
+    device: Box<dyn Device>,
+    layout: Layout,
+    plans: HashMap<Bucket, (PlanId, u64)>,
+    pages: PagePool,
+    free_slots: Vec<usize>,
+    waiting: VecDeque<Sequence>,
+    running: Vec<Sequence>,
+    in_flight: VecDeque<Flight>,
+    resident: Option<Vec<Resident>>,
+    next_id: u64,
+    counters: Counters,
+}
+
+/// A step whose tokens have not been read.
+struct Flight {
+    ticket: Ticket,
+    sampling: Vec<SequenceId>,
+}
+
+/// One sequence of the decode step whose inputs the device still holds, and the position that step wrote.
+#[derive(PartialEq, Eq)]
+struct Resident {
+    id: SequenceId,
+    position: usize,
+}
+
+impl Engine {
+    /// Lays out the model's buffers on `device`, weights included.
+    ///
+    /// # Errors
+    /// A tensor is missing or of a wrong shape, or the device's memory does not hold the buffers.
+    pub fn new(
+        mut device: Box<dyn Device>,
+        spec: &ModelSpec,
+        weights: WeightSource,
+        config: EngineConfig,
+    ) -> Result<Engine> {
+        let limits = Limits::new(config.context, config.max_sequences, config.chunk);
+        let (layout, buffers) = Layout::new(spec, limits, weights)?;
+        device.allocate(buffers)?;
+        Ok(Engine {
+            device,
+            layout,
+            plans: HashMap::new(),
+            pages: PagePool::new(limits.pages),
+            free_slots: (0..limits.sequences).rev().collect(),
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            in_flight: VecDeque::new(),
+            resident: None,
+            next_id: 0,
+            counters: Counters::default(),
+        })
+    }
+
+    /// Lines that tell the user what the device is; the first is its name.
+    pub fn description(&self) -> Vec<String> {
+        self.device.description()
+    }
+
+    /// What has been done so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Whether no sequence waits or runs.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// Queues a request; its tokens come as events of later steps.
+    ///
+    /// # Errors
+    /// The prompt is empty, has an id that the model does not know, or leaves no room for a token in the context; or no token is wanted.
+    pub fn submit(&mut self, request: Request) -> Result<SequenceId> {
+        self.check(&request.prompt)?;
+        if request.max_tokens == 0 {
+            return Err(Error::new(Category::Input, "Nothing is to be generated")
+                .details("expected at least 1 token, found 0")
+                .hint("raise --max-tokens"));
+        }
+        let id = SequenceId(self.next_id);
+        self.next_id += 1;
+        self.waiting.push_back(Sequence::new(id, request, self.layout.limits().context));
+        Ok(id)
+    }
+
+    /// Ends a sequence without a further event; unknown ids are ignored.
+    pub fn cancel(&mut self, id: SequenceId) {
+        self.waiting.retain(|sequence| sequence.id != id);
+        self.retire(id);
+    }
+
+    /// One pass over the model for the sequences that the scheduler chose, and the tokens that are known by then.
+    ///
+    /// # Errors
+    /// The device failed; the engine is of no further use.
+    pub fn step(&mut self) -> Result<Vec<Event>> {
+        self.admit();
+        let shares = scheduler::schedule(&self.running, self.layout.limits().rows);
+        let launched = !shares.is_empty();
+        if launched {
+            self.launch(&shares)?;
+        }
+        let keep = usize::from(launched && self.device.runs_ahead());
+        let mut events = Vec::new();
+        while self.in_flight.len() > keep {
+            let flight = self.in_flight.pop_front().expect("a flight is left");
+            self.collect(flight, &mut events)?;
+        }
+        Ok(events)
+    }
+
+    fn check(&self, prompt: &[u32]) -> Result<()> {
+        let context = self.layout.limits().context;
+        if prompt.is_empty() {
+            return Err(Error::new(Category::Input, "The prompt is empty")
+                .details("expected at least one token, found none")
+                .hint("give a text with --prompt or --prompt-file"));
+        }
+        if prompt.len() >= context {
+            return Err(Error::new(Category::Input, "The prompt is longer than the context")
+                .details(format!(
+                    "the prompt has {} tokens, the context {context}, of which one is for an answer",
+                    prompt.len()
+                ))
+                .hint("shorten the prompt, or raise --context up to the model's length"));
+        }
+        let vocab = self.layout.vocab();
+        match prompt.iter().find(|&&id| id as usize >= vocab) {
+            None => Ok(()),
+            Some(id) => Err(Error::new(Category::Input, "The prompt has a token that the model does not know")
+                .details(format!("token id {id}, the model's vocabulary ends at {}", vocab - 1))
+                .hint("is tokenizer.json the one of this checkpoint?")),
+        }
+    }
+
+    /// A sequence starts when a slot is free and all pages that it may ever need; so none is put out again.
+    fn admit(&mut self) {
+        while let (Some(sequence), Some(&slot)) = (self.waiting.front(), self.free_slots.last()) {
+            let Some(pages) = self.pages.take(sequence.pages_needed()) else { return };
+            let mut sequence = self.waiting.pop_front().expect("the queue has a front");
+            self.free_slots.pop();
+            sequence.start(slot, pages);
+            self.running.push(sequence);
+        }
+    }
+
+    fn launch(&mut self, shares: &[scheduler::Share]) -> Result<()> {
+        let spans: Vec<Span> = shares.iter().map(|share| self.running[share.sequence].span(share.tokens)).collect();
+        let sampling = shares.iter().zip(&spans).filter(|(_, span)| span.samples);
+        let sampling = sampling.map(|(share, _)| self.running[share.sequence].id).collect();
+        let decode = shares.iter().all(|share| self.running[share.sequence].is_decoding() && share.tokens == 1);
+        let residents = decode.then(|| {
+            let of = |share: &scheduler::Share| &self.running[share.sequence];
+            shares.iter().map(|share| Resident { id: of(share).id, position: of(share).computed() }).collect()
+        });
+        let ticket = self.run(&spans, residents)?;
+        for share in shares {
+            self.running[share.sequence].advance(share.tokens);
+        }
+        self.in_flight.push_back(Flight { ticket, sampling });
+        Ok(())
+    }
+
+    /// Runs `spans`; when the device's inputs are those of the step before, each a position behind, it advances them.
+    fn run(&mut self, spans: &[Span], residents: Option<Vec<Resident>>) -> Result<Ticket> {
+        let bucket = Bucket::of(spans, self.layout.limits());
+        let (plan, launches) = self.plan(bucket)?;
+        let continues = match (&self.resident, &residents) {
+            (Some(before), Some(now)) => {
+                before.len() == now.len()
+                    && before.iter().zip(now).all(|(b, n)| b.id == n.id && b.position + 1 == n.position)
+            }
+            _ => false,
+        };
+        let ticket = if continues {
+            self.device.run(plan, &[])?
+        } else {
+            let inputs = StepInputs::new(spans, &bucket, self.layout.limits());
+            self.counters.uploads += 1;
+            self.layout.with_inputs(&inputs, |inputs| self.device.run(plan, inputs))?
+        };
+        self.resident = residents;
+        self.counters.steps += 1;
+        self.counters.launches += launches;
+        self.counters.rows += spans.iter().map(|span| span.rows() as u64).sum::<u64>();
+        Ok(ticket)
+    }
+
+    fn plan(&mut self, bucket: Bucket) -> Result<(PlanId, u64)> {
+        if let Some(&known) = self.plans.get(&bucket) {
+            return Ok(known);
+        }
+        let plan = forward::plan(&self.layout, &bucket);
+        let launches = plan.steps.len() as u64;
+        let prepared = (self.device.prepare(plan)?, launches);
+        self.plans.insert(bucket, prepared);
+        Ok(prepared)
+    }
+
+    /// Reads a step's tokens. A sequence that has ended meanwhile has no further event.
+    fn collect(&mut self, flight: Flight, events: &mut Vec<Event>) -> Result<()> {
+        let sampled = self.device.sampled(flight.ticket)?;
+        for id in flight.sampling {
+            let Some(sequence) = self.running.iter_mut().find(|sequence| sequence.id == id) else { continue };
+            let token = sampled[sequence.slot()] as u32;
+            let finish = sequence.push(token);
+            events.push(Event { sequence: id, token, finish });
+            if finish.is_some() {
+                self.retire(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees slot and pages. Steps run in order, so a discarded step is behind whatever takes the pages next.
+    fn retire(&mut self, id: SequenceId) {
+        let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else { return };
+        let sequence = self.running.remove(index);
+        let (slot, pages) = sequence.release();
+        self.free_slots.push(slot);
+        self.pages.put(pages);
+    }
+}

@@ -1,0 +1,45 @@
+//! The logits of a prompt's rows, for `verify`: the same plans as generation, with more rows at the head.
+use super::Engine;
+use crate::error::{Category, Error, Result};
+use crate::forward::Span;
+use gpu_kernels::PAGE_TOKENS;
+
+impl Engine {
+    /// Logits of the last `last` rows of `prompt`, `[last, vocab]`. The engine must be idle.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`], and when a sequence runs, or `last` is not a number of rows of the prompt.
+    pub fn logits(&mut self, prompt: &[u32], last: usize) -> Result<Vec<f32>> {
+        self.check(prompt)?;
+        if !self.is_idle() || last == 0 || last > prompt.len() {
+            return Err(Error::new(Category::Input, "Logits can not be read")
+                .details(format!("{last} rows of a prompt of {} tokens, engine idle: {}", prompt.len(), self.is_idle()))
+                .hint("ask an idle engine for 1 row up to the prompt's length"));
+        }
+        let pages = self.pages.take(prompt.len().div_ceil(PAGE_TOKENS as usize)).expect("an idle engine has its pages");
+        let logits = self.prompt_logits(prompt, last, &pages);
+        self.pages.put(pages);
+        logits
+    }
+
+    fn prompt_logits(&mut self, prompt: &[u32], last: usize, pages: &[usize]) -> Result<Vec<f32>> {
+        let limits = *self.layout.limits();
+        let first_wanted = prompt.len() - last;
+        let mut logits = Vec::with_capacity(last * self.layout.vocab());
+        let mut done = 0;
+        while done < prompt.len() {
+            let mut end = prompt.len().min(done + limits.rows);
+            end = end.min(done.max(first_wanted) + limits.logit_rows());
+            let wanted = end.saturating_sub(done.max(first_wanted));
+            let ids = prompt[done..end].iter().map(|&id| id as i32).collect();
+            let slot = limits.scrap_slot();
+            let span = Span { ids, position: done, pages: pages.to_vec(), slot, logit_rows: wanted, samples: false };
+            self.run(&[span], None)?;
+            if wanted > 0 {
+                logits.extend(self.device.read_f32(self.layout.logits(), wanted * self.layout.vocab())?);
+            }
+            done = end;
+        }
+        Ok(logits)
+    }
+}

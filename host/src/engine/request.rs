@@ -1,0 +1,38 @@
+//! What goes into the engine and what comes out.
+
+/// A prompt to be continued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Token ids, at least one.
+    pub prompt: Vec<u32>,
+    /// Most tokens to generate.
+    pub max_tokens: usize,
+    /// Ids that end the generation.
+    pub eos: Vec<u32>,
+}
+
+/// Names a sequence; ids count up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SequenceId(pub u64);
+
+/// A token of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Which sequence.
+    pub sequence: SequenceId,
+    /// Its next token; an id of [`Request::eos`] is told too.
+    pub token: u32,
+    /// Why the sequence ended with this token, if it did.
+    pub finish: Option<Finish>,
+}
+
+/// Why a sequence ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The token is one of [`Request::eos`].
+    Stop,
+    /// [`Request::max_tokens`] are there.
+    Length,
+    /// The context is full.
+    Context,
+}

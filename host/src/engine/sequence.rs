@@ -1,0 +1,100 @@
+//! `Sequence`: one prompt and its continuation, and how much of it the device has computed.
+use gpu_kernels::PAGE_TOKENS;
+
+use super::request::{Finish, Request, SequenceId};
+use crate::forward::Span;
+
+/// A sequence, waiting or running.
+#[derive(Debug)]
+pub struct Sequence {
+    pub(super) id: SequenceId,
+    request: Request,
+    context: usize,
+    generated: usize,
+    /// Tokens whose keys and values are in the cache, or will be when the steps in flight are done.
+    computed: usize,
+    /// Tokens that the device has chosen and the host has not read.
+    unread: usize,
+    slot: usize,
+    pages: Vec<usize>,
+}
+
+impl Sequence {
+    /// A sequence that has no slot yet.
+    pub fn new(id: SequenceId, request: Request, context: usize) -> Sequence {
+        Sequence { id, request, context, generated: 0, computed: 0, unread: 0, slot: 0, pages: Vec::new() }
+    }
+
+    /// Pages for the prompt and all tokens that may follow; the last token is never computed.
+    pub fn pages_needed(&self) -> usize {
+        let longest = self.request.prompt.len().saturating_add(self.request.max_tokens).min(self.context);
+        longest.div_ceil(PAGE_TOKENS as usize)
+    }
+
+    /// Gives the sequence what it needs to run.
+    pub fn start(&mut self, slot: usize, pages: Vec<usize>) {
+        self.slot = slot;
+        self.pages = pages;
+    }
+
+    /// Slot and pages, to be used again.
+    pub fn release(self) -> (usize, Vec<usize>) {
+        (self.slot, self.pages)
+    }
+
+    /// The sequence's slot.
+    pub fn slot(&self) -> usize {
+        self.slot
+    }
+
+    /// Tokens in the cache once the steps in flight are done.
+    pub fn computed(&self) -> usize {
+        self.computed
+    }
+
+    /// Tokens that wait to be computed: the rest of the prompt, or the one chosen last. None when the sequence ends
+    /// with the token that is on its way.
+    pub fn pending(&self) -> usize {
+        let total = self.request.prompt.len() + self.generated + self.unread;
+        let wanted = self.generated + self.unread < self.request.max_tokens && total < self.context;
+        if wanted { total - self.computed } else { 0 }
+    }
+
+    /// Whether the whole prompt is computed.
+    pub fn is_decoding(&self) -> bool {
+        self.computed >= self.request.prompt.len()
+    }
+
+    /// The next `tokens` tokens as a share of a step.
+    pub fn span(&self, tokens: usize) -> Span {
+        let samples = tokens == self.pending();
+        let ids = if self.is_decoding() {
+            vec![-1 - self.slot as i32]
+        } else {
+            self.request.prompt[self.computed..self.computed + tokens].iter().map(|&id| id as i32).collect()
+        };
+        let (pages, logit_rows) = (self.pages.clone(), usize::from(samples));
+        Span { ids, position: self.computed, pages, slot: self.slot, logit_rows, samples }
+    }
+
+    /// Notes that the next `tokens` tokens are in a step; the last of all pending ones chooses a token.
+    pub fn advance(&mut self, tokens: usize) {
+        self.unread += usize::from(tokens == self.pending());
+        self.computed += tokens;
+    }
+
+    /// Takes the token that the device chose, and says whether the sequence ends with it.
+    pub fn push(&mut self, token: u32) -> Option<Finish> {
+        self.unread -= 1;
+        self.generated += 1;
+        if self.request.eos.contains(&token) {
+            Some(Finish::Stop)
+        } else if self.generated == self.request.max_tokens {
+            Some(Finish::Length)
+        } else if self.request.prompt.len() + self.generated == self.context {
+            Some(Finish::Context)
+        } else {
+            None
+        }
+    }
+}

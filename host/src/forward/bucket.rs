@@ -1,0 +1,67 @@
+//! `Bucket`: a step's shape, rounded up so that few plans serve all steps.
+use gpu_kernels::{SPLIT_TOKENS, TILE_ROWS};
+
+use super::{Limits, Span};
+
+/// The shape that a plan is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bucket {
+    /// Token rows.
+    pub rows: usize,
+    /// Sequences.
+    pub sequences: usize,
+    /// Rows that reach the head; 0 when no token is wanted.
+    pub logit_rows: usize,
+    /// Splits of the deepest sequence that adds one token; 0 when there is none.
+    pub splits: usize,
+    /// Tiles of the sequences that add several tokens; 0 when every sequence adds one.
+    pub tiles: usize,
+}
+
+impl Bucket {
+    /// The smallest bucket that holds `spans`.
+    pub fn of(spans: &[Span], limits: &Limits) -> Bucket {
+        let deepest = spans.iter().filter(|s| s.rows() == 1).map(Span::length).max().unwrap_or(0);
+        let splits = deepest.div_ceil(SPLIT_TOKENS as usize);
+        let splits = if splits == 0 { 0 } else { splits.next_power_of_two().min(limits.splits()) };
+        if spans.iter().all(|span| span.rows() == 1) {
+            let rows = round_up(spans.len()).min(limits.sequences);
+            return Bucket { rows, sequences: rows, logit_rows: rows, splits, tiles: 0 };
+        }
+        let rows = round_up(spans.iter().map(Span::rows).sum()).min(limits.rows);
+        let sequences = spans.len().next_power_of_two().min(limits.sequences);
+        let logit_rows = match spans.iter().map(|span| span.logit_rows).sum() {
+            0 => 0,
+            wanted => round_up(wanted).min(limits.logit_rows()),
+        };
+        let tiles = rows.div_ceil(TILE_ROWS as usize) + sequences + 1;
+        Bucket { rows, sequences, logit_rows, splits, tiles }
+    }
+
+    /// Whether every sequence adds one token, so that rows, sequences and rows of logits are the same.
+    pub fn is_decode(&self) -> bool {
+        self.tiles == 0
+    }
+}
+
+/// Up to 8 rows exactly, as `gemv` serves them; then in steps that waste an eighth at most, from multiples of 8 on.
+fn round_up(count: usize) -> usize {
+    if count <= 8 {
+        return count;
+    }
+    count.next_multiple_of((count.next_power_of_two() / 16).max(8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_never_shrinks_and_wastes_little() {
+        for count in 1..5000 {
+            let rounded = round_up(count);
+            assert!(rounded >= count && rounded - count < (count / 8).max(8), "{count} → {rounded}");
+            assert_eq!(round_up(rounded), rounded);
+        }
+    }
+}

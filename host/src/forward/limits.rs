@@ -1,0 +1,49 @@
+//! `Limits`: the sizes that are fixed at start, so that nothing is allocated later.
+use gpu_kernels::{PAGE_TOKENS, SPLIT_TOKENS};
+
+/// Fewest rows of logits that a step can give, so that a prompt's logits can be read in few steps.
+const MIN_LOGIT_ROWS: usize = 64;
+
+/// The largest step and the largest cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Tokens that one sequence may have.
+    pub context: usize,
+    /// Sequences that run at the same time.
+    pub sequences: usize,
+    /// Token rows of one step.
+    pub rows: usize,
+    /// KV pages, the scrap page included.
+    pub pages: usize,
+}
+
+impl Limits {
+    /// Limits with enough pages for `sequences` sequences of `context` tokens each.
+    pub fn new(context: usize, sequences: usize, chunk: usize) -> Limits {
+        let pages = 1 + sequences * context.div_ceil(PAGE_TOKENS as usize);
+        Limits { context, sequences, rows: chunk.max(sequences), pages }
+    }
+
+    /// Row stride of the block table.
+    pub fn pages_per_sequence(&self) -> usize {
+        self.context.div_ceil(PAGE_TOKENS as usize)
+    }
+
+    /// Splits of the deepest decode.
+    pub fn splits(&self) -> usize {
+        self.context.div_ceil(SPLIT_TOKENS as usize)
+    }
+
+    /// Rows of logits that one step can give.
+    pub fn logit_rows(&self) -> usize {
+        self.sequences.max(MIN_LOGIT_ROWS).min(self.rows.max(self.sequences))
+    }
+
+    /// The sequence slot that pads are sampled into.
+    pub fn scrap_slot(&self) -> usize {
+        self.sequences
+    }
+}
+
+/// The page that pad rows write; nobody reads it.
+pub const SCRAP_PAGE: usize = 0;

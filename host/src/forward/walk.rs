@@ -1,0 +1,242 @@
+//! The walk: blocks in order become the steps of a plan.
+use gpu_kernels::{
+    Act, Advance, Argmax, AttnDecode, AttnMerge, AttnPrefill, Embed, GEMV_MAX_ROWS, GatherRows, Gemv, LayerNorm1p, Ptr,
+    Relu2, RmsNorm, RopeKvAppend, Swiglu,
+};
+
+use super::layout::{AttentionBuffers, BlockBuffers, MlpBuffers, NormBuffers, ProductBuffer};
+use super::{Bucket, Layout};
+use crate::device::{Gemm, Output, Plan};
+use crate::models::spec::Activation;
+use crate::sample;
+
+/// The plan of one pass over the model for steps of `bucket`.
+pub fn plan(layout: &Layout, bucket: &Bucket) -> Plan {
+    let mut walk = Walk { layout, bucket, plan: Plan { decode: bucket.is_decode(), steps: Vec::new() } };
+    if bucket.is_decode() {
+        walk.advance();
+    }
+    walk.embed();
+    let mut delta = Ptr::NULL;
+    for block in &layout.blocks {
+        match block {
+            BlockBuffers::Attention(attention) => walk.attention(attention, delta),
+            BlockBuffers::Mlp(mlp) => walk.mlp(mlp, delta),
+        }
+        delta = layout.scratch.delta.ptr();
+    }
+    if bucket.logit_rows > 0 {
+        walk.head(delta);
+    }
+    walk.plan
+}
+
+struct Walk<'a> {
+    layout: &'a Layout,
+    bucket: &'a Bucket,
+    plan: Plan,
+}
+
+impl Walk<'_> {
+    fn rows(&self) -> u32 {
+        self.bucket.rows as u32
+    }
+
+    fn advance(&mut self) {
+        let inputs = &self.layout.inputs;
+        self.plan.launch(Advance {
+            fresh: inputs.fresh.ptr(),
+            positions: inputs.positions.ptr(),
+            lengths: inputs.lengths.ptr(),
+            slot_mapping: inputs.slot_mapping.ptr(),
+            block_table: inputs.block_table.ptr(),
+            sequences: self.bucket.sequences as u32,
+            pages_per_sequence: self.layout.limits.pages_per_sequence() as u32,
+        });
+    }
+
+    fn embed(&mut self) {
+        self.plan.launch(Embed {
+            ids: self.layout.inputs.ids.ptr(),
+            sampled: self.layout.sampled.ptr(),
+            table: self.layout.embedding.ptr(),
+            out: self.layout.scratch.x.ptr(),
+            rows: self.rows(),
+            hidden: self.layout.hidden as u32,
+            vocab: self.layout.vocab as u32,
+        });
+    }
+
+    fn attention(&mut self, block: &AttentionBuffers, delta: Ptr<Act>) {
+        let scratch = self.layout.scratch;
+        self.norm(&block.norm, scratch.x.ptr(), delta, self.rows());
+        self.product(scratch.normed.ptr(), &block.qkv, Output::Act(scratch.qkv.ptr()), self.rows());
+        self.rope_kv_append(block);
+        if self.bucket.tiles > 0 {
+            self.attn_prefill(block);
+        }
+        if self.bucket.splits > 0 {
+            self.attn_decode(block);
+            self.attn_merge(block);
+        }
+        self.product(scratch.attended.ptr(), &block.out, Output::Act(scratch.delta.ptr()), self.rows());
+    }
+
+    fn rope_kv_append(&mut self, block: &AttentionBuffers) {
+        self.plan.launch(RopeKvAppend {
+            qkv: self.layout.scratch.qkv.ptr(),
+            cos: block.cos.ptr(),
+            sin: block.sin.ptr(),
+            positions: self.layout.inputs.positions.ptr(),
+            slot_mapping: self.layout.inputs.slot_mapping.ptr(),
+            k_pool: block.k_pool.ptr(),
+            v_pool: block.v_pool.ptr(),
+            rows: self.rows(),
+            heads: block.heads as u32,
+            kv_heads: block.kv_heads as u32,
+            head_dim: block.head_dim as u32,
+            rotary_dims: block.rotary_dims as u32,
+        });
+    }
+
+    fn attn_prefill(&mut self, block: &AttentionBuffers) {
+        let inputs = &self.layout.inputs;
+        self.plan.launch(AttnPrefill {
+            q: self.layout.scratch.qkv.ptr(),
+            k_pool: block.k_pool.ptr(),
+            v_pool: block.v_pool.ptr(),
+            block_table: inputs.block_table.ptr(),
+            row_start: inputs.row_start.ptr(),
+            lengths: inputs.lengths.ptr(),
+            tile_sequence: inputs.tile_sequence.ptr(),
+            tile_row: inputs.tile_row.ptr(),
+            tile_rows: inputs.tile_rows.ptr(),
+            out: self.layout.scratch.attended.ptr(),
+            tiles: self.bucket.tiles as u32,
+            q_stride: block.qkv.n as u32,
+            heads: block.heads as u32,
+            kv_heads: block.kv_heads as u32,
+            head_dim: block.head_dim as u32,
+            pages_per_sequence: self.layout.limits.pages_per_sequence() as u32,
+            window: block.window as u32,
+            scale: scale(block),
+        });
+    }
+
+    fn attn_decode(&mut self, block: &AttentionBuffers) {
+        let inputs = &self.layout.inputs;
+        self.plan.launch(AttnDecode {
+            q: self.layout.scratch.qkv.ptr(),
+            k_pool: block.k_pool.ptr(),
+            v_pool: block.v_pool.ptr(),
+            block_table: inputs.block_table.ptr(),
+            row_start: inputs.row_start.ptr(),
+            lengths: inputs.lengths.ptr(),
+            partial: self.layout.scratch.partial.ptr(),
+            stats: self.layout.scratch.stats.ptr(),
+            sequences: self.bucket.sequences as u32,
+            splits: self.bucket.splits as u32,
+            q_stride: block.qkv.n as u32,
+            heads: block.heads as u32,
+            kv_heads: block.kv_heads as u32,
+            head_dim: block.head_dim as u32,
+            pages_per_sequence: self.layout.limits.pages_per_sequence() as u32,
+            window: block.window as u32,
+            scale: scale(block),
+        });
+    }
+
+    fn attn_merge(&mut self, block: &AttentionBuffers) {
+        self.plan.launch(AttnMerge {
+            partial: self.layout.scratch.partial.ptr(),
+            stats: self.layout.scratch.stats.ptr(),
+            row_start: self.layout.inputs.row_start.ptr(),
+            lengths: self.layout.inputs.lengths.ptr(),
+            out: self.layout.scratch.attended.ptr(),
+            sequences: self.bucket.sequences as u32,
+            splits: self.bucket.splits as u32,
+            heads: block.heads as u32,
+            head_dim: block.head_dim as u32,
+            window: block.window as u32,
+        });
+    }
+
+    fn mlp(&mut self, block: &MlpBuffers, delta: Ptr<Act>) {
+        let scratch = self.layout.scratch;
+        let (rows, width) = (self.rows(), block.intermediate as u32);
+        self.norm(&block.norm, scratch.x.ptr(), delta, rows);
+        self.product(scratch.normed.ptr(), &block.up, Output::Act(scratch.up.ptr()), rows);
+        let activated = match block.activation {
+            Activation::Relu2 => {
+                self.plan.launch(Relu2 { x: scratch.up.ptr(), y: scratch.up.ptr(), count: rows * width });
+                scratch.up
+            }
+            Activation::SwiGlu => {
+                self.plan.launch(Swiglu { gate_up: scratch.up.ptr(), y: scratch.gated.ptr(), rows, width });
+                scratch.gated
+            }
+        };
+        self.product(activated.ptr(), &block.down, Output::Act(scratch.delta.ptr()), rows);
+    }
+
+    /// Only the rows that are asked for pass the last norm and the head. A decode bucket asks for every row in order.
+    fn head(&mut self, delta: Ptr<Act>) {
+        let scratch = self.layout.scratch;
+        let rows = self.bucket.logit_rows as u32;
+        let (x, delta) = if self.bucket.is_decode() {
+            (scratch.x.ptr(), delta)
+        } else {
+            (self.gather(scratch.x.ptr(), scratch.head_x.ptr()), self.gather(delta, scratch.head_delta.ptr()))
+        };
+        self.norm(&self.layout.final_norm, x, delta, rows);
+        self.product(scratch.normed.ptr(), &self.layout.head, Output::F32(scratch.logits.ptr()), rows);
+        sample::greedy(
+            &mut self.plan,
+            Argmax {
+                logits: scratch.logits.ptr(),
+                slots: self.layout.inputs.logit_slots.ptr(),
+                sampled: self.layout.sampled.ptr(),
+                rows,
+                vocab: self.layout.vocab as u32,
+            },
+        );
+    }
+
+    fn gather(&mut self, x: Ptr<Act>, out: Ptr<Act>) -> Ptr<Act> {
+        if x.is_null() {
+            return x;
+        }
+        let (rows, hidden) = (self.bucket.logit_rows as u32, self.layout.hidden as u32);
+        self.plan.launch(GatherRows { x, index: self.layout.inputs.logit_index.ptr(), out, rows, hidden });
+        out
+    }
+
+    fn norm(&mut self, norm: &NormBuffers, x: Ptr<Act>, delta: Ptr<Act>, rows: u32) {
+        let (y, hidden) = (self.layout.scratch.normed.ptr(), self.layout.hidden as u32);
+        match *norm {
+            NormBuffers::LayerNorm1p { weight, bias, eps } => {
+                let (weight, bias) = (weight.ptr(), bias.ptr());
+                self.plan.launch(LayerNorm1p { x, delta, weight, bias, y, rows, hidden, eps });
+            }
+            NormBuffers::Rms { weight, eps } => {
+                self.plan.launch(RmsNorm { x, delta, weight: weight.ptr(), y, rows, hidden, eps });
+            }
+        }
+    }
+
+    fn product(&mut self, x: Ptr<Act>, product: &ProductBuffer, out: Output, rows: u32) {
+        let (w, n, k) = (product.weight.ptr(), product.n as u32, product.k as u32);
+        if rows > GEMV_MAX_ROWS {
+            return self.plan.gemm(Gemm { x, w, out, rows, n, k });
+        }
+        let (y, y_f32) = match out {
+            Output::Act(y) => (y, Ptr::NULL),
+            Output::F32(y_f32) => (Ptr::NULL, y_f32),
+        };
+        self.plan.launch(Gemv { x, w, y, y_f32, rows, n, k });
+    }
+}
+
+fn scale(block: &AttentionBuffers) -> f32 {
+    (block.head_dim as f32).sqrt().recip()
+}
