@@ -1,0 +1,92 @@
+//! `Detokenizer`: ids to text as they come, never a broken character, and in sum exactly the full decode.
+use super::Tokenizer;
+use super::tokenizer::TokenKind;
+use crate::error::Result;
+
+/// Streams decode(prompt + generated) less decode(prompt).
+///
+/// Only a window of tokens is decoded at each push: a context that was printed before, so that a word's leading space is
+/// not taken for the start of the text, then what is new. Held back is what a later token may change: a run of
+/// byte-fallback tokens, which the decoder judges as a whole, and a U+FFFD at the end, which may be half a character.
+pub struct Detokenizer<'a> {
+    tokenizer: &'a Tokenizer,
+    window: Vec<u32>,
+    /// Tokens at the window's start that are its context.
+    context: usize,
+    /// The window's text as far as it was printed.
+    printed: String,
+    /// Length of the window at which decoding is worth the next try.
+    try_at: usize,
+}
+
+impl<'a> Detokenizer<'a> {
+    /// A detokenizer for what follows `prompt`.
+    ///
+    /// # Errors
+    /// The prompt cannot be decoded.
+    pub fn new(tokenizer: &'a Tokenizer, prompt: &[u32]) -> Result<Detokenizer<'a>> {
+        let shown = |id: &u32| tokenizer.kind(*id) != TokenKind::Hidden;
+        let window: Vec<u32> = prompt.iter().copied().filter(shown).collect();
+        let printed = tokenizer.decode(&window)?;
+        Ok(Detokenizer { tokenizer, context: window.len(), window, printed, try_at: 0 })
+    }
+
+    /// Takes the next token and returns the text that is now certain; often one word, sometimes nothing.
+    ///
+    /// # Errors
+    /// The window cannot be decoded.
+    pub fn push(&mut self, id: u32) -> Result<String> {
+        let kind = self.tokenizer.kind(id);
+        if kind == TokenKind::Hidden {
+            return Ok(String::new());
+        }
+        self.window.push(id);
+        if kind == TokenKind::Byte || self.window.len() < self.try_at {
+            return Ok(String::new());
+        }
+        let mut text = self.tokenizer.decode(&self.window)?;
+        let whole = !text.ends_with(char::REPLACEMENT_CHARACTER);
+        if !whole {
+            text.pop();
+        }
+        let piece = text[common_prefix(&self.printed, &text)..].to_owned();
+        if !piece.is_empty() {
+            self.printed = text;
+        }
+        if whole {
+            self.try_at = 0;
+            self.advance()?;
+        } else {
+            // Tokens that end inside a character can follow each other for ever; a try per eighth keeps the sum linear.
+            self.try_at = self.window.len() + 1 + (self.window.len() - self.context) / 8;
+        }
+        Ok(piece)
+    }
+
+    /// The text that was held back; to be called after the last token.
+    ///
+    /// # Errors
+    /// The window cannot be decoded.
+    pub fn finish(self) -> Result<String> {
+        let text = self.tokenizer.decode(&self.window)?;
+        Ok(text[common_prefix(&self.printed, &text)..].to_owned())
+    }
+
+    /// What was new becomes the context, unless it has no text of its own: then a decoder that strips the start of a
+    /// text would strip what comes next.
+    fn advance(&mut self) -> Result<()> {
+        let text = self.tokenizer.decode(&self.window[self.context..])?;
+        if !text.is_empty() {
+            self.window.drain(..self.context);
+            self.context = self.window.len();
+            self.printed = text;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the longest common prefix, whole characters only.
+fn common_prefix(a: &str, b: &str) -> usize {
+    let equal = a.char_indices().zip(b.chars()).find(|((_, x), y)| x != y);
+    equal.map_or(a.len().min(b.len()), |((index, _), _)| index)
+}

@@ -1,0 +1,187 @@
+//! Text tests: encode and decode equal the Python package `tokenizers`, and streaming equals the full decode.
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use nemotron::text::{Detokenizer, Tokenizer};
+use proptest::prelude::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Snapshots {
+    texts: Vec<String>,
+    snapshots: std::collections::BTreeMap<String, Snapshot>,
+}
+
+/// What the Python package gave for one tokenizer.
+#[derive(Deserialize)]
+struct Snapshot {
+    /// One row for each of the texts.
+    encoded: Vec<Row>,
+    /// Ids drawn at random.
+    drawn: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    ids: Vec<u32>,
+    decoded: String,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn tokenizer(name: &str) -> Tokenizer {
+    let model = root().join("models").join(name);
+    Tokenizer::open(&if model.exists() { model } else { root().join("tests/text").join(name) }).unwrap()
+}
+
+fn snapshots() -> Snapshots {
+    serde_json::from_slice(&std::fs::read(root().join("tests/text/snapshots.json")).unwrap()).unwrap()
+}
+
+/// What streaming prints for `generated` after `prompt`, the held-back end included.
+fn stream(tokenizer: &Tokenizer, prompt: &[u32], generated: &[u32]) -> String {
+    let mut detokenizer = Detokenizer::new(tokenizer, prompt).unwrap();
+    let mut text = String::new();
+    for id in generated {
+        text += &detokenizer.push(*id).unwrap();
+    }
+    text + &detokenizer.finish().unwrap()
+}
+
+#[test]
+fn encode_and_decode_equal_the_python_package() {
+    let Snapshots { texts, snapshots } = snapshots();
+    assert_eq!(snapshots.keys().collect::<Vec<_>>(), ["llama3", "storyteller", "tekken"]);
+    for (name, snapshot) in snapshots {
+        let tokenizer = tokenizer(&name);
+        assert_eq!(texts.len(), snapshot.encoded.len());
+        for (text, row) in texts.iter().zip(&snapshot.encoded) {
+            assert_eq!(tokenizer.encode(text, true).unwrap(), row.ids, "{name}: {text:?}");
+        }
+        for row in snapshot.encoded.iter().chain(&snapshot.drawn) {
+            assert_eq!(tokenizer.decode(&row.ids).unwrap(), row.decoded, "{name}: {:?}", row.ids);
+        }
+    }
+}
+
+#[test]
+fn streaming_equals_the_full_decode_wherever_the_prompt_ends() {
+    for (name, snapshot) in snapshots().snapshots {
+        let tokenizer = tokenizer(&name);
+        for Row { ids, decoded } in snapshot.encoded.iter().chain(&snapshot.drawn) {
+            assert_eq!(&stream(&tokenizer, &[], ids), decoded, "{name}: {ids:?}");
+            for split in 1..=ids.len().min(12) {
+                let (prompt, generated) = ids.split_at(split);
+                let shown = tokenizer.decode(prompt).unwrap();
+                let rest = decoded.strip_prefix(&shown);
+                // A prompt that ends inside a character has a text that the rest may rewrite.
+                if let Some(rest) = rest {
+                    assert_eq!(stream(&tokenizer, prompt, generated), rest, "{name}: {prompt:?} {generated:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn characters_come_whole_and_as_soon_as_they_are_certain() {
+    let tokenizer = tokenizer("llama3");
+    let text = "むかし😀龍が🦊";
+    let mut detokenizer = Detokenizer::new(&tokenizer, &[]).unwrap();
+    let mut shown = String::new();
+    let ids = tokenizer.encode(text, false).unwrap();
+    for (index, id) in ids.iter().enumerate() {
+        let piece = detokenizer.push(*id).unwrap();
+        assert!(!piece.contains('\u{FFFD}'), "{piece:?}");
+        shown += &piece;
+        let certain = tokenizer.decode(&ids[..=index]).unwrap();
+        assert_eq!(shown, certain.trim_end_matches('\u{FFFD}'));
+    }
+    assert_eq!(shown, text);
+}
+
+#[test]
+fn a_words_leading_space_is_kept_and_special_tokens_are_not_shown() {
+    let tokenizer = tokenizer("storyteller");
+    let prompt = tokenizer.encode("The capital of France is", true).unwrap();
+    let end = tokenizer.token_to_id("</s>").unwrap();
+    let paris = tokenizer.encode(" Paris.", false).unwrap();
+    let generated: Vec<u32> = std::iter::once(end).chain(paris).chain([end, u32::MAX]).collect();
+    let whole = tokenizer.decode(&[prompt.clone(), generated.clone()].concat()).unwrap();
+    assert_eq!(format!("The capital of France is{}", stream(&tokenizer, &prompt, &generated)), whole);
+    assert!(stream(&tokenizer, &prompt, &generated).starts_with(' '));
+}
+
+#[test]
+fn a_broken_run_of_bytes_is_shown_as_the_decoder_shows_it() {
+    let tokenizer = tokenizer("storyteller");
+    let byte = |value: u8| tokenizer.token_to_id(&format!("<0x{value:02X}>")).unwrap();
+    let fox = "🦊".bytes().map(byte).collect::<Vec<_>>();
+    let mut detokenizer = Detokenizer::new(&tokenizer, &[]).unwrap();
+    let shown: String = fox.iter().chain([&byte(0xFF)]).map(|id| detokenizer.push(*id).unwrap()).collect();
+    assert_eq!(shown, "", "the decoder has not judged the run yet");
+    assert_eq!(detokenizer.finish().unwrap(), "\u{FFFD}".repeat(5));
+
+    let mut detokenizer = Detokenizer::new(&tokenizer, &fox).unwrap();
+    assert_eq!(detokenizer.push(byte(0xFF)).unwrap(), "");
+    assert_eq!(detokenizer.finish().unwrap(), "\u{FFFD}".repeat(5), "a prompt's character can be rewritten");
+}
+
+/// Eight times the tokens may take about eight times as long; quadratic would be sixty-four.
+#[test]
+fn the_cost_of_streaming_grows_with_the_length_alone() {
+    for (name, text) in [("storyteller", "むかし a (b) "), ("llama3", "fox "), ("llama3", "\u{FFFD}")] {
+        let tokenizer = tokenizer(name);
+        let mut unit = tokenizer.encode(text, false).unwrap();
+        if text == "\u{FFFD}" {
+            unit.truncate(1); // a first byte that is never completed
+        }
+        let seconds = |count: usize| {
+            let ids: Vec<u32> = unit.iter().copied().cycle().take(count).collect();
+            let start = Instant::now();
+            let text = stream(&tokenizer, &[], &ids);
+            assert!(!text.is_empty());
+            start.elapsed().as_secs_f64()
+        };
+        let best = |count| (0..3).map(|_| seconds(count)).fold(f64::INFINITY, f64::min);
+        let (short, long) = (best(4_000), best(32_000));
+        assert!(long < 24.0 * short + 0.05, "{name} {text:?}: {short} s for 4 000 tokens, {long} s for 32 000");
+    }
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let error = |directory: &Path| Tokenizer::open(directory).err().unwrap().to_string();
+    assert!(error(directory.path()).starts_with("[ERROR] Tokenizer: tokenizer.json not found\nDetails: expected /"));
+
+    std::fs::write(directory.path().join("tokenizer.model"), b"\x0a").unwrap();
+    let only_model = error(directory.path());
+    assert!(only_model.contains("only tokenizer.model") && only_model.contains("save_pretrained"), "{only_model}");
+
+    for content in ["", "{", "[]", "{}", "{\"model\": {\"type\": \"BPE\"}}", "\u{0}"] {
+        std::fs::write(directory.path().join("tokenizer.json"), content).unwrap();
+        let error = error(directory.path());
+        assert!(error.starts_with("[ERROR] Tokenizer: tokenizer.json is not a valid tokenizer\nDetails: "), "{error}");
+        assert_eq!(error.lines().count(), 3, "{error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn damaged_tokenizers_never_panic(position: prop::sample::Index, edit in "[0-9a-z\"{}\\[\\],:.-]{0,6}", removed in 0..40usize) {
+        let json = std::fs::read_to_string(root().join("tests/text/llama3/tokenizer.json")).unwrap();
+        let mut json: Vec<char> = json.chars().collect();
+        let start = position.index(json.len());
+        let end = json.len().min(start + removed);
+        json.splice(start..end, edit.chars());
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("tokenizer.json"), json.iter().collect::<String>()).unwrap();
+        if let Ok(tokenizer) = Tokenizer::open(directory.path()) {
+            let ids = tokenizer.encode("The fox. 龍", true);
+            let _ = ids.and_then(|ids| tokenizer.decode(&ids));
+        }
+    }
+}
