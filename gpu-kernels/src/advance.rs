@@ -66,3 +66,49 @@ impl Kernel for Advance {
         u64::from(self.sequences) * 24 + 8
     }
 }
+
+#[cfg(target_arch = "nvptx64")]
+mod entry {
+    use super::Advance;
+    use crate::PAGE_TOKENS;
+    use cuda_std::{barrier, global, kernel, thread};
+
+    kernel! {
+        /// One block for all sequences.
+        pub fn advance(args: Advance) {
+            let fresh: i32 = global::load(args.fresh.addr);
+            barrier::sync_threads();
+            if fresh != 0 {
+                if thread::thread_idx_x() == 0 {
+                    global::store(args.fresh.addr, 0_i32);
+                }
+                return;
+            }
+            let mut sequence = thread::thread_idx_x();
+            while sequence < args.sequences {
+                advance_one(&args, sequence);
+                sequence += thread::block_dim_x();
+            }
+        }
+    }
+
+    /// # Safety
+    /// `sequence` is one of the bucket's, and this thread's own.
+    #[inline(always)]
+    unsafe fn advance_one(args: &Advance, sequence: u32) {
+        let at = 4 * u64::from(sequence);
+        // SAFETY: one element per sequence; the next position's page is in the block table.
+        unsafe {
+            let length: i32 = global::load(args.lengths.addr + at);
+            if length <= 0 {
+                return;
+            }
+            let position = global::load::<u32>(args.positions.addr + at) + 1;
+            let entry = u64::from(sequence) * u64::from(args.pages_per_sequence) + u64::from(position / PAGE_TOKENS);
+            let page: u32 = global::load(args.block_table.addr + 4 * entry);
+            global::store(args.positions.addr + at, position);
+            global::store(args.lengths.addr + at, length + 1);
+            global::store(args.slot_mapping.addr + at, page * PAGE_TOKENS + position % PAGE_TOKENS);
+        }
+    }
+}

@@ -16,7 +16,7 @@
 //! A block owns a row; its threads copy 16 bytes each at a time.
 //!
 //! # Requires
-//! Every id below `vocab`; `hidden` divisible by 8; `out` 16-byte aligned.
+//! Every id below `vocab`; `hidden` divisible by 8; `table` and `out` 16-byte aligned.
 //!
 //! # Moves
 //! `rows · (hidden · (2 + act) + 4)` bytes.
@@ -62,5 +62,28 @@ impl Kernel for Embed {
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
         u64::from(self.rows) * (u64::from(self.hidden) * 4 + 4)
+    }
+}
+
+#[cfg(target_arch = "nvptx64")]
+mod entry {
+    use super::Embed;
+    use crate::row;
+    use cuda_std::{global, kernel, thread};
+
+    kernel! {
+        /// One row per block.
+        pub fn embed(args: Embed) {
+            let row = thread::block_idx_x();
+            let named: i32 = global::load(args.ids.addr + 4 * u64::from(row));
+            let id = if named < 0 {
+                global::load(args.sampled.addr + 4 * u64::from((-1 - named).cast_unsigned()))
+            } else {
+                named
+            };
+            let bytes = 2 * u64::from(args.hidden);
+            let from = args.table.addr + u64::from(id.cast_unsigned()) * bytes;
+            row::copy(from, args.out.addr + u64::from(row) * bytes, args.hidden / row::GROUP);
+        }
     }
 }

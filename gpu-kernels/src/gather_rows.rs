@@ -58,3 +58,22 @@ impl Kernel for GatherRows {
         u64::from(self.rows) * (u64::from(self.hidden) * 4 + 4)
     }
 }
+
+#[cfg(target_arch = "nvptx64")]
+mod entry {
+    use super::GatherRows;
+    use crate::row;
+    use cuda_std::{global, kernel, thread};
+
+    kernel! {
+        /// One row per block.
+        pub fn gather_rows(args: GatherRows) {
+            let row = thread::block_idx_x();
+            let from: i32 = global::load(args.index.addr + 4 * u64::from(row));
+            let bytes = 2 * u64::from(args.hidden);
+            let (x, out) = (args.x.addr, args.out.addr);
+            let source = x + u64::from(from.cast_unsigned()) * bytes;
+            row::copy(source, out + u64::from(row) * bytes, args.hidden / row::GROUP);
+        }
+    }
+}

@@ -73,3 +73,52 @@ impl Kernel for LayerNorm1p {
         u64::from(self.rows) * u64::from(self.hidden) * 2 * passes + u64::from(self.hidden) * 4
     }
 }
+
+#[cfg(target_arch = "nvptx64")]
+mod entry {
+    use super::LayerNorm1p;
+    use crate::row::{self, Row};
+    use cuda_std::{bf16, block, global, kernel, math, shared, thread};
+
+    shared! {
+        fn layer_norm_1p_scratch() -> [f32; block::SCRATCH_WORDS as usize];
+    }
+
+    kernel! {
+        /// Without the residual add.
+        pub fn layer_norm_1p(args: LayerNorm1p) {
+            norm(&args, None);
+        }
+
+        /// With the residual add.
+        pub fn layer_norm_1p_residual(args: LayerNorm1p) {
+            norm(&args, Some(args.delta.addr));
+        }
+    }
+
+    /// # Safety
+    /// The kernel's Requires hold.
+    #[inline(always)]
+    unsafe fn norm(args: &LayerNorm1p, delta: Option<u64>) {
+        let start = u64::from(thread::block_idx_x()) * u64::from(args.hidden) * 2;
+        let width = args.hidden as f32;
+        // SAFETY: the block owns its row; every thread comes to the reductions.
+        unsafe {
+            let row = Row::load(args.x.addr + start, delta.map(|delta| delta + start), args.hidden);
+            let mut sum = 0.0;
+            row.for_each(|_, x| sum += x.iter().sum::<f32>());
+            let mean = block::sum_f32(sum, layer_norm_1p_scratch()) / width;
+            let mut squares = 0.0;
+            row.for_each(|_, x| squares = x.iter().fold(squares, |sum, &x| math::fma(x - mean, x - mean, sum)));
+            let variance = block::sum_f32(squares, layer_norm_1p_scratch()) / width;
+            let scale = math::rsqrt(variance + args.eps);
+            row.for_each(|group, x| {
+                let weight = bf16::unpack_8(global::load_readonly(row::at(args.weight.addr, group)));
+                let bias = bf16::unpack_8(global::load_readonly(row::at(args.bias.addr, group)));
+                let y =
+                    core::array::from_fn(|i| math::fma((x[i] - mean) * scale, bf16::round(1.0 + weight[i]), bias[i]));
+                global::store(row::at(args.y.addr + start, group), bf16::pack_8(y));
+            });
+        }
+    }
+}

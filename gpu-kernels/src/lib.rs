@@ -3,11 +3,13 @@
 //! The crate is compiled twice. For `nvptx64-nvidia-cuda` it becomes the PTX that runs; as an ordinary dependency of
 //! the host it supplies the very same args structs, their launch shapes and the bytes they move.
 #![no_std]
-#![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch, stdarch_nvptx))]
-#![cfg_attr(target_arch = "nvptx64", allow(unsafe_code, internal_features))]
+#![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch))]
+#![cfg_attr(target_arch = "nvptx64", expect(unsafe_code, reason = "kernels work on raw addresses"))]
 
 mod kernel;
 mod ptr;
+#[cfg(target_arch = "nvptx64")]
+mod row;
 
 pub use kernel::{Args, DeviceInfo, Kernel, Launch, SequenceShape, StepShape};
 pub use ptr::{Act, Element, Field, Kv, Ptr, Role, Weight};

@@ -50,3 +50,25 @@ impl Kernel for Relu2 {
         u64::from(self.count) * 4
     }
 }
+
+#[cfg(target_arch = "nvptx64")]
+mod entry {
+    use super::Relu2;
+    use crate::row;
+    use cuda_std::{bf16, global, kernel, math, thread};
+
+    kernel! {
+        /// Eight neighbours per thread.
+        pub fn relu2(args: Relu2) {
+            let group = thread::global_index();
+            if group < args.count / row::GROUP {
+                let x = bf16::unpack_8(global::load(row::at(args.x.addr, group)));
+                let y = x.map(|x| {
+                    let positive = math::max(x, 0.0);
+                    positive * positive
+                });
+                global::store(row::at(args.y.addr, group), bf16::pack_8(y));
+            }
+        }
+    }
+}

@@ -70,3 +70,46 @@ impl Kernel for RmsNorm {
         u64::from(self.rows) * u64::from(self.hidden) * 2 * passes + u64::from(self.hidden) * 2
     }
 }
+
+#[cfg(target_arch = "nvptx64")]
+mod entry {
+    use super::RmsNorm;
+    use crate::row::{self, Row};
+    use cuda_std::{bf16, block, global, kernel, math, shared, thread};
+
+    shared! {
+        fn rms_norm_scratch() -> [f32; block::SCRATCH_WORDS as usize];
+    }
+
+    kernel! {
+        /// Without the residual add.
+        pub fn rms_norm(args: RmsNorm) {
+            norm(&args, None);
+        }
+
+        /// With the residual add.
+        pub fn rms_norm_residual(args: RmsNorm) {
+            norm(&args, Some(args.delta.addr));
+        }
+    }
+
+    /// # Safety
+    /// The kernel's Requires hold.
+    #[inline(always)]
+    unsafe fn norm(args: &RmsNorm, delta: Option<u64>) {
+        let start = u64::from(thread::block_idx_x()) * u64::from(args.hidden) * 2;
+        // SAFETY: the block owns its row; every thread comes to the reduction.
+        unsafe {
+            let row = Row::load(args.x.addr + start, delta.map(|delta| delta + start), args.hidden);
+            let mut squares = 0.0;
+            row.for_each(|_, x| squares = x.iter().fold(squares, |sum, &x| math::fma(x, x, sum)));
+            let mean_square = block::sum_f32(squares, rms_norm_scratch()) / args.hidden as f32;
+            let scale = math::rsqrt(mean_square + args.eps);
+            row.for_each(|group, x| {
+                let weight = bf16::unpack_8(global::load_readonly(row::at(args.weight.addr, group)));
+                let y = core::array::from_fn(|i| weight[i] * bf16::round(x[i] * scale));
+                global::store(row::at(args.y.addr + start, group), bf16::pack_8(y));
+            });
+        }
+    }
+}

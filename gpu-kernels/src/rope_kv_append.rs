@@ -20,7 +20,8 @@
 //! A block owns a token row; a thread owns rotary pairs and plain elements of it by turns.
 //!
 //! # Requires
-//! `rotary_dims` even and at most `head_dim`; `head_dim` divisible by 8; no two live rows with one slot (pad rows may
+//! `rotary_dims` even and at most `head_dim`; `head_dim` divisible by 8; all pointers but `positions` and
+//! `slot_mapping` 16-byte aligned; no two live rows with one slot (pad rows may
 //! share the scrap page, whose content nobody reads).
 //!
 //! # Moves
@@ -81,5 +82,179 @@ impl Kernel for RopeKvAppend {
         let (rows, dim) = (u64::from(self.rows), u64::from(self.head_dim));
         let heads = 2 * u64::from(self.heads) + 4 * u64::from(self.kv_heads);
         rows * dim * 2 * heads + rows * (u64::from(self.rotary_dims) * 2 + 8)
+    }
+}
+
+#[cfg(target_arch = "nvptx64")]
+mod entry {
+    use core::num::NonZero;
+
+    use super::RopeKvAppend;
+    use crate::{PAGE_TOKENS, row};
+    use cuda_std::{bf16, global, kernel, thread};
+
+    kernel! {
+        /// One token row per block; eight pairs per access where half the rotary dims divide by 8, single ones elsewhere.
+        pub fn rope_kv_append(args: RopeKvAppend) {
+            let token = Token::new(&args);
+            if (args.rotary_dims / 2).is_multiple_of(row::GROUP) {
+                token.rotate::<[u32; 4]>();
+                token.append_plain_keys::<[u32; 4]>();
+            } else {
+                token.rotate::<u16>();
+                token.append_plain_keys::<u16>();
+            }
+            token.append_values();
+        }
+    }
+
+    /// One token row, and the addresses that belong to it.
+    struct Token<'a> {
+        args: &'a RopeKvAppend,
+        qkv: u64,
+        cos: u64,
+        sin: u64,
+        /// Offset in both pools of the token's row of kv head 0.
+        slot: u64,
+    }
+
+    impl Token<'_> {
+        /// # Safety
+        /// The kernel's Requires hold.
+        #[inline(always)]
+        unsafe fn new(args: &RopeKvAppend) -> Token<'_> {
+            let row = u64::from(thread::block_idx_x());
+            // SAFETY: one element per row.
+            let (position, slot): (u32, u32) = unsafe {
+                (global::load(args.positions.addr + 4 * row), global::load(args.slot_mapping.addr + 4 * row))
+            };
+            let (page, offset) = (u64::from(slot / PAGE_TOKENS), u64::from(slot % PAGE_TOKENS));
+            let width = u64::from(args.heads + 2 * args.kv_heads) * u64::from(args.head_dim);
+            let angles = u64::from(position) * u64::from(args.rotary_dims / 2) * 2;
+            let first = page * u64::from(args.kv_heads) * u64::from(PAGE_TOKENS) + offset;
+            Token {
+                args,
+                qkv: args.qkv.addr + row * width * 2,
+                cos: args.cos.addr + angles,
+                sin: args.sin.addr + angles,
+                slot: first * u64::from(args.head_dim) * 2,
+            }
+        }
+
+        /// Address of head `head` of the row, counted from the first query head.
+        #[inline(always)]
+        fn head(&self, head: u32) -> u64 {
+            self.qkv + u64::from(head) * u64::from(self.args.head_dim) * 2
+        }
+
+        /// Address in a pool of the token's row of kv head `head`.
+        #[inline(always)]
+        fn row_in(&self, pool: u64, head: u32) -> u64 {
+            pool + self.slot + u64::from(head) * u64::from(PAGE_TOKENS) * u64::from(self.args.head_dim) * 2
+        }
+
+        /// Rotates the queries in place and the keys into their page.
+        ///
+        /// # Safety
+        /// The kernel's Requires hold; half the rotary dims divide by `A::COUNT`.
+        #[inline(always)]
+        unsafe fn rotate<A: Access>(&self) {
+            let half = self.args.rotary_dims / 2;
+            for_each_of(self.args.heads + self.args.kv_heads, half / A::COUNT, |head, at| {
+                let at = u64::from(at * A::COUNT) * 2;
+                let from = self.head(head);
+                let to = match head.checked_sub(self.args.heads) {
+                    Some(key) => self.row_in(self.args.k_pool.addr, key),
+                    None => from,
+                };
+                let far = at + u64::from(half) * 2;
+                // SAFETY: both accesses are within the head's rotary dims, and this thread's own.
+                unsafe {
+                    let (cos, sin) = (A::load(self.cos + at), A::load(self.sin + at));
+                    let (low, high) = A::rotate(A::load(from + at), A::load(from + far), cos, sin);
+                    A::store(to + at, low);
+                    A::store(to + far, high);
+                }
+            });
+        }
+
+        /// Copies what no rotation reaches of the keys into their page.
+        ///
+        /// # Safety
+        /// As for [`Token::rotate`].
+        #[inline(always)]
+        unsafe fn append_plain_keys<A: Access>(&self) {
+            let plain = (self.args.head_dim - self.args.rotary_dims) / A::COUNT;
+            for_each_of(self.args.kv_heads, plain, |head, at| {
+                let at = u64::from(self.args.rotary_dims + at * A::COUNT) * 2;
+                // SAFETY: the access is within the head, and this thread's own.
+                unsafe {
+                    let key = A::load(self.head(self.args.heads + head) + at);
+                    A::store(self.row_in(self.args.k_pool.addr, head) + at, key);
+                }
+            });
+        }
+
+        /// Copies the values into their page.
+        ///
+        /// # Safety
+        /// The kernel's Requires hold.
+        #[inline(always)]
+        unsafe fn append_values(&self) {
+            let first = self.args.heads + self.args.kv_heads;
+            for_each_of(self.args.kv_heads, self.args.head_dim / row::GROUP, |head, group| {
+                // SAFETY: the group is within the head, and this thread's own.
+                unsafe {
+                    let value: [u32; 4] = global::load(row::at(self.head(first + head), group));
+                    global::store(row::at(self.row_in(self.args.v_pool.addr, head), group), value);
+                }
+            });
+        }
+    }
+
+    /// Calls `visit(head, part)` for all `heads · parts`; the block's threads take turns.
+    #[inline(always)]
+    fn for_each_of(heads: u32, parts: u32, visit: impl Fn(u32, u32)) {
+        // A divisor that may be zero would bring a panic, and its message, into the kernel.
+        let Some(parts) = NonZero::new(parts) else { return };
+        let mut i = thread::thread_idx_x();
+        while i < heads * parts.get() {
+            visit(i / parts, i % parts);
+            i += thread::block_dim_x();
+        }
+    }
+
+    /// Neighbouring elements that one access moves.
+    trait Access: global::Word {
+        const COUNT: u32;
+        /// The rotated `(low, high)`.
+        fn rotate(low: Self, high: Self, cos: Self, sin: Self) -> (Self, Self);
+    }
+
+    impl Access for u16 {
+        const COUNT: u32 = 1;
+        #[inline(always)]
+        fn rotate(low: u16, high: u16, cos: u16, sin: u16) -> (u16, u16) {
+            let [low, high, cos, sin] = [low, high, cos, sin].map(bf16::to_f32);
+            let (low, high) = rotated(low, high, cos, sin);
+            (bf16::from_f32(low), bf16::from_f32(high))
+        }
+    }
+
+    impl Access for [u32; 4] {
+        const COUNT: u32 = row::GROUP;
+        #[inline(always)]
+        fn rotate(low: [u32; 4], high: [u32; 4], cos: [u32; 4], sin: [u32; 4]) -> ([u32; 4], [u32; 4]) {
+            let [low, high, cos, sin] = [low, high, cos, sin].map(bf16::unpack_8);
+            let pairs: [(f32, f32); 8] = core::array::from_fn(|i| rotated(low[i], high[i], cos[i], sin[i]));
+            (bf16::pack_8(pairs.map(|pair| pair.0)), bf16::pack_8(pairs.map(|pair| pair.1)))
+        }
+    }
+
+    /// Each product rounded to bf16; the sums are not yet.
+    #[inline(always)]
+    fn rotated(low: f32, high: f32, cos: f32, sin: f32) -> (f32, f32) {
+        let product = |a: f32, b: f32| bf16::round(a * b);
+        (product(low, cos) + product(-high, sin), product(high, cos) + product(low, sin))
     }
 }

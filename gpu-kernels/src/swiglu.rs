@@ -56,3 +56,31 @@ impl Kernel for Swiglu {
         u64::from(self.rows) * u64::from(self.width) * 6
     }
 }
+
+#[cfg(target_arch = "nvptx64")]
+mod entry {
+    use super::Swiglu;
+    use crate::row;
+    use cuda_std::{bf16, global, kernel, math, thread};
+
+    kernel! {
+        /// Eight neighbours of a row per thread.
+        pub fn swiglu(args: Swiglu) {
+            let group = thread::global_index();
+            if group < args.width / row::GROUP {
+                let bytes = 2 * u64::from(args.width);
+                let token = u64::from(thread::block_idx_y());
+                let from = args.gate_up.addr + token * 2 * bytes;
+                let gate = bf16::unpack_8(global::load(row::at(from, group)));
+                let up = bf16::unpack_8(global::load(row::at(from + bytes, group)));
+                let y = core::array::from_fn(|i| bf16::round(silu(gate[i])) * up[i]);
+                global::store(row::at(args.y.addr + token * bytes, group), bf16::pack_8(y));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn silu(x: f32) -> f32 {
+        x * math::rcp(1.0 + math::exp(-x))
+    }
+}
