@@ -1,1 +1,156 @@
-//! Checkpoint files: safetensors, shards, names, shapes, dtypes, bytes.
+//! A checkpoint's files: config, shards, and tensors by name, as their bytes or as bf16.
+mod header;
+mod json;
+mod locate;
+mod narrow;
+mod shards;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+pub use safetensors::Dtype;
+use serde_json::Value;
+
+use crate::error::{Category, Error, Result};
+
+/// An opened checkpoint: every header is read and checked; the tensors' bytes stay in the mapped files.
+#[derive(Debug)]
+pub struct Checkpoint {
+    directory: PathBuf,
+    config: Value,
+    generation_config: Option<Value>,
+    tensors: BTreeMap<String, StoredTensor>,
+}
+
+/// A tensor as it stands in its file.
+#[derive(Debug)]
+pub struct StoredTensor {
+    /// The file, one for all tensors of a shard.
+    pub file: Arc<Path>,
+    /// Type of its elements on disk.
+    pub dtype: Dtype,
+    /// Its shape; shape and dtype account for exactly the bytes that the file has for it.
+    pub shape: Vec<usize>,
+    data: Bytes,
+    bf16: OnceLock<Bytes>,
+}
+
+impl Checkpoint {
+    /// Opens a directory, or `org/name` from Hugging Face's cache; a directory that exists wins.
+    ///
+    /// # Errors
+    /// Nothing is there, config.json or weights are missing, or a file is not what it should be.
+    pub fn open(model: &str) -> Result<Checkpoint> {
+        Checkpoint::open_with_cache(model, locate::hub_cache(|name| std::env::var_os(name)).as_deref())
+    }
+
+    /// As [`Checkpoint::open`], with Hugging Face's cache (the folder `hub`) at `cache`, or with none.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_with_cache(model: &str, cache: Option<&Path>) -> Result<Checkpoint> {
+        let directory = locate::directory(model, cache)?;
+        let config = json::read(&directory.join("config.json"))?.ok_or_else(|| {
+            Error::new(Category::Model, "config.json not found")
+                .details(format_args!("{} has no config.json", directory.display()))
+                .hint("name the directory that holds the model's config.json, model.safetensors and tokenizer.json")
+        })?;
+        let generation_config = json::read(&directory.join("generation_config.json"))?;
+        let mut tensors = BTreeMap::new();
+        let weights = shards::find(&directory)?;
+        for file in &weights.files {
+            add_file(&mut tensors, file)?;
+        }
+        weights.check(&tensors)?;
+        Ok(Checkpoint { directory, config, generation_config, tensors })
+    }
+
+    /// The directory that the files are in.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// config.json: a JSON object.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// generation_config.json, where there is one: a JSON object.
+    pub fn generation_config(&self) -> Option<&Value> {
+        self.generation_config.as_ref()
+    }
+
+    /// The tensor of that name.
+    pub fn tensor(&self, name: &str) -> Option<&StoredTensor> {
+        self.tensors.get(name)
+    }
+
+    /// All tensors, by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &StoredTensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Bytes of all tensors on disk.
+    pub fn bytes(&self) -> u64 {
+        self.tensors.values().map(|tensor| tensor.data.len() as u64).sum()
+    }
+
+    /// How many tensors were narrowed to bf16 so far, by their type on disk.
+    pub fn narrowed(&self) -> BTreeMap<Dtype, usize> {
+        let mut narrowed = BTreeMap::new();
+        let done = |tensor: &&StoredTensor| tensor.dtype != Dtype::BF16 && tensor.bf16.get().is_some();
+        for tensor in self.tensors.values().filter(done) {
+            *narrowed.entry(tensor.dtype).or_default() += 1;
+        }
+        narrowed
+    }
+}
+
+impl StoredTensor {
+    /// Bytes on disk.
+    pub fn bytes(&self) -> u64 {
+        self.data.len() as u64
+    }
+
+    /// The elements as bf16, aligned to 2 bytes; none where the type on disk is not BF16, F16 or F32.
+    ///
+    /// Aligned BF16 stays where it is, in the mapped file. Anything else is converted the first time it is asked for
+    /// and kept for the next, such as the head that is tied to the embedding.
+    pub fn bf16(&self) -> Option<Bytes> {
+        let convert = match self.dtype {
+            Dtype::BF16 if self.data.as_ptr().cast::<u16>().is_aligned() => return Some(self.data.clone()),
+            Dtype::BF16 => narrow::aligned,
+            Dtype::F16 => narrow::from_f16,
+            Dtype::F32 => narrow::from_f32,
+            _ => return None,
+        };
+        Some(self.bf16.get_or_init(|| convert(&self.data)).clone())
+    }
+}
+
+fn add_file(tensors: &mut BTreeMap<String, StoredTensor>, path: &Path) -> Result<()> {
+    let bytes = header::map(path)?;
+    let file: Arc<Path> = path.into();
+    for (name, info) in header::read(path, &bytes)? {
+        let data = bytes.slice(info.data_offsets.0..info.data_offsets.1);
+        let tensor =
+            StoredTensor { file: file.clone(), dtype: info.dtype, shape: info.shape, data, bf16: OnceLock::new() };
+        match tensors.entry(name) {
+            Entry::Vacant(entry) => _ = entry.insert(tensor),
+            Entry::Occupied(entry) => {
+                return Err(Error::new(Category::Model, "Tensor is in two shards")
+                    .details(format_args!(
+                        "{} is in {} and in {}; expected one of them",
+                        entry.key(),
+                        entry.get().file.display(),
+                        path.display()
+                    ))
+                    .hint("download the checkpoint again"));
+            }
+        }
+    }
+    Ok(())
+}

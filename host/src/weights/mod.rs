@@ -1,1 +1,102 @@
-//! Weights: parts of tensors on their way to the device.
+//! Tensors of a checkpoint as a model asks for them: checked, and as parts for a device.
+use std::collections::BTreeSet;
+
+use crate::checkpoint::{Checkpoint, Dtype, StoredTensor};
+use crate::device::{WeightPart, WeightParts};
+use crate::error::{Category, Error, Result};
+use crate::models::spec::{ModelSpec, Tensor};
+
+/// Tables that older files carry and every implementation computes anew.
+const IGNORED: &str = "rotary_emb.inv_freq";
+
+/// A checkpoint's tensors, to be asked for by name and shape.
+#[derive(Debug)]
+pub struct Weights {
+    checkpoint: Checkpoint,
+}
+
+impl Weights {
+    /// The tensors of `checkpoint`.
+    pub fn new(checkpoint: Checkpoint) -> Weights {
+        Weights { checkpoint }
+    }
+
+    /// The checkpoint.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The parts, stacked; a vector is one row. BF16 stays in the mapped file, F16 and F32 are narrowed.
+    ///
+    /// # Errors
+    /// A tensor is missing, or of another shape or type than expected.
+    ///
+    /// # Panics
+    /// If there is no part, or their widths differ: a mistake in a family.
+    pub fn parts(&self, parts: &[Tensor]) -> Result<WeightParts> {
+        Ok(WeightParts::new(parts.iter().map(|part| self.part(part)).collect::<Result<_>>()?))
+    }
+
+    /// Checks all tensors of a model before any of them is read.
+    ///
+    /// # Errors
+    /// As [`Weights::parts`], for the first tensor in the order of use.
+    pub fn check_all(&self, spec: &ModelSpec) -> Result<()> {
+        spec.tensors().into_iter().try_for_each(|tensor| self.find(tensor).map(|_| ()))
+    }
+
+    /// Names of the tensors that the model does not ask for, but for those known to be of no use.
+    pub fn unused(&self, spec: &ModelSpec) -> Vec<&str> {
+        let used: BTreeSet<&str> = spec.tensors().into_iter().map(|tensor| tensor.name.as_str()).collect();
+        let names = self.checkpoint.tensors().map(|(name, _)| name);
+        names.filter(|name| !used.contains(name) && !name.ends_with(IGNORED)).collect()
+    }
+
+    fn part(&self, tensor: &Tensor) -> Result<WeightPart> {
+        let stored = self.find(tensor)?;
+        let data = stored.bf16().ok_or_else(|| wrong_dtype(tensor, stored))?;
+        let columns = tensor.shape.last().copied().unwrap_or(1);
+        let rows = tensor.shape.iter().rev().skip(1).product();
+        Ok(WeightPart::new(data, columns, 0..rows, 0..columns))
+    }
+
+    fn find(&self, tensor: &Tensor) -> Result<&StoredTensor> {
+        let stored = self.checkpoint.tensor(&tensor.name).ok_or_else(|| self.missing(tensor))?;
+        if !matches!(stored.dtype, Dtype::BF16 | Dtype::F16 | Dtype::F32) {
+            return Err(wrong_dtype(tensor, stored));
+        }
+        if stored.shape != tensor.shape {
+            return Err(Error::new(Category::Model, "Tensor has the wrong shape")
+                .details(format_args!(
+                    "{}: {}: expected {:?}, found {:?}",
+                    stored.file.display(),
+                    tensor.name,
+                    tensor.shape,
+                    stored.shape
+                ))
+                .hint("config.json and weights do not belong together: download both from one revision"));
+        }
+        Ok(stored)
+    }
+
+    fn missing(&self, tensor: &Tensor) -> Error {
+        let directory = self.checkpoint.directory().display();
+        Error::new(Category::Model, "Tensor not found")
+            .details(format_args!(
+                "{directory}: {}: expected shape {:?}, found no such tensor",
+                tensor.name, tensor.shape
+            ))
+            .hint("config.json and weights do not belong together: download both from one revision")
+    }
+}
+
+fn wrong_dtype(tensor: &Tensor, stored: &StoredTensor) -> Error {
+    Error::new(Category::Model, "Tensor has an unsupported type")
+        .details(format_args!(
+            "{}: {}: expected BF16, F16 or F32, found {}",
+            stored.file.display(),
+            tensor.name,
+            stored.dtype
+        ))
+        .hint("quantized weights are not yet supported: use the checkpoint in BF16")
+}

@@ -1,0 +1,96 @@
+//! Typed access to config.json: each error names the key, what was expected and what was found.
+use std::fmt::Display;
+
+use serde_json::Value;
+
+use crate::error::{Category, Error, Result};
+
+/// The largest size that any key may have: what is above it is a mistake, and what is not cannot overflow.
+pub const MAX_SIZE: usize = 1 << 24;
+
+/// A JSON object of config.json, or one of its own.
+#[derive(Clone, Copy)]
+pub struct Config<'a> {
+    path: &'a str,
+    value: &'a Value,
+}
+
+impl<'a> Config<'a> {
+    /// The object `value`, called `path` in errors.
+    pub fn new(path: &'a str, value: &'a Value) -> Config<'a> {
+        Config { path, value }
+    }
+
+    /// The value of `key`; null counts as missing.
+    pub fn value(&self, key: &str) -> Option<&'a Value> {
+        self.value.get(key).filter(|value| !value.is_null())
+    }
+
+    /// The first of `keys` that has a value, and that value.
+    fn first<'k>(&self, keys: &[&'k str]) -> Option<(&'k str, &'a Value)> {
+        keys.iter().find_map(|key| Some((*key, self.value(key)?)))
+    }
+
+    /// A size: a whole number from 1 to [`MAX_SIZE`]; the first of `keys` that has a value counts.
+    pub fn optional_size(&self, keys: &[&str]) -> Result<Option<usize>> {
+        let Some((key, value)) = self.first(keys) else { return Ok(None) };
+        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
+        let size = size.filter(|size| (1..=MAX_SIZE).contains(size));
+        let expected = format_args!("a whole number from 1 to {MAX_SIZE}");
+        size.map(Some).ok_or_else(|| self.unexpected(key, expected, value))
+    }
+
+    /// As [`Config::optional_size`], of a key that must be there.
+    pub fn size(&self, key: &str) -> Result<usize> {
+        self.optional_size(&[key])?.ok_or_else(|| self.missing(key, "a whole number"))
+    }
+
+    /// A finite number above 0; the first of `keys` that has a value counts.
+    pub fn optional_positive(&self, keys: &[&str]) -> Result<Option<f64>> {
+        let Some((key, value)) = self.first(keys) else { return Ok(None) };
+        let number = value.as_f64().filter(|number| number.is_finite() && *number > 0.0);
+        number.map(Some).ok_or_else(|| self.unexpected(key, "a number above 0", value))
+    }
+
+    /// As [`Config::optional_positive`], of a key that must be there.
+    pub fn positive(&self, keys: &[&str]) -> Result<f64> {
+        self.optional_positive(keys)?.ok_or_else(|| self.missing(&keys.join(" or "), "a number above 0"))
+    }
+
+    /// True or false; false where it is missing.
+    pub fn flag(&self, key: &str) -> Result<bool> {
+        let Some(value) = self.value(key) else { return Ok(false) };
+        value.as_bool().ok_or_else(|| self.unexpected(key, "true or false", value))
+    }
+
+    /// A string.
+    pub fn text(&self, key: &str) -> Result<Option<&'a str>> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        value.as_str().map(Some).ok_or_else(|| self.unexpected(key, "a string", value))
+    }
+
+    /// An object within this one; `key` is its name in errors.
+    pub fn object(&self, key: &'a str) -> Result<Option<Config<'a>>> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let object = value.is_object().then(|| Config::new(key, value));
+        object.map(Some).ok_or_else(|| self.unexpected(key, "an object", value))
+    }
+
+    /// Whether the key stands there at all, be it as null.
+    pub fn contains(&self, key: &str) -> bool {
+        self.value.get(key).is_some()
+    }
+
+    /// The error for a key whose value is not what it should be.
+    pub fn unexpected(&self, key: &str, expected: impl Display, found: impl Display) -> Error {
+        Error::new(Category::Model, "Unexpected value in config")
+            .details(format_args!("{}: {key}: expected {expected}, found {found}", self.path))
+            .hint("correct the file, or download it again")
+    }
+
+    fn missing(&self, key: &str, expected: impl Display) -> Error {
+        Error::new(Category::Model, "Key missing in config")
+            .details(format_args!("{}: {key}: expected {expected}, found nothing", self.path))
+            .hint("correct the file, or download it again")
+    }
+}

@@ -1,0 +1,31 @@
+//! `LlamaForCausalLM`: RMSNorm, rotary embedding of whole heads, SwiGLU.
+use super::config::Config;
+use super::sizes::Sizes;
+use super::spec::{Activation, ModelSpec, Norm, Tensor};
+use super::{decoder, rope};
+use crate::error::Result;
+
+/// Translates config.json.
+///
+/// # Errors
+/// A key is missing, out of range or not supported.
+pub fn read(config: &Config) -> Result<ModelSpec> {
+    read_as("llama", config, None)
+}
+
+/// A family that differs from Llama in its name and its attention window alone.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_as(family: &'static str, config: &Config, window: Option<usize>) -> Result<ModelSpec> {
+    decoder::check_layers(config, &["silu", "swish"])?;
+    let sizes = Sizes::read(config)?;
+    let rope = rope::read(config, sizes.head_dim, 1.0)?;
+    let eps = config.positive(&["rms_norm_eps"])? as f32;
+    let norm = |name: String| Norm::Rms { weight: Tensor::vector(format!("{name}.weight"), sizes.hidden), eps };
+    let blocks = (0..sizes.layers).flat_map(|layer| {
+        let attention = decoder::attention(&sizes, layer, norm(decoder::attention_norm(layer)), rope.clone(), window);
+        [attention, decoder::mlp(&sizes, layer, norm(decoder::mlp_norm(layer)), Activation::SwiGlu)]
+    });
+    decoder::model(family, config, &sizes, blocks.collect(), norm(decoder::FINAL_NORM.to_owned()))
+}

@@ -1,0 +1,101 @@
+//! The sizes that all decoder families share, checked against each other and against what the kernels take.
+use gpu_kernels::HEAD_DIMS;
+
+use super::config::Config;
+use crate::error::{Category, Error, Result};
+
+/// More layers than any model has; each is a few hundred bytes of names before any tensor is looked up.
+const MAX_LAYERS: usize = 4096;
+
+/// The widest residual stream that the norms take.
+const MAX_HIDDEN: usize = 1 << 16;
+
+/// The most query heads.
+const MAX_HEADS: usize = 1 << 12;
+
+/// The sizes of a decoder whose layers are all alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Rows of the embedding table and of the head.
+    pub vocab: usize,
+    /// Number of layers.
+    pub layers: usize,
+    /// Longest sequence, tokens.
+    pub context_length: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Width between the products of the MLP.
+    pub intermediate: usize,
+}
+
+impl Sizes {
+    /// Reads and checks the sizes.
+    ///
+    /// # Errors
+    /// A size is missing or out of range, or sizes do not go together.
+    pub fn read(config: &Config) -> Result<Sizes> {
+        let hidden = config.size("hidden_size")?;
+        let heads = config.size("num_attention_heads")?;
+        let kv_heads = config.optional_size(&["num_key_value_heads"])?.unwrap_or(heads);
+        // `kv_channels` is what NeMo's exporter writes; where both are missing, the heads share the stream evenly.
+        let head_dim = config.optional_size(&["head_dim", "kv_channels"])?.unwrap_or(hidden / heads);
+        let sizes = Sizes {
+            hidden,
+            vocab: config.size("vocab_size")?,
+            layers: config.size("num_hidden_layers")?,
+            context_length: config.size("max_position_embeddings")?,
+            heads,
+            kv_heads,
+            head_dim,
+            intermediate: config.size("intermediate_size")?,
+        };
+        sizes.check()?;
+        Ok(sizes)
+    }
+
+    fn check(&self) -> Result<()> {
+        at_most("num_hidden_layers", self.layers, MAX_LAYERS)?;
+        at_most("hidden_size", self.hidden, MAX_HIDDEN)?;
+        at_most("num_attention_heads", self.heads, MAX_HEADS)?;
+        divisible_by_8("hidden_size", self.hidden)?;
+        divisible_by_8("intermediate_size", self.intermediate)?;
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return Err(Error::new(Category::Model, "Heads are not divisible by key-value heads")
+                .details(format_args!(
+                    "config.json: num_attention_heads {} is not a multiple of num_key_value_heads {}",
+                    self.heads, self.kv_heads
+                ))
+                .hint("correct the file, or download it again"));
+        }
+        if !HEAD_DIMS.iter().any(|&known| known as usize == self.head_dim) {
+            return Err(Error::new(Category::Model, "Unsupported head size")
+                .details(format_args!("config.json: head_dim: expected one of {HEAD_DIMS:?}, found {}", self.head_dim))
+                .hint("without head_dim or kv_channels, head_dim is hidden_size / num_attention_heads: add the key if the model has another"));
+        }
+        Ok(())
+    }
+}
+
+fn at_most(key: &str, size: usize, limit: usize) -> Result<()> {
+    if size <= limit {
+        return Ok(());
+    }
+    Err(Error::new(Category::Model, "Model is too large")
+        .details(format_args!("config.json: {key}: expected at most {limit}, found {size}"))
+        .hint("correct the file, or download it again"))
+}
+
+fn divisible_by_8(key: &str, size: usize) -> Result<()> {
+    if size.is_multiple_of(8) {
+        return Ok(());
+    }
+    Err(Error::new(Category::Model, "Unsupported width")
+        .details(format_args!("config.json: {key}: expected a multiple of 8, found {size}"))
+        .hint("the kernels read 8 values at a time; no published model has another width"))
+}
