@@ -93,6 +93,16 @@ mod entry {
             let wins = other.value > self.value || (other.value == self.value && other.index < self.index);
             if wins { other } else { self }
         }
+
+        /// The best with four neighbours from `index` on, all behind those that it knows: on a tie it stays.
+        #[inline(always)]
+        fn or_later(self, values: [f32; 4], index: u32) -> Best {
+            let mut best = self;
+            best = if values[0] > best.value { Best { value: values[0], index } } else { best };
+            best = if values[1] > best.value { Best { value: values[1], index: index + 1 } } else { best };
+            best = if values[2] > best.value { Best { value: values[2], index: index + 2 } } else { best };
+            if values[3] > best.value { Best { value: values[3], index: index + 3 } } else { best }
+        }
     }
 
     /// The best of this thread's share: quadruples from the first 16-byte boundary on, and single elements on either side.
@@ -105,17 +115,27 @@ mod entry {
         let head = if misaligned == 0 { 0 } else { 4 - misaligned };
         let head = if head < vocab { head } else { vocab };
         let quads = (vocab - head) / 4;
-        let mut best = Best::NONE;
+        let threads = thread::block_dim_x();
         let mut quad = thread::thread_idx_x();
-        while quad < quads {
-            let first = head + 4 * quad;
-            // SAFETY: the quadruple is within the row and starts at a 16-byte boundary.
-            let values: [f32; 4] = unsafe { global::load(row + 4 * u64::from(first)) };
-            best = best.or(Best { value: values[0], index: first });
-            best = best.or(Best { value: values[1], index: first + 1 });
-            best = best.or(Best { value: values[2], index: first + 2 });
-            best = best.or(Best { value: values[3], index: first + 3 });
-            quad += thread::block_dim_x();
+        // The first element stands for the share until a larger one comes, so that −∞ everywhere has an index too.
+        let first = if quad < quads { head + 4 * quad } else { u32::MAX };
+        let mut best = Best { value: f32::NEG_INFINITY, index: first };
+        // SAFETY: the quadruples are within the row and start at 16-byte boundaries.
+        unsafe {
+            // Four loads in flight: a single block reads the whole row, so latency is all that counts.
+            while quad + 3 * threads < quads {
+                let load = |k: u32| global::load::<[f32; 4]>(row + 4 * u64::from(head + 4 * (quad + k * threads)));
+                let loaded = [load(0), load(1), load(2), load(3)];
+                best = best.or_later(loaded[0], head + 4 * quad);
+                best = best.or_later(loaded[1], head + 4 * (quad + threads));
+                best = best.or_later(loaded[2], head + 4 * (quad + 2 * threads));
+                best = best.or_later(loaded[3], head + 4 * (quad + 3 * threads));
+                quad += 4 * threads;
+            }
+            while quad < quads {
+                best = best.or_later(global::load(row + 4 * u64::from(head + 4 * quad)), head + 4 * quad);
+                quad += threads;
+            }
         }
         // At most three elements before the quadruples and three behind; a thread each.
         let single = thread::thread_idx_x();

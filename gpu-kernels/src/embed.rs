@@ -68,7 +68,7 @@ impl Kernel for Embed {
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::Embed;
-    use crate::row;
+    use crate::row::Row;
     use cuda_std::{global, kernel, thread};
 
     kernel! {
@@ -83,7 +83,7 @@ mod entry {
             };
             let bytes = 2 * u64::from(args.hidden);
             let from = args.table.addr + u64::from(id.cast_unsigned()) * bytes;
-            row::copy(from, args.out.addr + u64::from(row) * bytes, args.hidden / row::GROUP);
+            Row::load(from, args.hidden).copy_to(args.out.addr + u64::from(row) * bytes);
         }
     }
 }

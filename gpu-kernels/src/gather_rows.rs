@@ -62,7 +62,7 @@ impl Kernel for GatherRows {
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::GatherRows;
-    use crate::row;
+    use crate::row::Row;
     use cuda_std::{global, kernel, thread};
 
     kernel! {
@@ -71,9 +71,8 @@ mod entry {
             let row = thread::block_idx_x();
             let from: i32 = global::load(args.index.addr + 4 * u64::from(row));
             let bytes = 2 * u64::from(args.hidden);
-            let (x, out) = (args.x.addr, args.out.addr);
-            let source = x + u64::from(from.cast_unsigned()) * bytes;
-            row::copy(source, out + u64::from(row) * bytes, args.hidden / row::GROUP);
+            let source = args.x.addr + u64::from(from.cast_unsigned()) * bytes;
+            Row::load(source, args.hidden).copy_to(args.out.addr + u64::from(row) * bytes);
         }
     }
 }

@@ -104,17 +104,22 @@ mod entry {
         let width = args.hidden as f32;
         // SAFETY: the block owns its row; every thread comes to the reductions.
         unsafe {
-            let row = Row::load(args.x.addr + start, delta.map(|delta| delta + start), args.hidden);
+            let mut row = Row::load(args.x.addr + start, args.hidden);
+            let delta = delta.map(|delta| Row::load(delta + start, args.hidden));
+            let weight = Row::load(args.weight.addr, args.hidden);
+            let bias = Row::load(args.bias.addr, args.hidden);
+            if let Some(delta) = delta {
+                row.add(delta);
+            }
             let mut sum = 0.0;
-            row.for_each(|_, x| sum += x.iter().sum::<f32>());
+            row.for_each(|x| sum += x.iter().sum::<f32>());
             let mean = block::sum_f32(sum, layer_norm_1p_scratch()) / width;
             let mut squares = 0.0;
-            row.for_each(|_, x| squares = x.iter().fold(squares, |sum, &x| math::fma(x - mean, x - mean, sum)));
+            row.for_each(|x| squares = x.iter().fold(squares, |sum, &x| math::fma(x - mean, x - mean, sum)));
             let variance = block::sum_f32(squares, layer_norm_1p_scratch()) / width;
             let scale = math::rsqrt(variance + args.eps);
-            row.for_each(|group, x| {
-                let weight = bf16::unpack_8(global::load_readonly(row::at(args.weight.addr, group)));
-                let bias = bf16::unpack_8(global::load_readonly(row::at(args.bias.addr, group)));
+            row.for_each_with([weight, bias], |group, x, [weight, bias]| {
+                let (x, weight, bias) = (bf16::unpack_8(x), bf16::unpack_8(weight), bf16::unpack_8(bias));
                 let y =
                     core::array::from_fn(|i| math::fma((x[i] - mean) * scale, bf16::round(1.0 + weight[i]), bias[i]));
                 global::store(row::at(args.y.addr + start, group), bf16::pack_8(y));

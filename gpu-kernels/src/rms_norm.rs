@@ -100,13 +100,18 @@ mod entry {
         let start = u64::from(thread::block_idx_x()) * u64::from(args.hidden) * 2;
         // SAFETY: the block owns its row; every thread comes to the reduction.
         unsafe {
-            let row = Row::load(args.x.addr + start, delta.map(|delta| delta + start), args.hidden);
+            let mut row = Row::load(args.x.addr + start, args.hidden);
+            let delta = delta.map(|delta| Row::load(delta + start, args.hidden));
+            let weight = Row::load(args.weight.addr, args.hidden);
+            if let Some(delta) = delta {
+                row.add(delta);
+            }
             let mut squares = 0.0;
-            row.for_each(|_, x| squares = x.iter().fold(squares, |sum, &x| math::fma(x, x, sum)));
+            row.for_each(|x| squares = x.iter().fold(squares, |sum, &x| math::fma(x, x, sum)));
             let mean_square = block::sum_f32(squares, rms_norm_scratch()) / args.hidden as f32;
             let scale = math::rsqrt(mean_square + args.eps);
-            row.for_each(|group, x| {
-                let weight = bf16::unpack_8(global::load_readonly(row::at(args.weight.addr, group)));
+            row.for_each_with([weight], |group, x, [weight]| {
+                let (x, weight) = (bf16::unpack_8(x), bf16::unpack_8(weight));
                 let y = core::array::from_fn(|i| weight[i] * bf16::round(x[i] * scale));
                 global::store(row::at(args.y.addr + start, group), bf16::pack_8(y));
             });

@@ -1,26 +1,16 @@
-//! What kernels that own a row per block share: the copy of a row, and a row that is kept while it is read again.
+//! A row that a block owns: loaded at once, kept in registers as far as it fits, and read again beyond.
 use cuda_std::{bf16, global, thread};
 
 /// Elements of one 16-byte access.
 pub const GROUP: u32 = 8;
-const GROUP_BYTES: u64 = 16;
 
-/// Copies `groups` groups of 8 elements; the block's threads take turns.
-///
-/// # Safety
-/// Both addresses are 16-byte aligned and live for that many groups; the source is written, and nothing overlaps.
+/// The address of a group of 8 elements of 2 bytes.
 #[inline(always)]
-pub unsafe fn copy(from: u64, to: u64, groups: u32) {
-    let mut group = thread::thread_idx_x();
-    while group < groups {
-        let at = u64::from(group) * GROUP_BYTES;
-        // SAFETY: the group is within the row.
-        unsafe { global::store(to + at, global::load::<[u32; 4]>(from + at)) };
-        group += thread::block_dim_x();
-    }
+pub fn at(row: u64, group: u32) -> u64 {
+    row + u64::from(group) * 16
 }
 
-/// Groups that a thread keeps in registers; with 256 threads that is a row of 8192. Those behind are read again.
+/// Groups that a thread keeps in registers; with 256 threads that is a row of 8192.
 const KEPT: usize = 4;
 
 /// Repeats `$body` with `$k` as each constant below [`KEPT`]: left as a loop, the array would move to local memory.
@@ -34,7 +24,9 @@ macro_rules! for_each_kept {
     })*};
 }
 
-/// A row of activations of which a thread owns every `threads`-th group of 8.
+/// A row of bf16 of which a thread owns every `threads`-th group of 8.
+///
+/// Loading several rows one after the other puts all their loads in flight before the first is used.
 #[derive(Clone, Copy)]
 pub struct Row {
     address: u64,
@@ -43,47 +35,93 @@ pub struct Row {
 }
 
 impl Row {
-    /// Loads a row of `hidden` elements; with `delta`, adds that row first, rounds, and writes the sum back.
+    /// Loads this thread's groups of the row of `width` elements at `address`.
     ///
     /// # Safety
-    /// Addresses are 16-byte aligned rows, `hidden` is divisible by 8, and no other block touches the row at `x`.
+    /// `address` is 16-byte aligned and holds `width` written elements, a multiple of 8, which nobody else writes.
     #[inline(always)]
-    pub unsafe fn load(x: u64, delta: Option<u64>, hidden: u32) -> Row {
-        let mut row = Row { address: x, groups: hidden / GROUP, kept: [[0; 4]; KEPT] };
+    pub unsafe fn load(address: u64, width: u32) -> Row {
+        let mut row = Row { address, groups: width / GROUP, kept: [[0; 4]; KEPT] };
         for_each_kept!(K => {
             let group = own_group(K);
             if group < row.groups {
-                // SAFETY: the group is within the row, and this thread's own.
-                row.kept[K] = unsafe { added(x, delta, group) };
+                // SAFETY: the group is within the row.
+                row.kept[K] = unsafe { global::load(at(address, group)) };
             }
         });
-        let mut group = own_group(KEPT);
-        while group < row.groups {
-            // SAFETY: as above.
-            unsafe { added(x, delta, group) };
-            group += thread::block_dim_x();
-        }
         row
     }
 
-    /// Calls `visit` with this thread's groups: their number and their eight values.
+    /// Adds a row of the same width, rounds, and writes the sum back.
     ///
     /// # Safety
-    /// Nobody else writes the row.
+    /// No other thread block touches this row, and `delta` does not overlap it.
     #[inline(always)]
-    pub unsafe fn for_each(self, mut visit: impl FnMut(u32, [f32; 8])) {
+    pub unsafe fn add(&mut self, delta: Row) {
         for_each_kept!(K => {
             let group = own_group(K);
             if group < self.groups {
-                visit(group, bf16::unpack_8(self.kept[K]));
+                self.kept[K] = sum(self.kept[K], delta.kept[K]);
+                // SAFETY: the group is within the row, and this thread's own.
+                unsafe { global::store(at(self.address, group), self.kept[K]) };
             }
         });
         let mut group = own_group(KEPT);
         while group < self.groups {
-            // SAFETY: the group is within the row, and this thread wrote it if anyone did.
-            visit(group, bf16::unpack_8(unsafe { global::load(at(self.address, group)) }));
+            // SAFETY: as above, in both rows.
+            unsafe {
+                let sum = sum(global::load(at(self.address, group)), global::load(at(delta.address, group)));
+                global::store(at(self.address, group), sum);
+            }
             group += thread::block_dim_x();
         }
+    }
+
+    /// Calls `visit` with the number of each of this thread's groups, and its 16 bytes here and in `others`.
+    ///
+    /// # Safety
+    /// The rows have one width and are as they were loaded, but for [`Row::add`].
+    #[inline(always)]
+    pub unsafe fn for_each_with<const N: usize>(
+        self,
+        others: [Row; N],
+        mut visit: impl FnMut(u32, [u32; 4], [[u32; 4]; N]),
+    ) {
+        for_each_kept!(K => {
+            let group = own_group(K);
+            if group < self.groups {
+                visit(group, self.kept[K], others.map(|row| row.kept[K]));
+            }
+        });
+        let mut group = own_group(KEPT);
+        while group < self.groups {
+            // SAFETY: the group is within the rows, and this thread wrote it if anyone did.
+            unsafe {
+                let again = |row: Row| global::load(at(row.address, group));
+                visit(group, again(self), others.map(again));
+            }
+            group += thread::block_dim_x();
+        }
+    }
+
+    /// Calls `visit` with each of this thread's groups as eight values.
+    ///
+    /// # Safety
+    /// As for [`Row::for_each_with`].
+    #[inline(always)]
+    pub unsafe fn for_each(self, mut visit: impl FnMut([f32; 8])) {
+        // SAFETY: the caller's promise.
+        unsafe { self.for_each_with([], |_, words, []| visit(bf16::unpack_8(words))) };
+    }
+
+    /// Writes this thread's groups of the row to `address`.
+    ///
+    /// # Safety
+    /// As for [`Row::for_each_with`]; `address` is 16-byte aligned, holds as many elements, and overlaps no row.
+    #[inline(always)]
+    pub unsafe fn copy_to(self, address: u64) {
+        // SAFETY: the caller's promise.
+        unsafe { self.for_each_with([], |group, words, []| global::store(at(address, group), words)) };
     }
 }
 
@@ -93,25 +131,9 @@ fn own_group(k: usize) -> u32 {
     thread::thread_idx_x() + k as u32 * thread::block_dim_x()
 }
 
-/// The address of a group of 8 elements of 2 bytes.
+/// The rounded sums of eight pairs.
 #[inline(always)]
-pub fn at(row: u64, group: u32) -> u64 {
-    row + u64::from(group) * GROUP_BYTES
-}
-
-/// One group of a row, after the sum with `delta` where there is one.
-///
-/// # Safety
-/// As for [`Row::load`].
-#[inline(always)]
-unsafe fn added(x: u64, delta: Option<u64>, group: u32) -> [u32; 4] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let old: [u32; 4] = global::load(at(x, group));
-        let Some(delta) = delta else { return old };
-        let (a, b) = (bf16::unpack_8(old), bf16::unpack_8(global::load(at(delta, group))));
-        let sum = bf16::pack_8(core::array::from_fn(|i| a[i] + b[i]));
-        global::store(at(x, group), sum);
-        sum
-    }
+fn sum(a: [u32; 4], b: [u32; 4]) -> [u32; 4] {
+    let (a, b) = (bf16::unpack_8(a), bf16::unpack_8(b));
+    bf16::pack_8(core::array::from_fn(|i| a[i] + b[i]))
 }

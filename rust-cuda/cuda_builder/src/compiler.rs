@@ -1,6 +1,7 @@
 //! Finds a rustc that can compile kernels: one with the library source of its own version, since `core` is built too.
 use std::env;
 use std::ffi::OsString;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,12 +23,14 @@ pub struct Compiler {
 
 impl Compiler {
     /// The first of: what `NEMOTRON_PTX_RUSTC` names; the rustc that compiles everything else (rustup's, where it has the
-    /// component `rust-src`); `target/ptx-rustc/rustc` below `root`, which `scripts/fetch-ptx-rustc.sh` makes.
+    /// component `rust-src`); `target/ptx-rustc/rustc` below a folder around `krate`, which `scripts/fetch-ptx-rustc.sh`
+    /// makes. `prebuilt` is what could not serve, for the error.
     ///
     /// What the variable names is never passed over in silence: if it does not serve, that is the error.
-    pub fn find(root: &Path, prebuilt: &Path) -> Result<Compiler, Error> {
+    pub fn find(krate: &Path, prebuilt: &Path) -> Result<Compiler, Error> {
         let rustc = env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
-        search(env::var_os(VARIABLE), rustc, root, prebuilt, Compiler::probe)
+        let krate = std::path::absolute(krate).map_err(|e| Error::file(krate, e))?;
+        search(env::var_os(VARIABLE), rustc, &krate, prebuilt, Compiler::probe)
     }
 
     fn probe(rustc: &Path) -> Result<Compiler, String> {
@@ -48,7 +51,7 @@ impl Compiler {
 fn search(
     named: Option<OsString>,
     rustc: OsString,
-    root: &Path,
+    krate: &Path,
     prebuilt: &Path,
     probe: impl Fn(&Path) -> Result<Compiler, String>,
 ) -> Result<Compiler, Error> {
@@ -57,7 +60,11 @@ fn search(
         return probe(&rustc).map_err(|reason| Error::BadCompiler { rustc, reason });
     }
     let mut tried = vec![format!("{VARIABLE}: not set")];
-    for rustc in [PathBuf::from(rustc), root.join("target/ptx-rustc/rustc")] {
+    let unpacked = krate.ancestors().map(|folder| folder.join("target/ptx-rustc/rustc")).find(|path| path.exists());
+    if unpacked.is_none() {
+        tried.push("target/ptx-rustc/rustc: not there".to_owned());
+    }
+    for rustc in iter::once(PathBuf::from(rustc)).chain(unpacked) {
         match probe(&rustc) {
             Ok(compiler) => return Ok(compiler),
             Err(reason) => tried.push(format!("{}: {reason}", rustc.display())),
@@ -78,40 +85,46 @@ fn output(program: &Path, arguments: &[&str]) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    /// Searches below the folder `root`, where the compilers in `complete` have their library source.
-    fn search_among(complete: &[&str], named: Option<&str>) -> Result<Compiler, Error> {
-        let probe = |rustc: &Path| match complete.iter().find(|name| Path::new(name) == rustc) {
-            Some(name) => Ok(Compiler { rustc: rustc.to_owned(), version: name.to_string(), llvm: String::new() }),
-            None => Err("its library source is missing".to_owned()),
+    /// Searches for the crate `krate`, where the compilers in `complete` have their library source.
+    fn search_among(complete: &[&Path], named: Option<&str>, krate: &Path) -> Result<Compiler, Error> {
+        let probe = |rustc: &Path| match complete.contains(&rustc) {
+            true => Ok(Compiler { rustc: rustc.to_owned(), version: String::new(), llvm: String::new() }),
+            false => Err("its library source is missing".to_owned()),
         };
-        search(named.map(OsString::from), "active".into(), Path::new("root"), Path::new("prebuilt/sm_80.ptx"), probe)
+        search(named.map(OsString::from), "active".into(), krate, Path::new("prebuilt/sm_80.ptx"), probe)
     }
 
     #[test]
     fn the_named_compiler_comes_first_then_the_active_then_the_unpacked() {
-        const UNPACKED: &str = "root/target/ptx-rustc/rustc";
-        let found = |complete: &[&str], named| search_among(complete, named).unwrap().version;
-        assert_eq!(found(&["named", "active", UNPACKED], Some("named")), "named");
-        assert_eq!(found(&["named", "active", UNPACKED], None), "active");
-        assert_eq!(found(&["named", "active", UNPACKED], Some("")), "active");
-        assert_eq!(found(&["named", UNPACKED], None), UNPACKED);
+        let root = tempfile::tempdir().unwrap();
+        let unpacked = root.path().join("target/ptx-rustc/rustc");
+        std::fs::create_dir_all(unpacked.parent().unwrap()).unwrap();
+        std::fs::write(&unpacked, "").unwrap();
+        let (named, active) = (Path::new("named"), Path::new("active"));
+
+        let krate = root.path().join("kernels");
+        let found = |complete: &[&Path], named| search_among(complete, named, &krate).unwrap().rustc;
+        assert_eq!(found(&[named, active, &unpacked], Some("named")), named);
+        assert_eq!(found(&[named, active, &unpacked], None), active);
+        assert_eq!(found(&[named, active, &unpacked], Some("")), active);
+        assert_eq!(found(&[named, &unpacked], None), unpacked);
     }
 
     #[test]
     fn a_named_compiler_that_does_not_serve_is_an_error() {
-        let error = search_among(&["active"], Some("bare")).unwrap_err().to_string();
+        let error = search_among(&[Path::new("active")], Some("bare"), Path::new("kernels")).unwrap_err().to_string();
         assert!(error.starts_with("[ERROR] PTX: NEMOTRON_PTX_RUSTC=bare cannot compile kernels"), "{error}");
         assert!(error.contains("its library source is missing"), "{error}");
     }
 
     #[test]
     fn no_compiler_at_all_names_every_place_and_every_way_out() {
-        let error = search_among(&[], None).unwrap_err().to_string();
+        let error = search_among(&[], None, Path::new("kernels")).unwrap_err().to_string();
         for part in [
             "prebuilt/sm_80.ptx is not of these sources",
             "NEMOTRON_PTX_RUSTC: not set",
             "active: its library source is missing",
-            "target/ptx-rustc/rustc: ",
+            "target/ptx-rustc/rustc: not there",
             "rustup component add rust-src",
             "scripts/fetch-ptx-rustc.sh",
         ] {

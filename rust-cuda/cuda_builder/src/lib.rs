@@ -104,6 +104,12 @@ impl CudaBuilder {
         write_if_changed(&self.prebuilt_path(), &read(&ptx.path)?)
     }
 
+    /// Whether the prebuilt file is of the sources as they are.
+    pub fn is_prebuilt(&self) -> Result<bool, Error> {
+        let source = sources::hash(&self.krate, Arch::named(&self.arch)?)?;
+        Ok(Header::read(&self.prebuilt_path()).is_some_and(|header| header.source == source))
+    }
+
     /// Where the crate's prebuilt file for this architecture is, or would be.
     pub fn prebuilt_path(&self) -> PathBuf {
         self.krate.join("prebuilt").join(format!("{}.ptx", self.arch))
@@ -131,7 +137,7 @@ impl CudaBuilder {
 
     fn compile(&self, arch: Arch, source: String) -> Result<Ptx, Error> {
         let root = cargo::workspace_root(&self.krate)?;
-        let compiler = Compiler::find(&root, &self.prebuilt_path())?;
+        let compiler = Compiler::find(&self.krate, &self.prebuilt_path())?;
         let target_dir = self.target_dir.clone().unwrap_or_else(|| root.join("target/ptx")).join(arch.name);
         let text = read(&cargo::compile(&self.krate, arch, &compiler, &target_dir)?)?;
         let header = Header { source, compiler: compiler.version, llvm: compiler.llvm, arch: arch.name.to_owned() };
@@ -145,8 +151,8 @@ fn read(path: &Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|e| Error::file(path, e))
 }
 
-/// Leaves a file alone that holds `text` already, so that nothing that depends on it is built anew.
-fn write_if_changed(path: &Path, text: &str) -> Result<bool, Error> {
+/// Writes a file unless it holds `text` already, so that nothing that depends on it is built anew; says whether it did.
+pub fn write_if_changed(path: &Path, text: &str) -> Result<bool, Error> {
     if fs::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(false);
     }

@@ -1,15 +1,26 @@
-//! Refreshes the prebuilt PTX of a crate: `cuda_builder <crate> [<arch>…]`, by default for every arch that it ships.
+//! The builder as a command: refreshes the prebuilt PTX of a crate, or says which file holds the PTX of its sources.
 use std::process::ExitCode;
 
 use cuda_builder::{CudaBuilder, Error};
 
+const USAGE: &str = "Usage:
+  cuda_builder refresh <crate folder>… [--arch <arch>]   compile and replace prebuilt files, by default those that are there
+  cuda_builder path <crate folder> [<arch>]              compile where there is need, and print the path of the PTX";
+
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let Some(krate) = arguments.next() else {
-        eprintln!("Usage: cuda_builder <crate folder> [<arch>…]");
-        return ExitCode::from(2);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments[..] {
+        ["refresh", ref crates @ .., "--arch", arch] if !crates.is_empty() => refresh(crates, Some(arch)),
+        ["refresh", ref crates @ ..] if !crates.is_empty() => refresh(crates, None),
+        ["path", krate] => path(CudaBuilder::new(krate)),
+        ["path", krate, arch] => path(CudaBuilder::new(krate).arch(arch)),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
     };
-    match refresh(&krate, arguments.collect()) {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -18,14 +29,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn refresh(krate: &str, mut archs: Vec<String>) -> Result<(), Error> {
-    if archs.is_empty() {
-        archs = CudaBuilder::prebuilt_archs(krate)?;
+fn refresh(crates: &[&str], arch: Option<&str>) -> Result<(), Error> {
+    for krate in crates {
+        let archs = match arch {
+            Some(arch) => vec![arch.to_owned()],
+            None => CudaBuilder::prebuilt_archs(krate)?,
+        };
+        for arch in archs {
+            let builder = CudaBuilder::new(krate).arch(&arch);
+            let news = if builder.refresh_prebuilt()? { "written" } else { "unchanged" };
+            println!("{}: {news}", builder.prebuilt_path().display());
+        }
     }
-    for arch in archs {
-        let builder = CudaBuilder::new(krate).arch(&arch);
-        let news = if builder.refresh_prebuilt()? { "written" } else { "unchanged" };
-        println!("{}: {news}", builder.prebuilt_path().display());
-    }
+    Ok(())
+}
+
+fn path(builder: CudaBuilder) -> Result<(), Error> {
+    println!("{}", builder.build()?.path.display());
     Ok(())
 }

@@ -1,0 +1,49 @@
+//! host's build script: makes the kernels' PTX a part of the program, as `ptx.rs` in `OUT_DIR`.
+use std::path::Path;
+use std::process::ExitCode;
+
+use cuda_builder::{CudaBuilder, Error, Header};
+
+/// As seen from `host`, where cargo runs this.
+const KERNELS: &str = "../gpu-kernels";
+
+fn main() -> ExitCode {
+    match embed() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            for line in error.to_string().lines() {
+                println!("cargo::error={line}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn embed() -> Result<(), Error> {
+    println!("cargo::rerun-if-env-changed=NEMOTRON_PTX_RUSTC");
+    for path in CudaBuilder::new(KERNELS).watched() {
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+    let out = std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for a build script");
+    let out = Path::new(&out);
+    let mut code = String::new();
+    for arch in CudaBuilder::prebuilt_archs(KERNELS)? {
+        let ptx = CudaBuilder::new(KERNELS).arch(&arch).copy_to(out.join(format!("{arch}.ptx"))).build()?;
+        code.push_str(&constants(&arch, &ptx.header));
+    }
+    cuda_builder::write_if_changed(&out.join("ptx.rs"), &code)?;
+    Ok(())
+}
+
+/// The Rust that embeds one architecture's file, which stands beside it.
+fn constants(arch: &str, Header { source, compiler, .. }: &Header) -> String {
+    let name = arch.to_uppercase();
+    format!(
+        "/// The kernels' PTX for {arch}.\n\
+         pub const {name}: &str = include_str!(\"{arch}.ptx\");\n\
+         /// Hash of the sources that [`{name}`] was compiled from.\n\
+         pub const {name}_SOURCE: &str = {source:?};\n\
+         /// The compiler of [`{name}`].\n\
+         pub const {name}_COMPILER: &str = {compiler:?};\n"
+    )
+}

@@ -1,0 +1,52 @@
+//! NVIDIA's assembler accepts the shipped PTX for every chip that it is meant for, without a spilled register.
+//!
+//! `scripts/fetch-nvidia-tools.sh` fetches the assembler; where it is not, this says so and checks nothing.
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cuda_builder::CudaBuilder;
+
+/// The chips that PTX of an architecture is assembled for.
+fn chips(arch: &str) -> &'static [&'static str] {
+    if arch == "sm_90a" { &["sm_90a"] } else { &["sm_80", "sm_89", "sm_90"] }
+}
+
+fn ptxas() -> Option<PathBuf> {
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/nvidia-tools/bin/ptxas");
+    [fetched, PathBuf::from("ptxas")].into_iter().find(|path| Command::new(path).arg("--version").output().is_ok())
+}
+
+#[test]
+fn the_shipped_kernels_assemble_without_spills() {
+    let Some(ptxas) = ptxas() else {
+        println!("no ptxas: scripts/fetch-nvidia-tools.sh fetches it");
+        return;
+    };
+    let krate = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../gpu-kernels");
+    let folder = tempfile::tempdir().unwrap();
+    for arch in CudaBuilder::prebuilt_archs(&krate).unwrap() {
+        let ptx = CudaBuilder::new(&krate).arch(&arch).build().unwrap_or_else(|error| panic!("{error}"));
+        for chip in chips(&arch) {
+            let mut command = Command::new(&ptxas);
+            command.arg("-v").arg(format!("-arch={chip}")).arg(&ptx.path).arg("-o").arg(folder.path().join("cubin"));
+            let output = command.output().unwrap();
+            let log = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{chip}: {log}");
+            assert_no_spills(chip, &log);
+        }
+    }
+}
+
+fn assert_no_spills(chip: &str, log: &str) {
+    let mut kernel = "";
+    let mut frames = 0;
+    for line in log.lines() {
+        kernel = line.split('\'').nth(1).filter(|_| line.contains("Compiling entry function")).unwrap_or(kernel);
+        if line.contains("stack frame") {
+            frames += 1;
+            let clean = "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads";
+            assert_eq!(line.trim(), clean, "{kernel} on {chip}");
+        }
+    }
+    assert!(frames > 0, "ptxas said nothing of spills on {chip}: {log}");
+}
