@@ -1,0 +1,168 @@
+//! Taste, tested: first lines, sizes, names, who imports whom, and that no listed kernel lacks a part.
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+const MOST_LINES: usize = 400;
+const MOST_FUNCTION_LINES: usize = 60;
+
+/// Modules of `host` and what each may import besides itself and `error`.
+const IMPORTS: [(&str, &[&str]); 9] = [
+    ("engine", &["forward", "sample", "models", "device"]),
+    ("forward", &["models", "sample", "device"]),
+    ("sample", &["device"]),
+    ("weights", &["checkpoint", "models", "device"]),
+    ("models", &["checkpoint"]),
+    ("cpu", &["device"]),
+    ("device", &[]),
+    ("checkpoint", &[]),
+    ("text", &[]),
+];
+
+/// Files in folders that hold this project's own Rust code.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    for folder in ["gpu-kernels", "host", "rust-cuda", "tests", "benches"] {
+        collect(&Path::new(ROOT).join(folder), &mut files);
+    }
+    files.push(Path::new(ROOT).join("build.rs"));
+    files.sort();
+    let read = |path: PathBuf| fs::read_to_string(&path).ok().map(|text| (path, text));
+    files.into_iter().filter_map(read).collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() && path.file_name().is_none_or(|name| name != "target") {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.strip_prefix(ROOT).unwrap_or(path).display().to_string()
+}
+
+fn assert_none(faults: Vec<String>) {
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn the_first_line_says_what_a_file_is() {
+    let bad = sources().into_iter().filter(|(_, text)| !text.starts_with("//! "));
+    assert_none(bad.map(|(path, _)| format!("{}: the first line is no `//! …`", name(&path))).collect());
+}
+
+#[test]
+fn files_and_functions_are_short() {
+    let mut faults = Vec::new();
+    for (path, text) in sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        if lines.len() > MOST_LINES {
+            faults.push(format!("{}: {} lines, at most {MOST_LINES}", name(&path), lines.len()));
+        }
+        let long = functions(&lines).into_iter().filter(|(_, length)| *length > MOST_FUNCTION_LINES);
+        faults.extend(long.map(|(start, length)| format!("{}:{start}: a function of {length} lines", name(&path))));
+    }
+    assert_none(faults);
+}
+
+/// First line and length of every function, found by its closing brace at the indentation of its `fn`.
+fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
+    let indentation = |line: &str| line.len() - line.trim_start().len();
+    let is_function = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().take(6).collect();
+        !line.trim_start().starts_with("//") && words.contains(&"fn") && !line.trim_end().ends_with(';')
+    };
+    let starts = lines.iter().enumerate().filter(|(_, line)| is_function(line));
+    let length = |(start, line): (usize, &&str)| {
+        let end = format!("{}}}", " ".repeat(indentation(line)));
+        let length = lines[start..].iter().position(|line| line.trim_end() == end);
+        (start + 1, length.map_or(1, |length| length + 1))
+    };
+    starts.map(length).collect()
+}
+
+#[test]
+fn modules_import_what_the_table_allows() {
+    let mut faults = Vec::new();
+    for (module, allowed) in IMPORTS {
+        let folder = Path::new(ROOT).join("host/src").join(module);
+        for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with(&folder)) {
+            for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+                let imported = line.match_indices("crate::").filter(|(at, _)| !line[..*at].ends_with('$'));
+                for (at, _) in imported {
+                    let word: String =
+                        line[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                    if word != "error" && word != module && !allowed.contains(&word.as_str()) {
+                        faults.push(format!("{}:{}: `{module}` may not import `{word}`", name(&path), number + 1));
+                    }
+                }
+            }
+        }
+    }
+    assert_none(faults);
+}
+
+#[test]
+fn the_device_side_knows_nothing_of_the_host() {
+    let bad = sources().into_iter().filter(|(path, text)| {
+        let name = name(path);
+        (name.starts_with("gpu-kernels") || name.starts_with("rust-cuda")) && text.contains("nemotron::")
+    });
+    assert_none(bad.map(|(path, _)| format!("{} names `nemotron`", name(&path))).collect());
+}
+
+#[test]
+fn no_file_is_a_drawer() {
+    let drawers = ["utils.rs", "util.rs", "common.rs", "helpers.rs", "misc.rs"];
+    let bad = sources().into_iter().filter(|(path, _)| drawers.iter().any(|drawer| path.ends_with(drawer)));
+    assert_none(bad.map(|(path, _)| name(&path)).collect());
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let words = [
+        "TO".to_string() + "DO",
+        "FIX".to_string() + "ME",
+        "to".to_string() + "do!(",
+        "unimpl".to_string() + "emented!(",
+    ];
+    let mut faults = Vec::new();
+    for (path, text) in sources() {
+        let bad = text.lines().enumerate().filter(|(_, line)| words.iter().any(|word| line.contains(word.as_str())));
+        faults.extend(bad.map(|(number, line)| format!("{}:{}: {}", name(&path), number + 1, line.trim())));
+    }
+    assert_none(faults);
+}
+
+macro_rules! kernel_files {
+    ($($file:ident $kernel:ident,)*) => { [$(stringify!($file),)*] };
+}
+
+#[test]
+fn every_kernel_has_doc_block_entry_point_reference_and_rows() {
+    let sections =
+        ["# Formula", "# Arguments", "# Launch", "# Requires", "# Moves", "# Numerics"].map(|s| format!("//! {s}\n"));
+    let mut faults = Vec::new();
+    for kernel in gpu_kernels::for_each_kernel!(kernel_files) {
+        let read = |file: String| fs::read_to_string(Path::new(ROOT).join(file)).unwrap_or_default();
+        let source = read(format!("gpu-kernels/src/{kernel}.rs"));
+        let found: Vec<_> = sections.iter().map(|section| source.find(section.as_str())).collect();
+        if !found.is_sorted() || found.contains(&None) {
+            faults.push(format!("{kernel}: the doc block lacks a section or has them in another order"));
+        }
+        if !source.contains("kernel!") && !source.contains("ptx-kernel") {
+            faults.push(format!("{kernel}: no entry point"));
+        }
+        for place in ["host/src/cpu", "tests/kernels"] {
+            if read(format!("{place}/{kernel}.rs")).is_empty() {
+                faults.push(format!("{kernel}: {place}/{kernel}.rs is missing"));
+            }
+        }
+    }
+    assert_none(faults);
+}
