@@ -12,6 +12,7 @@
 //! * [`forward`]: the only walk over the blocks: it makes plans
 //! * [`sample`]: parameters and the choice of the next token
 //! * [`device`]: what a plan is and what runs it
+//! * [`synthetic`]: checkpoints of random weights
 //! * [`cpu`]: the device of plain Rust: one reference per kernel
 pub mod checkpoint;
 pub mod cli;
@@ -23,5 +24,6 @@ pub mod forward;
 pub mod models;
 pub mod sample;
 pub mod session;
+pub mod synthetic;
 pub mod text;
 pub mod weights;

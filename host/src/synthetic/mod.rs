@@ -1,0 +1,75 @@
+//! Checkpoints of random weights in the shapes of published models: for tests and benchmarks, seeded.
+mod presets;
+mod tokenizer;
+mod values;
+mod writer;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+pub use presets::Preset;
+
+use crate::error::{Category, Error, Result};
+use crate::models;
+
+/// What a written checkpoint holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Tensors written.
+    pub tensors: usize,
+    /// Bytes of all tensors.
+    pub bytes: u64,
+    /// Files that hold them.
+    pub shards: usize,
+}
+
+/// Writes config, generation config, tokenizer and safetensors shards of `preset` to the new directory `directory`.
+///
+/// `layers` replaces the preset's number of layers. The same seed gives the same bytes. `progress(done, all)` is told the
+/// bytes written so far.
+///
+/// # Errors
+/// The directory is not empty or can not be written.
+pub fn write(
+    preset: &Preset,
+    layers: Option<usize>,
+    seed: u64,
+    directory: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Summary> {
+    make_empty(directory)?;
+    let mut config = preset.config();
+    if let Some(layers) = layers {
+        config["num_hidden_layers"] = json!(layers);
+    }
+    let spec = models::read(&config, None)?;
+    write_json(&directory.join("config.json"), &config)?;
+    let generation = json!({ "bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"] });
+    write_json(&directory.join("generation_config.json"), &generation)?;
+    write_json(&directory.join("tokenizer.json"), &tokenizer::byte_level(spec.vocab))?;
+    writer::write(&spec, seed, directory, progress)
+}
+
+fn make_empty(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).map_err(|error| io_error(directory, &error))?;
+    let mut entries = fs::read_dir(directory).map_err(|error| io_error(directory, &error))?;
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => Err(Error::new(Category::Io, "The directory is not empty")
+            .details(format!("{} has files; a new checkpoint overwrites nothing", directory.display()))
+            .hint("name a directory that does not exist")),
+    }
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).expect("a JSON value has a text");
+    fs::write(path, text + "\n").map_err(|error| io_error(path, &error))
+}
+
+fn io_error(path: &Path, error: &std::io::Error) -> Error {
+    Error::new(Category::Io, "The checkpoint can not be written")
+        .details(format!("{}: {error}", path.display()))
+        .hint("is there room on the disk, and may you write there?")
+}
