@@ -20,12 +20,7 @@ const PIECE: usize = 1 << 24;
 const DEVIATION: f64 = 0.02;
 
 /// Writes every tensor of `spec` once, and the index where there are several shards.
-pub fn write(
-    spec: &ModelSpec,
-    seed: u64,
-    directory: &Path,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Summary> {
+pub fn write(spec: &ModelSpec, seed: u64, directory: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Summary> {
     let mut seen = HashSet::new();
     let tensors: Vec<&Tensor> = spec.tensors().into_iter().filter(|tensor| seen.insert(&tensor.name)).collect();
     let shards = shards(&tensors);
