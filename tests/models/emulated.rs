@@ -1,0 +1,178 @@
+//! The emulated device: every step but the GEMMs runs as PTX on the emulator, each buffer a guarded allocation.
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use gpu_kernels::{DeviceInfo, Element, Ptr};
+use half::bf16;
+use nemotron::cpu;
+use nemotron::device::{
+    BufferId, BufferKind, BufferSpec, Buffers, Device, Gemm, Inputs, Memory, Output, Plan, PlanId, Step, Ticket,
+};
+use nemotron::error::{Category, Error, Result};
+use ptx_emulator::{Fault, Launch, Module};
+
+const ACT_BYTES: u64 = 2;
+const INFO: DeviceInfo =
+    DeviceInfo { compute_capability: (8, 0), multiprocessors: 108, shared_bytes_per_block: 99 * 1024 };
+
+/// How often each kernel ran as PTX, and how many products ran on the host.
+#[derive(Clone, Debug, Default)]
+pub struct Ran {
+    pub kernels: BTreeMap<&'static str, u64>,
+    pub gemms: u64,
+}
+
+/// A device that runs PTX without a GPU. Scratch is undefined at the start of each step.
+pub struct Emulated {
+    module: Arc<Module>,
+    memory: ptx_emulator::Memory,
+    buffers: Vec<(u64, BufferSpec)>,
+    /// A copy of the buffers for the GEMMs, which are not PTX.
+    host: Memory,
+    plans: Vec<Plan>,
+    sampled: VecDeque<(Ticket, Vec<i32>)>,
+    next: Ticket,
+    ran: Arc<std::sync::Mutex<Ran>>,
+}
+
+impl Emulated {
+    pub fn new(module: Arc<Module>, ran: Arc<std::sync::Mutex<Ran>>) -> Emulated {
+        Emulated {
+            module,
+            memory: ptx_emulator::Memory::new(),
+            buffers: Vec::new(),
+            host: Memory::default(),
+            plans: Vec::new(),
+            sampled: VecDeque::new(),
+            next: Ticket(0),
+            ran,
+        }
+    }
+
+    fn address(&self, buffer: u32, offset: u64, element: Element) -> u64 {
+        self.buffers[buffer as usize].0 + offset * element.bytes(ACT_BYTES)
+    }
+
+    fn read<T: bytemuck::Pod>(&self, (buffer, offset): (u32, u64), element: Element, count: usize) -> Result<Vec<T>> {
+        let mut values = vec![T::zeroed(); count];
+        let address = self.address(buffer, offset, element);
+        self.memory.read(address, bytemuck::cast_slice_mut(&mut values)).map_err(|fault| failure(&fault))?;
+        Ok(values)
+    }
+
+    fn write<T: bytemuck::Pod>(&self, (buffer, offset): (u32, u64), element: Element, values: &[T]) -> Result<()> {
+        let address = self.address(buffer, offset, element);
+        self.memory.write(address, bytemuck::cast_slice(values)).map_err(|fault| failure(&fault))
+    }
+
+    fn upload(&self, id: BufferId, spec: &BufferSpec) -> Result<()> {
+        let start = (id.0, 0);
+        match &spec.kind {
+            BufferKind::Weight(parts) => {
+                let rows: Vec<bf16> = (0..parts.rows()).flat_map(|row| parts.row(row).to_vec()).collect();
+                self.write(start, spec.element, &rows)
+            }
+            BufferKind::Constant(values) if spec.element == Element::F32 => self.write(start, spec.element, values),
+            BufferKind::Constant(values) => {
+                let narrowed: Vec<bf16> = values.iter().map(|&value| bf16::from_f32(value)).collect();
+                self.write(start, spec.element, &narrowed)
+            }
+            BufferKind::Sampled => self.write(start, spec.element, &vec![0i32; spec.elements as usize]),
+            BufferKind::Input | BufferKind::Scratch | BufferKind::State => Ok(()),
+        }
+    }
+
+    fn run_step(&self, step: &Step) -> Result<()> {
+        let mut ran = self.ran.lock().expect("no thread died");
+        match step {
+            Step::Launch(kernel) => {
+                let launch = kernel.launch(&INFO);
+                let shape = Launch { grid: launch.grid, block: launch.block, shared_bytes: launch.shared_bytes };
+                let args = kernel.args(&mut |buffer, offset, element| self.address(buffer, offset, element));
+                *ran.kernels.entry(kernel.name()).or_default() += 1;
+                let stats = self.module.launch(&self.memory, launch.symbol, &shape, &args);
+                stats.map(drop).map_err(|fault| failure(&fault))
+            }
+            Step::Gemm(gemm) => {
+                ran.gemms += 1;
+                self.gemm(gemm)
+            }
+        }
+    }
+
+    fn gemm(&self, gemm: &Gemm) -> Result<()> {
+        let x = gemm.x.target().expect("a product reads something");
+        let count = (gemm.rows * gemm.k) as usize;
+        let values: Vec<bf16> = self.read(x, Element::Act, count)?;
+        self.host.write::<bf16>(gemm.x, count).copy_from_slice(&values);
+        cpu::gemm::<bf16>(gemm, &self.host);
+        let count = (gemm.rows * gemm.n) as usize;
+        match gemm.out {
+            Output::Act(y) => {
+                self.write(y.target().expect("not null"), Element::Act, &self.host.read::<bf16>(y, count))
+            }
+            Output::F32(y) => self.write(y.target().expect("not null"), Element::F32, &self.host.read::<f32>(y, count)),
+        }
+    }
+}
+
+impl Device for Emulated {
+    fn description(&self) -> Vec<String> {
+        vec!["PTX emulator".into()]
+    }
+
+    fn runs_ahead(&self) -> bool {
+        true
+    }
+
+    fn allocate(&mut self, buffers: Buffers) -> Result<()> {
+        self.host = Memory::new::<bf16>(buffers.clone());
+        for (id, spec) in buffers.iter() {
+            let address = self.memory.allocate(&spec.name, spec.bytes(ACT_BYTES) as usize);
+            self.buffers.push((address, spec.clone()));
+            self.upload(id, spec)?;
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
+        for step in &plan.steps {
+            if let Step::Launch(kernel) = step {
+                kernel.check().map_err(|requirement| Error::new(Category::Device, requirement))?;
+            }
+        }
+        self.plans.push(plan);
+        Ok(PlanId(self.plans.len() - 1))
+    }
+
+    fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
+        for (target, values) in inputs.iter().filter(|(_, values)| !values.is_empty()) {
+            self.write(target.target().expect("not null"), Element::I32, values)?;
+        }
+        for (address, spec) in self.buffers.iter().filter(|(_, spec)| matches!(spec.kind, BufferKind::Scratch)) {
+            self.memory.undefine(*address, spec.bytes(ACT_BYTES) as usize);
+        }
+        self.plans[plan.0].steps.iter().try_for_each(|step| self.run_step(step))?;
+        let mut all = self.buffers.iter().zip(0..);
+        let sampled = all.find(|((_, spec), _)| matches!(spec.kind, BufferKind::Sampled)).expect("a sampled buffer");
+        let tokens = self.read((sampled.1, 0), Element::I32, sampled.0.1.elements as usize)?;
+        let ticket = self.next;
+        self.next = Ticket(ticket.0 + 1);
+        self.sampled.push_front((ticket, tokens));
+        self.sampled.truncate(2);
+        Ok(ticket)
+    }
+
+    fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
+        let kept = self.sampled.iter().find(|(kept, _)| *kept == ticket);
+        kept.map(|(_, tokens)| tokens.clone()).ok_or_else(|| Error::new(Category::Device, "the ticket is too old"))
+    }
+
+    fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>> {
+        self.read(source.target().expect("not null"), Element::F32, count)
+    }
+}
+
+fn failure(fault: &Fault) -> Error {
+    Error::new(Category::Device, "The emulator found a fault").details(fault)
+}
