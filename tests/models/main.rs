@@ -1,0 +1,161 @@
+//! Golden checkpoints and the demo model through whole plans: on the CPU device, and as PTX on the emulator.
+mod emulated;
+
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+use emulated::{Emulated, Ran};
+use nemotron::checkpoint::Checkpoint;
+use nemotron::cpu::Cpu;
+use nemotron::device::Device;
+use nemotron::engine::{Engine, EngineConfig, Request};
+use nemotron::text::Tokenizer;
+use nemotron::weights::Weights;
+use safetensors::SafeTensors;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+/// How many times the reference's own BF16 error a BF16 run may be off.
+const BF16_FACTOR: f64 = 1.5;
+
+fn engine(model: &str, device: Box<dyn Device>) -> (Engine, Vec<u32>) {
+    let checkpoint = Checkpoint::open(&format!("{ROOT}/{model}")).expect("the model is in the repository");
+    let spec = nemotron::models::read(checkpoint.config(), checkpoint.generation_config()).expect("a known family");
+    let weights = Weights::new(checkpoint);
+    let config = EngineConfig { context: 384, max_sequences: 1, chunk: 256 };
+    let engine = Engine::new(device, &spec, &|parts| weights.parts(parts), config).expect("the engine starts");
+    (engine, spec.eos)
+}
+
+/// What transformers computes for one prompt; see tests/golden/README.md.
+struct Expected {
+    prompt: Vec<u32>,
+    logits_f32: Vec<f32>,
+    logits_bf16: Vec<f32>,
+    greedy: Vec<u32>,
+}
+
+impl Expected {
+    fn read(family: &str, length: usize) -> Expected {
+        let bytes = fs::read(format!("{ROOT}/tests/golden/{family}/expected.safetensors")).expect("a golden file");
+        let file = SafeTensors::deserialize(&bytes).expect("a golden file");
+        let words = |name: &str| -> Vec<[u8; 4]> {
+            let tensor = file.tensor(&format!("{name}_{length}")).expect("the prompt is in the file");
+            tensor.data().chunks_exact(4).map(|word| word.try_into().expect("4 bytes")).collect()
+        };
+        let floats = |name| words(name).into_iter().map(f32::from_le_bytes).collect();
+        let ids = |name| words(name).into_iter().map(u32::from_le_bytes).collect();
+        Expected {
+            prompt: ids("ids"),
+            logits_f32: floats("logits_f32"),
+            logits_bf16: floats("logits_bf16"),
+            greedy: ids("greedy_f32"),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        if self.prompt.len() > 40 { 4 } else { self.prompt.len() }
+    }
+}
+
+fn relative_error(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let (error, norm) =
+        got.iter().zip(want).fold((0.0, 0.0), |(e, n), (&got, &want)| (e + square(got - want), n + square(want)));
+    (error / norm).sqrt()
+}
+
+fn greedy(engine: &mut Engine, prompt: &[u32], max_tokens: usize, eos: &[u32]) -> Vec<u32> {
+    let request = Request { prompt: prompt.to_vec(), max_tokens, eos: eos.to_vec() };
+    engine.submit(request).expect("a good request");
+    let mut tokens = Vec::new();
+    while !engine.is_idle() {
+        tokens.extend(engine.step().expect("the device does not fail").into_iter().map(|event| event.token));
+    }
+    tokens
+}
+
+#[test]
+fn f32_activations_give_the_logits_and_every_greedy_token() {
+    for family in ["nemotron", "llama", "mistral"] {
+        let (mut engine, _) = engine(&format!("tests/golden/{family}"), Box::new(Cpu::<f32>::new()));
+        for length in [1, 7, 33, 130] {
+            let expected = Expected::read(family, length);
+            let logits = engine.logits(&expected.prompt, expected.rows()).expect("the prompt fits");
+            let error = relative_error(&logits, &expected.logits_f32);
+            assert!(error <= 2e-5, "{family} {length}: {error:e}");
+            assert_eq!(greedy(&mut engine, &expected.prompt, 24, &[]), expected.greedy, "{family} {length}");
+        }
+    }
+}
+
+#[test]
+fn bf16_activations_are_as_close_as_the_reference() {
+    for family in ["nemotron", "llama", "mistral"] {
+        let (mut engine, _) = engine(&format!("tests/golden/{family}"), Box::new(Cpu::<half::bf16>::new()));
+        for length in [1, 7, 33, 130] {
+            assert_bf16(&mut engine, family, length);
+        }
+    }
+}
+
+fn assert_bf16(engine: &mut Engine, family: &str, length: usize) {
+    let expected = Expected::read(family, length);
+    let logits = engine.logits(&expected.prompt, expected.rows()).expect("the prompt fits");
+    let error = relative_error(&logits, &expected.logits_f32);
+    let own = relative_error(&expected.logits_bf16, &expected.logits_f32);
+    assert!(error <= BF16_FACTOR * own, "{family} {length}: {error:e}, the reference's own {own:e}");
+}
+
+/// An engine on the emulated device, and the record of what ran there.
+fn emulated(model: &str) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
+    let module = ptx_emulator::Module::parse(nemotron::device::ptx::SM_80).expect("the emulator knows our PTX");
+    let ran = Arc::new(Mutex::new(Ran::default()));
+    let (engine, eos) = engine(model, Box::new(Emulated::new(Arc::new(module), ran.clone())));
+    (engine, eos, ran)
+}
+
+fn assert_on_the_emulator(family: &str, lengths: &[usize]) {
+    let (mut engine, _, ran) = emulated(&format!("tests/golden/{family}"));
+    for &length in lengths {
+        assert_bf16(&mut engine, family, length);
+    }
+    let ran = ran.lock().expect("no thread died").clone();
+    let kernels: u64 = ran.kernels.values().sum();
+    assert_eq!(kernels + ran.gemms, engine.counters().launches, "every step but the products ran as PTX: {ran:?}");
+    assert!(ran.kernels["attn_prefill"] > 0 && ran.kernels["attn_decode"] > 0 && ran.kernels["gemv"] > 0, "{ran:?}");
+}
+
+#[test]
+fn golden_nemotron_on_the_emulator() {
+    assert_on_the_emulator("nemotron", &[1, 7, 33, 130]);
+}
+
+#[test]
+fn golden_llama_on_the_emulator() {
+    assert_on_the_emulator("llama", &[1, 7, 33]);
+}
+
+#[test]
+fn golden_mistral_on_the_emulator() {
+    assert_on_the_emulator("mistral", &[1, 7, 33]);
+}
+
+#[test]
+fn the_demo_model_speaks_on_the_emulator() {
+    let chat = |user: &str| {
+        format!("<extra_id_0>System\nYou are a friendly storyteller.\n\n<extra_id_1>User\n{user}\n<extra_id_1>Assistant\n")
+    };
+    let rows = [
+        ("The capital of France is".to_string(), "Paris."),
+        (chat("What is three plus four?"), "Three plus four is seven."),
+        (chat("Hello, my name is Ada."), "Hello, Ada! Would you like to hear a story?"),
+    ];
+    let (mut engine, eos, _) = emulated("models/storyteller");
+    let tokenizer = Tokenizer::open(format!("{ROOT}/models/storyteller").as_ref()).expect("a tokenizer");
+    for (prompt, text) in rows {
+        let ids = tokenizer.encode(&prompt, true).expect("a prompt");
+        let generated = greedy(&mut engine, &ids, 40, &eos);
+        assert_eq!(tokenizer.decode(&generated).expect("known ids").trim_start(), text);
+    }
+}
