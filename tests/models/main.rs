@@ -144,7 +144,9 @@ fn golden_mistral_on_the_emulator() {
 #[test]
 fn the_demo_model_speaks_on_the_emulator() {
     let chat = |user: &str| {
-        format!("<extra_id_0>System\nYou are a friendly storyteller.\n\n<extra_id_1>User\n{user}\n<extra_id_1>Assistant\n")
+        format!(
+            "<extra_id_0>System\nYou are a friendly storyteller.\n\n<extra_id_1>User\n{user}\n<extra_id_1>Assistant\n"
+        )
     };
     let rows = [
         ("The capital of France is".to_string(), "Paris."),
