@@ -1,4 +1,26 @@
-.PHONY: ptx sass
+# Each target is a line or two over cargo and scripts/.
+export CARGO_BUILD_JOBS ?= 2
+
+.PHONY: run test check bench ptx sass gpu-bundle
+
+# Builds, then generates from the demo model.
+run:
+	cargo run --release -- --model models/storyteller --prompt "Once upon a time"
+
+# The whole suite; it needs no GPU.
+test:
+	cargo test --workspace
+
+# Formatting, lints, docs. Kernel files are named by a macro, where cargo fmt does not look.
+check:
+	cargo fmt --all --check
+	rustfmt --check --edition 2024 $$(git ls-files 'gpu-kernels/src/*.rs')
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Throughput of the CPU's product and of the emulator.
+bench:
+	cargo bench --workspace
 
 # Compiles the kernels and replaces the PTX that the repository ships.
 ptx:
@@ -7,3 +29,7 @@ ptx:
 # What the chip runs of one kernel: make sass KERNEL=rms_norm [ARCH=sm_90]
 sass:
 	scripts/sass.sh $(KERNEL) $(ARCH)
+
+# Everything that a machine without Rust needs to run the tests on a GPU, in target/gpu-bundle.
+gpu-bundle:
+	scripts/gpu-bundle.sh
