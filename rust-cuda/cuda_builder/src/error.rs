@@ -98,7 +98,7 @@ impl Error {
                     .to_owned(),
             ),
             Error::BadCompiler { .. } => Some("unset it, or name a rustc that has its library source".to_owned()),
-            Error::Cargo { .. } => Some("the compiler's messages are above".to_owned()),
+            Error::Cargo { .. } => Some("the compiler's messages, on standard error, say where".to_owned()),
             Error::File { .. } => None,
         }
     }

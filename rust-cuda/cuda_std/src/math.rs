@@ -71,7 +71,7 @@ approximate! {
     rcp = "rcp.approx.f32";
 }
 
-/// `e^x`, within about 2 ulp over the whole range: 0 far below, ∞ far above, NaN of NaN.
+/// `e^x`, within 4 ulp over the whole range: 0 far below, ∞ far above, NaN of NaN.
 ///
 /// `x·log₂e` alone would lose |x|·2⁻²⁴ of the result, so the exponent is split into an integer, which [`ex2`] takes
 /// exactly, and a remainder that is formed in two steps (Cody and Waite).
