@@ -1,0 +1,202 @@
+//! A block's shared memory, with a stamp of the last write and of the last reads for every byte.
+
+use super::stamp::{Clocks, Stamp, Who};
+
+/// Why an access to shared memory is refused.
+#[derive(Debug)]
+pub enum Refusal {
+    Undefined,
+    InFlight,
+    /// The other thread (of the block), and whether its access was a write.
+    Race {
+        other: u32,
+        wrote: bool,
+    },
+}
+
+/// Contents and stamps, by word; stamps one per byte.
+#[derive(Default)]
+pub struct Shared {
+    words: Vec<u32>,
+    writes: Vec<[Stamp; 4]>,
+    reads: Vec<[Stamp; 4]>,
+    bytes: usize,
+    /// Stamps up to this one belong to earlier blocks.
+    stale: u32,
+}
+
+impl Shared {
+    /// Memory of `bytes` bytes for a block whose clocks begin at `start`; 1 forgets all earlier stamps.
+    pub fn reset(&mut self, bytes: usize, start: u32) {
+        let words = bytes.div_ceil(16) * 4;
+        if start == 1 {
+            self.writes.clear();
+            self.reads.clear();
+        }
+        self.words.resize(words, 0);
+        self.writes.resize(words, Default::default());
+        self.reads.resize(words, Default::default());
+        // Copies that no one waited for carry the highest stamp and would outlive their block.
+        for write in self.writes.iter_mut().flatten().filter(|s| **s == Stamp::IN_FLIGHT) {
+            *write = Stamp::default();
+        }
+        self.bytes = bytes;
+        self.stale = (start - 1) << 12 | 0xfff;
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// A number of 1, 2, 4 or 8 bytes at a multiple of its size.
+    #[inline(always)]
+    pub fn load(&self, offset: usize, bytes: usize) -> u64 {
+        let shifted = u64::from(self.words[offset / 4]) >> (offset % 4 * 8);
+        match bytes {
+            1 => shifted & 0xff,
+            2 => shifted & 0xffff,
+            4 => shifted,
+            _ => shifted | u64::from(self.words[offset / 4 + 1]) << 32,
+        }
+    }
+
+    #[inline(always)]
+    pub fn store(&mut self, offset: usize, bytes: usize, bits: u64) {
+        let word = &mut self.words[offset / 4];
+        match bytes {
+            4 => *word = bits as u32,
+            8 => {
+                *word = bits as u32;
+                self.words[offset / 4 + 1] = (bits >> 32) as u32;
+            }
+            _ => {
+                let shift = offset % 4 * 8;
+                let mask = ((1u32 << (bytes * 8)) - 1) << shift;
+                *word = *word & !mask | (bits as u32) << shift & mask;
+            }
+        }
+    }
+
+    /// Stamps a read of `bytes` bytes by `thread`.
+    #[inline(always)]
+    pub fn read(&mut self, clocks: &Clocks, thread: u32, at: usize, bytes: usize, strong: bool) -> Result<(), Refusal> {
+        if bytes >= 4 {
+            return (at / 4..(at + bytes) / 4).try_for_each(|word| self.read_word(clocks, thread, word, strong));
+        }
+        (at..at + bytes).try_for_each(|byte| self.read_byte(clocks, thread, byte, strong))
+    }
+
+    #[inline(always)]
+    fn read_word(&mut self, clocks: &Clocks, thread: u32, word: usize, strong: bool) -> Result<(), Refusal> {
+        let known = clocks.all_known() - self.stale;
+        let fresh = |s: Stamp| s.0.wrapping_sub(self.stale).wrapping_sub(1) < known;
+        let w = self.writes[word];
+        let ordered = fresh(w[0]) & fresh(w[1]) & fresh(w[2]) & fresh(w[3]);
+        let mine = Stamp::new(clocks.now, Who::Thread, thread);
+        if ordered && !strong {
+            let r = &mut self.reads[word];
+            let limit = clocks.all_known();
+            if r.iter().all(|s| s.0 <= limit) || *r == [mine; 4] {
+                *r = [mine; 4];
+                return Ok(());
+            }
+            if r[0] == r[1] && r[1] == r[2] && r[2] == r[3] {
+                *r = [merged(clocks, r[0], thread); 4];
+                return Ok(());
+            }
+        }
+        (word * 4..word * 4 + 4).try_for_each(|byte| self.read_byte(clocks, thread, byte, strong))
+    }
+
+    fn read_byte(&mut self, clocks: &Clocks, thread: u32, at: usize, strong: bool) -> Result<(), Refusal> {
+        let write = self.writes[at / 4][at % 4];
+        if write == Stamp::IN_FLIGHT {
+            return Err(Refusal::InFlight);
+        }
+        if write.0 <= self.stale {
+            return Err(Refusal::Undefined);
+        }
+        let both_strong = strong && write.who() == Who::Strong;
+        if write.thread() != thread && !both_strong && !clocks.knows(write) {
+            return Err(Refusal::Race { other: write.thread(), wrote: true });
+        }
+        if !strong {
+            let read = &mut self.reads[at / 4][at % 4];
+            *read = merged(clocks, *read, thread);
+        }
+        Ok(())
+    }
+
+    /// Stamps a write of `bytes` bytes by `thread`.
+    #[inline(always)]
+    pub fn write(
+        &mut self,
+        clocks: &Clocks,
+        thread: u32,
+        at: usize,
+        bytes: usize,
+        strong: bool,
+    ) -> Result<(), Refusal> {
+        let mine = Stamp::new(clocks.now, if strong { Who::Strong } else { Who::Thread }, thread);
+        if bytes >= 4 {
+            let limit = clocks.all_known();
+            for word in at / 4..(at + bytes) / 4 {
+                let (w, r) = (self.writes[word], self.reads[word]);
+                let known = |s: Stamp| s.0 <= limit;
+                if !(w.into_iter().all(known) && r.into_iter().all(known)) {
+                    (word * 4..word * 4 + 4).try_for_each(|byte| self.check_write(clocks, thread, byte, strong))?;
+                }
+                self.writes[word] = [mine; 4];
+            }
+            return Ok(());
+        }
+        for byte in at..at + bytes {
+            self.check_write(clocks, thread, byte, strong)?;
+            self.writes[byte / 4][byte % 4] = mine;
+        }
+        Ok(())
+    }
+
+    fn check_write(&self, clocks: &Clocks, thread: u32, at: usize, strong: bool) -> Result<(), Refusal> {
+        let (write, read) = (self.writes[at / 4][at % 4], self.reads[at / 4][at % 4]);
+        if write == Stamp::IN_FLIGHT {
+            return Err(Refusal::InFlight);
+        }
+        let both_strong = strong && write.who() == Who::Strong;
+        if write.0 > self.stale && write.thread() != thread && !both_strong && !clocks.knows(write) {
+            return Err(Refusal::Race { other: write.thread(), wrote: true });
+        }
+        let own = read.thread() == thread && read.who() == Who::Thread;
+        if read.0 > self.stale && !own && !clocks.knows(read) {
+            return Err(Refusal::Race { other: read.thread(), wrote: false });
+        }
+        Ok(())
+    }
+
+    /// Marks the destination of an asynchronous copy, checked like a write by `thread`.
+    pub fn begin_copy(&mut self, clocks: &Clocks, thread: u32, at: usize, bytes: usize) -> Result<(), Refusal> {
+        for byte in at..at + bytes {
+            self.check_write(clocks, thread, byte, false)?;
+            self.writes[byte / 4][byte % 4] = Stamp::IN_FLIGHT;
+        }
+        Ok(())
+    }
+
+    /// Delivers an asynchronous copy: from here on it is an ordinary write by `thread`.
+    pub fn end_copy(&mut self, clocks: &Clocks, thread: u32, at: usize, data: &[u8]) {
+        for (byte, &value) in (at..).zip(data) {
+            self.store(byte, 1, u64::from(value));
+            self.writes[byte / 4][byte % 4] = Stamp::new(clocks.now, Who::Thread, thread);
+        }
+    }
+}
+
+/// The stamp of a byte's reads after one more by `thread`. `before` is dropped where the new read is ordered behind it.
+fn merged(clocks: &Clocks, before: Stamp, thread: u32) -> Stamp {
+    let same = before.thread() == thread && before.who() == Who::Thread;
+    if same || clocks.knows(before) {
+        return Stamp::new(clocks.now, Who::Thread, thread);
+    }
+    let who = if before.warp() == clocks.warp && before.who() != Who::Block { Who::Warp } else { Who::Block };
+    Stamp::new(clocks.now.max(before.clock()), who, thread)
+}

@@ -1,0 +1,248 @@
+//! One block: its warps in a fixed order, its shared memory, its barriers.
+
+use super::{
+    Env, clock, collective,
+    warp::{Pause, Warp},
+};
+use crate::fault::{Fault, FaultKind, Place, Trouble};
+use crate::lanes::{FULL, LANES};
+use crate::memory::{shared::Shared, stamp::MAX_CLOCK};
+use crate::program::{Barrier, BarrierKind, Op, Vote};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Running,
+    /// At the barrier that is the instruction at this index.
+    Waiting(u32),
+    Done,
+}
+
+/// Threads that a warp has announced at a named barrier without waiting.
+struct Arrival {
+    id: u32,
+    warp: usize,
+}
+
+#[derive(Default)]
+pub struct Block {
+    pub position: [u32; 3],
+    warps: Vec<Warp>,
+    states: Vec<State>,
+    arrivals: Vec<Arrival>,
+    shared: Shared,
+    /// Where the next block's clocks begin, so that the stamps of this one need not be cleared.
+    next_clock: u32,
+    /// Barriers passed and warps ended.
+    events: u64,
+}
+
+impl Block {
+    /// Prepares for the block at `position`.
+    pub fn reset(&mut self, env: &Env, position: [u32; 3]) {
+        self.position = position;
+        if self.next_clock == 0 || self.next_clock > MAX_CLOCK / 2 {
+            self.next_clock = 1;
+        }
+        let count = (env.threads() as usize).div_ceil(LANES);
+        while self.warps.len() < count {
+            self.warps.push(Warp::new(self.warps.len()));
+        }
+        self.warps.truncate(count);
+        let clock = self.next_clock;
+        self.warps.iter_mut().for_each(|w| w.reset(env, position, clock));
+        self.states = vec![State::Running; count];
+        self.arrivals.clear();
+        self.shared.reset(env.program.static_shared + env.launch.shared_bytes as usize, clock);
+    }
+
+    /// Runs every warp that can run for at most `slice` instructions; `true` when the block has ended.
+    pub fn turn(&mut self, env: &Env, slice: u64) -> Result<bool, Fault> {
+        let mut ran = false;
+        for index in 0..self.warps.len() {
+            while self.states[index] == State::Running {
+                ran = true;
+                match self.run_warp(env, index, slice)? {
+                    Pause::Slice => break,
+                    Pause::Done => {
+                        self.states[index] = State::Done;
+                        self.events += 1;
+                    }
+                    Pause::Barrier => self.arrive(env, index),
+                }
+            }
+        }
+        let released = self.release(env)?;
+        if self.states.iter().all(|s| *s == State::Done) {
+            self.next_clock = self.warps.iter().map(|w| w.clocks.now).max().unwrap_or(0) + 1;
+            return Ok(true);
+        }
+        if !ran && !released {
+            return Err(self.stuck(env));
+        }
+        Ok(false)
+    }
+
+    /// Runs the block to its end.
+    pub fn run(&mut self, env: &Env) -> Result<(), Fault> {
+        // Long slices: warps of one block wait for each other at barriers, rarely by polling shared memory.
+        while !self.turn(env, 1 << 16)? {}
+        Ok(())
+    }
+
+    fn run_warp(&mut self, env: &Env, index: usize, slice: u64) -> Result<Pause, Fault> {
+        let warp = &mut self.warps[index];
+        warp.run(env, &mut self.shared, slice).map_err(|trouble| self.locate(env, index, *trouble))
+    }
+
+    fn locate(&self, env: &Env, warp: usize, trouble: Trouble) -> Fault {
+        let thread = env.thread((warp * LANES + trouble.lane) as u32);
+        let line = env.program.metas[self.warps[warp].pc as usize].line;
+        let kernel = env.program.name.clone();
+        let place = Place { kernel, line, text: String::new(), block: self.position, thread };
+        Fault { place: Some(Box::new(place)), ..trouble.fault }
+    }
+
+    /// A sum that grows with everything that others may be waiting for.
+    pub fn progress(&self) -> u64 {
+        self.events + self.warps.iter().map(|w| w.stores).sum::<u64>()
+    }
+
+    pub fn thread_instructions(&self) -> u64 {
+        self.warps.iter().map(|w| w.thread_instructions).sum()
+    }
+
+    pub fn warp_instructions(&self) -> u64 {
+        self.warps.iter().map(|w| w.warp_instructions).sum()
+    }
+
+    fn barrier<'p>(&self, env: &Env<'p>, at: u32) -> Option<&'p Barrier> {
+        match &env.program.insts[at as usize].op {
+            Op::Barrier(barrier) => Some(barrier),
+            _ => None,
+        }
+    }
+
+    /// A warp has reached the barrier at its `pc`.
+    fn arrive(&mut self, env: &Env, index: usize) {
+        let at = self.warps[index].pc;
+        match self.barrier(env, at) {
+            Some(barrier) if matches!(barrier.kind, BarrierKind::Arrive) => {
+                let id = self.operand(index, barrier.id);
+                self.arrivals.push(Arrival { id, warp: index });
+            }
+            _ => self.states[index] = State::Waiting(at),
+        }
+    }
+
+    fn operand(&self, warp: usize, slot: u32) -> u32 {
+        let lane = self.warps[warp].live.trailing_zeros() as usize % LANES;
+        self.warps[warp].regs.r32[slot as usize][lane]
+    }
+
+    /// The barrier's number and, where given, its count of threads.
+    fn asked(&self, env: &Env, warp: usize, at: u32) -> (u32, Option<u32>) {
+        self.barrier(env, at)
+            .map_or((0, None), |b| (self.operand(warp, b.id), b.threads.map(|slot| self.operand(warp, slot))))
+    }
+
+    /// Lets the warps of every complete barrier go on; `true` if there was one.
+    fn release(&mut self, env: &Env) -> Result<bool, Fault> {
+        let mut released = false;
+        for first in 0..self.warps.len() {
+            let State::Waiting(at) = self.states[first] else { continue };
+            let (id, threads) = self.asked(env, first, at);
+            let waiting: Vec<usize> = (0..self.warps.len())
+                .filter(|&w| matches!(self.states[w], State::Waiting(at) if self.asked(env, w, at).0 == id))
+                .collect();
+            let running = self.states.iter().filter(|s| **s != State::Done).count();
+            let arrived = self.arrivals.iter().filter(|a| a.id == id).count();
+            let complete = match threads {
+                None => waiting.len() == running,
+                Some(threads) => (waiting.len() + arrived) * LANES >= threads as usize,
+            };
+            if !complete {
+                continue;
+            }
+            if let (None, Some(&other)) = (threads, waiting.iter().find(|&&w| self.states[w] != State::Waiting(at))) {
+                return Err(self.mismatched(env, first, other));
+            }
+            self.complete(env, id, &waiting, threads.is_none());
+            released = true;
+        }
+        Ok(released)
+    }
+
+    fn complete(&mut self, env: &Env, id: u32, waiting: &[usize], all: bool) {
+        let mut members = waiting.to_vec();
+        members.extend(self.arrivals.iter().filter(|a| a.id == id).map(|a| a.warp));
+        self.arrivals.retain(|a| a.id != id);
+        self.reduce(env, waiting);
+        let latest = members.iter().map(|&w| self.warps[w].clocks.now).max().unwrap_or(1);
+        clock::join(self.warps.iter_mut().map(|w| &mut w.clocks), &members, waiting, latest, all);
+        for &w in waiting {
+            self.states[w] = State::Running;
+        }
+        self.events += 1;
+    }
+
+    /// `bar.red`: joins the predicates of all waiting threads and hands each the result.
+    fn reduce(&mut self, env: &Env, waiting: &[usize]) {
+        let part = |block: &Block, w: usize| match (block.states[w], &block.warps[w]) {
+            (State::Waiting(at), warp) => block.barrier(env, at).and_then(|b| match b.kind {
+                BarrierKind::Reduce { mode, d, p, negated } => {
+                    let votes = (warp.regs.pred[p as usize] ^ if negated { FULL } else { 0 }) & warp.live;
+                    Some((mode, d, votes, warp.live))
+                }
+                _ => None,
+            }),
+            _ => None,
+        };
+        let parts: Vec<_> = waiting.iter().filter_map(|&w| part(self, w).map(|p| (w, p))).collect();
+        let Some((_, (mode, ..))) = parts.first() else { return };
+        let counts = parts.iter().map(|(_, (mode, _, votes, live))| collective::count(*mode, *votes, *live));
+        let result = match mode {
+            Vote::Count => counts.sum(),
+            Vote::All => u32::from(counts.min() == Some(1)),
+            _ => u32::from(counts.max() == Some(1)),
+        };
+        for (w, (_, d, _, live)) in parts {
+            let regs = &mut self.warps[w].regs;
+            (0..LANES).filter(|l| live >> l & 1 == 1).for_each(|l| regs.set_bits(d, l, u64::from(result)));
+        }
+    }
+
+    fn mismatched(&self, env: &Env, first: usize, other: usize) -> Fault {
+        let line = |w: usize| env.program.metas[self.warps[w].pc as usize].line;
+        let message = format!(
+            "warp {first} waits at the barrier of line {}, warp {other} at that of line {}",
+            line(first),
+            line(other)
+        );
+        let lane = self.warps[first].live.trailing_zeros() as usize;
+        self.locate(env, first, *Trouble::new(FaultKind::DivergentBarrier, lane, None, message))
+    }
+
+    /// No warp can go on.
+    fn stuck(&self, env: &Env) -> Fault {
+        let waiting = (0..self.warps.len()).find(|&w| matches!(self.states[w], State::Waiting(_))).unwrap_or(0);
+        let (id, threads) = self.asked(env, waiting, self.warps[waiting].pc);
+        let at: Vec<String> = (0..self.warps.len())
+            .filter_map(|w| match self.states[w] {
+                State::Waiting(at) => Some(format!("warp {w} at line {}", env.program.metas[at as usize].line)),
+                _ => None,
+            })
+            .collect();
+        let want = threads.map_or("every thread".to_string(), |t| format!("{t} threads"));
+        let message = format!("barrier {id} waits for {want} and can never have them ({})", at.join(", "));
+        let lane = self.warps[waiting].live.trailing_zeros() as usize % LANES;
+        self.locate(env, waiting, *Trouble::new(FaultKind::DivergentBarrier, lane, None, message))
+    }
+
+    /// The fault of a block that waits for other blocks in vain, at the first warp that still runs.
+    pub fn deadlocked(&self, env: &Env) -> Fault {
+        let warp = self.states.iter().position(|s| *s == State::Running).unwrap_or(0);
+        let message = "every block waits for another, and none has stored anything for a long time";
+        let lane = self.warps[warp].live.trailing_zeros() as usize % LANES;
+        self.locate(env, warp, *Trouble::new(FaultKind::Deadlock, lane, None, message))
+    }
+}

@@ -1,0 +1,82 @@
+//! `cp.async`: copies that arrive in shared memory only when they are waited for.
+
+use super::{
+    Env,
+    access::{Checked, check_defined},
+    warp::Warp,
+};
+use crate::lanes::LANES;
+use crate::memory::shared::Shared;
+use crate::program::CopyAsync;
+
+struct Copy {
+    lane: usize,
+    /// The lane's number of commits when the copy was issued.
+    group: u32,
+    to: usize,
+    data: [u8; 16],
+    bytes: usize,
+}
+
+/// Copies under way, in the order of issue.
+#[derive(Default)]
+pub struct Copies {
+    pending: Vec<Copy>,
+    commits: [u32; LANES],
+}
+
+impl Copies {
+    pub fn commit(&mut self, mask: u32) {
+        (0..LANES).filter(|l| mask >> l & 1 == 1).for_each(|l| self.commits[l] += 1);
+    }
+}
+
+impl Warp {
+    pub fn copy_async(&mut self, env: &Env, shared: &mut Shared, copy: &CopyAsync, mask: u32) -> Checked {
+        let (to, from) = (self.addresses(&copy.to), self.addresses(&copy.from));
+        Self::check_alignment(&to, copy.bytes, mask)?;
+        Self::check_alignment(&from, copy.bytes, mask)?;
+        let taken = |warp: &Warp, lane: usize| match copy.source_bytes {
+            None => copy.bytes,
+            Some(slot) => (warp.regs.r32[slot as usize][lane] as usize).min(copy.bytes),
+        };
+        let mut data = [[0u8; 16]; LANES];
+        // Lanes that take nothing touch no source, which is how a copy beyond the edge is zero-filled.
+        let reading = (0..LANES).fold(0, |m, l| m | u32::from(taken(self, l) > 0) << l) & mask;
+        for lane in (0..LANES).filter(|l| reading >> l & 1 == 1) {
+            let bytes = taken(self, lane);
+            self.by_allocation(env, (&from, bytes), 1 << lane, |_, found, offsets, group| {
+                (0..bytes).try_for_each(|b| check_defined(found, &offsets.map(|o| o + b), 1, group))?;
+                found.read(offsets[lane], &mut data[lane][..bytes]);
+                Ok(())
+            })?;
+        }
+        let thread = self.first_thread();
+        self.clocks.used = true;
+        for lane in (0..LANES).filter(|l| mask >> l & 1 == 1) {
+            self.check_shared(shared, lane, to[lane], copy.bytes)?;
+            let at = to[lane] as usize;
+            shared
+                .begin_copy(&self.clocks, thread + lane as u32, at, copy.bytes)
+                .map_err(|refusal| self.refused(refusal, lane, to[lane]))?;
+            let group = self.copies.commits[lane];
+            self.copies.pending.push(Copy { lane, group, to: at, data: data[lane], bytes: copy.bytes });
+        }
+        Ok(())
+    }
+
+    /// Delivers all but the latest `groups` groups of the lanes in `mask`; `None`: everything.
+    pub fn copy_wait(&mut self, shared: &mut Shared, groups: Option<u32>, mask: u32) {
+        let thread = self.first_thread();
+        self.clocks.used = true;
+        let (clocks, commits) = (&self.clocks, &self.copies.commits);
+        self.copies.pending.retain(|copy| {
+            let done = groups.is_none_or(|groups| copy.group + groups < commits[copy.lane]);
+            let deliver = done && mask >> copy.lane & 1 == 1;
+            if deliver {
+                shared.end_copy(clocks, thread + copy.lane as u32, copy.to, &copy.data[..copy.bytes]);
+            }
+            !deliver
+        });
+    }
+}

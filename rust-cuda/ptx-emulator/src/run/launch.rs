@@ -1,0 +1,161 @@
+//! A grid of blocks: in parallel on the host's cores, or all resident and in turns.
+
+use super::{Env, block::Block};
+use crate::fault::{Fault, FaultKind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Shape of a launch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Launch {
+    /// Blocks in x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y, z; at most 1024 together.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory per block.
+    pub shared_bytes: u32,
+}
+
+/// How a launch is run; the results do not depend on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Host threads at most.
+    pub threads: usize,
+    /// Instructions that one warp may execute before it counts as a runaway.
+    pub instruction_budget: u64,
+}
+
+impl Default for Options {
+    /// Every core of the host, and 2²⁶ instructions per warp.
+    fn default() -> Options {
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+        Options { threads, instruction_budget: 1 << 26 }
+    }
+}
+
+/// What a launch did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Instructions times the lanes that were active in each.
+    pub thread_instructions: u64,
+    /// Instructions that warps executed.
+    pub warp_instructions: u64,
+    /// Blocks that ran to their end.
+    pub blocks: u64,
+}
+
+impl Stats {
+    fn add(&mut self, block: &Block, blocks: u64) {
+        self.thread_instructions += block.thread_instructions();
+        self.warp_instructions += block.warp_instructions();
+        self.blocks += blocks;
+    }
+}
+
+/// Instructions that a warp runs before the next block gets its turn.
+const TURN: u64 = 256;
+/// Rounds of turns without a store, a barrier or an exit after which the blocks are taken to wait for each other in vain.
+const IDLE_ROUNDS: u64 = 4096;
+
+/// Runs every block of a launch.
+pub(crate) fn launch(env: &Env) -> Result<Stats, Fault> {
+    check(env)?;
+    let blocks = env.launch.grid.iter().map(|&n| u64::from(n)).product();
+    if env.program.resident && blocks > 1 { in_turns(env, blocks) } else { in_parallel(env, blocks) }
+}
+
+fn check(env: &Env) -> Result<(), Fault> {
+    let bad = |message: String| Err(Fault::new(FaultKind::BadLaunch, None, message));
+    let name = &env.program.name;
+    if env.launch.grid.contains(&0) || env.launch.block.contains(&0) {
+        return bad(format!(
+            "`{name}`: a grid of {:?} blocks of {:?} threads is empty",
+            env.launch.grid, env.launch.block
+        ));
+    }
+    let threads: u64 = env.launch.block.iter().map(|&n| u64::from(n)).product();
+    if threads > 1024 {
+        return bad(format!("`{name}`: a block of {threads} threads, but 1024 is the most"));
+    }
+    if env.params.len() != env.program.params {
+        let (want, got) = (env.program.params, env.params.len());
+        return bad(format!("`{name}` takes {want} bytes of parameters, {got} were given"));
+    }
+    Ok(())
+}
+
+fn position(env: &Env, number: u64) -> [u32; 3] {
+    let [x, y, _] = env.launch.grid.map(u64::from);
+    [(number % x) as u32, (number / x % y) as u32, (number / (x * y)) as u32]
+}
+
+/// Blocks in order of their number, on as many threads as allowed. Of several faults the lowest block's is reported:
+/// blocks are handed out in order, so every lower one has been started and is finished.
+fn in_parallel(env: &Env, blocks: u64) -> Result<Stats, Fault> {
+    let next = AtomicU64::new(0);
+    let failed = AtomicU64::new(u64::MAX);
+    let outcome = Mutex::new((Stats::default(), None::<(u64, Fault)>));
+    let work = || {
+        let mut block = Block::default();
+        let (mut done, mut fault) = (0, None);
+        loop {
+            let number = next.fetch_add(1, Relaxed);
+            if number >= blocks || number > failed.load(Relaxed) {
+                break;
+            }
+            block.reset(env, position(env, number));
+            match block.run(env) {
+                Ok(()) => done += 1,
+                Err(found) => {
+                    failed.fetch_min(number, Relaxed);
+                    fault = Some((number, found));
+                    break;
+                }
+            }
+        }
+        let mut outcome = outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        outcome.0.add(&block, done);
+        if let Some(found) = fault
+            && outcome.1.as_ref().is_none_or(|earlier| found.0 < earlier.0)
+        {
+            outcome.1 = Some(found);
+        }
+    };
+    let threads = env.options.threads.clamp(1, blocks.min(1 << 10) as usize);
+    std::thread::scope(|scope| {
+        (1..threads).for_each(|_| drop(scope.spawn(work)));
+        work();
+    });
+    let (stats, fault) = outcome.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    fault.map_or(Ok(stats), |(_, fault)| Err(fault))
+}
+
+/// All blocks at once on one thread, each for a short turn: they may wait for each other.
+fn in_turns(env: &Env, blocks: u64) -> Result<Stats, Fault> {
+    let mut running: Vec<Block> = Vec::new();
+    for number in 0..blocks {
+        let mut block = Block::default();
+        block.reset(env, position(env, number));
+        running.push(block);
+    }
+    let mut stats = Stats::default();
+    let (mut last, mut idle) = (0, 0);
+    while !running.is_empty() {
+        let mut ended = Vec::new();
+        for (at, block) in running.iter_mut().enumerate() {
+            if block.turn(env, TURN)? {
+                ended.push(at);
+            }
+        }
+        for at in ended.into_iter().rev() {
+            stats.add(&running.remove(at), 1);
+        }
+        let progress = stats.blocks + running.iter().map(Block::progress).sum::<u64>();
+        idle = if progress == last { idle + 1 } else { 0 };
+        last = progress;
+        if let (IDLE_ROUNDS, Some(block)) = (idle, running.first()) {
+            return Err(block.deadlocked(env));
+        }
+    }
+    Ok(stats)
+}
