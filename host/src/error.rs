@@ -16,6 +16,8 @@ pub enum Category {
     Io,
     /// A result outside its bounds.
     Verification,
+    /// A fault of this program.
+    Internal,
 }
 
 /// The result of everything in this crate that can fail.

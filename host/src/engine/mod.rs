@@ -149,7 +149,11 @@ impl Engine {
         Ok(events)
     }
 
-    fn check(&self, prompt: &[u32]) -> Result<()> {
+    /// Whether [`Engine::submit`] would take the prompt.
+    ///
+    /// # Errors
+    /// It is empty, has an id that the model does not know, or leaves no room for a token in the context.
+    pub fn check(&self, prompt: &[u32]) -> Result<()> {
         let context = self.layout.limits().context;
         if prompt.is_empty() {
             return Err(Error::new(Category::Input, "The prompt is empty")

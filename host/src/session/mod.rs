@@ -1,1 +1,11 @@
-//! A session: load a model, generate, stream.
+//! A session: load a model, generate, stream. What the command, the examples and programs of others use.
+pub mod expected;
+pub mod verify;
+
+mod choice;
+mod generate;
+mod load;
+
+pub use choice::{Activations, DeviceChoice};
+pub use generate::{Finish, GenerateOptions, Generation, Session};
+pub use load::{LoadOptions, Model, Note, StageTime};

@@ -1,0 +1,101 @@
+//! What a user may choose about the device: which one, and the CPU's activation type.
+use std::fmt;
+use std::str::FromStr;
+
+use half::bf16;
+
+use crate::cpu::Cpu;
+use crate::device::Device;
+use crate::error::{Category, Error, Result};
+
+/// Which device runs the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first GPU, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU of this number.
+    Gpu(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<DeviceChoice, String> {
+        match text {
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            number => number.parse().map(DeviceChoice::Gpu).map_err(|_| "expected a GPU's number, cpu or auto".into()),
+        }
+    }
+}
+
+/// The type of the activations, and so the rounding points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activations {
+    /// No rounding between kernels: the oracle. On the CPU only.
+    F32,
+    /// As a GPU rounds.
+    Bf16,
+}
+
+impl FromStr for Activations {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Activations, String> {
+        match text {
+            "f32" => Ok(Activations::F32),
+            "bf16" => Ok(Activations::Bf16),
+            _ => Err("expected f32 or bf16".into()),
+        }
+    }
+}
+
+impl fmt::Display for Activations {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(if *self == Activations::F32 { "f32" } else { "bf16" })
+    }
+}
+
+/// A device that was opened, not yet laid out.
+pub(super) struct Opened {
+    pub device: Box<dyn Device>,
+    /// `CPU` or `CUDA`.
+    pub kind: &'static str,
+    pub activations: Activations,
+    /// Why it is not the device that `auto` looks for first.
+    pub fallback: Option<Error>,
+}
+
+/// Opens the device that was chosen; `auto` is the only choice that may end at another.
+pub(super) fn open(choice: DeviceChoice, activations: Option<Activations>) -> Result<Opened> {
+    match choice {
+        DeviceChoice::Cpu => Ok(cpu(activations, None)),
+        DeviceChoice::Gpu(index) => gpu(index, activations),
+        // Activations that only the CPU has are a choice of the CPU.
+        DeviceChoice::Auto if activations == Some(Activations::F32) => Ok(cpu(activations, None)),
+        DeviceChoice::Auto => Ok(gpu(0, activations).unwrap_or_else(|error| cpu(activations, Some(error)))),
+    }
+}
+
+fn cpu(activations: Option<Activations>, fallback: Option<Error>) -> Opened {
+    let activations = activations.unwrap_or(Activations::F32);
+    let device: Box<dyn Device> = match activations {
+        Activations::F32 => Box::new(Cpu::<f32>::new()),
+        Activations::Bf16 => Box::new(Cpu::<bf16>::new()),
+    };
+    Opened { device, kind: "CPU", activations, fallback }
+}
+
+fn gpu(index: usize, activations: Option<Activations>) -> Result<Opened> {
+    if activations == Some(Activations::F32) {
+        return Err(Error::new(Category::Device, "A GPU has no f32 activations")
+            .details(format!("device {index} keeps activations in bf16"))
+            .hint("use --activations bf16, or --device cpu"));
+    }
+    Err(Error::new(Category::Device, "CUDA is not available")
+        .details(format!("device {index} was asked for; this build has no CUDA device"))
+        .hint("use --device cpu"))
+}

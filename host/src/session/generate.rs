@@ -1,0 +1,188 @@
+//! `Session`: a loaded model and its tokenizer; prompts become text, piece by piece.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{LoadOptions, Model, Note};
+use crate::engine::{self, Counters, Request};
+use crate::error::Result;
+use crate::text::{Detokenizer, Tokenizer};
+
+/// How to continue a prompt.
+#[derive(Clone, Debug)]
+pub struct GenerateOptions {
+    /// Most tokens to generate.
+    pub max_tokens: usize,
+    /// Once true, the generation ends after the step that runs. The caller sets it, for example on Ctrl-C.
+    pub interrupt: Arc<AtomicBool>,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> GenerateOptions {
+        GenerateOptions { max_tokens: 100, interrupt: Arc::default() }
+    }
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The model said that the text ends.
+    Stop,
+    /// [`GenerateOptions::max_tokens`] are there.
+    Length,
+    /// The context is full.
+    Context,
+    /// [`GenerateOptions::interrupt`] was set.
+    Interrupted,
+}
+
+impl From<engine::Finish> for Finish {
+    fn from(finish: engine::Finish) -> Finish {
+        match finish {
+            engine::Finish::Stop => Finish::Stop,
+            engine::Finish::Length => Finish::Length,
+            engine::Finish::Context => Finish::Context,
+        }
+    }
+}
+
+/// What a prompt became.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generation {
+    /// decode(prompt + generated) less decode(prompt); the token that ended the generation is not shown.
+    pub text: String,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// The generated ids, the one that ended the generation included.
+    pub ids: Vec<u32>,
+    /// Why it ended.
+    pub finish: Finish,
+    /// From the request to the first token.
+    pub prompt_time: Duration,
+    /// From the first token to the last.
+    pub generation_time: Duration,
+}
+
+impl Generation {
+    /// Tokens per second after the first, which comes with the prompt; none where there is no other.
+    pub fn speed(&self) -> Option<f64> {
+        (self.ids.len() > 1).then(|| (self.ids.len() - 1) as f64 / self.generation_time.as_secs_f64())
+    }
+}
+
+/// A loaded model and its tokenizer.
+pub struct Session {
+    model: Model,
+    tokenizer: Tokenizer,
+}
+
+impl Session {
+    /// Loads a model with its tokenizer; `note` is told what happens.
+    ///
+    /// # Errors
+    /// The checkpoint, the tokenizer or the device; each says which file, what was expected and what was found.
+    pub fn load(options: &LoadOptions, note: &mut dyn FnMut(Note)) -> Result<Session> {
+        let mut tokenizer = None;
+        let model = Model::load(options, note, |directory| {
+            tokenizer = Some(Tokenizer::open(directory)?);
+            Ok(())
+        })?;
+        Ok(Session { model, tokenizer: tokenizer.expect("a loaded model has read its files") })
+    }
+
+    /// Continues `prompt` and gives `on_piece` each piece of text as soon as no later token can change it.
+    ///
+    /// # Errors
+    /// The prompt is empty or longer than the context, or the device failed.
+    pub fn generate(
+        &mut self,
+        prompt: &str,
+        options: &GenerateOptions,
+        on_piece: impl FnMut(&str),
+    ) -> Result<Generation> {
+        let prompt = self.encode(prompt)?;
+        self.generate_from(prompt, options, on_piece)
+    }
+
+    /// Ids of a prompt that the model can continue.
+    ///
+    /// # Errors
+    /// The prompt is empty or longer than the context.
+    pub fn encode(&self, prompt: &str) -> Result<Vec<u32>> {
+        // The post-processor would make a prompt of one token from no text.
+        let ids = if prompt.is_empty() { Vec::new() } else { self.tokenizer.encode(prompt, true)? };
+        self.model.engine.check(&ids)?;
+        Ok(ids)
+    }
+
+    /// As [`Session::generate`], from ids.
+    ///
+    /// # Errors
+    /// As [`Session::generate`].
+    pub fn generate_from(
+        &mut self,
+        prompt: Vec<u32>,
+        options: &GenerateOptions,
+        mut on_piece: impl FnMut(&str),
+    ) -> Result<Generation> {
+        let mut detokenizer = Detokenizer::new(&self.tokenizer, &prompt)?;
+        let mut text = String::new();
+        let mut show = |piece: String| {
+            if !piece.is_empty() {
+                on_piece(&piece);
+                text += &piece;
+            }
+        };
+        let generation = self.model.generate(prompt, options, |token| {
+            show(detokenizer.push(token)?);
+            Ok(())
+        })?;
+        show(detokenizer.finish()?);
+        Ok(Generation { text, ..generation })
+    }
+
+    /// What the engine has done so far.
+    pub fn counters(&self) -> Counters {
+        self.model.engine.counters()
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+}
+
+impl Model {
+    /// Continues `prompt` and gives `on_token` each token that is text; the generation's own text stays empty.
+    fn generate(
+        &mut self,
+        prompt: Vec<u32>,
+        options: &GenerateOptions,
+        mut on_token: impl FnMut(u32) -> Result<()>,
+    ) -> Result<Generation> {
+        let (prompt_tokens, started) = (prompt.len(), Instant::now());
+        let request = Request { prompt, max_tokens: options.max_tokens, eos: self.spec.eos.clone() };
+        let sequence = self.engine.submit(request)?;
+        let (mut ids, mut finish, mut first, mut last) = (Vec::new(), None, started, started);
+        while finish.is_none() && !options.interrupt.load(Ordering::Relaxed) {
+            for event in self.engine.step()? {
+                last = Instant::now();
+                first = if ids.is_empty() { last } else { first };
+                ids.push(event.token);
+                finish = event.finish.map(Finish::from);
+                if finish != Some(Finish::Stop) {
+                    on_token(event.token).inspect_err(|_| self.engine.cancel(sequence))?;
+                }
+            }
+        }
+        self.engine.cancel(sequence);
+        Ok(Generation {
+            text: String::new(),
+            prompt_tokens,
+            ids,
+            finish: finish.unwrap_or(Finish::Interrupted),
+            prompt_time: first - started,
+            generation_time: last - first,
+        })
+    }
+}

@@ -1,0 +1,169 @@
+//! `Model::load`: a checkpoint's files and a device become an engine.
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::choice::{self, Activations, DeviceChoice, Opened};
+use crate::checkpoint::Checkpoint;
+use crate::engine::{Engine, EngineConfig};
+use crate::error::Result;
+use crate::models::{self, spec::ModelSpec};
+use crate::weights::Weights;
+
+/// What to load, and where.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// A directory, or `org/name` of a model in Hugging Face's cache.
+    pub model: String,
+    /// Which device runs the model.
+    pub device: DeviceChoice,
+    /// By default f32 on the CPU and bf16 on a GPU.
+    pub activations: Option<Activations>,
+    /// Tokens that a sequence may have; by default the smaller of the model's length and 4096.
+    pub context: Option<usize>,
+    /// Sequences that run at the same time.
+    pub max_sequences: usize,
+}
+
+impl LoadOptions {
+    /// `model` for one sequence at a time, on the first GPU or else the CPU.
+    pub fn new(model: impl Into<String>) -> LoadOptions {
+        LoadOptions {
+            model: model.into(),
+            device: DeviceChoice::Auto,
+            activations: None,
+            context: None,
+            max_sequences: 1,
+        }
+    }
+}
+
+/// What is told while a model loads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// For everybody.
+    Info(String),
+    /// For those who ask for more.
+    Detail(String),
+}
+
+/// How long a stage of loading took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageTime {
+    /// Its name.
+    pub stage: &'static str,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// A model on a device.
+pub struct Model {
+    pub(super) engine: Engine,
+    pub(super) spec: ModelSpec,
+    activations: Activations,
+    stages: Vec<StageTime>,
+}
+
+impl Model {
+    /// Loads a model without a tokenizer; `note` is told what happens.
+    ///
+    /// `companions` reads what else is in the checkpoint's directory, so that a fault there shows before the weights load.
+    ///
+    /// # Errors
+    /// The checkpoint or the device; each says which file, what was expected and what was found. Those of `companions`.
+    pub fn load(
+        options: &LoadOptions,
+        note: &mut dyn FnMut(Note),
+        companions: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Model> {
+        note(Note::Info(format!("Loading model from: {}", options.model)));
+        let mut stages = Stages::new();
+        let checkpoint = Checkpoint::open(&options.model)?;
+        let spec = models::read(checkpoint.config(), checkpoint.generation_config())?;
+        let mut config = EngineConfig::for_model(&spec, options.context)?;
+        config.max_sequences = options.max_sequences;
+        stages.end("checkpoint");
+        companions(checkpoint.directory())?;
+        stages.end("tokenizer");
+        let opened = choice::open(options.device, options.activations)?;
+        describe(&opened, note);
+        stages.end("device");
+        let weights = Weights::new(checkpoint);
+        weights.check_all(&spec)?;
+        let engine = Engine::new(opened.device, &spec, &|tensors| weights.parts(tensors), config)?;
+        stages.end("weights");
+        note(Note::Info(format!("Model weights loaded: {} MB", weight_bytes(&spec) >> 20)));
+        report(&weights, &spec, note);
+        Ok(Model { engine, spec, activations: opened.activations, stages: stages.done })
+    }
+
+    /// What the model is.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// The type of the activations.
+    pub fn activations(&self) -> Activations {
+        self.activations
+    }
+
+    /// Where the load time went.
+    pub fn stages(&self) -> &[StageTime] {
+        &self.stages
+    }
+
+    /// From the first look at the files until the model could be used.
+    pub fn load_time(&self) -> Duration {
+        self.stages.iter().map(|stage| stage.time).sum()
+    }
+}
+
+/// A watch that is read at the end of each stage.
+struct Stages {
+    since: Instant,
+    done: Vec<StageTime>,
+}
+
+impl Stages {
+    fn new() -> Stages {
+        Stages { since: Instant::now(), done: Vec::new() }
+    }
+
+    fn end(&mut self, stage: &'static str) {
+        let now = Instant::now();
+        self.done.push(StageTime { stage, time: now - self.since });
+        self.since = now;
+    }
+}
+
+fn describe(opened: &Opened, note: &mut dyn FnMut(Note)) {
+    let mut lines = opened.device.description().into_iter();
+    if let Some(name) = lines.next() {
+        note(Note::Info(format!("{} Device: {name}", opened.kind)));
+    }
+    for line in lines {
+        note(Note::Info(format!("  {line}")));
+    }
+    if let Some(error) = &opened.fallback {
+        note(Note::Info(format!("  No GPU is used: {}", error.message())));
+    }
+}
+
+/// Says what was done to the checkpoint's tensors that its owner may not expect.
+fn report(weights: &Weights, spec: &ModelSpec, note: &mut dyn FnMut(Note)) {
+    for (dtype, count) in weights.checkpoint().narrowed() {
+        let tensors = if count == 1 { "tensor was" } else { "tensors were" };
+        note(Note::Info(format!("  {count} {dtype} {tensors} narrowed to BF16")));
+    }
+    for name in weights.unused(spec) {
+        note(Note::Detail(format!("Unused tensor: {name}")));
+    }
+}
+
+/// Bytes of the weights as bf16, tied tensors counted once.
+fn weight_bytes(spec: &ModelSpec) -> u64 {
+    let tensors = spec.tensors();
+    let elements: BTreeMap<&str, usize> =
+        tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.iter().product())).collect();
+    elements.values().map(|&count| 2 * count as u64).sum()
+}

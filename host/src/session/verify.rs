@@ -1,0 +1,122 @@
+//! `verify`: a loaded model against what a reference computed: relative errors of logits, and greedy tokens that agree.
+use super::expected::{Expected, ExpectedPrompt};
+use super::{Activations, Model};
+use crate::engine::{Engine, Request};
+use crate::error::{Category, Error, Result};
+
+/// Relative error that f32 activations may have; the orders of summation alone give 1.5e-6.
+pub const F32_BOUND: f64 = 2e-5;
+
+/// How many times the reference's own BF16 error bf16 activations may have; other orders of rounding give up to 1.43.
+pub const BF16_FACTOR: f64 = 1.5;
+
+/// How a prompt came out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PromptReport {
+    /// Tokens of the prompt.
+    pub tokens: usize,
+    /// ‖got − f32‖ / ‖f32‖ over the logits of all rows.
+    pub error: f64,
+    /// The same of the reference's own BF16 run.
+    pub reference_bf16_error: f64,
+    /// What `error` may be at most.
+    pub bound: f64,
+    /// Greedy tokens that agree, counted up to the first that does not.
+    pub greedy_agreeing: usize,
+    /// Greedy tokens of the reference.
+    pub greedy_expected: usize,
+    /// Whether the error is inside its bound and, with f32 activations, all greedy tokens agree.
+    pub passed: bool,
+}
+
+/// Runs every prompt: first its logits, then all greedy continuations as one batch.
+///
+/// # Errors
+/// The file is for another vocabulary, a prompt does not fit the context, or the device failed.
+pub fn verify(model: &mut Model, expected: &Expected) -> Result<Vec<PromptReport>> {
+    if expected.vocab != model.spec.vocab {
+        return Err(Error::new(Category::Input, "The expected file is for another model")
+            .details(format!("its logits are {} wide, the model's vocabulary is {}", expected.vocab, model.spec.vocab))
+            .hint("do --model and --expected belong together?"));
+    }
+    let activations = model.activations();
+    let logits = expected.prompts.iter().map(|prompt| model.engine.logits(&prompt.ids, prompt.rows));
+    let logits = logits.collect::<Result<Vec<_>>>()?;
+    let greedy = greedy(&mut model.engine, &expected.prompts)?;
+    let reports = expected.prompts.iter().zip(logits).zip(greedy);
+    Ok(reports.map(|((prompt, logits), greedy)| report(prompt, &logits, &greedy, activations)).collect())
+}
+
+fn report(prompt: &ExpectedPrompt, logits: &[f32], greedy: &[u32], activations: Activations) -> PromptReport {
+    let error = relative_error(logits, &prompt.logits_f32);
+    let reference_bf16_error = relative_error(&prompt.logits_bf16, &prompt.logits_f32);
+    let greedy_agreeing = greedy.iter().zip(&prompt.greedy).take_while(|(got, want)| got == want).count();
+    let (bound, tokens_pass) = match activations {
+        Activations::F32 => (F32_BOUND, greedy_agreeing == prompt.greedy.len()),
+        Activations::Bf16 => (BF16_FACTOR * reference_bf16_error, true),
+    };
+    PromptReport {
+        tokens: prompt.ids.len(),
+        error,
+        reference_bf16_error,
+        bound,
+        greedy_agreeing,
+        greedy_expected: prompt.greedy.len(),
+        // An error that is no number is inside no bound.
+        passed: error <= bound && tokens_pass,
+    }
+}
+
+/// Greedy continuations of all prompts, as long as the reference's; no token ends them.
+fn greedy(engine: &mut Engine, prompts: &[ExpectedPrompt]) -> Result<Vec<Vec<u32>>> {
+    let mut sequences = Vec::new();
+    for (index, prompt) in prompts.iter().enumerate().filter(|(_, prompt)| !prompt.greedy.is_empty()) {
+        let request = Request { prompt: prompt.ids.clone(), max_tokens: prompt.greedy.len(), eos: Vec::new() };
+        sequences.push((engine.submit(request)?, index));
+    }
+    let mut tokens = vec![Vec::new(); prompts.len()];
+    while !engine.is_idle() {
+        for event in engine.step()? {
+            let known = sequences.iter().find(|(id, _)| *id == event.sequence);
+            known.into_iter().for_each(|&(_, index)| tokens[index].push(event.token));
+        }
+    }
+    Ok(tokens)
+}
+
+/// ‖got − want‖ / ‖want‖.
+fn relative_error(got: &[f32], want: &[f32]) -> f64 {
+    let square = |x: f64| x * x;
+    let difference: f64 = got.iter().zip(want).map(|(g, w)| square(f64::from(*g) - f64::from(*w))).sum();
+    let norm: f64 = want.iter().map(|w| square(f64::from(*w))).sum();
+    (difference / norm).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prompt() -> ExpectedPrompt {
+        let (logits_f32, logits_bf16) = (vec![3.0, 4.0], vec![3.0, 4.05]);
+        ExpectedPrompt { ids: vec![1], rows: 1, logits_f32, logits_bf16, greedy: vec![7, 8, 9] }
+    }
+
+    #[test]
+    fn the_error_is_relative_to_the_norm() {
+        assert_eq!(relative_error(&[3.0, 4.0], &[3.0, 4.0]), 0.0);
+        assert!((relative_error(&[3.0, 9.0], &[3.0, 4.0]) - 1.0).abs() < 1e-12);
+        assert!(relative_error(&[f32::NAN, 4.0], &[3.0, 4.0]).is_nan());
+    }
+
+    #[test]
+    fn f32_needs_every_token_and_bf16_is_held_to_the_references_own_error() {
+        let judge = |logits: &[f32], greedy: &[u32], activations| report(&prompt(), logits, greedy, activations);
+        assert!(judge(&[3.0, 4.00001], &[7, 8, 9], Activations::F32).passed);
+        assert!(!judge(&[3.0, 4.001], &[7, 8, 9], Activations::F32).passed);
+        let early = judge(&[3.0, 4.0], &[7, 1, 9], Activations::F32);
+        assert_eq!((early.passed, early.greedy_agreeing, early.greedy_expected), (false, 1, 3));
+        assert!(judge(&[3.0, 4.07], &[1], Activations::Bf16).passed);
+        assert!(!judge(&[3.0, 4.08], &[7, 8, 9], Activations::Bf16).passed);
+        assert!(!judge(&[f32::NAN, 4.0], &[7, 8, 9], Activations::Bf16).passed);
+    }
+}
