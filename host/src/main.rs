@@ -1,3 +1,6 @@
 //! The `nemotron` command.
+use std::process::ExitCode;
 
-fn main() {}
+fn main() -> ExitCode {
+    nemotron::cli::main(std::env::args_os())
+}

@@ -1,0 +1,52 @@
+//! The options that every command with a model has.
+use clap::Args;
+
+use super::console::Loudness;
+use crate::session::{DeviceChoice, LoadOptions, Model, Note};
+
+#[derive(Args, Debug)]
+pub struct ModelArguments {
+    /// Model directory, or org/name of a model in Hugging Face's cache
+    #[arg(long, env = "NEMOTRON_MODEL", value_name = "DIR")]
+    pub model: String,
+
+    /// A GPU's number, cpu, or auto: the first GPU, else the CPU
+    #[arg(long, env = "NEMOTRON_DEVICE", value_name = "N|cpu|auto", default_value = "auto")]
+    pub device: DeviceChoice,
+
+    /// Tokens of prompt and answer together [default: the smaller of the model's length and 4096]
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+
+    /// Say more: unused tensors, steps, launches, where the load time went
+    #[arg(long, short, conflicts_with = "quiet")]
+    verbose: bool,
+
+    /// Print the result alone
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl ModelArguments {
+    /// What to load, for one sequence at a time.
+    pub fn load_options(&self) -> LoadOptions {
+        LoadOptions { device: self.device, context: self.context, ..LoadOptions::new(&self.model) }
+    }
+
+    /// How much is said beside the result.
+    pub fn loudness(&self) -> Loudness {
+        match (self.quiet, self.verbose) {
+            (true, _) => Loudness::Quiet,
+            (_, true) => Loudness::Verbose,
+            _ => Loudness::Normal,
+        }
+    }
+}
+
+/// Says where the load time went.
+pub fn note_stages(model: &Model, loudness: Loudness) {
+    for stage in model.stages() {
+        let milliseconds = stage.time.as_secs_f64() * 1e3;
+        loudness.note(&Note::Detail(format!("Load: {} {milliseconds:.1} ms", stage.stage)));
+    }
+}

@@ -1,0 +1,61 @@
+//! The command as a user runs it: what it prints where, and how it ends.
+mod checkpoint;
+mod faults;
+mod generate;
+mod pipes;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// What a run of the command left.
+#[derive(Debug)]
+struct Run {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Run {
+        let text = |bytes| String::from_utf8(bytes).expect("the command prints UTF-8");
+        Run {
+            code: output.status.code().expect("no signal ended the command"),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("host has a parent").to_path_buf()
+}
+
+/// The command, in the project's root, without the user's own environment variables.
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nemotron"));
+    command.current_dir(root()).env_remove("NEMOTRON_MODEL").env_remove("NEMOTRON_DEVICE").stdin(Stdio::null());
+    command
+}
+
+fn nemotron(arguments: &[&str]) -> Run {
+    command().args(arguments).output().expect("the command starts").into()
+}
+
+/// The command on the demo model on the CPU.
+fn storyteller(arguments: &[&str]) -> Run {
+    nemotron(&[&["--model", "models/storyteller", "--device", "cpu"], arguments].concat())
+}
+
+/// A run that failed as every failure must: exit code 1, and the three lines of an error as the last of stderr.
+#[track_caller]
+fn fault(run: Run) -> String {
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(!run.stderr.contains("panicked"), "{run:?}");
+    let lines: Vec<&str> = run.stderr.lines().skip_while(|line| line.starts_with("[INFO] ")).collect();
+    let [first, details, hint] = lines[..] else { panic!("not three lines: {run:?}") };
+    assert!(first.starts_with("[ERROR] ") && first.contains(": "), "{first}");
+    assert!(details.len() > "Details: ".len() && details.starts_with("Details: "), "{details}");
+    assert!(hint.len() > "Hint: ".len() && hint.starts_with("Hint: "), "{hint}");
+    lines.join("\n")
+}

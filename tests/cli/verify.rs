@@ -1,0 +1,75 @@
+//! `verify` on the golden checkpoints: inside the bounds with f32 and with bf16, and outside where it must be.
+use serde_json::Value;
+
+use crate::{Run, fault, nemotron};
+
+const GOLDEN: [&str; 3] = ["nemotron", "llama", "mistral"];
+
+fn verify(model: &str, expected: &str, more: &[&str]) -> Run {
+    let model = format!("--model=tests/golden/{model}");
+    let expected = format!("--expected=tests/golden/{expected}/expected.safetensors");
+    nemotron(&[&["verify", &model, &expected, "--device=cpu"], more].concat())
+}
+
+#[test]
+fn f32_is_within_its_bound_and_every_greedy_token_agrees() {
+    for family in GOLDEN {
+        let run = verify(family, family, &["--json", "--quiet"]);
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+        let report: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!((&report["family"], &report["activations"]), (&Value::from(family), &Value::from("f32")));
+        let prompts = report["prompts"].as_array().unwrap();
+        assert_eq!(prompts.iter().map(|p| p["tokens"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 7, 33, 130]);
+        for prompt in prompts {
+            assert!(prompt["error"].as_f64().unwrap() <= 2e-5, "{prompt}");
+            assert_eq!((&prompt["greedy_agreeing"], &prompt["greedy_expected"]), (&24.into(), &24.into()), "{prompt}");
+            let reference = prompt["reference_bf16_error"].as_f64().unwrap();
+            assert!((0.007..0.017).contains(&reference), "{prompt}");
+        }
+    }
+}
+
+#[test]
+fn bf16_is_as_close_as_the_references_own_bf16() {
+    for family in GOLDEN {
+        let run = verify(family, family, &["--activations=bf16"]);
+        assert_eq!(run.code, 0, "{run:?}");
+        let lines: Vec<&str> = run.stdout.lines().collect();
+        assert_eq!(lines[0], format!("{family} with bf16 activations"));
+        assert_eq!(lines.len(), 6, "{}", run.stdout);
+        for line in &lines[2..] {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let number = |column: usize| columns[column].parse::<f64>().unwrap();
+            assert!(number(1) <= number(2) && number(1) > 1e-3, "rounds, and stays inside: {line}");
+            assert!((number(2) / number(3) - 1.5).abs() < 0.02, "{line}");
+            assert_eq!(columns[5], "ok");
+        }
+    }
+}
+
+#[test]
+fn another_models_expectations_are_outside() {
+    let run = verify("llama", "mistral", &["--quiet"]);
+    assert_eq!(run.stdout.matches(" OUTSIDE\n").count(), 4, "{run:?}");
+    let error = fault(run);
+    assert!(error.starts_with("[ERROR] Verification: The model is outside the bounds\n"), "{error}");
+}
+
+#[test]
+fn expected_files_that_cannot_be_used() {
+    let with = |expected: &str| {
+        fault(nemotron(&["verify", "--model=tests/golden/llama", &format!("--expected={expected}"), "--device=cpu"]))
+    };
+    for expected in ["no/such", "Cargo.toml", "tests/golden/llama/model.safetensors"] {
+        let error = with(expected);
+        assert!(error.starts_with("[ERROR] Input: The expected file cannot be used\n"), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+    let error = fault(nemotron(&[
+        "verify",
+        "--model=models/storyteller",
+        "--expected=tests/golden/llama/expected.safetensors",
+        "--device=cpu",
+    ]));
+    assert!(error.starts_with("[ERROR] Input: The expected file is for another model\n"), "{error}");
+}
