@@ -40,13 +40,13 @@ impl Error {
 
     /// Says which file, tensor or value, what was expected and what was found.
     pub fn details(mut self, details: impl fmt::Display) -> Error {
-        self.details = details.to_string();
+        self.details = one_line(details);
         self
     }
 
     /// Says what to do.
     pub fn hint(mut self, hint: impl fmt::Display) -> Error {
-        self.hint = hint.to_string();
+        self.hint = one_line(hint);
         self
     }
 
@@ -59,6 +59,15 @@ impl Error {
     pub fn message(&self) -> &str {
         &self.message
     }
+}
+
+/// Names come from files: a control character in one must neither break the three lines nor reach the terminal.
+fn one_line(text: impl fmt::Display) -> String {
+    let mut line = String::new();
+    for character in text.to_string().chars() {
+        if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
+    }
+    line
 }
 
 impl fmt::Display for Error {

@@ -74,34 +74,32 @@ fn split<'a>(path: &Path, bytes: &'a [u8]) -> Result<(&'a [u8], usize)> {
     Ok((header, LENGTH_BYTES + header.len()))
 }
 
-/// Checks that the tensors, sorted by their offsets, tile `data_bytes` without overlap, gap or rest, and that each has
-/// the bytes that its shape and dtype need.
+/// Checks that each tensor lies within `data_bytes` and has the bytes that its shape and dtype need, and that all of
+/// them, sorted by their offsets, tile the data without overlap, gap or rest.
 fn check_ranges(path: &Path, tensors: &[(String, TensorInfo)], data_bytes: usize) -> Result<()> {
-    let mut end_before = 0;
     for (name, info) in tensors {
         let (start, end) = info.data_offsets;
-        let fault = |message, expected: &dyn Display| {
-            let found = format_args!("{}: {name}: offsets {start} to {end}, {expected}", path.display());
-            Err(invalid(message, found))
+        let fault = |message, found: &dyn Display| {
+            Err(invalid(message, format_args!("{}: {name}: offsets {start} to {end}, {found}", path.display())))
         };
         if end < start {
             return fault("Tensor offsets run backwards", &"expected a start before the end");
         }
-        if start < end_before {
-            return fault("Tensor offsets overlap", &format_args!("but the tensor before ends at {end_before}"));
-        }
-        if start > end_before {
-            return fault("Tensor offsets leave a gap", &format_args!("but the tensor before ends at {end_before}"));
-        }
         if end > data_bytes {
-            return fault(
-                "Safetensors file is truncated",
-                &format_args!("past the end of the file's {data_bytes} bytes of data"),
-            );
+            return fault("Safetensors file is truncated", &format_args!("past the end of {data_bytes} bytes of data"));
         }
         if bytes_of(info) != Some(end - start) {
-            let shape = format_args!("which is not what {} of shape {:?} needs", info.dtype, info.shape);
-            return fault("Tensor size does not match its shape", &shape);
+            let needed = format_args!("which is not what {} of shape {:?} needs", info.dtype, info.shape);
+            return fault("Tensor size does not match its shape", &needed);
+        }
+    }
+    let mut end_before = 0;
+    for (name, info) in tensors {
+        let (start, end) = info.data_offsets;
+        if start != end_before {
+            let fault = if start < end_before { "overlap" } else { "leave a gap" };
+            let found = format_args!("{}: {name}: starts at {start}, not {end_before}", path.display());
+            return Err(invalid(&format!("Tensor offsets {fault}"), found));
         }
         end_before = end;
     }

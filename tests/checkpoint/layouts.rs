@@ -1,0 +1,159 @@
+//! Checkpoints in all the forms in which they are found: unaligned, narrowed, sharded, in Hugging Face's cache.
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use half::{bf16, f16};
+use nemotron::checkpoint::{Checkpoint, Dtype};
+use nemotron::models::spec::{ModelSpec, Tensor};
+use nemotron::weights::Weights;
+use serde_json::json;
+
+use crate::fixture::{Fixture, SHARDS, WEIGHTS, config, load, serialize, values, with_header};
+
+/// Checks that each tensor has the values that `narrow` makes of the fixture's.
+fn check_values(spec: &ModelSpec, weights: &Weights, narrow: impl Fn(f32) -> bf16) {
+    let expected: BTreeMap<_, _> = values(&config()).into_iter().map(|(name, _, values)| (name, values)).collect();
+    for tensor in spec.tensors() {
+        let parts = weights.parts(std::slice::from_ref(tensor)).unwrap();
+        let found: Vec<bf16> = (0..parts.rows()).flat_map(|row| parts.row(row).to_vec()).collect();
+        let expected: Vec<bf16> = expected[&tensor.name].iter().map(|&value| narrow(value)).collect();
+        assert_eq!(found, expected, "{}", tensor.name);
+    }
+}
+
+/// Where the tensor's first byte is in memory, and where the first of its bf16 view.
+fn addresses(weights: &Weights, name: &str) -> usize {
+    weights.checkpoint().tensor(name).unwrap().bf16().unwrap().as_ptr().addr()
+}
+
+#[test]
+fn unaligned_data_is_copied_once() {
+    let fixture = Fixture::new();
+    let bytes = fixture.read(WEIGHTS);
+    let data = 8 + usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+    for pad in 0..4 {
+        let header = format!("{}{}", str::from_utf8(&bytes[8..data]).unwrap(), " ".repeat(pad));
+        fixture.write(WEIGHTS, with_header(&header, &bytes[data..]));
+        let (spec, weights) = fixture.load().unwrap();
+        check_values(&spec, &weights, bf16::from_f32);
+        assert_eq!(addresses(&weights, &spec.embedding.name), addresses(&weights, &spec.embedding.name), "{pad}");
+        assert!(weights.checkpoint().narrowed().is_empty());
+        assert_eq!(weights.checkpoint().bytes(), (bytes.len() - data) as u64);
+    }
+}
+
+#[test]
+fn f32_and_f16_are_narrowed_and_it_is_known() {
+    let fixture = Fixture::new();
+    let through_f16 = |value: f32| bf16::from_f32(f16::from_f32(value).to_f32());
+    let narrowings: [(Dtype, &dyn Fn(f32) -> bf16); 2] = [(Dtype::F32, &bf16::from_f32), (Dtype::F16, &through_f16)];
+    for (dtype, narrow) in narrowings {
+        fixture.write(WEIGHTS, serialize(&values(&config()), dtype));
+        let (spec, weights) = fixture.load().unwrap();
+        assert!(weights.checkpoint().narrowed().is_empty());
+        check_values(&spec, &weights, narrow);
+        assert_eq!(weights.checkpoint().narrowed(), BTreeMap::from([(dtype, spec.tensors().len())]));
+    }
+}
+
+#[test]
+fn a_tied_embedding_is_narrowed_once() {
+    let fixture = Fixture::new();
+    fixture.edit_config(&[("tie_word_embeddings", json!(true))]);
+    fixture.write(WEIGHTS, serialize(&values(&config()), Dtype::F32));
+    let (spec, weights) = fixture.load().unwrap();
+    let embedding = weights.parts(std::slice::from_ref(&spec.embedding)).unwrap();
+    let head = weights.parts(&spec.head.parts).unwrap();
+    assert_eq!(embedding.row(0).as_ptr(), head.row(0).as_ptr());
+    assert_eq!(weights.checkpoint().narrowed(), BTreeMap::from([(Dtype::F32, 1)]));
+    assert_eq!(weights.unused(&spec), ["lm_head.weight"]);
+}
+
+#[test]
+fn shards_are_read_as_one() {
+    let fixture = Fixture::new();
+    let bytes = fixture.load().unwrap().1.checkpoint().bytes();
+    fixture.shard(|name| name.contains("_proj"));
+    let (spec, weights) = fixture.load().unwrap();
+    check_values(&spec, &weights, bf16::from_f32);
+    assert_eq!(weights.checkpoint().bytes(), bytes);
+    let file = |name: &str| weights.checkpoint().tensor(name).unwrap().file.file_name().unwrap().to_owned();
+    assert_eq!(file("model.norm.weight"), SHARDS[0]);
+    assert_eq!(file("model.layers.0.mlp.up_proj.weight"), SHARDS[1]);
+}
+
+#[test]
+fn tensors_that_nobody_asks_for_are_listed() {
+    let fixture = Fixture::new();
+    let mut tensors = values(&config());
+    for name in ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.1.extra.weight", "a.bias"] {
+        tensors.push((name.to_owned(), vec![2], vec![0.5, 0.25]));
+    }
+    fixture.write(WEIGHTS, serialize(&tensors, Dtype::BF16));
+    let (spec, weights) = fixture.load().unwrap();
+    assert_eq!(weights.unused(&spec), ["a.bias", "model.layers.1.extra.weight"]);
+}
+
+#[test]
+fn vectors_are_one_row_and_products_are_stacked() {
+    let (_, weights) = Fixture::new().load().unwrap();
+    let norm = weights.parts(&[Tensor::vector("model.norm.weight", 24)]).unwrap();
+    assert_eq!((norm.rows(), norm.columns()), (1, 24));
+    let gate = Tensor::matrix("model.layers.0.mlp.gate_proj.weight", 40, 24);
+    let up = Tensor::matrix("model.layers.0.mlp.up_proj.weight", 40, 24);
+    let both = weights.parts(&[gate, up.clone()]).unwrap();
+    assert_eq!((both.rows(), both.columns()), (80, 24));
+    assert_eq!(both.row(41), weights.parts(&[up]).unwrap().row(1));
+}
+
+/// A cache in which `org/tiny` has the snapshots `revisions`, each a folder of links into `blobs`.
+#[cfg(unix)]
+fn hub(revisions: &[&str]) -> Fixture {
+    use std::os::unix::fs::symlink;
+
+    let fixture = Fixture::new();
+    fixture.shard(|name| name.contains("mlp"));
+    for revision in revisions {
+        for (blob, name) in ["config.json", crate::fixture::INDEX, SHARDS[0], SHARDS[1]].into_iter().enumerate() {
+            fixture.write(&format!("models--org--tiny/blobs/{blob}"), fixture.read(name));
+            let snapshot = fixture.file(&format!("models--org--tiny/snapshots/{revision}"));
+            std::fs::create_dir_all(&snapshot).unwrap();
+            symlink(format!("../../blobs/{blob}"), snapshot.join(name)).unwrap();
+        }
+    }
+    fixture
+}
+
+#[cfg(unix)]
+#[test]
+fn a_model_in_hugging_faces_cache_is_found_by_its_name() {
+    let hub = hub(&["aaa", "bbb"]);
+    let open = || Checkpoint::open_with_cache("org/tiny", Some(hub.path())).unwrap();
+    let snapshot = |revision: &str| hub.file(&format!("models--org--tiny/snapshots/{revision}"));
+    let touch = |revision: &str, seconds| {
+        let folder = std::fs::File::open(snapshot(revision)).unwrap();
+        folder.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+    };
+    touch("aaa", 2_000_000);
+    touch("bbb", 1_000_000);
+    assert_eq!(open().directory(), snapshot("aaa"));
+    for revision in ["bbb", "aaa"] {
+        hub.write("models--org--tiny/refs/main", format!("{revision}\n"));
+        assert_eq!(open().directory(), snapshot(revision));
+    }
+    for nowhere in ["ccc", "../snapshots/bbb", ""] {
+        hub.write("models--org--tiny/refs/main", nowhere);
+        assert_eq!(open().directory(), snapshot("aaa"), "{nowhere}");
+    }
+    let (spec, weights) = load(open()).unwrap();
+    check_values(&spec, &weights, bf16::from_f32);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_directory_wins_over_the_cache() {
+    let hub = hub(&["aaa"]);
+    let directory = Fixture::new();
+    let model = directory.path().to_str().unwrap();
+    assert_eq!(Checkpoint::open_with_cache(model, Some(hub.path())).unwrap().directory(), directory.path());
+}
