@@ -51,3 +51,83 @@ pub fn product<O: Activation>(set: InstructionSet, x: &[f32], w: &WeightParts, o
         strip(set, &rows, x, &mut task.out);
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use gpu_kernels::{Element, Gemv};
+
+    use super::*;
+    use crate::device::{BufferKind, Buffers, Reference, WeightPart};
+
+    /// Numbers in −1 .. 1 that f32 needs all its bits for.
+    fn number(index: usize) -> f32 {
+        (index as f32 * 0.61803).sin()
+    }
+
+    fn matrix(rows: usize, columns: usize) -> Bytes {
+        (0..rows * columns).flat_map(|i| bf16::from_f32(number(i + 7)).to_le_bytes()).collect::<Vec<u8>>().into()
+    }
+
+    /// Each product and the sum of its terms' magnitudes.
+    fn naive(x: &[f32], w: &WeightParts, rows: usize) -> Vec<(f64, f64)> {
+        let dot = |x: &[f32], w: &[bf16]| {
+            let terms = x.iter().zip(w).map(|(x, w)| f64::from(*x) * w.to_f64());
+            terms.fold((0.0, 0.0), |(sum, magnitude), term| (sum + term, magnitude + term.abs()))
+        };
+        let pairs = (0..rows).flat_map(|t| (0..w.rows()).map(move |n| (t, n)));
+        pairs.map(|(t, n)| dot(&x[t * w.columns()..][..w.columns()], w.row(n))).collect()
+    }
+
+    /// Checks rows 1 to 9 on each instruction set against f64, and that the sets and the row counts agree to the bit.
+    fn check(w: &WeightParts) {
+        let (n, k) = (w.rows(), w.columns());
+        let x: Vec<f32> = (0..9 * k).map(number).collect();
+        let want = naive(&x, w, 9);
+        let mut first = vec![0.0; 9 * n];
+        product(InstructionSet::available()[0], &x, w, &mut first, 9);
+        // A term is rounded once in each block of its lane that follows, and in the folds of the lanes.
+        let roundings = k.div_ceil(16) as f64 + 4.0;
+        for (i, (got, (want, magnitude))) in first.iter().zip(&want).enumerate() {
+            let bound = roundings * 2f64.powi(-24) * magnitude;
+            assert!((f64::from(*got) - want).abs() <= bound, "{n}x{k}, element {i}: got {got}, want {want}");
+        }
+        for set in InstructionSet::available() {
+            for rows in 1..=9 {
+                let mut out = vec![0.0; rows * n];
+                product(set, &x[..rows * k], w, &mut out, rows);
+                assert_eq!(out, first[..rows * n], "{set:?} with {rows} rows, {n}x{k}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_agree_with_f64_on_every_instruction_set_and_row_count() {
+        for (n, k) in [(1, 8), (3, 24), (7, 40), (64, 16), (65, 256), (131, 264), (257, 1032)] {
+            check(&WeightParts::new(vec![WeightPart::new(matrix(n, k), k, 0..n, 0..k)]));
+        }
+    }
+
+    #[test]
+    fn a_weight_may_be_several_parts_of_rows_and_columns() {
+        let part = |rows, columns| WeightPart::new(matrix(70, 100), 100, rows, columns);
+        check(&WeightParts::new(vec![part(3..70, 4..92), part(0..1, 12..100), part(5..38, 0..88)]));
+    }
+
+    #[test]
+    fn gemv_and_gemm_give_the_same_bits() {
+        let (rows, n, k) = (5, 33, 72);
+        let mut buffers = Buffers::default();
+        let x = BufferKind::Constant((0..rows * k).map(number).collect());
+        let x = buffers.add("x", Element::Act, (rows * k) as u64, x).ptr();
+        let part = WeightPart::new(matrix(n, k), k, 0..n, 0..k);
+        let w = buffers.add_weight("w", WeightParts::new(vec![part])).ptr();
+        let mut out = || buffers.add("out", Element::Act, (rows * n) as u64, BufferKind::Scratch).ptr();
+        let (ours, theirs) = (out(), out());
+        let (rows, n, k) = (rows as u32, n as u32, k as u32);
+        let memory = Memory::new::<bf16>(buffers);
+        Gemv { x, w, y: ours, y_f32: Ptr::NULL, rows, n, k }.reference::<bf16>(&memory);
+        gemm::<bf16>(&Gemm { x, w, out: Output::Act(theirs), rows, n, k }, &memory);
+        assert_eq!(memory.read_all::<bf16>(ours)[..], memory.read_all::<bf16>(theirs)[..]);
+    }
+}

@@ -92,41 +92,50 @@ fn token_tiles<O: Activation, const R: usize, const T: usize>(w: &[&[bf16]], x: 
     }
 }
 
+/// No array is indexed by a variable: each lane array stays in a register.
 #[inline(always)]
 fn dots<const R: usize, const T: usize>(w: [&[bf16]; R], x: [&[f32]; T]) -> [[f32; T]; R] {
     let blocks = w[0].len() / LANES;
-    let (w_blocks, x_blocks) = (w.map(|w| &w.as_chunks::<LANES>().0[..blocks]), x.map(|x| &x.as_chunks().0[..blocks]));
+    let (w_blocks, x_blocks) = (w.map(|w| &w.as_chunks().0[..blocks]), x.map(|x| &x.as_chunks().0[..blocks]));
     let mut lanes = [[[0.0; LANES]; T]; R];
     for block in 0..blocks {
-        for r in 0..R {
-            let w = w_blocks[r][block].map(widen);
-            for t in 0..T {
-                let x: &[f32; LANES] = &x_blocks[t][block];
-                lanes[r][t] = std::array::from_fn(|j| w[j].mul_add(x[j], lanes[r][t][j]));
-            }
-        }
+        lanes = multiply_add(lanes, w_blocks.map(|w| &w[block]), x_blocks.map(|x| &x[block]));
     }
-    std::array::from_fn(|r| std::array::from_fn(|t| fold(add_tail(lanes[r][t], w[r], x[t], blocks * LANES))))
+    if blocks * LANES < w[0].len() {
+        let (w, x) = (w.map(|w| tail(w, blocks)), x.map(|x| tail(x, blocks)));
+        lanes = multiply_add(lanes, w.each_ref(), x.each_ref());
+    }
+    lanes.map(|row| row.map(fold))
 }
 
 #[inline(always)]
-fn add_tail(mut lanes: [f32; LANES], w: &[bf16], x: &[f32], from: usize) -> [f32; LANES] {
-    for (lane, (w, x)) in lanes.iter_mut().zip(w[from..].iter().zip(&x[from..])) {
-        *lane = widen(*w).mul_add(*x, *lane);
+fn multiply_add<const R: usize, const T: usize>(
+    mut lanes: [[[f32; LANES]; T]; R],
+    w: [&[bf16; LANES]; R],
+    x: [&[f32; LANES]; T],
+) -> [[[f32; LANES]; T]; R] {
+    for r in 0..R {
+        let w = w[r].map(widen);
+        for t in 0..T {
+            lanes[r][t] = std::array::from_fn(|j| w[j].mul_add(x[t][j], lanes[r][t][j]));
+        }
     }
     lanes
 }
 
+/// What follows the whole blocks of a row, filled up with zeros.
 #[inline(always)]
-fn fold(mut lanes: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for j in 0..half {
-            lanes[j] += lanes[j + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+fn tail<E: Copy + Default>(row: &[E], blocks: usize) -> [E; LANES] {
+    let mut tail = [E::default(); LANES];
+    tail[..row.len() - blocks * LANES].copy_from_slice(&row[blocks * LANES..]);
+    tail
+}
+
+#[inline(always)]
+fn fold(lanes: [f32; LANES]) -> f32 {
+    let eight: [f32; 8] = std::array::from_fn(|j| lanes[j] + lanes[j + 8]);
+    let four: [f32; 4] = std::array::from_fn(|j| eight[j] + eight[j + 4]);
+    (four[0] + four[2]) + (four[1] + four[3])
 }
 
 /// Without the quieting of NaNs in `bf16::to_f32`, which would cost as much as the product.
