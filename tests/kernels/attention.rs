@@ -1,0 +1,76 @@
+//! What the attention oracles share: scores of a query over the cache in f64, and how far f32 may move them.
+use std::ops::Range;
+
+use gpu_kernels::{Kv, PAGE_TOKENS, Ptr};
+
+use crate::data::Data;
+
+/// The cache as a query head of a sequence sees it.
+pub struct Cache {
+    pub k_pool: Vec<f64>,
+    pub v_pool: Vec<f64>,
+    pub block_table: Vec<i32>,
+    pub pages_per_sequence: usize,
+    pub kv_heads: usize,
+    pub dim: usize,
+}
+
+/// A key's score, and the first-order error of the score.
+pub struct Score {
+    pub position: usize,
+    pub value: f64,
+    pub error: f64,
+}
+
+impl Cache {
+    pub fn new(data: &Data, (k_pool, v_pool): (Ptr<Kv>, Ptr<Kv>), table: (Ptr<i32>, u32), heads: (u32, u32)) -> Cache {
+        Cache {
+            k_pool: data.f64s(k_pool),
+            v_pool: data.f64s(v_pool),
+            block_table: data.i32s(table.0).to_vec(),
+            pages_per_sequence: table.1 as usize,
+            kv_heads: heads.0 as usize,
+            dim: heads.1 as usize,
+        }
+    }
+
+    fn row(&self, sequence: usize, head: usize, position: usize) -> Range<usize> {
+        let tokens = PAGE_TOKENS as usize;
+        let page = self.block_table[sequence * self.pages_per_sequence + position / tokens] as usize;
+        let start = ((page * self.kv_heads + head) * tokens + position % tokens) * self.dim;
+        start..start + self.dim
+    }
+
+    /// `scale · q·k` for each of `keys`.
+    pub fn scores(
+        &self,
+        query: &[f64],
+        (sequence, head): (usize, usize),
+        keys: Range<usize>,
+        scale: f64,
+    ) -> Vec<Score> {
+        let score = |position| {
+            let key = &self.k_pool[self.row(sequence, head, position)];
+            let products = query.iter().zip(key).map(|(q, k)| scale * q * k);
+            let (value, magnitude) = products.fold((0.0, 0.0), |(sum, size), p| (sum + p, size + p.abs()));
+            Score { position, value, error: magnitude + value.abs() }
+        };
+        keys.map(score).collect()
+    }
+
+    /// The value row of a key.
+    pub fn value(&self, (sequence, head): (usize, usize), position: usize) -> &[f64] {
+        &self.v_pool[self.row(sequence, head, position)]
+    }
+}
+
+/// The largest score.
+pub fn maximum(scores: &[Score]) -> &Score {
+    scores.iter().max_by(|a, b| a.value.total_cmp(&b.value)).expect("a query sees itself")
+}
+
+/// The keys that the query at `position` sees.
+pub fn visible(position: usize, window: u32) -> Range<usize> {
+    let first = if window == 0 { 0 } else { (position + 1).saturating_sub(window as usize) };
+    first..position + 1
+}

@@ -1,0 +1,141 @@
+//! Rows of `attn_prefill`.
+use gpu_kernels::{AttnPrefill, TILE_ROWS};
+
+use crate::attention::{Cache, maximum, visible};
+use crate::attn_decode::{Shape, shape};
+use crate::data::Data;
+use crate::oracle::{Oracle, Precision, Row, Want, Written};
+use crate::paged::{Batch, Heads, Sequence};
+use crate::random::Random;
+
+const SHAPES: [Shape; 15] = [
+    shape((1, 1, 32), 0, &[(2, 2)]),
+    shape((2, 2, 32), 0, &[(64, 64)]),
+    shape((3, 1, 64), 0, &[(31, 31)]),
+    shape((8, 1, 64), 0, &[(33, 130)]),
+    shape((6, 2, 96), 0, &[(3, 3), (2, 66)]),
+    shape((3, 1, 96), 40, &[(17, 130)]),
+    shape((3, 1, 128), 0, &[(65, 65)]),
+    shape((24, 8, 128), 0, &[(5, 70)]),
+    shape((2, 1, 128), 70, &[(9, 200), (7, 7)]),
+    shape((3, 3, 192), 0, &[(15, 129)]),
+    shape((8, 1, 192), 0, &[(7, 31)]),
+    shape((2, 1, 256), 0, &[(16, 80)]),
+    shape((3, 1, 256), 0, &[(2, 9)]),
+    shape((4, 2, 64), 0, &[(3, 70), (1, 90), (70, 140), (1, 0), (1, 0)]),
+    Shape { scale: 6.0, ..shape((4, 1, 128), 0, &[(33, 97)]) },
+];
+
+pub fn rows() -> Vec<Row<AttnPrefill>> {
+    SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, shape)).collect()
+}
+
+/// Sequence, first row and rows of each tile: the sequences with several new rows, then the pads' rows, then one tile that
+/// the bucket has too many.
+fn tiles(batch: &Batch) -> [Vec<i32>; 3] {
+    let mut tiles = [vec![], vec![], vec![]];
+    let mut add = |tile: [i32; 3]| tiles.iter_mut().zip(tile).for_each(|(list, value)| list.push(value));
+    for (s, sequence) in batch.sequences.iter().enumerate() {
+        let (first, pad) = (batch.row_start[s], sequence.length == 0);
+        if sequence.new > 1 || pad {
+            for row in (0..sequence.new as i32).step_by(TILE_ROWS as usize) {
+                let rows = (sequence.new as i32 - row).min(TILE_ROWS as i32);
+                add([if pad { -1 } else { s as i32 }, first + row, rows]);
+            }
+        }
+    }
+    add([-1, 0, 0]);
+    tiles
+}
+
+fn row(seed: u64, shape: &Shape) -> Row<AttnPrefill> {
+    let mut random = Random::new(seed);
+    let Heads { heads, kv_heads, dim } = shape.heads;
+    let sequences: Vec<Sequence> =
+        shape.sequences.iter().map(|(new, length)| Sequence { new: *new, length: *length }).collect();
+    let batch = Batch::new(&sequences, &mut random);
+    let [tile_sequence, tile_row, tile_rows] = tiles(&batch);
+    let tiles = tile_row.len() as u32;
+    let mut data = Data::default();
+    let kernel = AttnPrefill {
+        q: data.reals("q", random.reals(batch.rows() * shape.heads.qkv(), shape.scale)),
+        k_pool: data.reals("k_pool", batch.pool(shape.heads, shape.scale, &mut random)),
+        v_pool: data.reals("v_pool", batch.pool(shape.heads, 1.0, &mut random)),
+        block_table: data.integers("block_table", batch.block_table.clone()),
+        row_start: data.integers("row_start", batch.row_start.clone()),
+        lengths: data.integers("lengths", batch.lengths.clone()),
+        tile_sequence: data.integers("tile_sequence", tile_sequence),
+        tile_row: data.integers("tile_row", tile_row),
+        tile_rows: data.integers("tile_rows", tile_rows),
+        out: data.undefined("out", batch.rows() * heads * dim),
+        tiles,
+        q_stride: shape.heads.qkv() as u32,
+        heads: heads as u32,
+        kv_heads: kv_heads as u32,
+        head_dim: dim as u32,
+        pages_per_sequence: batch.pages_per_sequence as u32,
+        window: shape.window as u32,
+        scale: 1.0 / (dim as f32).sqrt(),
+    };
+    let name = format!("{:?}, window {}, {:?}, scale {}", shape.heads, shape.window, shape.sequences, shape.scale);
+    Row { name, kernel, data }
+}
+
+impl Oracle for AttnPrefill {
+    const C: f64 = 16.0;
+    const D: f64 = 4.0;
+
+    fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
+        let (heads, dim) = (self.heads as usize, self.head_dim as usize);
+        let tables = (self.block_table, self.pages_per_sequence);
+        let cache = Cache::new(data, (self.k_pool, self.v_pool), tables, (self.kv_heads, self.head_dim));
+        let (q, row_start, lengths) = (data.f64s(self.q), data.i32s(self.row_start), data.i32s(self.lengths));
+        let mut out = vec![Want::Kept; row_start[lengths.len()] as usize * heads * dim];
+        for tile in 0..self.tiles as usize {
+            let [s, first, rows] = [self.tile_sequence, self.tile_row, self.tile_rows].map(|list| data.i32s(list)[tile]);
+            for row in first..first + rows {
+                let out = &mut out[row as usize * heads * dim..][..heads * dim];
+                let Ok(s) = usize::try_from(s) else {
+                    out.fill(Want::exact(0.0));
+                    continue;
+                };
+                let keys = visible((lengths[s] - (row_start[s + 1] - row)) as usize, self.window);
+                for (head, out) in out.chunks_mut(dim).enumerate() {
+                    let query = &q[row as usize * self.q_stride as usize + head * dim..][..dim];
+                    let group = (s, head / (heads / self.kv_heads as usize));
+                    let scores = cache.scores(query, group, keys.clone(), f64::from(self.scale));
+                    out.copy_from_slice(&attended(&cache, group, &scores, precision));
+                }
+            }
+        }
+        vec![Written::new(self.out, out)]
+    }
+}
+
+/// One head's output. Where a running maximum stands decides how e_j rounds: d allows for it.
+fn attended(cache: &Cache, group: (usize, usize), scores: &[crate::attention::Score], precision: Precision) -> Vec<Want> {
+    let max = maximum(scores);
+    let weights: Vec<(f64, f64)> = scores
+        .iter()
+        .map(|score| {
+            let e = (score.value - max.value).exp();
+            (e, e * (2.0 + score.error + max.error))
+        })
+        .collect();
+    let total: f64 = weights.iter().map(|(e, _)| e).sum();
+    let total_error: f64 = weights.iter().map(|(_, error)| error).sum();
+    let mut sums = vec![(0.0, 0.0, 0.0); cache.dim];
+    for (score, (e, error)) in scores.iter().zip(&weights) {
+        for ((sum, sum_error, terms), value) in sums.iter_mut().zip(cache.value(group, score.position)) {
+            *sum += e * value;
+            *sum_error += error * value.abs();
+            *terms += e * value.abs();
+        }
+    }
+    let want = |(sum, sum_error, terms): (f64, f64, f64)| {
+        let value = sum / total;
+        let error = (sum_error + value.abs() * total_error) / total;
+        Want::Value { value: precision.round(value), error, terms: terms / total }
+    };
+    sums.into_iter().map(want).collect()
+}

@@ -1,0 +1,109 @@
+//! A row's buffers, as data: every target lays out the same ones.
+use gpu_kernels::{Element, Ptr, Role, Weight};
+use half::bf16;
+use nemotron::device::{BufferKind, Buffers, WeightPart, WeightParts};
+
+/// What a buffer holds before the launch.
+#[derive(Clone)]
+pub enum Values {
+    /// Numbers, narrowed to the element.
+    Reals(Vec<f32>),
+    /// Integers.
+    Integers(Vec<i32>),
+    /// Nothing: reading an element before it is written is a fault.
+    Undefined(usize),
+}
+
+/// One named buffer.
+#[derive(Clone)]
+pub struct Buffer {
+    pub name: &'static str,
+    pub element: Element,
+    pub values: Values,
+    /// Width of a weight's rows.
+    pub columns: usize,
+}
+
+impl Buffer {
+    pub fn len(&self) -> usize {
+        match &self.values {
+            Values::Reals(reals) => reals.len(),
+            Values::Integers(integers) => integers.len(),
+            Values::Undefined(count) => *count,
+        }
+    }
+
+    /// Element `index` before the launch; none if undefined.
+    pub fn initial(&self, index: usize) -> Option<f64> {
+        match &self.values {
+            Values::Reals(reals) => Some(f64::from(reals[index])),
+            Values::Integers(integers) => Some(f64::from(integers[index])),
+            Values::Undefined(_) => None,
+        }
+    }
+}
+
+/// The buffers of a row; a plan's pointer names one by its place.
+#[derive(Clone, Default)]
+pub struct Data(pub Vec<Buffer>);
+
+impl Data {
+    fn add<R: Role>(&mut self, name: &'static str, values: Values, columns: usize) -> Ptr<R> {
+        self.0.push(Buffer { name, element: R::ELEMENT, values, columns });
+        Ptr::new(self.0.len() as u32 - 1, 0)
+    }
+
+    pub fn reals<R: Role>(&mut self, name: &'static str, values: Vec<f32>) -> Ptr<R> {
+        self.add(name, Values::Reals(values), 0)
+    }
+
+    pub fn weight(&mut self, name: &'static str, values: Vec<f32>, columns: usize) -> Ptr<Weight> {
+        self.add(name, Values::Reals(values), columns)
+    }
+
+    pub fn integers(&mut self, name: &'static str, values: Vec<i32>) -> Ptr<i32> {
+        self.add(name, Values::Integers(values), 0)
+    }
+
+    pub fn undefined<R: Role>(&mut self, name: &'static str, count: usize) -> Ptr<R> {
+        self.add(name, Values::Undefined(count), 0)
+    }
+
+    fn values<R: Role>(&self, source: Ptr<R>) -> &Values {
+        &self.0[source.target().expect("pointer is not null").0 as usize].values
+    }
+
+    /// The numbers behind a pointer, for the oracle.
+    pub fn f64s<R: Role>(&self, source: Ptr<R>) -> Vec<f64> {
+        let Values::Reals(reals) = self.values(source) else { panic!("not a buffer of numbers") };
+        reals.iter().map(|real| f64::from(*real)).collect()
+    }
+
+    /// The integers behind a pointer, for the oracle.
+    pub fn i32s(&self, source: Ptr<i32>) -> &[i32] {
+        let Values::Integers(integers) = self.values(source) else { panic!("not a buffer of integers") };
+        integers
+    }
+
+    /// The buffers as a device takes them. Contents other than weights and constants are still to be written.
+    pub fn buffers(&self) -> Buffers {
+        let mut buffers = Buffers::default();
+        for buffer in &self.0 {
+            match (&buffer.values, buffer.element) {
+                (Values::Reals(reals), Element::Weight) => {
+                    let bytes: Vec<u8> = reals.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
+                    let (rows, columns) = (reals.len() / buffer.columns, buffer.columns);
+                    let part = WeightPart::new(bytes.into(), columns, 0..rows, 0..columns);
+                    buffers.add_weight(buffer.name, WeightParts::new(vec![part]));
+                }
+                (Values::Reals(reals), element) => {
+                    buffers.add(buffer.name, element, reals.len() as u64, BufferKind::Constant(reals.clone()));
+                }
+                (_, element) => {
+                    buffers.add(buffer.name, element, buffer.len() as u64, BufferKind::Scratch);
+                }
+            }
+        }
+        buffers
+    }
+}

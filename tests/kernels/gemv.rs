@@ -1,0 +1,73 @@
+//! Rows of `gemv`.
+use gpu_kernels::{Gemv, Ptr};
+
+use crate::data::Data;
+use crate::oracle::{Oracle, Precision, Row, Want, Written};
+use crate::random::Random;
+
+struct Shape {
+    rows: usize,
+    n: usize,
+    k: usize,
+    logits: bool,
+    scale: f32,
+}
+
+const fn shape(rows: usize, n: usize, k: usize) -> Shape {
+    Shape { rows, n, k, logits: false, scale: 1.0 }
+}
+
+const SHAPES: [Shape; 16] = [
+    shape(1, 1, 8),
+    shape(1, 7, 24),
+    shape(1, 9, 264),
+    shape(1, 33, 1032),
+    shape(1, 8, 3072),
+    shape(2, 31, 40),
+    shape(2, 8, 2056),
+    shape(3, 17, 256),
+    shape(4, 9, 520),
+    shape(5, 15, 1032),
+    shape(6, 3, 72),
+    shape(7, 33, 128),
+    shape(8, 65, 264),
+    Shape { logits: true, ..shape(1, 130, 256) },
+    Shape { logits: true, ..shape(8, 11, 1288) },
+    Shape { scale: 1e4, ..shape(3, 19, 776) },
+];
+
+pub fn rows() -> Vec<Row<Gemv>> {
+    SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, shape)).collect()
+}
+
+fn row(seed: u64, shape: &Shape) -> Row<Gemv> {
+    let Shape { rows, n, k, logits, scale } = *shape;
+    let mut random = Random::new(seed);
+    let mut data = Data::default();
+    let kernel = Gemv {
+        x: data.reals("x", random.reals(rows * k, scale)),
+        w: data.weight("w", random.reals(n * k, scale), k),
+        y: if logits { Ptr::NULL } else { data.undefined("y", rows * n) },
+        y_f32: if logits { data.undefined("y_f32", rows * n) } else { Ptr::NULL },
+        rows: rows as u32,
+        n: n as u32,
+        k: k as u32,
+    };
+    Row { name: format!("rows {rows}, n {n}, k {k}, logits {logits}, scale {scale:e}"), kernel, data }
+}
+
+impl Oracle for Gemv {
+    const C: f64 = 8.0;
+    const D: f64 = 0.0;
+
+    fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
+        let (x, w, k) = (data.f64s(self.x), data.f64s(self.w), self.k as usize);
+        let product = |x: &[f64], w: &[f64]| {
+            let value = x.iter().zip(w).map(|(x, w)| x * w).sum();
+            let error = x.iter().zip(w).map(|(x, w)| (x * w).abs()).sum();
+            Want::near(if self.y.is_null() { value } else { precision.round(value) }, error)
+        };
+        let wants = x.chunks(k).flat_map(|x| w.chunks(k).map(move |w| product(x, w))).collect();
+        vec![if self.y.is_null() { Written::new(self.y_f32, wants) } else { Written::new(self.y, wants) }]
+    }
+}

@@ -1,0 +1,23 @@
+//! Every kernel over awkward shapes: the references against f64, and the PTX against the references.
+//!
+//! `for_each_kernel!` names the modules: a kernel without a file of rows here does not compile.
+mod attention;
+mod chunks;
+mod compare;
+mod data;
+mod oracle;
+mod paged;
+mod random;
+mod target;
+
+macro_rules! kernels {
+    ($($file:ident $kernel:ident,)*) => { $(mod $file;)* mod suite { $(mod $file {
+        use gpu_kernels::$kernel;
+
+        #[test]
+        fn references_agree_with_f64() {
+            crate::compare::references::<$kernel>(crate::$file::rows());
+        }
+    })* } };
+}
+gpu_kernels::for_each_kernel!(kernels);
