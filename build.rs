@@ -21,7 +21,7 @@ fn main() -> ExitCode {
 
 fn embed() -> Result<(), Error> {
     println!("cargo::rerun-if-env-changed=NEMOTRON_PTX_RUSTC");
-    for path in CudaBuilder::new(KERNELS).watched() {
+    for path in CudaBuilder::new(KERNELS).watched()? {
         println!("cargo::rerun-if-changed={}", path.display());
     }
     let out = std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for a build script");

@@ -128,11 +128,11 @@ impl CudaBuilder {
     }
 
     /// The files and folders that decide what [`CudaBuilder::build`] gives: what a build script names to cargo.
-    pub fn watched(&self) -> Vec<PathBuf> {
-        let mut paths = sources::roots(&self.krate);
+    pub fn watched(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut paths = sources::roots(&self.krate)?;
         paths.push(self.krate.join("prebuilt"));
         paths.retain(|path| path.exists());
-        paths
+        Ok(paths)
     }
 
     fn compile(&self, arch: Arch, source: String) -> Result<Ptx, Error> {

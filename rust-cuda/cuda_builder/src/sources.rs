@@ -3,14 +3,11 @@ use std::fs;
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 
-use crate::{Arch, Error};
-
-/// cuda_std is part of every crate of kernels, and stands beside this one.
-const CUDA_STD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cuda_std");
+use crate::{Arch, Error, cargo};
 
 /// The files and folders that a crate's PTX is made from.
-pub(crate) fn roots(krate: &Path) -> Vec<PathBuf> {
-    crates(krate).iter().flat_map(|folder| [folder.join("Cargo.toml"), folder.join("src")]).collect()
+pub(crate) fn roots(krate: &Path) -> Result<Vec<PathBuf>, Error> {
+    Ok(crates(krate)?.iter().flat_map(|folder| [folder.join("Cargo.toml"), folder.join("src")]).collect())
 }
 
 /// The hash of these files and of rustc's flags, as 16 hexadecimal digits.
@@ -21,11 +18,11 @@ pub(crate) fn hash(krate: &Path, arch: Arch) -> Result<String, Error> {
         return Err(Error::NoCrate { path: krate.to_owned(), missing: "Cargo.toml" });
     }
     let mut hasher = fnv::FnvHasher::default();
-    for flag in arch.flags().iter().map(String::as_str).chain(crate::cargo::PROFILE.iter().map(|(_, value)| *value)) {
+    for flag in arch.flags().iter().map(String::as_str).chain(cargo::PROFILE.iter().map(|(_, value)| *value)) {
         write_part(&mut hasher, flag.as_bytes());
     }
-    for folder in crates(krate) {
-        write_part(&mut hasher, &fs::read(folder.join("Cargo.toml")).map_err(|e| Error::file(&folder, e))?);
+    for folder in crates(krate)? {
+        write_part(&mut hasher, manifest(&folder)?.as_bytes());
         let source = folder.join("src");
         for file in files(&source)? {
             let name = file.strip_prefix(&source).unwrap_or(&file);
@@ -51,8 +48,48 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(found)
 }
 
-fn crates(krate: &Path) -> [PathBuf; 2] {
-    [krate.to_owned(), PathBuf::from(CUDA_STD)]
+/// The crate and all that it depends on by path, each once: those whose sources can change under one version.
+fn crates(krate: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut found = vec![krate.to_owned()];
+    let mut next = 0;
+    while next < found.len() {
+        for folder in path_dependencies(&found[next])? {
+            if !found.contains(&folder) {
+                found.push(folder);
+            }
+        }
+        next += 1;
+    }
+    Ok(found)
+}
+
+/// The folders of a crate's path dependencies, written out in its manifest or inherited from the workspace's.
+fn path_dependencies(krate: &Path) -> Result<Vec<PathBuf>, Error> {
+    let workspace = match cargo::workspace_root(krate) {
+        Ok(root) => Some((manifest(&root)?, root)),
+        Err(_) => None,
+    };
+    let mut folders = Vec::new();
+    for (key, value) in manifest(krate)?.lines().filter_map(|line| line.split_once(" = ")) {
+        let inherited = key.strip_suffix(".workspace").zip(workspace.as_ref());
+        if let Some((name, (text, root))) = inherited {
+            let entry = text.lines().filter_map(|line| line.split_once(" = ")).find(|(key, _)| *key == name);
+            folders.extend(entry.and_then(|(_, value)| path_in(value)).map(|path| root.join(path)));
+        } else {
+            folders.extend(path_in(value).map(|path| krate.join(path)));
+        }
+    }
+    Ok(folders)
+}
+
+/// The path in a dependency's `{ path = "…" }`.
+fn path_in(value: &str) -> Option<&str> {
+    value.strip_prefix('{')?.split_once("path = \"")?.1.split('"').next()
+}
+
+fn manifest(folder: &Path) -> Result<String, Error> {
+    let path = folder.join("Cargo.toml");
+    fs::read_to_string(&path).map_err(|e| Error::file(&path, e))
 }
 
 /// Writes one part and its end, so that no byte can move from one part to the next unnoticed.
@@ -106,6 +143,32 @@ mod tests {
         }
         let folder = krate(&FILES);
         assert_ne!(hash(folder.path(), Arch::ALL[0]).unwrap(), hash(folder.path(), Arch::ALL[1]).unwrap());
+    }
+
+    #[test]
+    fn dependencies_by_path_count_too() {
+        let direct = [
+            ("kernels/Cargo.toml", "[dependencies]\nhelp = { path = \"../help\" }\nother = { version = \"1\" }\n"),
+            ("kernels/src/lib.rs", ""),
+            ("help/Cargo.toml", "[dependencies]\ndeep = { version = \"1\", path = \"../deep\" }\n"),
+            ("help/src/lib.rs", ""),
+            ("deep/Cargo.toml", "[package]\n"),
+            ("deep/src/lib.rs", "a"),
+        ];
+        let inherited = [
+            ("Cargo.toml", "[workspace.dependencies]\nhelp = { path = \"help\" }\nother = \"1\"\n"),
+            ("Cargo.lock", ""),
+            ("kernels/Cargo.toml", "[package]\nversion.workspace = true\n[dependencies]\nhelp.workspace = true\n"),
+        ];
+        let inherited: Vec<_> = inherited.into_iter().chain(direct[1..].iter().copied()).collect();
+        for files in [&direct[..], &inherited[..]] {
+            let hash = |deepest| {
+                let files: Vec<_> = files.iter().map(|&(n, t)| (n, if t == "a" { deepest } else { t })).collect();
+                hash(&krate(&files).path().join("kernels"), Arch::ALL[0]).unwrap()
+            };
+            assert_eq!(hash("a"), hash("a"));
+            assert_ne!(hash("a"), hash("b"));
+        }
     }
 
     #[test]

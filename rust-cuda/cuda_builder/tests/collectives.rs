@@ -2,12 +2,17 @@
 //!
 //! In each of those kernels the result is used only behind a condition that differs between threads, so a compiler that
 //! took the collective for plain arithmetic would move it there, and the threads that do not use it would never come.
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cuda_builder::CudaBuilder;
 
+/// This package's folder, where the test runs and not where it was compiled.
+fn here() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).expect("cargo tells a test its package's folder")
+}
+
 fn krate() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/collectives")
+    here().join("tests/collectives")
 }
 
 /// The instructions of one kernel.

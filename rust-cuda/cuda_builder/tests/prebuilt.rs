@@ -1,11 +1,16 @@
 //! The PTX that the repository ships: of these very sources, free of this machine, and of what no kernel should hold.
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cuda_builder::CudaBuilder;
 
+/// This package's folder, where the test runs and not where it was compiled.
+fn here() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).expect("cargo tells a test its package's folder")
+}
+
 /// Every crate that ships PTX.
 fn crates() -> [PathBuf; 2] {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = here();
     [here.join("../../gpu-kernels"), here.join("tests/collectives")]
 }
 

@@ -6,13 +6,18 @@ use std::process::Command;
 
 use cuda_builder::CudaBuilder;
 
+/// This package's folder, where the test runs and not where it was compiled.
+fn here() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).expect("cargo tells a test its package's folder")
+}
+
 /// The chips that PTX of an architecture is assembled for.
 fn chips(arch: &str) -> &'static [&'static str] {
     if arch == "sm_90a" { &["sm_90a"] } else { &["sm_80", "sm_89", "sm_90"] }
 }
 
 fn ptxas() -> Option<PathBuf> {
-    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/nvidia-tools/bin/ptxas");
+    let fetched = here().join("../../target/nvidia-tools/bin/ptxas");
     [fetched, PathBuf::from("ptxas")].into_iter().find(|path| Command::new(path).arg("--version").output().is_ok())
 }
 
@@ -22,18 +27,24 @@ fn the_shipped_kernels_assemble_without_spills() {
         println!("no ptxas: scripts/fetch-nvidia-tools.sh fetches it");
         return;
     };
-    let krate = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../gpu-kernels");
+    let here = here();
     let folder = tempfile::tempdir().unwrap();
-    for arch in CudaBuilder::prebuilt_archs(&krate).unwrap() {
-        let ptx = CudaBuilder::new(&krate).arch(&arch).build().unwrap_or_else(|error| panic!("{error}"));
-        for chip in chips(&arch) {
-            let mut command = Command::new(&ptxas);
-            command.arg("-v").arg(format!("-arch={chip}")).arg(&ptx.path).arg("-o").arg(folder.path().join("cubin"));
-            let output = command.output().unwrap();
-            let log = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success(), "{chip}: {log}");
-            assert_no_spills(chip, &log);
+    for krate in [here.join("../../gpu-kernels"), here.join("tests/collectives")] {
+        for arch in CudaBuilder::prebuilt_archs(&krate).unwrap() {
+            assemble(&ptxas, CudaBuilder::new(&krate).arch(&arch), &arch, &folder.path().join("cubin"));
         }
+    }
+}
+
+fn assemble(ptxas: &Path, builder: CudaBuilder, arch: &str, cubin: &Path) {
+    let ptx = builder.build().unwrap_or_else(|error| panic!("{error}"));
+    for chip in chips(arch) {
+        let mut command = Command::new(ptxas);
+        command.arg("-v").arg(format!("-arch={chip}")).arg(&ptx.path).arg("-o").arg(cubin);
+        let output = command.output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{chip}: {log}");
+        assert_no_spills(chip, &log);
     }
 }
 
