@@ -3,7 +3,7 @@
 #![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch))]
 #![cfg(target_arch = "nvptx64")]
 
-use cuda_std::{barrier, block, cp_async, fragment, global, grid, kernel, math, mma, shared, thread, warp, bf16};
+use cuda_std::{barrier, bf16, block, cp_async, fragment, global, grid, kernel, math, mma, shared, thread, warp};
 
 shared! {
     fn scratch() -> [f32; 32];
