@@ -59,3 +59,13 @@ fn fault(run: Run) -> String {
     assert!(hint.len() > "Hint: ".len() && hint.starts_with("Hint: "), "{hint}");
     lines.join("\n")
 }
+
+#[test]
+fn the_command_needs_neither_cuda_nor_a_cpp_library() {
+    let ldd = Command::new("ldd").arg(env!("CARGO_BIN_EXE_nemotron")).output().expect("ldd is there");
+    let libraries = String::from_utf8(ldd.stdout).expect("ldd prints UTF-8");
+    assert!(libraries.contains("libc."), "{libraries}");
+    for unwanted in ["libcu", "libnv", "libstdc++", "libc++"] {
+        assert!(!libraries.contains(unwanted), "{libraries}");
+    }
+}
