@@ -186,3 +186,43 @@ impl Model {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::DeviceChoice;
+
+    fn storyteller() -> Session {
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/storyteller");
+        let options = LoadOptions { device: DeviceChoice::Cpu, ..LoadOptions::new(model) };
+        Session::load(&options, &mut |_| {}).unwrap()
+    }
+
+    #[test]
+    fn a_session_can_be_used_again_after_an_interruption_too() {
+        let mut session = storyteller();
+        let options = GenerateOptions { max_tokens: 30, ..GenerateOptions::default() };
+        let mut pieces = String::new();
+        let first = session.generate("Hello", &options, |piece| pieces += piece).unwrap();
+        assert_eq!((first.finish, first.ids.len(), first.prompt_tokens), (Finish::Length, 30, 2));
+        assert_eq!(pieces, first.text);
+
+        let flag = options.interrupt.clone();
+        let cut = session.generate("Hello", &options, |_| flag.store(true, Ordering::Relaxed)).unwrap();
+        assert_eq!(cut.finish, Finish::Interrupted);
+        assert!(!cut.ids.is_empty() && first.ids.starts_with(&cut.ids) && cut.ids.len() < 30, "{cut:?}");
+
+        options.interrupt.store(false, Ordering::Relaxed);
+        let again = session.generate("Hello", &options, |_| {}).unwrap();
+        assert_eq!((again.ids, again.text), (first.ids, first.text));
+    }
+
+    #[test]
+    fn the_token_that_ends_a_text_is_counted_and_not_shown() {
+        let generation =
+            storyteller().generate("The capital of France is", &GenerateOptions::default(), |_| {}).unwrap();
+        assert_eq!((generation.finish, generation.text.as_str()), (Finish::Stop, " Paris."));
+        assert_eq!(generation.ids.last(), Some(&3));
+        assert_eq!(generation.speed().is_some(), generation.ids.len() > 1);
+    }
+}
