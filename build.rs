@@ -27,10 +27,13 @@ fn embed() -> Result<(), Error> {
     let out = std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for a build script");
     let out = Path::new(&out);
     let mut code = String::new();
+    let mut all = String::new();
     for arch in CudaBuilder::prebuilt_archs(KERNELS)? {
         let ptx = CudaBuilder::new(KERNELS).arch(&arch).copy_to(out.join(format!("{arch}.ptx"))).build()?;
         code.push_str(&constants(&arch, &ptx.header));
+        all.push_str(&format!("({arch:?}, {}), ", arch.to_uppercase()));
     }
+    code.push_str(&format!("/// Every architecture and its PTX.\npub const ALL: &[(&str, &str)] = &[{all}];\n"));
     cuda_builder::write_if_changed(&out.join("ptx.rs"), &code)?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What the engine asks of a device: buffers, plans, runs and tokens by ticket. It does not grow with the kernels.
 mod activation;
 mod buffers;
+pub mod cuda;
 mod memory;
 mod plan;
 mod weight;

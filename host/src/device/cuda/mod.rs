@@ -1,0 +1,235 @@
+//! The device of NVIDIA GPUs: the kernels' PTX through `cust`, products through cuBLASLt, decode plans as graphs.
+//!
+//! * [`driver`]: libcuda, opened at run time
+//! * [`gpu`]: which GPUs there are; [`module`]: their compiled kernels
+//! * [`arena`], [`upload`], [`staging`]: device memory, and what goes in and out
+//! * [`program`], [`gemm`], [`graph`]: a plan, ready to run
+#![expect(unsafe_code, reason = "the driver's interface is C")]
+mod arena;
+mod driver;
+mod failure;
+mod gemm;
+mod gpu;
+mod graph;
+mod module;
+mod profile;
+mod program;
+mod ptx;
+mod staging;
+mod upload;
+
+use cust::context::{Context, CurrentContext};
+use cust::stream::{Stream, StreamFlags};
+use gpu_kernels::{Element, Ptr};
+
+use crate::device::{BufferId, Buffers, Device, Inputs, Plan, PlanId, Ticket};
+use crate::error::Result;
+use arena::Arena;
+use failure::{Answer, lost};
+use gemm::CublasLt;
+use module::Kernels;
+use program::{Program, Workshop};
+use staging::{InputStaging, TokenRing};
+
+pub use gpu::{Gpu, all, count};
+pub use profile::StepTime;
+pub use upload::{Progress, Uploaded};
+
+/// How a GPU is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Record decode plans as graphs.
+    pub graphs: bool,
+    /// Guard every buffer, make scratch undefined before each run, and wait behind each step so that a fault has a name.
+    pub check: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { graphs: true, check: false }
+    }
+}
+
+/// A GPU with a model on it. All work is enqueued in one stream.
+///
+/// Fields are dropped in this order: what belongs to the context before the context.
+pub struct Cuda {
+    programs: Vec<Program>,
+    model: Option<Model>,
+    cublas: CublasLt,
+    kernels: Kernels,
+    stream: Stream,
+    options: Options,
+    progress: Option<Progress>,
+    uploaded: Uploaded,
+    architecture: &'static str,
+    gpu: Gpu,
+    context: Context,
+}
+
+/// What `allocate` makes.
+struct Model {
+    inputs: InputStaging,
+    tokens: TokenRing,
+    arena: Arena,
+}
+
+impl Cuda {
+    /// Opens GPU number `ordinal` and compiles the kernels for it.
+    ///
+    /// # Errors
+    /// There is no driver, no such GPU or no cuBLASLt, the GPU is too old, or its driver refuses the PTX.
+    pub fn open(ordinal: u32, options: Options) -> Result<Cuda> {
+        let gpu = Gpu::new(ordinal)?;
+        let ptx = ptx::embedded(gpu.info.compute_capability)?;
+        let context = Context::new(gpu.device).or_failed(format_args!("opening GPU {ordinal}"))?;
+        let stream = Stream::new(StreamFlags::NON_BLOCKING, None).or_failed("creating a stream")?;
+        let kernels = Kernels::compile(ptx.text, gpu.info.shared_bytes_per_block)?;
+        let cublas = CublasLt::open()?;
+        Ok(Cuda {
+            programs: Vec::new(),
+            model: None,
+            cublas,
+            kernels,
+            stream,
+            options,
+            progress: None,
+            uploaded: Uploaded::default(),
+            architecture: ptx.architecture,
+            gpu,
+            context,
+        })
+    }
+
+    /// Has `progress` told how far the upload of [`Device::allocate`] is.
+    pub fn on_progress(&mut self, progress: Progress) {
+        self.progress = Some(progress);
+    }
+
+    /// What the upload took.
+    pub fn uploaded(&self) -> Uploaded {
+        self.uploaded
+    }
+
+    /// Bytes of all buffers, padding included.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.model.as_ref().map_or(0, |model| model.arena.bytes())
+    }
+
+    /// Bytes that the GPU has free.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn free_bytes(&self) -> Result<u64> {
+        self.make_current()?;
+        cust::memory::mem_get_info().map(|(free, _)| free as u64).or_failed("asking for the free memory")
+    }
+
+    /// All bytes of a buffer, after all runs so far.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn read_bytes(&self, buffer: BufferId) -> Result<Vec<u8>> {
+        let place = self.model().arena.place(buffer.0);
+        let mut bytes = vec![0; place.bytes as usize];
+        self.read(place.address, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Times every step of a plan by itself: the median of `runs` runs, in the order of the plan.
+    ///
+    /// The runs change what the plan changes: the sequences on the device are of no use afterwards.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn profile(&mut self, plan: PlanId, runs: usize) -> Result<Vec<StepTime>> {
+        self.make_current()?;
+        profile::profile(&self.programs[plan.0].steps, runs, &self.cublas, &self.stream)
+    }
+
+    fn model(&self) -> &Model {
+        self.model.as_ref().expect("`allocate` comes first")
+    }
+
+    /// Fills `bytes` from `address` on, a place in the arena with room for them, after all runs so far.
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<()> {
+        self.make_current()?;
+        self.stream.synchronize().map_err(|error| lost(format!("{error:?}, {error}")))?;
+        // Sound: callers name a range of a buffer, and the slice is as long.
+        unsafe { cust_raw::cuMemcpyDtoH_v2(bytes.as_mut_ptr().cast(), address, bytes.len()) }
+            .or_failed("reading results from the GPU")
+    }
+
+    /// The context is a thread's own setting, and the device may have been moved.
+    fn make_current(&self) -> Result<()> {
+        CurrentContext::set_current(&self.context).or_failed("entering the context")
+    }
+}
+
+impl Device for Cuda {
+    fn description(&self) -> Vec<String> {
+        let mut lines = self.gpu.description();
+        lines.push(format!("Kernels: PTX {}", self.architecture));
+        lines.push(format!("cuBLASLt: {}", self.cublas.version()));
+        lines
+    }
+
+    fn runs_ahead(&self) -> bool {
+        true
+    }
+
+    fn allocate(&mut self, buffers: Buffers) -> Result<()> {
+        self.make_current()?;
+        let arena = Arena::new(&buffers, self.options.check)?;
+        self.uploaded = upload::upload(&buffers, &arena, &self.stream, self.progress.take())?;
+        self.model = Some(Model { inputs: InputStaging::new(&arena)?, tokens: TokenRing::new(&arena)?, arena });
+        Ok(())
+    }
+
+    fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
+        self.make_current()?;
+        let arena = &self.model.as_ref().expect("`allocate` comes first").arena;
+        let mut workshop =
+            Workshop { kernels: &mut self.kernels, cublas: &mut self.cublas, arena, info: &self.gpu.info };
+        self.programs.push(Program::new(&plan, &mut workshop)?);
+        Ok(PlanId(self.programs.len() - 1))
+    }
+
+    fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
+        self.make_current()?;
+        let Model { inputs: staging, tokens, arena } = self.model.as_mut().expect("`allocate` comes first");
+        staging.enqueue(inputs, arena, &self.stream)?;
+        let program = &mut self.programs[plan.0];
+        if self.options.check {
+            arena.poison(&self.stream)?;
+            program.run_stepwise(&self.cublas, &self.stream)?;
+            arena.check_guards()?;
+        } else {
+            program.enqueue(self.options.graphs, &self.cublas, &self.stream)?;
+        }
+        tokens.enqueue(&self.stream)
+    }
+
+    fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
+        self.make_current()?;
+        self.model().tokens.read(ticket)
+    }
+
+    fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>> {
+        let arena = &self.model().arena;
+        let (buffer, offset) = source.target().expect("pointer is not null");
+        let address = arena.address(buffer, offset, Element::F32);
+        assert!(address + count as u64 * 4 <= arena.place(buffer).end(), "the numbers lie in one buffer");
+        let mut values = vec![0f32; count];
+        self.read(address, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
+    }
+}
+
+impl Drop for Cuda {
+    /// What is enqueued still uses what is about to be freed, also after an error.
+    fn drop(&mut self) {
+        let _ = self.make_current();
+        let _ = self.stream.synchronize();
+    }
+}

@@ -1,0 +1,150 @@
+//! A prepared plan: functions, launch shapes and argument bytes with addresses, or a recorded graph of them.
+use std::ffi::c_void;
+
+use cust::stream::Stream;
+use cust_raw::CUfunction;
+use gpu_kernels::{DeviceInfo, Launch};
+
+use super::arena::Arena;
+use super::failure::{Answer, failed};
+use super::gemm::{CublasLt, Product};
+use super::graph::Graph;
+use super::module::Kernels;
+use crate::device::{Gemm, Output, Plan, PlannedKernel, Step};
+use crate::error::Result;
+
+/// What a step of a plan needs of the device to be prepared.
+pub struct Workshop<'a> {
+    pub kernels: &'a mut Kernels,
+    pub cublas: &'a mut CublasLt,
+    pub arena: &'a Arena,
+    pub info: &'a DeviceInfo,
+}
+
+/// A plan ready to run.
+pub struct Program {
+    /// The steps in their order.
+    pub steps: Vec<Prepared>,
+    recordable: bool,
+    /// Whether the steps have run once: then the driver and cuBLASLt have loaded all that they must not load while recording.
+    warm: bool,
+    graph: Option<Graph>,
+}
+
+/// A step ready to run.
+pub struct Prepared {
+    /// Kernel name, or `gemm`.
+    pub name: &'static str,
+    work: Work,
+}
+
+enum Work {
+    Launch { function: CUfunction, launch: Launch, args: Vec<u8> },
+    Product(Product),
+}
+
+impl Program {
+    /// Prepares every step.
+    ///
+    /// # Errors
+    /// A step's requirements are not met, or the device has no such kernel.
+    pub fn new(plan: &Plan, workshop: &mut Workshop) -> Result<Program> {
+        let steps = plan.steps.iter().map(|step| {
+            let work = match step {
+                Step::Launch(kernel) => prepare_launch(kernel.as_ref(), workshop)?,
+                Step::Gemm(gemm) => prepare_product(gemm, workshop)?,
+            };
+            Ok(Prepared { name: step.name(), work })
+        });
+        Ok(Program { steps: steps.collect::<Result<_>>()?, recordable: plan.decode, warm: false, graph: None })
+    }
+
+    /// Enqueues the steps: the first time one by one, and from then on as a graph where that pays and `graphs` allows it.
+    ///
+    /// # Errors
+    /// A step does not start; the error names it.
+    pub fn enqueue(&mut self, graphs: bool, cublas: &CublasLt, stream: &Stream) -> Result<()> {
+        let one_by_one = || self.steps.iter().try_for_each(|step| step.enqueue(cublas, stream));
+        if self.graph.is_none() && self.recordable && graphs && self.warm {
+            self.graph = Some(Graph::record(stream, one_by_one)?);
+        }
+        match &self.graph {
+            Some(graph) => graph.launch(stream),
+            None => {
+                self.warm = true;
+                one_by_one()
+            }
+        }
+    }
+
+    /// Runs the steps and waits behind each.
+    ///
+    /// # Errors
+    /// A step fails; the error names it.
+    pub fn run_stepwise(&self, cublas: &CublasLt, stream: &Stream) -> Result<()> {
+        for (index, step) in self.steps.iter().enumerate() {
+            step.enqueue(cublas, stream)?;
+            stream.synchronize().or_failed(format_args!("running step {index}, `{}`", step.name))?;
+        }
+        Ok(())
+    }
+}
+
+impl Prepared {
+    /// Enqueues this step.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn enqueue(&self, cublas: &CublasLt, stream: &Stream) -> Result<()> {
+        match &self.work {
+            Work::Product(product) => cublas.enqueue(product, stream),
+            Work::Launch { function, launch, args } => {
+                let ([x, y, z], [threads_x, threads_y, threads_z]) = (launch.grid, launch.block);
+                let mut parameters = [args.as_ptr() as *mut c_void];
+                // Sound: the kernel takes one struct by value, and `args` are the bytes of that very struct with its
+                // pointers resolved from the arena; the driver copies them before it returns.
+                unsafe {
+                    cust_raw::cuLaunchKernel(
+                        *function,
+                        x,
+                        y,
+                        z,
+                        threads_x,
+                        threads_y,
+                        threads_z,
+                        launch.shared_bytes,
+                        stream.as_inner(),
+                        parameters.as_mut_ptr(),
+                        std::ptr::null_mut(),
+                    )
+                }
+                .or_failed(format_args!("launching `{}`", launch.symbol))
+            }
+        }
+    }
+}
+
+fn prepare_launch(kernel: &dyn PlannedKernel, workshop: &mut Workshop) -> Result<Work> {
+    kernel.check().map_err(|reason| failed(format!("checking the arguments of `{}`", kernel.name()), reason))?;
+    let launch = kernel.launch(workshop.info);
+    let function = workshop.kernels.function(&launch)?;
+    let arena = workshop.arena;
+    let args = kernel.args(&mut |buffer, offset, element| arena.address(buffer, offset, element));
+    Ok(Work::Launch { function, launch, args })
+}
+
+fn prepare_product(gemm: &Gemm, workshop: &mut Workshop) -> Result<Work> {
+    let arena = workshop.arena;
+    let out = match gemm.out {
+        Output::Act(pointer) => resolve(arena, pointer),
+        Output::F32(pointer) => resolve(arena, pointer),
+    };
+    let addresses = [resolve(arena, gemm.x), resolve(arena, gemm.w), out];
+    let f32_out = matches!(gemm.out, Output::F32(_));
+    workshop.cublas.prepare(gemm.rows, gemm.n, gemm.k, addresses, f32_out).map(Work::Product)
+}
+
+fn resolve<R: gpu_kernels::Role>(arena: &Arena, pointer: gpu_kernels::Ptr<R>) -> u64 {
+    let (buffer, offset) = pointer.target().expect("a product's operands are not null");
+    arena.address(buffer, offset, R::ELEMENT)
+}

@@ -1,0 +1,209 @@
+//! Weights and constants on their way to the device: reader threads fill pinned chunks while earlier ones are copied.
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cust::event::{Event, EventFlags};
+use cust::memory::LockedBuffer;
+use cust::stream::Stream;
+use gpu_kernels::Element;
+use half::bf16;
+
+use super::arena::Arena;
+use super::failure::Answer;
+use crate::device::{BufferKind, BufferSpec, Buffers, WeightPart};
+use crate::error::Result;
+
+/// Bytes of a pinned chunk: 0.15 ms of PCIe 5, so that starting a copy costs little beside it.
+const CHUNK: usize = 8 << 20;
+/// Chunks that are being copied while the readers fill others.
+const COPYING: usize = 4;
+/// One thread reads the page cache at a fifth of what PCIe 5 takes.
+const MOST_READERS: usize = 12;
+
+/// Told after each piece: bytes that are on their way, and bytes in all.
+pub type Progress = Box<dyn FnMut(u64, u64)>;
+
+/// What an upload took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Uploaded {
+    /// Bytes copied.
+    pub bytes: u64,
+    /// From the first read to the last copy's end.
+    pub duration: Duration,
+}
+
+impl Uploaded {
+    /// GB/s, with 10⁹ bytes to the GB.
+    pub fn gigabytes_per_second(&self) -> f64 {
+        self.bytes as f64 / self.duration.as_secs_f64().max(1e-9) / 1e9
+    }
+}
+
+/// Where a piece of at most [`CHUNK`] bytes comes from.
+enum Source<'a> {
+    /// Elements that stand adjacent in the file.
+    Adjacent(&'a [bf16]),
+    /// One row's selected columns after another's.
+    Rows(&'a WeightPart, std::ops::Range<usize>),
+    /// Computed by the host.
+    Bytes(Vec<u8>),
+}
+
+/// A piece and where it goes.
+struct Piece<'a> {
+    address: u64,
+    bytes: usize,
+    source: Source<'a>,
+}
+
+impl Piece<'_> {
+    fn read(&self, chunk: &mut [u8]) {
+        match &self.source {
+            Source::Adjacent(elements) => chunk[..self.bytes].copy_from_slice(bytemuck::cast_slice(elements)),
+            Source::Bytes(bytes) => chunk[..self.bytes].copy_from_slice(bytes),
+            Source::Rows(part, rows) => {
+                for (row, bytes) in rows.clone().zip(chunk.chunks_exact_mut(part.columns() * 2)) {
+                    bytes.copy_from_slice(bytemuck::cast_slice(part.row(row)));
+                }
+            }
+        }
+    }
+}
+
+/// Copies every weight and constant of `buffers` to its place.
+///
+/// # Errors
+/// Pinned memory is short, or a copy failed.
+pub fn upload(buffers: &Buffers, arena: &Arena, stream: &Stream, mut progress: Option<Progress>) -> Result<Uploaded> {
+    let start = Instant::now();
+    let pieces = pieces(buffers, arena);
+    let total: u64 = pieces.iter().map(|piece| piece.bytes as u64).sum();
+    if pieces.is_empty() {
+        return Ok(Uploaded::default());
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let readers = threads.clamp(1, MOST_READERS).min(pieces.len());
+    let widest = pieces.iter().map(|piece| piece.bytes).max().unwrap_or(0);
+    // Sound: a chunk's bytes are written by a reader before they are copied.
+    let mut pinned = unsafe { LockedBuffer::<u8>::uninitialized(widest * (readers + COPYING)) }
+        .or_failed("allocating pinned memory for the upload")?;
+    let next = AtomicUsize::new(0);
+    let (give_back, empty) = mpsc::channel();
+    let (filled, arrivals) = mpsc::channel();
+    pinned.chunks_exact_mut(widest).for_each(|chunk| give_back.send(chunk).expect("the receiver is at hand"));
+    let empty = Mutex::new(empty);
+    std::thread::scope(|scope| {
+        for _ in 0..readers {
+            let filled = filled.clone();
+            scope.spawn(|| read(&pieces, &next, &empty, filled));
+        }
+        drop(filled);
+        let mut report = |done| progress.iter_mut().for_each(|progress| progress(done, total));
+        let copied = copy(&pieces, arrivals, give_back, stream, &mut report);
+        // The chunks are freed when this function returns, so no copy may be under way then, whatever happened.
+        copied.and(stream.synchronize().or_failed("finishing the upload"))
+    })?;
+    Ok(Uploaded { bytes: total, duration: start.elapsed() })
+}
+
+/// Fills empty chunks with pieces until there is no piece left, or nobody who takes them.
+fn read<'c>(
+    pieces: &[Piece],
+    next: &AtomicUsize,
+    empty: &Mutex<Receiver<&'c mut [u8]>>,
+    filled: Sender<(usize, &'c mut [u8])>,
+) {
+    loop {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        let Some(piece) = pieces.get(index) else { return };
+        let Ok(chunk) = empty.lock().unwrap_or_else(PoisonError::into_inner).recv() else { return };
+        piece.read(chunk);
+        if filled.send((index, chunk)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Copies filled chunks and gives each back when its copy has ended.
+fn copy<'c>(
+    pieces: &[Piece],
+    arrivals: Receiver<(usize, &'c mut [u8])>,
+    give_back: Sender<&'c mut [u8]>,
+    stream: &Stream,
+    report: &mut dyn FnMut(u64),
+) -> Result<()> {
+    let mut copying: VecDeque<(Event, &mut [u8])> = VecDeque::new();
+    let mut done = 0;
+    for (index, chunk) in arrivals {
+        let piece = &pieces[index];
+        let (address, bytes) = (piece.address, piece.bytes);
+        // Sound: the piece lies in a buffer of the arena, and its chunk stays untouched until the event behind it.
+        unsafe { cust_raw::cuMemcpyHtoDAsync_v2(address, chunk.as_ptr().cast(), bytes, stream.as_inner()) }
+            .or_failed("copying weights to the GPU")?;
+        let event = Event::new(EventFlags::DISABLE_TIMING).or_failed("creating an event")?;
+        event.record(stream).or_failed("recording an event")?;
+        copying.push_back((event, chunk));
+        done += bytes as u64;
+        report(done);
+        if copying.len() == COPYING {
+            let (event, chunk) = copying.pop_front().expect("copies are under way");
+            event.synchronize().or_failed("copying weights to the GPU")?;
+            // A reader that has ended needs no chunk.
+            let _ = give_back.send(chunk);
+        }
+    }
+    Ok(())
+}
+
+fn pieces<'a>(buffers: &'a Buffers, arena: &Arena) -> Vec<Piece<'a>> {
+    let mut pieces = Vec::new();
+    for (id, spec) in buffers.iter() {
+        let address = arena.place(id.0).address;
+        match &spec.kind {
+            BufferKind::Weight(parts) => {
+                parts.parts().iter().fold(address, |address, part| push_part(&mut pieces, part, address));
+            }
+            BufferKind::Constant(values) => {
+                let bytes = constant(spec, values);
+                bytes.chunks(CHUNK).fold(address, |address, bytes| {
+                    push(&mut pieces, address, bytes.len(), Source::Bytes(bytes.to_vec()))
+                });
+            }
+            _ => {}
+        }
+    }
+    pieces
+}
+
+/// Cuts a part into pieces; returns the address behind it.
+fn push_part<'a>(pieces: &mut Vec<Piece<'a>>, part: &'a WeightPart, mut address: u64) -> u64 {
+    if let Some(elements) = part.contiguous() {
+        for elements in elements.chunks(CHUNK / 2) {
+            address = push(pieces, address, elements.len() * 2, Source::Adjacent(elements));
+        }
+        return address;
+    }
+    let row_bytes = part.columns() * 2;
+    let rows_per_piece = (CHUNK / row_bytes).max(1);
+    for first in (0..part.rows()).step_by(rows_per_piece) {
+        let rows = first..part.rows().min(first + rows_per_piece);
+        address = push(pieces, address, rows.len() * row_bytes, Source::Rows(part, rows));
+    }
+    address
+}
+
+fn push<'a>(pieces: &mut Vec<Piece<'a>>, address: u64, bytes: usize, source: Source<'a>) -> u64 {
+    pieces.push(Piece { address, bytes, source });
+    address + bytes as u64
+}
+
+/// The device's bytes of values that the host has computed.
+fn constant(spec: &BufferSpec, values: &[f32]) -> Vec<u8> {
+    match spec.element {
+        Element::F32 => bytemuck::cast_slice(values).to_vec(),
+        _ => bytemuck::cast_slice(&values.iter().map(|value| bf16::from_f32(*value)).collect::<Vec<_>>()).to_vec(),
+    }
+}
