@@ -161,6 +161,26 @@ pub trait Real: Lane {
     fn tests(self) -> Kind;
 }
 
+/// The NaN that the hardware returns in place of any other.
+pub trait Canonical {
+    fn canonical(self) -> Self;
+}
+
+/// In terms of bits: to the optimizer one NaN is as good as another, and it drops a choice between them.
+macro_rules! canonical {
+    ($ty:ty, $nan:expr) => {
+        impl Canonical for $ty {
+            #[inline(always)]
+            fn canonical(self) -> $ty {
+                let bits = self.to_bits();
+                <$ty>::from_bits(if bits & $nan > <$ty>::INFINITY.to_bits() { $nan } else { bits })
+            }
+        }
+    };
+}
+canonical!(f32, 0x7fff_ffff);
+canonical!(f64, 0x7fff_ffff_ffff_ffff);
+
 /// What `testp` asks of a number.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -176,18 +196,15 @@ macro_rules! real {
         impl Real for $ty {
             #[inline(always)]
             fn add(self, b: Self) -> Self {
-                let x = self + b;
-                if x.is_nan() { <$ty>::from_bits($nan) } else { x }
+                (self + b).canonical()
             }
             #[inline(always)]
             fn mul(self, b: Self) -> Self {
-                let x = self * b;
-                if x.is_nan() { <$ty>::from_bits($nan) } else { x }
+                (self * b).canonical()
             }
             #[inline(always)]
             fn fma(self, b: Self, c: Self) -> Self {
-                let x = self.mul_add(b, c);
-                if x.is_nan() { <$ty>::from_bits($nan) } else { x }
+                self.mul_add(b, c).canonical()
             }
             #[inline(always)]
             fn neg(self) -> Self {

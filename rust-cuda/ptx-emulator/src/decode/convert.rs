@@ -1,7 +1,7 @@
 //! `mov`, `cvt`, `cvta`, `isspacep`.
 
 use super::{Decoder, opcode::Opcode, special};
-use crate::float::{Bf16, F16, Pair, Real, Round, round_f32};
+use crate::float::{Bf16, Canonical, F16, Pair, Real, Round, round_f32};
 use crate::lanes::{LaneFn, Reg, SetPredicate, binary, compare, unary};
 use crate::parse::{Operand, ParseError, Space};
 use crate::program::Op;
@@ -323,7 +323,7 @@ fn float_to_float(op: &Opcode, how: How, d: Reg, a: Reg) -> Result<LaneFn, Parse
     let narrow = move |x: f64| {
         let x = round_f32(x, 0.0, mode);
         let x = if ftz { Real::flush(x) } else { x };
-        if x.is_nan() { f32::from_bits(0x7fff_ffff) } else { x }
+        x.canonical()
     };
     Ok(match how.to {
         Type::F32 => from!(f32, narrow),

@@ -1,7 +1,7 @@
 //! Floating-point arithmetic and the approximate functions.
 
 use super::{Decoder, opcode::Opcode};
-use crate::float::{Bf16, F16, Kind, Pair, Real, Round, fma_f32};
+use crate::float::{Bf16, Canonical, F16, Kind, Pair, Real, Round, fma_f32, round_f32};
 use crate::lanes::{LaneFn, SetPredicate, binary, compare, ternary, unary};
 use crate::parse::{Operand, ParseError};
 use crate::program::Op;
@@ -251,8 +251,11 @@ impl Decoder<'_> {
 #[inline(always)]
 fn quotient(a: f32, b: f32, mode: Round) -> f32 {
     let nearest = (a / b).canonical();
-    if mode == Round::Nearest || !nearest.is_finite() {
+    if mode == Round::Nearest || nearest.is_nan() || !a.is_finite() || !b.is_finite() || a == 0.0 || b == 0.0 {
         return nearest;
+    }
+    if nearest.is_infinite() {
+        return round_f32(f64::from(a) / f64::from(b), 0.0, mode);
     }
     // The remainder is exact in f64, and its sign over b's is that of the error left.
     let rest = (-f64::from(nearest)).mul_add(f64::from(b), f64::from(a));
@@ -279,23 +282,4 @@ fn function(name: &str) -> Option<fn(f64) -> f64> {
         "tanh" => f64::tanh,
         _ => return None,
     })
-}
-
-/// The canonical NaN in place of any other.
-trait Canonical {
-    fn canonical(self) -> Self;
-}
-
-impl Canonical for f32 {
-    #[inline(always)]
-    fn canonical(self) -> f32 {
-        if self.is_nan() { f32::from_bits(0x7fff_ffff) } else { self }
-    }
-}
-
-impl Canonical for f64 {
-    #[inline(always)]
-    fn canonical(self) -> f64 {
-        if self.is_nan() { f64::from_bits(0x7fff_ffff_ffff_ffff) } else { self }
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::{access::Checked, warp::Warp};
 use crate::fault::{FaultKind, Trouble};
-use crate::float::F16;
+use crate::float::{Canonical, F16};
 use crate::lanes::{FULL, LANES};
 use crate::memory::shared::Shared;
 use crate::program::{LoadMatrix, Mma};
@@ -81,7 +81,7 @@ impl Warp {
             let row = &mut self.regs.r32[slot as usize];
             for (lane, value) in row.iter_mut().enumerate() {
                 let result = d[lane / 4 + 8 * (i / 2)][2 * (lane % 4) + i % 2] as f32;
-                *value = if result.is_nan() { 0x7fff_ffff } else { result.to_bits() };
+                *value = result.canonical().to_bits();
             }
         }
         self.clocks.warp_sync();
