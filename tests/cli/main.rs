@@ -3,6 +3,7 @@ mod checkpoint;
 mod faults;
 mod generate;
 mod pipes;
+mod random_checkpoint;
 mod verify;
 
 use std::path::{Path, PathBuf};

@@ -3,6 +3,7 @@ mod console;
 mod failure;
 mod generate;
 mod model;
+mod random_checkpoint;
 mod verify;
 
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Generate(generate::Arguments),
+    RandomCheckpoint(random_checkpoint::Arguments),
     Verify(verify::Arguments),
 }
 
@@ -49,6 +51,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::RandomCheckpoint(arguments) => random_checkpoint::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
     }
 }

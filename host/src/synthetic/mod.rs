@@ -73,3 +73,37 @@ fn io_error(path: &Path, error: &std::io::Error) -> Error {
         .details(format!("{}: {error}", path.display()))
         .hint("is there room on the disk, and may you write there?")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Checkpoint;
+    use crate::text::Tokenizer;
+    use crate::weights::Weights;
+
+    fn written(preset: &Preset, seed: u64) -> (tempfile::TempDir, Summary) {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let summary = write(preset, Some(2), seed, directory.path(), &mut |done, all| assert!(done <= all));
+        (directory, summary.expect("the checkpoint is written"))
+    }
+
+    #[test]
+    fn what_is_written_loads_whole_and_repeats() {
+        for preset in Preset::tiny() {
+            let (directory, summary) = written(&preset, 1);
+            let path = directory.path();
+            let checkpoint = Checkpoint::open(path.to_str().expect("a UTF-8 path")).expect("it loads");
+            let spec = models::read(checkpoint.config(), checkpoint.generation_config()).expect("a known family");
+            assert_eq!((summary.bytes, summary.shards), (checkpoint.bytes(), 1));
+            let weights = Weights::new(checkpoint);
+            weights.check_all(&spec).expect("every tensor is there");
+            assert!(weights.unused(&spec).is_empty());
+            let tokenizer = Tokenizer::open(path).expect("a tokenizer");
+            let ids = tokenizer.encode("\u{1F98A}!", true).expect("any text is bytes");
+            assert_eq!(tokenizer.decode(&ids).expect("known ids"), "\u{1F98A}!");
+            let bytes = |directory: &tempfile::TempDir| fs::read(directory.path().join("model.safetensors"));
+            assert!(bytes(&written(&preset, 1).0).unwrap() == bytes(&directory).unwrap());
+            assert!(bytes(&written(&preset, 2).0).unwrap() != bytes(&directory).unwrap());
+        }
+    }
+}

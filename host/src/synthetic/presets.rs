@@ -56,6 +56,14 @@ impl Preset {
         PRESETS.iter().map(|preset| preset.name).collect()
     }
 
+    /// One preset per family, small enough for tests.
+    #[cfg(test)]
+    pub fn tiny() -> [Preset; 3] {
+        let preset = PRESETS[0];
+        let small = Preset { hidden: 64, heads: 4, kv_heads: 2, head_dim: 32, intermediate: 96, vocab: 512, ..preset };
+        [Family::Nemotron, Family::Llama, Family::Mistral].map(|family| Preset { family, ..small })
+    }
+
     /// The config.json of a checkpoint of these sizes, as transformers reads it.
     pub fn config(&self) -> Value {
         let mut config = json!({

@@ -1,0 +1,56 @@
+//! `nemotron random-checkpoint`: weights of chance in the shape of a published model.
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use super::console::Loudness;
+use super::failure::Failure;
+use crate::session::Note;
+use crate::synthetic::{self, Preset};
+
+/// Write a checkpoint of random weights in the shape of a published model, to test and to measure with
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Which model's shape
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Preset::names()))]
+    preset: String,
+
+    /// Layers, instead of the model's own number
+    #[arg(long, value_name = "N")]
+    layers: Option<NonZeroUsize>,
+
+    /// The same seed gives the same bytes
+    #[arg(long, value_name = "N", default_value = "0")]
+    seed: u64,
+
+    /// A directory that does not exist, or is empty
+    directory: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let preset = Preset::named(&arguments.preset).expect("the command line knows the names");
+    let layers = arguments.layers.map(NonZeroUsize::get);
+    let started = Instant::now();
+    let mut told = 0;
+    let summary = synthetic::write(&preset, layers, arguments.seed, &arguments.directory, &mut |done, all| {
+        let tenth = done * 10 / all.max(1);
+        if tenth > told {
+            told = tenth;
+            Loudness::Normal.note(&Note::Info(format!("{} of {} MB written", done / 1_000_000, all / 1_000_000)));
+        }
+    })?;
+    let seconds = started.elapsed().as_secs_f64();
+    Loudness::Normal.note(&Note::Info(format!(
+        "{}: {} tensors, {} MB in {} shards, {:.2} GB/s",
+        arguments.directory.display(),
+        summary.tensors,
+        summary.bytes / 1_000_000,
+        summary.shards,
+        summary.bytes as f64 / 1e9 / seconds
+    )));
+    Ok(())
+}
