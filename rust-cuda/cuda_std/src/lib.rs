@@ -27,6 +27,7 @@
 //! | [`fragment`] | which lane holds which element of a tensor core's operand |
 //! | [`math`] | approximate functions of the chip and the few exact ones built on them |
 //! | [`bf16`] | conversions between bf16 and f32 |
+//! | [`mod@unroll`] | loops over arrays in registers |
 //! | [`grid`] | the barrier over a cooperative grid, and dependent launches |
 //!
 //! # Rules that the compiler does not check
@@ -36,7 +37,7 @@
 //! * **Addresses** are plain integers, `u64` for global memory and `u32` for shared memory, as the instructions take them.
 //!   Nothing checks bounds; the emulator does.
 //! * **Arrays in registers** are indexed by constants after unrolling; an index known only at run time moves the array to
-//!   local memory, which is slow.
+//!   local memory, which is slow. [`mod@unroll`] makes sure of it.
 //!
 //! # On other targets
 //!
@@ -71,4 +72,5 @@ pub mod math;
 pub mod mma;
 pub mod shared;
 pub mod thread;
+pub mod unroll;
 pub mod warp;
