@@ -27,6 +27,9 @@
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape, Weight};
 
+/// Warps of a block, each with a row of the weight.
+const WARPS: u32 = 8;
+
 kernel_args! {
     /// Arguments of `gemv`.
     pub struct Gemv {
@@ -66,7 +69,7 @@ impl Kernel for Gemv {
             3..=4 => "gemv_4",
             _ => "gemv_8",
         };
-        Launch::linear(symbol, self.n.div_ceil(8), 256)
+        Launch::linear(symbol, self.n.div_ceil(WARPS), WARPS * 32)
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -77,5 +80,132 @@ impl Kernel for Gemv {
 
     fn flops(&self, _: &StepShape) -> u64 {
         2 * u64::from(self.rows) * u64::from(self.n) * u64::from(self.k)
+    }
+}
+
+#[cfg(target_arch = "nvptx64")]
+mod entry {
+    use super::{Gemv, WARPS};
+    use crate::row;
+    use cuda_std::unroll::{array, unroll};
+    use cuda_std::{bf16, global, kernel, math, thread, warp};
+
+    kernel! {
+        /// One token row.
+        pub fn gemv_1(args: Gemv) {
+            product::<1>(&args);
+        }
+
+        /// Up to two token rows.
+        pub fn gemv_2(args: Gemv) {
+            product::<2>(&args);
+        }
+
+        /// Up to four token rows.
+        pub fn gemv_4(args: Gemv) {
+            product::<4>(&args);
+        }
+
+        /// Up to eight token rows.
+        pub fn gemv_8(args: Gemv) {
+            product::<8>(&args);
+        }
+    }
+
+    /// Groups of eight columns that a lane has in flight: with four more requested before the first four are used, enough bytes are under
+    /// way to hide the memory's latency, at a number of registers that leaves room for many warps.
+    const AHEAD: usize = 4;
+    /// Groups that a warp takes at once.
+    const STRIDE: u32 = AHEAD as u32 * thread::WARP_SIZE;
+
+    /// # Safety
+    /// The kernel's Requires hold, and `args.rows` is at most `ROWS`.
+    #[inline(always)]
+    unsafe fn product<const ROWS: usize>(args: &Gemv) {
+        let row = thread::block_idx_x() * WARPS + thread::warp_id();
+        if row >= args.n {
+            return;
+        }
+        let groups = args.k / row::GROUP;
+        let w = args.w.addr + u64::from(row) * u64::from(args.k) * 2;
+        let mut sums = [0.0; ROWS];
+        let mut first = 0;
+        // SAFETY: groups below `groups` are within the row; token rows beyond `rows` are read as the last one.
+        unsafe {
+            let mut weights = request(w, first, groups);
+            while first + STRIDE <= groups {
+                let next = request(w, first + STRIDE, groups);
+                unroll::<AHEAD>(|i| accumulate(&mut sums, weights[i], args, own_group(first, i)));
+                weights = next;
+                first += STRIDE;
+            }
+            unroll::<AHEAD>(|i| {
+                if own_group(first, i) < groups {
+                    accumulate(&mut sums, weights[i], args, own_group(first, i));
+                }
+            });
+            store(args, row, sums);
+        }
+    }
+
+    /// The lane's `i`-th group of those that the warp takes from `first` on.
+    #[inline(always)]
+    fn own_group(first: u32, i: usize) -> u32 {
+        first + i as u32 * thread::WARP_SIZE + thread::lane_id()
+    }
+
+    /// Asks for the lane's groups from `first` on, as far as the row goes.
+    ///
+    /// # Safety
+    /// `w` is a row of `groups` groups.
+    #[inline(always)]
+    unsafe fn request(w: u64, first: u32, groups: u32) -> [[u32; 4]; AHEAD] {
+        array(|i| {
+            let group = own_group(first, i);
+            // SAFETY: the group is within the row.
+            if group < groups { unsafe { global::load_streaming(row::at(w, group)) } } else { [0; 4] }
+        })
+    }
+
+    /// Adds one group's products to the sum of every token row, lowest column first.
+    ///
+    /// # Safety
+    /// `group` is within the rows.
+    #[inline(always)]
+    unsafe fn accumulate<const ROWS: usize>(sums: &mut [f32; ROWS], weight: [u32; 4], args: &Gemv, group: u32) {
+        let weight = bf16::unpack_8(weight);
+        unroll::<ROWS>(|t| {
+            let token = (t as u32).min(args.rows - 1);
+            let row = args.x.addr + u64::from(token) * u64::from(args.k) * 2;
+            // SAFETY: the token row and the group exist.
+            let x = bf16::unpack_8(unsafe { global::load(row::at(row, group)) });
+            unroll::<8>(|i| sums[t] = math::fma(weight[i], x[i], sums[t]));
+        });
+    }
+
+    /// Joins the lanes' sums; lane t stores token row t.
+    ///
+    /// # Safety
+    /// The whole warp comes here; `row` is a row of the weight.
+    #[inline(always)]
+    unsafe fn store<const ROWS: usize>(args: &Gemv, row: u32, sums: [f32; ROWS]) {
+        let lane = thread::lane_id();
+        let mut own = 0.0;
+        unroll::<ROWS>(|t| {
+            // SAFETY: the whole warp is here.
+            let total = unsafe { warp::sum_f32(sums[t]) };
+            own = if lane == t as u32 { total } else { own };
+        });
+        if lane < args.rows {
+            let at = u64::from(lane) * u64::from(args.n) + u64::from(row);
+            // SAFETY: one element of the output per lane.
+            unsafe {
+                if args.y.is_null() {
+                    global::store(args.y_f32.addr + at * 4, own);
+                } else {
+                    global::store(args.y.addr + at * 2, bf16::from_f32(own));
+                }
+            }
+        }
     }
 }
