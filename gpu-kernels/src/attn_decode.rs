@@ -21,11 +21,13 @@
 //!
 //! # Launch
 //! A block owns a split of one kv head of one sequence and serves all query heads of that group, so that keys and
-//! values are read once. One variant per head size: `attn_decode_128` and so on.
+//! values are read once: every thread asks for its share of both at the start and keeps it in registers. Four lanes own a
+//! key, 4 to 16 threads along the keys own a column of values; scores and the values' sums meet in shared memory, four
+//! query heads at a time. One variant per head size: `attn_decode_128` and so on.
 //!
 //! # Requires
-//! `head_dim` one of [`crate::HEAD_DIMS`]; `heads` divisible by `kv_heads`; `q` and pools 16-byte aligned, `q_stride` divisible
-//! by 8; no sequence longer than `splits · SPLIT_TOKENS`.
+//! `head_dim` one of [`crate::HEAD_DIMS`]; `heads` divisible by `kv_heads`, at most 64 of them to one; `q`, pools, `partial`
+//! and `stats` 16-byte aligned, `q_stride` divisible by 8; no sequence longer than `splits · SPLIT_TOKENS`.
 //!
 //! # Moves
 //! The live keys and values, the queries, and 4 bytes per element of `partial` and `stats`.
@@ -35,6 +37,39 @@
 //! d = 2.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, Launch, Ptr, SPLIT_TOKENS, StepShape};
+
+#[cfg(target_arch = "nvptx64")]
+mod entry;
+#[cfg(target_arch = "nvptx64")]
+mod split;
+
+/// Query heads that a block works on together.
+const HEADS_AT_ONCE: u32 = 4;
+
+/// How a block shares the keys and values of a split out.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// Keys that four lanes own.
+    quad_keys: u32,
+    /// Keys of which a thread owns 16 bytes of values.
+    value_keys: u32,
+}
+
+impl Shape {
+    /// No thread keeps more than 64 registers of keys and 64 of values.
+    const fn of(head_dim: u32) -> Shape {
+        match head_dim {
+            32 => Shape { quad_keys: 4, value_keys: 4 },
+            64 => Shape { quad_keys: 4, value_keys: 8 },
+            96 | 128 => Shape { quad_keys: 4, value_keys: 16 },
+            _ => Shape { quad_keys: 2, value_keys: 16 },
+        }
+    }
+
+    const fn threads(self) -> u32 {
+        SPLIT_TOKENS / self.quad_keys * 4
+    }
+}
 
 kernel_args! {
     /// Arguments of `attn_decode`.
@@ -83,6 +118,7 @@ impl Kernel for AttnDecode {
         require! {
             self.sequences > 0 && self.splits > 0 => "at least one sequence and one split",
             self.heads > 0 && self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads) => "heads divisible by kv_heads",
+            self.heads / self.kv_heads <= 64 => "at most 64 query heads to a kv head",
             HEAD_DIMS.contains(&self.head_dim) => "head_dim 32, 64, 96, 128, 192 or 256",
             self.q_stride.is_multiple_of(8) => "q_stride divisible by 8",
         }
@@ -97,7 +133,14 @@ impl Kernel for AttnDecode {
             192 => "attn_decode_192",
             _ => "attn_decode_256",
         };
-        Launch { grid: [self.splits, self.kv_heads, self.sequences], ..Launch::linear(symbol, 1, 128) }
+        let shape = Shape::of(self.head_dim);
+        let scores = self.heads / self.kv_heads * SPLIT_TOKENS;
+        let sums = SPLIT_TOKENS / shape.value_keys * HEADS_AT_ONCE * self.head_dim;
+        Launch {
+            grid: [self.splits, self.kv_heads, self.sequences],
+            shared_bytes: (scores + sums) * 4,
+            ..Launch::linear(symbol, 1, shape.threads())
+        }
     }
 
     fn bytes_moved(&self, shape: &StepShape) -> u64 {

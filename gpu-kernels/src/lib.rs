@@ -7,6 +7,8 @@
 #![cfg_attr(target_arch = "nvptx64", expect(unsafe_code, reason = "kernels work on raw addresses"))]
 
 mod kernel;
+#[cfg(target_arch = "nvptx64")]
+mod pages;
 mod ptr;
 #[cfg(target_arch = "nvptx64")]
 mod row;
