@@ -19,12 +19,14 @@
 //! | `out` | `[rows, heads·head_dim]` | act | row-major, written |
 //!
 //! # Launch
-//! A block owns a tile of one query head; it walks the keys page by page with `mma` and an online softmax.
-//! One variant per head size: `attn_prefill_128` and so on.
+//! A block owns a tile of one query head, each of its four warps 16 rows of it, in `mma` fragments. Pages of keys and
+//! values run in turn through a ring of buffers in shared memory, as many ahead as fit, and meet an online softmax in
+//! registers; pages that no row of the tile sees are passed over. The last tiles, which see most, start first. One
+//! variant per head size: `attn_prefill_128` and so on.
 //!
 //! # Requires
 //! `head_dim` one of [`crate::HEAD_DIMS`]; `heads` divisible by `kv_heads`; `q`, pools and `out` 16-byte aligned, `q_stride`
-//! divisible by 8; page ids inside the pools.
+//! divisible by 8; page ids inside the pools; `scale` above 0.
 //!
 //! # Moves
 //! Queries and outputs once, the keys and values of each tile's sequence once per tile and kv head.
@@ -35,6 +37,40 @@
 //! `attn_decode` and `attn_merge` do: on the CPU a prompt's chunks change no bit.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, Launch, Ptr, StepShape, TILE_ROWS};
+
+#[cfg(target_arch = "nvptx64")]
+mod entry;
+#[cfg(target_arch = "nvptx64")]
+mod ring;
+#[cfg(target_arch = "nvptx64")]
+mod softmax;
+#[cfg(target_arch = "nvptx64")]
+mod tile;
+
+/// Threads of a block: a warp for every 16 rows of a tile.
+const THREADS: u32 = TILE_ROWS * 2;
+
+/// Pages of keys or values that may be on their way while one is used; one more buffer is being asked for. The sum keeps
+/// a block within the 99 KB that compute capability 8.6 offers.
+const fn ahead(head_dim: u32) -> u32 {
+    match head_dim {
+        192 => 1,
+        256 => 0,
+        _ => 2,
+    }
+}
+
+/// Whether a warp keeps its queries in registers; beside the outputs of a head of 256 they find no room and stay in
+/// shared memory.
+const fn queries_in_registers(head_dim: u32) -> bool {
+    head_dim < 256
+}
+
+/// Bytes from one row of a buffer to the next: 16 more than it holds, so that the eight rows that `ldmatrix` reads at
+/// once lie in different banks.
+const fn row_bytes(head_dim: u32) -> u32 {
+    head_dim * 2 + 16
+}
 
 kernel_args! {
     /// Arguments of `attn_prefill`.
@@ -87,6 +123,7 @@ impl Kernel for AttnPrefill {
             HEAD_DIMS.contains(&self.head_dim) => "head_dim 32, 64, 96, 128, 192 or 256",
             self.heads.is_multiple_of(self.kv_heads) => "heads divisible by kv_heads",
             self.q_stride.is_multiple_of(8) => "q_stride divisible by 8",
+            self.scale.is_sign_positive() && self.scale.is_normal() => "scale above 0",
         }
     }
 
@@ -99,7 +136,12 @@ impl Kernel for AttnPrefill {
             192 => "attn_prefill_192",
             _ => "attn_prefill_256",
         };
-        Launch { grid: [self.tiles, self.heads, 1], ..Launch::linear(symbol, 1, 128) }
+        let buffers = ahead(self.head_dim) + 2 + u32::from(!queries_in_registers(self.head_dim));
+        Launch {
+            grid: [self.tiles, self.heads, 1],
+            shared_bytes: buffers * TILE_ROWS * row_bytes(self.head_dim),
+            ..Launch::linear(symbol, 1, THREADS)
+        }
     }
 
     fn bytes_moved(&self, shape: &StepShape) -> u64 {
