@@ -123,6 +123,12 @@ fn a_gpu_that_is_not_there() {
 }
 
 #[test]
+fn no_gpus_to_list() {
+    let run = Run::from(command().arg("devices").env("CUDA_VISIBLE_DEVICES", "").output().unwrap());
+    assert!(fault(run).starts_with("[ERROR] Device: CUDA is not available\n"));
+}
+
+#[test]
 fn wrong_command_lines() {
     let model = ["--model", "models/storyteller"];
     let rows: [&[&str]; 8] = [

@@ -1,5 +1,6 @@
 //! The command line: one command, one file.
 mod console;
+mod devices;
 mod failure;
 mod generate;
 mod model;
@@ -26,6 +27,7 @@ enum Command {
     Generate(generate::Arguments),
     RandomCheckpoint(random_checkpoint::Arguments),
     Verify(verify::Arguments),
+    Devices(devices::Arguments),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for and returns its exit code: 0, 1 for an error
@@ -53,6 +55,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::RandomCheckpoint(arguments) => random_checkpoint::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Devices(arguments) => devices::run(&arguments),
     }
 }
 

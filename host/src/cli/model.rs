@@ -30,7 +30,8 @@ pub struct ModelArguments {
 impl ModelArguments {
     /// What to load, for one sequence at a time.
     pub fn load_options(&self) -> LoadOptions {
-        LoadOptions { device: self.device, context: self.context, ..LoadOptions::new(&self.model) }
+        let progress = self.loudness().progress();
+        LoadOptions { device: self.device, context: self.context, progress, ..LoadOptions::new(&self.model) }
     }
 
     /// How much is said beside the result.

@@ -31,7 +31,8 @@ pub type Inputs<'a> = [(Ptr<i32>, &'a [i32])];
 ///
 /// Nothing is allocated after [`Device::allocate`] but what [`Device::prepare`] needs for a new plan.
 pub trait Device {
-    /// Lines that tell the user what this device is; the first is its name.
+    /// Lines that tell the user what this device is; the first is its name. After [`Device::allocate`] further lines
+    /// may tell what that took.
     fn description(&self) -> Vec<String>;
 
     /// Whether a step may be given before the tokens of the step before it are known, and gains by it.

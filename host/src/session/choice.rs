@@ -6,6 +6,7 @@ use half::bf16;
 
 use crate::cpu::Cpu;
 use crate::device::Device;
+use crate::device::cuda::{self, Cuda};
 use crate::error::{Category, Error, Result};
 
 /// Which device runs the model.
@@ -17,7 +18,7 @@ pub enum DeviceChoice {
     /// The CPU.
     Cpu,
     /// The GPU of this number.
-    Gpu(usize),
+    Gpu(u32),
 }
 
 impl FromStr for DeviceChoice {
@@ -59,6 +60,9 @@ impl fmt::Display for Activations {
     }
 }
 
+/// Told while weights are copied to a GPU: bytes on their way, and bytes in all.
+pub type Progress = fn(u64, u64);
+
 /// A device that was opened, not yet laid out.
 pub(super) struct Opened {
     pub device: Box<dyn Device>,
@@ -70,13 +74,17 @@ pub(super) struct Opened {
 }
 
 /// Opens the device that was chosen; `auto` is the only choice that may end at another.
-pub(super) fn open(choice: DeviceChoice, activations: Option<Activations>) -> Result<Opened> {
+pub(super) fn open(
+    choice: DeviceChoice,
+    activations: Option<Activations>,
+    progress: Option<Progress>,
+) -> Result<Opened> {
     match choice {
         DeviceChoice::Cpu => Ok(cpu(activations, None)),
-        DeviceChoice::Gpu(index) => gpu(index, activations),
+        DeviceChoice::Gpu(number) => gpu(number, activations, progress),
         // Activations that only the CPU has are a choice of the CPU.
         DeviceChoice::Auto if activations == Some(Activations::F32) => Ok(cpu(activations, None)),
-        DeviceChoice::Auto => Ok(gpu(0, activations).unwrap_or_else(|error| cpu(activations, Some(error)))),
+        DeviceChoice::Auto => Ok(gpu(0, activations, progress).unwrap_or_else(|error| cpu(activations, Some(error)))),
     }
 }
 
@@ -89,13 +97,15 @@ fn cpu(activations: Option<Activations>, fallback: Option<Error>) -> Opened {
     Opened { device, kind: "CPU", activations, fallback }
 }
 
-fn gpu(index: usize, activations: Option<Activations>) -> Result<Opened> {
+fn gpu(number: u32, activations: Option<Activations>, progress: Option<Progress>) -> Result<Opened> {
     if activations == Some(Activations::F32) {
         return Err(Error::new(Category::Device, "A GPU has no f32 activations")
-            .details(format!("device {index} keeps activations in bf16"))
+            .details(format!("device {number} keeps activations in bf16"))
             .hint("use --activations bf16, or --device cpu"));
     }
-    Err(Error::new(Category::Device, "CUDA is not available")
-        .details(format!("device {index} was asked for; this build has no CUDA device"))
-        .hint("use --device cpu"))
+    let mut cuda = Cuda::open(number, cuda::Options::from_environment())?;
+    if let Some(progress) = progress {
+        cuda.on_progress(Box::new(progress));
+    }
+    Ok(Opened { device: Box::new(cuda), kind: "CUDA", activations: Activations::Bf16, fallback: None })
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::choice::{self, Activations, DeviceChoice, Opened};
+use super::choice::{self, Activations, DeviceChoice, Opened, Progress};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, EngineConfig};
 use crate::error::Result;
@@ -23,6 +23,8 @@ pub struct LoadOptions {
     pub context: Option<usize>,
     /// Sequences that run at the same time.
     pub max_sequences: usize,
+    /// Told how far the copy of the weights to a GPU is.
+    pub progress: Option<Progress>,
 }
 
 impl LoadOptions {
@@ -34,6 +36,7 @@ impl LoadOptions {
             activations: None,
             context: None,
             max_sequences: 1,
+            progress: None,
         }
     }
 }
@@ -85,14 +88,15 @@ impl Model {
         stages.end("checkpoint");
         companions(checkpoint.directory())?;
         stages.end("tokenizer");
-        let opened = choice::open(options.device, options.activations)?;
-        describe(&opened, note);
+        let opened = choice::open(options.device, options.activations, options.progress)?;
+        let described = describe(&opened, note);
         stages.end("device");
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
         let engine = Engine::new(opened.device, &spec, &|tensors| weights.parts(tensors), config)?;
         stages.end("weights");
         note(Note::Info(format!("Model weights loaded: {} MB", weight_bytes(&spec) >> 20)));
+        engine.description().into_iter().skip(described).for_each(|line| note(Note::Detail(line)));
         report(&weights, &spec, note);
         Ok(Model { engine, spec, activations: opened.activations, stages: stages.done })
     }
@@ -136,8 +140,11 @@ impl Stages {
     }
 }
 
-fn describe(opened: &Opened, note: &mut dyn FnMut(Note)) {
-    let mut lines = opened.device.description().into_iter();
+/// Says what was opened; returns how many lines the device had.
+fn describe(opened: &Opened, note: &mut dyn FnMut(Note)) -> usize {
+    let lines = opened.device.description();
+    let count = lines.len();
+    let mut lines = lines.into_iter();
     if let Some(name) = lines.next() {
         note(Note::Info(format!("{} Device: {name}", opened.kind)));
     }
@@ -147,6 +154,7 @@ fn describe(opened: &Opened, note: &mut dyn FnMut(Note)) {
     if let Some(error) = &opened.fallback {
         note(Note::Info(format!("  No GPU is used: {}", error.message())));
     }
+    count
 }
 
 /// Says what was done to the checkpoint's tensors that its owner may not expect.

@@ -6,6 +6,6 @@ mod choice;
 mod generate;
 mod load;
 
-pub use choice::{Activations, DeviceChoice};
+pub use choice::{Activations, DeviceChoice, Progress};
 pub use generate::{Finish, GenerateOptions, Generation, Session};
 pub use load::{LoadOptions, Model, Note, StageTime};

@@ -4,6 +4,7 @@ use gpu_kernels::DeviceInfo;
 
 use super::driver;
 use super::failure::{Answer, unavailable};
+use super::ptx;
 use crate::error::{Category, Error, Result};
 
 /// What the driver says about a GPU.
@@ -89,6 +90,10 @@ impl Gpu {
             format!("Compute Capability: {major}.{minor}"),
             format!("Total Memory: {} MB", self.memory >> 20),
             format!("Driver: CUDA {}.{}", self.driver.0, self.driver.1),
+            match ptx::embedded(self.info.compute_capability) {
+                Ok(ptx) => format!("Kernels: PTX {}", ptx.architecture),
+                Err(error) => format!("Kernels: none, {}", error.message().to_lowercase()),
+            },
         ]
     }
 }

@@ -44,6 +44,14 @@ pub struct Options {
     pub check: bool,
 }
 
+impl Options {
+    /// The default, changed by `NEMOTRON_CUDA_GRAPHS=0` and `NEMOTRON_CUDA_CHECK=1`.
+    pub fn from_environment() -> Options {
+        let is = |name, value| std::env::var_os(name).is_some_and(|found| found == value);
+        Options { graphs: !is("NEMOTRON_CUDA_GRAPHS", "0"), check: is(failure::CHECK, "1") }
+    }
+}
+
 impl Default for Options {
     fn default() -> Options {
         Options { graphs: true, check: false }
@@ -62,7 +70,6 @@ pub struct Cuda {
     options: Options,
     progress: Option<Progress>,
     uploaded: Uploaded,
-    architecture: &'static str,
     gpu: Gpu,
     context: Context,
 }
@@ -95,7 +102,6 @@ impl Cuda {
             options,
             progress: None,
             uploaded: Uploaded::default(),
-            architecture: ptx.architecture,
             gpu,
             context,
         })
@@ -109,11 +115,6 @@ impl Cuda {
     /// What the upload took.
     pub fn uploaded(&self) -> Uploaded {
         self.uploaded
-    }
-
-    /// Bytes of all buffers, padding included.
-    pub fn allocated_bytes(&self) -> u64 {
-        self.model.as_ref().map_or(0, |model| model.arena.bytes())
     }
 
     /// Bytes that the GPU has free.
@@ -169,8 +170,12 @@ impl Cuda {
 impl Device for Cuda {
     fn description(&self) -> Vec<String> {
         let mut lines = self.gpu.description();
-        lines.push(format!("Kernels: PTX {}", self.architecture));
         lines.push(format!("cuBLASLt: {}", self.cublas.version()));
+        if self.model.is_some() {
+            let (uploaded, allocated) = (self.uploaded, self.model().arena.bytes());
+            let (megabytes, rate) = (uploaded.bytes >> 20, uploaded.gigabytes_per_second());
+            lines.push(format!("Upload: {megabytes} MB at {rate:.1} GB/s; GPU memory: {} MB", allocated >> 20));
+        }
         lines
     }
 
