@@ -78,3 +78,17 @@ fn a_dropped_barrier_in_the_tree_is_found() {
     // Nothing has written the other half yet when the first warp reads it.
     assert_eq!(fault.kind, ptx_emulator::FaultKind::UndefinedRead);
 }
+
+#[test]
+fn lanes_that_return_early_are_not_waited_for() {
+    let mut memory = Memory::new();
+    let out = memory.allocate("out", 256);
+    memory.write(out, &[0; 256]).expect("a write inside the output");
+    run(include_str!("clean/early_return.ptx"), &memory, &launch(1, 64, 0), &[out], 1).expect("no fault");
+    let vote = |thread: u32| match thread {
+        3 | 50.. => 0,
+        0..32 => 0xfff7 + 49,
+        _ => 49,
+    };
+    assert_eq!(words(&memory, out, 64), (0..64).map(vote).collect::<Vec<u32>>());
+}

@@ -15,10 +15,12 @@ impl Decoder<'_> {
         // A declaration may stand before the definition.
         let found = source.functions.iter().filter(|f| f.name == *name && !f.is_entry).max_by_key(|f| f.body.is_some());
         let Some(function) = found else {
-            return self.error(format!("`{name}` is not a function of this module (indirect calls are not supported)"));
+            self.emit(guard, Op::Unknown(format!("a call through `{name}`, which is not a function of this module,")));
+            return Ok(());
         };
-        if self.calls.contains(name) {
-            return self.error(format!("`{name}` calls itself, which is not supported"));
+        if self.calls.contains(name) || function.body.is_none() {
+            self.emit(guard, Op::Unknown(format!("a call of `{name}`, which is recursive or not defined,")));
+            return Ok(());
         }
         let list = |operand: Option<&Operand>| match operand {
             Some(Operand::List(items)) => items.clone(),

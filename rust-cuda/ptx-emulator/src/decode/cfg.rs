@@ -31,7 +31,9 @@ pub fn successors(program: &Program, at: usize) -> Vec<usize> {
     let mut next = match &inst.op {
         Op::Branch { target, .. } => vec![*target as usize],
         Op::Switch { targets, .. } => targets.iter().map(|t| *t as usize).collect(),
-        Op::Exit | Op::Trap => vec![program.insts.len()],
+        Op::Exit => vec![program.insts.len()],
+        // Lanes that trap never come to where the others meet.
+        Op::Trap => Vec::new(),
         _ => return vec![at + 1],
     };
     if inst.guard.is_some() {

@@ -242,7 +242,7 @@ impl<'s> Decoder<'s> {
         };
         let mut opcode = Opcode::new(instruction.line, &instruction.opcode);
         if opcode.is_beyond() {
-            self.emit(guard, Op::Unknown(instruction.opcode.clone()));
+            self.emit(guard, Op::Unknown(format!("`{}`", instruction.opcode)));
             return Ok(());
         }
         if opcode.name == "call" {

@@ -25,7 +25,10 @@ pub fn parse(name: &str) -> Option<Special> {
         ("%total_smem_size", None) => Special::TotalSharedSize,
         ("WARP_SZ", None) => Special::WarpSize,
         ("%nsmid", None) => Special::One,
-        ("%smid" | "%gridid", None) => Special::Zero,
+        ("%smid" | "%gridid" | "%cluster_ctarank", None) => Special::Zero,
+        ("%cluster_nctarank", None) => Special::One,
+        ("%clusterid" | "%cluster_ctaid", Some(_)) => Special::Zero,
+        ("%cluster_nctaid", Some(_)) => Special::One,
         _ => return None,
     })
 }

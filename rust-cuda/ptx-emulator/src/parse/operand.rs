@@ -62,6 +62,12 @@ fn address(tokens: &mut Tokens) -> Result<Operand, ParseError> {
         Operand::Offset(name, offset) => Operand::Address(Box::new(Operand::Name(name)), offset),
         base => Operand::Address(Box::new(base), offset(tokens)?),
     };
+    if tokens.accept(',') {
+        // Coordinates of a tensor copy.
+        let rest = operand(tokens)?;
+        tokens.expect(']')?;
+        return Ok(Operand::List(vec![base, rest]));
+    }
     tokens.expect(']')?;
     Ok(base)
 }

@@ -51,8 +51,6 @@ impl Warp {
         }
         let (lane, message) = if !agree {
             (first, "the lanes of a warp-wide instruction name different members".to_string())
-        } else if named & !mask != 0 {
-            (first, format!("the member mask names lanes {:#010x}, which are not here", named & !mask))
         } else {
             let outsider = mask & !named;
             let lane = outsider.trailing_zeros() as usize;

@@ -57,6 +57,9 @@ const TURN: u64 = 256;
 /// Rounds of turns without a store, a barrier or an exit after which the blocks are taken to wait for each other in vain.
 const IDLE_ROUNDS: u64 = 4096;
 
+/// Blocks that can wait for each other: more than any GPU holds of a kernel that has a grid barrier.
+const RESIDENT: usize = 512;
+
 /// Runs every block of a launch.
 pub(crate) fn launch(env: &Env) -> Result<Stats, Fault> {
     check(env)?;
@@ -130,10 +133,11 @@ fn in_parallel(env: &Env, blocks: u64) -> Result<Stats, Fault> {
     fault.map_or(Ok(stats), |(_, fault)| Err(fault))
 }
 
-/// All blocks at once on one thread, each for a short turn: they may wait for each other.
+/// Blocks on one thread, each for a short turn: they may wait for each other. One that ends makes room for the next.
 fn in_turns(env: &Env, blocks: u64) -> Result<Stats, Fault> {
     let mut running: Vec<Block> = Vec::new();
-    for number in 0..blocks {
+    let mut waiting = 0..blocks;
+    for number in waiting.by_ref().take(RESIDENT) {
         let mut block = Block::default();
         block.reset(env, position(env, number));
         running.push(block);
@@ -148,7 +152,11 @@ fn in_turns(env: &Env, blocks: u64) -> Result<Stats, Fault> {
             }
         }
         for at in ended.into_iter().rev() {
-            stats.add(&running.remove(at), 1);
+            stats.blocks += 1;
+            match waiting.next() {
+                Some(number) => running[at].reset(env, position(env, number)),
+                None => stats.add(&running.remove(at), 0),
+            }
         }
         let progress = stats.blocks + running.iter().map(Block::progress).sum::<u64>();
         idle = if progress == last { idle + 1 } else { 0 };

@@ -6,6 +6,7 @@ mod block;
 mod clock;
 mod collective;
 mod copy;
+mod diverge;
 mod launch;
 mod local;
 mod matrix;

@@ -8,10 +8,12 @@ use crate::program::{Guard, Inst, NOWHERE, Op, Special};
 use crate::types::Class;
 
 /// Lanes that run together until they reach `reconverge`, where the frame below takes over.
-struct Frame {
-    pc: u32,
-    reconverge: u32,
-    mask: u32,
+pub struct Frame {
+    pub pc: u32,
+    pub reconverge: u32,
+    pub mask: u32,
+    /// Lanes that the instruction at `pc` needs and that were elsewhere when this frame came to it.
+    pub awaits: u32,
 }
 
 /// Why a warp stopped running.
@@ -36,7 +38,11 @@ pub struct Warp {
     pub live: u32,
     /// The instruction being executed.
     pub pc: u32,
-    stack: Vec<Frame>,
+    /// The top runs. Frames of one branch lie next to each other, above the one that they leave for.
+    pub stack: Vec<Frame>,
+    /// Value of `warp_instructions` when the block began.
+    began: u64,
+    fresh: bool,
     pub thread_instructions: u64,
     pub warp_instructions: u64,
     /// Stores and atomics so far: a sign of progress for whoever watches blocks that wait for each other.
@@ -54,6 +60,8 @@ impl Warp {
             live: 0,
             pc: 0,
             stack: Vec::new(),
+            began: 0,
+            fresh: true,
             thread_instructions: 0,
             warp_instructions: 0,
             stores: 0,
@@ -63,34 +71,48 @@ impl Warp {
     /// Prepares the warp for a block, from the first instruction.
     pub fn reset(&mut self, env: &Env, block: [u32; 3], clock: u32) {
         let program = env.program;
-        self.regs.pred.resize(program.class_count(Class::Pred), 0);
-        self.regs.r16.resize(program.class_count(Class::R16), [0; LANES]);
-        self.regs.r32.resize(program.class_count(Class::R32), [0; LANES]);
-        self.regs.r64.resize(program.class_count(Class::R64), [0; LANES]);
-        for (class, defined) in self.regs.defined.iter_mut().enumerate() {
-            defined.clear();
-            defined.resize(program.registers[class] as usize, FULL);
+        if self.fresh {
+            self.fresh = false;
+            self.create_registers(env);
         }
         for &reg in &program.undefined {
             self.regs.splat(reg, 0);
             *self.regs.defined_mut(reg) = 0;
         }
-        for &(reg, bits) in &program.constants {
-            self.regs.splat(reg, bits);
-        }
         for &(reg, special) in &program.specials {
-            self.set_special(env, block, reg, special);
+            if let Special::Block(axis) = special {
+                self.regs.splat(reg, u64::from(block[axis]));
+            }
         }
+        self.began = self.warp_instructions;
         self.local.reset(program.local);
         self.clocks = Clocks::new(self.index, clock);
         self.copies = Copies::default();
         let threads = (env.threads() - self.first_thread()).min(LANES as u32);
         self.live = FULL >> (LANES as u32 - threads);
         self.stack.clear();
-        self.stack.push(Frame { pc: 0, reconverge: NOWHERE, mask: self.live });
+        self.stack.push(Frame { pc: 0, reconverge: NOWHERE, mask: self.live, awaits: 0 });
     }
 
-    fn set_special(&mut self, env: &Env, block: [u32; 3], reg: Reg, special: Special) {
+    /// Registers, constants, and the special registers that are the same in every block of the launch.
+    fn create_registers(&mut self, env: &Env) {
+        let program = env.program;
+        self.regs.pred.resize(program.class_count(Class::Pred), 0);
+        self.regs.r16.resize(program.class_count(Class::R16), [0; LANES]);
+        self.regs.r32.resize(program.class_count(Class::R32), [0; LANES]);
+        self.regs.r64.resize(program.class_count(Class::R64), [0; LANES]);
+        for (class, defined) in self.regs.defined.iter_mut().enumerate() {
+            defined.resize(program.registers[class] as usize, FULL);
+        }
+        for &(reg, bits) in &program.constants {
+            self.regs.splat(reg, bits);
+        }
+        for &(reg, special) in &program.specials {
+            self.set_special(env, reg, special);
+        }
+    }
+
+    fn set_special(&mut self, env: &Env, reg: Reg, special: Special) {
         let launch = env.launch;
         for lane in 0..LANES {
             let linear = self.first_thread() + lane as u32;
@@ -98,7 +120,6 @@ impl Warp {
             let value = match special {
                 Special::Thread(axis) => env.thread(linear)[axis],
                 Special::BlockDim(axis) => launch.block[axis],
-                Special::Block(axis) => block[axis],
                 Special::GridDim(axis) => launch.grid[axis],
                 Special::Lane => lane as u32,
                 Special::Warp => self.index as u32,
@@ -111,7 +132,7 @@ impl Warp {
                 Special::DynamicSharedSize => shared,
                 Special::TotalSharedSize => env.program.static_shared as u32 + shared,
                 Special::WarpSize => LANES as u32,
-                Special::Zero => 0,
+                Special::Zero | Special::Block(_) => 0,
                 Special::One => 1,
             };
             self.regs.set_bits(reg, lane, u64::from(value));
@@ -140,6 +161,10 @@ impl Warp {
             if active == 0 || pc == reconverge {
                 self.stack.pop();
                 continue;
+            }
+            if frame.awaits != 0 {
+                self.pc = pc;
+                return Err(self.absent(env, active, frame.awaits));
             }
             let lanes = u64::from(active.count_ones());
             let before = left;
@@ -187,7 +212,7 @@ impl Warp {
         Ok(Pause::Done)
     }
 
-    fn set_pc(&mut self, pc: u32) {
+    pub fn set_pc(&mut self, pc: u32) {
         if let Some(frame) = self.stack.last_mut() {
             frame.pc = pc;
         }
@@ -195,7 +220,7 @@ impl Warp {
 
     fn out_of_slice(&mut self, env: &Env, active: u32) -> Result<Pause, Box<Trouble>> {
         let budget = env.options.instruction_budget;
-        if self.warp_instructions < budget {
+        if self.warp_instructions - self.began < budget {
             return Ok(Pause::Slice);
         }
         let message = format!("the warp has executed {budget} instructions, which is all that it may");
@@ -224,11 +249,22 @@ impl Warp {
             Op::Switch { index, targets, reconverge } => {
                 return self.switch(*index, targets, *reconverge, active, mask);
             }
-            Op::Barrier(_) => {
-                self.check_barrier(mask)?;
-                return Ok(Flow::Pause);
+            Op::Trap | Op::Clock { .. } | Op::Nothing | Op::Unknown(_) | Op::ActiveMask { .. } => {
+                self.rare(env, shared, &inst.op, mask)?;
             }
-            other => self.rare(env, shared, other, mask)?,
+            Op::Atomic(_) | Op::CopyAsync(_) | Op::CopyCommit | Op::CopyWait(_) => {
+                self.rare(env, shared, &inst.op, mask)?;
+            }
+            together => {
+                let missing = self.missing(together, mask);
+                if missing != 0 {
+                    return self.park(env, (active, mask), missing);
+                }
+                if let Op::Barrier(_) = together {
+                    return Ok(Flow::Pause);
+                }
+                self.rare(env, shared, together, mask)?;
+            }
         }
         Ok(Flow::Next)
     }
@@ -254,91 +290,13 @@ impl Warp {
                 Ok(())
             }
             Op::Trap => Err(Trouble::new(FaultKind::Trap, lane, None, "the kernel executed `trap`")),
-            Op::Unknown(opcode) => {
-                let message = format!("`{opcode}` is not an instruction of this machine (sm_80)");
+            Op::Unknown(what) => {
+                let message = format!("{what} is beyond this machine, an sm_80");
                 Err(Trouble::new(FaultKind::UnknownInstruction, lane, None, message))
             }
             Op::Nothing => Ok(()),
             other => self.collective(other, mask),
         }
-    }
-
-    /// A branch whose lanes do not agree, or a tracked one: both sides get a frame, the taken side runs first.
-    fn branch(&mut self, target: u32, reconverge: u32, active: u32, taken: u32) -> Flow {
-        let stay = active & !taken;
-        if taken == 0 {
-            return Flow::Next;
-        }
-        self.diverge(reconverge, &[(self.pc + 1, stay), (target, taken)]);
-        Flow::Jumped
-    }
-
-    fn switch(
-        &mut self,
-        index: u32,
-        targets: &[u32],
-        reconverge: u32,
-        active: u32,
-        mask: u32,
-    ) -> Result<Flow, Box<Trouble>> {
-        let mut sides = vec![(self.pc + 1, active & !mask)];
-        for lane in (0..LANES).filter(|l| mask >> l & 1 == 1) {
-            let chosen = self.regs.r32[index as usize][lane] as usize;
-            let Some(&target) = targets.get(chosen) else {
-                let message = format!("branch {chosen} of a list of {}", targets.len());
-                return Err(Trouble::new(FaultKind::OutOfBounds, lane, None, message));
-            };
-            match sides.iter_mut().skip(1).find(|side| side.0 == target) {
-                Some(side) => side.1 |= 1 << lane,
-                None => sides.push((target, 1 << lane)),
-            }
-        }
-        self.diverge(reconverge, &sides);
-        Ok(Flow::Jumped)
-    }
-
-    /// Splits the top frame into `sides` (instruction, lanes), which meet again at `reconverge`.
-    fn diverge(&mut self, reconverge: u32, sides: &[(u32, u32)]) {
-        let mut sides = sides.iter().filter(|side| side.1 != 0).peekable();
-        if let Some(frame) = self.stack.last_mut() {
-            if let (Some(side), None) = (sides.next_if(|side| side.1 == frame.mask), sides.peek()) {
-                frame.pc = side.0;
-                return;
-            }
-            // The frame below already waits at this point with all these lanes: a loop that lanes leave one by one.
-            if frame.reconverge == reconverge && reconverge != NOWHERE {
-                self.stack.pop();
-            } else if reconverge == NOWHERE {
-                frame.mask = 0;
-            } else {
-                frame.pc = reconverge;
-            }
-        }
-        for &(pc, mask) in sides {
-            if pc != reconverge {
-                self.stack.push(Frame { pc, reconverge, mask });
-            }
-        }
-    }
-
-    fn exit(&mut self, active: u32, mask: u32) -> Flow {
-        self.live &= !mask;
-        self.stack.iter_mut().for_each(|frame| frame.mask &= !mask);
-        if mask == active {
-            return Flow::Jumped;
-        }
-        self.set_pc(self.pc + 1);
-        Flow::Jumped
-    }
-
-    /// A barrier needs every lane that has not exited.
-    fn check_barrier(&self, mask: u32) -> Checked {
-        if mask == self.live {
-            return Ok(());
-        }
-        let (lane, missing) = (mask.trailing_zeros() as usize, self.live & !mask);
-        let message = format!("lanes {missing:#010x} of the warp have not exited and are not at this barrier");
-        Err(Trouble::new(FaultKind::DivergentBarrier, lane, None, message))
     }
 }
 
