@@ -142,7 +142,7 @@ fn round_bits(x: f64, mode: Round, mantissa: i32, low: i32, max: f64) -> u16 {
         return sign | if mode == Round::Nearest || away { infinity } else { largest };
     }
     // The exponent field starts at 1 for normal numbers, whose leading unit adds that 1 by itself.
-    sign | (((exponent - low) as u16) << mantissa) + units as u16
+    sign | ((((exponent - low) as u16) << mantissa) + units as u16)
 }
 
 /// Arithmetic of one floating-point format, rounding to nearest even, with the canonical NaN of the format.

@@ -180,6 +180,32 @@ impl Decoder<'_> {
     }
 }
 
+/// The unsigned words of the register classes, zero-extended.
+trait Word {
+    fn into_u64(self) -> u64;
+}
+
+impl Word for u16 {
+    #[inline(always)]
+    fn into_u64(self) -> u64 {
+        u64::from(self)
+    }
+}
+
+impl Word for u32 {
+    #[inline(always)]
+    fn into_u64(self) -> u64 {
+        u64::from(self)
+    }
+}
+
+impl Word for u64 {
+    #[inline(always)]
+    fn into_u64(self) -> u64 {
+        self
+    }
+}
+
 /// A conversion's types and modifiers.
 struct How {
     to: Type,
@@ -214,18 +240,18 @@ fn integer_to_integer(op: &Opcode, how: How, d: Reg, a: Reg) -> Result<LaneFn, P
     if how.sat {
         let (low, high) = range(how.to);
         return Ok(by_class!(op, a.class, A => by_class!(op, d.class, D => unary::<D, A>(d.slot, a.slot, move |a| {
-            let x = extend(u64::from(a), from.0, from.1);
+            let x = extend(a.into_u64(), from.0, from.1);
             let x = if from.1 { i128::from(x as i64) } else { i128::from(x) };
             x.clamp(low, high) as D
         }))));
     }
     if to.0 >= d.class.bytes() as u32 * 8 {
         return Ok(by_class!(op, a.class, A => by_class!(op, d.class, D => unary::<D, A>(d.slot, a.slot, move |a| {
-            extend(u64::from(a), from.0, from.1) as D
+            extend(a.into_u64(), from.0, from.1) as D
         }))));
     }
     Ok(by_class!(op, a.class, A => by_class!(op, d.class, D => unary::<D, A>(d.slot, a.slot, move |a| {
-        extend(extend(u64::from(a), from.0, from.1), to.0, to.1) as D
+        extend(extend(a.into_u64(), from.0, from.1), to.0, to.1) as D
     }))))
 }
 
@@ -241,18 +267,18 @@ fn integer_to_float(op: &Opcode, how: How, d: Reg, a: Reg) -> Result<LaneFn, Par
     };
     Ok(by_class!(op, a.class, A => match how.to {
         Type::F32 if mode == Round::Nearest && signed => unary::<f32, A>(d.slot, a.slot, move |a| {
-            extend(u64::from(a), bits, true) as i64 as f32
+            extend(a.into_u64(), bits, true) as i64 as f32
         }),
         Type::F32 if mode == Round::Nearest => unary::<f32, A>(d.slot, a.slot, move |a| {
-            extend(u64::from(a), bits, false) as f32
+            extend(a.into_u64(), bits, false) as f32
         }),
         Type::F32 => unary::<f32, A>(d.slot, a.slot, move |a| {
-            let (hi, lo) = wide(u64::from(a));
+            let (hi, lo) = wide(a.into_u64());
             round_f32(hi, lo, mode)
         }),
-        Type::F64 if mode == Round::Nearest => unary::<f64, A>(d.slot, a.slot, move |a| wide(u64::from(a)).0),
-        Type::F16 => unary::<F16, A>(d.slot, a.slot, move |a| F16::round(wide(u64::from(a)).0, mode)),
-        Type::Bf16 => unary::<Bf16, A>(d.slot, a.slot, move |a| Bf16::round(wide(u64::from(a)).0, mode)),
+        Type::F64 if mode == Round::Nearest => unary::<f64, A>(d.slot, a.slot, move |a| wide(a.into_u64()).0),
+        Type::F16 => unary::<F16, A>(d.slot, a.slot, move |a| F16::round(wide(a.into_u64()).0, mode)),
+        Type::Bf16 => unary::<Bf16, A>(d.slot, a.slot, move |a| Bf16::round(wide(a.into_u64()).0, mode)),
         _ => return op.unknown(),
     }))
 }

@@ -105,9 +105,9 @@ impl Decoder<'_> {
         }
         let ab = self.srcs(&args[1..], ty)?;
         Ok(match (op.name, edges.is_plain()) {
-            ("add", true) => real!(op, ty, T => binary::<T, T, T>(d, ab, |a, b| Real::add(a, b))),
+            ("add", true) => real!(op, ty, T => binary::<T, T, T>(d, ab, Real::add)),
             ("sub", true) => real!(op, ty, T => binary::<T, T, T>(d, ab, |a, b| Real::add(a, Real::neg(b)))),
-            ("mul", true) => real!(op, ty, T => binary::<T, T, T>(d, ab, |a, b| Real::mul(a, b))),
+            ("mul", true) => real!(op, ty, T => binary::<T, T, T>(d, ab, Real::mul)),
             ("add", _) => real!(op, ty, T => binary::<T, T, T>(d, ab, move |a, b| {
                 edges.after(Real::add(edges.before(a), edges.before(b)))
             })),

@@ -94,7 +94,7 @@ impl Allocation {
         let mut at = 0;
         while at < bytes.len() {
             let here = offset + at;
-            if here % 4 == 0 && bytes.len() - at >= 4 {
+            if here.is_multiple_of(4) && bytes.len() - at >= 4 {
                 let word = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
                 self.words[here / 4].store(word, Relaxed);
                 at += 4;

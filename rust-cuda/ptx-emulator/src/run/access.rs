@@ -1,4 +1,5 @@
 //! Loads and stores of a warp.
+#![expect(clippy::needless_range_loop, reason = "a lane's number indexes several rows and goes into messages")]
 
 use super::{Env, each_lane, warp::Warp, window};
 use crate::fault::{FaultKind, Trouble};
