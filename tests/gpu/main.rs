@@ -3,6 +3,7 @@
 //! Where there is no GPU it says so and passes.
 mod device;
 mod faults;
+mod models;
 mod plans;
 mod products;
 
@@ -16,7 +17,7 @@ type Row = (&'static str, fn() -> Result<String, String>);
 
 /// The rows of all files; those that leave the GPU's context in ruins come last.
 fn rows() -> impl Iterator<Item = &'static Row> {
-    device::ROWS.iter().chain(plans::ROWS).chain(products::ROWS).chain(faults::ROWS)
+    device::ROWS.iter().chain(plans::ROWS).chain(products::ROWS).chain(models::ROWS).chain(faults::ROWS)
 }
 
 /// GPU 0 with these options.
