@@ -2,6 +2,7 @@
 
 use crate::types::Class;
 use pulp::Arch;
+use std::marker::PhantomData;
 
 pub const LANES: usize = 32;
 pub const FULL: u32 = u32::MAX;
@@ -132,87 +133,112 @@ fn write<D: Lane>(regs: &mut Registers, d: Slot, out: &[D::Bits; LANES], mask: u
     }
 }
 
+/// A loop over the lanes, to be compiled for whichever instruction set the host has.
+///
+/// Only a method that is always inlined is sure to end up inside the function that [`pulp`] compiles for AVX2 and FMA;
+/// a closure may be left outside, and every `mul_add` in it would be a call.
+struct Loop<'r, F, const N: usize> {
+    regs: &'r mut Registers,
+    d: Slot,
+    sources: [Slot; N],
+    mask: u32,
+    f: F,
+}
+
+/// Gives `Loop` a body under a name of its own for each shape of operation.
+macro_rules! loop_over {
+    ($name:ident, $n:literal, ($($t:ident $bound:path),*), $f:path, $output:ty, |$self:ident| $body:block) => {
+        struct $name<'r, F, $($t),*>(Loop<'r, F, $n>, PhantomData<($($t,)*)>);
+        impl<F: $f, $($t: $bound),*> pulp::NullaryFnOnce for $name<'_, F, $($t),*> {
+            type Output = $output;
+            #[inline(always)]
+            fn call(self) -> $output {
+                let $self = self.0;
+                $body
+            }
+        }
+    };
+}
+
+loop_over!(Unary, 1, (D Lane, A Lane), Fn(A) -> D, (), |this| {
+    let a = A::row(this.regs, this.sources[0]);
+    let mut out = [D::Bits::default(); LANES];
+    for l in 0..LANES {
+        out[l] = (this.f)(A::from_bits(a[l])).to_bits();
+    }
+    write::<D>(this.regs, this.d, &out, this.mask);
+});
+
+loop_over!(Binary, 2, (D Lane, A Lane, B Lane), Fn(A, B) -> D, (), |this| {
+    let (a, b) = (A::row(this.regs, this.sources[0]), B::row(this.regs, this.sources[1]));
+    let mut out = [D::Bits::default(); LANES];
+    for l in 0..LANES {
+        out[l] = (this.f)(A::from_bits(a[l]), B::from_bits(b[l])).to_bits();
+    }
+    write::<D>(this.regs, this.d, &out, this.mask);
+});
+
+loop_over!(Ternary, 3, (D Lane, A Lane, B Lane, C Lane), Fn(A, B, C) -> D, (), |this| {
+    let [a, b, c] = this.sources;
+    let (a, b, c) = (A::row(this.regs, a), B::row(this.regs, b), C::row(this.regs, c));
+    let mut out = [D::Bits::default(); LANES];
+    for l in 0..LANES {
+        out[l] = (this.f)(A::from_bits(a[l]), B::from_bits(b[l]), C::from_bits(c[l])).to_bits();
+    }
+    write::<D>(this.regs, this.d, &out, this.mask);
+});
+
+// The lanes where the comparison holds.
+loop_over!(Compare, 2, (A Lane), Fn(A, A) -> bool, u32, |this| {
+    let (a, b) = (A::row(this.regs, this.sources[0]), A::row(this.regs, this.sources[1]));
+    let mut holds = 0u32;
+    for l in 0..LANES {
+        holds |= u32::from((this.f)(A::from_bits(a[l]), A::from_bits(b[l]))) << l;
+    }
+    holds
+});
+
 /// `d = f(a)` in every lane of the mask.
 pub fn unary<D: Lane, A: Lane>(d: Slot, a: Slot, f: impl Fn(A) -> D + Copy + Send + Sync + 'static) -> LaneFn {
     let arch = Arch::new();
     Box::new(move |regs, mask| {
-        arch.dispatch(
-            #[inline(always)]
-            || {
-                let ra = A::row(regs, a);
-                let mut out = [D::Bits::default(); LANES];
-                for l in 0..LANES {
-                    out[l] = f(A::from_bits(ra[l])).to_bits();
-                }
-                write::<D>(regs, d, &out, mask);
-            },
-        )
+        arch.dispatch(Unary::<_, D, A>(Loop { regs, d, sources: [a], mask, f }, PhantomData));
     })
 }
 
 /// `d = f(a, b)` in every lane of the mask.
 pub fn binary<D: Lane, A: Lane, B: Lane>(
     d: Slot,
-    [a, b]: [Slot; 2],
+    sources: [Slot; 2],
     f: impl Fn(A, B) -> D + Copy + Send + Sync + 'static,
 ) -> LaneFn {
     let arch = Arch::new();
     Box::new(move |regs, mask| {
-        arch.dispatch(
-            #[inline(always)]
-            || {
-                let (ra, rb) = (A::row(regs, a), B::row(regs, b));
-                let mut out = [D::Bits::default(); LANES];
-                for l in 0..LANES {
-                    out[l] = f(A::from_bits(ra[l]), B::from_bits(rb[l])).to_bits();
-                }
-                write::<D>(regs, d, &out, mask);
-            },
-        )
+        arch.dispatch(Binary::<_, D, A, B>(Loop { regs, d, sources, mask, f }, PhantomData));
     })
 }
 
 /// `d = f(a, b, c)` in every lane of the mask.
 pub fn ternary<D: Lane, A: Lane, B: Lane, C: Lane>(
     d: Slot,
-    [a, b, c]: [Slot; 3],
+    sources: [Slot; 3],
     f: impl Fn(A, B, C) -> D + Copy + Send + Sync + 'static,
 ) -> LaneFn {
     let arch = Arch::new();
     Box::new(move |regs, mask| {
-        arch.dispatch(
-            #[inline(always)]
-            || {
-                let (ra, rb, rc) = (A::row(regs, a), B::row(regs, b), C::row(regs, c));
-                let mut out = [D::Bits::default(); LANES];
-                for l in 0..LANES {
-                    out[l] = f(A::from_bits(ra[l]), B::from_bits(rb[l]), C::from_bits(rc[l])).to_bits();
-                }
-                write::<D>(regs, d, &out, mask);
-            },
-        )
+        arch.dispatch(Ternary::<_, D, A, B, C>(Loop { regs, d, sources, mask, f }, PhantomData));
     })
 }
 
 /// The lanes where `f(a, b)` holds, joined with a predicate by `combine`, to `d` and its complement's result to `q`.
 pub fn compare<A: Lane>(
     set: SetPredicate,
-    [a, b]: [Slot; 2],
+    sources: [Slot; 2],
     f: impl Fn(A, A) -> bool + Copy + Send + Sync + 'static,
 ) -> LaneFn {
     let arch = Arch::new();
     Box::new(move |regs, mask| {
-        let holds = arch.dispatch(
-            #[inline(always)]
-            || {
-                let (ra, rb) = (A::row(regs, a), A::row(regs, b));
-                let mut holds = 0u32;
-                for l in 0..LANES {
-                    holds |= u32::from(f(A::from_bits(ra[l]), A::from_bits(rb[l]))) << l;
-                }
-                holds
-            },
-        );
+        let holds = arch.dispatch(Compare::<_, A>(Loop { regs, d: 0, sources, mask, f }, PhantomData));
         set.write(regs, mask, holds);
     })
 }
@@ -260,19 +286,13 @@ impl SetPredicate {
 
 /// `d = p ? a : b` in every lane of the mask.
 pub fn select<D: Lane>(d: Slot, [a, b]: [Slot; 2], p: Slot, negated: bool) -> LaneFn {
-    let arch = Arch::new();
     Box::new(move |regs, mask| {
-        arch.dispatch(
-            #[inline(always)]
-            || {
-                let (ra, rb) = (D::row(regs, a), D::row(regs, b));
-                let chosen = regs.pred[p as usize] ^ if negated { FULL } else { 0 };
-                let mut out = [D::Bits::default(); LANES];
-                for l in 0..LANES {
-                    out[l] = if chosen >> l & 1 == 1 { ra[l] } else { rb[l] };
-                }
-                write::<D>(regs, d, &out, mask);
-            },
-        )
+        let (ra, rb) = (D::row(regs, a), D::row(regs, b));
+        let chosen = regs.pred[p as usize] ^ if negated { FULL } else { 0 };
+        let mut out = [D::Bits::default(); LANES];
+        for l in 0..LANES {
+            out[l] = if chosen >> l & 1 == 1 { ra[l] } else { rb[l] };
+        }
+        write::<D>(regs, d, &out, mask);
     })
 }
