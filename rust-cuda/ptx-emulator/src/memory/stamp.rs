@@ -8,7 +8,8 @@ use crate::lanes::LANES;
 
 /// Warps in a block, at most.
 pub const WARPS: usize = 32;
-/// Clocks beyond this do not fit a stamp.
+/// Clocks beyond this do not fit a stamp. They stop here, where every access counts as ordered: races may then be
+/// overlooked, but none is made up.
 pub const MAX_CLOCK: u32 = (1 << 20) - 2;
 
 /// Clock in the upper 20 bits, two bits of kind, thread in the lower 10. Zero: never touched.
@@ -84,9 +85,9 @@ impl Clocks {
 
     /// Orders the lanes of this warp: what each did so far comes before what any does next.
     pub fn warp_sync(&mut self) {
-        if self.used && self.now < MAX_CLOCK {
+        if self.used {
             self.known[self.warp] = self.now;
-            self.now += 1;
+            self.now = (self.now + 1).min(MAX_CLOCK);
             self.used = false;
         }
     }
@@ -98,7 +99,7 @@ impl Clocks {
         if all {
             self.floor = latest;
         }
-        self.now = latest + 1;
+        self.now = (latest + 1).min(MAX_CLOCK);
         self.used = false;
     }
 
@@ -115,6 +116,43 @@ impl Clocks {
             // can overlook a race among partial barriers but never makes one up.
             Who::Block => stamp.clock() <= self.ceiling,
             _ => stamp.clock() <= self.known[stamp.warp()],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_barrier_orders_what_was_before_it() {
+        let (mut a, mut b) = (Clocks::new(0, 1), Clocks::new(1, 1));
+        let before = Stamp::new(a.now, Who::Thread, 5);
+        assert!(!b.knows(before));
+        let latest = a.now.max(b.now);
+        a.join(&[0, 1], latest, true);
+        b.join(&[0, 1], latest, true);
+        assert!(a.knows(before) && b.knows(before));
+        assert!(!b.knows(Stamp::new(a.now, Who::Thread, 5)));
+    }
+
+    #[test]
+    fn a_collective_orders_only_its_own_warp() {
+        let (mut a, b) = (Clocks::new(0, 1), Clocks::new(1, 1));
+        let before = Stamp::new(a.now, Who::Thread, 5);
+        a.used = true;
+        a.warp_sync();
+        assert!(a.knows(before) && !b.knows(before));
+    }
+
+    #[test]
+    fn a_clock_that_has_run_out_makes_up_no_race() {
+        let mut clocks = Clocks::new(0, MAX_CLOCK);
+        for _ in 0..3 {
+            let before = Stamp::new(clocks.now, Who::Thread, 5);
+            clocks.used = true;
+            clocks.warp_sync();
+            assert!(clocks.knows(before) && before != Stamp::IN_FLIGHT);
         }
     }
 }

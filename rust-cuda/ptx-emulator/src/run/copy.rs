@@ -36,18 +36,26 @@ impl Warp {
         let (to, from) = (self.addresses(&copy.to), self.addresses(&copy.from));
         Self::check_alignment(&to, copy.bytes, mask)?;
         Self::check_alignment(&from, copy.bytes, mask)?;
-        let taken = |warp: &Warp, lane: usize| match copy.source_bytes {
-            None => copy.bytes,
-            Some(slot) => (warp.regs.r32[slot as usize][lane] as usize).min(copy.bytes),
-        };
+        let mut sizes = [copy.bytes; LANES];
+        if let Some(slot) = copy.source_bytes {
+            let row = &self.regs.r32[slot as usize];
+            sizes = std::array::from_fn(|l| (row[l] as usize).min(copy.bytes));
+        }
         let mut data = [[0u8; 16]; LANES];
-        // Lanes that take nothing touch no source, which is how a copy beyond the edge is zero-filled.
-        let reading = (0..LANES).fold(0, |m, l| m | u32::from(taken(self, l) > 0) << l) & mask;
-        for lane in (0..LANES).filter(|l| reading >> l & 1 == 1) {
-            let bytes = taken(self, lane);
-            self.by_allocation(env, (&from, bytes), 1 << lane, |_, found, offsets, group| {
-                (0..bytes).try_for_each(|b| check_defined(found, &offsets.map(|o| o + b), 1, group))?;
-                found.read(offsets[lane], &mut data[lane][..bytes]);
+        let mut left = mask;
+        while left != 0 {
+            let bytes = sizes[left.trailing_zeros() as usize];
+            let same = (0..LANES).fold(0, |m, l| m | u32::from(sizes[l] == bytes) << l) & left;
+            left &= !same;
+            if bytes == 0 {
+                // These lanes touch no source, which is how a copy beyond the edge is zero-filled.
+                continue;
+            }
+            self.by_allocation(env, (&from, bytes), same, |_, found, offsets, group| {
+                check_defined(found, offsets, bytes, group)?;
+                for lane in (0..LANES).filter(|l| group >> l & 1 == 1) {
+                    found.read(offsets[lane], &mut data[lane][..bytes]);
+                }
                 Ok(())
             })?;
         }
