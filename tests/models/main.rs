@@ -81,7 +81,8 @@ fn assert_bf16(engine: &mut Engine, family: &str, length: usize) {
 
 /// An engine on the emulated device, and the record of what ran there.
 fn emulated(model: &str) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
-    let module = ptx_emulator::Module::parse(include_str!(concat!(env!("OUT_DIR"), "/sm_80.ptx"))).expect("the emulator knows our PTX");
+    let module = ptx_emulator::Module::parse(include_str!(concat!(env!("OUT_DIR"), "/sm_80.ptx")))
+        .expect("the emulator knows our PTX");
     let ran = Arc::new(Mutex::new(Ran::default()));
     let (engine, eos) = engine(model, Box::new(Emulated::new(Arc::new(module), ran.clone())));
     (engine, eos, ran)

@@ -1,7 +1,7 @@
 //! The driver's error codes in this program's words.
 use std::fmt::Display;
 
-use cust::error::CudaResult;
+use cust::error::{CudaError, CudaResult};
 use cust_raw::CUresult;
 
 use crate::error::{Category, Error, Result};
@@ -45,9 +45,9 @@ pub fn failed(doing: impl Display, answer: impl Display) -> Error {
 }
 
 /// Work that was enqueued earlier has failed; which step it was is not known.
-pub fn lost(answer: impl Display) -> Error {
+pub fn lost(error: CudaError) -> Error {
     Error::new(Category::Device, "The GPU failed while it ran a step")
-        .details(answer)
+        .details(format_args!("{error:?}, {error}"))
         .hint(format_args!("{CHECK}=1 waits behind each kernel and names the one that fails"))
 }
 

@@ -12,6 +12,7 @@ mod gemm;
 mod gpu;
 mod graph;
 mod module;
+mod probe;
 mod profile;
 mod program;
 mod ptx;
@@ -22,7 +23,7 @@ use cust::context::{Context, CurrentContext};
 use cust::stream::{Stream, StreamFlags};
 use gpu_kernels::{Element, Ptr};
 
-use crate::device::{BufferId, Buffers, Device, Inputs, Plan, PlanId, Ticket};
+use crate::device::{Buffers, Device, Inputs, Plan, PlanId, Ticket};
 use crate::error::Result;
 use arena::Arena;
 use failure::{Answer, lost};
@@ -117,37 +118,6 @@ impl Cuda {
         self.uploaded
     }
 
-    /// Bytes that the GPU has free.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn free_bytes(&self) -> Result<u64> {
-        self.make_current()?;
-        cust::memory::mem_get_info().map(|(free, _)| free as u64).or_failed("asking for the free memory")
-    }
-
-    /// All bytes of a buffer, after all runs so far.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn read_bytes(&self, buffer: BufferId) -> Result<Vec<u8>> {
-        let place = self.model().arena.place(buffer.0);
-        let mut bytes = vec![0; place.bytes as usize];
-        self.read(place.address, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// Times every step of a plan by itself: the median of `runs` runs, in the order of the plan.
-    ///
-    /// The runs change what the plan changes: the sequences on the device are of no use afterwards.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn profile(&mut self, plan: PlanId, runs: usize) -> Result<Vec<StepTime>> {
-        self.make_current()?;
-        profile::profile(&self.programs[plan.0].steps, runs, &self.cublas, &self.stream)
-    }
-
     fn model(&self) -> &Model {
         self.model.as_ref().expect("`allocate` comes first")
     }
@@ -155,7 +125,7 @@ impl Cuda {
     /// Fills `bytes` from `address` on, a place in the arena with room for them, after all runs so far.
     fn read(&self, address: u64, bytes: &mut [u8]) -> Result<()> {
         self.make_current()?;
-        self.stream.synchronize().map_err(|error| lost(format!("{error:?}, {error}")))?;
+        self.stream.synchronize().map_err(lost)?;
         // Sound: callers name a range of a buffer, and the slice is as long.
         unsafe { cust_raw::cuMemcpyDtoH_v2(bytes.as_mut_ptr().cast(), address, bytes.len()) }
             .or_failed("reading results from the GPU")

@@ -50,11 +50,10 @@ impl Program {
     /// A step's requirements are not met, or the device has no such kernel.
     pub fn new(plan: &Plan, workshop: &mut Workshop) -> Result<Program> {
         let steps = plan.steps.iter().map(|step| {
-            let work = match step {
-                Step::Launch(kernel) => prepare_launch(kernel.as_ref(), workshop)?,
-                Step::Gemm(gemm) => prepare_product(gemm, workshop)?,
-            };
-            Ok(Prepared { name: step.name(), work })
+            Ok(match step {
+                Step::Launch(kernel) => Prepared::launch(kernel.as_ref(), workshop)?,
+                Step::Gemm(gemm) => Prepared { name: step.name(), work: prepare_product(gemm, workshop)? },
+            })
         });
         Ok(Program { steps: steps.collect::<Result<_>>()?, recordable: plan.decode, warm: false, graph: None })
     }
@@ -91,6 +90,20 @@ impl Program {
 }
 
 impl Prepared {
+    /// Prepares a kernel.
+    ///
+    /// # Errors
+    /// Its requirements are not met, or the device has no such kernel.
+    pub fn launch(kernel: &dyn PlannedKernel, workshop: &mut Workshop) -> Result<Prepared> {
+        let name = kernel.name();
+        kernel.check().map_err(|reason| failed(format_args!("checking the arguments of `{name}`"), reason))?;
+        let launch = kernel.launch(workshop.info);
+        let function = workshop.kernels.function(&launch)?;
+        let arena = workshop.arena;
+        let args = kernel.args(&mut |buffer, offset, element| arena.address(buffer, offset, element));
+        Ok(Prepared { name, work: Work::Launch { function, launch, args } })
+    }
+
     /// Enqueues this step.
     ///
     /// # Errors
@@ -122,15 +135,6 @@ impl Prepared {
             }
         }
     }
-}
-
-fn prepare_launch(kernel: &dyn PlannedKernel, workshop: &mut Workshop) -> Result<Work> {
-    kernel.check().map_err(|reason| failed(format!("checking the arguments of `{}`", kernel.name()), reason))?;
-    let launch = kernel.launch(workshop.info);
-    let function = workshop.kernels.function(&launch)?;
-    let arena = workshop.arena;
-    let args = kernel.args(&mut |buffer, offset, element| arena.address(buffer, offset, element));
-    Ok(Work::Launch { function, launch, args })
 }
 
 fn prepare_product(gemm: &Gemm, workshop: &mut Workshop) -> Result<Work> {

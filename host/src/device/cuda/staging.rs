@@ -64,7 +64,7 @@ impl InputStaging {
         }
         let area = &mut self.areas[self.runs % RUNS];
         self.runs += 1;
-        area.copied.synchronize().map_err(|error| lost(format!("{error:?}, {error}")))?;
+        area.copied.synchronize().map_err(lost)?;
         for span in pack(inputs, arena, area.pinned.as_mut_slice())? {
             let values = &area.pinned[span.first..][..span.elements];
             // Sound: the span lies in input buffers, and the area is not written again before the event behind the copy.
@@ -169,7 +169,7 @@ impl TokenRing {
             ));
         }
         let area = &self.areas[ticket.0 as usize % RUNS];
-        area.copied.synchronize().map_err(|error| lost(format!("{error:?}, {error}")))?;
+        area.copied.synchronize().map_err(lost)?;
         Ok(area.pinned[..self.tokens.as_ref().map_or(0, |place| place.bytes as usize / 4)].to_vec())
     }
 }

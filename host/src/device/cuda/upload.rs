@@ -16,8 +16,9 @@ use super::failure::Answer;
 use crate::device::{BufferKind, BufferSpec, Buffers, WeightPart};
 use crate::error::Result;
 
-/// Bytes of a pinned chunk: 0.15 ms of PCIe 5, so that starting a copy costs little beside it.
-const CHUNK: usize = 8 << 20;
+/// Bytes of a pinned chunk: 75 µs of PCIe 5, so that starting a copy costs little beside it, and few enough that pinning
+/// all chunks, at some 4 GB/s, does not cost more than the copies hide.
+const CHUNK: usize = 4 << 20;
 /// Chunks that are being copied while the readers fill others.
 const COPYING: usize = 4;
 /// One thread reads the page cache at a fifth of what PCIe 5 takes.
