@@ -1,13 +1,14 @@
 //! `gemv`: a product with a weight for a few token rows, bound by the weight's bytes.
 //!
 //! # Formula
-//! `y[t, n] = r(Σ_k x[t, k] · w[n, k])`, or without the rounding into `y_f32`; `r` rounds to the activation type.
+//! `y[t, n] = r(Σ_k x[t, k] · w[n, k] + bias[n])`, or without the rounding into `y_f32`; `r` rounds to the activation type.
 //!
 //! # Arguments
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
 //! | `x` | `[rows, k]` | act | row-major |
 //! | `w` | `[n, k]` | weight | row-major |
+//! | `bias` | `[n]` or null | weight | |
 //! | `y` | `[rows, n]` or null | act | row-major, written |
 //! | `y_f32` | `[rows, n]` or null | f32 | row-major, written |
 //!
@@ -19,11 +20,11 @@
 //! 1 to 8 rows; `k` divisible by 8; `x` and `w` 16-byte aligned; exactly one of `y` and `y_f32`.
 //!
 //! # Moves
-//! `2·n·k + rows·(k·act + n·out)` bytes.
+//! `2·n·k + rows·(k·act + n·out)` bytes, and `2·n` where there is a bias.
 //!
 //! # Numerics
 //! Products are exact in f32 and summed by fused multiply-add; a row's order of summation does not depend on `rows`.
-//! One rounding at the store. c = 8, d = 0.
+//! The bias is added to the f32 sum. One rounding at the store. c = 8, d = 0.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape, Weight};
 
@@ -37,6 +38,8 @@ kernel_args! {
         pub x: Ptr<Act>,
         /// `[n, k]`.
         pub w: Ptr<Weight>,
+        /// `[n]` or null.
+        pub bias: Ptr<Weight>,
         /// `[rows, n]` or null, written.
         pub y: Ptr<Act>,
         /// `[rows, n]` or null, written without rounding.
@@ -75,7 +78,8 @@ impl Kernel for Gemv {
     fn bytes_moved(&self, _: &StepShape) -> u64 {
         let (rows, n, k) = (u64::from(self.rows), u64::from(self.n), u64::from(self.k));
         let out = if self.y.is_null() { 4 } else { 2 };
-        2 * n * k + rows * (k * 2 + n * out)
+        let bias = if self.bias.is_null() { 0 } else { 2 * n };
+        2 * n * k + bias + rows * (k * 2 + n * out)
     }
 
     fn flops(&self, _: &StepShape) -> u64 {
@@ -198,8 +202,11 @@ mod entry {
         });
         if lane < args.rows {
             let at = u64::from(lane) * u64::from(args.n) + u64::from(row);
-            // SAFETY: one element of the output per lane.
+            // SAFETY: the row has a bias or none has, and each lane has one element of the output.
             unsafe {
+                if !args.bias.is_null() {
+                    own += bf16::to_f32(global::load_readonly(args.bias.addr + u64::from(row) * 2));
+                }
                 if args.y.is_null() {
                     global::store(args.y_f32.addr + at * 4, own);
                 } else {

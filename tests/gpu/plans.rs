@@ -96,7 +96,7 @@ impl Tiny {
         plan.launch(Relu2 { x: y, y, count: rows * hidden });
         plan.launch(GatherRows { x: y, index: self.index.ptr(), out: self.gathered.ptr(), rows, hidden });
         let (x, w, out) = (self.gathered.ptr(), self.head.ptr(), Output::F32(self.logits.ptr()));
-        plan.gemm(Gemm { x, w, out, rows, n: vocab, k: hidden });
+        plan.gemm(Gemm { x, w, bias: gpu_kernels::Ptr::NULL, out, rows, n: vocab, k: hidden });
         let (logits, slots) = (self.logits.ptr(), self.slots.ptr());
         plan.launch(Argmax { logits, slots, sampled: self.sampled.ptr(), rows, vocab });
         plan

@@ -1,6 +1,6 @@
 //! Products by cuBLASLt against f64, at shapes of models and at awkward ones.
 use bytes::Bytes;
-use gpu_kernels::{Act, Element};
+use gpu_kernels::{Act, Element, Ptr};
 use half::bf16;
 use nemotron::device::cuda::Options;
 use nemotron::device::{BufferKind, Buffers, Device, Gemm, Output, Plan, WeightPart, WeightParts};
@@ -38,11 +38,13 @@ fn numbers(count: usize, seed: u64) -> Vec<bf16> {
 struct Product {
     x: Vec<bf16>,
     w: Vec<bf16>,
+    /// Zeros where there is none.
+    bias: Vec<bf16>,
     out: Vec<u8>,
 }
 
-/// `x · wᵀ` on the GPU; x stands `offset` elements into its buffer.
-fn product(shape: (u32, u32, u32), f32_out: bool, offset: u64) -> Result<Product, String> {
+/// `x · wᵀ`, or with a bias, on the GPU; x stands `offset` elements into its buffer.
+fn product(shape: (u32, u32, u32), f32_out: bool, biased: bool, offset: u64) -> Result<Product, String> {
     let (rows, n, k) = shape;
     let x = numbers((rows * k) as usize, 1);
     let w = numbers((n * k) as usize, 2);
@@ -52,30 +54,37 @@ fn product(shape: (u32, u32, u32), f32_out: bool, offset: u64) -> Result<Product
     let data = Bytes::from(bytemuck::pod_collect_to_vec::<bf16, u8>(&w));
     let part = WeightPart::new(data, k as usize, 0..n as usize, 0..k as usize);
     let w_buffer = buffers.add_weight("w", WeightParts::new(vec![part]));
+    let bias = if biased { numbers(n as usize, 3) } else { vec![bf16::ZERO; n as usize] };
+    let column = WeightPart::new(Bytes::from(bytemuck::pod_collect_to_vec::<bf16, u8>(&bias)), 1, 0..n as usize, 0..1);
+    let bias_buffer = buffers.add_weight("bias", WeightParts::new(vec![column]));
     let element = if f32_out { Element::F32 } else { Element::Act };
     let out_buffer = buffers.add("out", element, u64::from(rows * n), BufferKind::State);
     let mut cuda = open(Options { check: true, ..Options::default() })?;
     cuda.allocate(buffers).map_err(text)?;
     let mut plan = Plan::default();
     let out = if f32_out { Output::F32(out_buffer.ptr()) } else { Output::Act(out_buffer.ptr()) };
-    plan.gemm(Gemm { x: x_buffer.ptr::<Act>().offset(offset), w: w_buffer.ptr(), out, rows, n, k });
+    let (x_ptr, bias_ptr) = (x_buffer.ptr::<Act>().offset(offset), if biased { bias_buffer.ptr() } else { Ptr::NULL });
+    plan.gemm(Gemm { x: x_ptr, w: w_buffer.ptr(), bias: bias_ptr, out, rows, n, k });
     let plan = cuda.prepare(plan).map_err(text)?;
     cuda.run(plan, &[]).map_err(text)?;
-    Ok(Product { x, w, out: cuda.read_bytes(out_buffer).map_err(text)? })
+    Ok(Product { x, w, bias, out: cuda.read_bytes(out_buffer).map_err(text)? })
 }
 
 fn against_f64() -> Result<String, String> {
     let mut worst = [0f64; 2];
     for (index, shape) in SHAPES.into_iter().enumerate() {
-        for f32_out in [false, true] {
+        for (f32_out, biased) in [(false, false), (false, true), (true, false)] {
             let offset = [0, 8, 3][index % 3];
-            let Product { x, w, out } = product(shape, f32_out, offset)?;
+            let product = product(shape, f32_out, biased, offset)?;
+            let out = &product.out;
             let got: Vec<f64> = match f32_out {
-                true => bytemuck::pod_collect_to_vec::<u8, f32>(&out).iter().map(|value| f64::from(*value)).collect(),
-                false => bytemuck::pod_collect_to_vec::<u8, bf16>(&out).iter().map(|value| value.to_f64()).collect(),
+                true => bytemuck::pod_collect_to_vec::<u8, f32>(out).iter().map(|value| f64::from(*value)).collect(),
+                false => bytemuck::pod_collect_to_vec::<u8, bf16>(out).iter().map(|value| value.to_f64()).collect(),
             };
-            let share = furthest(shape, &x, &w, &got, if f32_out { 0.0 } else { 1.0 / 256.0 });
-            ensure(share <= 1.0, || format!("{shape:?}, f32 {f32_out}: {share:.1} times the tolerance"))?;
+            let share = furthest(shape, &product, &got, if f32_out { 0.0 } else { 1.0 / 256.0 });
+            ensure(share <= 1.0, || {
+                format!("{shape:?}, f32 {f32_out}, bias {biased}: {share:.1} times the tolerance")
+            })?;
             let worst = &mut worst[usize::from(f32_out)];
             *worst = worst.max(share);
         }
@@ -83,15 +92,16 @@ fn against_f64() -> Result<String, String> {
     Ok(format!("{} shapes, at most {:.2} of the tolerance to bf16, {:.2} to f32", SHAPES.len(), worst[0], worst[1]))
 }
 
-/// The largest error as a share of `16 · 2⁻²⁴ · Σ|x·w|` and `rounding` of the result.
-fn furthest((rows, n, k): (u32, u32, u32), x: &[bf16], w: &[bf16], got: &[f64], rounding: f64) -> f64 {
+/// The largest error as a share of `16 · 2⁻²⁴ · (Σ|x·w| + |bias|)` and `rounding` of the result.
+fn furthest((rows, n, k): (u32, u32, u32), product: &Product, got: &[f64], rounding: f64) -> f64 {
     let (n, k) = (n as usize, k as usize);
     let mut furthest = 0f64;
     let step = (rows as usize).div_ceil(24);
-    for (row, x) in x.chunks_exact(k).enumerate().step_by(step) {
-        for (column, w) in w.chunks_exact(k).enumerate() {
+    for (row, x) in product.x.chunks_exact(k).enumerate().step_by(step) {
+        for (column, (w, bias)) in product.w.chunks_exact(k).zip(&product.bias).enumerate() {
+            let bias = bias.to_f64();
             let terms = x.iter().zip(w).map(|(x, w)| x.to_f64() * w.to_f64());
-            let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
+            let (sum, size) = terms.fold((bias, bias.abs()), |(sum, size), term| (sum + term, size + term.abs()));
             let tolerance = 16.0 * size / f64::from(1 << 24) + sum.abs() * rounding;
             let error = (got[row * n + column] - sum).abs();
             furthest = furthest.max(if error.is_nan() { f64::INFINITY } else { error / tolerance });
@@ -102,7 +112,7 @@ fn furthest((rows, n, k): (u32, u32, u32), x: &[bf16], w: &[bf16], got: &[f64], 
 
 fn one_result() -> Result<String, String> {
     for shape in SHAPES {
-        let (first, second) = (product(shape, false, 0)?, product(shape, false, 0)?);
+        let (first, second) = (product(shape, false, true, 0)?, product(shape, false, true, 0)?);
         ensure(first.out == second.out, || format!("{shape:?} gives other bits the second time"))?;
     }
     Ok(format!("{} shapes twice", SHAPES.len()))
@@ -121,7 +131,7 @@ fn rate() -> Result<String, String> {
     cuda.allocate(buffers).map_err(text)?;
     let mut plan = Plan::default();
     for _ in 0..4 {
-        plan.gemm(Gemm { x: x.ptr(), w: w.ptr(), out: Output::Act(out.ptr()), rows, n, k });
+        plan.gemm(Gemm { x: x.ptr(), w: w.ptr(), bias: Ptr::NULL, out: Output::Act(out.ptr()), rows, n, k });
     }
     let plan = cuda.prepare(plan).map_err(text)?;
     let times = cuda.profile(plan, 30).map_err(text)?;

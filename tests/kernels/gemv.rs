@@ -10,14 +10,15 @@ struct Shape {
     n: usize,
     k: usize,
     logits: bool,
+    bias: bool,
     scale: f32,
 }
 
 const fn shape(rows: usize, n: usize, k: usize) -> Shape {
-    Shape { rows, n, k, logits: false, scale: 1.0 }
+    Shape { rows, n, k, logits: false, bias: false, scale: 1.0 }
 }
 
-const SHAPES: [Shape; 16] = [
+const SHAPES: [Shape; 21] = [
     shape(1, 1, 8),
     shape(1, 7, 24),
     shape(1, 9, 264),
@@ -34,6 +35,11 @@ const SHAPES: [Shape; 16] = [
     Shape { logits: true, ..shape(1, 130, 256) },
     Shape { logits: true, ..shape(8, 11, 1288) },
     Shape { scale: 1e4, ..shape(3, 19, 776) },
+    Shape { bias: true, ..shape(1, 33, 264) },
+    Shape { bias: true, ..shape(2, 9, 40) },
+    Shape { bias: true, ..shape(3, 31, 520) },
+    Shape { bias: true, ..shape(7, 17, 72) },
+    Shape { bias: true, logits: true, ..shape(8, 25, 136) },
 ];
 
 pub fn rows() -> Vec<Row<Gemv>> {
@@ -41,19 +47,20 @@ pub fn rows() -> Vec<Row<Gemv>> {
 }
 
 fn row(seed: u64, shape: &Shape) -> Row<Gemv> {
-    let Shape { rows, n, k, logits, scale } = *shape;
+    let Shape { rows, n, k, logits, bias, scale } = *shape;
     let mut random = Random::new(seed);
     let mut data = Data::default();
     let kernel = Gemv {
         x: data.reals("x", random.reals(rows * k, scale)),
         w: data.weight("w", random.reals(n * k, scale), k),
+        bias: if bias { data.weight("bias", random.reals(n, scale), 1) } else { Ptr::NULL },
         y: if logits { Ptr::NULL } else { data.undefined("y", rows * n) },
         y_f32: if logits { data.undefined("y_f32", rows * n) } else { Ptr::NULL },
         rows: rows as u32,
         n: n as u32,
         k: k as u32,
     };
-    Row { name: format!("rows {rows}, n {n}, k {k}, logits {logits}, scale {scale:e}"), kernel, data }
+    Row { name: format!("rows {rows}, n {n}, k {k}, logits {logits}, bias {bias}, scale {scale:e}"), kernel, data }
 }
 
 impl Oracle for Gemv {
@@ -62,12 +69,13 @@ impl Oracle for Gemv {
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let (x, w, k) = (data.f64s(self.x), data.f64s(self.w), self.k as usize);
-        let product = |x: &[f64], w: &[f64]| {
-            let value = x.iter().zip(w).map(|(x, w)| x * w).sum();
-            let error = x.iter().zip(w).map(|(x, w)| (x * w).abs()).sum();
+        let bias = if self.bias.is_null() { vec![0.0; self.n as usize] } else { data.f64s(self.bias) };
+        let product = |x: &[f64], (w, bias): (&[f64], &f64)| {
+            let value = x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>() + bias;
+            let error = x.iter().zip(w).map(|(x, w)| (x * w).abs()).sum::<f64>() + bias.abs();
             Want::near(if self.y.is_null() { value } else { precision.round(value) }, error)
         };
-        let wants = x.chunks(k).flat_map(|x| w.chunks(k).map(move |w| product(x, w))).collect();
+        let wants = x.chunks(k).flat_map(|x| w.chunks(k).zip(&bias).map(move |w| product(x, w))).collect();
         vec![if self.y.is_null() { Written::new(self.y_f32, wants) } else { Written::new(self.y, wants) }]
     }
 }

@@ -7,7 +7,7 @@ use crate::device::{Activation, Gemm, Memory, Output, Reference};
 impl Reference for Gemv {
     fn reference<A: Activation>(&self, memory: &Memory) {
         let out = if self.y.is_null() { Output::F32(self.y_f32) } else { Output::Act(self.y) };
-        let Gemv { x, w, rows, n, k, .. } = *self;
-        product::gemm::<A>(&Gemm { x, w, out, rows, n, k }, memory);
+        let Gemv { x, w, bias, rows, n, k, .. } = *self;
+        product::gemm::<A>(&Gemm { x, w, bias, out, rows, n, k }, memory);
     }
 }

@@ -1,7 +1,6 @@
 //! The product of activations and a weight, for `gemv` and GEMMs alike: a result's bits depend on its two rows alone.
 use std::sync::LazyLock;
 
-use gpu_kernels::{Ptr, Weight};
 use half::bf16;
 
 use super::parallel::for_each;
@@ -11,6 +10,9 @@ use crate::device::{Activation, Gemm, Memory, Output, WeightParts};
 /// Weight rows that one core takes at a time: few enough to stay in its cache while all tokens pass.
 const STRIP_ROWS: usize = 64;
 
+/// What changes no sum: +0 would make +0 of −0.
+const NO_BIAS: f32 = -0.0;
+
 static WIDEST: LazyLock<InstructionSet> = LazyLock::new(|| InstructionSet::available()[0]);
 
 /// Runs a plan's GEMM.
@@ -19,8 +21,8 @@ pub fn gemm<A: Activation>(gemm: &Gemm, memory: &Memory) {
     let x = widened(&memory.read::<A>(gemm.x, rows * k));
     let elements = rows * gemm.n as usize;
     match gemm.out {
-        Output::Act(out) => stored(&x, memory, gemm.w, &mut memory.write::<A>(out, elements), rows),
-        Output::F32(out) => stored(&x, memory, gemm.w, &mut memory.write::<f32>(out, elements), rows),
+        Output::Act(out) => stored(&x, memory, gemm, &mut memory.write::<A>(out, elements)),
+        Output::F32(out) => stored(&x, memory, gemm, &mut memory.write::<f32>(out, elements)),
     }
 }
 
@@ -28,8 +30,9 @@ fn widened<A: Activation>(x: &[A]) -> Vec<f32> {
     x.iter().map(|x| x.to_f32()).collect()
 }
 
-fn stored<O: Activation>(x: &[f32], memory: &Memory, w: Ptr<Weight>, out: &mut [O], rows: usize) {
-    product(*WIDEST, x, &memory.weight(w), out, rows);
+fn stored<O: Activation>(x: &[f32], memory: &Memory, gemm: &Gemm, out: &mut [O]) {
+    let bias = (!gemm.bias.is_null()).then(|| memory.weight(gemm.bias));
+    product(*WIDEST, x, &memory.weight(gemm.w), bias.as_deref(), out, gemm.rows as usize);
 }
 
 struct Strip<'a, O> {
@@ -37,8 +40,15 @@ struct Strip<'a, O> {
     out: Vec<&'a mut [O]>,
 }
 
-/// `out[t, n] = Σ_k x[t, k] · w[n, k]`, rounded to `O`.
-pub fn product<O: Activation>(set: InstructionSet, x: &[f32], w: &WeightParts, out: &mut [O], rows: usize) {
+/// `out[t, n] = Σ_k x[t, k] · w[n, k] + bias[n]`, rounded to `O`; `bias` is a column.
+pub fn product<O: Activation>(
+    set: InstructionSet,
+    x: &[f32],
+    w: &WeightParts,
+    bias: Option<&WeightParts>,
+    out: &mut [O],
+    rows: usize,
+) {
     let n = out.len() / rows;
     assert!(n <= w.rows() && x.len() == rows * w.columns(), "shapes of a product match");
     let empty = |first| Strip { first, out: Vec::with_capacity(rows) };
@@ -47,15 +57,17 @@ pub fn product<O: Activation>(set: InstructionSet, x: &[f32], w: &WeightParts, o
         strips.iter_mut().zip(row.chunks_mut(STRIP_ROWS)).for_each(|(strip, piece)| strip.out.push(piece));
     }
     for_each(rows * n * w.columns() / 8, strips, |mut task| {
-        let rows: Vec<&[bf16]> = (task.first..task.first + task.out[0].len()).map(|row| w.row(row)).collect();
-        strip(set, &rows, x, &mut task.out);
+        let weight_rows = task.first..task.first + task.out[0].len();
+        let rows: Vec<&[bf16]> = weight_rows.clone().map(|row| w.row(row)).collect();
+        let bias: Vec<f32> = weight_rows.map(|row| bias.map_or(NO_BIAS, |bias| bias.row(row)[0].to_f32())).collect();
+        strip(set, &rows, &bias, x, &mut task.out);
     });
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use gpu_kernels::{Element, Gemv};
+    use gpu_kernels::{Element, Gemv, Ptr};
 
     use super::*;
     use crate::device::{BufferKind, Buffers, Reference, WeightPart};
@@ -85,7 +97,7 @@ mod tests {
         let x: Vec<f32> = (0..9 * k).map(number).collect();
         let want = naive(&x, w, 9);
         let mut first = vec![0.0; 9 * n];
-        product(InstructionSet::available()[0], &x, w, &mut first, 9);
+        product(InstructionSet::available()[0], &x, w, None, &mut first, 9);
         // A term is rounded once in each block of its lane that follows, and in the folds of the lanes.
         let roundings = k.div_ceil(16) as f64 + 4.0;
         for (i, (got, (want, magnitude))) in first.iter().zip(&want).enumerate() {
@@ -95,7 +107,7 @@ mod tests {
         for set in InstructionSet::available() {
             for rows in 1..=9 {
                 let mut out = vec![0.0; rows * n];
-                product(set, &x[..rows * k], w, &mut out, rows);
+                product(set, &x[..rows * k], w, None, &mut out, rows);
                 assert_eq!(out, first[..rows * n], "{set:?} with {rows} rows, {n}x{k}");
             }
         }
@@ -122,12 +134,14 @@ mod tests {
         let x = buffers.add("x", Element::Act, (rows * k) as u64, x).ptr();
         let part = WeightPart::new(matrix(n, k), k, 0..n, 0..k);
         let w = buffers.add_weight("w", WeightParts::new(vec![part])).ptr();
+        let vector = |n| WeightParts::new(vec![WeightPart::new(matrix(1, n), n, 0..1, 0..n)]);
+        let bias = buffers.add_weight("bias", WeightParts::column(&[vector(20), vector(13)])).ptr();
         let mut out = || buffers.add("out", Element::Act, (rows * n) as u64, BufferKind::Scratch).ptr();
         let (ours, theirs) = (out(), out());
         let (rows, n, k) = (rows as u32, n as u32, k as u32);
         let memory = Memory::new::<bf16>(buffers);
-        Gemv { x, w, y: ours, y_f32: Ptr::NULL, rows, n, k }.reference::<bf16>(&memory);
-        gemm::<bf16>(&Gemm { x, w, out: Output::Act(theirs), rows, n, k }, &memory);
+        Gemv { x, w, bias, y: ours, y_f32: Ptr::NULL, rows, n, k }.reference::<bf16>(&memory);
+        gemm::<bf16>(&Gemm { x, w, bias, out: Output::Act(theirs), rows, n, k }, &memory);
         assert_eq!(memory.read_all::<bf16>(ours)[..], memory.read_all::<bf16>(theirs)[..]);
     }
 }

@@ -38,57 +38,68 @@ impl InstructionSet {
     }
 }
 
-/// `out[t][n] = Σ_k x[t·k..][k] · w[n][k]`, rounded to `O`. `set` is one of [`InstructionSet::available`].
+/// `out[t][n] = Σ_k x[t·k..][k] · w[n][k] + bias[n]`, rounded to `O`. `set` is one of [`InstructionSet::available`].
 #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "calls of functions with target features"))]
-pub fn strip<O: Activation>(set: InstructionSet, w: &[&[bf16]], x: &[f32], out: &mut [&mut [O]]) {
+pub fn strip<O: Activation>(set: InstructionSet, w: &[&[bf16]], bias: &[f32], x: &[f32], out: &mut [&mut [O]]) {
     match set {
         // SAFETY: `available` names an instruction set only where the processor was found to have it.
         #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 => unsafe { strip_avx512(w, x, out) },
+        InstructionSet::Avx512 => unsafe { strip_avx512(w, bias, x, out) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx2 => unsafe { strip_avx2(w, x, out) },
-        InstructionSet::Portable => strip_tiles::<O, 2, 2>(w, x, out),
+        InstructionSet::Avx2 => unsafe { strip_avx2(w, bias, x, out) },
+        InstructionSet::Portable => strip_tiles::<O, 2, 2>(w, bias, x, out),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn strip_avx512<O: Activation>(w: &[&[bf16]], x: &[f32], out: &mut [&mut [O]]) {
-    strip_tiles::<O, 4, 4>(w, x, out);
+fn strip_avx512<O: Activation>(w: &[&[bf16]], bias: &[f32], x: &[f32], out: &mut [&mut [O]]) {
+    strip_tiles::<O, 4, 4>(w, bias, x, out);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn strip_avx2<O: Activation>(w: &[&[bf16]], x: &[f32], out: &mut [&mut [O]]) {
-    strip_tiles::<O, 2, 2>(w, x, out);
+fn strip_avx2<O: Activation>(w: &[&[bf16]], bias: &[f32], x: &[f32], out: &mut [&mut [O]]) {
+    strip_tiles::<O, 2, 2>(w, bias, x, out);
 }
 
 /// Covers the strip with tiles of R weight rows and T token rows, and its edges with tiles of one row. The tokens are the
 /// outer loop: the strip's weights stay in the cache while they pass.
 #[inline(always)]
-fn strip_tiles<O: Activation, const R: usize, const T: usize>(w: &[&[bf16]], x: &[f32], out: &mut [&mut [O]]) {
+fn strip_tiles<O: Activation, const R: usize, const T: usize>(
+    w: &[&[bf16]],
+    bias: &[f32],
+    x: &[f32],
+    out: &mut [&mut [O]],
+) {
     let k = w[0].len();
     let whole = out.len() / T * T;
     for t in (0..whole).step_by(T) {
-        token_tiles::<O, R, T>(w, std::array::from_fn(|i| &x[(t + i) * k..][..k]), &mut out[t..]);
+        token_tiles::<O, R, T>(w, bias, std::array::from_fn(|i| &x[(t + i) * k..][..k]), &mut out[t..]);
     }
     for t in whole..out.len() {
-        token_tiles::<O, R, 1>(w, [&x[t * k..][..k]], &mut out[t..]);
+        token_tiles::<O, R, 1>(w, bias, [&x[t * k..][..k]], &mut out[t..]);
     }
 }
 
 #[inline(always)]
-fn token_tiles<O: Activation, const R: usize, const T: usize>(w: &[&[bf16]], x: [&[f32]; T], out: &mut [&mut [O]]) {
+fn token_tiles<O: Activation, const R: usize, const T: usize>(
+    w: &[&[bf16]],
+    bias: &[f32],
+    x: [&[f32]; T],
+    out: &mut [&mut [O]],
+) {
     let (tiles, rest) = w.as_chunks::<R>();
     for (n, tile) in tiles.iter().enumerate() {
         for (i, sums) in dots(*tile, x).iter().enumerate() {
-            (0..T).for_each(|t| out[t][n * R + i] = O::from_f32(sums[t]));
+            (0..T).for_each(|t| out[t][n * R + i] = O::from_f32(sums[t] + bias[n * R + i]));
         }
     }
     for (n, row) in rest.iter().enumerate() {
         let [sums] = dots([*row], x);
-        (0..T).for_each(|t| out[t][tiles.len() * R + n] = O::from_f32(sums[t]));
+        let n = tiles.len() * R + n;
+        (0..T).for_each(|t| out[t][n] = O::from_f32(sums[t] + bias[n]));
     }
 }
 

@@ -22,13 +22,15 @@ pub enum Output {
     F32(Ptr<f32>),
 }
 
-/// `out[t, n] = Σ_k x[t, k] · w[n, k]` for more rows than `gemv` serves.
+/// `out[t, n] = Σ_k x[t, k] · w[n, k] + bias[n]` for more rows than `gemv` serves.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
     /// `[rows, k]`.
     pub x: Ptr<Act>,
     /// `[n, k]`.
     pub w: Ptr<Weight>,
+    /// `[n]` or null; added to the f32 sum, before the one rounding. A GPU takes one where the result is activations.
+    pub bias: Ptr<Weight>,
     /// `[rows, n]`.
     pub out: Output,
     /// Token rows.
@@ -44,7 +46,8 @@ impl Gemm {
     pub fn bytes_moved(&self) -> u64 {
         let (rows, n, k) = (u64::from(self.rows), u64::from(self.n), u64::from(self.k));
         let out = if matches!(self.out, Output::Act(_)) { 2 } else { 4 };
-        2 * n * k + rows * (2 * k + out * n)
+        let bias = if self.bias.is_null() { 0 } else { 2 * n };
+        2 * n * k + bias + rows * (2 * k + out * n)
     }
 
     /// Floating-point operations.

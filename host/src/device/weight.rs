@@ -46,6 +46,12 @@ impl WeightPart {
         whole.then(|| &self.elements()[self.rows.start * self.tensor_columns..self.rows.end * self.tensor_columns])
     }
 
+    fn as_column(&self) -> WeightPart {
+        assert_eq!(self.columns.len(), self.tensor_columns, "the elements stand adjacent");
+        let elements = self.rows.start * self.tensor_columns..self.rows.end * self.tensor_columns;
+        WeightPart::new(self.data.clone(), 1, elements, 0..1)
+    }
+
     fn elements(&self) -> &[bf16] {
         bytemuck::cast_slice(&self.data[..self.data.len() / 2 * 2])
     }
@@ -63,6 +69,14 @@ impl WeightParts {
     pub fn new(parts: Vec<WeightPart>) -> WeightParts {
         assert!(!parts.is_empty() && parts.iter().all(|p| p.columns() == parts[0].columns()));
         WeightParts(parts)
+    }
+
+    /// Vectors, one below the other: `[n, 1]`.
+    ///
+    /// # Panics
+    /// If there is none, or a part's elements do not stand adjacent.
+    pub fn column(vectors: &[WeightParts]) -> WeightParts {
+        WeightParts::new(vectors.iter().flat_map(|vector| &vector.0).map(WeightPart::as_column).collect())
     }
 
     /// Rows of all parts.

@@ -2,7 +2,7 @@
 use gpu_kernels::{Element, PAGE_TOKENS};
 
 use super::{Limits, StepInputs, WeightSource, rope};
-use crate::device::{BufferId, BufferKind, Buffers, Inputs};
+use crate::device::{BufferId, BufferKind, Buffers, Inputs, WeightParts};
 use crate::error::Result;
 use crate::models::spec::{Activation, Attention, Block, Mlp, ModelSpec, Norm, Product, Rope, Tensor};
 
@@ -70,6 +70,7 @@ pub(super) struct ScratchBuffers {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ProductBuffer {
     pub weight: BufferId,
+    pub bias: Option<BufferId>,
     pub n: usize,
     pub k: usize,
 }
@@ -280,7 +281,18 @@ impl Builder<'_> {
 
     fn product(&mut self, name: &str, product: &Product) -> Result<ProductBuffer> {
         let parts = (self.weights)(&product.parts)?;
-        Ok(ProductBuffer { weight: self.buffers.add_weight(name, parts), n: product.rows(), k: product.columns() })
+        let weight = self.buffers.add_weight(name, parts);
+        let bias = self.bias(name, &product.biases)?;
+        Ok(ProductBuffer { weight, bias, n: product.rows(), k: product.columns() })
+    }
+
+    fn bias(&mut self, name: &str, vectors: &[Tensor]) -> Result<Option<BufferId>> {
+        if vectors.is_empty() {
+            return Ok(None);
+        }
+        let vectors = vectors.iter().map(|vector| (self.weights)(std::slice::from_ref(vector)));
+        let column = WeightParts::column(&vectors.collect::<Result<Vec<_>>>()?);
+        Ok(Some(self.buffers.add_weight(format!("{name}.bias"), column)))
     }
 
     fn tensor(&mut self, tensor: &Tensor) -> Result<BufferId> {

@@ -226,14 +226,15 @@ impl Walk<'_> {
 
     fn product(&mut self, x: Ptr<Act>, product: &ProductBuffer, out: Output, rows: u32) {
         let (w, n, k) = (product.weight.ptr(), product.n as u32, product.k as u32);
+        let bias = product.bias.map_or(Ptr::NULL, |bias| bias.ptr());
         if rows > GEMV_MAX_ROWS {
-            return self.plan.gemm(Gemm { x, w, out, rows, n, k });
+            return self.plan.gemm(Gemm { x, w, bias, out, rows, n, k });
         }
         let (y, y_f32) = match out {
             Output::Act(y) => (y, Ptr::NULL),
             Output::F32(y_f32) => (Ptr::NULL, y_f32),
         };
-        self.plan.launch(Gemv { x, w, y, y_f32, rows, n, k });
+        self.plan.launch(Gemv { x, w, bias, y, y_f32, rows, n, k });
     }
 }
 

@@ -4,30 +4,42 @@ use super::sizes::Sizes;
 use super::spec::{Activation, Attention, Block, Mlp, ModelSpec, Norm, Product, Rope, Tensor};
 use crate::error::{Category, Error, Result};
 
+/// Which products have biases.
+#[derive(Clone, Copy, Debug)]
+pub struct Biases {
+    /// Those of the attention.
+    pub attention: bool,
+    /// Those of the MLP.
+    pub mlp: bool,
+}
+
 /// The attention of layer `layer`.
-pub fn attention(sizes: &Sizes, layer: usize, norm: Norm, rope: Rope, window: Option<usize>) -> Block {
+pub fn attention(sizes: &Sizes, layer: usize, norm: Norm, biases: Biases, rope: Rope, window: Option<usize>) -> Block {
     let Sizes { hidden, heads, kv_heads, head_dim, .. } = *sizes;
-    let matrix = |name: &str, rows, columns| {
-        Tensor::matrix(format!("model.layers.{layer}.self_attn.{name}.weight"), rows, columns)
-    };
-    let qkv = vec![
-        matrix("q_proj", heads * head_dim, hidden),
-        matrix("k_proj", kv_heads * head_dim, hidden),
-        matrix("v_proj", kv_heads * head_dim, hidden),
-    ];
-    let out = Product::of(matrix("o_proj", hidden, heads * head_dim));
-    Block::Attention(Attention { norm, qkv: Product { parts: qkv }, out, heads, kv_heads, head_dim, rope, window })
+    let name = |name: &str| format!("model.layers.{layer}.self_attn.{name}");
+    let qkv = [("q_proj", heads), ("k_proj", kv_heads), ("v_proj", kv_heads)];
+    let qkv = qkv.map(|(part, heads)| (name(part), heads * head_dim));
+    let qkv = product(&qkv, hidden, biases.attention);
+    let out = product(&[(name("o_proj"), hidden)], heads * head_dim, biases.attention);
+    Block::Attention(Attention { norm, qkv, out, heads, kv_heads, head_dim, rope, window })
 }
 
 /// The MLP of layer `layer`: with a gate if the activation has one.
-pub fn mlp(sizes: &Sizes, layer: usize, norm: Norm, activation: Activation) -> Block {
+pub fn mlp(sizes: &Sizes, layer: usize, norm: Norm, biases: Biases, activation: Activation) -> Block {
     let Sizes { hidden, intermediate, .. } = *sizes;
-    let matrix =
-        |name: &str, rows, columns| Tensor::matrix(format!("model.layers.{layer}.mlp.{name}.weight"), rows, columns);
-    let gate = (activation == Activation::SwiGlu).then(|| matrix("gate_proj", intermediate, hidden));
-    let parts = gate.into_iter().chain([matrix("up_proj", intermediate, hidden)]).collect();
-    let down = Product::of(matrix("down_proj", hidden, intermediate));
-    Block::Mlp(Mlp { norm, up: Product { parts }, down, intermediate, activation })
+    let name = |name: &str| format!("model.layers.{layer}.mlp.{name}");
+    let gate = (activation == Activation::SwiGlu).then(|| (name("gate_proj"), intermediate));
+    let up: Vec<_> = gate.into_iter().chain([(name("up_proj"), intermediate)]).collect();
+    let up = product(&up, hidden, biases.mlp);
+    let down = product(&[(name("down_proj"), hidden)], intermediate, biases.mlp);
+    Block::Mlp(Mlp { norm, up, down, intermediate, activation })
+}
+
+/// The product with the linear layers of these names and widths, one below the other; `columns` is their input's width.
+pub fn product(layers: &[(String, usize)], columns: usize, biased: bool) -> Product {
+    let parts = layers.iter().map(|(name, rows)| Tensor::matrix(format!("{name}.weight"), *rows, columns));
+    let biases = layers.iter().filter(|_| biased).map(|(name, rows)| Tensor::vector(format!("{name}.bias"), *rows));
+    Product { parts: parts.collect(), biases: biases.collect() }
 }
 
 /// The name of the norm in front of layer `layer`'s attention, without `.weight`.
@@ -70,18 +82,19 @@ pub fn model(
     })
 }
 
-/// Refuses what no block can express yet.
+/// Reads which products have biases.
 ///
 /// # Errors
-/// A product has a bias, or `hidden_act` is given and none of `activations`.
-pub fn check_layers(config: &Config, activations: &[&str]) -> Result<()> {
-    for (key, products) in [("attention_bias", "Attention"), ("mlp_bias", "MLP")] {
-        if config.flag(key)? {
-            return Err(Error::new(Category::Model, format!("{products} biases are not yet supported"))
-                .details(format_args!("config.json: {key}: expected false, found true"))
-                .hint("use a model without biases"));
-        }
-    }
+/// A key is no boolean.
+pub fn biases(config: &Config) -> Result<Biases> {
+    Ok(Biases { attention: config.flag("attention_bias")?, mlp: config.flag("mlp_bias")? })
+}
+
+/// Refuses an activation that the family does not have.
+///
+/// # Errors
+/// `hidden_act` is given and none of `activations`.
+pub fn check_activation(config: &Config, activations: &[&str]) -> Result<()> {
     let Some(found) = config.text("hidden_act")? else { return Ok(()) };
     if activations.contains(&found) {
         return Ok(());

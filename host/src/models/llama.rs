@@ -18,14 +18,15 @@ pub fn read(config: &Config) -> Result<ModelSpec> {
 /// # Errors
 /// As [`read`].
 pub fn read_as(family: &'static str, config: &Config, window: Option<usize>) -> Result<ModelSpec> {
-    decoder::check_layers(config, &["silu", "swish"])?;
-    let sizes = Sizes::read(config)?;
+    decoder::check_activation(config, &["silu", "swish"])?;
+    let (sizes, biases) = (Sizes::read(config)?, decoder::biases(config)?);
     let rope = rope::read(config, sizes.head_dim, 1.0)?;
     let eps = config.positive(&["rms_norm_eps"])? as f32;
     let norm = |name: String| Norm::Rms { weight: Tensor::vector(format!("{name}.weight"), sizes.hidden), eps };
     let blocks = (0..sizes.layers).flat_map(|layer| {
-        let attention = decoder::attention(&sizes, layer, norm(decoder::attention_norm(layer)), rope.clone(), window);
-        [attention, decoder::mlp(&sizes, layer, norm(decoder::mlp_norm(layer)), Activation::SwiGlu)]
+        let (attention_norm, mlp_norm) = (norm(decoder::attention_norm(layer)), norm(decoder::mlp_norm(layer)));
+        let attention = decoder::attention(&sizes, layer, attention_norm, biases, rope.clone(), window);
+        [attention, decoder::mlp(&sizes, layer, mlp_norm, biases, Activation::SwiGlu)]
     });
     decoder::model(family, config, &sizes, blocks.collect(), norm(decoder::FINAL_NORM.to_owned()))
 }

@@ -16,8 +16,8 @@ const ROTARY_SHARE: f64 = 0.5;
 /// # Errors
 /// A key is missing, out of range or not supported.
 pub fn read(config: &Config) -> Result<ModelSpec> {
-    decoder::check_layers(config, &["relu2"])?;
-    let sizes = Sizes::read(config)?;
+    decoder::check_activation(config, &["relu2"])?;
+    let (sizes, biases) = (Sizes::read(config)?, decoder::biases(config)?);
     let rope = rope::read(config, sizes.head_dim, ROTARY_SHARE)?;
     let eps = config.positive(&EPS)? as f32;
     let norm = |name: String| Norm::LayerNorm1p {
@@ -26,8 +26,9 @@ pub fn read(config: &Config) -> Result<ModelSpec> {
         eps,
     };
     let blocks = (0..sizes.layers).flat_map(|layer| {
-        let attention = decoder::attention(&sizes, layer, norm(decoder::attention_norm(layer)), rope.clone(), None);
-        [attention, decoder::mlp(&sizes, layer, norm(decoder::mlp_norm(layer)), Activation::Relu2)]
+        let (attention_norm, mlp_norm) = (norm(decoder::attention_norm(layer)), norm(decoder::mlp_norm(layer)));
+        let attention = decoder::attention(&sizes, layer, attention_norm, biases, rope.clone(), None);
+        [attention, decoder::mlp(&sizes, layer, mlp_norm, biases, Activation::Relu2)]
     });
     decoder::model("nemotron", config, &sizes, blocks.collect(), norm(decoder::FINAL_NORM.to_owned()))
 }

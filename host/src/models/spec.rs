@@ -153,17 +153,19 @@ impl Tensor {
     }
 }
 
-/// The weight of one product: matrices of equal width, one below the other.
+/// The weight of one product: matrices of equal width, one below the other, and what is added to the result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Product {
     /// The matrices, top to bottom.
     pub parts: Vec<Tensor>,
+    /// The vectors that are added, one for each matrix; or none.
+    pub biases: Vec<Tensor>,
 }
 
 impl Product {
     /// A product of one matrix.
     pub fn of(matrix: Tensor) -> Product {
-        Product { parts: vec![matrix] }
+        Product { parts: vec![matrix], biases: Vec::new() }
     }
 
     /// Rows of all matrices: the width of the result.
@@ -174,6 +176,11 @@ impl Product {
     /// Columns: the width of the input.
     pub fn columns(&self) -> usize {
         self.parts[0].shape[1]
+    }
+
+    /// The matrices, then the biases.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.parts.iter().chain(&self.biases)
     }
 }
 
@@ -187,7 +194,7 @@ impl ModelSpec {
                 Block::Mlp(mlp) => (&mlp.norm, &mlp.up, &mlp.down),
             };
             tensors.extend(norm.tensors());
-            tensors.extend(first.parts.iter().chain(&second.parts));
+            tensors.extend(first.tensors().chain(second.tensors()));
         }
         tensors.extend(self.final_norm.tensors());
         tensors.extend(&self.head.parts);

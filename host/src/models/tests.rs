@@ -129,6 +129,23 @@ fn a_tied_head_is_the_embedding() {
 }
 
 #[test]
+fn biases_are_asked_for_where_the_config_has_them() {
+    let names = |config: Value| -> Vec<String> {
+        let spec = spec(&config).unwrap();
+        let biases = spec.tensors().into_iter().filter(|t| t.name.contains("layers.0") && t.name.contains("proj.bias"));
+        biases.map(|t| format!("{} {:?}", t.name.trim_start_matches("model.layers.0."), t.shape)).collect()
+    };
+    assert!(names(llama()).is_empty());
+    let attention = ["q_proj.bias [128]", "k_proj.bias [64]", "v_proj.bias [64]", "o_proj.bias [96]"];
+    let attention = attention.map(|name| format!("self_attn.{name}"));
+    let mlp = ["gate_proj.bias [128]", "up_proj.bias [128]", "down_proj.bias [96]"].map(|name| format!("mlp.{name}"));
+    assert_eq!(names(with(llama(), json!({"attention_bias": true}))), attention);
+    assert_eq!(names(with(llama(), json!({"mlp_bias": true}))), mlp);
+    let all = names(with(nemotron(), json!({"attention_bias": true, "mlp_bias": true})));
+    assert_eq!(all, [&attention[..], &mlp[1..]].concat());
+}
+
+#[test]
 fn stop_ids_of_both_files_are_united() {
     for (config, generation, expected) in [
         (json!(3), Some(json!({"eos_token_id": [7, 3]})), vec![3, 7]),
@@ -190,8 +207,6 @@ fn unsupported_configs_say_what_was_found() {
         (json!({"hidden_size": 131_072}), "Model is too large", "hidden_size"),
         (json!({"num_attention_heads": 16_384}), "Model is too large", "num_attention_heads"),
         (json!({"hidden_act": "gelu"}), "Unsupported activation", "expected relu2, found gelu"),
-        (json!({"attention_bias": true}), "Attention biases are not yet supported", "attention_bias"),
-        (json!({"mlp_bias": true}), "MLP biases are not yet supported", "mlp_bias"),
         (json!({"mlp_bias": 1}), "Unexpected value in config", "expected true or false, found 1"),
         (scaling("yarn"), "Unsupported rope type", "expected default, linear or llama3, found yarn"),
         (scaling("dynamic"), "Unsupported rope type", "found dynamic"),

@@ -29,6 +29,8 @@ pub struct Shape {
     pub n: u32,
     /// Columns of the weight.
     pub k: u32,
+    /// Whether a bias is added.
+    pub bias: bool,
     /// Whether the result is f32 instead of bf16.
     pub f32_out: bool,
     /// Powers of two that divide the addresses of x, w and out.
@@ -41,6 +43,8 @@ pub struct Product {
     matmul: usize,
     x: u64,
     w: u64,
+    /// 0 where there is none.
+    bias: u64,
     out: u64,
 }
 
@@ -73,22 +77,28 @@ impl CublasLt {
         format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
     }
 
-    /// Prepares `out[rows, n] = x[rows, k] · w[n, k]ᵀ` at these addresses.
+    /// Prepares `out[rows, n] = x[rows, k] · w[n, k]ᵀ + bias[n]` at these addresses, of x, w and out; a bias at 0 is none.
     ///
     /// # Errors
     /// The library has no algorithm for the shape.
-    pub fn prepare(&mut self, rows: u32, n: u32, k: u32, addresses: [u64; 3], f32_out: bool) -> Result<Product> {
+    pub fn prepare(
+        &mut self,
+        [rows, n, k]: [u32; 3],
+        addresses: [u64; 3],
+        bias: u64,
+        f32_out: bool,
+    ) -> Result<Product> {
         let alignments = addresses.map(|address| 1 << address.trailing_zeros().min(8));
-        let shape = Shape { rows, n, k, f32_out, alignments };
+        let shape = Shape { rows, n, k, bias: bias != 0, f32_out, alignments };
         let matmul = match self.chosen.get(&shape) {
             Some(index) => *index,
             None => {
-                self.matmuls.push(Matmul::choose(&self.handle, &shape)?);
+                self.matmuls.push(Matmul::choose(&self.handle, &shape, bias)?);
                 *self.chosen.entry(shape).or_insert(self.matmuls.len() - 1)
             }
         };
         let [x, w, out] = addresses;
-        Ok(Product { matmul, x, w, out })
+        Ok(Product { matmul, x, w, bias, out })
     }
 
     /// Enqueues a product.
@@ -97,6 +107,9 @@ impl CublasLt {
     /// The library refuses it.
     pub fn enqueue(&self, product: &Product, stream: &Stream) -> Result<()> {
         let matmul = &self.matmuls[product.matmul];
+        if product.bias != 0 {
+            matmul.description.set_bias(product.bias)?;
+        }
         let (one, zero) = (1f32, 0f32);
         let out = product.out as *mut c_void;
         // Sound: descriptors and algorithm belong together, the addresses were resolved from the arena for this shape, and
@@ -135,12 +148,10 @@ struct Matmul {
 }
 
 impl Matmul {
-    fn choose(handle: &Handle, shape: &Shape) -> Result<Matmul> {
-        use lt::cublasLtMatmulDescAttributes_t as Desc;
+    fn choose(handle: &Handle, shape: &Shape, bias: u64) -> Result<Matmul> {
         use lt::cudaDataType_t::{CUDA_R_16BF, CUDA_R_32F};
         let (rows, n, k) = (u64::from(shape.rows), u64::from(shape.n), u64::from(shape.k));
-        let description = Description::new()?;
-        description.set(Desc::CUBLASLT_MATMUL_DESC_TRANSA, &TRANSPOSED)?;
+        let description = Description::of(shape, bias)?;
         let w = Layout::new(CUDA_R_16BF, k, n)?;
         let x = Layout::new(CUDA_R_16BF, k, rows)?;
         let out = Layout::new(if shape.f32_out { CUDA_R_32F } else { CUDA_R_16BF }, n, rows)?;
@@ -205,6 +216,25 @@ impl Handle {
 }
 
 impl Description {
+    fn of(shape: &Shape, bias: u64) -> Result<Description> {
+        use lt::cublasLtMatmulDescAttributes_t as Attribute;
+        let description = Description::new()?;
+        description.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &TRANSPOSED)?;
+        if shape.bias {
+            let epilogue = lt::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
+            description.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
+            let element = lt::cudaDataType_t::CUDA_R_16BF;
+            description.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &element)?;
+            description.set_bias(bias)?;
+        }
+        Ok(description)
+    }
+
+    /// Products of one shape share their description: each names its bias when it starts, and the library keeps a copy.
+    fn set_bias(&self, address: u64) -> Result<()> {
+        self.set(lt::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &address)
+    }
+
     fn new() -> Result<Description> {
         let (sums, scale) = (lt::cublasComputeType_t::CUBLAS_COMPUTE_32F, lt::cudaDataType_t::CUDA_R_32F);
         let mut description = std::ptr::null_mut();

@@ -145,7 +145,8 @@ fn prepare_product(gemm: &Gemm, workshop: &mut Workshop) -> Result<Work> {
     };
     let addresses = [resolve(arena, gemm.x), resolve(arena, gemm.w), out];
     let f32_out = matches!(gemm.out, Output::F32(_));
-    workshop.cublas.prepare(gemm.rows, gemm.n, gemm.k, addresses, f32_out).map(Work::Product)
+    let bias = if gemm.bias.is_null() { 0 } else { resolve(arena, gemm.bias) };
+    workshop.cublas.prepare([gemm.rows, gemm.n, gemm.k], addresses, bias, f32_out).map(Work::Product)
 }
 
 fn resolve<R: gpu_kernels::Role>(arena: &Arena, pointer: gpu_kernels::Ptr<R>) -> u64 {
