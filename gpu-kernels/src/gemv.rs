@@ -130,61 +130,84 @@ mod entry {
         if row >= args.n {
             return;
         }
-        let groups = args.k / row::GROUP;
-        let w = args.w.addr + u64::from(row) * u64::from(args.k) * 2;
+        let lane = Lane::new(args, row);
         let mut sums = [0.0; ROWS];
         let mut first = 0;
         // SAFETY: groups below `groups` are within the row; token rows beyond `rows` are read as the last one.
         unsafe {
-            let mut weights = request(w, first, groups);
-            while first + STRIDE <= groups {
-                let next = request(w, first + STRIDE, groups);
-                unroll::<AHEAD>(|i| accumulate(&mut sums, weights[i], args, own_group(first, i)));
+            let mut weights = lane.request(first);
+            while first + STRIDE <= args.k / row::GROUP {
+                let next = lane.request(first + STRIDE);
+                unroll::<AHEAD>(|i| lane.accumulate(&mut sums, weights[i], first + own(i)));
                 weights = next;
                 first += STRIDE;
             }
             unroll::<AHEAD>(|i| {
-                if own_group(first, i) < groups {
-                    accumulate(&mut sums, weights[i], args, own_group(first, i));
+                if first + own(i) < lane.groups {
+                    lane.accumulate(&mut sums, weights[i], first + own(i));
                 }
             });
             store(args, row, sums);
         }
     }
 
-    /// The lane's `i`-th group of those that the warp takes from `first` on.
-    #[inline(always)]
-    fn own_group(first: u32, i: usize) -> u32 {
-        first + i as u32 * thread::WARP_SIZE + thread::lane_id()
+    /// How far behind its first the `i`-th group is that a lane takes at once.
+    const fn own(i: usize) -> u32 {
+        i as u32 * thread::WARP_SIZE
     }
 
-    /// Asks for the lane's groups from `first` on, as far as the row goes.
-    ///
-    /// # Safety
-    /// `w` is a row of `groups` groups.
-    #[inline(always)]
-    unsafe fn request(w: u64, first: u32, groups: u32) -> [[u32; 4]; AHEAD] {
-        array(|i| {
-            let group = own_group(first, i);
-            // SAFETY: the group is within the row.
-            if group < groups { unsafe { global::load_streaming(row::at(w, group)) } } else { [0; 4] }
-        })
+    /// A lane's part of a row of the weight and of the token rows. Groups count from the lane's first.
+    struct Lane {
+        w: u64,
+        x: u64,
+        /// From one token row to the next, bytes.
+        stride: u32,
+        last_row: u32,
+        /// Groups from the lane's first to the end of the row.
+        groups: u32,
     }
 
-    /// Adds one group's products to the sum of every token row, lowest column first.
-    ///
-    /// # Safety
-    /// `group` is within the rows.
-    #[inline(always)]
-    unsafe fn accumulate<const ROWS: usize>(sums: &mut [f32; ROWS], weight: [u32; 4], args: &Gemv, group: u32) {
-        let weight = bf16::unpack_8(weight);
-        unroll::<ROWS>(|t| {
-            let token = (t as u32).min(args.rows - 1);
-            let row = args.x.addr + u64::from(token) * u64::from(args.k) * 2;
-            // SAFETY: the token row and the group exist.
-            let x = bf16::unpack_8(unsafe { global::load(row::at(row, group)) });
-            unroll::<8>(|i| sums[t] = math::fma(weight[i], x[i], sums[t]));
-        });
+    impl Lane {
+        #[inline(always)]
+        fn new(args: &Gemv, row: u32) -> Lane {
+            let lane = thread::lane_id();
+            Lane {
+                w: row::at(args.w.addr + u64::from(row) * u64::from(args.k) * 2, lane),
+                x: row::at(args.x.addr, lane),
+                stride: args.k * 2,
+                last_row: args.rows - 1,
+                groups: (args.k / row::GROUP).saturating_sub(lane),
+            }
+        }
+
+        /// Asks for the lane's groups from `first` on, as far as the row goes.
+        ///
+        /// # Safety
+        /// The row exists.
+        #[inline(always)]
+        unsafe fn request(&self, first: u32) -> [[u32; 4]; AHEAD] {
+            array(|i| {
+                let group = first + own(i);
+                // SAFETY: the group is within the row.
+                if group < self.groups { unsafe { global::load_streaming(row::at(self.w, group)) } } else { [0; 4] }
+            })
+        }
+
+        /// Adds one group's products to the sum of every token row, lowest column first.
+        ///
+        /// # Safety
+        /// `group` is within the rows.
+        #[inline(always)]
+        unsafe fn accumulate<const ROWS: usize>(&self, sums: &mut [f32; ROWS], weight: [u32; 4], group: u32) {
+            let weight = bf16::unpack_8(weight);
+            unroll::<ROWS>(|t| {
+                let token = (t as u32).min(self.last_row);
+                let row = self.x + u64::from(token) * u64::from(self.stride);
+                // SAFETY: the token row and the group exist.
+                let x = bf16::unpack_8(unsafe { global::load(row::at(row, group)) });
+                unroll::<8>(|i| sums[t] = math::fma(weight[i], x[i], sums[t]));
+            });
+        }
     }
 
     /// Joins the lanes' sums; lane t stores token row t.
