@@ -21,9 +21,9 @@
 //!
 //! # Launch
 //! A block owns a split of one kv head of one sequence and serves all query heads of that group, so that keys and
-//! values are read once: every thread asks for its share of both at the start and keeps it in registers. Four lanes own a
-//! key, 4 to 16 threads along the keys own a column of values; scores and the values' sums meet in shared memory, four
-//! query heads at a time. One variant per head size: `attn_decode_128` and so on.
+//! values are read once: a thread keeps its share of the keys in registers for all heads, then its share of the values.
+//! Four lanes own a key, 8 to 32 threads along the keys own a column of values; scores and the values' sums meet in shared
+//! memory, four query heads at a time. One variant per head size: `attn_decode_128` and so on.
 //!
 //! # Requires
 //! `head_dim` one of [`crate::HEAD_DIMS`]; `heads` divisible by `kv_heads`, at most 64 of them to one; `q`, pools, `partial`
@@ -61,7 +61,7 @@ impl Shape {
         match head_dim {
             32 => Shape { quad_keys: 4, value_keys: 4 },
             64 => Shape { quad_keys: 4, value_keys: 8 },
-            96 | 128 => Shape { quad_keys: 4, value_keys: 16 },
+            96 | 128 => Shape { quad_keys: 2, value_keys: 8 },
             _ => Shape { quad_keys: 2, value_keys: 16 },
         }
     }

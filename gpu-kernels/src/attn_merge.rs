@@ -16,19 +16,23 @@
 //! | `out` | `[rows, heads·head_dim]` | act | row-major, written |
 //!
 //! # Launch
-//! A block owns a query head of a sequence, a thread an element of the head. The lanes of a warp weigh one split each and
-//! pass the weights around by shuffles, while the elements of several splits are on their way.
+//! A block owns a query head of a sequence, a thread four elements of every n-th split, where n is how often the head's
+//! elements go into the block; the n sums meet in shared memory.
 //!
 //! # Requires
-//! The `splits`, `window` and shapes of the `attn_decode` before it; `head_dim` divisible by 8.
+//! The `splits`, `window` and shapes of the `attn_decode` before it; `head_dim` divisible by 8 and at most 1024; `partial`
+//! and `stats` 16-byte aligned, `out` 8-byte aligned.
 //!
 //! # Moves
 //! The live splits of `partial` and `stats`, and the outputs.
 //!
 //! # Numerics
-//! Sums in f32 in the order of the splits; one rounding at the store. c = 8, d = 0.
+//! Sums in f32, every n-th split by fused multiply-add, then the n sums; one rounding at the store. c = 8, d = 0.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, SPLIT_TOKENS, StepShape};
+
+/// Threads of a block.
+const THREADS: u32 = 256;
 
 kernel_args! {
     /// Arguments of `attn_merge`.
@@ -63,12 +67,12 @@ impl Kernel for AttnMerge {
         require! {
             self.sequences > 0 && self.splits > 0 && self.heads > 0 => "at least one sequence, split and head",
             self.head_dim > 0 && self.head_dim.is_multiple_of(8) => "head_dim divisible by 8",
+            self.head_dim <= 4 * THREADS => "head_dim at most 1024",
         }
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        let threads = self.head_dim.next_multiple_of(32).min(256);
-        Launch { grid: [self.heads, self.sequences, 1], ..Launch::linear(Self::NAME, 1, threads) }
+        Launch { grid: [self.heads, self.sequences, 1], ..Launch::linear(Self::NAME, 1, THREADS) }
     }
 
     fn bytes_moved(&self, shape: &StepShape) -> u64 {
@@ -84,11 +88,20 @@ impl Kernel for AttnMerge {
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
-    use super::AttnMerge;
+    use super::{AttnMerge, THREADS};
     use crate::SPLIT_TOKENS;
     use crate::pages::{first_key, one_new_row};
+    use core::num::NonZero;
+    use cuda_std::barrier::sync_threads;
     use cuda_std::unroll::{array, unroll};
-    use cuda_std::{bf16, global, kernel, math, thread, warp};
+    use cuda_std::{bf16, global, kernel, math, shared, thread, warp};
+
+    shared! {
+        /// Four sums of each thread.
+        fn attn_merge_values() -> [[f32; 4]; THREADS as usize];
+        /// The sum of weights of each thread.
+        fn attn_merge_weights() -> [f32; THREADS as usize];
+    }
 
     kernel! {
         /// Any head size.
@@ -96,24 +109,24 @@ mod entry {
             let (head, sequence) = (u64::from(thread::block_idx_x()), thread::block_idx_y());
             let Some(row) = one_new_row(args.row_start, sequence) else { return };
             let length = global::load::<u32>(args.lengths.addr + u64::from(sequence) * 4);
-            let index = u64::from(sequence) * u64::from(args.heads) + head;
-            let splits = Splits::new(&args, index, length);
-            let out = args.out.addr + (u64::from(row) * u64::from(args.heads) + head) * u64::from(args.head_dim) * 2;
-            let largest = splits.largest();
-            let mut first = thread::warp_id() * thread::WARP_SIZE;
-            while first < args.head_dim {
-                let dim = first + thread::lane_id();
-                let value = splits.join(largest, dim);
-                if dim < args.head_dim {
-                    global::store(out + u64::from(dim) * 2, bf16::from_f32(value));
-                }
-                first += thread::block_dim_x();
+            let splits = Splits::new(&args, u64::from(sequence) * u64::from(args.heads) + head, length);
+            // A divisor that may be zero would bring a panic, and its message, into the kernel.
+            let Some(columns) = NonZero::new(args.head_dim / 4) else { return };
+            let (part, column) = (thread::thread_idx_x() / columns, thread::thread_idx_x() % columns);
+            let parts = THREADS / columns;
+            splits.leave_sums(part, parts, column);
+            sync_threads();
+            if part == 0 {
+                let joined = splits.join(parts, columns.get(), column);
+                let at = (u64::from(row) * u64::from(args.heads) + head) * u64::from(args.head_dim);
+                let pairs = [bf16::pack([joined[0], joined[1]]), bf16::pack([joined[2], joined[3]])];
+                global::store(args.out.addr + (at + u64::from(column * 4)) * 2, pairs);
             }
         }
     }
 
-    /// Loads of `partial` that a thread has in flight.
-    const AHEAD: usize = 8;
+    /// Splits that a thread asks for at once.
+    const AHEAD: usize = 4;
 
     /// The live splits of one query head.
     struct Splits {
@@ -136,6 +149,78 @@ mod entry {
                 first: first_key(length, args.window) / SPLIT_TOKENS,
                 end: length.div_ceil(SPLIT_TOKENS),
             }
+        }
+
+        /// Leaves in shared memory what the thread's splits, every `parts`-th, add to its four elements and to the sum of
+        /// weights.
+        ///
+        /// # Safety
+        /// The whole block comes here.
+        #[inline(always)]
+        unsafe fn leave_sums(&self, part: u32, parts: u32, column: u32) {
+            let mut split = self.first + part;
+            // The elements do not wait for the maximum.
+            // SAFETY: only live splits are read.
+            let mut elements = unsafe { self.elements(split, parts, column) };
+            // SAFETY: the whole warp is here.
+            let largest = unsafe { self.largest() };
+            let (mut values, mut weights) = ([0.0; 4], 0.0);
+            while split < self.end {
+                unroll::<AHEAD>(
+                    #[inline(always)]
+                    |i| {
+                        let split = split + i as u32 * parts;
+                        if split < self.end {
+                            // SAFETY: the split is live.
+                            let [maximum, sum] = unsafe { self.stats(split) };
+                            let weight = math::exp(maximum - largest);
+                            weights = math::fma(weight, sum, weights);
+                            unroll::<4>(|e| values[e] = math::fma(weight, elements[i][e], values[e]));
+                        }
+                    },
+                );
+                split += AHEAD as u32 * parts;
+                // SAFETY: only live splits are read.
+                elements = unsafe { self.elements(split, parts, column) };
+            }
+            // SAFETY: the words are the thread's own.
+            unsafe {
+                attn_merge_values().store(thread::thread_idx_x(), values);
+                attn_merge_weights().store(thread::thread_idx_x(), weights);
+            }
+        }
+
+        /// The quotient of the sums of all parts, in their order; 0 where no split is live.
+        ///
+        /// # Safety
+        /// Behind a barrier, all sums are there.
+        #[inline(always)]
+        unsafe fn join(&self, parts: u32, columns: u32, column: u32) -> [f32; 4] {
+            let (mut values, mut weights) = ([0.0; 4], 0.0);
+            let live = (self.end - self.first).min(parts);
+            for part in 0..live {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let more: [f32; 4] = attn_merge_values().load(part * columns + column);
+                    unroll::<4>(|e| values[e] += more[e]);
+                    weights += attn_merge_weights().load(part * columns + column);
+                }
+            }
+            if live > 0 { values.map(|value| value / weights) } else { values }
+        }
+
+        /// Four elements of each of `AHEAD` splits, `parts` apart; zeros behind the last.
+        ///
+        /// # Safety
+        /// `split` is not below the first live one, `column` within the head.
+        #[inline(always)]
+        unsafe fn elements(&self, split: u32, parts: u32, column: u32) -> [[f32; 4]; AHEAD] {
+            array(|i| {
+                let split = split + i as u32 * parts;
+                let at = u64::from(split) * u64::from(self.head_dim) + u64::from(column * 4);
+                // SAFETY: the split is live, the elements within it.
+                if split < self.end { unsafe { global::load(self.partial + at * 4) } } else { [0.0; 4] }
+            })
         }
 
         /// Maximum and sum of a split.
@@ -163,56 +248,6 @@ mod entry {
             }
             // SAFETY: the whole warp is here.
             unsafe { warp::max_f32(largest) }
-        }
-
-        /// Element `dim` of the joined head; 0 where no split is live.
-        ///
-        /// # Safety
-        /// The whole warp comes here.
-        #[inline(always)]
-        unsafe fn join(&self, largest: f32, dim: u32) -> f32 {
-            let (mut value, mut sum) = (0.0, 0.0);
-            let mut first = self.first;
-            while first < self.end {
-                let split = first + thread::lane_id();
-                // Splits behind the last weigh nothing.
-                let mut own = [0.0; 2];
-                if split < self.end {
-                    // SAFETY: the split is live.
-                    let [maximum, sum] = unsafe { self.stats(split) };
-                    let weight = math::exp(maximum - largest);
-                    own = [weight, weight * sum];
-                }
-                let count = (self.end - first).min(thread::WARP_SIZE);
-                let mut at = 0;
-                while at < count {
-                    // SAFETY: splits below `end` are live.
-                    let elements: [f32; AHEAD] = array(|i| unsafe { self.element(first + at + i as u32, dim) });
-                    unroll::<AHEAD>(|i| {
-                        // SAFETY: the whole warp is here.
-                        let [weight, part] = own.map(|own| unsafe { warp::shuffle(own, at + i as u32) });
-                        value = math::fma(weight, elements[i], value);
-                        sum += part;
-                    });
-                    at += AHEAD as u32;
-                }
-                first += thread::WARP_SIZE;
-            }
-            if self.first < self.end { value / sum } else { 0.0 }
-        }
-
-        /// Element `dim` of a split; 0 behind the last split and the last element.
-        ///
-        /// # Safety
-        /// `split` is not below the first live one.
-        #[inline(always)]
-        unsafe fn element(&self, split: u32, dim: u32) -> f32 {
-            if split >= self.end || dim >= self.head_dim {
-                return 0.0;
-            }
-            let at = u64::from(split) * u64::from(self.head_dim) + u64::from(dim);
-            // SAFETY: the split is live, the element within it.
-            unsafe { global::load(self.partial + at * 4) }
         }
     }
 }
