@@ -2,6 +2,7 @@
 use gpu_kernels::{Advance, PAGE_TOKENS};
 
 use crate::data::Data;
+use crate::mutants::{BARRIER, Defect, EDGE, PAGE, STRIDE};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
@@ -55,6 +56,7 @@ fn row(seed: u64, (sequences, pages, fresh): (usize, usize, bool)) -> Row<Advanc
 impl Oracle for Advance {
     const C: f64 = 0.0;
     const D: f64 = 0.0;
+    const DEFECTS: &[Defect] = &[PAGE, EDGE, STRIDE, BARRIER];
 
     fn oracle(&self, data: &Data, _: Precision) -> Vec<Written> {
         if data.i32s(self.fresh)[0] != 0 {

@@ -2,11 +2,12 @@
 use gpu_kernels::Argmax;
 
 use crate::data::Data;
+use crate::mutants::{BARRIER, Defect, EDGE, LANES, STRIDE, TIE};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
 /// Rows, vocab, how many different logits there are (few: many ties), factor of the logits.
-const SHAPES: [(usize, usize, usize, f32); 13] = [
+const SHAPES: [(usize, usize, usize, f32); 15] = [
     (1, 1, 1, 1.0),
     (1, 2, 1, 1.0),
     (3, 5, 2, 1.0),
@@ -20,7 +21,24 @@ const SHAPES: [(usize, usize, usize, f32); 13] = [
     (2, 8193, 200, 1.0),
     (1, 32_000, 300, 1.0),
     (3, 2178, 1 << 20, 10.0),
+    (16, 4099, 1 << 20, 1.0),
+    (64, 33_000, 1 << 20, 1.0),
 ];
+
+/// How far apart the two largest logits of a row stand, the first in the first group: beside each other, in the groups of
+/// two lanes or two warps that exchange their best, in the next group of the same thread.
+const TIES: [usize; 16] = [1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384];
+
+/// Where the two largest logits of row `row` stand; the same place if the row has no tie.
+fn places(row: usize, random: &mut Random) -> [usize; 2] {
+    let in_group = row % 4 + row / 4 % 4 * 4096 + 4 * random.below(1024);
+    match row / 16 {
+        0 => [row % 4, row % 4 + TIES[row]],
+        1 => [in_group, in_group + 1],
+        2 => [in_group, in_group + 4096],
+        _ => [in_group, in_group],
+    }
+}
 
 pub fn rows() -> Vec<Row<Argmax>> {
     SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, *shape)).collect()
@@ -28,8 +46,13 @@ pub fn rows() -> Vec<Row<Argmax>> {
 
 fn row(seed: u64, (rows, vocab, levels, factor): (usize, usize, usize, f32)) -> Row<Argmax> {
     let mut random = Random::new(seed);
-    let mut logit = || (random.below(levels) as f32 - levels as f32 / 2.0) * factor;
-    let logits = (0..rows * vocab).map(|_| logit()).collect();
+    let logit = |random: &mut Random| (random.below(levels) as f32 - levels as f32 / 2.0) * factor;
+    let mut logits: Vec<f32> = (0..rows * vocab).map(|_| logit(&mut random)).collect();
+    for (row, logits) in logits.chunks_mut(vocab).enumerate() {
+        for place in places(row, &mut random) {
+            logits[place % vocab] = levels as f32 * factor.abs();
+        }
+    }
     let mut data = Data::default();
     let kernel = Argmax {
         logits: data.reals("logits", logits),
@@ -44,6 +67,7 @@ fn row(seed: u64, (rows, vocab, levels, factor): (usize, usize, usize, f32)) -> 
 impl Oracle for Argmax {
     const C: f64 = 0.0;
     const D: f64 = 0.0;
+    const DEFECTS: &[Defect] = &[EDGE, STRIDE, LANES, TIE, BARRIER];
 
     fn oracle(&self, data: &Data, _: Precision) -> Vec<Written> {
         let logits = data.f64s(self.logits);

@@ -1,8 +1,9 @@
 //! Rows of `attn_decode`.
-use gpu_kernels::{AttnDecode, SPLIT_TOKENS};
+use gpu_kernels::{AttnDecode, HEAD_DIMS, SPLIT_TOKENS};
 
 use crate::attention::{Cache, Score, maximum, visible};
 use crate::data::Data;
+use crate::mutants::{BARRIER, Defect, FACTOR, LANES, MASK, PAGE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::paged::{Batch, Heads, Sequence};
 use crate::random::Random;
@@ -23,26 +24,27 @@ pub const fn shape(
     Shape { heads: Heads { heads, kv_heads, dim }, window, sequences, scale: 1.0 }
 }
 
-const SHAPES: [Shape; 15] = [
+const SHAPES: [Shape; 5] = [
     shape((1, 1, 32), 0, &[(1, 1)]),
-    shape((2, 2, 32), 0, &[(1, 64), (1, 65)]),
-    shape((3, 1, 64), 0, &[(1, 127)]),
-    shape((8, 1, 64), 0, &[(1, 130), (1, 0)]),
-    shape((6, 2, 96), 0, &[(1, 33), (1, 257), (1, 2)]),
-    shape((3, 1, 96), 40, &[(1, 130)]),
-    shape((3, 1, 128), 0, &[(1, 128)]),
     shape((24, 8, 128), 0, &[(1, 71)]),
-    shape((2, 1, 128), 130, &[(1, 400), (1, 129), (1, 131)]),
-    shape((3, 3, 192), 0, &[(1, 129)]),
-    shape((8, 1, 192), 0, &[(1, 31)]),
-    shape((2, 1, 256), 0, &[(1, 193)]),
     shape((12, 4, 256), 0, &[(1, 9)]),
     shape((4, 2, 64), 0, &[(1, 70), (3, 90), (1, 300), (1, 0), (1, 0)]),
     Shape { scale: 6.0, ..shape((4, 1, 128), 0, &[(1, 200)]) },
 ];
 
+/// For every head size: one query head per kv head, three, and eight; pages and splits that end early, exactly and late.
+const fn every_size(dim: usize) -> [Shape; 4] {
+    [
+        shape((2, 2, dim), 0, &[(1, 33), (1, 64), (1, 65), (1, 127)]),
+        shape((3, 1, dim), 0, &[(1, 130), (1, 257), (1, 0)]),
+        shape((8, 1, dim), 0, &[(1, 128), (1, 31)]),
+        shape((4, 1, dim), 130, &[(1, 300), (1, 129), (1, 131)]),
+    ]
+}
+
 pub fn rows() -> Vec<Row<AttnDecode>> {
-    SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, shape)).collect()
+    let every_size = HEAD_DIMS.iter().flat_map(|dim| every_size(*dim as usize));
+    SHAPES.into_iter().chain(every_size).enumerate().map(|(seed, shape)| row(seed as u64, &shape)).collect()
 }
 
 fn row(seed: u64, shape: &Shape) -> Row<AttnDecode> {
@@ -81,6 +83,7 @@ fn row(seed: u64, shape: &Shape) -> Row<AttnDecode> {
 impl Oracle for AttnDecode {
     const C: f64 = 16.0;
     const D: f64 = 2.0;
+    const DEFECTS: &[Defect] = &[MASK, PAGE, TERM, FACTOR, LANES, BARRIER];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let (heads, splits, dim) = (self.heads as usize, self.splits as usize, self.head_dim as usize);

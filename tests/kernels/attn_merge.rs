@@ -4,11 +4,12 @@ use gpu_kernels::{AttnMerge, SPLIT_TOKENS};
 use crate::attention::visible;
 use crate::attn_decode::{Shape, shape};
 use crate::data::Data;
+use crate::mutants::{Defect, LANES, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::paged::{Batch, Heads, Sequence};
 use crate::random::Random;
 
-const SHAPES: [Shape; 14] = [
+const SHAPES: [Shape; 15] = [
     shape((1, 1, 32), 0, &[(1, 1)]),
     shape((2, 2, 32), 0, &[(1, 128), (1, 129)]),
     shape((3, 1, 64), 0, &[(1, 127)]),
@@ -21,6 +22,7 @@ const SHAPES: [Shape; 14] = [
     shape((3, 3, 192), 0, &[(1, 129)]),
     shape((2, 1, 256), 0, &[(1, 513)]),
     shape((12, 4, 256), 0, &[(1, 4096)]),
+    shape((2, 1, 32), 0, &[(1, 8000), (1, 4100)]),
     shape((4, 2, 64), 0, &[(1, 70), (3, 90), (1, 300), (1, 0), (1, 0)]),
     Shape { scale: 40.0, ..shape((4, 1, 128), 0, &[(1, 800)]) },
 ];
@@ -39,7 +41,13 @@ fn row(seed: u64, shape: &Shape) -> Row<AttnMerge> {
     let longest = sequences.iter().map(|s| s.length).max().unwrap_or(0);
     let splits = longest.div_ceil(SPLIT_TOKENS as usize) + 1;
     let count = sequences.len() * heads * splits;
-    let stats = (0..count).flat_map(|_| [random.uniform() * 3.0 * shape.scale, 64.0 + 63.0 * random.uniform()]).collect();
+    let live = |at: usize| {
+        let keys = visible(sequences[at / splits / heads].length.saturating_sub(1), shape.window as u32);
+        (keys.start / SPLIT_TOKENS as usize..keys.end.div_ceil(SPLIT_TOKENS as usize)).contains(&(at % splits))
+    };
+    // Splits that this step did not write hold what an earlier one left.
+    let stat = |at| if live(at) { [random.uniform() * 3.0 * shape.scale, 64.0 + 63.0 * random.uniform()] } else { [1e4, 1e6] };
+    let stats = (0..count).flat_map(stat).collect();
     let partial = (0..count * dim).map(|_| 8.0 * random.uniform()).collect();
     let mut data = Data::default();
     let kernel = AttnMerge {
@@ -61,6 +69,7 @@ fn row(seed: u64, shape: &Shape) -> Row<AttnMerge> {
 impl Oracle for AttnMerge {
     const C: f64 = 8.0;
     const D: f64 = 0.0;
+    const DEFECTS: &[Defect] = &[TERM, STRIDE, LANES];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let (heads, splits, dim) = (self.heads as usize, self.splits as usize, self.head_dim as usize);

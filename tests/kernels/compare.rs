@@ -2,6 +2,7 @@
 use gpu_kernels::Element;
 
 use crate::data::{Buffer, Data};
+use crate::emulator::Emulator;
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::target::{Outcome, Target};
 
@@ -24,6 +25,56 @@ pub fn references<K: Oracle>(rows: Vec<Row<K>>) {
         }
     }
     assert!(faults.is_empty(), "{}:\n{}", K::NAME, faults.join("\n"));
+}
+
+/// Runs every row as PTX and compares it with the bf16 reference and with f64.
+pub fn emulator<K: Oracle>(rows: Vec<Row<K>>) {
+    let mut emulator = Emulator::new();
+    let faults: Vec<String> = checks(&rows).iter().flat_map(|check| check.faults(&mut emulator)).collect();
+    assert!(faults.is_empty(), "{}:\n{}", K::NAME, faults.join("\n"));
+}
+
+/// A row with what its bf16 activations must be, by f64 and by the reference.
+pub struct Check<'a, K> {
+    pub row: &'a Row<K>,
+    wants: Vec<Vec<Want>>,
+    yardstick: Vec<Vec<Want>>,
+}
+
+/// What every row must come to on a target of bf16 activations.
+pub fn checks<'a, K: Oracle>(rows: &'a [Row<K>]) -> Vec<Check<'a, K>> {
+    let check = |row: &'a Row<K>| -> Check<'a, K> {
+        let reference = Precision::Bf16.run(&row.kernel, &row.data);
+        let reference = reference.unwrap_or_else(|fault| panic!("{}: {fault}", row.name));
+        let wants = wants::<K>(row, Precision::Bf16);
+        Check { row, yardstick: around(&wants, &reference), wants }
+    };
+    rows.iter().map(check).collect()
+}
+
+impl<K: Oracle> Check<'_, K> {
+    /// What is wrong with the row on a target, in words.
+    pub fn faults(&self, target: &mut dyn Target) -> Vec<String> {
+        let outcome = match target.run(&self.row.kernel, &self.row.data) {
+            Ok(outcome) => outcome,
+            Err(fault) => return vec![format!("{}: {fault}", self.row.name)],
+        };
+        let tolerance = Tolerance::of::<K>(Precision::Bf16);
+        let against = |other: &str, wants: &[Vec<Want>]| -> Vec<String> {
+            let found = compare(&tolerance, &self.row.data, wants, &outcome);
+            found.iter().map(|fault| format!("{}, {} against {other}: {fault}", self.row.name, target.name())).collect()
+        };
+        [against("the reference", &self.yardstick), against("f64", &self.wants)].concat()
+    }
+}
+
+/// The oracle's tolerances around the reference's values.
+fn around(wants: &[Vec<Want>], reference: &Outcome) -> Vec<Vec<Want>> {
+    let around = |(want, reference): (&Want, &Option<f64>)| match (*want, *reference) {
+        (Want::Value { error, terms, .. }, Some(value)) => Want::Value { value, error, terms },
+        (want, _) => want,
+    };
+    wants.iter().zip(reference).map(|(wants, values)| wants.iter().zip(values).map(around).collect()).collect()
 }
 
 /// What every element of every buffer must be; a buffer that the oracle does not name is kept.

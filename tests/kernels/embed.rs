@@ -2,11 +2,12 @@
 use gpu_kernels::Embed;
 
 use crate::data::Data;
+use crate::mutants::{Defect, EDGE, STRIDE};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
-/// Rows, hidden, vocab.
-const SHAPES: [(usize, usize, usize); 11] = [
+/// Rows, hidden, vocab; behind a table of one row there is nothing to read.
+const SHAPES: [(usize, usize, usize); 16] = [
     (1, 8, 1),
     (1, 24, 7),
     (3, 8, 33),
@@ -18,6 +19,11 @@ const SHAPES: [(usize, usize, usize); 11] = [
     (3, 2056, 17),
     (1, 3072, 11),
     (130, 24, 64),
+    (2, 2056, 1),
+    (2, 3592, 1),
+    (2, 4104, 1),
+    (2, 5128, 1),
+    (1, 9224, 1),
 ];
 
 pub fn rows() -> Vec<Row<Embed>> {
@@ -41,6 +47,7 @@ fn row(seed: u64, (rows, hidden, vocab): (usize, usize, usize)) -> Row<Embed> {
 impl Oracle for Embed {
     const C: f64 = 0.0;
     const D: f64 = 0.0;
+    const DEFECTS: &[Defect] = &[EDGE, STRIDE];
 
     fn oracle(&self, data: &Data, _: Precision) -> Vec<Written> {
         let (ids, sampled, table) = (data.i32s(self.ids), data.i32s(self.sampled), data.f64s(self.table));

@@ -2,11 +2,12 @@
 use gpu_kernels::GatherRows;
 
 use crate::data::Data;
+use crate::mutants::{Defect, EDGE, STRIDE};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
-/// Rows gathered, rows of `x`, hidden.
-const SHAPES: [(usize, usize, usize); 10] = [
+/// Rows gathered, rows of `x`, hidden; behind an `x` of one row there is nothing to read.
+const SHAPES: [(usize, usize, usize); 15] = [
     (1, 1, 8),
     (1, 33, 24),
     (3, 2, 40),
@@ -17,6 +18,11 @@ const SHAPES: [(usize, usize, usize); 10] = [
     (5, 3, 1032),
     (3, 7, 2056),
     (4, 6, 3072),
+    (2, 1, 2056),
+    (2, 1, 3592),
+    (2, 1, 4104),
+    (2, 1, 5128),
+    (1, 1, 9224),
 ];
 
 pub fn rows() -> Vec<Row<GatherRows>> {
@@ -36,6 +42,7 @@ fn row(seed: u64, (rows, from, hidden): (usize, usize, usize)) -> Row<GatherRows
 impl Oracle for GatherRows {
     const C: f64 = 0.0;
     const D: f64 = 0.0;
+    const DEFECTS: &[Defect] = &[EDGE, STRIDE];
 
     fn oracle(&self, data: &Data, _: Precision) -> Vec<Written> {
         let (x, hidden) = (data.f64s(self.x), self.hidden as usize);

@@ -2,6 +2,7 @@
 use gpu_kernels::{LayerNorm1p, Ptr};
 
 use crate::data::Data;
+use crate::mutants::{BARRIER, Defect, EDGE, FACTOR, LANES, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
@@ -18,7 +19,7 @@ const fn shape(rows: usize, hidden: usize, residual: bool) -> Shape {
     Shape { rows, hidden, residual, scale: 1.0, offset: 0.0 }
 }
 
-const SHAPES: [Shape; 14] = [
+const SHAPES: [Shape; 22] = [
     shape(1, 8, false),
     shape(1, 8, true),
     shape(3, 24, false),
@@ -29,6 +30,14 @@ const SHAPES: [Shape; 14] = [
     shape(1, 2056, true),
     shape(3, 3072, true),
     shape(2, 4104, false),
+    shape(2, 4104, true),
+    Shape { scale: 3.0, ..shape(1, 7176, false) },
+    Shape { scale: 3.0, ..shape(1, 7176, true) },
+    Shape { scale: 3.0, ..shape(1, 8240, false) },
+    Shape { scale: 3.0, ..shape(1, 8240, true) },
+    Shape { scale: 3.0, ..shape(1, 18_440, false) },
+    Shape { scale: 3.0, ..shape(2, 18_440, true) },
+    Shape { scale: 3.0, ..shape(1, 18_432, true) },
     Shape { scale: 1e15, ..shape(2, 520, true) },
     Shape { scale: 1e-4, ..shape(3, 72, false) },
     Shape { offset: 256.0, ..shape(2, 776, false) },
@@ -60,6 +69,7 @@ fn row(seed: u64, shape: &Shape) -> Row<LayerNorm1p> {
 impl Oracle for LayerNorm1p {
     const C: f64 = 8.0;
     const D: f64 = 0.0;
+    const DEFECTS: &[Defect] = &[EDGE, TERM, FACTOR, STRIDE, LANES, BARRIER];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let mut x = data.f64s(self.x);

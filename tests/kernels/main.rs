@@ -5,6 +5,8 @@ mod attention;
 mod chunks;
 mod compare;
 mod data;
+mod emulator;
+mod mutants;
 mod oracle;
 mod paged;
 mod random;
@@ -17,6 +19,16 @@ macro_rules! kernels {
         #[test]
         fn references_agree_with_f64() {
             crate::compare::references::<$kernel>(crate::$file::rows());
+        }
+
+        #[test]
+        fn ptx_agrees_with_the_reference() {
+            crate::compare::emulator::<$kernel>(crate::$file::rows());
+        }
+
+        #[test]
+        fn mutants_are_noticed() {
+            crate::mutants::every_one_is_noticed::<$kernel>(crate::$file::rows());
         }
     })* } };
 }

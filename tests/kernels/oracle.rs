@@ -3,6 +3,7 @@ use gpu_kernels::{Ptr, Role};
 use nemotron::device::Reference;
 
 use crate::data::Data;
+use crate::mutants::Defect;
 
 /// The type that activations have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,8 @@ pub trait Oracle: Reference {
     const C: f64;
     /// d of the doc block's Numerics.
     const D: f64;
+    /// Defects that the rows must notice when they are planted in the PTX.
+    const DEFECTS: &[Defect];
 
     /// Every buffer that the kernel writes.
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written>;

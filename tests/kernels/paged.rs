@@ -39,7 +39,7 @@ impl Batch {
     /// Every sequence has pages of its own, in random order among a few that nobody uses.
     pub fn new(sequences: &[Sequence], random: &mut Random) -> Batch {
         let needed = |sequence: &Sequence| sequence.length.div_ceil(PAGE_TOKENS as usize);
-        let pages_per_sequence = sequences.iter().map(needed).max().unwrap_or(0) + 1;
+        let pages_per_sequence = sequences.iter().map(needed).max().unwrap_or(0).max(1);
         let pages = 3 + sequences.iter().map(needed).sum::<usize>();
         let mut free = random.permutation(pages - 1).into_iter().map(|page| page as i32 + 1);
         let mut block_table = vec![0; sequences.len() * pages_per_sequence];

@@ -2,6 +2,7 @@
 use gpu_kernels::Relu2;
 
 use crate::data::Data;
+use crate::mutants::{Defect, EDGE, FACTOR, STRIDE};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
@@ -36,6 +37,7 @@ fn row(seed: u64, (count, in_place, scale): (usize, bool, f32)) -> Row<Relu2> {
 impl Oracle for Relu2 {
     const C: f64 = 0.0;
     const D: f64 = 0.0;
+    const DEFECTS: &[Defect] = &[EDGE, FACTOR, STRIDE];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let square = |x: &f64| if *x > 0.0 { x * x } else { 0.0 };

@@ -2,11 +2,12 @@
 use gpu_kernels::{Ptr, RmsNorm};
 
 use crate::data::Data;
+use crate::mutants::{BARRIER, Defect, EDGE, FACTOR, LANES, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
 /// Rows, hidden, whether there is a residual, scale of the input.
-const SHAPES: [(usize, usize, bool, f32); 13] = [
+const SHAPES: [(usize, usize, bool, f32); 21] = [
     (1, 8, false, 1.0),
     (1, 8, true, 1.0),
     (3, 24, false, 1.0),
@@ -17,6 +18,14 @@ const SHAPES: [(usize, usize, bool, f32); 13] = [
     (1, 2056, true, 1.0),
     (3, 3072, true, 1.0),
     (2, 4104, false, 1.0),
+    (2, 4104, true, 1.0),
+    (1, 7176, false, 3.0),
+    (1, 7176, true, 3.0),
+    (1, 8240, false, 3.0),
+    (1, 8240, true, 3.0),
+    (1, 18_440, false, 3.0),
+    (2, 18_440, true, 3.0),
+    (1, 18_432, true, 3.0),
     (2, 520, true, 1e15),
     (3, 72, false, 1e-4),
     (2, 776, true, 300.0),
@@ -43,7 +52,8 @@ fn row(seed: u64, (rows, hidden, residual, scale): (usize, usize, bool, f32)) ->
 
 impl Oracle for RmsNorm {
     const C: f64 = 8.0;
-    const D: f64 = 4.0;
+    const D: f64 = 1.0;
+    const DEFECTS: &[Defect] = &[EDGE, TERM, FACTOR, STRIDE, LANES, BARRIER];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let mut x = data.f64s(self.x);

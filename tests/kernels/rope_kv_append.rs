@@ -3,6 +3,7 @@ use gpu_kernels::{PAGE_TOKENS, RopeKvAppend};
 use half::bf16;
 
 use crate::data::Data;
+use crate::mutants::{Defect, EDGE, FACTOR, PAGE, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::paged::{Batch, Heads, Sequence};
 use crate::random::Random;
@@ -23,7 +24,7 @@ const fn shape(
     Shape { heads: Heads { heads, kv_heads, dim }, rotary, sequences, scale: 1.0 }
 }
 
-const SHAPES: [Shape; 13] = [
+const SHAPES: [Shape; 20] = [
     shape((1, 1, 32), 32, &[(1, 1)]),
     shape((2, 2, 32), 16, &[(1, 33), (1, 65), (1, 64)]),
     shape((3, 1, 64), 64, &[(7, 7)]),
@@ -36,6 +37,13 @@ const SHAPES: [Shape; 13] = [
     shape((2, 1, 256), 256, &[(3, 3)]),
     shape((4, 2, 256), 2, &[(1, 7), (33, 100)]),
     shape((3, 3, 64), 0, &[(5, 67)]),
+    shape((48, 8, 128), 128, &[(2, 3)]),
+    shape((40, 40, 64), 64, &[(1, 2)]),
+    shape((34, 34, 64), 36, &[(2, 66)]),
+    shape((96, 8, 192), 96, &[(1, 1)]),
+    shape((48, 16, 128), 64, &[(1, 1)]),
+    shape((1, 1, 64), 60, &[(1, 1)]),
+    shape((32, 32, 128), 64, &[(1, 1)]),
     Shape { scale: 1e20, ..shape((4, 1, 128), 64, &[(3, 65), (1, 0)]) },
 ];
 
@@ -93,6 +101,7 @@ fn angles(context: usize, rotary: usize, f: fn(f64) -> f64) -> Vec<f32> {
 impl Oracle for RopeKvAppend {
     const C: f64 = 0.0;
     const D: f64 = 0.0;
+    const DEFECTS: &[Defect] = &[PAGE, EDGE, TERM, FACTOR, STRIDE];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let (heads, kv_heads, dim) = (self.heads as usize, self.kv_heads as usize, self.head_dim as usize);

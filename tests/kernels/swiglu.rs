@@ -2,6 +2,7 @@
 use gpu_kernels::Swiglu;
 
 use crate::data::Data;
+use crate::mutants::{Defect, EDGE, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
@@ -35,7 +36,8 @@ fn row(seed: u64, (rows, width, scale): (usize, usize, f32)) -> Row<Swiglu> {
 
 impl Oracle for Swiglu {
     const C: f64 = 16.0;
-    const D: f64 = 4.0;
+    const D: f64 = 1.0;
+    const DEFECTS: &[Defect] = &[EDGE, TERM, STRIDE];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let width = self.width as usize;

@@ -1,0 +1,90 @@
+//! The emulator as a target: each buffer a guarded allocation, and what is undefined may not be read.
+use std::sync::LazyLock;
+
+use gpu_kernels::{DeviceInfo, Element};
+use half::bf16;
+use nemotron::device::{Activation, PlannedKernel};
+use ptx_emulator::{Launch, Memory, Module, Options};
+
+use crate::data::{Buffer, Data, Values};
+use crate::target::{Outcome, Target};
+
+/// The kernels' PTX, as the build script embeds it.
+pub static PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/sm_80.ptx"));
+
+static MODULE: LazyLock<Module> = LazyLock::new(|| Module::parse(PTX).expect("the emulator knows our PTX"));
+
+/// The smallest GPU that runs sm_80's PTX.
+pub const DEVICE: DeviceInfo =
+    DeviceInfo { compute_capability: (8, 0), multiprocessors: 108, shared_bytes_per_block: 99 * 1024 };
+
+/// Runs the entries of a module.
+pub struct Emulator<'a> {
+    module: &'a Module,
+    options: Options,
+}
+
+impl Emulator<'static> {
+    /// The kernels as they are.
+    pub fn new() -> Emulator<'static> {
+        Emulator { module: &MODULE, options: Options::default() }
+    }
+}
+
+impl Emulator<'_> {
+    /// Other PTX with the same entries, which may run astray.
+    pub fn of(module: &Module) -> Emulator<'_> {
+        Emulator { module, options: Options { instruction_budget: 1 << 20, ..Options::default() } }
+    }
+}
+
+impl Target for Emulator<'_> {
+    fn name(&self) -> String {
+        "emulator".into()
+    }
+
+    fn run(&mut self, kernel: &dyn PlannedKernel, data: &Data) -> Result<Outcome, String> {
+        let mut memory = Memory::new();
+        let mut addresses = Vec::new();
+        for buffer in &data.0 {
+            let address = memory.allocate(buffer.name, buffer.len() * element_bytes(buffer.element));
+            memory.write(address, &bytes(buffer)).map_err(|fault| fault.to_string())?;
+            addresses.push(address);
+        }
+        let args = kernel
+            .args(&mut |buffer, offset, element| addresses[buffer as usize] + offset * element_bytes(element) as u64);
+        let launch = kernel.launch(&DEVICE);
+        let shape = Launch { grid: launch.grid, block: launch.block, shared_bytes: launch.shared_bytes };
+        let ran = self.module.launch_with(&memory, launch.symbol, &shape, &args, &self.options);
+        ran.map_err(|fault| fault.to_string())?;
+        data.0.iter().zip(addresses).map(|(buffer, address)| contents(&memory, buffer, address)).collect()
+    }
+}
+
+fn element_bytes(element: Element) -> usize {
+    element.bytes(bf16::BYTES) as usize
+}
+
+/// What a buffer holds before the launch; nothing if it is undefined.
+fn bytes(buffer: &Buffer) -> Vec<u8> {
+    match (&buffer.values, buffer.element) {
+        (Values::Undefined(_), _) => Vec::new(),
+        (Values::Integers(integers), _) => integers.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        (Values::Reals(reals), Element::F32) => reals.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        (Values::Reals(reals), _) => reals.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
+    }
+}
+
+fn contents(memory: &Memory, buffer: &Buffer, address: u64) -> Result<Vec<Option<f64>>, String> {
+    let width = element_bytes(buffer.element);
+    let mut bytes = vec![0; buffer.len() * width];
+    let defined = memory.read_any(address, &mut bytes).map_err(|fault| fault.to_string())?;
+    let value = |bytes: &[u8]| match (buffer.element, bytes) {
+        (Element::I32, &[a, b, c, d]) => f64::from(i32::from_le_bytes([a, b, c, d])),
+        (Element::F32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
+        (_, &[a, b]) => f64::from(bf16::from_le_bytes([a, b]).to_f32()),
+        _ => f64::NAN,
+    };
+    let elements = bytes.chunks(width).zip(defined.chunks(width));
+    Ok(elements.map(|(bytes, defined)| defined.contains(&true).then(|| value(bytes))).collect())
+}

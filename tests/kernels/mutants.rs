@@ -1,0 +1,202 @@
+//! Planted defects: edits of a kernel's PTX, each of which its rows must notice.
+use std::collections::BTreeSet;
+
+use ptx_emulator::Module;
+
+use crate::compare::{Check, checks};
+use crate::emulator::{DEVICE, Emulator, PTX};
+use crate::oracle::{Oracle, Row};
+
+/// Most mutants of one edit in one entry: an unrolled loop has the same places many times over.
+const MOST_PLACES: usize = 8;
+
+/// A kind of defect. A kernel that names it has at least one place for it, and at every place it is noticed.
+#[derive(Clone, Copy, Debug)]
+pub struct Defect {
+    pub name: &'static str,
+    /// What the defect looks like: one of these, depending on what the compiler made of the source.
+    pub edits: &'static [Edit],
+    /// Only in entries whose name ends like this.
+    pub entries: &'static str,
+}
+
+/// A way to spoil an instruction.
+#[derive(Clone, Copy, Debug)]
+pub struct Edit {
+    /// How the instruction begins.
+    opcode: &'static str,
+    /// What else it contains.
+    operand: &'static str,
+    change: Change,
+}
+
+/// What becomes of an instruction.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    /// It is not there.
+    Drop,
+    /// The result is the last operand: of a sum or a fused product, the term before it is missing.
+    KeepLast,
+    /// Its opcode is another.
+    Opcode(&'static str),
+    /// The operand that chose it is another.
+    Operand(&'static str),
+}
+
+const fn edit(opcode: &'static str, operand: &'static str, change: Change) -> Edit {
+    Edit { opcode, operand, change }
+}
+
+const fn defect(name: &'static str, edits: &'static [Edit]) -> Defect {
+    Defect { name, edits, entries: "" }
+}
+
+/// An index that is one too far at the end of a row.
+pub const EDGE: Defect = defect(
+    "a ragged edge",
+    &[edit("setp.ge.u32", "", Change::Opcode("setp.gt.u32")), edit("setp.lt.u32", "", Change::Opcode("setp.le.u32"))],
+);
+
+/// A sum without one of its terms.
+pub const TERM: Defect = defect(
+    "a missing term",
+    &[
+        edit("fma.rn.f32", "", Change::KeepLast),
+        edit("add.rn.f32", "", Change::KeepLast),
+        edit("sub.rn.f32", "", Change::KeepLast),
+    ],
+);
+
+/// A product without one of its factors.
+pub const FACTOR: Defect = defect("a missing factor", &[edit("mul.rn.f32", "", Change::KeepLast)]);
+
+/// A row or group that begins elsewhere.
+pub const STRIDE: Defect = defect(
+    "a stride",
+    &[
+        edit("mul.wide.u32", " 16;", Change::Operand(" 8;")),
+        edit("mul.wide.u32", " 4;", Change::Operand(" 2;")),
+        edit("mul.lo.s32", "", Change::KeepLast),
+        edit("mad.lo.s32", "", Change::KeepLast),
+    ],
+);
+
+/// A page of another size.
+pub const PAGE: Defect = defect(
+    "a page",
+    &[edit("shr.u32", " 6;", Change::Operand(" 5;")), edit("and.b32", " 63;", Change::Operand(" 31;"))],
+);
+
+/// A warp's exchange that one half of the lanes misses.
+pub const LANES: Defect = defect(
+    "missing lanes",
+    &[
+        edit("shfl.sync.bfly.b32", " 16,", Change::Operand(" 0,")),
+        edit("shfl.sync.bfly.b32", " 8,", Change::Operand(" 0,")),
+        edit("shfl.sync.bfly.b32", " 4,", Change::Operand(" 0,")),
+        edit("shfl.sync.bfly.b32", " 2,", Change::Operand(" 0,")),
+        edit("shfl.sync.bfly.b32", " 1,", Change::Operand(" 0,")),
+    ],
+);
+
+/// A key outside the row's sight that counts, with a score of 0 for −∞.
+pub const MASK: Defect =
+    defect("a key out of sight", &[edit("selp.f32", " 0fFF800000", Change::Operand(" 0f00000000"))]);
+
+/// A tie that goes to the later.
+pub const TIE: Defect = defect(
+    "a tie",
+    &[edit("setp.gt.f32", "", Change::Opcode("setp.ge.f32")), edit("setp.lt.f32", "", Change::Opcode("setp.le.f32"))],
+);
+
+/// A barrier that is not there.
+pub const BARRIER: Defect = defect("a dropped barrier", &[edit("bar.sync", "", Change::Drop)]);
+
+impl Edit {
+    /// Whether it spoils line `at` of an entry.
+    fn applies(&self, lines: &[&str], at: usize) -> bool {
+        let (line, after) = (lines[at], &lines[at + 1..]);
+        let is_shared = |line: &&str| line.contains("shared");
+        let noticeable = match self.opcode {
+            // A last barrier, behind which nothing is shared any more, orders nothing.
+            "bar.sync" => after.iter().any(is_shared) || !lines.iter().any(is_shared),
+            // A comparison that decides no branch chooses among values that may well be equal.
+            "setp.ge.u32" | "setp.lt.u32" => after.first().is_some_and(|next| next.trim().starts_with('@')),
+            _ => true,
+        };
+        line.trim().starts_with(self.opcode) && line.contains(self.operand) && noticeable
+    }
+
+    fn apply(&self, line: &str) -> String {
+        match self.change {
+            Change::Drop => String::new(),
+            Change::Opcode(other) => line.replacen(self.opcode, other, 1),
+            Change::Operand(other) => line.replacen(self.operand, other, 1),
+            Change::KeepLast => {
+                let operands = line.trim().split_once(char::is_whitespace).map_or("", |(_, operands)| operands);
+                let mut operands = operands.trim_end_matches(';').split(',').map(str::trim);
+                let (first, last) = (operands.next().unwrap_or(""), operands.next_back().unwrap_or(""));
+                format!("mov.b32 {first}, {last};")
+            }
+        }
+    }
+}
+
+/// Plants every defect that the kernel names at its places in every entry that the rows launch.
+pub fn every_one_is_noticed<K: Oracle>(rows: Vec<Row<K>>) {
+    let checks = checks(&rows);
+    let symbols: BTreeSet<&str> = checks.iter().map(symbol).collect();
+    let mut survivors = Vec::new();
+    for defect in K::DEFECTS {
+        let mut planted = 0;
+        for entry in symbols.iter().filter(|symbol| symbol.ends_with(defect.entries)) {
+            let rows: Vec<&Check<K>> = checks.iter().filter(|check| symbol(check) == *entry).collect();
+            for mutant in defect.edits.iter().flat_map(|edit| mutants(entry, edit)) {
+                planted += 1;
+                if !noticed(&rows, &mutant.text) {
+                    survivors.push(format!("{entry}: {}: {} -> {}", defect.name, mutant.before, mutant.after));
+                }
+            }
+        }
+        assert!(planted > 0, "{}: {} finds no place", K::NAME, defect.name);
+    }
+    assert!(survivors.is_empty(), "{}: not noticed:\n{}", K::NAME, survivors.join("\n"));
+}
+
+fn symbol<K: Oracle>(check: &Check<K>) -> &'static str {
+    check.row.kernel.launch(&DEVICE).symbol
+}
+
+fn noticed<K: Oracle>(rows: &[&Check<K>], text: &str) -> bool {
+    let module = Module::parse(text).unwrap_or_else(|error| panic!("a mutant is PTX: {error}"));
+    let mut emulator = Emulator::of(&module);
+    rows.iter().any(|check| !check.faults(&mut emulator).is_empty())
+}
+
+/// One entry with one instruction spoiled.
+struct Mutant {
+    text: String,
+    before: String,
+    after: String,
+}
+
+fn mutants(symbol: &str, edit: &Edit) -> Vec<Mutant> {
+    let (head, entry) = entry(symbol);
+    let lines: Vec<&str> = entry.lines().collect();
+    let places: Vec<usize> = (0..lines.len()).filter(|at| edit.applies(&lines, *at)).collect();
+    let mutant = |at: usize| {
+        let after = edit.apply(lines[at]);
+        let spoiled = [&lines[..at], &[after.as_str()], &lines[at + 1..]].concat();
+        Mutant { text: head.to_owned() + &spoiled.join("\n"), before: lines[at].trim().to_owned(), after }
+    };
+    places.iter().step_by(places.len().div_ceil(MOST_PLACES).max(1)).map(|at| mutant(*at)).collect()
+}
+
+/// What stands before the first entry, and the entry `symbol`.
+fn entry(symbol: &str) -> (&'static str, &'static str) {
+    let begin = ".visible .entry ";
+    let head = &PTX[..PTX.find(begin).expect("PTX has an entry")];
+    let start = PTX.find(&format!("{begin}{symbol}(")).unwrap_or_else(|| panic!("PTX has `{symbol}`"));
+    let end = PTX[start..].find("\n}\n").expect("an entry ends") + 3;
+    (head, &PTX[start..start + end])
+}
