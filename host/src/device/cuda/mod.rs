@@ -1,9 +1,9 @@
 //! The device of NVIDIA GPUs: the kernels' PTX through `cust`, products through cuBLASLt, decode plans as graphs.
 //!
-//! * [`driver`]: libcuda, opened at run time
-//! * [`gpu`]: which GPUs there are; [`module`]: their compiled kernels
-//! * [`arena`], [`upload`], [`staging`]: device memory, and what goes in and out
-//! * [`program`], [`gemm`], [`graph`]: a plan, ready to run
+//! * `driver`: libcuda, opened at run time
+//! * `gpu`: which GPUs there are; `module`: their compiled kernels
+//! * `arena`, `upload`, `staging`: device memory, and what goes in and out
+//! * `program`, `gemm`, `graph`: a plan, ready to run
 #![expect(unsafe_code, reason = "the driver's interface is C")]
 mod arena;
 mod driver;
