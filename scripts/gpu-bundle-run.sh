@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs everything in this folder on the first GPU and ends with one table. Needs NVIDIA's driver and cuBLAS, no Rust.
-# With --sanitize the golden checkpoints also run in check mode under compute-sanitizer, which takes minutes.
+# With --sanitize the kernels' rows and the golden checkpoints also run in check mode under compute-sanitizer.
 set -uo pipefail
 cd "$(dirname "$0")"
 
@@ -38,6 +38,7 @@ for expected in tests/golden/*/expected.safetensors; do
 done
 if [ "${1:-}" = --sanitize ]; then
     for tool in memcheck racecheck; do
+        row "$tool kernels" 'SUMMARY' compute-sanitizer --tool "$tool" --error-exitcode 9 ./gpu kernel:
         for expected in tests/golden/*/expected.safetensors; do
             model=$(dirname "$expected")
             NEMOTRON_CUDA_CHECK=1 row "$tool $(basename "$model")" 'SUMMARY' compute-sanitizer --tool "$tool" \

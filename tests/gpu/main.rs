@@ -3,13 +3,36 @@
 //! Where there is no GPU it says so and passes.
 mod device;
 mod faults;
+mod launches;
 mod models;
 mod plans;
 mod products;
 
+/// The kernels' rows and their oracles, as tests/kernels has them; its own tests see to the references and the emulator.
+#[path = "../kernels"]
+#[expect(dead_code, reason = "one target of three is used here")]
+mod kernels {
+    pub mod attention;
+    pub mod chunks;
+    pub mod compare;
+    pub mod data;
+    pub mod emulator;
+    pub mod mutants;
+    pub mod oracle;
+    pub mod paged;
+    pub mod random;
+    pub mod target;
+
+    macro_rules! files {
+        ($($file:ident $kernel:ident,)*) => { $(pub mod $file;)* };
+    }
+    gpu_kernels::for_each_kernel!(files);
+}
+
 use std::process::ExitCode;
 use std::time::Instant;
 
+use kernels::*;
 use nemotron::device::cuda::{self, Cuda, Options};
 
 /// A row: what it proves, and a check that gives a figure worth reading.
@@ -17,7 +40,7 @@ type Row = (&'static str, fn() -> Result<String, String>);
 
 /// The rows of all files; those that leave the GPU's context in ruins come last.
 fn rows() -> impl Iterator<Item = &'static Row> {
-    device::ROWS.iter().chain(plans::ROWS).chain(products::ROWS).chain(models::ROWS).chain(faults::ROWS)
+    device::ROWS.iter().chain(plans::ROWS).chain(products::ROWS).chain(launches::ROWS).chain(models::ROWS).chain(faults::ROWS)
 }
 
 /// GPU 0 with these options.
