@@ -85,6 +85,7 @@ pub(super) enum NormBuffers {
 pub(super) enum BlockBuffers {
     Attention(AttentionBuffers),
     Mlp(MlpBuffers),
+    Linear(LinearBuffers),
 }
 
 #[derive(Clone, Debug)]
@@ -110,6 +111,12 @@ pub(super) struct MlpBuffers {
     pub down: ProductBuffer,
     pub intermediate: usize,
     pub activation: Activation,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinearBuffers {
+    pub norm: NormBuffers,
+    pub product: ProductBuffer,
 }
 
 impl Layout {
@@ -222,6 +229,10 @@ impl Builder<'_> {
         Ok(match block {
             Block::Attention(attention) => BlockBuffers::Attention(self.attention(index, attention)?),
             Block::Mlp(mlp) => BlockBuffers::Mlp(self.mlp(index, mlp)?),
+            Block::Linear(linear) => BlockBuffers::Linear(LinearBuffers {
+                norm: self.norm(&linear.norm)?,
+                product: self.product(&format!("blocks.{index}.linear"), &linear.product)?,
+            }),
         })
     }
 
@@ -328,6 +339,7 @@ impl Widths {
                         width.gated = width.gated.max(mlp.intermediate);
                     }
                 }
+                Block::Linear(_) => {}
             }
         }
         width

@@ -4,7 +4,7 @@ use gpu_kernels::{
     Relu2, RmsNorm, RopeKvAppend, Swiglu,
 };
 
-use super::layout::{AttentionBuffers, BlockBuffers, MlpBuffers, NormBuffers, ProductBuffer};
+use super::layout::{AttentionBuffers, BlockBuffers, LinearBuffers, MlpBuffers, NormBuffers, ProductBuffer};
 use super::{Bucket, Layout};
 use crate::device::{Gemm, Output, Plan};
 use crate::models::spec::Activation;
@@ -22,6 +22,7 @@ pub fn plan(layout: &Layout, bucket: &Bucket) -> Plan {
         match block {
             BlockBuffers::Attention(attention) => walk.attention(attention, delta),
             BlockBuffers::Mlp(mlp) => walk.mlp(mlp, delta),
+            BlockBuffers::Linear(linear) => walk.linear(linear, delta),
         }
         delta = layout.scratch.delta.ptr();
     }
@@ -177,6 +178,12 @@ impl Walk<'_> {
             }
         };
         self.product(activated.ptr(), &block.down, Output::Act(scratch.delta.ptr()), rows);
+    }
+
+    fn linear(&mut self, block: &LinearBuffers, delta: Ptr<Act>) {
+        let (scratch, rows) = (self.layout.scratch, self.rows());
+        self.norm(&block.norm, scratch.x.ptr(), delta, rows);
+        self.product(scratch.normed.ptr(), &block.product, Output::Act(scratch.delta.ptr()), rows);
     }
 
     /// Only the rows that are asked for pass the last norm and the head. A decode bucket asks for every row in order.

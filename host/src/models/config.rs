@@ -76,6 +76,21 @@ impl<'a> Config<'a> {
         object.map(Some).ok_or_else(|| self.unexpected(key, "an object", value))
     }
 
+    /// What errors call this object.
+    pub fn path(&self) -> &'a str {
+        self.path
+    }
+
+    /// The same object, called `path` in errors.
+    pub fn called(self, path: &'a str) -> Config<'a> {
+        Config { path, ..self }
+    }
+
+    /// The object itself.
+    pub fn object_value(&self) -> &'a Value {
+        self.value
+    }
+
     /// Whether the key stands there at all, be it as null.
     pub fn contains(&self, key: &str) -> bool {
         self.value.get(key).is_some()

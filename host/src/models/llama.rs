@@ -5,6 +5,9 @@ use super::spec::{Activation, ModelSpec, Norm, Tensor};
 use super::{decoder, rope};
 use crate::error::Result;
 
+/// Both names of the same function.
+pub const ACTIVATIONS: &[&str] = &["silu", "swish"];
+
 /// Translates config.json.
 ///
 /// # Errors
@@ -18,7 +21,7 @@ pub fn read(config: &Config) -> Result<ModelSpec> {
 /// # Errors
 /// As [`read`].
 pub fn read_as(family: &'static str, config: &Config, window: Option<usize>) -> Result<ModelSpec> {
-    decoder::check_activation(config, &["silu", "swish"])?;
+    decoder::check_activation(config, ACTIVATIONS)?;
     let (sizes, biases) = (Sizes::read(config)?, decoder::biases(config)?);
     let rope = rope::read(config, sizes.head_dim, 1.0)?;
     let eps = config.positive(&["rms_norm_eps"])? as f32;

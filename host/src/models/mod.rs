@@ -1,5 +1,6 @@
 //! Model families: a family is a file; config.json and tensor names become blocks.
 mod config;
+mod deci;
 mod decoder;
 mod llama;
 mod mistral;
@@ -17,14 +18,15 @@ use spec::ModelSpec;
 /// One family: how config.json names it, and what reads it.
 struct Family {
     architecture: &'static str,
-    model_type: &'static str,
+    model_types: &'static [&'static str],
     read: fn(&Config) -> Result<ModelSpec>,
 }
 
-const FAMILIES: [Family; 3] = [
-    Family { architecture: "NemotronForCausalLM", model_type: "nemotron", read: nemotron::read },
-    Family { architecture: "LlamaForCausalLM", model_type: "llama", read: llama::read },
-    Family { architecture: "MistralForCausalLM", model_type: "mistral", read: mistral::read },
+const FAMILIES: [Family; 4] = [
+    Family { architecture: "NemotronForCausalLM", model_types: &["nemotron"], read: nemotron::read },
+    Family { architecture: "LlamaForCausalLM", model_types: &["llama"], read: llama::read },
+    Family { architecture: "MistralForCausalLM", model_types: &["mistral"], read: mistral::read },
+    Family { architecture: "DeciLMForCausalLM", model_types: &["nemotron-nas", "deci"], read: deci::read },
 ];
 
 /// Translates config.json, and the stop ids of generation_config.json, into blocks.
@@ -51,7 +53,7 @@ fn family(config: &Config) -> Result<&'static Family> {
     let found = architecture.or(config.text("model_type")?);
     let matches = |family: &&Family| match architecture {
         Some(architecture) => architecture == family.architecture,
-        None => found == Some(family.model_type),
+        None => found.is_some_and(|found| family.model_types.contains(&found)),
     };
     FAMILIES.iter().find(matches).ok_or_else(|| {
         Error::new(Category::Model, "Unknown architecture")

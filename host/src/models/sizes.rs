@@ -13,7 +13,7 @@ const MAX_HIDDEN: usize = 1 << 16;
 /// The most query heads.
 const MAX_HEADS: usize = 1 << 12;
 
-/// The sizes of a decoder whose layers are all alike.
+/// The sizes of a decoder layer, and of what is around the layers.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     /// Width of the residual stream.
@@ -40,9 +40,21 @@ impl Sizes {
     /// # Errors
     /// A size is missing or out of range, or sizes do not go together.
     pub fn read(config: &Config) -> Result<Sizes> {
+        let outer = Sizes::read_outer(config)?;
+        let kv_heads = config.optional_size(&["num_key_value_heads"])?.unwrap_or(outer.heads);
+        let sizes = Sizes { kv_heads, intermediate: config.size("intermediate_size")?, ..outer };
+        sizes.check_layer()?;
+        Ok(sizes)
+    }
+
+    /// As [`Sizes::read`], for a model whose layers differ: without the number of key-value heads, which is that of the
+    /// heads, and without the width of the MLP, which is that of the residual stream.
+    ///
+    /// # Errors
+    /// As [`Sizes::read`].
+    pub fn read_outer(config: &Config) -> Result<Sizes> {
         let hidden = config.size("hidden_size")?;
         let heads = config.size("num_attention_heads")?;
-        let kv_heads = config.optional_size(&["num_key_value_heads"])?.unwrap_or(heads);
         // `kv_channels` is what NeMo's exporter writes; where both are missing, the heads share the stream evenly.
         let head_dim = config.optional_size(&["head_dim", "kv_channels"])?.unwrap_or(hidden / heads);
         let sizes = Sizes {
@@ -51,9 +63,9 @@ impl Sizes {
             layers: config.size("num_hidden_layers")?,
             context_length: config.size("max_position_embeddings")?,
             heads,
-            kv_heads,
+            kv_heads: heads,
             head_dim,
-            intermediate: config.size("intermediate_size")?,
+            intermediate: hidden,
         };
         sizes.check()?;
         Ok(sizes)
@@ -64,21 +76,25 @@ impl Sizes {
         at_most("hidden_size", self.hidden, MAX_HIDDEN)?;
         at_most("num_attention_heads", self.heads, MAX_HEADS)?;
         divisible_by_8("hidden_size", self.hidden)?;
-        divisible_by_8("intermediate_size", self.intermediate)?;
-        if !self.heads.is_multiple_of(self.kv_heads) {
-            return Err(Error::new(Category::Model, "Heads are not divisible by key-value heads")
-                .details(format_args!(
-                    "config.json: num_attention_heads {} is not a multiple of num_key_value_heads {}",
-                    self.heads, self.kv_heads
-                ))
-                .hint("correct the file, or download it again"));
-        }
         if !HEAD_DIMS.iter().any(|&known| known as usize == self.head_dim) {
             return Err(Error::new(Category::Model, "Unsupported head size")
                 .details(format_args!("config.json: head_dim: expected one of {HEAD_DIMS:?}, found {}", self.head_dim))
                 .hint("without head_dim or kv_channels, head_dim is hidden_size / num_attention_heads: add the key if the model has another"));
         }
         Ok(())
+    }
+
+    fn check_layer(&self) -> Result<()> {
+        divisible_by_8("intermediate_size", self.intermediate)?;
+        if self.heads.is_multiple_of(self.kv_heads) {
+            return Ok(());
+        }
+        Err(Error::new(Category::Model, "Heads are not divisible by key-value heads")
+            .details(format_args!(
+                "config.json: num_attention_heads {} is not a multiple of num_key_value_heads {}",
+                self.heads, self.kv_heads
+            ))
+            .hint("correct the file, or download it again"))
     }
 }
 
@@ -91,7 +107,9 @@ fn at_most(key: &str, size: usize, limit: usize) -> Result<()> {
         .hint("correct the file, or download it again"))
 }
 
-fn divisible_by_8(key: &str, size: usize) -> Result<()> {
+/// # Errors
+/// The size of `key` is no multiple of 8.
+pub fn divisible_by_8(key: &str, size: usize) -> Result<()> {
     if size.is_multiple_of(8) {
         return Ok(());
     }

@@ -30,6 +30,8 @@ pub enum Block {
     Attention(Attention),
     /// A dense feed-forward.
     Mlp(Mlp),
+    /// A single product.
+    Linear(Linear),
 }
 
 /// Attention with grouped queries.
@@ -66,6 +68,15 @@ pub struct Mlp {
     pub intermediate: usize,
     /// What stands between the products.
     pub activation: Activation,
+}
+
+/// A single product in place of an attention or a feed-forward.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear {
+    /// The norm in front.
+    pub norm: Norm,
+    /// `[hidden, hidden]`.
+    pub product: Product,
 }
 
 /// What stands between the products of an MLP.
@@ -189,16 +200,32 @@ impl ModelSpec {
     pub fn tensors(&self) -> Vec<&Tensor> {
         let mut tensors = vec![&self.embedding];
         for block in &self.blocks {
-            let (norm, first, second) = match block {
-                Block::Attention(attention) => (&attention.norm, &attention.qkv, &attention.out),
-                Block::Mlp(mlp) => (&mlp.norm, &mlp.up, &mlp.down),
-            };
-            tensors.extend(norm.tensors());
-            tensors.extend(first.tensors().chain(second.tensors()));
+            tensors.extend(block.norm().tensors());
+            tensors.extend(block.products().into_iter().flat_map(Product::tensors));
         }
         tensors.extend(self.final_norm.tensors());
         tensors.extend(&self.head.parts);
         tensors
+    }
+}
+
+impl Block {
+    /// The norm in front.
+    pub fn norm(&self) -> &Norm {
+        match self {
+            Block::Attention(attention) => &attention.norm,
+            Block::Mlp(mlp) => &mlp.norm,
+            Block::Linear(linear) => &linear.norm,
+        }
+    }
+
+    /// The products in the order of use.
+    pub fn products(&self) -> Vec<&Product> {
+        match self {
+            Block::Attention(attention) => vec![&attention.qkv, &attention.out],
+            Block::Mlp(mlp) => vec![&mlp.up, &mlp.down],
+            Block::Linear(linear) => vec![&linear.product],
+        }
     }
 }
 

@@ -41,7 +41,7 @@ fn spec(config: &Value) -> Result<ModelSpec> {
 fn attention(spec: &ModelSpec) -> &Attention {
     match &spec.blocks[0] {
         Block::Attention(attention) => attention,
-        Block::Mlp(_) => panic!("attention comes first"),
+        Block::Mlp(_) | Block::Linear(_) => panic!("attention comes first"),
     }
 }
 
@@ -178,7 +178,7 @@ fn without_architectures_the_model_type_decides() {
     let other = with(llama(), json!({"architectures": ["GemmaForCausalLM"], "model_type": "llama"}));
     let error = refusal(&other);
     assert!(error.contains("Unknown architecture") && error.contains("GemmaForCausalLM"), "{error}");
-    assert!(error.contains("NemotronForCausalLM, LlamaForCausalLM, MistralForCausalLM"), "{error}");
+    assert!(error.contains("NemotronForCausalLM, LlamaForCausalLM, MistralForCausalLM, DeciLMForCausalLM"), "{error}");
     assert!(refusal(&json!({})).contains("found nothing"));
 }
 
@@ -225,6 +225,89 @@ fn unsupported_configs_say_what_was_found() {
         let error = refusal(&with(nemotron(), changes.clone()));
         assert!(error.starts_with(&format!("[ERROR] Model: {message}\n")), "{changes}: {error}");
         assert!(error.contains(details), "{changes}: {error}");
+    }
+}
+
+/// A DeciLM of one layer: `attention` and `ffn` of its block config.
+fn deci(attention: Value, ffn: Value) -> Value {
+    let config = with(llama(), json!({"num_key_value_heads": null, "intermediate_size": null, "num_hidden_layers": 1}));
+    let blocks = json!([{"attention": attention, "ffn": ffn}]);
+    with(config, json!({"architectures": ["DeciLMForCausalLM"], "block_configs": blocks}))
+}
+
+/// Block configs as published files have them, with all keys that are null or false there.
+fn published(attention: Value, ffn: Value) -> Value {
+    let nothing = json!({"no_op": false, "replace_with_linear": false, "sparsify": null});
+    let sinks = json!({
+        "num_sink_tokens": null, "unshifted_sink": false, "use_prefill_window_in_sink_attention": false,
+        "window_length": null, "n_heads_in_group": null
+    });
+    let object = |base: &Value, more: &Value, own: Value| {
+        let mut object = base.as_object().unwrap().clone();
+        object.extend(more.as_object().unwrap().clone());
+        object.extend(own.as_object().unwrap().clone());
+        Value::Object(object)
+    };
+    deci(object(&nothing, &sinks, attention), object(&nothing, &json!({"ffn_mult": null}), ffn))
+}
+
+#[test]
+fn deci_layers_have_their_own_parts() {
+    let kinds = |attention, ffn| -> Vec<String> {
+        let spec = spec(&published(attention, ffn)).unwrap();
+        assert_eq!(spec.family, "deci");
+        let kind = |block: &Block| match block {
+            Block::Attention(attention) => format!("attention {}", attention.kv_heads),
+            Block::Mlp(mlp) => format!("mlp {}", mlp.intermediate),
+            Block::Linear(linear) => format!("linear {}", linear.product.parts[0].name),
+        };
+        spec.blocks.iter().map(kind).collect()
+    };
+    assert_eq!(kinds(json!({"n_heads_in_group": 4}), json!({"ffn_mult": 5.0})), ["attention 1", "mlp 512"]);
+    assert_eq!(
+        kinds(json!({"n_heads_in_group": 1}), json!({"intermediate_size": 40, "gated": true, "moe": null})),
+        ["attention 4", "mlp 40"]
+    );
+    assert_eq!(
+        kinds(json!({"replace_with_linear": true}), json!({"replace_with_linear": true})),
+        ["linear model.layers.0.self_attn.linear_attn.weight", "linear model.layers.0.mlp.linear_mlp.weight"]
+    );
+    assert!(kinds(json!({"no_op": true}), json!({"no_op": true})).is_empty());
+}
+
+#[test]
+fn deci_is_known_by_its_model_types_too() {
+    for model_type in ["nemotron-nas", "deci"] {
+        let config = published(json!({"no_op": true}), json!({"ffn_mult": 1.0}));
+        let config = with(config, json!({"architectures": null, "model_type": model_type}));
+        assert_eq!(spec(&config).unwrap().family, "deci");
+    }
+}
+
+#[test]
+fn what_a_deci_layer_cannot_be_is_said_with_its_place() {
+    let attention = |changes: Value| published(with(json!({"n_heads_in_group": 2}), changes), json!({"ffn_mult": 1.0}));
+    let ffn = |changes: Value| published(json!({"n_heads_in_group": 2}), with(json!({"ffn_mult": 1.0}), changes));
+    let layers = |count: usize| with(attention(json!({})), json!({ "num_hidden_layers": count }));
+    for (config, message, details) in [
+        (attention(json!({"window_length": 512})), "Unsupported part of a layer", "[0].attention: window_length"),
+        (attention(json!({"num_sink_tokens": 4})), "Unsupported part of a layer", "found 4"),
+        (attention(json!({"n_heads_in_group": 3})), "Unexpected value in config", "a divisor of 4 heads, found 3"),
+        (attention(json!({"n_heads_in_group": null})), "Key missing in config", "[0].attention: n_heads_in_group"),
+        (attention(json!({"no_op": 1})), "Unexpected value in config", "[0].attention: no_op: expected true or false"),
+        (ffn(json!({"moe": {"num_experts": 8}})), "Unsupported part of a layer", "[0].ffn: moe"),
+        (ffn(json!({"gated": false})), "Unexpected value in config", "[0].ffn: gated: expected true"),
+        (ffn(json!({"hidden_act": "gelu"})), "Unsupported activation", "found gelu"),
+        (ffn(json!({"ffn_mult": 1e9})), "Unexpected value in config", "[0].ffn: ffn_mult"),
+        (ffn(json!({"ffn_mult": null})), "Key missing in config", "[0].ffn: ffn_mult"),
+        (ffn(json!({"intermediate_size": 12})), "Unsupported width", "intermediate_size"),
+        (layers(2), "Unexpected value in config", "block_configs: expected a list of 2 layers, found 1 layers"),
+        (with(layers(1), json!({"block_configs": null})), "Unexpected value in config", "found 0 layers"),
+        (with(layers(1), json!({"block_configs": [3]})), "Unexpected value in config", "attention: expected an object"),
+    ] {
+        let error = refusal(&config);
+        assert!(error.starts_with(&format!("[ERROR] Model: {message}\n")), "{error}");
+        assert!(error.contains(details), "{details}: {error}");
     }
 }
 

@@ -62,10 +62,7 @@ fn shards<'a>(tensors: &[&'a Tensor]) -> Vec<Vec<&'a Tensor>> {
 
 /// Names of the weights that scale by themselves, not by one more than themselves.
 fn ones(spec: &ModelSpec) -> HashSet<String> {
-    let norms = spec.blocks.iter().map(|block| match block {
-        Block::Attention(attention) => &attention.norm,
-        Block::Mlp(mlp) => &mlp.norm,
-    });
+    let norms = spec.blocks.iter().map(Block::norm);
     let scales = norms.chain([&spec.final_norm]).filter_map(|norm| match norm {
         Norm::Rms { weight, .. } => Some(weight.name.clone()),
         Norm::LayerNorm1p { .. } => None,
