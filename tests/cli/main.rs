@@ -2,6 +2,7 @@
 mod checkpoint;
 mod faults;
 mod generate;
+mod inspect;
 mod pipes;
 mod random_checkpoint;
 mod verify;

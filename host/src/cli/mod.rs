@@ -3,6 +3,7 @@ mod console;
 mod devices;
 mod failure;
 mod generate;
+mod inspect;
 mod model;
 mod random_checkpoint;
 mod verify;
@@ -25,6 +26,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Generate(generate::Arguments),
+    Inspect(inspect::Arguments),
     RandomCheckpoint(random_checkpoint::Arguments),
     Verify(verify::Arguments),
     Devices(devices::Arguments),
@@ -53,6 +55,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::RandomCheckpoint(arguments) => random_checkpoint::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),

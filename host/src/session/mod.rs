@@ -1,5 +1,6 @@
 //! A session: load a model, generate, stream. What the command, the examples and programs of others use.
 pub mod expected;
+pub mod inspect;
 pub mod verify;
 
 mod choice;

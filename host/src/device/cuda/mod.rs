@@ -32,6 +32,7 @@ use module::Kernels;
 use program::{Program, Workshop};
 use staging::{InputStaging, TokenRing};
 
+pub use gemm::WORKSPACE_BYTES;
 pub use gpu::{Gpu, all, count};
 pub use profile::StepTime;
 pub use upload::{Progress, Uploaded};

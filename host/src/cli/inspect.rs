@@ -1,0 +1,162 @@
+//! `nemotron inspect`: what a checkpoint is, and the memory that it takes.
+use std::fmt::Write as _;
+use std::io::{Write, stdout};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use crate::models::spec::Block;
+use crate::session::inspect::{Inspection, Need, Present};
+
+/// Show what a checkpoint is and what memory it takes
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Model directory, or org/name of a model in Hugging Face's cache
+    #[arg(value_name = "DIR")]
+    model: String,
+
+    /// Tokens of a sequence [default: the smaller of the model's length and 4096]
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
+
+    /// Sequences that run at the same time
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: u32,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command; it needs no device.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let inspection = Inspection::new(&arguments.model, arguments.context, arguments.batch as usize)?;
+    let present = Present::find();
+    let text = if arguments.json { json_object(&inspection, &present) } else { table(&inspection, &present) };
+    let mut out = stdout().lock();
+    Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?)
+}
+
+/// The smallest and the largest value, or the one that all have.
+fn range(values: impl Iterator<Item = usize>) -> String {
+    let values: Vec<usize> = values.collect();
+    match (values.iter().min(), values.iter().max()) {
+        (Some(least), Some(most)) if least == most => least.to_string(),
+        (Some(least), Some(most)) => format!("{least} to {most}"),
+        _ => "none".into(),
+    }
+}
+
+/// Attention, MLP and single products.
+fn counts(inspection: &Inspection) -> [usize; 3] {
+    let count = |wanted: fn(&Block) -> bool| inspection.spec.blocks.iter().filter(|block| wanted(block)).count();
+    [
+        count(|block| matches!(block, Block::Attention(_))),
+        count(|block| matches!(block, Block::Mlp(_))),
+        count(|block| matches!(block, Block::Linear(_))),
+    ]
+}
+
+fn intermediates(inspection: &Inspection) -> impl Iterator<Item = usize> {
+    inspection.spec.blocks.iter().filter_map(|block| match block {
+        Block::Mlp(mlp) => Some(mlp.intermediate),
+        _ => None,
+    })
+}
+
+/// Bytes in the unit that suits them, binary.
+fn size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let power = (bytes.max(1).ilog2() / 10).min(4);
+    let value = bytes as f64 / f64::from(1u32 << 10).powi(power as i32);
+    if power == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[power as usize]) }
+}
+
+fn table(inspection: &Inspection, present: &Present) -> String {
+    let spec = &inspection.spec;
+    let [attention, mlp, linear] = counts(inspection);
+    let window = inspection.attentions().find_map(|attention| attention.window);
+    let mut blocks = format!("{attention} attention, {mlp} MLP");
+    if linear > 0 {
+        blocks += &format!(", {linear} linear");
+    }
+    let mut rows = vec![
+        ("family", spec.family.to_owned()),
+        ("parameters", inspection.parameters().to_string()),
+        ("blocks", blocks),
+        ("hidden", spec.hidden.to_string()),
+        ("heads", range(inspection.attentions().map(|attention| attention.heads))),
+        ("kv heads", range(inspection.attentions().map(|attention| attention.kv_heads))),
+        ("head dim", range(inspection.attentions().map(|attention| attention.head_dim))),
+        ("intermediate", range(intermediates(inspection))),
+        ("vocabulary", spec.vocab.to_string()),
+        ("context", spec.context_length.to_string()),
+    ];
+    rows.extend(window.map(|window| ("window", window.to_string())));
+    rows.push(("on disk", size(inspection.disk_bytes)));
+    let mut text = String::new();
+    rows.iter().for_each(|(name, value)| writeln!(text, "{name:<14}{value}").expect("a String takes any text"));
+    writeln!(text, "\n{:<12}{:>8}{:>18}{:>12}", "tensors", "count", "parameters", "as BF16").expect("as above");
+    for group in &inspection.groups {
+        let (name, bytes) = (group.name, size(group.bytes()));
+        writeln!(text, "{name:<12}{:>8}{:>18}{bytes:>12}", group.tensors, group.parameters).expect("as above");
+    }
+    inspection.unused.iter().for_each(|name| writeln!(text, "unused: {name}").expect("as above"));
+    text + &memory(inspection, present)
+}
+
+fn memory(inspection: &Inspection, present: &Present) -> String {
+    let (context, batch) = (inspection.config.context, inspection.config.max_sequences);
+    let sequences = if batch == 1 { "sequence" } else { "sequences" };
+    let mut text = format!("\nmemory for {batch} {sequences} of {context} tokens\n");
+    text += &format!("{:<12}{:>12}{:>12}{:>12}{:>12}\n", "", "weights", "KV pages", "workspace", "in all");
+    for (name, need) in [("GPU, bf16", inspection.gpu), ("CPU, f32", inspection.cpu)] {
+        let [weights, kv, workspace, total] = [need.weights, need.kv, need.workspace, need.total()].map(size);
+        text += &format!("{name:<12}{weights:>12}{kv:>12}{workspace:>12}{total:>12}\n");
+    }
+    text += &format!("a token's keys and values take {} on a GPU\n\n", size(inspection.kv_bytes_per_token));
+    let Present { device, name, memory, .. } = present;
+    let verdict = match (memory, present.holds(inspection)) {
+        (Some(memory), Some(holds)) => {
+            format!("{} in memory of {}", if holds { "fits" } else { "does not fit" }, size(*memory))
+        }
+        _ => "its memory is not known".into(),
+    };
+    text + &format!("device {device}, {name}: {verdict}\n")
+}
+
+fn json_object(inspection: &Inspection, present: &Present) -> String {
+    let [attention, mlp, linear] = counts(inspection);
+    let groups = inspection.groups.iter().map(
+        |group| json!({"name": group.name, "tensors": group.tensors, "parameters": group.parameters, "bytes": group.bytes()}),
+    );
+    let need = |need: &Need| json!({"weights": need.weights, "kv": need.kv, "workspace": need.workspace, "total": need.total()});
+    let per_layer: Vec<Value> = inspection
+        .attentions()
+        .map(|a| json!({"heads": a.heads, "kv_heads": a.kv_heads, "head_dim": a.head_dim, "window": a.window}))
+        .collect();
+    let object = json!({
+        "family": inspection.spec.family,
+        "parameters": inspection.parameters(),
+        "blocks": {"attention": attention, "mlp": mlp, "linear": linear},
+        "hidden": inspection.spec.hidden,
+        "vocab": inspection.spec.vocab,
+        "context_length": inspection.spec.context_length,
+        "attention": per_layer,
+        "intermediate": intermediates(inspection).collect::<Vec<_>>(),
+        "eos": inspection.spec.eos,
+        "disk_bytes": inspection.disk_bytes,
+        "tensors": groups.collect::<Vec<_>>(),
+        "unused": inspection.unused,
+        "context": inspection.config.context,
+        "batch": inspection.config.max_sequences,
+        "kv_bytes_per_token": inspection.kv_bytes_per_token,
+        "memory": {"gpu": need(&inspection.gpu), "cpu": need(&inspection.cpu)},
+        "device": {
+            "device": present.device, "name": present.name, "memory": present.memory,
+            "fits": present.holds(inspection),
+        },
+    });
+    format!("{object}\n")
+}
