@@ -20,7 +20,9 @@ fn load(directory: &str) -> (models::spec::ModelSpec, Weights) {
 
 #[test]
 fn every_tensor_is_used_exactly_once() {
-    for directory in ["models/storyteller", "tests/golden/nemotron", "tests/golden/llama", "tests/golden/mistral"] {
+    let golden = ["nemotron", "llama", "mistral", "llama_biases", "nemotron_biases", "sharded", "odd_vocab", "deci"];
+    let golden = golden.map(|name| format!("tests/golden/{name}"));
+    for directory in golden.iter().map(String::as_str).chain(["models/storyteller"]) {
         let (spec, weights) = load(directory);
         weights.check_all(&spec).unwrap();
         assert!(weights.unused(&spec).is_empty(), "{directory}");

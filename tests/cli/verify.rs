@@ -1,9 +1,29 @@
 //! `verify` on the golden checkpoints: inside the bounds with f32 and with bf16, and outside where it must be.
+use std::os::unix::fs::symlink;
+
 use serde_json::Value;
 
-use crate::{Run, fault, nemotron};
+use crate::{Run, fault, nemotron, root};
 
 const GOLDEN: [&str; 3] = ["nemotron", "llama", "mistral"];
+
+/// Folders of other shapes, and the family of each.
+const SHAPES: [(&str, &str); 14] = [
+    ("mha", "llama"),
+    ("mqa", "nemotron"),
+    ("eight_heads_per_kv", "nemotron"),
+    ("head_dim_96", "llama"),
+    ("head_dim_192", "nemotron"),
+    ("odd_vocab", "nemotron"),
+    ("tied_head", "llama"),
+    ("llama_biases", "llama"),
+    ("nemotron_biases", "nemotron"),
+    ("sharded", "llama"),
+    ("f32", "nemotron"),
+    ("f16", "llama"),
+    ("sliding_window", "mistral"),
+    ("deci", "deci"),
+];
 
 fn verify(model: &str, expected: &str, more: &[&str]) -> Run {
     let model = format!("--model=tests/golden/{model}");
@@ -44,6 +64,50 @@ fn bf16_is_as_close_as_the_references_own_bf16() {
             assert!((number(2) / number(3) - 1.5).abs() < 0.02, "{line}");
             assert_eq!(columns[5], "ok");
         }
+    }
+}
+
+#[test]
+fn every_shape_is_within_its_bounds() {
+    for (shape, family) in SHAPES {
+        for activations in ["f32", "bf16"] {
+            let run = verify(shape, shape, &["--json", "--quiet", "--activations", activations]);
+            assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{shape}, {activations}: {run:?}");
+            let report: Value = serde_json::from_str(&run.stdout).unwrap();
+            assert_eq!(report["family"], family, "{shape}");
+            assert_eq!(report["prompts"].as_array().unwrap().len(), 4, "{shape}");
+        }
+    }
+}
+
+/// The window and the biases are seen: without them the same weights are far outside.
+#[test]
+fn a_shape_without_what_it_is_for_is_outside() {
+    for (shape, key, value) in [
+        ("sliding_window", "\"sliding_window\": 24", "\"sliding_window\": null"),
+        ("sliding_window", "\"sliding_window\": 24", "\"sliding_window\": 25"),
+        ("llama_biases", "\"mlp_bias\": true", "\"mlp_bias\": false"),
+        ("nemotron_biases", "\"attention_bias\": true", "\"attention_bias\": false"),
+    ] {
+        let folder = root().join("tests/golden").join(shape);
+        let directory = tempfile::tempdir().unwrap();
+        symlink(folder.join("model.safetensors"), directory.path().join("model.safetensors")).unwrap();
+        let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
+        assert!(config.contains(key), "{shape}");
+        std::fs::write(directory.path().join("config.json"), config.replace(key, value)).unwrap();
+        let expected = format!("--expected={}", folder.join("expected.safetensors").display());
+        let model = format!("--model={}", directory.path().display());
+        let run = nemotron(&["verify", &model, &expected, "--device=cpu", "--quiet"]);
+        assert!(run.stdout.contains(" OUTSIDE\n"), "{shape} with {value}: {run:?}");
+        assert!(fault(run).contains("The model is outside the bounds"));
+    }
+}
+
+#[test]
+fn narrowed_weights_are_said() {
+    for (shape, said) in [("f32", "24 F32 tensors were narrowed"), ("f16", "21 F16 tensors were narrowed")] {
+        let run = verify(shape, shape, &[]);
+        assert!(run.stderr.contains(said), "{said}: {}", run.stderr);
     }
 }
 

@@ -2,22 +2,30 @@
 mod emulated;
 
 use std::fs;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use emulated::{Emulated, Ran};
+use half::bf16;
 use nemotron::checkpoint::Checkpoint;
+use nemotron::cpu::Cpu;
 use nemotron::device::Device;
 use nemotron::engine::{Engine, EngineConfig, Request};
 use nemotron::text::Tokenizer;
 use nemotron::weights::Weights;
 use safetensors::SafeTensors;
+use serde_json::{Value, json};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// How many times the reference's own BF16 error a BF16 run may be off.
 const BF16_FACTOR: f64 = 1.5;
 
 fn engine(model: &str, device: Box<dyn Device>) -> (Engine, Vec<u32>) {
-    let checkpoint = Checkpoint::open(&format!("{ROOT}/{model}")).expect("the model is in the repository");
+    engine_at(&format!("{ROOT}/{model}"), device)
+}
+
+fn engine_at(path: &str, device: Box<dyn Device>) -> (Engine, Vec<u32>) {
+    let checkpoint = Checkpoint::open(path).expect("the model is there");
     let spec = nemotron::models::read(checkpoint.config(), checkpoint.generation_config()).expect("a known family");
     let weights = Weights::new(checkpoint);
     let config = EngineConfig { context: 384, max_sequences: 1, chunk: 256 };
@@ -112,6 +120,85 @@ fn golden_llama_on_the_emulator() {
 #[test]
 fn golden_mistral_on_the_emulator() {
     assert_on_the_emulator("mistral", &[1, 7, 33]);
+}
+
+/// One prompt of each shape; the window's is longer than the window.
+#[test]
+fn other_shapes_on_the_emulator() {
+    for (shape, length) in [
+        ("mha", 7),
+        ("mqa", 7),
+        ("eight_heads_per_kv", 7),
+        ("head_dim_96", 7),
+        ("head_dim_192", 7),
+        ("odd_vocab", 7),
+        ("tied_head", 7),
+        ("llama_biases", 7),
+        ("nemotron_biases", 33),
+        ("sharded", 1),
+        ("f32", 1),
+        ("f16", 1),
+        ("sliding_window", 33),
+        ("deci", 33),
+    ] {
+        let (mut engine, _, ran) = emulated(&format!("tests/golden/{shape}"));
+        assert_bf16(&mut engine, shape, length);
+        let ran = ran.lock().expect("no thread died").clone();
+        assert_eq!(ran.kernels.values().sum::<u64>() + ran.gemms, engine.counters().launches, "{shape}: {ran:?}");
+    }
+}
+
+/// Decode with a window that has left whole pages behind, against the prompt computed at once.
+#[test]
+fn a_window_in_decode_gives_the_greedy_tokens_of_the_reference() {
+    let device = Box::new(Cpu::<f32>::new());
+    let (mut engine, _) = engine("tests/golden/sliding_window", device);
+    let greedy = greedy(&mut engine, &Expected::read("sliding_window", 130).prompt, 24, &[]);
+    let bytes = fs::read(format!("{ROOT}/tests/golden/sliding_window/expected.safetensors")).expect("a golden file");
+    let file = SafeTensors::deserialize(&bytes).expect("a golden file");
+    let expected = file.tensor("greedy_f32_130").expect("the prompt is in the file");
+    let expected = expected.data().chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().expect("4 bytes")));
+    assert_eq!(greedy, expected.collect::<Vec<_>>());
+}
+
+/// The golden Llama as a DeciLM: the same sizes layer by layer, and a layer more that has no parts.
+fn llama_as_deci(directory: &Path) {
+    let llama = format!("{ROOT}/tests/golden/llama");
+    let config = fs::read(format!("{llama}/config.json")).expect("a golden file");
+    let mut config: Value = serde_json::from_slice(&config).expect("a golden file");
+    let group = config["num_attention_heads"].as_u64().unwrap() / config["num_key_value_heads"].as_u64().unwrap();
+    let layers = config["num_hidden_layers"].as_u64().expect("a number");
+    let layer = json!({
+        "attention": {"no_op": false, "n_heads_in_group": group},
+        "ffn": {"no_op": false, "intermediate_size": config["intermediate_size"]},
+    });
+    let mut blocks = vec![layer; layers as usize];
+    blocks.push(json!({"attention": {"no_op": true}, "ffn": {"no_op": true}}));
+    config["architectures"] = json!(["DeciLMForCausalLM"]);
+    config["num_hidden_layers"] = json!(layers + 1);
+    config["block_configs"] = json!(blocks);
+    config["intermediate_size"] = Value::Null;
+    config["num_key_value_heads"] = Value::Null;
+    fs::write(directory.join("config.json"), config.to_string()).expect("a file can be written");
+    fs::copy(format!("{llama}/model.safetensors"), directory.join("model.safetensors")).expect("a file can be copied");
+}
+
+#[test]
+fn a_deci_that_equals_a_llama_gives_the_same_bits() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    llama_as_deci(directory.path());
+    let deci = directory.path().to_str().expect("a UTF-8 path");
+    let llama = format!("{ROOT}/tests/golden/llama");
+    let prompt = Expected::read("llama", 130).prompt;
+    let devices: [fn() -> Box<dyn Device>; 2] = [|| Box::new(Cpu::<f32>::new()), || Box::new(Cpu::<bf16>::new())];
+    for device in devices {
+        let bits = |path: &str| -> Vec<u32> {
+            let mut engine = engine_at(path, device()).0;
+            let logits = engine.logits(&prompt, 64).expect("the prompt fits");
+            logits.iter().map(|logit| logit.to_bits()).collect()
+        };
+        assert!(bits(deci) == bits(&llama), "the same logits to the bit");
+    }
 }
 
 #[test]
