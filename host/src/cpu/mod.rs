@@ -1,23 +1,15 @@
 //! The CPU device: one reference per kernel, in the file of the kernel's name.
-mod advance;
-mod argmax;
 mod attention;
-mod attn_decode;
-mod attn_merge;
-mod attn_prefill;
-mod embed;
-mod gather_rows;
-mod gemv;
-mod layer_norm_1p;
 mod parallel;
 mod product;
-mod relu2;
 mod residual;
-mod rms_norm;
-mod rope_kv_append;
 mod sum;
-mod swiglu;
 mod tile;
+
+macro_rules! references {
+    ($($file:ident $kernel:ident,)*) => { $(mod $file;)* };
+}
+gpu_kernels::for_each_kernel!(references);
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
