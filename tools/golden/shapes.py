@@ -58,10 +58,10 @@ ROWS = {
     "tied_head": ("llama", {"tie_word_embeddings": True}, torch.bfloat16, None),
     "llama_biases": ("llama", {"attention_bias": True, "mlp_bias": True}, torch.bfloat16, None),
     "nemotron_biases": ("nemotron", {"attention_bias": True, "mlp_bias": True}, torch.bfloat16, None),
-    "sharded": ("llama", {}, torch.bfloat16, 40_000),
     "f32": ("nemotron", {"hidden_size": 32}, torch.float32, None),
     "f16": ("llama", {}, torch.float16, 50_000),
     "sliding_window": ("mistral", {"sliding_window": 24}, torch.bfloat16, None),
+    "sharded": ("llama", {}, torch.bfloat16, 40_000),
 }
 
 
