@@ -40,7 +40,13 @@ type Row = (&'static str, fn() -> Result<String, String>);
 
 /// The rows of all files; those that leave the GPU's context in ruins come last.
 fn rows() -> impl Iterator<Item = &'static Row> {
-    device::ROWS.iter().chain(plans::ROWS).chain(products::ROWS).chain(launches::ROWS).chain(models::ROWS).chain(faults::ROWS)
+    device::ROWS
+        .iter()
+        .chain(plans::ROWS)
+        .chain(products::ROWS)
+        .chain(launches::ROWS)
+        .chain(models::ROWS)
+        .chain(faults::ROWS)
 }
 
 /// GPU 0 with these options.

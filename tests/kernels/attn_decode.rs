@@ -95,7 +95,9 @@ impl Oracle for AttnDecode {
         for s in (0..lengths.len()).filter(|s| row_start[s + 1] - row_start[*s] == 1 && lengths[*s] > 0) {
             let keys = visible(lengths[s] as usize - 1, self.window);
             let tokens = SPLIT_TOKENS as usize;
-            for (head, i) in (0..heads).flat_map(|h| (keys.start / tokens..keys.end.div_ceil(tokens)).map(move |i| (h, i))) {
+            for (head, i) in
+                (0..heads).flat_map(|h| (keys.start / tokens..keys.end.div_ceil(tokens)).map(move |i| (h, i)))
+            {
                 let query = &q[row_start[s] as usize * self.q_stride as usize + head * dim..][..dim];
                 let split = keys.start.max(i * tokens)..keys.end.min((i + 1) * tokens);
                 let group = (s, head / (heads / self.kv_heads as usize));

@@ -46,7 +46,8 @@ fn row(seed: u64, shape: &Shape) -> Row<AttnMerge> {
         (keys.start / SPLIT_TOKENS as usize..keys.end.div_ceil(SPLIT_TOKENS as usize)).contains(&(at % splits))
     };
     // Splits that this step did not write hold what an earlier one left.
-    let stat = |at| if live(at) { [random.uniform() * 3.0 * shape.scale, 64.0 + 63.0 * random.uniform()] } else { [1e4, 1e6] };
+    let stat =
+        |at| if live(at) { [random.uniform() * 3.0 * shape.scale, 64.0 + 63.0 * random.uniform()] } else { [1e4, 1e6] };
     let stats = (0..count).flat_map(stat).collect();
     let partial = (0..count * dim).map(|_| 8.0 * random.uniform()).collect();
     let mut data = Data::default();

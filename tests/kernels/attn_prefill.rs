@@ -19,10 +19,76 @@ const SHAPES: [Shape; 6] = [
 ];
 
 /// Tiles whose rows end at every place, each before a row that is not theirs to write.
-const RAGGED: &[(usize, usize)] = &[(2, 2), (1, 1), (6, 6), (1, 1), (10, 10), (1, 1), (14, 14), (1, 1), (18, 18), (1, 1), (22, 22), (1, 1), (26, 26), (1, 1), (30, 30), (1, 1), (34, 34), (1, 1), (38, 38), (1, 1), (42, 42), (1, 1), (46, 46), (1, 1), (50, 50), (1, 1), (54, 54), (1, 1), (58, 58), (1, 1), (62, 62), (1, 1)];
+const RAGGED: &[(usize, usize)] = &[
+    (2, 2),
+    (1, 1),
+    (6, 6),
+    (1, 1),
+    (10, 10),
+    (1, 1),
+    (14, 14),
+    (1, 1),
+    (18, 18),
+    (1, 1),
+    (22, 22),
+    (1, 1),
+    (26, 26),
+    (1, 1),
+    (30, 30),
+    (1, 1),
+    (34, 34),
+    (1, 1),
+    (38, 38),
+    (1, 1),
+    (42, 42),
+    (1, 1),
+    (46, 46),
+    (1, 1),
+    (50, 50),
+    (1, 1),
+    (54, 54),
+    (1, 1),
+    (58, 58),
+    (1, 1),
+    (62, 62),
+    (1, 1),
+];
 
 /// The same of rows that belong to no sequence.
-const RAGGED_PADS: &[(usize, usize)] = &[(2, 0), (1, 1), (6, 0), (1, 1), (10, 0), (1, 1), (14, 0), (1, 1), (18, 0), (1, 1), (22, 0), (1, 1), (26, 0), (1, 1), (30, 0), (1, 1), (34, 0), (1, 1), (38, 0), (1, 1), (42, 0), (1, 1), (46, 0), (1, 1), (50, 0), (1, 1), (54, 0), (1, 1), (58, 0), (1, 1), (62, 0), (1, 1)];
+const RAGGED_PADS: &[(usize, usize)] = &[
+    (2, 0),
+    (1, 1),
+    (6, 0),
+    (1, 1),
+    (10, 0),
+    (1, 1),
+    (14, 0),
+    (1, 1),
+    (18, 0),
+    (1, 1),
+    (22, 0),
+    (1, 1),
+    (26, 0),
+    (1, 1),
+    (30, 0),
+    (1, 1),
+    (34, 0),
+    (1, 1),
+    (38, 0),
+    (1, 1),
+    (42, 0),
+    (1, 1),
+    (46, 0),
+    (1, 1),
+    (50, 0),
+    (1, 1),
+    (54, 0),
+    (1, 1),
+    (58, 0),
+    (1, 1),
+    (62, 0),
+    (1, 1),
+];
 
 /// For every head size: one query head per kv head, three, and eight; from one page of keys to five, which end early,
 /// exactly and late; a window that hides a page from some rows of a tile.
@@ -118,7 +184,8 @@ impl Oracle for AttnPrefill {
         let (q, row_start, lengths) = (data.f64s(self.q), data.i32s(self.row_start), data.i32s(self.lengths));
         let mut out = vec![Want::Kept; row_start[lengths.len()] as usize * heads * dim];
         for tile in 0..self.tiles as usize {
-            let [s, first, rows] = [self.tile_sequence, self.tile_row, self.tile_rows].map(|list| data.i32s(list)[tile]);
+            let [s, first, rows] =
+                [self.tile_sequence, self.tile_row, self.tile_rows].map(|list| data.i32s(list)[tile]);
             for row in first..first + rows {
                 let out = &mut out[row as usize * heads * dim..][..heads * dim];
                 let Ok(s) = usize::try_from(s) else {
@@ -139,7 +206,12 @@ impl Oracle for AttnPrefill {
 }
 
 /// One head's output. Where a running maximum stands decides how e_j rounds: d allows for it.
-fn attended(cache: &Cache, group: (usize, usize), scores: &[crate::attention::Score], precision: Precision) -> Vec<Want> {
+fn attended(
+    cache: &Cache,
+    group: (usize, usize),
+    scores: &[crate::attention::Score],
+    precision: Precision,
+) -> Vec<Want> {
     let max = maximum(scores);
     let weights: Vec<(f64, f64)> = scores
         .iter()

@@ -54,7 +54,8 @@ pub fn rows() -> Vec<Row<RopeKvAppend>> {
 fn row(seed: u64, shape: &Shape) -> Row<RopeKvAppend> {
     let mut random = Random::new(seed);
     let heads = shape.heads;
-    let sequences: Vec<Sequence> = shape.sequences.iter().map(|(new, length)| Sequence { new: *new, length: *length }).collect();
+    let sequences: Vec<Sequence> =
+        shape.sequences.iter().map(|(new, length)| Sequence { new: *new, length: *length }).collect();
     let batch = Batch::new(&sequences, &mut random);
     let (positions, slots) = places(&batch);
     let context = 1 + positions.iter().max().copied().unwrap_or(0) as usize;
@@ -75,7 +76,11 @@ fn row(seed: u64, shape: &Shape) -> Row<RopeKvAppend> {
         head_dim: heads.dim as u32,
         rotary_dims: shape.rotary as u32,
     };
-    Row { name: format!("{heads:?}, rotary {}, {:?}, scale {:e}", shape.rotary, shape.sequences, shape.scale), kernel, data }
+    Row {
+        name: format!("{heads:?}, rotary {}, {:?}, scale {:e}", shape.rotary, shape.sequences, shape.scale),
+        kernel,
+        data,
+    }
 }
 
 /// Position and slot of each row; pads share row 0 of the scrap page.
