@@ -12,6 +12,18 @@ const PRINTED: usize = 5;
 /// Fewest rows of a kernel.
 const FEWEST_ROWS: usize = 10;
 
+/// Holds C and D against the numbers in the kernel's doc block; without any there, the kernel is exact.
+pub fn tolerance<K: Oracle>(source: &str) {
+    let doc_lines: Vec<&str> = source.lines().take_while(|line| line.starts_with("//!")).collect();
+    let doc_block = doc_lines.join("\n");
+    let numerics = doc_block.split("# Numerics").nth(1).expect("a doc block has Numerics");
+    let stated = |letter: &str| {
+        let number = numerics.split(letter).nth(1).and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+        number.map_or(0.0, |number| number.parse::<f64>().expect("a number follows"))
+    };
+    assert_eq!((K::C, K::D), (stated("c = "), stated("d = ")), "{}", K::NAME);
+}
+
 /// Runs every row on the references and compares them with f64.
 pub fn references<K: Oracle>(rows: Vec<Row<K>>) {
     assert!(rows.len() >= FEWEST_ROWS, "{} has {} rows", K::NAME, rows.len());

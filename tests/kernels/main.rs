@@ -17,6 +17,12 @@ macro_rules! kernels {
         use gpu_kernels::$kernel;
 
         #[test]
+        fn tolerance_is_the_doc_blocks() {
+            let source = include_str!(concat!("../../gpu-kernels/src/", stringify!($file), ".rs"));
+            crate::compare::tolerance::<$kernel>(source);
+        }
+
+        #[test]
         fn references_agree_with_f64() {
             crate::compare::references::<$kernel>(crate::$file::rows());
         }

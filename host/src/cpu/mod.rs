@@ -124,3 +124,48 @@ fn processor_name() -> String {
     let name = name.and_then(|rest| rest.split_once(':')).map(|(_, name)| name.trim());
     name.unwrap_or(std::env::consts::ARCH).to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use gpu_kernels::{Argmax, Element};
+
+    use super::*;
+
+    /// A device with two logits whose larger one is chosen into slot 0.
+    fn chooser() -> (Cpu<f32>, Argmax, Ptr<i32>) {
+        let mut buffers = Buffers::default();
+        let logits = buffers.add("logits", Element::F32, 2, BufferKind::Constant(vec![1.0, 2.0])).ptr();
+        let slots = buffers.add("slots", Element::I32, 1, BufferKind::Input).ptr();
+        let sampled = buffers.add("sampled", Element::I32, 3, BufferKind::Sampled).ptr();
+        let mut device = Cpu::new();
+        device.allocate(buffers).expect("memory for a few numbers");
+        (device, Argmax { logits, slots, sampled, rows: 1, vocab: 2 }, slots)
+    }
+
+    #[test]
+    fn tokens_of_the_last_two_runs_are_kept() {
+        let (mut device, argmax, slots) = chooser();
+        let mut plan = Plan::default();
+        plan.launch(argmax);
+        let plan = device.prepare(plan).expect("a plan that fits");
+        let tickets = [0, 1, 2].map(|slot| device.run(plan, &[(slots, &[slot])]).expect("a run"));
+        assert!(device.sampled(tickets[0]).is_err());
+        assert_eq!(device.sampled(tickets[1]), Ok(vec![1, 1, 0]));
+        assert_eq!(device.sampled(tickets[2]), Ok(vec![1, 1, 1]));
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_take_its_arguments_is_an_error() {
+        let (mut device, argmax, _) = chooser();
+        let mut plan = Plan::default();
+        plan.launch(Argmax { vocab: 0, ..argmax });
+        let error = device.prepare(plan).expect_err("no token to choose");
+        assert!(error.to_string().contains("argmax requires: at least one row and one token"), "{error}");
+    }
+
+    #[test]
+    fn the_description_names_processor_and_threads() {
+        let line = Cpu::<f32>::new().description().remove(0);
+        assert!(line.starts_with(&processor_name()) && line.contains(" thread"), "{line}");
+    }
+}
