@@ -1,6 +1,9 @@
-//! Text: tokenizer and incremental detokenizer.
+//! Text: tokenizer, chat template, incremental detokenizer.
 mod detokenizer;
+mod python_json;
+mod template;
 mod tokenizer;
 
 pub use detokenizer::Detokenizer;
+pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;

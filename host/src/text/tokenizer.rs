@@ -18,6 +18,8 @@ pub(super) enum TokenKind {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     byte_fallback: bool,
+    /// A special token that takes no text beside it with it.
+    anchor: Option<(u32, String)>,
 }
 
 impl Tokenizer {
@@ -52,7 +54,10 @@ impl Tokenizer {
         inner.with_padding(None);
         let lone_byte = inner.token_to_id("<0xE3>");
         let byte_fallback = lone_byte.is_some_and(|id| inner.decode(&[id], true).is_ok_and(|text| text == "\u{FFFD}"));
-        Ok(Tokenizer { inner, byte_fallback })
+        let added = inner.get_added_vocabulary().get_added_tokens_decoder();
+        let alone = added.iter().filter(|(_, token)| token.special && !token.rstrip && !token.single_word);
+        let anchor = alone.min_by_key(|(id, _)| **id).map(|(id, token)| (*id, token.content.clone()));
+        Ok(Tokenizer { inner, byte_fallback, anchor })
     }
 
     /// Ids of `text`. Special tokens written out in the text become their ids; `post_process` adds what the
@@ -67,6 +72,17 @@ impl Tokenizer {
                 .hint("tokenizer.json may be damaged; download it again")
         })?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Ids of a text that follows another. Tokenizers that put a space in front of a text put none here: a special token
+    /// stands in front while the text is split.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_continuation(&self, text: &str) -> Result<Vec<u32>> {
+        let Some((anchor, content)) = &self.anchor else { return self.encode(text, false) };
+        let mut ids = self.encode(&format!("{content}{text}"), false)?;
+        if ids.first() == Some(anchor) { Ok(ids.split_off(1)) } else { self.encode(text, false) }
     }
 
     /// Text of `ids`, without special tokens. Bytes that are no UTF-8 become U+FFFD.
