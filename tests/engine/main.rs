@@ -1,4 +1,6 @@
 //! The engine on the CPU device: batches, chunks and page boundaries change no bit.
+mod turns;
+
 use std::collections::HashMap;
 
 use half::bf16;

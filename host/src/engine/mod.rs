@@ -3,6 +3,7 @@
 //! [`Engine::step`] is four verbs: admit, schedule, run, collect. On a device that runs ahead, step n + 1 is enqueued
 //! before the token of step n is read; a step whose sequence turns out to have ended is discarded, and leaves nothing.
 mod config;
+mod kept;
 mod pages;
 mod prompt_logits;
 mod request;
@@ -18,6 +19,7 @@ use crate::device::{Device, PlanId, Ticket};
 use crate::error::{Category, Error, Result};
 use crate::forward::{self, Bucket, Layout, Limits, Span, StepInputs, WeightSource};
 use crate::models::spec::ModelSpec;
+use kept::KeptSequences;
 use pages::PagePool;
 use sequence::Sequence;
 
@@ -32,6 +34,8 @@ pub struct Counters {
     pub uploads: u64,
     /// Token rows, pads not counted.
     pub rows: u64,
+    /// Tokens of prompts that a kept sequence had computed before.
+    pub reused: u64,
 }
 
 /// A loaded model on a device, and the sequences that run on it.
@@ -40,6 +44,7 @@ pub struct Engine {
     layout: Layout,
     plans: HashMap<Bucket, (PlanId, u64)>,
     pages: PagePool,
+    kept: KeptSequences,
     free_slots: Vec<usize>,
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
@@ -81,6 +86,7 @@ impl Engine {
             layout,
             plans: HashMap::new(),
             pages: PagePool::new(limits.pages),
+            kept: KeptSequences::default(),
             free_slots: (0..limits.sequences).rev().collect(),
             waiting: VecDeque::new(),
             running: Vec::new(),
@@ -94,6 +100,11 @@ impl Engine {
     /// Lines that tell the user what the device is; the first is its name.
     pub fn description(&self) -> Vec<String> {
         self.device.description()
+    }
+
+    /// Tokens that one sequence may have.
+    pub fn context(&self) -> usize {
+        self.layout.limits().context
     }
 
     /// What has been done so far.
@@ -111,6 +122,27 @@ impl Engine {
     /// # Errors
     /// The prompt is empty, has an id that the model does not know, or leaves no room for a token in the context; or no token is wanted.
     pub fn submit(&mut self, request: Request) -> Result<SequenceId> {
+        self.queue(request, false)
+    }
+
+    /// As [`Engine::submit`], for a turn of a conversation: of the prompt only what follows the longest prefix that it
+    /// shares with a kept sequence is computed, and when the sequence ends its pages stay for the next turn, until
+    /// [`Engine::forget`] or until other sequences need them.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub fn submit_kept(&mut self, request: Request) -> Result<SequenceId> {
+        self.queue(request, true)
+    }
+
+    /// Gives up all kept sequences.
+    pub fn forget(&mut self) {
+        while let Some(kept) = self.kept.pop_oldest() {
+            self.pages.put(kept.pages);
+        }
+    }
+
+    fn queue(&mut self, request: Request, keep: bool) -> Result<SequenceId> {
         self.check(&request.prompt)?;
         if request.max_tokens == 0 {
             return Err(Error::new(Category::Input, "Nothing is to be generated")
@@ -119,7 +151,9 @@ impl Engine {
         }
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        self.waiting.push_back(Sequence::new(id, request, self.layout.limits().context));
+        let mut sequence = Sequence::new(id, request, self.layout.limits().context);
+        sequence.keep = keep;
+        self.waiting.push_back(sequence);
         Ok(id)
     }
 
@@ -179,13 +213,33 @@ impl Engine {
 
     /// A sequence starts when a slot is free and all pages that it may ever need; so none is put out again.
     fn admit(&mut self) {
-        while let (Some(sequence), Some(&slot)) = (self.waiting.front(), self.free_slots.last()) {
-            let Some(pages) = self.pages.take(sequence.pages_needed()) else { return };
-            let mut sequence = self.waiting.pop_front().expect("the queue has a front");
+        while let Some(&slot) = self.free_slots.last() {
+            let Some(mut sequence) = self.waiting.pop_front() else { return };
+            let Some((pages, computed)) = self.pages_for(&sequence) else { return self.waiting.push_front(sequence) };
             self.free_slots.pop();
-            sequence.start(slot, pages);
+            sequence.start(slot, pages, computed);
+            self.counters.reused += computed as u64;
             self.running.push(sequence);
         }
+    }
+
+    /// All pages of a sequence, and how many tokens of its prompt they hold. Kept sequences make room where it is needed.
+    fn pages_for(&mut self, sequence: &Sequence) -> Option<(Vec<usize>, usize)> {
+        let found = if sequence.keep { self.kept.take(sequence.prompt()) } else { None };
+        let (mut kept, common) = found.unwrap_or_default();
+        self.pages.put(kept.truncate(common));
+        loop {
+            if let Some(pages) = self.pages.take(sequence.pages_needed() - kept.pages.len()) {
+                kept.pages.extend(pages);
+                return Some((kept.pages, common));
+            }
+            let Some(oldest) = self.kept.pop_oldest() else { break };
+            self.pages.put(oldest.pages);
+        }
+        if common > 0 {
+            self.kept.push(kept);
+        }
+        None
     }
 
     fn launch(&mut self, shares: &[scheduler::Share]) -> Result<()> {
@@ -260,8 +314,12 @@ impl Engine {
     fn retire(&mut self, id: SequenceId) {
         let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else { return };
         let sequence = self.running.remove(index);
-        let (slot, pages) = sequence.release();
+        let keep = sequence.keep;
+        let (slot, mut kept) = sequence.release();
         self.free_slots.push(slot);
-        self.pages.put(pages);
+        self.pages.put(kept.truncate(if keep { kept.ids.len() } else { 0 }));
+        if keep {
+            self.kept.push(kept);
+        }
     }
 }

@@ -16,6 +16,7 @@ impl Engine {
                 .details(format!("{last} rows of a prompt of {} tokens, engine idle: {}", prompt.len(), self.is_idle()))
                 .hint("ask an idle engine for 1 row up to the prompt's length"));
         }
+        self.forget();
         let pages = self.pages.take(prompt.len().div_ceil(PAGE_TOKENS as usize)).expect("an idle engine has its pages");
         let logits = self.prompt_logits(prompt, last, &pages);
         self.pages.put(pages);

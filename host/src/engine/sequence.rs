@@ -1,6 +1,7 @@
 //! `Sequence`: one prompt and its continuation, and how much of it the device has computed.
 use gpu_kernels::PAGE_TOKENS;
 
+use super::kept::Kept;
 use super::request::{Finish, Request, SequenceId};
 use crate::forward::Span;
 
@@ -10,7 +11,9 @@ pub struct Sequence {
     pub(super) id: SequenceId,
     request: Request,
     context: usize,
-    generated: usize,
+    /// Whether its pages stay when it ends.
+    pub(super) keep: bool,
+    generated: Vec<u32>,
     /// Tokens whose keys and values are in the cache, or will be when the steps in flight are done.
     computed: usize,
     /// Tokens that the device has chosen and the host has not read.
@@ -22,7 +25,17 @@ pub struct Sequence {
 impl Sequence {
     /// A sequence that has no slot yet.
     pub fn new(id: SequenceId, request: Request, context: usize) -> Sequence {
-        Sequence { id, request, context, generated: 0, computed: 0, unread: 0, slot: 0, pages: Vec::new() }
+        Sequence {
+            id,
+            request,
+            context,
+            keep: false,
+            generated: Vec::new(),
+            computed: 0,
+            unread: 0,
+            slot: 0,
+            pages: Vec::new(),
+        }
     }
 
     /// Pages for the prompt and all tokens that may follow; the last token is never computed.
@@ -31,15 +44,27 @@ impl Sequence {
         longest.div_ceil(PAGE_TOKENS as usize)
     }
 
-    /// Gives the sequence what it needs to run.
-    pub fn start(&mut self, slot: usize, pages: Vec<usize>) {
-        self.slot = slot;
-        self.pages = pages;
+    /// The prompt.
+    pub fn prompt(&self) -> &[u32] {
+        &self.request.prompt
     }
 
-    /// Slot and pages, to be used again.
-    pub fn release(self) -> (usize, Vec<usize>) {
-        (self.slot, self.pages)
+    /// Gives the sequence what it needs to run; `pages` hold the first `computed` tokens of the prompt already.
+    pub fn start(&mut self, slot: usize, pages: Vec<usize>, computed: usize) {
+        self.slot = slot;
+        self.pages = pages;
+        self.computed = computed;
+    }
+
+    /// Slot and pages, to be used again, with the ids whose keys and values the pages hold.
+    ///
+    /// The token that came last is not among them, though a device that ran ahead may have computed it; nor is what such
+    /// a device has chosen and nobody has read.
+    pub fn release(self) -> (usize, Kept) {
+        let mut ids = self.request.prompt;
+        ids.extend(self.generated.iter().take(self.generated.len().saturating_sub(1)));
+        ids.truncate(self.computed);
+        (self.slot, Kept { ids, pages: self.pages })
     }
 
     /// The sequence's slot.
@@ -55,8 +80,8 @@ impl Sequence {
     /// Tokens that wait to be computed: the rest of the prompt, or the one chosen last. None when the sequence ends
     /// with the token that is on its way.
     pub fn pending(&self) -> usize {
-        let total = self.request.prompt.len() + self.generated + self.unread;
-        let wanted = self.generated + self.unread < self.request.max_tokens && total < self.context;
+        let total = self.request.prompt.len() + self.generated.len() + self.unread;
+        let wanted = self.generated.len() + self.unread < self.request.max_tokens && total < self.context;
         if wanted { total - self.computed } else { 0 }
     }
 
@@ -86,12 +111,12 @@ impl Sequence {
     /// Takes the token that the device chose, and says whether the sequence ends with it.
     pub fn push(&mut self, token: u32) -> Option<Finish> {
         self.unread -= 1;
-        self.generated += 1;
+        self.generated.push(token);
         if self.request.eos.contains(&token) {
             Some(Finish::Stop)
-        } else if self.generated == self.request.max_tokens {
+        } else if self.generated.len() == self.request.max_tokens {
             Some(Finish::Length)
-        } else if self.request.prompt.len() + self.generated == self.context {
+        } else if self.request.prompt.len() + self.generated.len() == self.context {
             Some(Finish::Context)
         } else {
             None
