@@ -1,6 +1,6 @@
 //! host's build script: makes the kernels' PTX a part of the program, as `ptx.rs` in `OUT_DIR`.
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use cuda_builder::{CudaBuilder, Error, Header};
 
@@ -8,6 +8,7 @@ use cuda_builder::{CudaBuilder, Error, Header};
 const KERNELS: &str = "../gpu-kernels";
 
 fn main() -> ExitCode {
+    println!("cargo::rustc-env=NEMOTRON_COMMIT={}", commit());
     match embed() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -17,6 +18,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The commit of a release. Other builds name none, so that a commit alone compiles nothing again.
+fn commit() -> String {
+    if std::env::var("PROFILE").is_ok_and(|profile| profile != "release") {
+        return "none, not a release build".to_owned();
+    }
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+    };
+    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
+        println!("cargo::rerun-if-changed={log}");
+    }
+    git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn embed() -> Result<(), Error> {
@@ -31,9 +47,12 @@ fn embed() -> Result<(), Error> {
     for arch in CudaBuilder::prebuilt_archs(KERNELS)? {
         let ptx = CudaBuilder::new(KERNELS).arch(&arch).copy_to(out.join(format!("{arch}.ptx"))).build()?;
         code.push_str(&constants(&arch, &ptx.header));
-        all.push_str(&format!("({arch:?}, {}), ", arch.to_uppercase()));
+        let name = arch.to_uppercase();
+        all.push_str(&format!("({arch:?}, {name}, {name}_COMPILER), "));
     }
-    code.push_str(&format!("/// Every architecture and its PTX.\npub const ALL: &[(&str, &str)] = &[{all}];\n"));
+    code.push_str(&format!(
+        "/// Every architecture, its PTX and the compiler of it.\npub const ALL: &[(&str, &str, &str)] = &[{all}];\n"
+    ));
     cuda_builder::write_if_changed(&out.join("ptx.rs"), &code)?;
     Ok(())
 }

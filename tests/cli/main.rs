@@ -1,8 +1,10 @@
 //! The command as a user runs it: what it prints where, and how it ends.
+mod chat;
 mod checkpoint;
 mod faults;
 mod generate;
 mod inspect;
+mod options;
 mod pipes;
 mod random_checkpoint;
 mod verify;

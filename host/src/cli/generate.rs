@@ -1,22 +1,17 @@
 //! `nemotron generate`: a prompt becomes text, streamed.
-use std::io::{Read, Write, stdout};
+use std::io::{Read, Write, sink, stdout};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::exit;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use clap::Args;
 
 use super::console::Loudness;
 use super::failure::Failure;
 use super::model::{ModelArguments, note_stages};
+use super::report::{explain, json_object, statistics};
+use super::stream::{interrupt, stream};
 use crate::error::{Category, Error, Result};
-use crate::session::{Finish, GenerateOptions, Generation, Note, Session};
-
-/// The exit code of a program that SIGINT ended.
-const INTERRUPTED: i32 = 130;
+use crate::session::{Conversation, GenerateOptions, Generation, Session};
 
 /// Continue a prompt
 #[derive(Args, Debug)]
@@ -27,9 +22,24 @@ pub struct Arguments {
     #[command(flatten)]
     prompt: PromptArguments,
 
+    #[command(flatten)]
+    form: FormArguments,
+
     /// Most tokens to generate
     #[arg(long, value_name = "N", default_value = "100")]
     max_tokens: NonZeroUsize,
+
+    /// End where this text comes, which is not printed; may be given several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    stop: Vec<String>,
+
+    /// Print the prompt in front of the text
+    #[arg(long)]
+    echo: bool,
+
+    /// Print one JSON object: text, ids, finish_reason, timings
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -44,48 +54,87 @@ struct PromptArguments {
     prompt_file: Option<PathBuf>,
 }
 
+/// How a prompt becomes ids.
+#[derive(Args, Debug)]
+struct FormArguments {
+    /// Leave out what the tokenizer puts around a text, such as <s>
+    #[arg(long, conflicts_with = "chat")]
+    raw: bool,
+
+    /// Ask as a user does: the model's chat template makes the prompt
+    #[arg(long)]
+    chat: bool,
+
+    /// What the model is told before the question
+    #[arg(long, value_name = "TEXT", requires = "chat", allow_hyphen_values = true)]
+    system: Option<String>,
+}
+
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let loudness = arguments.model.loudness();
     let prompt = arguments.prompt.read()?;
     let mut session = Session::load(&arguments.model.load_options(), &mut |note| loudness.note(&note))?;
     note_stages(session.model(), loudness);
-    let ids = session.encode(&prompt)?;
-    let options = GenerateOptions { max_tokens: arguments.max_tokens.get(), interrupt: interrupt()? };
-    let framed = loudness > Loudness::Quiet;
-    let mut out = stdout().lock();
-    if framed {
-        write!(out, "\n=== Generation ===\nPrompt: {prompt}\nOutput: ")?;
-        out.flush()?;
-    }
-    let generation = stream(&mut session, ids, &options, &mut out)?;
-    writeln!(out)?;
-    if framed {
-        write!(out, "{}", statistics(&generation, session.model().load_time()))?;
-    }
-    out.flush()?;
+    let ids = arguments.form.encode(&session, &prompt)?;
+    let options = GenerateOptions {
+        max_tokens: arguments.max_tokens.get(),
+        stop: arguments.stop.clone(),
+        interrupt: interrupt()?,
+        ..GenerateOptions::default()
+    };
+    let echo = if arguments.echo { prompt.as_str() } else { "" };
+    let generation = if arguments.json {
+        print_json(&mut session, ids, &options, echo)?
+    } else {
+        print_text(&mut session, ids, &options, echo, (loudness > Loudness::Quiet).then_some(&prompt))?
+    };
     explain(&session, &generation, loudness);
     Ok(())
 }
 
-/// Writes each piece at once; where nobody reads any more, the generation ends too.
-fn stream(
+fn print_json(
     session: &mut Session,
-    prompt: Vec<u32>,
+    ids: Vec<u32>,
     options: &GenerateOptions,
-    out: &mut impl Write,
+    echo: &str,
 ) -> std::result::Result<Generation, Failure> {
-    let mut written = Ok(());
-    let generation = session.generate_from(prompt, options, |piece| {
-        if written.is_ok() {
-            written = out.write_all(piece.as_bytes()).and_then(|()| out.flush());
-        }
-        if written.is_err() {
-            options.interrupt.store(true, Ordering::Relaxed);
-        }
-    })?;
-    written?;
+    let generation = stream(&mut sink(), &options.interrupt, |show| session.generate_from(ids, options, show))?;
+    let object = json_object(&generation, &format!("{echo}{}", generation.text), session.model().load_time());
+    let mut out = stdout().lock();
+    out.write_all(object.as_bytes()).and_then(|()| out.flush())?;
     Ok(generation)
+}
+
+/// Streams the text, in a frame that names the prompt if there is one to name.
+fn print_text(
+    session: &mut Session,
+    ids: Vec<u32>,
+    options: &GenerateOptions,
+    echo: &str,
+    framed: Option<&String>,
+) -> std::result::Result<Generation, Failure> {
+    let mut out = stdout().lock();
+    if let Some(prompt) = framed {
+        write!(out, "\n=== Generation ===\nPrompt: {prompt}\nOutput: ")?;
+    }
+    out.write_all(echo.as_bytes()).and_then(|()| out.flush())?;
+    let generation = stream(&mut out, &options.interrupt, |show| session.generate_from(ids, options, show))?;
+    writeln!(out)?;
+    if framed.is_some() {
+        write!(out, "{}", statistics(&generation, session.model().load_time()))?;
+    }
+    out.flush()?;
+    Ok(generation)
+}
+
+impl FormArguments {
+    fn encode(&self, session: &Session, prompt: &str) -> Result<Vec<u32>> {
+        if self.chat {
+            return Conversation::new(self.system.as_deref()).ask(session, prompt);
+        }
+        session.encode(prompt, !self.raw)
+    }
 }
 
 impl PromptArguments {
@@ -119,49 +168,4 @@ fn read_prompt(path: &Path) -> Result<String> {
         prompt.pop();
     }
     Ok(prompt)
-}
-
-/// A flag that Ctrl-C sets; a second Ctrl-C ends the program at once.
-fn interrupt() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let handlers = flag.clone();
-    let handler = move || {
-        if handlers.swap(true, Ordering::Relaxed) {
-            exit(INTERRUPTED);
-        }
-    };
-    ctrlc::set_handler(handler).map_err(|error| {
-        Error::new(Category::Io, "Ctrl-C cannot be handled").details(error).hint("another handler is installed")
-    })?;
-    Ok(flag)
-}
-
-fn statistics(generation: &Generation, load_time: Duration) -> String {
-    let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
-    let speed = generation.speed().map_or("n/a".to_owned(), |speed| format!("{speed:.1} tokens/sec"));
-    let rows = [
-        ("Load time:", milliseconds(load_time)),
-        ("Prompt tokens:", generation.prompt_tokens.to_string()),
-        ("Prompt time:", milliseconds(generation.prompt_time)),
-        ("Generated:", format!("{} tokens", generation.ids.len())),
-        ("Generation time:", milliseconds(generation.generation_time)),
-        ("Speed:", speed),
-    ];
-    let rows: String = rows.iter().map(|(label, value)| format!("{label:<16} {value}\n")).collect();
-    format!("\n=== Statistics ===\n{rows}")
-}
-
-fn explain(session: &Session, generation: &Generation, loudness: Loudness) {
-    let counters = session.counters();
-    let reason = match generation.finish {
-        Finish::Stop => "the model ended its text",
-        Finish::Length => "--max-tokens are there",
-        Finish::Context => "the context is full",
-        Finish::Interrupted => "interrupted",
-    };
-    loudness.note(&Note::Detail(format!("Ended: {reason}")));
-    loudness.note(&Note::Detail(format!(
-        "Steps: {}, launches: {}, uploads of inputs: {}, token rows: {}",
-        counters.steps, counters.launches, counters.uploads, counters.rows
-    )));
 }

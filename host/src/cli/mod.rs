@@ -1,23 +1,29 @@
 //! The command line: one command, one file.
+mod chat;
+mod completions;
 mod console;
 mod devices;
 mod failure;
 mod generate;
 mod inspect;
+mod lines;
 mod model;
 mod random_checkpoint;
+mod report;
+mod stream;
 mod verify;
+mod version;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::{Failure, guarded};
 
 /// Generates text with NVIDIA Nemotron checkpoints. Without a command, `generate` is meant.
 #[derive(Parser)]
-#[command(name = "nemotron", version, arg_required_else_help = true)]
+#[command(name = "nemotron", version, long_version = version::LONG.as_str(), arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -26,10 +32,12 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Generate(generate::Arguments),
+    Chat(chat::Arguments),
     Inspect(inspect::Arguments),
     RandomCheckpoint(random_checkpoint::Arguments),
     Verify(verify::Arguments),
     Devices(devices::Arguments),
+    Completions(completions::Arguments),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for and returns its exit code: 0, 1 for an error
@@ -55,10 +63,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::Chat(arguments) => chat::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::RandomCheckpoint(arguments) => random_checkpoint::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
     }
 }
 
@@ -75,7 +85,6 @@ fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

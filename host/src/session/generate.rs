@@ -3,23 +3,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::stop::StopTexts;
 use super::{LoadOptions, Model, Note};
 use crate::engine::{self, Counters, Request};
 use crate::error::Result;
-use crate::text::{Detokenizer, Tokenizer};
+use crate::text::{ChatTemplate, Detokenizer, Tokenizer};
+
+/// Tokens with which turns end. Those that a checkpoint's template prints end an answer too, whatever its config says.
+const TURN_ENDS: [&str; 4] = ["<extra_id_1>", "<|im_end|>", "<|eot_id|>", "<SPECIAL_12>"];
 
 /// How to continue a prompt.
 #[derive(Clone, Debug)]
 pub struct GenerateOptions {
     /// Most tokens to generate.
     pub max_tokens: usize,
+    /// Texts that end the generation and are not part of it.
+    pub stop: Vec<String>,
+    /// Whether its keys and values stay on the device, so that a prompt which goes on from there is computed only in part.
+    pub keep: bool,
     /// Once true, the generation ends after the step that runs. The caller sets it, for example on Ctrl-C.
     pub interrupt: Arc<AtomicBool>,
 }
 
 impl Default for GenerateOptions {
     fn default() -> GenerateOptions {
-        GenerateOptions { max_tokens: 100, interrupt: Arc::default() }
+        GenerateOptions { max_tokens: 100, stop: Vec::new(), keep: false, interrupt: Arc::default() }
     }
 }
 
@@ -28,6 +36,8 @@ impl Default for GenerateOptions {
 pub enum Finish {
     /// The model said that the text ends.
     Stop,
+    /// One of [`GenerateOptions::stop`] came.
+    StopText,
     /// [`GenerateOptions::max_tokens`] are there.
     Length,
     /// The context is full.
@@ -53,7 +63,9 @@ pub struct Generation {
     pub text: String,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// The generated ids, the one that ended the generation included.
+    /// Those of them that were computed; the others were still there from a generation that was kept.
+    pub prefilled_tokens: usize,
+    /// The generated ids, those that ended the generation included.
     pub ids: Vec<u32>,
     /// Why it ended.
     pub finish: Finish,
@@ -74,6 +86,9 @@ impl Generation {
 pub struct Session {
     model: Model,
     tokenizer: Tokenizer,
+    template: Result<ChatTemplate>,
+    /// Turn ends of the template that are no tokens.
+    stops: Vec<String>,
 }
 
 impl Session {
@@ -82,12 +97,21 @@ impl Session {
     /// # Errors
     /// The checkpoint, the tokenizer or the device; each says which file, what was expected and what was found.
     pub fn load(options: &LoadOptions, note: &mut dyn FnMut(Note)) -> Result<Session> {
-        let mut tokenizer = None;
-        let model = Model::load(options, note, |directory| {
-            tokenizer = Some(Tokenizer::open(directory)?);
+        let mut texts = None;
+        let mut model = Model::load(options, note, |directory| {
+            texts = Some((Tokenizer::open(directory)?, ChatTemplate::open(directory)));
             Ok(())
         })?;
-        Ok(Session { model, tokenizer: tokenizer.expect("a loaded model has read its files") })
+        let (tokenizer, template) = texts.expect("a loaded model has read its files");
+        let mut stops = Vec::new();
+        let printed = |end: &&str| template.as_ref().is_ok_and(|template| template.mentions(end));
+        for end in TURN_ENDS.into_iter().filter(printed) {
+            match tokenizer.token_to_id(end) {
+                Some(id) => model.spec.eos.push(id),
+                None => stops.push(end.to_owned()),
+            }
+        }
+        Ok(Session { model, tokenizer, template, stops })
     }
 
     /// Continues `prompt` and gives `on_piece` each piece of text as soon as no later token can change it.
@@ -100,17 +124,17 @@ impl Session {
         options: &GenerateOptions,
         on_piece: impl FnMut(&str),
     ) -> Result<Generation> {
-        let prompt = self.encode(prompt)?;
+        let prompt = self.encode(prompt, true)?;
         self.generate_from(prompt, options, on_piece)
     }
 
-    /// Ids of a prompt that the model can continue.
+    /// Ids of a prompt that the model can continue, with what the post-processor adds to a text, such as `<s>`, or without.
     ///
     /// # Errors
     /// The prompt is empty or longer than the context.
-    pub fn encode(&self, prompt: &str) -> Result<Vec<u32>> {
+    pub fn encode(&self, prompt: &str, post_process: bool) -> Result<Vec<u32>> {
         // The post-processor would make a prompt of one token from no text.
-        let ids = if prompt.is_empty() { Vec::new() } else { self.tokenizer.encode(prompt, true)? };
+        let ids = if prompt.is_empty() { Vec::new() } else { self.tokenizer.encode(prompt, post_process)? };
         self.model.engine.check(&ids)?;
         Ok(ids)
     }
@@ -125,6 +149,8 @@ impl Session {
         options: &GenerateOptions,
         mut on_piece: impl FnMut(&str),
     ) -> Result<Generation> {
+        let stops = [&self.stops[..], &options.stop].concat();
+        let mut watch = StopTexts::new(&stops)?;
         let mut detokenizer = Detokenizer::new(&self.tokenizer, &prompt)?;
         let mut text = String::new();
         let mut show = |piece: String| {
@@ -133,12 +159,44 @@ impl Session {
                 text += &piece;
             }
         };
-        let generation = self.model.generate(prompt, options, |token| {
-            show(detokenizer.push(token)?);
-            Ok(())
+        let mut generation = self.model.generate(prompt, options, |token| {
+            let (piece, stopped) = watch.push(&detokenizer.push(token)?);
+            show(piece);
+            Ok(stopped)
         })?;
-        show(detokenizer.finish()?);
+        if generation.finish != Finish::StopText {
+            let (piece, stopped) = watch.push(&detokenizer.finish()?);
+            show(piece);
+            if stopped {
+                generation.finish = Finish::StopText;
+            } else {
+                show(watch.finish());
+            }
+        }
         Ok(Generation { text, ..generation })
+    }
+
+    /// The checkpoint's chat template.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be used.
+    pub fn template(&self) -> Result<&ChatTemplate> {
+        self.template.as_ref().map_err(Clone::clone)
+    }
+
+    /// The checkpoint's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Tokens that a prompt and its continuation may have together.
+    pub fn context(&self) -> usize {
+        self.model.engine.context()
+    }
+
+    /// Gives up what was kept of earlier generations.
+    pub fn forget(&mut self) {
+        self.model.engine.forget();
     }
 
     /// What the engine has done so far.
@@ -153,16 +211,18 @@ impl Session {
 }
 
 impl Model {
-    /// Continues `prompt` and gives `on_token` each token that is text; the generation's own text stays empty.
+    /// Continues `prompt` and gives `on_token` each token that is text, until it answers that a stop text came; the
+    /// generation's own text stays empty.
     fn generate(
         &mut self,
         prompt: Vec<u32>,
         options: &GenerateOptions,
-        mut on_token: impl FnMut(u32) -> Result<()>,
+        mut on_token: impl FnMut(u32) -> Result<bool>,
     ) -> Result<Generation> {
         let (prompt_tokens, started) = (prompt.len(), Instant::now());
         let request = Request { prompt, max_tokens: options.max_tokens, eos: self.spec.eos.clone() };
-        let sequence = self.engine.submit(request)?;
+        let reused = self.engine.counters().reused;
+        let sequence = if options.keep { self.engine.submit_kept(request) } else { self.engine.submit(request) }?;
         let (mut ids, mut finish, mut first, mut last) = (Vec::new(), None, started, started);
         while finish.is_none() && !options.interrupt.load(Ordering::Relaxed) {
             for event in self.engine.step()? {
@@ -170,8 +230,9 @@ impl Model {
                 first = if ids.is_empty() { last } else { first };
                 ids.push(event.token);
                 finish = event.finish.map(Finish::from);
-                if finish != Some(Finish::Stop) {
-                    on_token(event.token).inspect_err(|_| self.engine.cancel(sequence))?;
+                let ended = finish == Some(Finish::Stop);
+                if !ended && on_token(event.token).inspect_err(|_| self.engine.cancel(sequence))? {
+                    finish = Some(Finish::StopText);
                 }
             }
         }
@@ -179,6 +240,7 @@ impl Model {
         Ok(Generation {
             text: String::new(),
             prompt_tokens,
+            prefilled_tokens: prompt_tokens - (self.engine.counters().reused - reused) as usize,
             ids,
             finish: finish.unwrap_or(Finish::Interrupted),
             prompt_time: first - started,

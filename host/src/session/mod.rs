@@ -4,9 +4,12 @@ pub mod inspect;
 pub mod verify;
 
 mod choice;
+mod conversation;
 mod generate;
 mod load;
+mod stop;
 
 pub use choice::{Activations, DeviceChoice, Progress};
+pub use conversation::{Conversation, Message, THINKING};
 pub use generate::{Finish, GenerateOptions, Generation, Session};
 pub use load::{LoadOptions, Model, Note, StageTime};

@@ -35,6 +35,7 @@ use staging::{InputStaging, TokenRing};
 pub use gemm::WORKSPACE_BYTES;
 pub use gpu::{Gpu, all, count};
 pub use profile::StepTime;
+pub use ptx::shipped_ptx;
 pub use upload::{Progress, Uploaded};
 
 /// How a GPU is used.

@@ -2,7 +2,7 @@
 use crate::error::{Category, Error, Result};
 
 /// The PTX that the build script embeds.
-#[expect(dead_code, reason = "the hashes and compilers of the PTX serve those who read it, not those who run it")]
+#[expect(dead_code, reason = "the hashes of the PTX serve those who read it, not those who run it")]
 mod embedded {
     include!(concat!(env!("OUT_DIR"), "/ptx.rs"));
 }
@@ -16,12 +16,17 @@ pub struct Ptx {
     pub text: &'static str,
 }
 
+/// Architecture and compiler of each embedded PTX.
+pub fn shipped_ptx() -> impl Iterator<Item = (&'static str, &'static str)> {
+    embedded::ALL.iter().map(|(architecture, _, compiler)| (*architecture, *compiler))
+}
+
 /// The embedded PTX for a compute capability.
 ///
 /// # Errors
 /// As [`choose`].
 pub fn embedded(capability: (u32, u32)) -> Result<Ptx> {
-    let images = embedded::ALL.iter().map(|(architecture, text)| Ptx { architecture, text });
+    let images = embedded::ALL.iter().map(|(architecture, text, _)| Ptx { architecture, text });
     choose(capability, &images.collect::<Vec<_>>())
 }
 

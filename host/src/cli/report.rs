@@ -1,0 +1,77 @@
+//! What is said of a generation: statistics, one JSON object, and why it ended.
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::console::Loudness;
+use crate::session::{Finish, Generation, Note, Session};
+
+/// The statistics of a generation.
+pub fn statistics(generation: &Generation, load_time: Duration) -> String {
+    let mut rows = rows(generation);
+    rows.insert(0, ("Load time:", milliseconds(load_time)));
+    format!("\n=== Statistics ===\n{}", table(&rows))
+}
+
+/// Tokens and times of a generation, with their labels.
+pub fn rows(generation: &Generation) -> Vec<(&'static str, String)> {
+    let speed = generation.speed().map_or("n/a".to_owned(), |speed| format!("{speed:.1} tokens/sec"));
+    vec![
+        ("Prompt tokens:", generation.prompt_tokens.to_string()),
+        ("Prompt time:", milliseconds(generation.prompt_time)),
+        ("Generated:", format!("{} tokens", generation.ids.len())),
+        ("Generation time:", milliseconds(generation.generation_time)),
+        ("Speed:", speed),
+    ]
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+/// Says why a generation ended and what it took.
+pub fn explain(session: &Session, generation: &Generation, loudness: Loudness) {
+    let counters = session.counters();
+    let reason = match generation.finish {
+        Finish::Stop => "the model ended its text",
+        Finish::StopText => "a stop text came",
+        Finish::Length => "--max-tokens are there",
+        Finish::Context => "the context is full",
+        Finish::Interrupted => "interrupted",
+    };
+    loudness.note(&Note::Detail(format!("Ended: {reason}")));
+    loudness.note(&Note::Detail(format!(
+        "Steps: {}, launches: {}, uploads of inputs: {}, token rows: {}",
+        counters.steps, counters.launches, counters.uploads, counters.rows
+    )));
+}
+
+/// Labels and values below each other.
+pub fn table(rows: &[(&str, String)]) -> String {
+    rows.iter().map(|(label, value)| format!("{label:<16} {value}\n")).collect()
+}
+
+/// A generation as one JSON object in a line; `text` is what is shown of it.
+pub fn json_object(generation: &Generation, text: &str, load_time: Duration) -> String {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    let finish_reason = match generation.finish {
+        Finish::Stop | Finish::StopText => "stop",
+        Finish::Length => "length",
+        Finish::Context => "context",
+        Finish::Interrupted => "interrupted",
+    };
+    let object = json!({
+        "text": text,
+        "ids": generation.ids,
+        "finish_reason": finish_reason,
+        "prompt_tokens": generation.prompt_tokens,
+        "generated_tokens": generation.ids.len(),
+        "timings": {
+            "load_ms": milliseconds(load_time),
+            "prompt_ms": milliseconds(generation.prompt_time),
+            "generation_ms": milliseconds(generation.generation_time),
+            "tokens_per_second": generation.speed(),
+        },
+    });
+    format!("{object}\n")
+}
