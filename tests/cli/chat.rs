@@ -69,7 +69,7 @@ fn a_full_context_says_so_and_offers_a_new_conversation() {
     assert!(run.stderr.contains("[INFO] The context is full: /reset starts a new conversation\n"), "{run:?}");
     let error = "[ERROR] Input: The conversation fills the context\nDetails: ";
     assert!(run.stderr.contains(error) && run.stderr.contains("\nHint: /reset starts a new one"), "{run:?}");
-    assert_eq!((run.code, run.stdout.lines().count()), (0, 2), "{run:?}");
+    assert!(run.code == 0 && run.stdout.starts_with("Once upon a time") && run.stdout.lines().count() > 1, "{run:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{fault, nemotron, storyteller};
 fn a_stop_text_ends_the_text_in_front_of_it() {
     let run =
         storyteller(&["-q", "--prompt", "Hello", "--stop", "never", "--stop", "curious", "--stop", "a curious fox"]);
-    assert_eq!(run.stdout, ", I am Mia, \n", "{run:?}");
+    assert_eq!(run.stdout, ", I am Mia, a \n", "{run:?}");
     let run = storyteller(&["-q", "--prompt", "The capital of France is", "--stop", "Paris.\n"]);
     assert_eq!(run.stdout, " Paris.\n", "what does not become a stop text is printed in the end");
     let error = fault(storyteller(&["--prompt", "Hello", "--stop", ""]));

@@ -68,6 +68,35 @@ fn encode_and_decode_equal_the_python_package() {
     }
 }
 
+#[derive(Deserialize)]
+struct Lines {
+    lines: Vec<String>,
+    digests: std::collections::BTreeMap<String, Vec<u32>>,
+}
+
+/// FNV-1a.
+fn digest(ids: &[u32], text: &str) -> u32 {
+    let bytes = ids.iter().flat_map(|id| id.to_le_bytes()).chain(text.bytes());
+    bytes.fold(0x811C_9DC5, |value, byte| (value ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+#[test]
+fn two_thousand_lines_equal_the_python_package_and_stream_whole() {
+    let Lines { lines, digests } =
+        serde_json::from_slice(&std::fs::read(root().join("tests/text/lines.json")).unwrap()).unwrap();
+    assert_eq!((lines.len(), digests.len()), (2000, 3));
+    for (name, digests) in digests {
+        let tokenizer = tokenizer(&name);
+        assert_eq!(digests.len(), lines.len());
+        for (line, expected) in lines.iter().zip(digests) {
+            let ids = tokenizer.encode(line, true).unwrap();
+            let decoded = tokenizer.decode(&ids).unwrap();
+            assert_eq!(digest(&ids, &decoded), expected, "{name}: {line:?} {ids:?}");
+            assert_eq!(stream(&tokenizer, &[], &ids), decoded, "{name}: {line:?}");
+        }
+    }
+}
+
 #[test]
 fn streaming_equals_the_full_decode_wherever_the_prompt_ends() {
     for (name, snapshot) in snapshots().snapshots {

@@ -210,7 +210,7 @@ mod tests {
         let options = GenerateOptions::default();
         let error = conversation.say(&mut session, &"long ".repeat(50), &options, |_| {}).unwrap_err();
         assert_eq!((error.message(), conversation.messages()), ("The conversation fills the context", &[][..]));
-        assert_eq!(conversation.say(&mut session, "Hello", &options, |_| {}).unwrap().prompt_tokens, 14);
+        assert_eq!(conversation.say(&mut session, "Hello", &options, |_| {}).unwrap().prompt_tokens, 12);
     }
 
     #[test]

@@ -25,7 +25,9 @@ impl<'a> StopTexts<'a> {
     /// Takes the next piece; returns what can be shown, and whether a stop text came, of which nothing is shown.
     pub fn push(&mut self, piece: &str) -> (String, bool) {
         self.held += piece;
-        if let Some(start) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+        // The stop that is whole first, however the text comes in pieces.
+        let found = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str()).map(|at| (at + stop.len(), at)));
+        if let Some((_, start)) = found.min() {
             self.held.truncate(start);
             return (std::mem::take(&mut self.held), true);
         }
@@ -75,7 +77,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_stop_in_the_text_wins() {
+    fn the_stop_that_is_whole_first_wins() {
+        for pieces in [&["a curious fox"][..], &["a cur", "ious", " fox"]] {
+            assert_eq!(shown(&["curious", "a curious fox"], pieces).0.concat(), "a ");
+        }
         assert_eq!(shown(&["two", "one two"], &["zero one two"]), (vec!["zero ".into()], None));
     }
 

@@ -127,6 +127,7 @@ fn environment() -> Environment<'static> {
     });
     environment.add_function("strftime_now", strftime_now);
     environment.add_filter("tojson", to_json);
+    environment.add_test("iterable", is_iterable);
     environment
 }
 
@@ -136,6 +137,11 @@ fn strftime_now(format: &str) -> std::result::Result<String, minijinja::Error> {
         minijinja::Error::new(ErrorKind::InvalidOperation, format!("strftime_now does not know the format {format:?}"))
     })?;
     Ok(text)
+}
+
+/// In Python nothing can be asked of None.
+fn is_iterable(value: &Value) -> bool {
+    !value.is_none() && value.try_iter().is_ok()
 }
 
 fn to_json(value: &Value, options: Kwargs) -> std::result::Result<String, minijinja::Error> {
