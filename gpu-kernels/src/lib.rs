@@ -12,6 +12,7 @@ mod pages;
 mod ptr;
 #[cfg(target_arch = "nvptx64")]
 mod row;
+pub mod sampling;
 
 pub use kernel::{Args, DeviceInfo, Kernel, Launch, SequenceShape, StepShape};
 pub use ptr::{Act, Element, Field, Kv, Ptr, Role, Weight};
@@ -45,10 +46,13 @@ macro_rules! for_each_kernel {
             embed Embed,
             gather_rows GatherRows,
             gemv Gemv,
+            history_append HistoryAppend,
             layer_norm_1p LayerNorm1p,
+            penalize Penalize,
             relu2 Relu2,
             rms_norm RmsNorm,
             rope_kv_append RopeKvAppend,
+            sample Sample,
             swiglu Swiglu,
         }
     };

@@ -10,6 +10,7 @@ use nemotron::device::{Buffers, Device, Inputs, Plan, PlanId, Ticket};
 use nemotron::engine::{Engine, EngineConfig, Finish, Request, SequenceId};
 use nemotron::error::Result;
 use nemotron::models::spec::ModelSpec;
+use nemotron::sample::Sampling;
 use nemotron::weights::Weights;
 
 use gpu_kernels::Ptr;
@@ -80,7 +81,7 @@ impl Device for Ahead {
 }
 
 fn request(prompt: &[u32]) -> Request {
-    Request { prompt: prompt.to_vec(), max_tokens: 70, eos: vec![] }
+    Request { prompt: prompt.to_vec(), max_tokens: 70, ..Request::default() }
 }
 
 fn config(max_sequences: usize, chunk: usize) -> EngineConfig {
@@ -166,7 +167,7 @@ fn a_full_context_ends_a_sequence() {
         Box::new(Cpu::<f32>::new()),
         EngineConfig { context: 40, max_sequences: 1, chunk: 40 },
     );
-    let long = Request { prompt: prompts()[2].clone(), max_tokens: 1000, eos: vec![] };
+    let long = Request { prompt: prompts()[2].clone(), max_tokens: 1000, ..Request::default() };
     let generated = generate(&mut engine, vec![long]);
     assert_eq!((generated[0].0.len(), generated[0].1), (40 - 33, Finish::Context));
 }
@@ -175,11 +176,74 @@ fn a_full_context_ends_a_sequence() {
 fn bad_requests_are_refused() {
     let mut engine = engine("tests/golden/nemotron", Box::new(Cpu::<f32>::new()), config(1, 64));
     let mut message = |prompt: Vec<u32>, max_tokens| {
-        let error = engine.submit(Request { prompt, max_tokens, eos: vec![] }).expect_err("a bad request");
+        let error = engine.submit(Request { prompt, max_tokens, ..Request::default() }).expect_err("a bad request");
         error.message().to_string()
     };
     assert_eq!(message(vec![], 1), "The prompt is empty");
     assert_eq!(message(vec![1; 256], 1), "The prompt is longer than the context");
     assert_eq!(message(vec![512], 1), "The prompt has a token that the model does not know");
     assert_eq!(message(vec![1], 0), "Nothing is to be generated");
+}
+
+fn sampled(prompt: &[u32], sampling: Sampling) -> Request {
+    Request { sampling, ..request(prompt) }
+}
+
+fn mixed() -> Vec<Request> {
+    let warm = Sampling { temperature: 1.2, seed: 7, ..Sampling::default() };
+    let rows = [
+        warm.clone(),
+        Sampling::default(),
+        Sampling { top_k: 20, top_p: 0.9, stream: 1, ..warm.clone() },
+        Sampling { repeat_penalty: 1.3, presence_penalty: 0.2, frequency_penalty: 0.1, ..warm.clone() },
+        Sampling { repeat_penalty: 1.5, logit_bias: vec![(17, 2.5), (300, -4.0)], ..Sampling::default() },
+    ];
+    prompts().iter().zip(rows).map(|(prompt, sampling)| sampled(prompt, sampling)).collect()
+}
+
+#[test]
+fn sampled_sequences_are_the_same_alone_in_a_batch_in_chunks_and_ahead() {
+    for model in ["nemotron", "llama"] {
+        let model = format!("tests/golden/{model}");
+        let alone = |request| {
+            let mut engine = engine(&model, Box::new(Cpu::<f32>::new()), config(1, 512));
+            generate(&mut engine, vec![request]).remove(0)
+        };
+        let expected: Vec<_> = mixed().into_iter().map(alone).collect();
+        let mut together = engine(&model, Box::new(Cpu::<f32>::new()), config(5, 512));
+        assert_eq!(generate(&mut together, mixed()), expected, "{model} in a batch");
+        let mut chunks = engine(&model, Box::new(Ahead(Cpu::<f32>::new())), config(2, 17));
+        assert_eq!(generate(&mut chunks, mixed()), expected, "{model} in chunks, ahead, in turns");
+    }
+}
+
+#[test]
+fn seeds_and_streams_differ_and_a_cold_choice_is_the_best() {
+    let run = |sampling| {
+        let mut engine = engine("tests/golden/nemotron", Box::new(Cpu::<f32>::new()), config(1, 512));
+        generate(&mut engine, vec![sampled(&prompts()[2], sampling)]).remove(0).0
+    };
+    let warm = Sampling { temperature: 1.5, ..Sampling::default() };
+    let first = run(warm.clone());
+    assert_ne!(first, run(Sampling { seed: 1, ..warm.clone() }));
+    assert_ne!(first, run(Sampling { stream: 1, ..warm.clone() }));
+    let greedy = run(Sampling::default());
+    assert_eq!(greedy, run(Sampling { top_k: 1, ..warm.clone() }));
+    assert_eq!(greedy, run(Sampling { temperature: 0.0001, ..warm }));
+}
+
+#[test]
+fn penalties_count_the_prompt_and_the_answer() {
+    let run = |sampling| {
+        let mut engine = engine("tests/golden/llama", Box::new(Cpu::<f32>::new()), config(1, 512));
+        generate(&mut engine, vec![sampled(&prompts()[2], sampling)]).remove(0).0
+    };
+    // Without penalties the best token comes again sooner or later; with one as high as allowed none ever does.
+    let distinct = |tokens: &[u32]| tokens.iter().collect::<std::collections::HashSet<_>>().len();
+    assert!(distinct(&run(Sampling::default())) < 70);
+    assert_eq!(distinct(&run(Sampling { presence_penalty: 100.0, ..Sampling::default() })), 70);
+    let repeated = run(Sampling { repeat_penalty: 100.0, presence_penalty: 100.0, ..Sampling::default() });
+    assert!(distinct(&repeated) == 70);
+    let only = run(Sampling { logit_bias: vec![(42, 100.0)], ..Sampling::default() });
+    assert!(only.iter().all(|token| *token == 42));
 }

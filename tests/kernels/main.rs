@@ -5,6 +5,7 @@ mod attention;
 mod chunks;
 mod compare;
 mod data;
+mod distribution;
 mod emulator;
 mod mutants;
 mod oracle;

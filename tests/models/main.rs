@@ -70,7 +70,7 @@ fn relative_error(got: &[f32], want: &[f32]) -> f64 {
 }
 
 fn greedy(engine: &mut Engine, prompt: &[u32], max_tokens: usize, eos: &[u32]) -> Vec<u32> {
-    let request = Request { prompt: prompt.to_vec(), max_tokens, eos: eos.to_vec() };
+    let request = Request { prompt: prompt.to_vec(), max_tokens, eos: eos.to_vec(), ..Request::default() };
     engine.submit(request).expect("a good request");
     let mut tokens = Vec::new();
     while !engine.is_idle() {

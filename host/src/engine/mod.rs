@@ -112,6 +112,11 @@ impl Engine {
         self.counters
     }
 
+    /// How many sequences run at the same time.
+    pub fn max_sequences(&self) -> usize {
+        self.layout.limits().sequences
+    }
+
     /// Whether no sequence waits or runs.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty() && self.in_flight.is_empty()
@@ -120,7 +125,8 @@ impl Engine {
     /// Queues a request; its tokens come as events of later steps.
     ///
     /// # Errors
-    /// The prompt is empty, has an id that the model does not know, or leaves no room for a token in the context; or no token is wanted.
+    /// The prompt is empty, has an id that the model does not know, or leaves no room for a token in the context; or no token
+    /// is wanted, or a sampling parameter is out of range.
     pub fn submit(&mut self, request: Request) -> Result<SequenceId> {
         self.queue(request, false)
     }
@@ -144,6 +150,7 @@ impl Engine {
 
     fn queue(&mut self, request: Request, keep: bool) -> Result<SequenceId> {
         self.check(&request.prompt)?;
+        request.sampling.check(self.layout.vocab())?;
         if request.max_tokens == 0 {
             return Err(Error::new(Category::Input, "Nothing is to be generated")
                 .details("expected at least 1 token, found 0")
@@ -151,7 +158,7 @@ impl Engine {
         }
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        let mut sequence = Sequence::new(id, request, self.layout.limits().context);
+        let mut sequence = Sequence::new(id, request, self.layout.limits().context, self.layout.vocab());
         sequence.keep = keep;
         self.waiting.push_back(sequence);
         Ok(id)
@@ -225,7 +232,7 @@ impl Engine {
 
     /// All pages of a sequence, and how many tokens of its prompt they hold. Kept sequences make room where it is needed.
     fn pages_for(&mut self, sequence: &Sequence) -> Option<(Vec<usize>, usize)> {
-        let found = if sequence.keep { self.kept.take(sequence.prompt()) } else { None };
+        let found = if sequence.keep && sequence.may_resume() { self.kept.take(sequence.prompt()) } else { None };
         let (mut kept, common) = found.unwrap_or_default();
         self.pages.put(kept.truncate(common));
         loop {

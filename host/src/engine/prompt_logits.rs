@@ -34,7 +34,15 @@ impl Engine {
             let wanted = end.saturating_sub(done.max(first_wanted));
             let ids = prompt[done..end].iter().map(|&id| id as i32).collect();
             let slot = limits.scrap_slot();
-            let span = Span { ids, position: done, pages: pages.to_vec(), slot, logit_rows: wanted, samples: false };
+            let span = Span {
+                ids,
+                position: done,
+                pages: pages.to_vec(),
+                slot,
+                logit_rows: wanted,
+                samples: false,
+                sampling: None,
+            };
             self.run(&[span], None)?;
             if wanted > 0 {
                 logits.extend(self.device.read_f32(self.layout.logits(), wanted * self.layout.vocab())?);

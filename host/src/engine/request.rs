@@ -1,7 +1,8 @@
 //! What goes into the engine and what comes out.
+use crate::sample::Sampling;
 
 /// A prompt to be continued.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
     /// Token ids, at least one.
     pub prompt: Vec<u32>,
@@ -9,6 +10,8 @@ pub struct Request {
     pub max_tokens: usize,
     /// Ids that end the generation.
     pub eos: Vec<u32>,
+    /// How each token is chosen.
+    pub sampling: Sampling,
 }
 
 /// Names a sequence; ids count up.

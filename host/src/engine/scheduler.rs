@@ -33,7 +33,12 @@ mod tests {
     use super::*;
 
     fn sequence(id: u64, prompt: usize) -> Sequence {
-        Sequence::new(SequenceId(id), Request { prompt: vec![0; prompt], max_tokens: 10, eos: vec![] }, 1000)
+        Sequence::new(
+            SequenceId(id),
+            Request { prompt: vec![0; prompt], max_tokens: 10, ..Request::default() },
+            1000,
+            9,
+        )
     }
 
     #[test]
@@ -54,7 +59,8 @@ mod tests {
 
     #[test]
     fn a_sequence_with_its_last_token_on_the_way_is_left_alone() {
-        let mut last = Sequence::new(SequenceId(0), Request { prompt: vec![0; 4], max_tokens: 1, eos: vec![] }, 100);
+        let mut last =
+            Sequence::new(SequenceId(0), Request { prompt: vec![0; 4], max_tokens: 1, ..Request::default() }, 100, 9);
         last.advance(4);
         assert_eq!(schedule(&[last], 64), []);
     }

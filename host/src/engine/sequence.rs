@@ -1,15 +1,19 @@
 //! `Sequence`: one prompt and its continuation, and how much of it the device has computed.
+use std::sync::Arc;
+
 use gpu_kernels::PAGE_TOKENS;
 
 use super::kept::Kept;
 use super::request::{Finish, Request, SequenceId};
 use crate::forward::Span;
+use crate::sample::RowParameters;
 
 /// A sequence, waiting or running.
 #[derive(Debug)]
 pub struct Sequence {
     pub(super) id: SequenceId,
     request: Request,
+    sampling: Option<Arc<RowParameters>>,
     context: usize,
     /// Whether its pages stay when it ends.
     pub(super) keep: bool,
@@ -24,10 +28,13 @@ pub struct Sequence {
 
 impl Sequence {
     /// A sequence that has no slot yet.
-    pub fn new(id: SequenceId, request: Request, context: usize) -> Sequence {
+    pub fn new(id: SequenceId, request: Request, context: usize, vocab: usize) -> Sequence {
+        let parameters = || Arc::new(RowParameters::new(&request.sampling, request.prompt.len(), vocab));
+        let sampling = (!request.sampling.is_greedy()).then(parameters);
         Sequence {
             id,
             request,
+            sampling,
             context,
             keep: false,
             generated: Vec::new(),
@@ -85,6 +92,11 @@ impl Sequence {
         if wanted { total - self.computed } else { 0 }
     }
 
+    /// Whether its prompt may be partly computed already. Penalties count tokens that the sequence's own steps noted.
+    pub fn may_resume(&self) -> bool {
+        !self.request.sampling.penalizes()
+    }
+
     /// Whether the whole prompt is computed.
     pub fn is_decoding(&self) -> bool {
         self.computed >= self.request.prompt.len()
@@ -99,7 +111,15 @@ impl Sequence {
             self.request.prompt[self.computed..self.computed + tokens].iter().map(|&id| id as i32).collect()
         };
         let (pages, logit_rows) = (self.pages.clone(), usize::from(samples));
-        Span { ids, position: self.computed, pages, slot: self.slot, logit_rows, samples }
+        Span {
+            ids,
+            position: self.computed,
+            pages,
+            slot: self.slot,
+            logit_rows,
+            samples,
+            sampling: self.sampling.clone(),
+        }
     }
 
     /// Notes that the next `tokens` tokens are in a step; the last of all pending ones chooses a token.

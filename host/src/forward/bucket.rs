@@ -16,6 +16,8 @@ pub struct Bucket {
     pub splits: usize,
     /// Tiles of the sequences that add several tokens; 0 when every sequence adds one.
     pub tiles: usize,
+    /// Whether a sequence is not plainly greedy.
+    pub sampling: bool,
 }
 
 impl Bucket {
@@ -24,9 +26,10 @@ impl Bucket {
         let deepest = spans.iter().filter(|s| s.rows() == 1).map(Span::length).max().unwrap_or(0);
         let splits = deepest.div_ceil(SPLIT_TOKENS as usize);
         let splits = if splits == 0 { 0 } else { splits.next_power_of_two().min(limits.splits()) };
+        let sampling = spans.iter().any(|span| span.sampling.is_some());
         if spans.iter().all(|span| span.rows() == 1) {
             let rows = round_up(spans.len()).min(limits.sequences);
-            return Bucket { rows, sequences: rows, logit_rows: rows, splits, tiles: 0 };
+            return Bucket { rows, sequences: rows, logit_rows: rows, splits, tiles: 0, sampling };
         }
         let rows = round_up(spans.iter().map(Span::rows).sum()).min(limits.rows);
         let sequences = spans.len().next_power_of_two().min(limits.sequences);
@@ -35,7 +38,7 @@ impl Bucket {
             wanted => round_up(wanted).min(limits.logit_rows()),
         };
         let tiles = rows.div_ceil(TILE_ROWS as usize) + sequences + 1;
-        Bucket { rows, sequences, logit_rows, splits, tiles }
+        Bucket { rows, sequences, logit_rows, splits, tiles, sampling }
     }
 
     /// Whether every sequence adds one token, so that rows, sequences and rows of logits are the same.

@@ -1,8 +1,11 @@
 //! `StepInputs`: the integers that tell a plan which rows of which sequences it works on.
-use gpu_kernels::{PAGE_TOKENS, TILE_ROWS};
+use std::sync::Arc;
+
+use gpu_kernels::{PAGE_TOKENS, TILE_ROWS, sampling};
 
 use super::limits::SCRAP_PAGE;
 use super::{Bucket, Limits};
+use crate::sample::RowParameters;
 
 /// One sequence's share of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub struct Span {
     pub logit_rows: usize,
     /// Whether the token chosen from the last row is kept in the slot.
     pub samples: bool,
+    /// How that token is chosen; none for the highest logit.
+    pub sampling: Option<Arc<RowParameters>>,
 }
 
 impl Span {
@@ -63,6 +68,14 @@ pub struct StepInputs {
     pub logit_index: Vec<i32>,
     /// `[logit_rows]`: sequence slot.
     pub logit_slots: Vec<i32>,
+    /// `[rows]`: sequence slot. This and all below are empty in a bucket that does not sample.
+    pub row_slots: Vec<i32>,
+    /// `[logit_rows, 16]`: see `gpu_kernels::sampling`.
+    pub sampling: Vec<i32>,
+    /// Ids of all rows' biases.
+    pub bias_ids: Vec<i32>,
+    /// Bits of all rows' biases.
+    pub bias_values: Vec<i32>,
     /// `[1]`: always 1.
     pub fresh: Vec<i32>,
 }
@@ -74,6 +87,9 @@ impl StepInputs {
         for (sequence, span) in spans.iter().enumerate() {
             inputs.push_tiles(sequence, span);
             inputs.push_logits(span, bucket, limits);
+            if bucket.sampling {
+                inputs.row_slots.extend(std::iter::repeat_n(span.slot as i32, span.rows()));
+            }
             inputs.push_span(span, limits);
         }
         inputs.pad(bucket, limits);
@@ -113,6 +129,17 @@ impl StepInputs {
             let kept = span.samples && row + 1 == end;
             self.logit_index.push(row as i32);
             self.logit_slots.push(if kept { span.slot } else { limits.scrap_slot() } as i32);
+            if bucket.sampling {
+                self.push_sampling(span.sampling.as_deref().filter(|_| kept));
+            }
+        }
+    }
+
+    /// Rows without parameters are greedy.
+    fn push_sampling(&mut self, parameters: Option<&RowParameters>) {
+        match parameters {
+            Some(row) => row.push_to(&mut self.sampling, &mut self.bias_ids, &mut self.bias_values),
+            None => self.sampling.extend([0; sampling::WORDS as usize]),
         }
     }
 
@@ -127,6 +154,10 @@ impl StepInputs {
         self.block_table.resize(bucket.sequences * limits.pages_per_sequence(), SCRAP_PAGE as i32);
         self.logit_index.resize(bucket.logit_rows, 0);
         self.logit_slots.resize(bucket.logit_rows, limits.scrap_slot() as i32);
+        if bucket.sampling {
+            self.row_slots.resize(bucket.rows, limits.scrap_slot() as i32);
+            self.sampling.resize(bucket.logit_rows * sampling::WORDS as usize, 0);
+        }
         for pad in 1..=bucket.sequences - live_sequences {
             self.row_start.push((live + if bucket.is_decode() { pad } else { 0 }) as i32);
         }

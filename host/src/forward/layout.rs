@@ -1,10 +1,11 @@
 //! `Layout`: every buffer of a model, named and sized once for all plans.
-use gpu_kernels::{Element, PAGE_TOKENS};
+use gpu_kernels::{Element, PAGE_TOKENS, sampling};
 
 use super::{Limits, StepInputs, WeightSource, rope};
 use crate::device::{BufferId, BufferKind, Buffers, Inputs, WeightParts};
 use crate::error::Result;
 use crate::models::spec::{Activation, Attention, Block, Mlp, ModelSpec, Norm, Product, Rope, Tensor};
+use crate::sample::MAX_BIASES;
 
 /// Numbers of a model's buffers, with the sizes that plans need.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct Layout {
     pub(super) inputs: InputBuffers,
     pub(super) scratch: ScratchBuffers,
     pub(super) sampled: BufferId,
+    /// `[sequences + 1, context]`: the tokens of each slot, where one samples.
+    pub(super) history: BufferId,
     pub(super) embedding: BufferId,
     pub(super) blocks: Vec<BlockBuffers>,
     pub(super) final_norm: NormBuffers,
@@ -35,6 +38,10 @@ pub(super) struct InputBuffers {
     pub tile_rows: BufferId,
     pub logit_index: BufferId,
     pub logit_slots: BufferId,
+    pub row_slots: BufferId,
+    pub sampling: BufferId,
+    pub bias_ids: BufferId,
+    pub bias_values: BufferId,
     pub fresh: BufferId,
 }
 
@@ -65,6 +72,8 @@ pub(super) struct ScratchBuffers {
     pub head_delta: BufferId,
     /// `[logit_rows, vocab]`.
     pub logits: BufferId,
+    /// `[logit_rows, vocab]`: how often each token was generated, where that counts.
+    pub counts: BufferId,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -128,13 +137,16 @@ impl Layout {
         let mut builder = Builder { buffers: Buffers::default(), limits, weights, ropes: Vec::new() };
         let inputs = builder.inputs();
         let sampled = builder.buffers.add("sampled", Element::I32, limits.sequences as u64 + 1, BufferKind::Sampled);
+        let slots = limits.sequences as u64 + 1;
+        let history = builder.buffers.add("history", Element::I32, slots * limits.context as u64, BufferKind::State);
         let scratch = builder.scratch(spec);
         let embedding = builder.tensor(&spec.embedding)?;
         let blocks = spec.blocks.iter().enumerate().map(|(i, b)| builder.block(i, b)).collect::<Result<Vec<_>>>()?;
         let final_norm = builder.norm(&spec.final_norm)?;
         let head = builder.product("head", &spec.head)?;
         let (hidden, vocab) = (spec.hidden, spec.vocab);
-        let layout = Layout { limits, hidden, vocab, inputs, scratch, sampled, embedding, blocks, final_norm, head };
+        let layout =
+            Layout { limits, hidden, vocab, inputs, scratch, sampled, history, embedding, blocks, final_norm, head };
         Ok((layout, builder.buffers))
     }
 
@@ -168,6 +180,10 @@ impl Layout {
             (to.tile_rows, &inputs.tile_rows),
             (to.logit_index, &inputs.logit_index),
             (to.logit_slots, &inputs.logit_slots),
+            (to.row_slots, &inputs.row_slots),
+            (to.sampling, &inputs.sampling),
+            (to.bias_ids, &inputs.bias_ids),
+            (to.bias_values, &inputs.bias_values),
             (to.fresh, &inputs.fresh),
         ];
         run(&pairs.map(|(buffer, values)| (buffer.ptr(), values.as_slice())))
@@ -198,6 +214,10 @@ impl Builder<'_> {
             tile_rows: input("tile_rows", tiles),
             logit_index: input("logit_index", limits.logit_rows()),
             logit_slots: input("logit_slots", limits.logit_rows()),
+            row_slots: input("row_slots", limits.rows),
+            sampling: input("sampling", limits.logit_rows() * sampling::WORDS as usize),
+            bias_ids: input("bias_ids", limits.sequences * MAX_BIASES),
+            bias_values: input("bias_values", limits.sequences * MAX_BIASES),
             fresh: input("fresh", 1),
         }
     }
@@ -222,6 +242,7 @@ impl Builder<'_> {
             head_x: scratch("head_x", Element::Act, head_rows * spec.hidden),
             head_delta: scratch("head_delta", Element::Act, head_rows * spec.hidden),
             logits: scratch("logits", Element::F32, head_rows * spec.vocab),
+            counts: scratch("counts", Element::I32, head_rows * spec.vocab),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The walk: blocks in order become the steps of a plan.
 use gpu_kernels::{
-    Act, Advance, Argmax, AttnDecode, AttnMerge, AttnPrefill, Embed, GEMV_MAX_ROWS, GatherRows, Gemv, LayerNorm1p, Ptr,
-    Relu2, RmsNorm, RopeKvAppend, Swiglu,
+    Act, Advance, Argmax, AttnDecode, AttnMerge, AttnPrefill, Embed, GEMV_MAX_ROWS, GatherRows, Gemv, HistoryAppend,
+    LayerNorm1p, Penalize, Ptr, Relu2, RmsNorm, RopeKvAppend, Sample, Swiglu,
 };
 
 use super::layout::{AttentionBuffers, BlockBuffers, LinearBuffers, MlpBuffers, NormBuffers, ProductBuffer};
@@ -15,6 +15,9 @@ pub fn plan(layout: &Layout, bucket: &Bucket) -> Plan {
     let mut walk = Walk { layout, bucket, plan: Plan { decode: bucket.is_decode(), steps: Vec::new() } };
     if bucket.is_decode() {
         walk.advance();
+    }
+    if bucket.sampling {
+        walk.history_append();
     }
     walk.embed();
     let mut delta = Ptr::NULL;
@@ -53,6 +56,19 @@ impl Walk<'_> {
             block_table: inputs.block_table.ptr(),
             sequences: self.bucket.sequences as u32,
             pages_per_sequence: self.layout.limits.pages_per_sequence() as u32,
+        });
+    }
+
+    fn history_append(&mut self) {
+        let inputs = &self.layout.inputs;
+        self.plan.launch(HistoryAppend {
+            ids: inputs.ids.ptr(),
+            sampled: self.layout.sampled.ptr(),
+            slots: inputs.row_slots.ptr(),
+            positions: inputs.positions.ptr(),
+            history: self.layout.history.ptr(),
+            rows: self.rows(),
+            context: self.layout.limits.context as u32,
         });
     }
 
@@ -197,16 +213,34 @@ impl Walk<'_> {
         };
         self.norm(&self.layout.final_norm, x, delta, rows);
         self.product(scratch.normed.ptr(), &self.layout.head, Output::F32(scratch.logits.ptr()), rows);
-        sample::greedy(
-            &mut self.plan,
-            Argmax {
-                logits: scratch.logits.ptr(),
-                slots: self.layout.inputs.logit_slots.ptr(),
-                sampled: self.layout.sampled.ptr(),
-                rows,
-                vocab: self.layout.vocab as u32,
-            },
-        );
+        self.choose(rows);
+    }
+
+    fn choose(&mut self, rows: u32) {
+        let (inputs, layout) = (&self.layout.inputs, self.layout);
+        let (logits, slots, sampled) = (layout.scratch.logits.ptr(), inputs.logit_slots.ptr(), layout.sampled.ptr());
+        let vocab = layout.vocab as u32;
+        let best = Argmax { logits, slots, sampled, rows, vocab };
+        if !self.bucket.sampling {
+            return sample::greedy(&mut self.plan, best);
+        }
+        let (sampling, index, positions) = (inputs.sampling.ptr(), inputs.logit_index.ptr(), inputs.positions.ptr());
+        let penalties = Penalize {
+            logits,
+            sampling,
+            bias_ids: inputs.bias_ids.ptr(),
+            bias_values: inputs.bias_values.ptr(),
+            history: layout.history.ptr(),
+            slots,
+            index,
+            positions,
+            counts: layout.scratch.counts.ptr(),
+            rows,
+            vocab,
+            context: layout.limits.context as u32,
+        };
+        let choice = Sample { logits, sampling, slots, index, positions, sampled, rows, vocab };
+        sample::by_parameters(&mut self.plan, penalties, best, choice);
     }
 
     fn gather(&mut self, x: Ptr<Act>, out: Ptr<Act>) -> Ptr<Act> {

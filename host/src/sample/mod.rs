@@ -1,9 +1,20 @@
 //! The choice of the next token, as steps of a plan: it is made on the device, and only ids come back.
-use gpu_kernels::Argmax;
+mod parameters;
+
+use gpu_kernels::{Argmax, Penalize, Sample};
 
 use crate::device::Plan;
 
+pub use parameters::{MAX_BIASES, RowParameters, Sampling};
+
 /// Appends the greedy choice: the highest logit, the lowest id among equals.
 pub fn greedy(plan: &mut Plan, choice: Argmax) {
+    plan.launch(choice);
+}
+
+/// Appends penalties, the greedy choice, and the choice by chance for the rows that have a temperature.
+pub fn by_parameters(plan: &mut Plan, penalties: Penalize, best: Argmax, choice: Sample) {
+    plan.launch(penalties);
+    plan.launch(best);
     plan.launch(choice);
 }

@@ -71,7 +71,7 @@ fn report(prompt: &ExpectedPrompt, logits: &[f32], greedy: &[u32], activations: 
 fn greedy(engine: &mut Engine, prompts: &[ExpectedPrompt]) -> Result<Vec<Vec<u32>>> {
     let mut sequences = Vec::new();
     for (index, prompt) in prompts.iter().enumerate().filter(|(_, prompt)| !prompt.greedy.is_empty()) {
-        let request = Request { prompt: prompt.ids.clone(), max_tokens: prompt.greedy.len(), eos: Vec::new() };
+        let request = Request { prompt: prompt.ids.clone(), max_tokens: prompt.greedy.len(), ..Request::default() };
         sequences.push((engine.submit(request)?, index));
     }
     let mut tokens = vec![Vec::new(); prompts.len()];

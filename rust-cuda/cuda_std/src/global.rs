@@ -176,6 +176,8 @@ atomics! {
     atomic_add "atom.acq_rel.gpu.global.add.u32";
     /// Stores the larger of two, without ordering anything else; gives the value before.
     atomic_max_relaxed "atom.relaxed.gpu.global.max.u32";
+    /// Stores a word, without ordering anything else; gives the value before.
+    atomic_exchange_relaxed "atom.relaxed.gpu.global.exch.b32";
 }
 
 /// Orders all accesses of this thread before it against all behind it, as seen by the whole GPU.

@@ -102,6 +102,22 @@ impl<T: Word> Shared<T> {
     }
 }
 
+impl Shared<u32> {
+    /// Adds to element `index` modulo 2³², without ordering anything else; gives the value before.
+    ///
+    /// # Safety
+    /// The element is within the array and written; others touch it by atomics alone without a barrier between.
+    #[inline(always)]
+    pub unsafe fn atomic_add(self, index: u32, value: u32) -> u32 {
+        let address = self.offset(index).address;
+        let old: u32;
+        // SAFETY: the caller's promise.
+        ptx!("atom.relaxed.cta.shared.add.u32 {}, [{}], {};", out(reg32) old, in(reg32) address, in(reg32) value,
+            options(nostack));
+        old
+    }
+}
+
 /// The dynamic shared memory of the block, as many bytes as the launch asked for; aligned to 128 bytes.
 #[inline(always)]
 pub fn dynamic<T>() -> Shared<T> {

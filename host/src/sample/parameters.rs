@@ -1,0 +1,207 @@
+//! `Sampling`: how the next token is chosen; checked, and as the words that the kernels read.
+use std::ops::RangeInclusive;
+
+use gpu_kernels::sampling as word;
+
+use crate::error::{Category, Error, Result};
+
+/// Most biases of one sequence.
+pub const MAX_BIASES: usize = 300;
+
+/// The lowest temperature that is not greedy: 1 / temperature and its product with a logit stay finite.
+const COLDEST: f32 = 1e-4;
+
+/// How the next token is chosen. The default is greedy.
+///
+/// Repeat penalty, frequency and presence penalty and biases come first, then temperature, top-k, top-p and min-p in this
+/// order, as transformers has it. The repeat penalty is for tokens of prompt and answer, the other two for those of the
+/// answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits; 0 is the greedy choice.
+    pub temperature: f32,
+    /// Keeps this many best tokens and their equals; 0 keeps all.
+    pub top_k: usize,
+    /// Keeps the best tokens until they have this share of the probability; 1 keeps all.
+    pub top_p: f32,
+    /// Keeps tokens with at least this share of the best one's probability; 0 keeps all.
+    pub min_p: f32,
+    /// Divides positive logits and multiplies others of tokens that are there; 1 for none.
+    pub repeat_penalty: f32,
+    /// Taken from the logits of generated tokens.
+    pub presence_penalty: f32,
+    /// Taken from the logits of generated tokens, as often as they were generated.
+    pub frequency_penalty: f32,
+    /// Names the random numbers.
+    pub seed: u64,
+    /// Which stream of the seed: completions of one prompt have different ones.
+    pub stream: u32,
+    /// Added to the logits of these ids; of equal ids the last counts.
+    pub logit_bias: Vec<(u32, f32)>,
+}
+
+impl Default for Sampling {
+    fn default() -> Sampling {
+        Sampling {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repeat_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            seed: 0,
+            stream: 0,
+            logit_bias: Vec::new(),
+        }
+    }
+}
+
+impl Sampling {
+    /// Whether the choice is the highest logit as the model gives it.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature == 0.0 && !self.penalizes() && self.logit_bias.is_empty()
+    }
+
+    /// Whether tokens that are there already are penalized.
+    pub fn penalizes(&self) -> bool {
+        self.repeat_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
+    }
+
+    /// Whether every parameter is in its range, for a model of `vocab` tokens.
+    ///
+    /// # Errors
+    /// Names the parameter, its range and what was found.
+    pub fn check(&self, vocab: usize) -> Result<()> {
+        if self.temperature != 0.0 {
+            within("temperature", self.temperature, COLDEST..=100.0, "0 (greedy) or ")?;
+        }
+        within("top-p", self.top_p, f32::MIN_POSITIVE..=1.0, "above ")?;
+        within("min-p", self.min_p, 0.0..=1.0, "")?;
+        within("repeat-penalty", self.repeat_penalty, 0.01..=100.0, "")?;
+        within("presence-penalty", self.presence_penalty, -100.0..=100.0, "")?;
+        within("frequency-penalty", self.frequency_penalty, -100.0..=100.0, "")?;
+        for (id, bias) in &self.logit_bias {
+            within("logit-bias", *bias, -100.0..=100.0, "")?;
+            if *id as usize >= vocab {
+                return Err(out_of_range("logit-bias", format_args!("an id from 0 to {}", vocab - 1), id));
+            }
+        }
+        match self.logit_bias.len() {
+            count if count > MAX_BIASES => {
+                Err(out_of_range("logit-bias", format_args!("at most {MAX_BIASES} of them"), count))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn within(name: &str, value: f32, range: RangeInclusive<f32>, also: &str) -> Result<()> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let start = if *range.start() == f32::MIN_POSITIVE { 0.0 } else { *range.start() };
+    Err(out_of_range(name, format_args!("{also}{start} to {}", range.end()), value))
+}
+
+fn out_of_range(name: &str, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Error {
+    Error::new(Category::Input, "A sampling parameter is out of range")
+        .details(format_args!("{name}: expected {expected}, found {found}"))
+        .hint(format_args!("choose another --{name}"))
+}
+
+/// A sequence's [`Sampling`] as the words of a row of logits, see `gpu_kernels::sampling`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowParameters {
+    words: [i32; word::WORDS as usize],
+    bias_ids: Vec<i32>,
+    bias_values: Vec<i32>,
+}
+
+impl RowParameters {
+    /// The words for a sequence with a prompt of `prompt_length` tokens, in a model of `vocab` tokens.
+    pub fn new(sampling: &Sampling, prompt_length: usize, vocab: usize) -> RowParameters {
+        let mut words = [0_u32; word::WORDS as usize];
+        let mut set = |index: u32, value: u32| words[index as usize] = value;
+        if sampling.temperature > 0.0 {
+            set(word::INVERSE_TEMPERATURE, sampling.temperature.recip().to_bits());
+        }
+        set(word::TOP_K, sampling.top_k.min(vocab) as u32);
+        if sampling.top_p < 1.0 {
+            set(word::TOP_P, ((f64::from(sampling.top_p) * 2f64.powi(32)) as u32).max(1));
+        }
+        // min-p 0 has an infinite distance, which the conversion bounds.
+        let furthest = -f64::from(sampling.min_p).ln() * 2f64.powi(19);
+        set(word::MIN_P_DISTANCE, (furthest as u32).min(word::MAX_DISTANCE));
+        set(word::SEED, sampling.seed as u32);
+        set(word::SEED_HIGH, (sampling.seed >> 32) as u32);
+        set(word::STREAM, sampling.stream);
+        set(word::PENALIZES, u32::from(sampling.penalizes()));
+        set(word::REPEAT_PENALTY, sampling.repeat_penalty.to_bits());
+        set(word::PRESENCE_PENALTY, sampling.presence_penalty.to_bits());
+        set(word::FREQUENCY_PENALTY, sampling.frequency_penalty.to_bits());
+        set(word::PROMPT_LENGTH, prompt_length as u32);
+        let biases: std::collections::BTreeMap<u32, f32> = sampling.logit_bias.iter().copied().collect();
+        RowParameters {
+            words: words.map(u32::cast_signed),
+            bias_ids: biases.keys().map(|id| id.cast_signed()).collect(),
+            bias_values: biases.values().map(|value| value.to_bits().cast_signed()).collect(),
+        }
+    }
+
+    /// Appends the row to a step's inputs.
+    pub fn push_to(&self, words: &mut Vec<i32>, bias_ids: &mut Vec<i32>, bias_values: &mut Vec<i32>) {
+        let start = words.len();
+        words.extend(self.words);
+        words[start + word::BIAS_START as usize] = bias_ids.len() as i32;
+        words[start + word::BIAS_COUNT as usize] = self.bias_ids.len() as i32;
+        bias_ids.extend(&self.bias_ids);
+        bias_values.extend(&self.bias_values);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_out_of_range_is_said_with_its_range() {
+        let greedy = Sampling::default();
+        let rows = [
+            (
+                Sampling { temperature: -1.0, ..greedy.clone() },
+                "temperature: expected 0 (greedy) or 0.0001 to 100, found -1",
+            ),
+            (
+                Sampling { temperature: f32::NAN, ..greedy.clone() },
+                "temperature: expected 0 (greedy) or 0.0001 to 100, found NaN",
+            ),
+            (Sampling { top_p: 0.0, ..greedy.clone() }, "top-p: expected above 0 to 1, found 0"),
+            (Sampling { min_p: 1.5, ..greedy.clone() }, "min-p: expected 0 to 1, found 1.5"),
+            (Sampling { repeat_penalty: 0.0, ..greedy.clone() }, "repeat-penalty: expected 0.01 to 100, found 0"),
+            (
+                Sampling { logit_bias: vec![(10, 1.0)], ..greedy.clone() },
+                "logit-bias: expected an id from 0 to 9, found 10",
+            ),
+            (
+                Sampling { logit_bias: vec![(1, 1e9)], ..greedy.clone() },
+                "logit-bias: expected -100 to 100, found 1000000000",
+            ),
+        ];
+        for (sampling, details) in rows {
+            let error = sampling.check(10).expect_err("out of range").to_string();
+            assert!(error.contains(details), "{error}");
+        }
+        assert!(greedy.check(10).is_ok() && greedy.is_greedy());
+    }
+
+    #[test]
+    fn of_equal_biases_the_last_counts() {
+        let sampling = Sampling { logit_bias: vec![(3, 1.0), (1, 2.0), (3, -5.0)], ..Sampling::default() };
+        let (mut words, mut ids, mut values) = (Vec::new(), vec![9], vec![9]);
+        RowParameters::new(&sampling, 4, 10).push_to(&mut words, &mut ids, &mut values);
+        assert_eq!(ids, [9, 1, 3]);
+        assert_eq!(values[1..], [2.0_f32, -5.0].map(|value| value.to_bits().cast_signed()));
+        assert_eq!(words[word::BIAS_START as usize..][..2], [1, 2]);
+    }
+}
