@@ -55,6 +55,16 @@ impl Error {
         self.category
     }
 
+    /// Which file, tensor or value, what was expected and what was found.
+    pub fn details_text(&self) -> &str {
+        &self.details
+    }
+
+    /// What to do.
+    pub fn hint_text(&self) -> &str {
+        &self.hint
+    }
+
     /// The short message.
     pub fn message(&self) -> &str {
         &self.message

@@ -1,4 +1,5 @@
 //! The command as a user runs it: what it prints where, and how it ends.
+mod batch;
 mod chat;
 mod checkpoint;
 mod faults;

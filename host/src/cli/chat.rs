@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::lines::{Input, Lines};
 use super::model::{ModelArguments, note_stages};
 use super::report::{explain, rows, table};
+use super::sampling::SamplingArguments;
 use super::stream::{interrupt, stream};
 use crate::error::{Category, Error, Result};
 use crate::session::{Conversation, Finish, GenerateOptions, Generation, Note, Session, THINKING};
@@ -40,6 +41,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value = "1024")]
     max_tokens: NonZeroUsize,
 
+    #[command(flatten)]
+    sampling: SamplingArguments,
+
     /// End an answer where this text comes, which is not printed; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
@@ -51,7 +55,10 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let session = Session::load(&arguments.model.load_options(), &mut |note| loudness.note(&note))?;
     session.template()?;
     note_stages(session.model(), loudness);
+    let sampling = arguments.sampling.over_model(session.model().sampling());
+    sampling.check(session.model().spec().vocab)?;
     let options = GenerateOptions {
+        sampling,
         max_tokens: arguments.max_tokens.get(),
         stop: arguments.stop.clone(),
         interrupt: interrupt()?,

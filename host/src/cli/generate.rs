@@ -5,13 +5,19 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::batch;
 use super::console::Loudness;
 use super::failure::Failure;
 use super::model::{ModelArguments, note_stages};
 use super::report::{explain, json_object, statistics};
+use super::sampling::SamplingArguments;
+use super::several;
 use super::stream::{interrupt, stream};
 use crate::error::{Category, Error, Result};
-use crate::session::{Conversation, GenerateOptions, Generation, Session};
+use crate::session::{Conversation, GenerateOptions, Generation, LoadOptions, Note, Session};
+
+/// Most bytes of keys and values of prompts that run at the same time; a single one may take more.
+const BATCH_CACHE_BYTES: u64 = 4 << 30;
 
 /// Continue a prompt
 #[derive(Args, Debug)]
@@ -28,6 +34,17 @@ pub struct Arguments {
     /// Most tokens to generate
     #[arg(long, value_name = "N", default_value = "100")]
     max_tokens: NonZeroUsize,
+
+    #[command(flatten)]
+    sampling: SamplingArguments,
+
+    /// Continue the prompt N times, each by random numbers of its own
+    #[arg(long, value_name = "N", default_value = "1", conflicts_with_all = ["batch", "stop", "echo", "json", "raw", "chat"])]
+    n: NonZeroUsize,
+
+    /// Most prompts to run at the same time; fewer where 4 GiB of keys and values would not hold them
+    #[arg(long, value_name = "N", default_value = "64")]
+    max_sequences: NonZeroUsize,
 
     /// End where this text comes, which is not printed; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -52,6 +69,11 @@ struct PromptArguments {
     /// A UTF-8 file with the prompt, - for stdin; one newline at its end is not part of the prompt
     #[arg(long, short = 'f', value_name = "FILE")]
     prompt_file: Option<PathBuf>,
+
+    /// A file with a prompt per line, or a JSON object per line with its own parameters; - for stdin. A JSON object per
+    /// line comes out
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stop", "echo", "json", "raw", "chat"])]
+    batch: Option<PathBuf>,
 }
 
 /// How a prompt becomes ids.
@@ -74,15 +96,27 @@ struct FormArguments {
 pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let loudness = arguments.model.loudness();
     let prompt = arguments.prompt.read()?;
-    let mut session = Session::load(&arguments.model.load_options(), &mut |note| loudness.note(&note))?;
+    let mut session = Session::load(&arguments.load_options(), &mut |note| loudness.note(&note))?;
     note_stages(session.model(), loudness);
-    let ids = arguments.form.encode(&session, &prompt)?;
+    let sampling = arguments.sampling.over_model(session.model().sampling());
+    sampling.check(session.model().spec().vocab)?;
+    if sampling.temperature > 0.0 {
+        loudness.note(&Note::Detail(format!("Seed: {}", sampling.seed)));
+    }
     let options = GenerateOptions {
+        sampling,
         max_tokens: arguments.max_tokens.get(),
         stop: arguments.stop.clone(),
         interrupt: interrupt()?,
         ..GenerateOptions::default()
     };
+    if let Some(file) = &arguments.prompt.batch {
+        return batch::run(&mut session, file, &options, &mut stdout().lock());
+    }
+    if arguments.n.get() > 1 {
+        return several::run(&mut session, &prompt, arguments.n.get(), &options, loudness, &mut stdout().lock());
+    }
+    let ids = arguments.form.encode(&session, &prompt)?;
     let echo = if arguments.echo { prompt.as_str() } else { "" };
     let generation = if arguments.json {
         print_json(&mut session, ids, &options, echo)?
@@ -91,6 +125,14 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     };
     explain(&session, &generation, loudness);
     Ok(())
+}
+
+impl Arguments {
+    fn load_options(&self) -> LoadOptions {
+        let wanted = if self.prompt.batch.is_some() { self.max_sequences.get() } else { self.n.get() };
+        let max_sequences = wanted.min(self.max_sequences.get());
+        LoadOptions { max_sequences, cache_bytes: BATCH_CACHE_BYTES, ..self.model.load_options() }
+    }
 }
 
 fn print_json(

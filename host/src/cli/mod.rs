@@ -1,4 +1,5 @@
 //! The command line: one command, one file.
+mod batch;
 mod chat;
 mod completions;
 mod console;
@@ -10,6 +11,8 @@ mod lines;
 mod model;
 mod random_checkpoint;
 mod report;
+mod sampling;
+mod several;
 mod stream;
 mod verify;
 mod version;

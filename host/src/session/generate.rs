@@ -7,6 +7,7 @@ use super::stop::StopTexts;
 use super::{LoadOptions, Model, Note};
 use crate::engine::{self, Counters, Request};
 use crate::error::Result;
+use crate::sample::Sampling;
 use crate::text::{ChatTemplate, Detokenizer, Tokenizer};
 
 /// Tokens with which turns end. Those that a checkpoint's template prints end an answer too, whatever its config says.
@@ -17,6 +18,8 @@ const TURN_ENDS: [&str; 4] = ["<extra_id_1>", "<|im_end|>", "<|eot_id|>", "<SPEC
 pub struct GenerateOptions {
     /// Most tokens to generate.
     pub max_tokens: usize,
+    /// How each token is chosen; greedy by default.
+    pub sampling: Sampling,
     /// Texts that end the generation and are not part of it.
     pub stop: Vec<String>,
     /// Whether its keys and values stay on the device, so that a prompt which goes on from there is computed only in part.
@@ -27,7 +30,13 @@ pub struct GenerateOptions {
 
 impl Default for GenerateOptions {
     fn default() -> GenerateOptions {
-        GenerateOptions { max_tokens: 100, stop: Vec::new(), keep: false, interrupt: Arc::default() }
+        GenerateOptions {
+            max_tokens: 100,
+            sampling: Sampling::default(),
+            stop: Vec::new(),
+            keep: false,
+            interrupt: Arc::default(),
+        }
     }
 }
 
@@ -133,8 +142,7 @@ impl Session {
     /// # Errors
     /// The prompt is empty or longer than the context.
     pub fn encode(&self, prompt: &str, post_process: bool) -> Result<Vec<u32>> {
-        // The post-processor would make a prompt of one token from no text.
-        let ids = if prompt.is_empty() { Vec::new() } else { self.tokenizer.encode(prompt, post_process)? };
+        let ids = encode(&self.tokenizer, prompt, post_process)?;
         self.model.engine.check(&ids)?;
         Ok(ids)
     }
@@ -204,10 +212,20 @@ impl Session {
         self.model.engine.counters()
     }
 
+    /// The model to run, and the tokenizer beside it.
+    pub(super) fn parts(&mut self) -> (&mut Model, &Tokenizer) {
+        (&mut self.model, &self.tokenizer)
+    }
+
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
     }
+}
+
+/// Ids of a prompt; the post-processor would make one of no text too.
+pub(super) fn encode(tokenizer: &Tokenizer, prompt: &str, post_process: bool) -> Result<Vec<u32>> {
+    if prompt.is_empty() { Ok(Vec::new()) } else { tokenizer.encode(prompt, post_process) }
 }
 
 impl Model {
@@ -220,7 +238,12 @@ impl Model {
         mut on_token: impl FnMut(u32) -> Result<bool>,
     ) -> Result<Generation> {
         let (prompt_tokens, started) = (prompt.len(), Instant::now());
-        let request = Request { prompt, max_tokens: options.max_tokens, eos: self.spec.eos.clone() };
+        let request = Request {
+            prompt,
+            max_tokens: options.max_tokens,
+            eos: self.spec.eos.clone(),
+            sampling: options.sampling.clone(),
+        };
         let reused = self.engine.counters().reused;
         let sequence = if options.keep { self.engine.submit_kept(request) } else { self.engine.submit(request) }?;
         let (mut ids, mut finish, mut first, mut last) = (Vec::new(), None, started, started);

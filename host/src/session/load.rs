@@ -4,10 +4,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::choice::{self, Activations, DeviceChoice, Opened, Progress};
+use super::sampling;
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, EngineConfig};
 use crate::error::Result;
 use crate::models::{self, spec::ModelSpec};
+use crate::sample::Sampling;
 use crate::weights::Weights;
 
 /// What to load, and where.
@@ -23,6 +25,8 @@ pub struct LoadOptions {
     pub context: Option<usize>,
     /// Sequences that run at the same time.
     pub max_sequences: usize,
+    /// Fewer sequences run at the same time where their keys and values would take more bytes than this.
+    pub cache_bytes: u64,
     /// Told how far the copy of the weights to a GPU is.
     pub progress: Option<Progress>,
 }
@@ -36,6 +40,7 @@ impl LoadOptions {
             activations: None,
             context: None,
             max_sequences: 1,
+            cache_bytes: u64::MAX,
             progress: None,
         }
     }
@@ -63,6 +68,7 @@ pub struct StageTime {
 pub struct Model {
     pub(super) engine: Engine,
     pub(super) spec: ModelSpec,
+    sampling: Sampling,
     activations: Activations,
     stages: Vec<StageTime>,
 }
@@ -84,12 +90,14 @@ impl Model {
         let checkpoint = Checkpoint::open(&options.model)?;
         let spec = models::read(checkpoint.config(), checkpoint.generation_config())?;
         let mut config = EngineConfig::for_model(&spec, options.context)?;
-        config.max_sequences = options.max_sequences;
+        let sampling = sampling::defaults(checkpoint.generation_config())?;
         stages.end("checkpoint");
         companions(checkpoint.directory())?;
         stages.end("tokenizer");
         let opened = choice::open(options.device, options.activations, options.progress)?;
         let described = describe(&opened, note);
+        let element_bytes = if opened.activations == Activations::F32 { 4 } else { 2 };
+        config.fit_sequences(&spec, options.max_sequences, options.cache_bytes, element_bytes);
         stages.end("device");
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
@@ -98,12 +106,17 @@ impl Model {
         note(Note::Info(format!("Model weights loaded: {} MB", weight_bytes(&spec) >> 20)));
         engine.description().into_iter().skip(described).for_each(|line| note(Note::Detail(line)));
         report(&weights, &spec, note);
-        Ok(Model { engine, spec, activations: opened.activations, stages: stages.done })
+        Ok(Model { engine, spec, sampling, activations: opened.activations, stages: stages.done })
     }
 
     /// What the model is.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
+    }
+
+    /// How the model's owner wants tokens chosen.
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
     }
 
     /// The type of the activations.

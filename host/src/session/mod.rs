@@ -3,13 +3,18 @@ pub mod expected;
 pub mod inspect;
 pub mod verify;
 
+mod batch;
 mod choice;
 mod conversation;
 mod generate;
 mod load;
+mod sampling;
 mod stop;
 
+pub use batch::BatchRequest;
 pub use choice::{Activations, DeviceChoice, Progress};
 pub use conversation::{Conversation, Message, THINKING};
 pub use generate::{Finish, GenerateOptions, Generation, Session};
 pub use load::{LoadOptions, Model, Note, StageTime};
+
+pub use crate::sample::Sampling;
