@@ -90,7 +90,8 @@ fn prompts() -> Vec<Vec<u32>> {
 
 /// Greedy continuations of all prompts at once.
 fn generate(engine: &mut Engine, prompts: &[Vec<u32>], max_tokens: usize) -> Result<Vec<Vec<u32>>, String> {
-    let submit = |prompt: &Vec<u32>| engine.submit(Request { prompt: prompt.clone(), max_tokens, ..Request::default() });
+    let submit =
+        |prompt: &Vec<u32>| engine.submit(Request { prompt: prompt.clone(), max_tokens, ..Request::default() });
     let sequences = prompts.iter().map(submit).collect::<Result<Vec<_>, _>>().map_err(text)?;
     let mut tokens = vec![Vec::new(); prompts.len()];
     while !engine.is_idle() {
