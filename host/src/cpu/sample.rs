@@ -1,4 +1,6 @@
 //! Reference of `sample`.
+use std::f32::consts::LN_2;
+
 use gpu_kernels::{Sample, sampling};
 
 use crate::device::{Activation, Memory, Reference};
@@ -37,7 +39,7 @@ fn choose(logits: &[f32], best: f32, parameters: &[i32], position: u32) -> i32 {
     let weights = || distances.iter().map(|distance| if *distance <= limit { weight(*distance) } else { 0 });
     let random = philox([word(sampling::SEED), word(sampling::SEED_HIGH)], [position, word(sampling::STREAM), 0, 0]);
     let random = u128::from(random[1]) << 32 | u128::from(random[0]);
-    let share = (random * u128::from(weights().sum::<u64>()) >> 64) as u64;
+    let share = ((random * u128::from(weights().sum::<u64>())) >> 64) as u64;
     let mut sum = 0;
     let passed = weights().position(|weight| {
         sum += weight;
@@ -67,7 +69,7 @@ fn top_p(distances: &[u32], limit: u32, share: u32) -> u32 {
 fn weight(distance: u32) -> u64 {
     let exponent = distance as f32 * (std::f32::consts::LOG2_E / 524_288.0);
     let f = exponent - exponent.trunc();
-    let coefficients = [0.000_114_919_95, -0.001_291_636_8, 0.009_597_035, -0.055_499_23, 0.240_226_09, -0.693_147_2];
+    let coefficients = [0.000_114_919_95, -0.001_291_636_8, 0.009_597_035, -0.055_499_23, 0.240_226_09, -LN_2];
     let power = coefficients.into_iter().fold(0.0, |sum, coefficient: f32| sum * f + coefficient) * f + 1.0;
     (power * 2f32.powi(40 - exponent as i32)) as u64
 }
