@@ -85,7 +85,7 @@ fn constants_arrive() -> Result<String, String> {
 
 fn state(megabytes: u64) -> Buffers {
     let mut buffers = Buffers::default();
-    buffers.add("k_pool", Element::F32, megabytes << 18, BufferKind::State);
+    buffers.add("k_pool", Element::Kv, megabytes << 19, BufferKind::State);
     buffers
 }
 

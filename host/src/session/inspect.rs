@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use gpu_kernels::PAGE_TOKENS;
+use gpu_kernels::{Element, PAGE_TOKENS};
 
 use crate::checkpoint::Checkpoint;
 use crate::device::cuda::{self, Gpu};
@@ -185,10 +185,11 @@ fn placeholder() -> WeightParts {
 
 fn need(buffers: &Buffers, weights: u64, act_bytes: u64, products: u64) -> Need {
     let kv = kv_bytes(buffers, act_bytes);
-    let rest = buffers.bytes(act_bytes, |spec| !matches!(spec.kind, BufferKind::Weight(_) | BufferKind::State));
+    let rest =
+        buffers.bytes(act_bytes, |spec| !matches!(spec.kind, BufferKind::Weight(_)) && spec.element != Element::Kv);
     Need { weights, kv, workspace: rest + products }
 }
 
 fn kv_bytes(buffers: &Buffers, act_bytes: u64) -> u64 {
-    buffers.bytes(act_bytes, |spec| matches!(spec.kind, BufferKind::State))
+    buffers.bytes(act_bytes, |spec| spec.element == Element::Kv)
 }

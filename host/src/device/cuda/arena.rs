@@ -199,7 +199,7 @@ fn compare(buffers: &Buffers, needed: u64) -> Result<()> {
             "needed {} MB (weights {}, KV cache {}, working memory and constants the rest), free {} MB of {} MB",
             needed >> 20,
             megabytes(|spec| matches!(spec.kind, BufferKind::Weight(_))),
-            megabytes(|spec| matches!(spec.kind, BufferKind::State)),
+            megabytes(|spec| spec.element == Element::Kv),
             free >> 20,
             total >> 20
         ))
