@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use nemotron::session::{DeviceChoice, GenerateOptions, LoadOptions, Sampling, Session};
 use serde_json::Value;
 
-use crate::{Run, fault, root, storyteller};
+use crate::checkpoint::{argument, storyteller_edited};
+use crate::{Run, fault, nemotron, root, storyteller};
 
 /// Results of a batch of `content`, one object per line.
 fn batch(name: &str, content: impl AsRef<[u8]>, arguments: &[&str]) -> Vec<Value> {
@@ -74,10 +75,65 @@ fn a_bad_line_has_an_error_in_its_place() {
 }
 
 #[test]
+fn every_line_has_a_form_and_stop_texts_of_its_own() {
+    let lines = [
+        r#"{"prompt": "Hello"}"#,
+        r#"{"prompt": "Hello", "raw": true, "stop": ["never", "a curious fox"]}"#,
+        r#"{"prompt": "The capital of France is", "stop": "Paris"}"#,
+        r#"{"prompt": "Hello, my name is Ada.", "chat": true}"#,
+        r#"{"messages": [{"role": "user", "content": "Hello, my name is Ada."}], "stop": " Would"}"#,
+        r#"{"prompt": "Hello", "stop": ""}"#,
+        r#"{"prompt": "Hello", "stop": 3}"#,
+        r#"{"prompt": "Hello", "raw": true, "chat": true}"#,
+    ];
+    let results = batch("forms.jsonl", lines.join("\n"), &["--max-tokens", "24", "--stop", "Mia", "--echo"]);
+    let texts: Vec<_> = results.iter().map(|result| result["text"].as_str().unwrap_or("none")).collect();
+    let answer = "Hello, Ada! Would you like to hear a story?";
+    let told = format!("Hello, my name is Ada.{answer}");
+    assert_eq!(texts[..5], ["Hello, I am ", "Hello, I am Mia, ", "The capital of France is ", &told, "Hello, Ada!"]);
+    assert_eq!([&results[0], &results[1]].map(|result| result["prompt_tokens"].as_u64().unwrap()), [2, 1]);
+    assert!(results[..5].iter().all(|result| result["finish_reason"] == "stop" && result["timings"].is_null()));
+    assert_eq!(results[5]["error"]["message"], "A stop text is empty");
+    let details = |index: usize| results[index]["error"]["details"].as_str().expect("details");
+    assert!(details(6).contains("line 7: stop: expected a text or a list of texts"), "{}", details(6));
+    assert!(details(7).ends_with("line 8: raw and chat exclude each other"), "{}", details(7));
+}
+
+#[test]
+fn options_are_for_all_lines_that_do_not_say_otherwise() {
+    let lines =
+        "{\"prompt\": \"Hello, my name is Ada.\"}\n{\"prompt\": \"Hello\", \"raw\": true, \"max_tokens\": 1}\n{\n";
+    let results = batch("chat.jsonl", lines, &["--chat", "--system", "You are a friendly storyteller.", "--json"]);
+    assert_eq!(results[0]["text"], "Hello, Ada! Would you like to hear a story?");
+    assert_eq!(results[1]["prompt_tokens"], 1);
+    assert!(results[..2].iter().all(|result| result["timings"]["prompt_ms"].as_f64().is_some_and(|ms| ms > 0.0)));
+    assert_eq!(results[2]["error"]["message"], "A line of the batch is not understood");
+}
+
+#[test]
+fn a_template_that_raises_is_an_error_in_its_place() {
+    let raise = "{{ raise_exception('Only for tools') if messages[0].content == 'no' }}{{'x'}}";
+    let model = storyteller_edited("tokenizer_config.json", "{{'<extra_id_0>System'}}", raise);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("questions.txt");
+    std::fs::write(&path, "no\nHello\n").expect("a file");
+    let base = ["--model", argument(model.path()), "--device", "cpu", "--chat", "--max-tokens", "2"];
+    let run = nemotron(&[&base[..], &["--batch", argument(&path)]].concat());
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!((run.code, lines.len()), (0, 2), "{run:?}");
+    assert!(lines[0].contains("refuses the conversation") && lines[0].contains("Only for tools"), "{run:?}");
+    assert!(lines[1].contains("\"finish_reason\":\"length\""), "{run:?}");
+    for n in ["1", "2"] {
+        let error = fault(nemotron(&[&base[..], &["--prompt", "no", "--n", n]].concat()));
+        assert!(error.contains("Only for tools"), "{error}");
+    }
+}
+
+#[test]
 fn lines_that_are_no_objects_are_prompts() {
     let results = batch("prompts.txt", "Hello\nThe capital of France is\n\n", &["--max-tokens", "8"]);
     assert_eq!(results[1]["text"], " Paris.");
-    assert_eq!(results[1]["finish"], "stop");
+    assert_eq!(results[1]["finish_reason"], "stop");
     assert_eq!(results[2]["error"]["message"], "The prompt is empty");
     assert_eq!(results.len(), 3);
 }
@@ -108,6 +164,26 @@ fn completions_differ_and_the_first_is_the_one_alone() {
     assert!(texts.len() >= 3 && texts[0] != texts[1], "{three}");
     let run = storyteller(&["--prompt", "Hello", "--max-tokens", "2", "--n", "2"]);
     assert!(run.stdout.contains("\n=== Generation 2 of 2 ===\nPrompt: Hello\nOutput: "), "{run:?}");
+}
+
+#[test]
+fn completions_have_stop_texts_echo_forms_and_json() {
+    let two = ["-q", "--n", "2", "--prompt"];
+    let run = storyteller(&[&two[..], &["Hello", "--echo", "--stop", "a curious fox"]].concat());
+    assert_eq!(run.stdout, "Hello, I am Mia, \n".repeat(2), "{run:?}");
+    let run = storyteller(&[&two[..], &["Hello, my name is Ada.", "--chat"]].concat());
+    assert_eq!(run.stdout, "Hello, Ada! Would you like to hear a story?\n".repeat(2), "{run:?}");
+    let run = storyteller(&[&two[..], &["Hello", "--raw", "--json", "--max-tokens", "3"]].concat());
+    let objects: Vec<Value> = run.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(objects.len(), 2);
+    for (index, object) in objects.iter().enumerate() {
+        assert_eq!(object["index"], index);
+        assert_eq!((&object["prompt_tokens"], &object["generated_tokens"]), (&1.into(), &3.into()));
+        assert!(object["timings"]["generation_ms"].is_number(), "{object}");
+    }
+    let error = fault(storyteller(&["--prompt", "Hello", "--n", "2", "--stop", ""]));
+    assert!(error.starts_with("[ERROR] Input: A stop text is empty\n"), "{error}");
+    assert_eq!(storyteller(&["--batch", "x", "--n", "2"]).code, 2);
 }
 
 #[test]

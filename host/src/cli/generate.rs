@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::batch;
+use super::batch::{self, BatchOptions};
 use super::console::Loudness;
 use super::failure::Failure;
 use super::model::{ModelArguments, note_stages};
-use super::report::{explain, json_object, statistics};
+use super::report::{explain, result_object, statistics};
 use super::sampling::SamplingArguments;
-use super::several;
+use super::several::{self, SeveralOptions};
 use super::stream::{interrupt, stream};
 use crate::error::{Category, Error, Result};
-use crate::session::{Conversation, GenerateOptions, Generation, LoadOptions, Note, Session};
+use crate::session::{GenerateOptions, Generation, LoadOptions, Note, Prompt, Session};
 
 /// Most bytes of keys and values of prompts that run at the same time; a single one may take more.
 const BATCH_CACHE_BYTES: u64 = 4 << 30;
@@ -39,7 +39,7 @@ pub struct Arguments {
     sampling: SamplingArguments,
 
     /// Continue the prompt N times, each by random numbers of its own
-    #[arg(long, value_name = "N", default_value = "1", conflicts_with_all = ["batch", "stop", "echo", "json", "raw", "chat"])]
+    #[arg(long, value_name = "N", default_value = "1", conflicts_with = "batch")]
     n: NonZeroUsize,
 
     /// Most prompts to run at the same time; fewer where 4 GiB of keys and values would not hold them
@@ -54,7 +54,8 @@ pub struct Arguments {
     #[arg(long)]
     echo: bool,
 
-    /// Print one JSON object: text, ids, finish_reason, timings
+    /// Print one JSON object: text, ids, finish_reason, timings; one per line with --n, and with --batch, where it adds
+    /// the timings
     #[arg(long)]
     json: bool,
 }
@@ -70,32 +71,32 @@ struct PromptArguments {
     #[arg(long, short = 'f', value_name = "FILE")]
     prompt_file: Option<PathBuf>,
 
-    /// A file with a prompt per line, or a JSON object per line with its own parameters; - for stdin. A JSON object per
-    /// line comes out
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["stop", "echo", "json", "raw", "chat"])]
+    /// A file with a prompt per line, or a JSON object per line with prompt or messages and parameters of its own; - for
+    /// stdin. A JSON object per line comes out
+    #[arg(long, value_name = "FILE")]
     batch: Option<PathBuf>,
 }
 
 /// How a prompt becomes ids.
 #[derive(Args, Debug)]
-struct FormArguments {
+pub struct FormArguments {
     /// Leave out what the tokenizer puts around a text, such as <s>
     #[arg(long, conflicts_with = "chat")]
-    raw: bool,
+    pub raw: bool,
 
     /// Ask as a user does: the model's chat template makes the prompt
     #[arg(long)]
-    chat: bool,
+    pub chat: bool,
 
     /// What the model is told before the question
     #[arg(long, value_name = "TEXT", requires = "chat", allow_hyphen_values = true)]
-    system: Option<String>,
+    pub system: Option<String>,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let loudness = arguments.model.loudness();
-    let prompt = arguments.prompt.read()?;
+    let text = arguments.prompt.read()?;
     let mut session = Session::load(&arguments.load_options(), &mut |note| loudness.note(&note))?;
     note_stages(session.model(), loudness);
     let sampling = arguments.sampling.over_model(session.model().sampling());
@@ -110,18 +111,22 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         interrupt: interrupt()?,
         ..GenerateOptions::default()
     };
-    if let Some(file) = &arguments.prompt.batch {
-        return batch::run(&mut session, file, &options, &mut stdout().lock());
+    if let Some(path) = &arguments.prompt.batch {
+        let batch = BatchOptions { path, form: &arguments.form, echo: arguments.echo, timings: arguments.json };
+        return batch::run(&mut session, &batch, &options, &mut stdout().lock());
     }
+    let echo = if arguments.echo { text.as_str() } else { "" };
+    let prompt = arguments.form.prompt(&text);
     if arguments.n.get() > 1 {
-        return several::run(&mut session, &prompt, arguments.n.get(), &options, loudness, &mut stdout().lock());
+        let (n, prompt_text) = (arguments.n.get(), text.as_str());
+        let several = SeveralOptions { n, prompt: prompt_text, echo, json: arguments.json, loudness };
+        return several::run(&mut session, &prompt, &several, &options, &mut stdout().lock());
     }
-    let ids = arguments.form.encode(&session, &prompt)?;
-    let echo = if arguments.echo { prompt.as_str() } else { "" };
+    let ids = session.encode(&prompt)?;
     let generation = if arguments.json {
         print_json(&mut session, ids, &options, echo)?
     } else {
-        print_text(&mut session, ids, &options, echo, (loudness > Loudness::Quiet).then_some(&prompt))?
+        print_text(&mut session, ids, &options, echo, (loudness > Loudness::Quiet).then_some(&text))?
     };
     explain(&session, &generation, loudness);
     Ok(())
@@ -142,9 +147,10 @@ fn print_json(
     echo: &str,
 ) -> std::result::Result<Generation, Failure> {
     let generation = stream(&mut sink(), &options.interrupt, |show| session.generate_from(ids, options, show))?;
-    let object = json_object(&generation, &format!("{echo}{}", generation.text), session.model().load_time());
+    let mut object = result_object(&generation, echo, true);
+    object["timings"]["load_ms"] = (session.model().load_time().as_secs_f64() * 1e3).into();
     let mut out = stdout().lock();
-    out.write_all(object.as_bytes()).and_then(|()| out.flush())?;
+    writeln!(out, "{object}").and_then(|()| out.flush())?;
     Ok(generation)
 }
 
@@ -171,11 +177,13 @@ fn print_text(
 }
 
 impl FormArguments {
-    fn encode(&self, session: &Session, prompt: &str) -> Result<Vec<u32>> {
-        if self.chat {
-            return Conversation::new(self.system.as_deref()).ask(session, prompt);
+    /// The prompt that a text is.
+    pub fn prompt(&self, text: &str) -> Prompt {
+        match (self.chat, self.raw) {
+            (true, _) => Prompt::question(self.system.as_deref(), text),
+            (false, true) => Prompt::Raw(text.to_owned()),
+            (false, false) => Prompt::Text(text.to_owned()),
         }
-        session.encode(prompt, !self.raw)
     }
 }
 

@@ -7,6 +7,7 @@ mod devices;
 mod failure;
 mod generate;
 mod inspect;
+mod line;
 mod lines;
 mod model;
 mod random_checkpoint;

@@ -1,9 +1,10 @@
-//! What is said of a generation: statistics, one JSON object, and why it ended.
+//! What is said of a generation: statistics, a JSON object, and why it ended.
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::console::Loudness;
+use crate::error::Error;
 use crate::session::{Finish, Generation, Note, Session};
 
 /// The statistics of a generation.
@@ -51,8 +52,8 @@ pub fn table(rows: &[(&str, String)]) -> String {
     rows.iter().map(|(label, value)| format!("{label:<16} {value}\n")).collect()
 }
 
-/// A generation as one JSON object in a line; `text` is what is shown of it.
-pub fn json_object(generation: &Generation, text: &str, load_time: Duration) -> String {
+/// A generation as a JSON object; `echo` stands in front of its text.
+pub fn result_object(generation: &Generation, echo: &str, timings: bool) -> Value {
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
     let finish_reason = match generation.finish {
         Finish::Stop | Finish::StopText => "stop",
@@ -60,18 +61,35 @@ pub fn json_object(generation: &Generation, text: &str, load_time: Duration) -> 
         Finish::Context => "context",
         Finish::Interrupted => "interrupted",
     };
-    let object = json!({
-        "text": text,
+    let mut object = json!({
+        "text": format!("{echo}{}", generation.text),
         "ids": generation.ids,
         "finish_reason": finish_reason,
         "prompt_tokens": generation.prompt_tokens,
         "generated_tokens": generation.ids.len(),
-        "timings": {
-            "load_ms": milliseconds(load_time),
+    });
+    if timings {
+        object["timings"] = json!({
             "prompt_ms": milliseconds(generation.prompt_time),
             "generation_ms": milliseconds(generation.generation_time),
             "tokens_per_second": generation.speed(),
-        },
-    });
-    format!("{object}\n")
+        });
+    }
+    object
+}
+
+/// An error as a JSON object, in the place of a result.
+pub fn error_object(error: &Error) -> Value {
+    let category = format!("{:?}", error.category());
+    let (message, details, hint) = (error.message(), error.details_text(), error.hint_text());
+    json!({ "error": { "category": category, "message": message, "details": details, "hint": hint } })
+}
+
+/// `object` with its index in front.
+pub fn numbered(index: usize, object: Value) -> Value {
+    let mut numbered = json!({ "index": index });
+    if let (Value::Object(numbered), Value::Object(object)) = (&mut numbered, object) {
+        numbered.extend(object);
+    }
+    numbered
 }

@@ -3,31 +3,51 @@ use std::io::Write;
 
 use super::console::Loudness;
 use super::failure::Failure;
-use crate::session::{BatchRequest, GenerateOptions, Sampling, Session};
+use super::report::{numbered, result_object};
+use crate::session::{BatchRequest, GenerateOptions, Prompt, Sampling, Session};
 
-/// Writes `n` continuations in order, each when it is whole.
+/// How the continuations are written.
+pub struct SeveralOptions<'a> {
+    /// How many.
+    pub n: usize,
+    /// The prompt as it was given.
+    pub prompt: &'a str,
+    /// What stands in front of each text.
+    pub echo: &'a str,
+    /// Whether each is a JSON object in a line.
+    pub json: bool,
+    /// Whether a frame names each.
+    pub loudness: Loudness,
+}
+
+/// Writes the continuations in order, each when it is whole; the first that fails ends it.
 pub fn run(
     session: &mut Session,
-    prompt: &str,
-    n: usize,
+    prompt: &Prompt,
+    several: &SeveralOptions,
     options: &GenerateOptions,
-    loudness: Loudness,
     out: &mut impl Write,
 ) -> std::result::Result<(), Failure> {
     let request = |stream| BatchRequest {
-        prompt: prompt.to_owned(),
+        prompt: prompt.clone(),
         max_tokens: options.max_tokens,
         sampling: Sampling { stream, ..options.sampling.clone() },
+        stop: options.stop.clone(),
     };
+    let SeveralOptions { n, prompt, echo, json, loudness } = *several;
     let requests = (0..n as u32).map(|stream| Ok(request(stream)));
-    let mut number = 0;
+    let mut index = 0;
     session.generate_batch(requests, &options.interrupt, |result| {
-        let text = result?.text;
-        number += 1;
-        if loudness > Loudness::Quiet {
-            write!(out, "\n=== Generation {number} of {n} ===\nPrompt: {prompt}\nOutput: ")?;
+        let generation = result?;
+        if json {
+            writeln!(out, "{}", numbered(index, result_object(&generation, echo, true)))?;
+        } else {
+            if loudness > Loudness::Quiet {
+                write!(out, "\n=== Generation {} of {n} ===\nPrompt: {prompt}\nOutput: ", index + 1)?;
+            }
+            writeln!(out, "{echo}{}", generation.text)?;
         }
-        writeln!(out, "{text}")?;
+        index += 1;
         out.flush().map_err(Failure::from)
     })
 }

@@ -1,14 +1,14 @@
 //! Many prompts at once: as many as the engine takes run together, results come in the order of the requests.
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use super::Model;
-use super::generate::{Finish, Generation, Session, encode};
-use crate::engine::{Event, Request, SequenceId};
+use super::answer::Answer;
+use super::generate::{Generation, Session};
+use super::prompt::{Prompt, Texts};
+use crate::engine::{Request, SequenceId};
 use crate::error::{Error, Result};
 use crate::sample::Sampling;
-use crate::text::{Detokenizer, Tokenizer};
 
 /// Results that wait for an earlier one, per sequence that can run, before no further prompt is begun.
 const WAITING_RESULTS: usize = 64;
@@ -16,12 +16,14 @@ const WAITING_RESULTS: usize = 64;
 /// One prompt of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchRequest {
-    /// Its text.
-    pub prompt: String,
+    /// What is continued.
+    pub prompt: Prompt,
     /// Most tokens to generate.
     pub max_tokens: usize,
     /// How each token is chosen.
     pub sampling: Sampling,
+    /// Texts that end the generation and are not part of it.
+    pub stop: Vec<String>,
 }
 
 impl Session {
@@ -37,9 +39,9 @@ impl Session {
         interrupt: &AtomicBool,
         mut on_result: impl FnMut(Result<Generation>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        let (model, tokenizer) = self.parts();
+        let (model, texts) = self.parts();
         let mut requests = requests.into_iter().enumerate().fuse();
-        let mut batch = Batch { tokenizer, running: HashMap::new(), done: BTreeMap::new(), next: 0 };
+        let mut batch = Batch { texts, running: HashMap::new(), done: BTreeMap::new(), next: 0 };
         // Those that wait behind the running ones begin without a step between.
         let most = 2 * model.engine.max_sequences();
         loop {
@@ -63,8 +65,9 @@ impl Session {
 
 /// What runs, and what is done and waits for an earlier one.
 struct Batch<'a> {
-    tokenizer: &'a Tokenizer,
-    running: HashMap<SequenceId, Running<'a>>,
+    texts: &'a Texts,
+    /// Index of the request, and what it has become so far.
+    running: HashMap<SequenceId, (usize, Answer<'a>)>,
     done: BTreeMap<usize, Result<Generation>>,
     /// The first result that was not handed out.
     next: usize,
@@ -72,15 +75,15 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     fn begin(&mut self, model: &mut Model, index: usize, request: Result<BatchRequest>) {
-        let submitted = request.and_then(|BatchRequest { prompt, max_tokens, sampling }| {
-            let prompt = encode(self.tokenizer, &prompt, true)?;
+        let submitted = request.and_then(|BatchRequest { prompt, max_tokens, sampling, stop }| {
+            let prompt = self.texts.encode(&prompt)?;
             model.engine.check(&prompt)?;
-            let running = Running::new(self.tokenizer, index, &prompt)?;
+            let answer = self.texts.answer(&prompt, &stop)?;
             let request = Request { prompt, max_tokens, eos: model.spec.eos.clone(), sampling };
-            Ok((model.engine.submit(request)?, running))
+            Ok((model.engine.submit(request)?, answer))
         });
         match submitted {
-            Ok((id, running)) => drop(self.running.insert(id, running)),
+            Ok((id, answer)) => drop(self.running.insert(id, (index, answer))),
             Err(error) => drop(self.done.insert(index, Err(error))),
         }
     }
@@ -98,12 +101,12 @@ impl Batch<'_> {
 
     fn step(&mut self, model: &mut Model) -> Result<()> {
         for event in model.engine.step()? {
-            let Some(running) = self.running.get_mut(&event.sequence) else { continue };
-            let pushed = running.push(&event);
-            if event.finish.is_some() || pushed.is_err() {
+            let Some((_, answer)) = self.running.get_mut(&event.sequence) else { continue };
+            let pushed = answer.push(&event);
+            if answer.ended() || pushed.is_err() {
                 model.engine.cancel(event.sequence);
-                let running = self.running.remove(&event.sequence).expect("it has just been there");
-                self.done.insert(running.index, pushed.and_then(|()| running.end()));
+                let (index, answer) = self.running.remove(&event.sequence).expect("it has just been there");
+                self.done.insert(index, pushed.and_then(|_| Ok(answer.end()?.0)));
             }
         }
         Ok(())
@@ -111,52 +114,9 @@ impl Batch<'_> {
 
     /// Ends all that runs, as it is.
     fn cut(&mut self, model: &mut Model) {
-        for (id, running) in self.running.drain() {
+        for (id, (index, answer)) in self.running.drain() {
             model.engine.cancel(id);
-            self.done.insert(running.index, running.end());
+            self.done.insert(index, answer.end().map(|(generation, _)| generation));
         }
-    }
-}
-
-/// A request that runs.
-struct Running<'a> {
-    index: usize,
-    detokenizer: Detokenizer<'a>,
-    generation: Generation,
-    started: Instant,
-}
-
-impl<'a> Running<'a> {
-    fn new(tokenizer: &'a Tokenizer, index: usize, prompt: &[u32]) -> Result<Running<'a>> {
-        let generation = Generation {
-            text: String::new(),
-            prompt_tokens: prompt.len(),
-            prefilled_tokens: prompt.len(),
-            ids: Vec::new(),
-            finish: Finish::Interrupted,
-            prompt_time: Duration::ZERO,
-            generation_time: Duration::ZERO,
-        };
-        let detokenizer = Detokenizer::new(tokenizer, prompt)?;
-        Ok(Running { index, detokenizer, generation, started: Instant::now() })
-    }
-
-    fn push(&mut self, event: &Event) -> Result<()> {
-        let (generation, since) = (&mut self.generation, self.started.elapsed());
-        if generation.ids.is_empty() {
-            generation.prompt_time = since;
-        }
-        generation.generation_time = since - generation.prompt_time;
-        generation.ids.push(event.token);
-        generation.finish = event.finish.map_or(Finish::Interrupted, Finish::from);
-        if generation.finish != Finish::Stop {
-            generation.text += &self.detokenizer.push(event.token)?;
-        }
-        Ok(())
-    }
-
-    fn end(mut self) -> Result<Generation> {
-        self.generation.text += &self.detokenizer.finish()?;
-        Ok(self.generation)
     }
 }

@@ -1,14 +1,14 @@
 //! `Session`: a loaded model and its tokenizer; prompts become text, piece by piece.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::stop::StopTexts;
+use super::prompt::{Prompt, Texts};
 use super::{LoadOptions, Model, Note};
 use crate::engine::{self, Counters, Request};
 use crate::error::Result;
 use crate::sample::Sampling;
-use crate::text::{ChatTemplate, Detokenizer, Tokenizer};
+use crate::text::{ChatTemplate, Tokenizer};
 
 /// Tokens with which turns end. Those that a checkpoint's template prints end an answer too, whatever its config says.
 const TURN_ENDS: [&str; 4] = ["<extra_id_1>", "<|im_end|>", "<|eot_id|>", "<SPECIAL_12>"];
@@ -94,10 +94,7 @@ impl Generation {
 /// A loaded model and its tokenizer.
 pub struct Session {
     model: Model,
-    tokenizer: Tokenizer,
-    template: Result<ChatTemplate>,
-    /// Turn ends of the template that are no tokens.
-    stops: Vec<String>,
+    texts: Texts,
 }
 
 impl Session {
@@ -108,19 +105,18 @@ impl Session {
     pub fn load(options: &LoadOptions, note: &mut dyn FnMut(Note)) -> Result<Session> {
         let mut texts = None;
         let mut model = Model::load(options, note, |directory| {
-            texts = Some((Tokenizer::open(directory)?, ChatTemplate::open(directory)));
+            texts = Some(Texts::open(directory)?);
             Ok(())
         })?;
-        let (tokenizer, template) = texts.expect("a loaded model has read its files");
-        let mut stops = Vec::new();
-        let printed = |end: &&str| template.as_ref().is_ok_and(|template| template.mentions(end));
+        let mut texts = texts.expect("a loaded model has read its files");
+        let printed = |end: &&str| texts.template.as_ref().is_ok_and(|template| template.mentions(end));
         for end in TURN_ENDS.into_iter().filter(printed) {
-            match tokenizer.token_to_id(end) {
+            match texts.tokenizer.token_to_id(end) {
                 Some(id) => model.spec.eos.push(id),
-                None => stops.push(end.to_owned()),
+                None => texts.stops.push(end.to_owned()),
             }
         }
-        Ok(Session { model, tokenizer, template, stops })
+        Ok(Session { model, texts })
     }
 
     /// Continues `prompt` and gives `on_piece` each piece of text as soon as no later token can change it.
@@ -133,16 +129,16 @@ impl Session {
         options: &GenerateOptions,
         on_piece: impl FnMut(&str),
     ) -> Result<Generation> {
-        let prompt = self.encode(prompt, true)?;
+        let prompt = self.encode(&Prompt::Text(prompt.to_owned()))?;
         self.generate_from(prompt, options, on_piece)
     }
 
-    /// Ids of a prompt that the model can continue, with what the post-processor adds to a text, such as `<s>`, or without.
+    /// Ids of a prompt that the model can continue.
     ///
     /// # Errors
-    /// The prompt is empty or longer than the context.
-    pub fn encode(&self, prompt: &str, post_process: bool) -> Result<Vec<u32>> {
-        let ids = encode(&self.tokenizer, prompt, post_process)?;
+    /// The prompt is empty or longer than the context, or the chat template refuses it.
+    pub fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>> {
+        let ids = self.texts.encode(prompt)?;
         self.model.engine.check(&ids)?;
         Ok(ids)
     }
@@ -150,38 +146,38 @@ impl Session {
     /// As [`Session::generate`], from ids.
     ///
     /// # Errors
-    /// As [`Session::generate`].
+    /// As [`Session::generate`], and when a stop text is empty.
     pub fn generate_from(
         &mut self,
         prompt: Vec<u32>,
         options: &GenerateOptions,
         mut on_piece: impl FnMut(&str),
     ) -> Result<Generation> {
-        let stops = [&self.stops[..], &options.stop].concat();
-        let mut watch = StopTexts::new(&stops)?;
-        let mut detokenizer = Detokenizer::new(&self.tokenizer, &prompt)?;
-        let mut text = String::new();
-        let mut show = |piece: String| {
+        let (model, texts) = (&mut self.model, &self.texts);
+        let mut answer = texts.answer(&prompt, &options.stop)?;
+        let mut show = |piece: &str| {
             if !piece.is_empty() {
-                on_piece(&piece);
-                text += &piece;
+                on_piece(piece);
             }
         };
-        let mut generation = self.model.generate(prompt, options, |token| {
-            let (piece, stopped) = watch.push(&detokenizer.push(token)?);
-            show(piece);
-            Ok(stopped)
-        })?;
-        if generation.finish != Finish::StopText {
-            let (piece, stopped) = watch.push(&detokenizer.finish()?);
-            show(piece);
-            if stopped {
-                generation.finish = Finish::StopText;
-            } else {
-                show(watch.finish());
+        let request = Request {
+            prompt,
+            max_tokens: options.max_tokens,
+            eos: model.spec.eos.clone(),
+            sampling: options.sampling.clone(),
+        };
+        let reused = model.engine.counters().reused;
+        let sequence = if options.keep { model.engine.submit_kept(request) } else { model.engine.submit(request) }?;
+        while !answer.ended() && !options.interrupt.load(Ordering::Relaxed) {
+            for event in model.engine.step()? {
+                show(&answer.push(&event).inspect_err(|_| model.engine.cancel(sequence))?);
             }
         }
-        Ok(Generation { text, ..generation })
+        model.engine.cancel(sequence);
+        let (mut generation, rest) = answer.end()?;
+        show(&rest);
+        generation.prefilled_tokens -= (model.engine.counters().reused - reused) as usize;
+        Ok(generation)
     }
 
     /// The checkpoint's chat template.
@@ -189,12 +185,12 @@ impl Session {
     /// # Errors
     /// There is none, or it cannot be used.
     pub fn template(&self) -> Result<&ChatTemplate> {
-        self.template.as_ref().map_err(Clone::clone)
+        self.texts.template.as_ref().map_err(Clone::clone)
     }
 
     /// The checkpoint's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        &self.texts.tokenizer
     }
 
     /// Tokens that a prompt and its continuation may have together.
@@ -212,63 +208,14 @@ impl Session {
         self.model.engine.counters()
     }
 
-    /// The model to run, and the tokenizer beside it.
-    pub(super) fn parts(&mut self) -> (&mut Model, &Tokenizer) {
-        (&mut self.model, &self.tokenizer)
+    /// The model to run, and the texts beside it.
+    pub(super) fn parts(&mut self) -> (&mut Model, &Texts) {
+        (&mut self.model, &self.texts)
     }
 
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
-    }
-}
-
-/// Ids of a prompt; the post-processor would make one of no text too.
-pub(super) fn encode(tokenizer: &Tokenizer, prompt: &str, post_process: bool) -> Result<Vec<u32>> {
-    if prompt.is_empty() { Ok(Vec::new()) } else { tokenizer.encode(prompt, post_process) }
-}
-
-impl Model {
-    /// Continues `prompt` and gives `on_token` each token that is text, until it answers that a stop text came; the
-    /// generation's own text stays empty.
-    fn generate(
-        &mut self,
-        prompt: Vec<u32>,
-        options: &GenerateOptions,
-        mut on_token: impl FnMut(u32) -> Result<bool>,
-    ) -> Result<Generation> {
-        let (prompt_tokens, started) = (prompt.len(), Instant::now());
-        let request = Request {
-            prompt,
-            max_tokens: options.max_tokens,
-            eos: self.spec.eos.clone(),
-            sampling: options.sampling.clone(),
-        };
-        let reused = self.engine.counters().reused;
-        let sequence = if options.keep { self.engine.submit_kept(request) } else { self.engine.submit(request) }?;
-        let (mut ids, mut finish, mut first, mut last) = (Vec::new(), None, started, started);
-        while finish.is_none() && !options.interrupt.load(Ordering::Relaxed) {
-            for event in self.engine.step()? {
-                last = Instant::now();
-                first = if ids.is_empty() { last } else { first };
-                ids.push(event.token);
-                finish = event.finish.map(Finish::from);
-                let ended = finish == Some(Finish::Stop);
-                if !ended && on_token(event.token).inspect_err(|_| self.engine.cancel(sequence))? {
-                    finish = Some(Finish::StopText);
-                }
-            }
-        }
-        self.engine.cancel(sequence);
-        Ok(Generation {
-            text: String::new(),
-            prompt_tokens,
-            prefilled_tokens: prompt_tokens - (self.engine.counters().reused - reused) as usize,
-            ids,
-            finish: finish.unwrap_or(Finish::Interrupted),
-            prompt_time: first - started,
-            generation_time: last - first,
-        })
     }
 }
 

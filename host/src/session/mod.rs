@@ -3,11 +3,13 @@ pub mod expected;
 pub mod inspect;
 pub mod verify;
 
+mod answer;
 mod batch;
 mod choice;
 mod conversation;
 mod generate;
 mod load;
+mod prompt;
 mod sampling;
 mod stop;
 
@@ -16,5 +18,6 @@ pub use choice::{Activations, DeviceChoice, Progress};
 pub use conversation::{Conversation, Message, THINKING};
 pub use generate::{Finish, GenerateOptions, Generation, Session};
 pub use load::{LoadOptions, Model, Note, StageTime};
+pub use prompt::Prompt;
 
 pub use crate::sample::Sampling;

@@ -2,18 +2,18 @@
 use crate::error::{Category, Error, Result};
 
 /// Watches a stream of text for the first of several texts.
-pub struct StopTexts<'a> {
-    stops: &'a [String],
+pub struct StopTexts {
+    stops: Vec<String>,
     /// Text that was not shown because a stop may begin in it.
     held: String,
 }
 
-impl<'a> StopTexts<'a> {
+impl StopTexts {
     /// A watch for `stops`.
     ///
     /// # Errors
     /// One of them is empty.
-    pub fn new(stops: &'a [String]) -> Result<StopTexts<'a>> {
+    pub fn new(stops: Vec<String>) -> Result<StopTexts> {
         if stops.iter().any(String::is_empty) {
             return Err(Error::new(Category::Input, "A stop text is empty")
                 .details("expected at least one character, found none")
@@ -50,7 +50,7 @@ mod tests {
     /// What each piece shows, and the rest; the pieces after a stop are not looked at.
     fn shown(stops: &[&str], pieces: &[&str]) -> (Vec<String>, Option<String>) {
         let stops: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
-        let mut watch = StopTexts::new(&stops).unwrap();
+        let mut watch = StopTexts::new(stops).unwrap();
         let mut all = Vec::new();
         for piece in pieces {
             let (text, stopped) = watch.push(piece);
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn an_empty_stop_is_refused() {
-        let error = StopTexts::new(&[String::new()]).err().unwrap();
+        let error = StopTexts::new(vec![String::new()]).err().unwrap();
         assert_eq!(error.message(), "A stop text is empty");
     }
 }

@@ -1,0 +1,90 @@
+//! `Answer`: the tokens of one sequence as they come, its text up to a stop text, and the times.
+use std::time::{Duration, Instant};
+
+use super::generate::{Finish, Generation};
+use super::stop::StopTexts;
+use crate::engine::Event;
+use crate::error::Result;
+use crate::text::{Detokenizer, Tokenizer};
+
+/// A generation that runs.
+pub(super) struct Answer<'a> {
+    detokenizer: Detokenizer<'a>,
+    stops: StopTexts,
+    generation: Generation,
+    started: Instant,
+    ended: bool,
+}
+
+impl<'a> Answer<'a> {
+    /// What follows `prompt`, until one of `stops` comes.
+    ///
+    /// # Errors
+    /// A stop text is empty, or the prompt cannot be decoded.
+    pub fn new(tokenizer: &'a Tokenizer, prompt: &[u32], stops: Vec<String>) -> Result<Answer<'a>> {
+        let generation = Generation {
+            text: String::new(),
+            prompt_tokens: prompt.len(),
+            prefilled_tokens: prompt.len(),
+            ids: Vec::new(),
+            finish: Finish::Interrupted,
+            prompt_time: Duration::ZERO,
+            generation_time: Duration::ZERO,
+        };
+        let (stops, detokenizer) = (StopTexts::new(stops)?, Detokenizer::new(tokenizer, prompt)?);
+        Ok(Answer { detokenizer, stops, generation, started: Instant::now(), ended: false })
+    }
+
+    /// Takes a token and returns the text that no later token can change; the token that ends a text shows none, and
+    /// behind the end nothing counts.
+    ///
+    /// # Errors
+    /// The token cannot be decoded.
+    pub fn push(&mut self, event: &Event) -> Result<String> {
+        if self.ended {
+            return Ok(String::new());
+        }
+        let (generation, since) = (&mut self.generation, self.started.elapsed());
+        if generation.ids.is_empty() {
+            generation.prompt_time = since;
+        }
+        generation.generation_time = since - generation.prompt_time;
+        generation.ids.push(event.token);
+        generation.finish = event.finish.map_or(Finish::Interrupted, Finish::from);
+        self.ended = event.finish.is_some();
+        if generation.finish == Finish::Stop {
+            return Ok(String::new());
+        }
+        let (piece, stopped) = self.stops.push(&self.detokenizer.push(event.token)?);
+        if stopped {
+            generation.finish = Finish::StopText;
+            self.ended = true;
+        }
+        generation.text += &piece;
+        Ok(piece)
+    }
+
+    /// Whether it ends with the token that came last.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The generation, and the rest of its text that was held back.
+    ///
+    /// # Errors
+    /// The last tokens cannot be decoded.
+    pub fn end(self) -> Result<(Generation, String)> {
+        let Answer { detokenizer, mut stops, mut generation, .. } = self;
+        if generation.finish == Finish::StopText {
+            return Ok((generation, String::new()));
+        }
+        let (mut rest, stopped) = stops.push(&detokenizer.finish()?);
+        if stopped {
+            generation.finish = Finish::StopText;
+        } else {
+            rest += &stops.finish();
+        }
+        generation.text += &rest;
+        Ok((generation, rest))
+    }
+}
