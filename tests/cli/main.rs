@@ -5,6 +5,7 @@ mod checkpoint;
 mod faults;
 mod generate;
 mod inspect;
+mod logprobs;
 mod options;
 mod pipes;
 mod random_checkpoint;

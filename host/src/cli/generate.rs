@@ -8,13 +8,14 @@ use clap::Args;
 use super::batch::{self, BatchOptions};
 use super::console::Loudness;
 use super::failure::Failure;
+use super::logprobs;
 use super::model::{ModelArguments, note_stages};
 use super::report::{explain, result_object, statistics};
 use super::sampling::SamplingArguments;
 use super::several::{self, SeveralOptions};
 use super::stream::{interrupt, stream};
 use crate::error::{Category, Error, Result};
-use crate::session::{GenerateOptions, Generation, LoadOptions, Note, Prompt, Session};
+use crate::session::{GenerateOptions, Generation, LoadOptions, MOST_LOGPROBS, Note, Prompt, Session};
 
 /// Most bytes of keys and values of prompts that run at the same time; a single one may take more.
 const BATCH_CACHE_BYTES: u64 = 4 << 30;
@@ -49,6 +50,10 @@ pub struct Arguments {
     /// End where this text comes, which is not printed; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
+
+    /// Also give each token's log-probability and the K best tokens with theirs, 0 to 20, before penalties and temperature
+    #[arg(long, value_name = "K", value_parser = logprobs_count)]
+    logprobs: Option<usize>,
 
     /// Print the prompt in front of the text
     #[arg(long)]
@@ -108,6 +113,7 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         sampling,
         max_tokens: arguments.max_tokens.get(),
         stop: arguments.stop.clone(),
+        logprobs: arguments.logprobs,
         interrupt: interrupt()?,
         ..GenerateOptions::default()
     };
@@ -168,12 +174,18 @@ fn print_text(
     }
     out.write_all(echo.as_bytes()).and_then(|()| out.flush())?;
     let generation = stream(&mut out, &options.interrupt, |show| session.generate_from(ids, options, show))?;
-    writeln!(out)?;
+    write!(out, "\n{}", logprobs::table(&generation.logprobs))?;
     if framed.is_some() {
         write!(out, "{}", statistics(&generation, session.model().load_time()))?;
     }
     out.flush()?;
     Ok(generation)
+}
+
+/// A number of log-probabilities.
+fn logprobs_count(text: &str) -> std::result::Result<usize, String> {
+    let expected = || format!("expected 0 to {MOST_LOGPROBS}");
+    text.parse().ok().filter(|count| *count <= MOST_LOGPROBS).ok_or_else(expected)
 }
 
 impl FormArguments {

@@ -18,6 +18,7 @@ pub struct Line {
     chat: Option<bool>,
     system: Option<String>,
     stop: Option<Stop>,
+    logprobs: Option<usize>,
     max_tokens: Option<usize>,
     temperature: Option<f32>,
     top_k: Option<usize>,
@@ -71,6 +72,7 @@ impl Line {
                 Some(Stop::One(stop)) => vec![stop.clone()],
                 Some(Stop::Several(stops)) => stops.clone(),
             },
+            logprobs: self.logprobs.or(defaults.logprobs),
             prompt: self.prompt(form)?,
         })
     }

@@ -9,6 +9,7 @@ mod generate;
 mod inspect;
 mod line;
 mod lines;
+mod logprobs;
 mod model;
 mod random_checkpoint;
 mod report;

@@ -4,6 +4,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::console::Loudness;
+use super::logprobs;
 use crate::error::Error;
 use crate::session::{Finish, Generation, Note, Session};
 
@@ -68,6 +69,9 @@ pub fn result_object(generation: &Generation, echo: &str, timings: bool) -> Valu
         "prompt_tokens": generation.prompt_tokens,
         "generated_tokens": generation.ids.len(),
     });
+    if !generation.logprobs.is_empty() {
+        object["logprobs"] = logprobs::list(&generation.logprobs);
+    }
     if timings {
         object["timings"] = json!({
             "prompt_ms": milliseconds(generation.prompt_time),

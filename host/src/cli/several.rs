@@ -3,6 +3,7 @@ use std::io::Write;
 
 use super::console::Loudness;
 use super::failure::Failure;
+use super::logprobs;
 use super::report::{numbered, result_object};
 use crate::session::{BatchRequest, GenerateOptions, Prompt, Sampling, Session};
 
@@ -33,6 +34,7 @@ pub fn run(
         max_tokens: options.max_tokens,
         sampling: Sampling { stream, ..options.sampling.clone() },
         stop: options.stop.clone(),
+        logprobs: options.logprobs,
     };
     let SeveralOptions { n, prompt, echo, json, loudness } = *several;
     let requests = (0..n as u32).map(|stream| Ok(request(stream)));
@@ -45,7 +47,7 @@ pub fn run(
             if loudness > Loudness::Quiet {
                 write!(out, "\n=== Generation {} of {n} ===\nPrompt: {prompt}\nOutput: ", index + 1)?;
             }
-            writeln!(out, "{echo}{}", generation.text)?;
+            write!(out, "{echo}{}\n{}", generation.text, logprobs::table(&generation.logprobs))?;
         }
         index += 1;
         out.flush().map_err(Failure::from)

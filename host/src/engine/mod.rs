@@ -7,6 +7,7 @@ mod kept;
 mod pages;
 mod prompt_logits;
 mod request;
+mod row_logits;
 mod scheduler;
 mod sequence;
 
@@ -57,7 +58,8 @@ pub struct Engine {
 /// A step whose tokens have not been read.
 struct Flight {
     ticket: Ticket,
-    sampling: Vec<SequenceId>,
+    /// Whose tokens it chooses, each with the row of logits that it asks for.
+    sampling: Vec<(SequenceId, Option<Vec<f32>>)>,
 }
 
 /// One sequence of the decode step whose inputs the device still holds, and the position that step wrote.
@@ -176,18 +178,28 @@ impl Engine {
     /// The device failed; the engine is of no further use.
     pub fn step(&mut self) -> Result<Vec<Event>> {
         self.admit();
+        let mut events = Vec::new();
+        // Reading logits waits for the device anyway, and may take runs that push out older tickets.
+        let ahead = self.device.runs_ahead() && !self.running.iter().any(Sequence::wants_logits);
+        if !ahead {
+            self.collect_but(0, &mut events)?;
+        }
         let shares = scheduler::schedule(&self.running, self.layout.limits().rows);
         let launched = !shares.is_empty();
         if launched {
             self.launch(&shares)?;
         }
-        let keep = usize::from(launched && self.device.runs_ahead());
-        let mut events = Vec::new();
+        self.collect_but(usize::from(launched && ahead), &mut events)?;
+        Ok(events)
+    }
+
+    /// Reads the tokens of all steps in flight but the last `keep`.
+    fn collect_but(&mut self, keep: usize, events: &mut Vec<Event>) -> Result<()> {
         while self.in_flight.len() > keep {
             let flight = self.in_flight.pop_front().expect("a flight is left");
-            self.collect(flight, &mut events)?;
+            self.collect(flight, events)?;
         }
-        Ok(events)
+        Ok(())
     }
 
     /// Whether [`Engine::submit`] would take the prompt.
@@ -251,14 +263,14 @@ impl Engine {
 
     fn launch(&mut self, shares: &[scheduler::Share]) -> Result<()> {
         let spans: Vec<Span> = shares.iter().map(|share| self.running[share.sequence].span(share.tokens)).collect();
-        let sampling = shares.iter().zip(&spans).filter(|(_, span)| span.samples);
-        let sampling = sampling.map(|(share, _)| self.running[share.sequence].id).collect();
         let decode = shares.iter().all(|share| self.running[share.sequence].is_decoding() && share.tokens == 1);
         let residents = decode.then(|| {
             let of = |share: &scheduler::Share| &self.running[share.sequence];
             shares.iter().map(|share| Resident { id: of(share).id, position: of(share).computed() }).collect()
         });
-        let ticket = self.run(&spans, residents)?;
+        let (ticket, rows) = self.run_with_logits(shares, &spans, residents)?;
+        let sampling = shares.iter().zip(&spans).zip(rows).filter(|((_, span), _)| span.samples);
+        let sampling = sampling.map(|((share, _), row)| (self.running[share.sequence].id, row)).collect();
         for share in shares {
             self.running[share.sequence].advance(share.tokens);
         }
@@ -305,11 +317,11 @@ impl Engine {
     /// Reads a step's tokens. A sequence that has ended meanwhile has no further event.
     fn collect(&mut self, flight: Flight, events: &mut Vec<Event>) -> Result<()> {
         let sampled = self.device.sampled(flight.ticket)?;
-        for id in flight.sampling {
+        for (id, logits) in flight.sampling {
             let Some(sequence) = self.running.iter_mut().find(|sequence| sequence.id == id) else { continue };
             let token = sampled[sequence.slot()] as u32;
             let finish = sequence.push(token);
-            events.push(Event { sequence: id, token, finish });
+            events.push(Event { sequence: id, token, finish, logits });
             if finish.is_some() {
                 self.retire(id);
             }

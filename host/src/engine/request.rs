@@ -12,6 +12,9 @@ pub struct Request {
     pub eos: Vec<u32>,
     /// How each token is chosen.
     pub sampling: Sampling,
+    /// Whether each token comes with the logits that it was chosen from, before penalties and biases. The step is then
+    /// waited for: such a request gains nothing from a device that runs ahead.
+    pub logits: bool,
 }
 
 /// Names a sequence; ids count up.
@@ -19,7 +22,7 @@ pub struct Request {
 pub struct SequenceId(pub u64);
 
 /// A token of a sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// Which sequence.
     pub sequence: SequenceId,
@@ -27,6 +30,8 @@ pub struct Event {
     pub token: u32,
     /// Why the sequence ended with this token, if it did.
     pub finish: Option<Finish>,
+    /// `[vocab]`, where [`Request::logits`] asks for them.
+    pub logits: Option<Vec<f32>>,
 }
 
 /// Why a sequence ended.

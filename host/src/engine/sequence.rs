@@ -97,6 +97,16 @@ impl Sequence {
         !self.request.sampling.penalizes()
     }
 
+    /// Whether its tokens come with their logits.
+    pub fn wants_logits(&self) -> bool {
+        self.request.logits
+    }
+
+    /// Whether its choice writes over the logits.
+    pub fn changes_logits(&self) -> bool {
+        self.request.sampling.changes_logits()
+    }
+
     /// Whether the whole prompt is computed.
     pub fn is_decoding(&self) -> bool {
         self.computed >= self.request.prompt.len()

@@ -60,7 +60,12 @@ impl Default for Sampling {
 impl Sampling {
     /// Whether the choice is the highest logit as the model gives it.
     pub fn is_greedy(&self) -> bool {
-        self.temperature == 0.0 && !self.penalizes() && self.logit_bias.is_empty()
+        self.temperature == 0.0 && !self.changes_logits()
+    }
+
+    /// Whether logits are changed, by penalties or biases, before the choice.
+    pub fn changes_logits(&self) -> bool {
+        self.penalizes() || !self.logit_bias.is_empty()
     }
 
     /// Whether tokens that are there already are penalized.

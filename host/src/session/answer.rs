@@ -2,6 +2,7 @@
 use std::time::{Duration, Instant};
 
 use super::generate::{Finish, Generation};
+use super::logprobs::{self, TokenLogprob};
 use super::stop::StopTexts;
 use crate::engine::Event;
 use crate::error::Result;
@@ -9,30 +10,39 @@ use crate::text::{Detokenizer, Tokenizer};
 
 /// A generation that runs.
 pub(super) struct Answer<'a> {
+    tokenizer: &'a Tokenizer,
     detokenizer: Detokenizer<'a>,
     stops: StopTexts,
     generation: Generation,
+    logprobs: Option<usize>,
     started: Instant,
     ended: bool,
 }
 
 impl<'a> Answer<'a> {
-    /// What follows `prompt`, until one of `stops` comes.
+    /// What follows `prompt`, until one of `stops` comes; `logprobs` as in [`super::GenerateOptions`].
     ///
     /// # Errors
-    /// A stop text is empty, or the prompt cannot be decoded.
-    pub fn new(tokenizer: &'a Tokenizer, prompt: &[u32], stops: Vec<String>) -> Result<Answer<'a>> {
+    /// A stop text is empty, too many log-probabilities are asked for, or the prompt cannot be decoded.
+    pub fn new(
+        tokenizer: &'a Tokenizer,
+        prompt: &[u32],
+        stops: Vec<String>,
+        logprobs: Option<usize>,
+    ) -> Result<Answer<'a>> {
+        logprobs::check(logprobs)?;
         let generation = Generation {
             text: String::new(),
             prompt_tokens: prompt.len(),
             prefilled_tokens: prompt.len(),
             ids: Vec::new(),
+            logprobs: Vec::new(),
             finish: Finish::Interrupted,
             prompt_time: Duration::ZERO,
             generation_time: Duration::ZERO,
         };
         let (stops, detokenizer) = (StopTexts::new(stops)?, Detokenizer::new(tokenizer, prompt)?);
-        Ok(Answer { detokenizer, stops, generation, started: Instant::now(), ended: false })
+        Ok(Answer { tokenizer, detokenizer, stops, generation, logprobs, started: Instant::now(), ended: false })
     }
 
     /// Takes a token and returns the text that no later token can change; the token that ends a text shows none, and
@@ -50,6 +60,9 @@ impl<'a> Answer<'a> {
         }
         generation.generation_time = since - generation.prompt_time;
         generation.ids.push(event.token);
+        if let Some((logits, count)) = event.logits.as_ref().zip(self.logprobs) {
+            generation.logprobs.push(TokenLogprob::new(self.tokenizer, logits, event.token, count)?);
+        }
         generation.finish = event.finish.map_or(Finish::Interrupted, Finish::from);
         self.ended = event.finish.is_some();
         if generation.finish == Finish::Stop {

@@ -24,6 +24,8 @@ pub struct BatchRequest {
     pub sampling: Sampling,
     /// Texts that end the generation and are not part of it.
     pub stop: Vec<String>,
+    /// How many of the best tokens' log-probabilities come with each token's own; none for no such numbers.
+    pub logprobs: Option<usize>,
 }
 
 impl Session {
@@ -75,11 +77,12 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     fn begin(&mut self, model: &mut Model, index: usize, request: Result<BatchRequest>) {
-        let submitted = request.and_then(|BatchRequest { prompt, max_tokens, sampling, stop }| {
+        let submitted = request.and_then(|BatchRequest { prompt, max_tokens, sampling, stop, logprobs }| {
             let prompt = self.texts.encode(&prompt)?;
             model.engine.check(&prompt)?;
-            let answer = self.texts.answer(&prompt, &stop)?;
-            let request = Request { prompt, max_tokens, eos: model.spec.eos.clone(), sampling };
+            let answer = self.texts.answer(&prompt, &stop, logprobs)?;
+            let (eos, logits) = (model.spec.eos.clone(), logprobs.is_some());
+            let request = Request { prompt, max_tokens, eos, sampling, logits };
             Ok((model.engine.submit(request)?, answer))
         });
         match submitted {

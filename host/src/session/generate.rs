@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::prompt::{Prompt, Texts};
-use super::{LoadOptions, Model, Note};
+use super::{LoadOptions, Model, Note, TokenLogprob};
 use crate::engine::{self, Counters, Request};
 use crate::error::Result;
 use crate::sample::Sampling;
@@ -22,6 +22,8 @@ pub struct GenerateOptions {
     pub sampling: Sampling,
     /// Texts that end the generation and are not part of it.
     pub stop: Vec<String>,
+    /// How many of the best tokens' log-probabilities come with each token's own; none for no such numbers.
+    pub logprobs: Option<usize>,
     /// Whether its keys and values stay on the device, so that a prompt which goes on from there is computed only in part.
     pub keep: bool,
     /// Once true, the generation ends after the step that runs. The caller sets it, for example on Ctrl-C.
@@ -34,6 +36,7 @@ impl Default for GenerateOptions {
             max_tokens: 100,
             sampling: Sampling::default(),
             stop: Vec::new(),
+            logprobs: None,
             keep: false,
             interrupt: Arc::default(),
         }
@@ -76,6 +79,8 @@ pub struct Generation {
     pub prefilled_tokens: usize,
     /// The generated ids, those that ended the generation included.
     pub ids: Vec<u32>,
+    /// One for each of `ids` where [`GenerateOptions::logprobs`] asks for them, else none.
+    pub logprobs: Vec<TokenLogprob>,
     /// Why it ended.
     pub finish: Finish,
     /// From the request to the first token.
@@ -146,7 +151,7 @@ impl Session {
     /// As [`Session::generate`], from ids.
     ///
     /// # Errors
-    /// As [`Session::generate`], and when a stop text is empty.
+    /// As [`Session::generate`], and when a stop text is empty or too many log-probabilities are asked for.
     pub fn generate_from(
         &mut self,
         prompt: Vec<u32>,
@@ -154,7 +159,7 @@ impl Session {
         mut on_piece: impl FnMut(&str),
     ) -> Result<Generation> {
         let (model, texts) = (&mut self.model, &self.texts);
-        let mut answer = texts.answer(&prompt, &options.stop)?;
+        let mut answer = texts.answer(&prompt, &options.stop, options.logprobs)?;
         let mut show = |piece: &str| {
             if !piece.is_empty() {
                 on_piece(piece);
@@ -165,6 +170,7 @@ impl Session {
             max_tokens: options.max_tokens,
             eos: model.spec.eos.clone(),
             sampling: options.sampling.clone(),
+            logits: options.logprobs.is_some(),
         };
         let reused = model.engine.counters().reused;
         let sequence = if options.keep { model.engine.submit_kept(request) } else { model.engine.submit(request) }?;

@@ -9,6 +9,7 @@ mod choice;
 mod conversation;
 mod generate;
 mod load;
+mod logprobs;
 mod prompt;
 mod sampling;
 mod stop;
@@ -18,6 +19,7 @@ pub use choice::{Activations, DeviceChoice, Progress};
 pub use conversation::{Conversation, Message, THINKING};
 pub use generate::{Finish, GenerateOptions, Generation, Session};
 pub use load::{LoadOptions, Model, Note, StageTime};
+pub use logprobs::{LikelyToken, MOST_LOGPROBS, TokenLogprob};
 pub use prompt::Prompt;
 
 pub use crate::sample::Sampling;

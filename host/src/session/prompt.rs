@@ -65,8 +65,8 @@ impl Texts {
     /// The text of what follows `prompt`, until one of `stop` comes or one that ends every answer.
     ///
     /// # Errors
-    /// A stop text is empty, or the prompt cannot be decoded.
-    pub fn answer(&self, prompt: &[u32], stop: &[String]) -> Result<Answer<'_>> {
-        Answer::new(&self.tokenizer, prompt, [&self.stops[..], stop].concat())
+    /// A stop text is empty, too many log-probabilities are asked for, or the prompt cannot be decoded.
+    pub fn answer(&self, prompt: &[u32], stop: &[String], logprobs: Option<usize>) -> Result<Answer<'_>> {
+        Answer::new(&self.tokenizer, prompt, [&self.stops[..], stop].concat(), logprobs)
     }
 }

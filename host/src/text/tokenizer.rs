@@ -97,6 +97,19 @@ impl Tokenizer {
         })
     }
 
+    /// What a token adds to a text that it does not begin; a special token's name, and U+FFFD for a part of a character.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn token_text(&self, id: u32) -> Result<String> {
+        if self.kind(id) == TokenKind::Hidden {
+            return Ok(self.inner.id_to_token(id).unwrap_or_default());
+        }
+        // Behind itself a token is not at the start of a text, where decoders strip a space.
+        let (once, twice) = (self.decode(&[id])?, self.decode(&[id, id])?);
+        Ok(twice.strip_prefix(&once).map_or(once.clone(), str::to_owned))
+    }
+
     /// The id of a token, special tokens included.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)

@@ -1,0 +1,57 @@
+//! Rows of logits as the model gives them, for sequences that ask for theirs: read behind each step that chooses a token.
+use super::sequence::Sequence;
+use super::{Engine, Resident, scheduler::Share};
+use crate::device::Ticket;
+use crate::error::Result;
+use crate::forward::Span;
+
+/// A row of logits for each span that gives one.
+pub(super) type Rows = Vec<Option<Vec<f32>>>;
+
+impl Engine {
+    /// Runs `spans`, and reads a row of logits for each of `shares` that chooses a token and asks for it.
+    ///
+    /// Reading waits for the step. Penalties and biases change logits in
+    /// place: where a sequence has them, the step runs twice, first without a choice. It then writes what it wrote.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub(super) fn run_with_logits(
+        &mut self,
+        shares: &[Share],
+        spans: &[Span],
+        residents: Option<Vec<Resident>>,
+    ) -> Result<(Ticket, Rows)> {
+        let of = |share: &Share| -> &Sequence { &self.running[share.sequence] };
+        let wanted = |(share, span): (&Share, &Span)| span.samples && of(share).wants_logits();
+        let wanted: Vec<bool> = shares.iter().zip(spans).map(wanted).collect();
+        if !wanted.contains(&true) {
+            return Ok((self.run(spans, residents)?, vec![None; spans.len()]));
+        }
+        if !shares.iter().zip(&wanted).any(|(share, wanted)| *wanted && of(share).changes_logits()) {
+            let ticket = self.run(spans, residents)?;
+            return Ok((ticket, self.read_rows(spans, &wanted)?));
+        }
+        let plain = |span: &Span| Span { samples: false, sampling: None, ..span.clone() };
+        self.run(&spans.iter().map(plain).collect::<Vec<_>>(), None)?;
+        let rows = self.read_rows(spans, &wanted)?;
+        Ok((self.run(spans, residents)?, rows))
+    }
+
+    fn read_rows(&mut self, spans: &[Span], wanted: &[bool]) -> Result<Rows> {
+        let vocab = self.layout.vocab();
+        let read = |(index, wanted): (usize, &bool)| -> Result<Option<Vec<f32>>> {
+            let first = last_row(spans, index) * vocab;
+            wanted.then(|| self.device.read_f32(self.layout.logits().offset(first as u64), vocab)).transpose()
+        };
+        wanted.iter().enumerate().map(read).collect()
+    }
+}
+
+/// The row of logits of a span's last token: where every sequence adds one token the head takes all of them.
+fn last_row(spans: &[Span], index: usize) -> usize {
+    if spans.iter().all(|span| span.rows() == 1) {
+        return index;
+    }
+    spans[..=index].iter().map(|span| span.logit_rows).sum::<usize>() - 1
+}
