@@ -7,7 +7,9 @@ const MOST_LINES: usize = 400;
 const MOST_FUNCTION_LINES: usize = 60;
 
 /// Modules of `host` and what each may import besides itself and `error`.
-const IMPORTS: [(&str, &[&str]); 9] = [
+const IMPORTS: [(&str, &[&str]); 11] = [
+    ("bench", &["checkpoint", "device", "engine", "forward", "models", "session", "synthetic", "weights"]),
+    ("synthetic", &["checkpoint", "device", "models", "text", "weights"]),
     ("engine", &["forward", "sample", "models", "device"]),
     ("forward", &["models", "sample", "device"]),
     ("sample", &["device"]),

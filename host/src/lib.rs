@@ -3,6 +3,7 @@
 //! A request reads this list top to bottom; the sampled ids come back through `session` to `text`.
 //!
 //! * [`cli`]: the command line, one command, one file
+//! * [`bench`](mod@bench): times on a device against its walls
 //! * [`session`]: load a model, generate, stream
 //! * [`text`]: tokenizer and incremental detokenizer
 //! * [`checkpoint`]: files, shards, names, shapes, dtypes, bytes
@@ -14,6 +15,7 @@
 //! * [`device`]: what a plan is and what runs it
 //! * [`synthetic`]: checkpoints of random weights
 //! * [`cpu`]: the device of plain Rust: one reference per kernel
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod cpu;

@@ -1,5 +1,6 @@
 //! The command as a user runs it: what it prints where, and how it ends.
 mod batch;
+mod bench;
 mod chat;
 mod checkpoint;
 mod faults;

@@ -1,5 +1,7 @@
 //! The command line: one command, one file.
 mod batch;
+mod bench;
+mod bench_report;
 mod chat;
 mod completions;
 mod console;
@@ -41,6 +43,7 @@ enum Command {
     Inspect(inspect::Arguments),
     RandomCheckpoint(random_checkpoint::Arguments),
     Verify(verify::Arguments),
+    Bench(bench::Arguments),
     Devices(devices::Arguments),
     Completions(completions::Arguments),
 }
@@ -72,6 +75,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::RandomCheckpoint(arguments) => random_checkpoint::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
     }

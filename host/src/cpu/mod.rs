@@ -13,6 +13,7 @@ gpu_kernels::for_each_kernel!(references);
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::time::{Duration, Instant};
 
 use gpu_kernels::Ptr;
 
@@ -50,6 +51,14 @@ impl<A: Activation> Cpu<A> {
     }
 }
 
+impl<A> Cpu<A> {
+    fn write(&self, inputs: &Inputs) {
+        for (target, values) in inputs {
+            self.memory.write::<i32>(*target, values.len()).copy_from_slice(values);
+        }
+    }
+}
+
 impl<A: Activation> Device for Cpu<A> {
     fn description(&self) -> Vec<String> {
         let threads = rayon::current_num_threads();
@@ -82,9 +91,7 @@ impl<A: Activation> Device for Cpu<A> {
     }
 
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
-        for (target, values) in inputs {
-            self.memory.write::<i32>(*target, values.len()).copy_from_slice(values);
-        }
+        self.write(inputs);
         let (memory, steps) = (&mut self.memory, &self.plans[plan.0].steps);
         // One move into the pool for the whole plan: from inside, work is shared without waking anybody to begin it.
         rayon::scope(move |_| steps.iter().for_each(|step| run_step::<A>(step, memory)));
@@ -107,6 +114,17 @@ impl<A: Activation> Device for Cpu<A> {
 
     fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>> {
         Ok(self.memory.read::<f32>(source, count).to_vec())
+    }
+
+    fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {
+        self.write(inputs);
+        let (memory, steps) = (&mut self.memory, &self.plans[plan.0].steps);
+        let timed = |step: &Step, memory: &Memory| {
+            let started = Instant::now();
+            run_step::<A>(step, memory);
+            started.elapsed()
+        };
+        Ok(rayon::scope(move |_| steps.iter().map(|step| timed(step, memory)).collect()))
     }
 }
 

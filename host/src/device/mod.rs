@@ -12,6 +12,8 @@ pub use memory::{Memory, Storage, Stored};
 pub use plan::{Gemm, Output, Plan, PlannedKernel, Reference, Step};
 pub use weight::{WeightPart, WeightParts};
 
+use std::time::{Duration, Instant};
+
 use gpu_kernels::Ptr;
 
 use crate::error::Result;
@@ -26,6 +28,9 @@ pub struct Ticket(pub u64);
 
 /// Values for device inputs, written before the plan they come with runs.
 pub type Inputs<'a> = [(Ptr<i32>, &'a [i32])];
+
+/// A plan, and the inputs that are written before it runs.
+pub type Run<'a> = (PlanId, &'a Inputs<'a>);
 
 /// A device that holds a model and runs plans in the order in which they are given.
 ///
@@ -67,4 +72,27 @@ pub trait Device {
     /// # Errors
     /// The device failed.
     fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>>;
+
+    /// How long `runs` take one behind the other, by the device's own clock where it has one.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn time(&mut self, runs: &[Run]) -> Result<Duration> {
+        let started = Instant::now();
+        let mut last = None;
+        for (plan, inputs) in runs {
+            last = Some(self.run(*plan, inputs)?);
+        }
+        last.map_or(Ok(Vec::new()), |ticket| self.sampled(ticket))?;
+        Ok(started.elapsed())
+    }
+
+    /// How long each step of a run takes by itself, in the order of the plan; nothing where the device can not tell.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {
+        self.run(plan, inputs)?;
+        Ok(Vec::new())
+    }
 }

@@ -64,7 +64,7 @@ impl fmt::Display for Activations {
 pub type Progress = fn(u64, u64);
 
 /// A device that was opened, not yet laid out.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     pub device: Box<dyn Device>,
     /// `CPU` or `CUDA`.
     pub kind: &'static str,
@@ -74,7 +74,7 @@ pub(super) struct Opened {
 }
 
 /// Opens the device that was chosen; `auto` is the only choice that may end at another.
-pub(super) fn open(
+pub(crate) fn open(
     choice: DeviceChoice,
     activations: Option<Activations>,
     progress: Option<Progress>,

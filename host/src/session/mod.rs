@@ -5,7 +5,7 @@ pub mod verify;
 
 mod answer;
 mod batch;
-mod choice;
+pub(crate) mod choice;
 mod conversation;
 mod generate;
 mod load;

@@ -1,7 +1,8 @@
-//! Checkpoints of random weights in the shapes of published models: for tests and benchmarks, seeded.
+//! Random weights in the shapes of published models, seeded: as checkpoints on disk, and in memory for benchmarks.
 mod presets;
 mod tokenizer;
 mod values;
+mod weights;
 mod writer;
 
 use std::fs;
@@ -10,6 +11,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 pub use presets::Preset;
+pub use weights::RandomWeights;
 
 use crate::error::{Category, Error, Result};
 use crate::models;
@@ -40,10 +42,7 @@ pub fn write(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Summary> {
     make_empty(directory)?;
-    let mut config = preset.config();
-    if let Some(layers) = layers {
-        config["num_hidden_layers"] = json!(layers);
-    }
+    let config = preset.config(layers);
     let spec = models::read(&config, None)?;
     write_json(&directory.join("config.json"), &config)?;
     let generation = json!({ "bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"] });

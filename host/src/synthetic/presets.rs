@@ -64,10 +64,11 @@ impl Preset {
         [Family::Nemotron, Family::Llama, Family::Mistral].map(|family| Preset { family, ..small })
     }
 
-    /// The config.json of a checkpoint of these sizes, as transformers reads it.
-    pub fn config(&self) -> Value {
+    /// The config.json of a checkpoint of these sizes, as transformers reads it; `layers` replaces the preset's number.
+    pub fn config(&self, layers: Option<usize>) -> Value {
+        let layers = layers.unwrap_or(self.layers);
         let mut config = json!({
-            "hidden_size": self.hidden, "num_hidden_layers": self.layers, "num_attention_heads": self.heads,
+            "hidden_size": self.hidden, "num_hidden_layers": layers, "num_attention_heads": self.heads,
             "num_key_value_heads": self.kv_heads, "head_dim": self.head_dim, "intermediate_size": self.intermediate,
             "vocab_size": self.vocab, "max_position_embeddings": self.context, "attention_bias": false,
             "mlp_bias": false, "tie_word_embeddings": false, "torch_dtype": "bfloat16", "use_cache": true,

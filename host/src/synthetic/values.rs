@@ -34,6 +34,11 @@ impl Normal {
     }
 }
 
+/// The stream of a tensor.
+pub fn stream(seed: u64, tensor: &str) -> u64 {
+    tensor.bytes().fold(mix(seed), |hash, byte| mix(hash ^ u64::from(byte)))
+}
+
 /// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
 pub fn mix(mut word: u64) -> u64 {
     word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

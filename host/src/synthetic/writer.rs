@@ -7,17 +7,16 @@ use std::path::Path;
 use half::bf16;
 use serde_json::{Map, json};
 
-use super::values::{Normal, mix};
+use super::values::{Normal, stream};
+use super::weights::{DEVIATION, ones};
 use super::{Summary, io_error, write_json};
 use crate::error::Result;
-use crate::models::spec::{Block, ModelSpec, Norm, Tensor};
+use crate::models::spec::{ModelSpec, Tensor};
 
 /// A shard is closed when it holds this many bytes.
 const SHARD_BYTES: u64 = 5_000_000_000;
 /// Elements made and written at a time.
 const PIECE: usize = 1 << 24;
-/// Standard deviation of weights; with the norms near identity, activations stay near 1.
-const DEVIATION: f64 = 0.02;
 
 /// Writes every tensor of `spec` once, and the index where there are several shards.
 pub fn write(spec: &ModelSpec, seed: u64, directory: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Summary> {
@@ -60,16 +59,6 @@ fn shards<'a>(tensors: &[&'a Tensor]) -> Vec<Vec<&'a Tensor>> {
     shards
 }
 
-/// Names of the weights that scale by themselves, not by one more than themselves.
-fn ones(spec: &ModelSpec) -> HashSet<String> {
-    let norms = spec.blocks.iter().map(Block::norm);
-    let scales = norms.chain([&spec.final_norm]).filter_map(|norm| match norm {
-        Norm::Rms { weight, .. } => Some(weight.name.clone()),
-        Norm::LayerNorm1p { .. } => None,
-    });
-    scales.collect()
-}
-
 struct Writer<'a> {
     seed: u64,
     ones: HashSet<String>,
@@ -86,7 +75,7 @@ impl Writer<'_> {
         let mut piece = vec![bf16::ZERO; PIECE];
         for tensor in tensors {
             let normal = if self.ones.contains(&tensor.name) { &around_one } else { &around_zero };
-            let stream = tensor.name.bytes().fold(mix(self.seed), |hash, byte| mix(hash ^ u64::from(byte)));
+            let stream = stream(self.seed, &tensor.name);
             let elements = (bytes(tensor) / 2) as usize;
             for first in (0..elements).step_by(PIECE) {
                 let values = &mut piece[..PIECE.min(elements - first)];

@@ -19,16 +19,19 @@ mod ptx;
 mod staging;
 mod upload;
 
+use std::time::Duration;
+
 use cust::context::{Context, CurrentContext};
 use cust::stream::{Stream, StreamFlags};
 use gpu_kernels::{Element, Ptr};
 
-use crate::device::{Buffers, Device, Inputs, Plan, PlanId, Ticket};
+use crate::device::{Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
 use crate::error::Result;
 use arena::Arena;
 use failure::{Answer, lost};
 use gemm::CublasLt;
 use module::Kernels;
+use profile::Stopwatch;
 use program::{Program, Workshop};
 use staging::{InputStaging, TokenRing};
 
@@ -200,6 +203,23 @@ impl Device for Cuda {
         let mut values = vec![0f32; count];
         self.read(address, bytemuck::cast_slice_mut(&mut values))?;
         Ok(values)
+    }
+
+    fn time(&mut self, runs: &[Run]) -> Result<Duration> {
+        self.make_current()?;
+        let first = runs.first().map_or(0, |(plan, _)| self.programs[plan.0].steps.len());
+        let watch = Stopwatch::start(&self.stream, first)?;
+        for (plan, inputs) in runs {
+            self.run(*plan, inputs)?;
+        }
+        watch.stop(&self.stream)
+    }
+
+    fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {
+        self.make_current()?;
+        let Model { inputs: staging, arena, .. } = self.model.as_mut().expect("`allocate` comes first");
+        staging.enqueue(inputs, arena, &self.stream)?;
+        profile::times(&self.programs[plan.0].steps, &self.cublas, &self.stream)
     }
 }
 

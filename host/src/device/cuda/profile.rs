@@ -1,8 +1,11 @@
-//! Times of single steps, by events of the device around each.
+//! Times by events of the device: of everything between two points of the stream, and of single steps.
+use std::thread::sleep;
+use std::time::Duration;
+
 use cust::event::{Event, EventFlags};
 use cust::stream::Stream;
 
-use super::failure::Answer;
+use super::failure::{Answer, lost};
 use super::gemm::CublasLt;
 use super::program::Prepared;
 use crate::error::Result;
@@ -16,28 +19,75 @@ pub struct StepTime {
     pub microseconds: f32,
 }
 
+/// A point of the stream from which time is measured.
+pub struct Stopwatch(Event);
+
+impl Stopwatch {
+    /// Starts behind all work so far and a pause in which the host gets `launches` launches ahead, so that what is timed is
+    /// the device and not the host that feeds it.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn start(stream: &Stream, launches: usize) -> Result<Stopwatch> {
+        hold(stream, launches)?;
+        Ok(Stopwatch(recorded(stream)?))
+    }
+
+    /// Waits for all work so far and gives the time since the start.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn stop(self, stream: &Stream) -> Result<Duration> {
+        let end = recorded(stream)?;
+        stream.synchronize().map_err(lost)?;
+        end.elapsed(&self.0).or_failed("reading an event")
+    }
+}
+
+/// The time of each step by itself. Small kernels seem longer than they are: an event costs about 1 µs.
+///
+/// # Errors
+/// The device failed.
+pub fn times(steps: &[Prepared], cublas: &CublasLt, stream: &Stream) -> Result<Vec<Duration>> {
+    let events = (0..=steps.len()).map(|_| Event::new(EventFlags::DEFAULT).or_failed("creating an event"));
+    let events = events.collect::<Result<Vec<_>>>()?;
+    // A step is a launch and an event.
+    hold(stream, 2 * steps.len())?;
+    events[0].record(stream).or_failed("recording an event")?;
+    for (step, behind) in steps.iter().zip(&events[1..]) {
+        step.enqueue(cublas, stream)?;
+        behind.record(stream).or_failed("recording an event")?;
+    }
+    stream.synchronize().map_err(lost)?;
+    events.windows(2).map(|pair| pair[1].elapsed(&pair[0]).or_failed("reading an event")).collect()
+}
+
 /// Runs `steps` `runs` times after one run to warm up.
 ///
 /// # Errors
 /// The device failed.
 pub fn profile(steps: &[Prepared], runs: usize, cublas: &CublasLt, stream: &Stream) -> Result<Vec<StepTime>> {
-    let events = (0..=steps.len()).map(|_| Event::new(EventFlags::DEFAULT).or_failed("creating an event"));
-    let events = events.collect::<Result<Vec<_>>>()?;
-    let mut times = vec![Vec::new(); steps.len()];
-    for run in 0..=runs {
-        events[0].record(stream).or_failed("recording an event")?;
-        for (step, behind) in steps.iter().zip(&events[1..]) {
-            step.enqueue(cublas, stream)?;
-            behind.record(stream).or_failed("recording an event")?;
-        }
-        stream.synchronize().or_failed("running a plan for its profile")?;
-        for (times, pair) in times.iter_mut().zip(events.windows(2)).filter(|_| run > 0) {
-            times.push(pair[1].elapsed_time_f32(&pair[0]).or_failed("reading an event")? * 1e3);
-        }
+    let mut all = Vec::new();
+    for _ in 0..=runs {
+        all.push(times(steps, cublas, stream)?);
     }
-    let median = |mut times: Vec<f32>| {
-        times.sort_by(f32::total_cmp);
-        times.get(times.len() / 2).copied().unwrap_or(0.0)
+    let median = |step: usize| {
+        let mut times: Vec<Duration> = all[1..].iter().map(|times| times[step]).collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).map_or(0.0, |time| time.as_secs_f32() * 1e6)
     };
-    Ok(steps.iter().zip(times).map(|(step, times)| StepTime { name: step.name, microseconds: median(times) }).collect())
+    Ok(steps.iter().enumerate().map(|(i, step)| StepTime { name: step.name, microseconds: median(i) }).collect())
+}
+
+fn recorded(stream: &Stream) -> Result<Event> {
+    let event = Event::new(EventFlags::DEFAULT).or_failed("creating an event")?;
+    event.record(stream).or_failed("recording an event")?;
+    Ok(event)
+}
+
+/// Lets the stream stand still for as long as the host needs for `launches` launches, at some 5 µs each. It is a pause and
+/// not a gate, so that a host that is held up by a full queue waits for the pause and not for ever.
+fn hold(stream: &Stream, launches: usize) -> Result<()> {
+    let pause = Duration::from_micros(500 + 5 * launches as u64);
+    stream.add_callback(Box::new(move || sleep(pause))).or_failed("pausing a stream")
 }

@@ -1,0 +1,183 @@
+//! Single kernels of a pass, equal ones together: in their place in the pass, and many of them in a row.
+use std::time::Duration;
+
+use gpu_kernels::StepShape;
+
+use super::lists::KERNEL_STEPS;
+use super::pass::{self, KeptInputs, borrowed};
+use super::{Bench, BufferName, Cost, Times, Work};
+use crate::device::{Plan, PlanId, Step};
+use crate::error::{Category, Error, Result};
+use crate::forward::{self, Bucket, Span};
+
+/// Runs of the whole plan, step by step, behind one to warm up.
+const RUNS: usize = 9;
+
+/// Launches of one kernel in a row, at least, but for those that would take longer than this together.
+const IN_A_ROW: usize = 32;
+const LONGEST_ROW: Duration = Duration::from_millis(100);
+
+/// What equal launches of one kernel take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelTime {
+    /// Kernel name, or `gemm`.
+    pub name: &'static str,
+    /// Which weight, and its rows and columns; empty for a kernel without a matrix.
+    pub shape: String,
+    /// Launches in one pass.
+    pub launches: usize,
+    /// Seconds of one launch in its place in the pass, between two events; about 1 µs of it is the event's.
+    pub in_place: f64,
+    /// Seconds of one launch among others like it, the start of a launch included; on a GPU as a graph. Weights come from
+    /// memory, small activations and short caches may not.
+    pub in_a_row: Times,
+    /// What one launch costs.
+    pub cost: Cost,
+}
+
+impl KernelTime {
+    /// Seconds of all launches of a pass, at the speed of a row.
+    pub fn total(&self) -> f64 {
+        self.in_a_row.median * self.launches as f64
+    }
+
+    /// Share of the walls, in percent.
+    pub fn percent_of_wall(&self) -> f64 {
+        100.0 * self.cost.least / self.in_a_row.median
+    }
+}
+
+/// Steps of a plan that are equal but for the addresses.
+struct Group {
+    name: &'static str,
+    shape: String,
+    bytes: u64,
+    flops: u64,
+    steps: Vec<usize>,
+}
+
+/// Times the kernels of `work`, those that take longest first.
+///
+/// # Errors
+/// The device failed, or the prompt takes several steps.
+pub fn time(bench: &mut Bench, work: Work) -> Result<Vec<KernelTime>> {
+    let steps = work.steps(KERNEL_STEPS, &bench.layout);
+    if matches!(work, Work::Prefill { .. }) && steps.len() > 1 {
+        return Err(Error::new(Category::Input, "The kernels of a prompt of several steps are not timed")
+            .details(format!("{} tokens, a step has {}", work.tokens(), bench.layout.limits().rows))
+            .hint("choose a shorter --prompt"));
+    }
+    let (spans, deepest) = (&steps[0], &steps[steps.len() - 1]);
+    // A kernel that advances the sequences runs in a row too: the bucket has room for that.
+    let bucket = Bucket::of(deepest, bench.layout.limits());
+    let inputs = pass::inputs(spans, &bucket, &bench.layout);
+    let plan = forward::plan(&bench.layout, &bucket);
+    let groups = groups(&plan, spans, &bench.names);
+    let whole = bench.device.prepare(plan)?;
+    let in_place = in_place(bench, whole, &inputs)?;
+    let mut times = Vec::new();
+    for group in groups {
+        let total: Duration = group.steps.iter().filter_map(|&step| in_place.get(step)).sum();
+        let row = row(bench, &bucket, &group, total);
+        let launches = row.steps.len();
+        let row = bench.device.prepare(row)?;
+        let in_a_row = Times::of(launches, || {
+            // What the row does to the activations again and again must not reach the next sample: no product is to be
+            // timed on infinities.
+            bench.device.run(whole, &borrowed(&inputs))?;
+            bench.device.time(&[(row, &[])])
+        })?;
+        let mut cost = Cost::default();
+        cost.add(group.bytes, group.flops, &bench.walls);
+        times.push(KernelTime {
+            name: group.name,
+            shape: group.shape,
+            launches: group.steps.len(),
+            in_place: total.as_secs_f64() / group.steps.len() as f64,
+            in_a_row,
+            cost,
+        });
+    }
+    times.sort_by(|a, b| b.total().total_cmp(&a.total()));
+    Ok(times)
+}
+
+/// The median time of each step between its neighbours.
+fn in_place(bench: &mut Bench, plan: PlanId, inputs: &KeptInputs) -> Result<Vec<Duration>> {
+    bench.device.time_steps(plan, &borrowed(inputs))?;
+    let mut runs = Vec::new();
+    for _ in 0..RUNS {
+        runs.push(bench.device.time_steps(plan, &borrowed(inputs))?);
+    }
+    let median = |step: usize| {
+        let mut times: Vec<Duration> = runs.iter().map(|run| run[step]).collect();
+        times.sort_unstable();
+        times[RUNS / 2]
+    };
+    Ok((0..runs[0].len()).map(median).collect())
+}
+
+/// A plan of the group's steps alone, of every layer in turn, so that no cache holds the next one's weight; `once` is how
+/// long all of them take.
+fn row(bench: &Bench, bucket: &Bucket, group: &Group, once: Duration) -> Plan {
+    let mut row = Plan { decode: true, ..Plan::default() };
+    let mut turns = 0;
+    while turns == 0 || (row.steps.len() < IN_A_ROW && once * (turns + 1) < LONGEST_ROW) {
+        let steps = forward::plan(&bench.layout, bucket).steps.into_iter().enumerate();
+        row.steps.extend(steps.filter(|(index, _)| group.steps.contains(index)).map(|(_, step)| step));
+        turns += 1;
+    }
+    row
+}
+
+fn groups(plan: &Plan, spans: &[Span], names: &[BufferName]) -> Vec<Group> {
+    let sequences = pass::shapes(spans);
+    let shape = StepShape { sequences: &sequences };
+    let mut groups: Vec<Group> = Vec::new();
+    for (index, step) in plan.steps.iter().enumerate() {
+        let (bytes, flops, weight) = (step.bytes_moved(&shape), step.flops(&shape), weight(step, names));
+        let same = |group: &&mut Group| {
+            (group.name, group.bytes, group.flops) == (step.name(), bytes, flops) && group.shape == weight
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => group.steps.push(index),
+            None => groups.push(Group { name: step.name(), shape: weight, bytes, flops, steps: vec![index] }),
+        }
+    }
+    groups
+}
+
+/// The largest matrix that a step reads, without the number of its layer.
+fn weight(step: &Step, names: &[BufferName]) -> String {
+    let mut buffers = Vec::new();
+    match step {
+        Step::Launch(kernel) => {
+            kernel.args(&mut |buffer, _, _| {
+                buffers.push(buffer);
+                0
+            });
+        }
+        Step::Gemm(gemm) => buffers.extend(gemm.w.target().map(|(buffer, _)| buffer)),
+    }
+    let matrix = |buffer: &u32| {
+        let BufferName { name, weight } = &names[*buffer as usize];
+        weight.filter(|[rows, columns]| *rows > 1 && *columns > 1).map(|shape| (shape, name.as_str()))
+    };
+    let largest = buffers.iter().filter_map(matrix).max_by_key(|([rows, columns], _)| rows * columns);
+    largest.map_or(String::new(), |([rows, columns], name)| format!("{} {rows}x{columns}", role(name)))
+}
+
+/// `qkv` of `blocks.3.qkv`, `embed_tokens` of `model.embed_tokens.weight`.
+fn role(name: &str) -> &str {
+    name.trim_end_matches(".weight").rsplit('.').next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_is_named_without_its_layer() {
+        assert_eq!((role("blocks.31.qkv"), role("head"), role("model.embed.weight")), ("qkv", "head", "embed"));
+    }
+}

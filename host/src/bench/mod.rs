@@ -1,0 +1,104 @@
+//! Times of a model on a device against the walls that are measured in the same run: whole passes, and single kernels.
+//!
+//! * `subject`: whose weights; `lists`: which passes
+//! * `walls`: the fastest stream of bytes and the fastest product that this device gives
+//! * `pass`: a prefill or some decode steps, ready to be timed; `kernels`: their single steps
+mod kernels;
+mod lists;
+mod pass;
+mod subject;
+mod times;
+mod walls;
+
+use crate::device::{BufferKind, Buffers, Device};
+use crate::engine::EngineConfig;
+use crate::error::Result;
+use crate::forward::{Layout, Limits};
+use crate::session::{DeviceChoice, Note, choice};
+use crate::synthetic::RandomWeights;
+use pass::Pass;
+use walls::WallBuffers;
+
+pub use kernels::KernelTime;
+pub use lists::{KERNEL_STEPS, Lists, Wanted};
+pub use pass::{Cost, PassTime, Work};
+pub use subject::{Source, Subject};
+pub use times::Times;
+pub use walls::Walls;
+
+/// A model on a device, ready to be timed.
+pub struct Bench {
+    device: Box<dyn Device>,
+    layout: Layout,
+    /// What is known of each buffer, by number.
+    names: Vec<BufferName>,
+    walls: Walls,
+    description: Vec<String>,
+}
+
+/// Name of a buffer, and rows and columns where it is a weight.
+struct BufferName {
+    name: String,
+    weight: Option<[usize; 2]>,
+}
+
+impl Bench {
+    /// Puts the model on the device, for passes as large as `lists` has them, and measures the walls.
+    ///
+    /// # Errors
+    /// The checkpoint or the device; its memory does not hold the model.
+    pub fn open(subject: Subject, device: DeviceChoice, lists: &Lists, note: &mut dyn FnMut(Note)) -> Result<Bench> {
+        let mut config = EngineConfig::for_model(&subject.spec, Some(lists.tokens()))?;
+        config.max_sequences = lists.sequences();
+        let opened = choice::open(device, None, None)?;
+        let (mut device, is_gpu) = (opened.device, opened.kind == "CUDA");
+        note(Note::Info(format!("{} Device: {}", opened.kind, device.description().join(", "))));
+        if let Some(error) = &opened.fallback {
+            note(Note::Info(format!("  No GPU is used: {}", error.message())));
+        }
+        let random = if is_gpu { RandomWeights::cut(&subject.spec) } else { RandomWeights::own(&subject.spec) };
+        let limits = Limits::new(config.context, config.max_sequences, config.chunk);
+        let (layout, mut buffers) = Layout::new(&subject.spec, limits, &|tensors| subject.parts(tensors, &random))?;
+        let wall_buffers = WallBuffers::add(&mut buffers, &random, is_gpu);
+        let names = names(&buffers);
+        device.allocate(buffers)?;
+        let description = device.description();
+        let walls = wall_buffers.measure(device.as_mut())?;
+        Ok(Bench { device, layout, names, walls, description })
+    }
+
+    /// What the device is, its name first.
+    pub fn description(&self) -> &[String] {
+        &self.description
+    }
+
+    /// The walls.
+    pub fn walls(&self) -> &Walls {
+        &self.walls
+    }
+
+    /// Times `work`; a decode in blocks of `steps` steps.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn pass(&mut self, work: Work, steps: usize) -> Result<PassTime> {
+        let pass = Pass::new(work, steps, &self.layout, &self.walls, self.device.as_mut())?;
+        pass.time(self.device.as_mut())
+    }
+
+    /// Times the kernels of `work` by themselves, those that take longest first.
+    ///
+    /// # Errors
+    /// The device failed, or the prompt takes several steps.
+    pub fn kernels(&mut self, work: Work) -> Result<Vec<KernelTime>> {
+        kernels::time(self, work)
+    }
+}
+
+fn names(buffers: &Buffers) -> Vec<BufferName> {
+    let shape = |kind: &BufferKind| match kind {
+        BufferKind::Weight(parts) => Some([parts.rows(), parts.columns()]),
+        _ => None,
+    };
+    buffers.iter().map(|(_, spec)| BufferName { name: spec.name.clone(), weight: shape(&spec.kind) }).collect()
+}

@@ -1,0 +1,232 @@
+//! `Pass`: a prefill, or some decode steps, as the engine would run them: the same buckets, plans and inputs.
+use std::time::{Duration, Instant};
+
+use gpu_kernels::{Ptr, SequenceShape, StepShape};
+
+use super::{Times, Walls};
+use crate::device::{Device, Inputs, Plan, PlanId, Run};
+use crate::error::Result;
+use crate::forward::{self, Bucket, Layout, Span, StepInputs};
+
+/// What is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A prompt of one sequence, its first token included.
+    Prefill {
+        /// Its tokens.
+        tokens: usize,
+    },
+    /// One more token for each of some sequences.
+    Decode {
+        /// Sequences.
+        batch: usize,
+        /// Tokens of each that are in the cache before.
+        depth: usize,
+    },
+}
+
+impl Work {
+    /// Tokens that the work is for: those of the prompt, or one for each sequence.
+    pub fn tokens(&self) -> usize {
+        match *self {
+            Work::Prefill { tokens } => tokens,
+            Work::Decode { batch, .. } => batch,
+        }
+    }
+
+    /// The sequences of every step, `steps` of them for a decode.
+    pub(super) fn steps(&self, steps: usize, layout: &Layout) -> Vec<Vec<Span>> {
+        match *self {
+            Work::Prefill { tokens } => {
+                let rows = layout.limits().rows;
+                (0..tokens)
+                    .step_by(rows)
+                    .map(|first| vec![chunk(first, tokens.min(first + rows), tokens, layout)])
+                    .collect()
+            }
+            Work::Decode { batch, depth } => {
+                let step = |position| (0..batch).map(|slot| one_token(slot, position, layout)).collect();
+                (depth..depth + steps).map(step).collect()
+            }
+        }
+    }
+}
+
+/// A part of a prompt; the last one chooses a token.
+fn chunk(first: usize, end: usize, tokens: usize, layout: &Layout) -> Span {
+    let ids = (first..end).map(|index| (index.wrapping_mul(2_654_435_761) % layout.vocab()) as i32).collect();
+    let last = end == tokens;
+    Span {
+        ids,
+        position: first,
+        pages: pages(0, layout),
+        slot: 0,
+        logit_rows: usize::from(last),
+        samples: last,
+        sampling: None,
+    }
+}
+
+/// The next token of a sequence whose last one was chosen on the device.
+fn one_token(slot: usize, position: usize, layout: &Layout) -> Span {
+    let ids = vec![-1 - slot as i32];
+    Span { ids, position, pages: pages(slot, layout), slot, logit_rows: 1, samples: true, sampling: None }
+}
+
+/// Each sequence has pages of its own, behind page 0, which pads write.
+fn pages(sequence: usize, layout: &Layout) -> Vec<usize> {
+    let each = layout.limits().pages_per_sequence();
+    let first = 1 + sequence * each;
+    (first..first + each).collect()
+}
+
+/// Bytes and operations, and the least time that the walls allow for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Bytes moved at least.
+    pub bytes: u64,
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Seconds in which both could be done, step for step.
+    pub least: f64,
+    /// Those of `least` that bytes take, not operations.
+    pub least_of_bytes: f64,
+}
+
+impl Cost {
+    /// The cost of some steps.
+    pub fn add(&mut self, bytes: u64, flops: u64, walls: &Walls) {
+        let least = walls.least(bytes, flops);
+        self.bytes += bytes;
+        self.flops += flops;
+        self.least += least;
+        if walls.least(bytes, 0) >= least {
+            self.least_of_bytes += least;
+        }
+    }
+
+    fn add_plan(&mut self, plan: &Plan, spans: &[Span], walls: &Walls) {
+        let sequences = shapes(spans);
+        let shape = StepShape { sequences: &sequences };
+        plan.steps.iter().for_each(|step| self.add(step.bytes_moved(&shape), step.flops(&shape), walls));
+    }
+
+    /// The cost of one of `parts` equal parts.
+    fn of_each(&self, parts: usize) -> Cost {
+        let divided = |value: u64| value / parts as u64;
+        let (least, least_of_bytes) = (self.least / parts as f64, self.least_of_bytes / parts as f64);
+        Cost { bytes: divided(self.bytes), flops: divided(self.flops), least, least_of_bytes }
+    }
+}
+
+/// What the costs of a step depend on.
+pub(super) fn shapes(spans: &[Span]) -> Vec<SequenceShape> {
+    let shape = |span: &Span| SequenceShape { new_tokens: span.rows() as u32, length: span.length() as u32 };
+    spans.iter().map(shape).collect()
+}
+
+/// A step's inputs, kept.
+pub(super) type KeptInputs = Vec<(Ptr<i32>, Vec<i32>)>;
+
+/// Inputs of a step of `spans`, padded to `bucket`.
+pub(super) fn inputs(spans: &[Span], bucket: &Bucket, layout: &Layout) -> KeptInputs {
+    let inputs = StepInputs::new(spans, bucket, layout.limits());
+    layout.with_inputs(&inputs, |inputs: &Inputs| inputs.iter().map(|(to, values)| (*to, values.to_vec())).collect())
+}
+
+pub(super) fn borrowed(inputs: &KeptInputs) -> Vec<(Ptr<i32>, &[i32])> {
+    inputs.iter().map(|(to, values)| (*to, values.as_slice())).collect()
+}
+
+/// How long a pass took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PassTime {
+    /// What was timed.
+    pub work: Work,
+    /// By the device's clock, of the prompt or of one decode step.
+    pub device: Times,
+    /// By the host's clock, inputs and the reading of tokens included: until the first token is known, or of one decode step.
+    pub host: Times,
+    /// The cost of the prompt, or of one decode step.
+    pub cost: Cost,
+}
+
+impl PassTime {
+    /// Tokens per second of the device's time.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.work.tokens() as f64 / self.device.median
+    }
+
+    /// Share of the walls, in percent: 100 if no byte and no operation could be faster.
+    pub fn percent_of_wall(&self) -> f64 {
+        100.0 * self.cost.least / self.device.median
+    }
+}
+
+/// Work, ready to be run again and again.
+pub(super) struct Pass {
+    work: Work,
+    runs: Vec<(PlanId, KeptInputs)>,
+    /// The prompt is one part, each decode step is one.
+    parts: usize,
+    cost: Cost,
+}
+
+impl Pass {
+    /// Prepares `work`, a decode as `steps` steps of which the host writes the inputs of the first.
+    ///
+    /// # Errors
+    /// The device has no kernel for it.
+    pub fn new(work: Work, steps: usize, layout: &Layout, walls: &Walls, device: &mut dyn Device) -> Result<Pass> {
+        let steps = work.steps(steps, layout);
+        let mut cost = Cost::default();
+        let mut runs = Vec::new();
+        if let Work::Decode { .. } = work {
+            let deepest = steps.last().expect("at least one step");
+            let bucket = Bucket::of(deepest, layout.limits());
+            let plan = forward::plan(layout, &bucket);
+            steps.iter().for_each(|spans| cost.add_plan(&plan, spans, walls));
+            let id = device.prepare(plan)?;
+            let first = inputs(&steps[0], &bucket, layout);
+            runs.extend(std::iter::once((id, first)).chain((1..steps.len()).map(|_| (id, KeptInputs::new()))));
+            return Ok(Pass { work, parts: runs.len(), runs, cost });
+        }
+        for spans in &steps {
+            let bucket = Bucket::of(spans, layout.limits());
+            let plan = forward::plan(layout, &bucket);
+            cost.add_plan(&plan, spans, walls);
+            runs.push((device.prepare(plan)?, inputs(spans, &bucket, layout)));
+        }
+        Ok(Pass { work, runs, parts: 1, cost })
+    }
+
+    /// Times the work by both clocks.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn time(&self, device: &mut dyn Device) -> Result<PassTime> {
+        let inputs: Vec<_> = self.runs.iter().map(|(_, inputs)| borrowed(inputs)).collect();
+        let runs: Vec<Run> =
+            self.runs.iter().zip(&inputs).map(|((plan, _), inputs)| (*plan, inputs.as_slice())).collect();
+        Ok(PassTime {
+            work: self.work,
+            device: Times::of(self.parts, || device.time(&runs))?,
+            host: Times::of(self.parts, || by_the_host(&runs, device))?,
+            cost: self.cost.of_each(self.parts),
+        })
+    }
+}
+
+/// The engine's own order: where the device runs ahead, a step is given before the tokens of the one before are read.
+fn by_the_host(runs: &[Run], device: &mut dyn Device) -> Result<Duration> {
+    let started = Instant::now();
+    let mut before = None;
+    for (plan, inputs) in runs {
+        let ticket = device.run(*plan, inputs)?;
+        if let Some(before) = before.replace(ticket) {
+            device.sampled(before)?;
+        }
+    }
+    before.map_or(Ok(Vec::new()), |last| device.sampled(last))?;
+    Ok(started.elapsed())
+}

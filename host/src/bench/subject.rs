@@ -1,0 +1,60 @@
+//! `Subject`: the model that is timed, and where its weights come from.
+use crate::checkpoint::Checkpoint;
+use crate::device::WeightParts;
+use crate::error::Result;
+use crate::models;
+use crate::models::spec::{ModelSpec, Tensor};
+use crate::synthetic::{Preset, RandomWeights};
+use crate::weights::Weights;
+
+/// Whose shape is timed.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A checkpoint's directory, or `org/name` of Hugging Face's cache.
+    Checkpoint(String),
+    /// A published model's shape with random weights; with so many layers, or its own number.
+    Random(Preset, Option<usize>),
+}
+
+/// A model whose weights have not been read.
+pub struct Subject {
+    /// What the model is.
+    pub spec: ModelSpec,
+    /// Directory or preset.
+    pub name: String,
+    weights: Option<Weights>,
+}
+
+impl Subject {
+    /// Reads what the model is.
+    ///
+    /// # Errors
+    /// The checkpoint can not be used.
+    pub fn read(source: &Source) -> Result<Subject> {
+        match source {
+            Source::Checkpoint(directory) => {
+                let checkpoint = Checkpoint::open(directory)?;
+                let spec = models::read(checkpoint.config(), None)?;
+                let weights = Weights::new(checkpoint);
+                weights.check_all(&spec)?;
+                Ok(Subject { spec, name: directory.clone(), weights: Some(weights) })
+            }
+            Source::Random(preset, layers) => {
+                let spec = models::read(&preset.config(*layers), None)?;
+                Ok(Subject { spec, name: preset.name.to_owned(), weights: None })
+            }
+        }
+    }
+
+    /// Elements of all weights, tied ones once.
+    pub fn parameters(&self) -> u64 {
+        let mut tensors = self.spec.tensors();
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        tensors.dedup_by(|a, b| a.name == b.name);
+        tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum()
+    }
+
+    pub(super) fn parts(&self, tensors: &[Tensor], random: &RandomWeights) -> Result<WeightParts> {
+        self.weights.as_ref().map_or_else(|| Ok(random.parts(tensors)), |weights| weights.parts(tensors))
+    }
+}

@@ -1,0 +1,141 @@
+//! `nemotron bench`: how fast a model runs here, against the walls of the device.
+use std::io::{Write, stdout};
+use std::num::NonZeroUsize;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
+
+use super::bench_report::{self as report, Timed};
+use super::console::Loudness;
+use super::failure::Failure;
+use crate::bench::{Bench, KERNEL_STEPS, Lists, Source, Subject, Wanted};
+use crate::session::{DeviceChoice, Note};
+use crate::synthetic::Preset;
+
+/// Tokens of the prompt and of the cache whose kernels are timed unless others are asked for.
+const KERNEL_PROMPT: usize = 512;
+const KERNEL_DEPTH: usize = 128;
+
+/// Time prompts, decode steps and single kernels against the fastest reads and products of the device
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// What to time; kernels are those of a prompt and of a decode step
+    #[arg(value_name = "WHAT", value_enum, default_value = "all")]
+    what: What,
+
+    #[command(flatten)]
+    source: SourceArguments,
+
+    /// Layers of the preset, instead of the model's own number
+    #[arg(long, value_name = "N", requires = "preset")]
+    layers: Option<NonZeroUsize>,
+
+    /// A GPU's number, cpu, or auto: the first GPU, else the CPU
+    #[arg(long, env = "NEMOTRON_DEVICE", value_name = "N|cpu|auto", default_value = "auto")]
+    device: DeviceChoice,
+
+    /// Lengths of prompts [default: 128,512,2048, as far as the model goes; 512 for kernels]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    prompt: Option<Vec<usize>>,
+
+    /// Decode steps that are timed together
+    #[arg(long, value_name = "N", default_value = "64")]
+    generate: NonZeroUsize,
+
+    /// Tokens in the cache before a decode [default: 0,128,3968, as far as the model goes; 128 for kernels]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    depth: Option<Vec<usize>>,
+
+    /// Sequences that decode together [default: 1,8,32; 1 for kernels]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    batch: Option<Vec<usize>>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct SourceArguments {
+    /// Model directory, or org/name of a model in Hugging Face's cache
+    #[arg(long, value_name = "DIR")]
+    model: Option<String>,
+
+    /// A published model's shape with random weights, made without a file
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Preset::names()))]
+    preset: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Prompts and decode steps
+    All,
+    /// Prompts alone
+    Prefill,
+    /// Decode steps alone
+    Decode,
+    /// Single kernels
+    Kernels,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let subject = Subject::read(&arguments.source())?;
+    let lists = Lists::new(&arguments.wanted(subject.spec.context_length), subject.spec.context_length)?;
+    let (name, parameters) = (subject.name.clone(), subject.parameters());
+    let mut bench = Bench::open(subject, arguments.device, &lists, &mut |note: Note| Loudness::Normal.note(&note))?;
+    let mut out = stdout().lock();
+    if !arguments.json {
+        write!(out, "{}", report::head(&name, parameters, bench.walls()))?;
+        out.flush()?;
+    }
+    let mut all = Vec::new();
+    for work in lists.works() {
+        let pass = bench.pass(work, lists.generate())?;
+        let kernels = if arguments.what == What::Kernels { bench.kernels(work)? } else { Vec::new() };
+        let timed = Timed { pass, kernels };
+        if !arguments.json {
+            let text = if timed.kernels.is_empty() { report::row(&timed.pass) } else { report::kernels(&timed) };
+            write!(out, "{text}")?;
+            out.flush()?;
+        }
+        all.push(timed);
+    }
+    if arguments.json {
+        write!(out, "{}", report::json_object(&name, parameters, &bench, &all))?;
+    }
+    Ok(out.flush()?)
+}
+
+impl Arguments {
+    fn source(&self) -> Source {
+        match (&self.source.model, &self.source.preset) {
+            (Some(directory), _) => Source::Checkpoint(directory.clone()),
+            (None, preset) => {
+                let preset = preset.as_deref().and_then(Preset::named).expect("the command line knows the names");
+                Source::Random(preset, self.layers.map(NonZeroUsize::get))
+            }
+        }
+    }
+
+    fn wanted(&self, context: usize) -> Wanted {
+        let asked = |list: &Option<Vec<usize>>, skipped: What| {
+            if self.what == skipped { Some(Vec::new()) } else { list.clone() }
+        };
+        let mut wanted = Wanted {
+            prompts: asked(&self.prompt, What::Decode),
+            depths: self.depth.clone(),
+            batches: asked(&self.batch, What::Prefill),
+            generate: self.generate.get(),
+        };
+        if self.what == What::Kernels {
+            wanted.generate = wanted.generate.max(KERNEL_STEPS);
+            let room = context.saturating_sub(wanted.generate);
+            wanted.prompts.get_or_insert_with(|| vec![KERNEL_PROMPT.min(room.max(1))]);
+            wanted.depths.get_or_insert_with(|| vec![KERNEL_DEPTH.min(room)]);
+            wanted.batches.get_or_insert_with(|| vec![1]);
+        }
+        wanted
+    }
+}

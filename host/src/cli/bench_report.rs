@@ -1,0 +1,193 @@
+//! What `nemotron bench` prints: tables as the figures come, or one JSON object.
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, Cost, KernelTime, PassTime, Times, Walls, Work};
+
+/// A pass, and its kernels where they were asked for.
+pub struct Timed {
+    /// The pass.
+    pub pass: PassTime,
+    /// Its kernels.
+    pub kernels: Vec<KernelTime>,
+}
+
+/// What is timed, the walls, and the head of the table of passes.
+pub fn head(name: &str, parameters: u64, walls: &Walls) -> String {
+    let ([n, k], [rows, product_n, product_k]) = (walls.stream, walls.product);
+    format!(
+        "{name}: {:.1} million parameters\nwalls: {:.0} GB/s (gemv {n}x{k}), {} TFLOP/s (product {rows}x{product_n}x{product_k})\n\n\
+         {:<8}{:>6}{:>7}{:>10}{:>10}{:>10}{:>11}{:>9}{:>9}{:>7}  {:<7}{:>10}\n",
+        parameters as f64 / 1e6,
+        walls.bytes_per_second / 1e9,
+        short(walls.flops_per_second / 1e12),
+        "work",
+        "rows",
+        "depth",
+        "ms",
+        "min",
+        "max",
+        "tok/s",
+        "GB/s",
+        "TFLOP/s",
+        "wall",
+        "bound",
+        "host ms"
+    )
+}
+
+/// A pass as a row of the table.
+pub fn row(time: &PassTime) -> String {
+    let (work, rows, depth) = match time.work {
+        Work::Prefill { tokens } => ("prefill", tokens, "-".to_owned()),
+        Work::Decode { batch, depth } => ("decode", batch, depth.to_string()),
+    };
+    format!(
+        "{work:<8}{rows:>6}{depth:>7}{:>10.4}{:>10.4}{:>10.4}{:>11.1}{:>9}{:>9}{:>6.1}%  {:<7}{:>10.4}\n",
+        time.device.median * 1e3,
+        time.device.min * 1e3,
+        time.device.max * 1e3,
+        time.tokens_per_second(),
+        short(gigabytes_per_second(&time.cost, &time.device)),
+        short(teraflops_per_second(&time.cost, &time.device)),
+        time.percent_of_wall(),
+        bound(&time.cost),
+        time.host.median * 1e3
+    )
+}
+
+/// A pass and its kernels, with what both add up to.
+pub fn kernels(timed: &Timed) -> String {
+    let mut text = format!(
+        "{}\n{:<16}{:<24}{:>6}{:>11}{:>11}{:>11}{:>9}{:>9}{:>8}\n",
+        row(&timed.pass),
+        "  kernel",
+        "weight",
+        "times",
+        "us in all",
+        "us each",
+        "in place",
+        "GB/s",
+        "TFLOP/s",
+        "wall"
+    );
+    for kernel in &timed.kernels {
+        text += &format!(
+            "  {:<14}{:<24}{:>6}{:>11.1}{:>11.2}{:>11.2}{:>9}{:>9}{:>7.1}%\n",
+            kernel.name,
+            kernel.shape,
+            kernel.launches,
+            kernel.total() * 1e6,
+            kernel.in_a_row.median * 1e6,
+            kernel.in_place * 1e6,
+            short(gigabytes_per_second(&kernel.cost, &kernel.in_a_row)),
+            short(teraflops_per_second(&kernel.cost, &kernel.in_a_row)),
+            kernel.percent_of_wall()
+        );
+    }
+    let (launches, total, in_place) = sums(&timed.kernels);
+    let pass = timed.pass.device.median * 1e6;
+    text + &format!(
+        "  {:<38}{launches:>6}{:>11.1}{:>11}{:>11.1}   the pass: {pass:.1}\n\n",
+        "in all",
+        total * 1e6,
+        "",
+        in_place * 1e6
+    )
+}
+
+/// Launches, and seconds of all of them: in a row, and in place.
+fn sums(kernels: &[KernelTime]) -> (usize, f64, f64) {
+    let launches = kernels.iter().map(|kernel| kernel.launches).sum();
+    let total = kernels.iter().map(KernelTime::total).sum();
+    (launches, total, kernels.iter().map(|kernel| kernel.in_place * kernel.launches as f64).sum())
+}
+
+/// About three digits.
+fn short(value: f64) -> String {
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$}")
+}
+
+fn gigabytes_per_second(cost: &Cost, times: &Times) -> f64 {
+    cost.bytes as f64 / times.median / 1e9
+}
+
+fn teraflops_per_second(cost: &Cost, times: &Times) -> f64 {
+    cost.flops as f64 / times.median / 1e12
+}
+
+/// Which wall most of the least time stands at.
+fn bound(cost: &Cost) -> &'static str {
+    if cost.least_of_bytes * 2.0 >= cost.least { "bytes" } else { "flops" }
+}
+
+/// Everything as one JSON object in a line.
+pub fn json_object(name: &str, parameters: u64, bench: &Bench, all: &[Timed]) -> String {
+    let walls = bench.walls();
+    let ([n, k], [rows, product_n, product_k]) = (walls.stream, walls.product);
+    let object = json!({
+        "program": format!("nemotron {}", env!("CARGO_PKG_VERSION")),
+        "device": bench.description(),
+        "model": name,
+        "parameters": parameters,
+        "walls": {
+            "gb_s": walls.bytes_per_second / 1e9,
+            "of_bytes": format!("gemv {n}x{k}"),
+            "tflop_s": walls.flops_per_second / 1e12,
+            "of_flops": format!("product {rows}x{product_n}x{product_k}"),
+        },
+        "rows": all.iter().map(json_row).collect::<Vec<_>>(),
+    });
+    format!("{object}\n")
+}
+
+fn json_row(timed: &Timed) -> Value {
+    let PassTime { work, device, host, cost } = &timed.pass;
+    let mut row = match *work {
+        Work::Prefill { tokens } => json!({"work": "prefill", "tokens": tokens, "ttft_ms": host.median * 1e3}),
+        Work::Decode { batch, depth } => {
+            json!({"work": "decode", "batch": batch, "depth": depth, "loop_ms": host.median * 1e3})
+        }
+    };
+    let fields = json!({
+        "ms": device.median * 1e3,
+        "ms_min": device.min * 1e3,
+        "ms_max": device.max * 1e3,
+        "samples": device.samples,
+        "tok_s": timed.pass.tokens_per_second(),
+        "bytes": cost.bytes,
+        "flops": cost.flops,
+        "gb_s": gigabytes_per_second(cost, device),
+        "tflop_s": teraflops_per_second(cost, device),
+        "percent_of_wall": timed.pass.percent_of_wall(),
+        "bound": bound(cost),
+    });
+    let row_fields = row.as_object_mut().expect("a JSON object");
+    row_fields.extend(fields.as_object().expect("a JSON object").clone());
+    if !timed.kernels.is_empty() {
+        row_fields.insert("kernels".into(), timed.kernels.iter().map(json_kernel).collect());
+    }
+    row
+}
+
+fn json_kernel(kernel: &KernelTime) -> Value {
+    json!({
+        "name": kernel.name,
+        "weight": kernel.shape,
+        "launches": kernel.launches,
+        "us_total": kernel.total() * 1e6,
+        "us": kernel.in_a_row.median * 1e6,
+        "us_in_place": kernel.in_place * 1e6,
+        "bytes": kernel.cost.bytes,
+        "flops": kernel.cost.flops,
+        "gb_s": gigabytes_per_second(&kernel.cost, &kernel.in_a_row),
+        "tflop_s": teraflops_per_second(&kernel.cost, &kernel.in_a_row),
+        "percent_of_wall": kernel.percent_of_wall(),
+    })
+}
