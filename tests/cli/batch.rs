@@ -187,6 +187,21 @@ fn completions_have_stop_texts_echo_forms_and_json() {
 }
 
 #[test]
+fn completions_share_the_pages_of_a_long_prompt() {
+    let prompt = "Once upon a time there was a fox. ".repeat(20);
+    let run = storyteller(&["--prompt", &prompt, "--n", "3", "--json", "--max-tokens", "2", "--verbose"]);
+    let objects: Vec<Value> = run.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let count = |index: usize, key: &str| objects[index][key].as_u64().expect("a number");
+    let tokens = count(0, "prompt_tokens");
+    assert!(tokens > 128, "{run:?}");
+    assert_eq!(count(0, "prefilled_tokens"), tokens);
+    let tail = (tokens - 1) % 64 + 1;
+    assert_eq!([1, 2].map(|index| count(index, "prefilled_tokens")), [tail, tail]);
+    let shared = format!("prompt tokens that were there: {}\n", 2 * (tokens - tail));
+    assert!(run.stderr.contains(&shared), "{run:?}");
+}
+
+#[test]
 fn parameters_out_of_range_are_errors_with_the_range() {
     let range = |arguments: &[&str]| fault(storyteller(&[&["--prompt", "Hello"], arguments].concat()));
     assert!(range(&["--temperature", "-1"]).contains("temperature: expected 0 (greedy) or 0.0001 to 100, found -1"));

@@ -1,4 +1,5 @@
 //! The engine on the CPU device: batches, chunks and page boundaries change no bit.
+mod forks;
 mod logits;
 mod turns;
 

@@ -10,7 +10,7 @@ use super::console::Loudness;
 use super::failure::Failure;
 use super::logprobs;
 use super::model::{ModelArguments, note_stages};
-use super::report::{explain, result_object, statistics};
+use super::report::{explain, explain_steps, result_object, statistics};
 use super::sampling::SamplingArguments;
 use super::several::{self, SeveralOptions};
 use super::stream::{interrupt, stream};
@@ -119,14 +119,18 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     };
     if let Some(path) = &arguments.prompt.batch {
         let batch = BatchOptions { path, form: &arguments.form, echo: arguments.echo, timings: arguments.json };
-        return batch::run(&mut session, &batch, &options, &mut stdout().lock());
+        batch::run(&mut session, &batch, &options, &mut stdout().lock())?;
+        explain_steps(&session, loudness);
+        return Ok(());
     }
     let echo = if arguments.echo { text.as_str() } else { "" };
     let prompt = arguments.form.prompt(&text);
     if arguments.n.get() > 1 {
         let (n, prompt_text) = (arguments.n.get(), text.as_str());
         let several = SeveralOptions { n, prompt: prompt_text, echo, json: arguments.json, loudness };
-        return several::run(&mut session, &prompt, &several, &options, &mut stdout().lock());
+        several::run(&mut session, &prompt, &several, &options, &mut stdout().lock())?;
+        explain_steps(&session, loudness);
+        return Ok(());
     }
     let ids = session.encode(&prompt)?;
     let generation = if arguments.json {

@@ -33,7 +33,6 @@ fn milliseconds(time: Duration) -> String {
 
 /// Says why a generation ended and what it took.
 pub fn explain(session: &Session, generation: &Generation, loudness: Loudness) {
-    let counters = session.counters();
     let reason = match generation.finish {
         Finish::Stop => "the model ended its text",
         Finish::StopText => "a stop text came",
@@ -42,9 +41,15 @@ pub fn explain(session: &Session, generation: &Generation, loudness: Loudness) {
         Finish::Interrupted => "interrupted",
     };
     loudness.note(&Note::Detail(format!("Ended: {reason}")));
+    explain_steps(session, loudness);
+}
+
+/// Says what the engine has done so far.
+pub fn explain_steps(session: &Session, loudness: Loudness) {
+    let counters = session.counters();
     loudness.note(&Note::Detail(format!(
-        "Steps: {}, launches: {}, uploads of inputs: {}, token rows: {}",
-        counters.steps, counters.launches, counters.uploads, counters.rows
+        "Steps: {}, launches: {}, uploads of inputs: {}, token rows: {}, prompt tokens that were there: {}",
+        counters.steps, counters.launches, counters.uploads, counters.rows, counters.reused
     )));
 }
 
@@ -67,6 +72,7 @@ pub fn result_object(generation: &Generation, echo: &str, timings: bool) -> Valu
         "ids": generation.ids,
         "finish_reason": finish_reason,
         "prompt_tokens": generation.prompt_tokens,
+        "prefilled_tokens": generation.prefilled_tokens,
         "generated_tokens": generation.ids.len(),
     });
     if !generation.logprobs.is_empty() {

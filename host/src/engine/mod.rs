@@ -2,9 +2,11 @@
 //!
 //! [`Engine::step`] is four verbs: admit, schedule, run, collect. On a device that runs ahead, step n + 1 is enqueued
 //! before the token of step n is read; a step whose sequence turns out to have ended is discarded, and leaves nothing.
+mod admission;
 mod config;
 mod kept;
 mod pages;
+mod prefix;
 mod prompt_logits;
 mod request;
 mod row_logits;
@@ -22,6 +24,7 @@ use crate::forward::{self, Bucket, Layout, Limits, Span, StepInputs, WeightSourc
 use crate::models::spec::ModelSpec;
 use kept::KeptSequences;
 use pages::PagePool;
+use prefix::Prefixes;
 use sequence::Sequence;
 
 /// What an engine has done so far.
@@ -35,7 +38,7 @@ pub struct Counters {
     pub uploads: u64,
     /// Token rows, pads not counted.
     pub rows: u64,
-    /// Tokens of prompts that a kept sequence had computed before.
+    /// Tokens of prompts that another sequence had computed before.
     pub reused: u64,
 }
 
@@ -46,6 +49,7 @@ pub struct Engine {
     plans: HashMap<Bucket, (PlanId, u64)>,
     pages: PagePool,
     kept: KeptSequences,
+    prefixes: Prefixes,
     free_slots: Vec<usize>,
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
@@ -89,6 +93,7 @@ impl Engine {
             plans: HashMap::new(),
             pages: PagePool::new(limits.pages),
             kept: KeptSequences::default(),
+            prefixes: Prefixes::default(),
             free_slots: (0..limits.sequences).rev().collect(),
             waiting: VecDeque::new(),
             running: Vec::new(),
@@ -119,6 +124,11 @@ impl Engine {
         self.layout.limits().sequences
     }
 
+    /// KV pages that are in no use, neither of a running sequence nor of one that was kept or shares its prompt.
+    pub fn free_pages(&self) -> usize {
+        self.pages.count()
+    }
+
     /// Whether no sequence waits or runs.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty() && self.in_flight.is_empty()
@@ -130,7 +140,8 @@ impl Engine {
     /// The prompt is empty, has an id that the model does not know, or leaves no room for a token in the context; or no token
     /// is wanted, or a sampling parameter is out of range.
     pub fn submit(&mut self, request: Request) -> Result<SequenceId> {
-        self.queue(request, false)
+        let sequence = self.sequence(request)?;
+        Ok(self.wait(sequence))
     }
 
     /// As [`Engine::submit`], for a turn of a conversation: of the prompt only what follows the longest prefix that it
@@ -140,7 +151,9 @@ impl Engine {
     /// # Errors
     /// As [`Engine::submit`].
     pub fn submit_kept(&mut self, request: Request) -> Result<SequenceId> {
-        self.queue(request, true)
+        let mut sequence = self.sequence(request)?;
+        sequence.keep = true;
+        Ok(self.wait(sequence))
     }
 
     /// Gives up all kept sequences.
@@ -150,7 +163,8 @@ impl Engine {
         }
     }
 
-    fn queue(&mut self, request: Request, keep: bool) -> Result<SequenceId> {
+    /// A sequence that does not wait yet.
+    fn sequence(&mut self, request: Request) -> Result<Sequence> {
         self.check(&request.prompt)?;
         request.sampling.check(self.layout.vocab())?;
         if request.max_tokens == 0 {
@@ -160,15 +174,17 @@ impl Engine {
         }
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        let mut sequence = Sequence::new(id, request, self.layout.limits().context, self.layout.vocab());
-        sequence.keep = keep;
+        Ok(Sequence::new(id, request, self.layout.limits().context, self.layout.vocab()))
+    }
+
+    fn wait(&mut self, sequence: Sequence) -> SequenceId {
+        let id = sequence.id;
         self.waiting.push_back(sequence);
-        Ok(id)
+        id
     }
 
     /// Ends a sequence without a further event; unknown ids are ignored.
     pub fn cancel(&mut self, id: SequenceId) {
-        self.waiting.retain(|sequence| sequence.id != id);
         self.retire(id);
     }
 
@@ -230,37 +246,6 @@ impl Engine {
         }
     }
 
-    /// A sequence starts when a slot is free and all pages that it may ever need; so none is put out again.
-    fn admit(&mut self) {
-        while let Some(&slot) = self.free_slots.last() {
-            let Some(mut sequence) = self.waiting.pop_front() else { return };
-            let Some((pages, computed)) = self.pages_for(&sequence) else { return self.waiting.push_front(sequence) };
-            self.free_slots.pop();
-            sequence.start(slot, pages, computed);
-            self.counters.reused += computed as u64;
-            self.running.push(sequence);
-        }
-    }
-
-    /// All pages of a sequence, and how many tokens of its prompt they hold. Kept sequences make room where it is needed.
-    fn pages_for(&mut self, sequence: &Sequence) -> Option<(Vec<usize>, usize)> {
-        let found = if sequence.keep && sequence.may_resume() { self.kept.take(sequence.prompt()) } else { None };
-        let (mut kept, common) = found.unwrap_or_default();
-        self.pages.put(kept.truncate(common));
-        loop {
-            if let Some(pages) = self.pages.take(sequence.pages_needed() - kept.pages.len()) {
-                kept.pages.extend(pages);
-                return Some((kept.pages, common));
-            }
-            let Some(oldest) = self.kept.pop_oldest() else { break };
-            self.pages.put(oldest.pages);
-        }
-        if common > 0 {
-            self.kept.push(kept);
-        }
-        None
-    }
-
     fn launch(&mut self, shares: &[scheduler::Share]) -> Result<()> {
         let spans: Vec<Span> = shares.iter().map(|share| self.running[share.sequence].span(share.tokens)).collect();
         let decode = shares.iter().all(|share| self.running[share.sequence].is_decoding() && share.tokens == 1);
@@ -273,6 +258,7 @@ impl Engine {
         let sampling = sampling.map(|((share, _), row)| (self.running[share.sequence].id, row)).collect();
         for share in shares {
             self.running[share.sequence].advance(share.tokens);
+            self.note_prefix(share.sequence);
         }
         self.in_flight.push_back(Flight { ticket, sampling });
         Ok(())
@@ -321,24 +307,11 @@ impl Engine {
             let Some(sequence) = self.running.iter_mut().find(|sequence| sequence.id == id) else { continue };
             let token = sampled[sequence.slot()] as u32;
             let finish = sequence.push(token);
-            events.push(Event { sequence: id, token, finish, logits });
+            events.push(Event { sequence: id, token, finish, reused: sequence.reused(), logits });
             if finish.is_some() {
                 self.retire(id);
             }
         }
         Ok(())
-    }
-
-    /// Frees slot and pages. Steps run in order, so a discarded step is behind whatever takes the pages next.
-    fn retire(&mut self, id: SequenceId) {
-        let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else { return };
-        let sequence = self.running.remove(index);
-        let keep = sequence.keep;
-        let (slot, mut kept) = sequence.release();
-        self.free_slots.push(slot);
-        self.pages.put(kept.truncate(if keep { kept.ids.len() } else { 0 }));
-        if keep {
-            self.kept.push(kept);
-        }
     }
 }

@@ -18,6 +18,11 @@ impl PagePool {
         Some(self.free.split_off(keep))
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.free.len()
+    }
+
     /// Gives pages back.
     pub fn put(&mut self, pages: Vec<usize>) {
         self.free.extend(pages);

@@ -30,6 +30,8 @@ pub struct Event {
     pub token: u32,
     /// Why the sequence ended with this token, if it did.
     pub finish: Option<Finish>,
+    /// Tokens of its prompt that another sequence had computed before.
+    pub reused: usize,
     /// `[vocab]`, where [`Request::logits`] asks for them.
     pub logits: Option<Vec<f32>>,
 }

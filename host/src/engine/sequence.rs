@@ -4,6 +4,7 @@ use std::sync::Arc;
 use gpu_kernels::PAGE_TOKENS;
 
 use super::kept::Kept;
+use super::prefix::PrefixId;
 use super::request::{Finish, Request, SequenceId};
 use crate::forward::Span;
 use crate::sample::RowParameters;
@@ -17,11 +18,15 @@ pub struct Sequence {
     context: usize,
     /// Whether its pages stay when it ends.
     pub(super) keep: bool,
+    /// What it begins with, together with others.
+    pub(super) prefix: Option<PrefixId>,
     generated: Vec<u32>,
     /// Tokens whose keys and values are in the cache, or will be when the steps in flight are done.
     computed: usize,
     /// Tokens that the device has chosen and the host has not read.
     unread: usize,
+    /// Tokens of the prompt that were computed before it started.
+    reused: usize,
     slot: usize,
     pages: Vec<usize>,
 }
@@ -37,9 +42,11 @@ impl Sequence {
             sampling,
             context,
             keep: false,
+            prefix: None,
             generated: Vec::new(),
             computed: 0,
             unread: 0,
+            reused: 0,
             slot: 0,
             pages: Vec::new(),
         }
@@ -61,6 +68,17 @@ impl Sequence {
         self.slot = slot;
         self.pages = pages;
         self.computed = computed;
+        self.reused = computed;
+    }
+
+    /// Tokens of the prompt that another sequence had computed.
+    pub fn reused(&self) -> usize {
+        self.reused
+    }
+
+    /// Its pages; none before it starts.
+    pub fn pages(&self) -> &[usize] {
+        &self.pages
     }
 
     /// Slot and pages, to be used again, with the ids whose keys and values the pages hold.

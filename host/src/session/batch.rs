@@ -30,8 +30,9 @@ pub struct BatchRequest {
 
 impl Session {
     /// Continues all of `requests`, which are asked for as sequences end, and gives `on_result` one result for each, in
-    /// their order. A request that is an error, or that the engine refuses, is its own result. Once `interrupt` is set,
-    /// what runs ends as it is and no further request is asked for.
+    /// their order. Requests that follow each other with one prompt share what is computed of it. A request that is an
+    /// error, or that the engine refuses, is its own result. Once `interrupt` is set, what runs ends as it is and no
+    /// further request is asked for.
     ///
     /// # Errors
     /// The device failed, or `on_result` did.
@@ -43,7 +44,7 @@ impl Session {
     ) -> std::result::Result<(), E> {
         let (model, texts) = self.parts();
         let mut requests = requests.into_iter().enumerate().fuse();
-        let mut batch = Batch { texts, running: HashMap::new(), done: BTreeMap::new(), next: 0 };
+        let mut batch = Batch { texts, running: HashMap::new(), done: BTreeMap::new(), next: 0, last: None };
         // Those that wait behind the running ones begin without a step between.
         let most = 2 * model.engine.max_sequences();
         loop {
@@ -73,17 +74,28 @@ struct Batch<'a> {
     done: BTreeMap<usize, Result<Generation>>,
     /// The first result that was not handed out.
     next: usize,
+    /// The request that was begun last, and its ids.
+    last: Option<(SequenceId, Prompt, Vec<u32>)>,
 }
 
 impl Batch<'_> {
     fn begin(&mut self, model: &mut Model, index: usize, request: Result<BatchRequest>) {
         let submitted = request.and_then(|BatchRequest { prompt, max_tokens, sampling, stop, logprobs }| {
-            let prompt = self.texts.encode(&prompt)?;
-            model.engine.check(&prompt)?;
-            let answer = self.texts.answer(&prompt, &stop, logprobs)?;
+            let before = self.last.take().filter(|(_, before, _)| *before == prompt);
+            let (earlier, ids) = match before {
+                Some((earlier, _, ids)) => (Some(earlier), ids),
+                None => (None, self.texts.encode(&prompt)?),
+            };
+            model.engine.check(&ids)?;
+            let answer = self.texts.answer(&ids, &stop, logprobs)?;
             let (eos, logits) = (model.spec.eos.clone(), logprobs.is_some());
-            let request = Request { prompt, max_tokens, eos, sampling, logits };
-            Ok((model.engine.submit(request)?, answer))
+            let request = Request { prompt: ids.clone(), max_tokens, eos, sampling, logits };
+            let id = match earlier {
+                Some(earlier) => model.engine.submit_fork(request, earlier)?,
+                None => model.engine.submit(request)?,
+            };
+            self.last = Some((id, prompt, ids));
+            Ok((id, answer))
         });
         match submitted {
             Ok((id, answer)) => drop(self.running.insert(id, (index, answer))),

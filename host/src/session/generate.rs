@@ -75,7 +75,8 @@ pub struct Generation {
     pub text: String,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Those of them that were computed; the others were still there from a generation that was kept.
+    /// Those of them that were computed; the others were there from a generation that was kept, or that
+    /// shares its prompt.
     pub prefilled_tokens: usize,
     /// The generated ids, those that ended the generation included.
     pub ids: Vec<u32>,
@@ -172,7 +173,6 @@ impl Session {
             sampling: options.sampling.clone(),
             logits: options.logprobs.is_some(),
         };
-        let reused = model.engine.counters().reused;
         let sequence = if options.keep { model.engine.submit_kept(request) } else { model.engine.submit(request) }?;
         while !answer.ended() && !options.interrupt.load(Ordering::Relaxed) {
             for event in model.engine.step()? {
@@ -180,9 +180,8 @@ impl Session {
             }
         }
         model.engine.cancel(sequence);
-        let (mut generation, rest) = answer.end()?;
+        let (generation, rest) = answer.end()?;
         show(&rest);
-        generation.prefilled_tokens -= (model.engine.counters().reused - reused) as usize;
         Ok(generation)
     }
 
