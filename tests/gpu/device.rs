@@ -2,7 +2,7 @@
 use bytes::Bytes;
 use half::bf16;
 use nemotron::device::cuda::{self, Cuda, Gpu, Options};
-use nemotron::device::{BufferId, BufferKind, Buffers, Device, WeightPart, WeightParts};
+use nemotron::device::{BufferId, BufferKind, Buffers, Device, Narrowed, WeightPart, WeightParts};
 
 use gpu_kernels::Element;
 
@@ -44,7 +44,22 @@ fn tensor(rows: usize, columns: usize, seed: u32) -> Bytes {
 
 /// The parts' elements, one part below the other.
 fn expected(parts: &WeightParts) -> Vec<u8> {
+    let parts = parts.clone().in_memory();
     (0..parts.rows()).flat_map(|row| bytemuck::cast_slice::<bf16, u8>(parts.row(row)).to_vec()).collect()
+}
+
+/// A tensor of f32 elements that the upload narrows on its way.
+fn wide(rows: usize, columns: usize, cut: std::ops::Range<usize>) -> WeightPart {
+    fn narrow(bytes: &[u8], target: &mut [bf16]) {
+        let elements = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        target.iter_mut().zip(elements).for_each(|(target, element)| *target = bf16::from_f32(element));
+    }
+    let values: Vec<f32> = (0..(rows * columns) as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32).collect();
+    let data = Bytes::from(bytemuck::pod_collect_to_vec::<f32, u8>(&values));
+    let whole = values.iter().map(|value| bf16::from_f32(*value)).collect::<Vec<_>>();
+    let whole = Bytes::from(bytemuck::pod_collect_to_vec::<bf16, u8>(&whole));
+    let narrowed = Narrowed { data, element_bytes: 4, narrow, whole: std::sync::Arc::new(move || whole.clone()) };
+    WeightPart::narrowed(narrowed, columns, 0..rows, cut)
 }
 
 fn weights_arrive() -> Result<String, String> {
@@ -55,6 +70,7 @@ fn weights_arrive() -> Result<String, String> {
         WeightParts::new(vec![whole(33, 88, 2), cut, whole(1, 88, 4)]),
         WeightParts::new(vec![whole(3000, 5000, 5), whole(1, 5000, 6)]),
         WeightParts::new(vec![WeightPart::new(tensor(900, 9000, 7), 9000, 0..900, 8..8992)]),
+        WeightParts::new(vec![wide(3000, 1200, 0..1200), wide(70, 1300, 16..1216)]),
     ];
     for options in [Options::default(), Options { check: true, ..Options::default() }] {
         let mut buffers = Buffers::default();

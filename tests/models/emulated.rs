@@ -69,6 +69,7 @@ impl Emulated {
         let start = (id.0, 0);
         match &spec.kind {
             BufferKind::Weight(parts) => {
+                let parts = parts.clone().in_memory();
                 let rows: Vec<bf16> = (0..parts.rows()).flat_map(|row| parts.row(row).to_vec()).collect();
                 self.write(start, spec.element, &rows)
             }

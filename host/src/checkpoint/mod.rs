@@ -14,6 +14,8 @@ use bytes::Bytes;
 pub use safetensors::Dtype;
 use serde_json::Value;
 
+use narrow::Narrow;
+
 use crate::error::{Category, Error, Result};
 
 /// An opened checkpoint: every header is read and checked; the tensors' bytes stay in the mapped files.
@@ -22,7 +24,7 @@ pub struct Checkpoint {
     directory: PathBuf,
     config: Value,
     generation_config: Option<Value>,
-    tensors: BTreeMap<String, StoredTensor>,
+    tensors: BTreeMap<String, Arc<StoredTensor>>,
 }
 
 /// A tensor as it stands in its file.
@@ -84,28 +86,18 @@ impl Checkpoint {
     }
 
     /// The tensor of that name.
-    pub fn tensor(&self, name: &str) -> Option<&StoredTensor> {
+    pub fn tensor(&self, name: &str) -> Option<&Arc<StoredTensor>> {
         self.tensors.get(name)
     }
 
     /// All tensors, by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &StoredTensor)> {
-        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), &**tensor))
     }
 
     /// Bytes of all tensors on disk.
     pub fn bytes(&self) -> u64 {
         self.tensors.values().map(|tensor| tensor.data.len() as u64).sum()
-    }
-
-    /// How many tensors were narrowed to bf16 so far, by their type on disk.
-    pub fn narrowed(&self) -> BTreeMap<Dtype, usize> {
-        let mut narrowed = BTreeMap::new();
-        let done = |tensor: &&StoredTensor| tensor.dtype != Dtype::BF16 && tensor.bf16.get().is_some();
-        for tensor in self.tensors.values().filter(done) {
-            *narrowed.entry(tensor.dtype).or_default() += 1;
-        }
-        narrowed
     }
 }
 
@@ -115,23 +107,50 @@ impl StoredTensor {
         self.data.len() as u64
     }
 
+    /// The elements, as they become bf16; none where the type on disk is not BF16, F16 or F32.
+    pub fn elements(&self) -> Option<StoredElements> {
+        let (element_bytes, narrow): (usize, Narrow) = match self.dtype {
+            Dtype::BF16 if self.data.as_ptr().cast::<u16>().is_aligned() => {
+                return Some(StoredElements::Bf16(self.data.clone()));
+            }
+            Dtype::BF16 => (2, narrow::aligned),
+            Dtype::F16 => (2, narrow::from_f16),
+            Dtype::F32 => (4, narrow::from_f32),
+            _ => return None,
+        };
+        Some(StoredElements::Narrowed { data: self.data.clone(), element_bytes, narrow })
+    }
+
     /// The elements as bf16, aligned to 2 bytes; none where the type on disk is not BF16, F16 or F32.
     ///
     /// Aligned BF16 stays where it is, in the mapped file. Anything else is converted the first time it is asked for
     /// and kept for the next, such as the head that is tied to the embedding.
     pub fn bf16(&self) -> Option<Bytes> {
-        let convert = match self.dtype {
-            Dtype::BF16 if self.data.as_ptr().cast::<u16>().is_aligned() => return Some(self.data.clone()),
-            Dtype::BF16 => narrow::aligned,
-            Dtype::F16 => narrow::from_f16,
-            Dtype::F32 => narrow::from_f32,
-            _ => return None,
-        };
-        Some(self.bf16.get_or_init(|| convert(&self.data)).clone())
+        Some(match self.elements()? {
+            StoredElements::Bf16(data) => data,
+            StoredElements::Narrowed { data, element_bytes, narrow } => {
+                self.bf16.get_or_init(|| narrow::whole(&data, element_bytes, narrow)).clone()
+            }
+        })
     }
 }
 
-fn add_file(tensors: &mut BTreeMap<String, StoredTensor>, path: &Path) -> Result<()> {
+/// Elements on disk.
+pub enum StoredElements {
+    /// Aligned bf16.
+    Bf16(Bytes),
+    /// What is narrowed or moved to become that.
+    Narrowed {
+        /// The elements' bytes.
+        data: Bytes,
+        /// Bytes of one.
+        element_bytes: usize,
+        /// Makes bf16 of the bytes of as many elements.
+        narrow: Narrow,
+    },
+}
+
+fn add_file(tensors: &mut BTreeMap<String, Arc<StoredTensor>>, path: &Path) -> Result<()> {
     let bytes = header::map(path)?;
     let file: Arc<Path> = path.into();
     for (name, info) in header::read(path, &bytes)? {
@@ -139,7 +158,7 @@ fn add_file(tensors: &mut BTreeMap<String, StoredTensor>, path: &Path) -> Result
         let tensor =
             StoredTensor { file: file.clone(), dtype: info.dtype, shape: info.shape, data, bf16: OnceLock::new() };
         match tensors.entry(name) {
-            Entry::Vacant(entry) => _ = entry.insert(tensor),
+            Entry::Vacant(entry) => _ = entry.insert(Arc::new(tensor)),
             Entry::Occupied(entry) => {
                 return Err(Error::new(Category::Model, "Tensor is in two shards")
                     .details(format_args!(

@@ -6,29 +6,36 @@ use rayon::prelude::*;
 /// Elements that one task converts: enough to outweigh its start.
 const CHUNK: usize = 1 << 16;
 
+/// Makes bf16 of the bytes of as many elements.
+pub type Narrow = fn(&[u8], &mut [bf16]);
+
 /// bf16, little-endian, that does not start on an even address.
-pub fn aligned(data: &[u8]) -> Bytes {
-    convert(data, bf16::from_le_bytes)
+pub fn aligned(data: &[u8], target: &mut [bf16]) {
+    convert(data, target, bf16::from_le_bytes);
 }
 
 /// f16, little-endian.
-pub fn from_f16(data: &[u8]) -> Bytes {
-    convert(data, |bytes| bf16::from_f32(f16::from_le_bytes(bytes).to_f32()))
+pub fn from_f16(data: &[u8], target: &mut [bf16]) {
+    convert(data, target, |bytes| bf16::from_f32(f16::from_le_bytes(bytes).to_f32()));
 }
 
 /// f32, little-endian.
-pub fn from_f32(data: &[u8]) -> Bytes {
-    convert(data, |bytes| bf16::from_f32(f32::from_le_bytes(bytes)))
+pub fn from_f32(data: &[u8], target: &mut [bf16]) {
+    convert(data, target, |bytes| bf16::from_f32(f32::from_le_bytes(bytes)));
 }
 
-fn convert<const SIZE: usize>(data: &[u8], element: impl Fn([u8; SIZE]) -> bf16 + Sync) -> Bytes {
+fn convert<const SIZE: usize>(data: &[u8], target: &mut [bf16], element: impl Fn([u8; SIZE]) -> bf16) {
     let (elements, _) = data.as_chunks::<SIZE>();
-    let mut narrowed: Vec<bf16> = bytemuck::allocation::zeroed_vec(elements.len());
-    narrowed.par_chunks_mut(CHUNK).zip(elements.par_chunks(CHUNK)).for_each(|(targets, sources)| {
-        for (target, source) in targets.iter_mut().zip(sources) {
-            *target = element(*source);
-        }
-    });
+    for (target, source) in target.iter_mut().zip(elements) {
+        *target = element(*source);
+    }
+}
+
+/// All elements of a tensor, each of `element_bytes` bytes, in memory.
+pub fn whole(data: &[u8], element_bytes: usize, narrow: Narrow) -> Bytes {
+    let mut narrowed: Vec<bf16> = bytemuck::allocation::zeroed_vec(data.len() / element_bytes);
+    let sources = data.par_chunks(CHUNK * element_bytes);
+    narrowed.par_chunks_mut(CHUNK).zip(sources).for_each(|(target, source)| narrow(source, target));
     Bytes::from_owner(Elements(narrowed))
 }
 
@@ -45,8 +52,8 @@ impl AsRef<[u8]> for Elements {
 mod tests {
     use super::*;
 
-    fn bits(data: &Bytes) -> Vec<u16> {
-        data.as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes)).collect()
+    fn bits(data: &[u8], element_bytes: usize, narrow: Narrow) -> Vec<u16> {
+        whole(data, element_bytes, narrow).as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes)).collect()
     }
 
     #[test]
@@ -62,8 +69,8 @@ mod tests {
             (0x8000_0000, 0x8000),       // −0
         ];
         let data: Vec<u8> = rows.iter().flat_map(|row| row.0.to_le_bytes()).collect();
-        assert_eq!(bits(&from_f32(&data)), rows.map(|row| row.1));
-        let nan = bits(&from_f32(&0x7f80_0001u32.to_le_bytes()))[0];
+        assert_eq!(bits(&data, 4, from_f32), rows.map(|row| row.1));
+        let nan = bits(&0x7f80_0001u32.to_le_bytes(), 4, from_f32)[0];
         assert!(bf16::from_bits(nan).is_nan());
     }
 
@@ -77,13 +84,13 @@ mod tests {
             (0xfc00, 0xff80),       // −∞
         ];
         let data: Vec<u8> = rows.iter().flat_map(|row| row.0.to_le_bytes()).collect();
-        assert_eq!(bits(&from_f16(&data)), rows.map(|row| row.1));
+        assert_eq!(bits(&data, 2, from_f16), rows.map(|row| row.1));
     }
 
     #[test]
     fn long_tensors_keep_their_order() {
         let values: Vec<u16> = (0..3 * CHUNK + 5).map(|i| (i % 0x7f00) as u16).collect();
         let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        assert_eq!(bits(&aligned(&data)), values);
+        assert_eq!(bits(&data, 2, aligned), values);
     }
 }

@@ -1,6 +1,7 @@
 //! Which files hold the weights: one, or the shards of an index.
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -55,7 +56,7 @@ impl WeightFiles {
     ///
     /// # Errors
     /// One is not.
-    pub fn check(&self, tensors: &BTreeMap<String, StoredTensor>) -> Result<()> {
+    pub fn check(&self, tensors: &BTreeMap<String, Arc<StoredTensor>>) -> Result<()> {
         for (name, shard) in &self.index {
             if tensors.get(name).is_none_or(|tensor| *tensor.file != **shard) {
                 return Err(Error::new(Category::Model, "Tensor is not in its shard")

@@ -116,7 +116,7 @@ impl Memory {
 fn storage<A: Activation>(spec: BufferSpec) -> Storage {
     let count = spec.elements as usize;
     match (spec.kind, spec.element) {
-        (BufferKind::Weight(parts), _) => Storage::Weight(parts),
+        (BufferKind::Weight(parts), _) => Storage::Weight(parts.in_memory()),
         (BufferKind::Constant(values), Element::F32) => Storage::F32(values),
         (BufferKind::Constant(values), _) => A::storage(values.into_iter().map(A::from_f32).collect()),
         (_, Element::I32) => Storage::I32(vec![0; count]),

@@ -1,16 +1,45 @@
 //! A product's weight as a list of parts: stacked by rows, read in place or laid adjacent by an upload.
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use half::bf16;
 
-/// Rows and columns of one bf16 tensor.
+/// Rows and columns of one tensor.
 #[derive(Clone, Debug)]
 pub struct WeightPart {
-    data: Bytes,
+    elements: Elements,
     tensor_columns: usize,
     rows: Range<usize>,
     columns: Range<usize>,
+}
+
+/// A tensor's elements, row-major.
+#[derive(Clone, Debug)]
+enum Elements {
+    /// Aligned bf16, which can be read where they are.
+    Bf16(Bytes),
+    Narrowed(Narrowed),
+}
+
+/// A tensor's elements that are no bf16 as they stand in the file, or not aligned.
+#[derive(Clone)]
+pub struct Narrowed {
+    /// Their bytes, row-major.
+    pub data: Bytes,
+    /// Bytes of one.
+    pub element_bytes: usize,
+    /// Makes bf16 of the bytes of as many elements.
+    pub narrow: fn(&[u8], &mut [bf16]),
+    /// All of them as bf16, aligned, in memory that those share who ask.
+    pub whole: Arc<dyn Fn() -> Bytes + Send + Sync>,
+}
+
+impl fmt::Debug for Narrowed {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Narrowed({} bytes of {} each)", self.data.len(), self.element_bytes)
+    }
 }
 
 impl WeightPart {
@@ -21,7 +50,22 @@ impl WeightPart {
     pub fn new(data: Bytes, tensor_columns: usize, rows: Range<usize>, columns: Range<usize>) -> WeightPart {
         assert!(data.as_ptr().cast::<bf16>().is_aligned(), "weights are 2-byte aligned");
         assert!(rows.end * tensor_columns * 2 <= data.len() && columns.end <= tensor_columns);
-        WeightPart { data, tensor_columns, rows, columns }
+        WeightPart { elements: Elements::Bf16(data), tensor_columns, rows, columns }
+    }
+
+    /// As [`WeightPart::new`], of a tensor that becomes bf16 where it is copied, or with [`WeightParts::in_memory`].
+    ///
+    /// # Panics
+    /// If its bytes do not hold the rows; the checkpoint's reader sees to that.
+    pub fn narrowed(
+        elements: Narrowed,
+        tensor_columns: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> WeightPart {
+        assert!(rows.end * tensor_columns * elements.element_bytes <= elements.data.len());
+        assert!(columns.end <= tensor_columns);
+        WeightPart { elements: Elements::Narrowed(elements), tensor_columns, rows, columns }
     }
 
     /// Number of rows.
@@ -35,25 +79,72 @@ impl WeightPart {
     }
 
     /// Row `row` of this part.
+    ///
+    /// # Panics
+    /// If the tensor is not bf16 in memory: [`WeightParts::in_memory`] makes it so.
     pub fn row(&self, row: usize) -> &[bf16] {
-        let start = (self.rows.start + row) * self.tensor_columns;
-        &self.elements()[start + self.columns.start..start + self.columns.end]
+        &self.bf16()[self.start_of(row)..][..self.columns.len()]
     }
 
-    /// The part's elements where they stand adjacent in the file, else none.
-    pub fn contiguous(&self) -> Option<&[bf16]> {
-        let whole = self.columns.len() == self.tensor_columns;
-        whole.then(|| &self.elements()[self.rows.start * self.tensor_columns..self.rows.end * self.tensor_columns])
+    /// Whether the part's elements stand adjacent in the file.
+    pub fn is_adjacent(&self) -> bool {
+        self.columns.len() == self.tensor_columns
+    }
+
+    /// Fills `target` with the elements from `first` on, counted row by row, of a part that is adjacent.
+    ///
+    /// # Panics
+    /// If it is not, or has fewer elements.
+    pub fn copy_adjacent(&self, first: usize, target: &mut [bf16]) {
+        assert!(self.is_adjacent() && first + target.len() <= self.rows() * self.columns());
+        self.copy(self.rows.start * self.tensor_columns + first, target);
+    }
+
+    /// Fills `target` with row `row`.
+    ///
+    /// # Panics
+    /// If it is not as long as a row.
+    pub fn copy_row(&self, row: usize, target: &mut [bf16]) {
+        assert_eq!(target.len(), self.columns());
+        self.copy(self.start_of(row), target);
+    }
+
+    /// `first` counts the tensor's elements.
+    fn copy(&self, first: usize, target: &mut [bf16]) {
+        match &self.elements {
+            Elements::Bf16(_) => target.copy_from_slice(&self.bf16()[first..][..target.len()]),
+            Elements::Narrowed(Narrowed { data, element_bytes, narrow, .. }) => {
+                narrow(&data[first * element_bytes..][..target.len() * element_bytes], target);
+            }
+        }
+    }
+
+    fn start_of(&self, row: usize) -> usize {
+        (self.rows.start + row) * self.tensor_columns + self.columns.start
     }
 
     fn as_column(&self) -> WeightPart {
-        assert_eq!(self.columns.len(), self.tensor_columns, "the elements stand adjacent");
+        assert!(self.is_adjacent(), "the elements stand adjacent");
         let elements = self.rows.start * self.tensor_columns..self.rows.end * self.tensor_columns;
-        WeightPart::new(self.data.clone(), 1, elements, 0..1)
+        WeightPart { elements: self.elements.clone(), tensor_columns: 1, rows: elements, columns: 0..1 }
     }
 
-    fn elements(&self) -> &[bf16] {
-        bytemuck::cast_slice(&self.data[..self.data.len() / 2 * 2])
+    fn in_memory(self) -> WeightPart {
+        match &self.elements {
+            Elements::Bf16(_) => self,
+            Elements::Narrowed(narrowed) => {
+                WeightPart::new((narrowed.whole)(), self.tensor_columns, self.rows, self.columns)
+            }
+        }
+    }
+
+    fn bf16(&self) -> &[bf16] {
+        match &self.elements {
+            Elements::Bf16(data) => bytemuck::cast_slice(&data[..data.len() / 2 * 2]),
+            Elements::Narrowed(_) => {
+                panic!("a tensor that is narrowed is brought into memory before it is read in place")
+            }
+        }
     }
 }
 
@@ -79,6 +170,11 @@ impl WeightParts {
         WeightParts::new(vectors.iter().flat_map(|vector| &vector.0).map(WeightPart::as_column).collect())
     }
 
+    /// The parts as bf16 that can be read where they are; narrowed tensors take memory of their own from here on.
+    pub fn in_memory(self) -> WeightParts {
+        WeightParts(self.0.into_iter().map(WeightPart::in_memory).collect())
+    }
+
     /// Rows of all parts.
     pub fn rows(&self) -> usize {
         self.0.iter().map(WeightPart::rows).sum()
@@ -95,6 +191,9 @@ impl WeightParts {
     }
 
     /// Row `row` counted over all parts.
+    ///
+    /// # Panics
+    /// As [`WeightPart::row`].
     pub fn row(&self, mut row: usize) -> &[bf16] {
         for part in &self.0 {
             if row < part.rows() {
@@ -103,5 +202,48 @@ impl WeightParts {
             row -= part.rows();
         }
         panic!("row {row} is below the last part");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tensor whose elements take a byte each; bf16 is eight times as much.
+    fn narrowed(rows: usize, columns: usize) -> Narrowed {
+        fn narrow(bytes: &[u8], target: &mut [bf16]) {
+            target.iter_mut().zip(bytes).for_each(|(target, byte)| *target = bf16::from_f32(f32::from(*byte) * 8.0));
+        }
+        let data: Vec<u8> = (0..rows * columns).map(|i| i as u8).collect();
+        let whole = data.clone();
+        let whole = move || {
+            let mut elements = vec![bf16::ZERO; whole.len()];
+            narrow(&whole, &mut elements);
+            Bytes::from(bytemuck::pod_collect_to_vec::<bf16, u8>(&elements))
+        };
+        Narrowed { data: Bytes::from_owner(data), element_bytes: 1, narrow, whole: Arc::new(whole) }
+    }
+
+    #[test]
+    fn what_is_copied_in_pieces_is_what_stands_in_memory() {
+        let part = WeightPart::narrowed(narrowed(6, 5), 5, 1..4, 1..4);
+        let whole = part.clone().in_memory();
+        for row in 0..3 {
+            let mut copied = [bf16::ZERO; 3];
+            part.copy_row(row, &mut copied);
+            assert_eq!(copied, whole.row(row));
+            let first = (1 + row) * 5 + 1;
+            assert_eq!(copied.map(bf16::to_f32), [0, 1, 2].map(|i| (first + i) as f32 * 8.0));
+            whole.copy_row(row, &mut copied);
+            assert_eq!(copied, whole.row(row));
+        }
+        let part = WeightPart::narrowed(narrowed(6, 5), 5, 1..4, 0..5);
+        let mut copied = [bf16::ZERO; 7];
+        part.copy_adjacent(4, &mut copied);
+        assert_eq!(copied.map(bf16::to_f32), [0, 1, 2, 3, 4, 5, 6].map(|i| (5 + 4 + i) as f32 * 8.0));
+        let column = part.as_column();
+        assert_eq!((column.rows(), column.columns(), column.is_adjacent()), (15, 1, true));
+        column.copy_adjacent(0, &mut copied);
+        assert_eq!(copied[0], bf16::from_f32(40.0));
     }
 }

@@ -172,7 +172,7 @@ fn describe(opened: &Opened, note: &mut dyn FnMut(Note)) -> usize {
 
 /// Says what was done to the checkpoint's tensors that its owner may not expect.
 fn report(weights: &Weights, spec: &ModelSpec, note: &mut dyn FnMut(Note)) {
-    for (dtype, count) in weights.checkpoint().narrowed() {
+    for (dtype, count) in weights.narrowed(spec) {
         let tensors = if count == 1 { "tensor was" } else { "tensors were" };
         note(Note::Info(format!("  {count} {dtype} {tensors} narrowed to BF16")));
     }

@@ -1,8 +1,9 @@
 //! Tensors of a checkpoint as a model asks for them: checked, and as parts for a device.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::checkpoint::{Checkpoint, Dtype, StoredTensor};
-use crate::device::{WeightPart, WeightParts};
+use crate::checkpoint::{Checkpoint, Dtype, StoredElements, StoredTensor};
+use crate::device::{Narrowed, WeightPart, WeightParts};
 use crate::error::{Category, Error, Result};
 use crate::models::spec::{ModelSpec, Tensor};
 
@@ -26,7 +27,8 @@ impl Weights {
         &self.checkpoint
     }
 
-    /// The parts, stacked; a vector is one row. BF16 stays in the mapped file, F16 and F32 are narrowed.
+    /// The parts, stacked; a vector is one row. BF16 stays in the mapped file, F16 and F32 are narrowed when a device
+    /// copies them, or asks for them in memory.
     ///
     /// # Errors
     /// A tensor is missing, or of another shape or type than expected.
@@ -52,15 +54,34 @@ impl Weights {
         names.filter(|name| !used.contains(name) && !name.ends_with(IGNORED)).collect()
     }
 
-    fn part(&self, tensor: &Tensor) -> Result<WeightPart> {
-        let stored = self.find(tensor)?;
-        let data = stored.bf16().ok_or_else(|| wrong_dtype(tensor, stored))?;
-        let columns = tensor.shape.last().copied().unwrap_or(1);
-        let rows = tensor.shape.iter().rev().skip(1).product();
-        Ok(WeightPart::new(data, columns, 0..rows, 0..columns))
+    /// How many of the model's tensors are narrowed to bf16, by their type on disk.
+    pub fn narrowed(&self, spec: &ModelSpec) -> BTreeMap<Dtype, usize> {
+        let used: BTreeSet<&str> = spec.tensors().into_iter().map(|tensor| tensor.name.as_str()).collect();
+        let mut narrowed = BTreeMap::new();
+        for stored in used.into_iter().filter_map(|name| self.checkpoint.tensor(name)) {
+            if stored.dtype != Dtype::BF16 {
+                *narrowed.entry(stored.dtype).or_default() += 1;
+            }
+        }
+        narrowed
     }
 
-    fn find(&self, tensor: &Tensor) -> Result<&StoredTensor> {
+    fn part(&self, tensor: &Tensor) -> Result<WeightPart> {
+        let stored = self.find(tensor)?;
+        let columns = tensor.shape.last().copied().unwrap_or(1);
+        let rows = tensor.shape.iter().rev().skip(1).product();
+        match stored.elements().ok_or_else(|| wrong_dtype(tensor, stored))? {
+            StoredElements::Bf16(data) => Ok(WeightPart::new(data, columns, 0..rows, 0..columns)),
+            StoredElements::Narrowed { data, element_bytes, narrow } => {
+                let shared = stored.clone();
+                let whole = Arc::new(move || shared.bf16().expect("its type is one that becomes bf16"));
+                let narrowed = Narrowed { data, element_bytes, narrow, whole };
+                Ok(WeightPart::narrowed(narrowed, columns, 0..rows, 0..columns))
+            }
+        }
+    }
+
+    fn find(&self, tensor: &Tensor) -> Result<&Arc<StoredTensor>> {
         let stored = self.checkpoint.tensor(&tensor.name).ok_or_else(|| self.missing(tensor))?;
         if !matches!(stored.dtype, Dtype::BF16 | Dtype::F16 | Dtype::F32) {
             return Err(wrong_dtype(tensor, stored));

@@ -45,8 +45,8 @@ impl Uploaded {
 
 /// Where a piece of at most [`CHUNK`] bytes comes from.
 enum Source<'a> {
-    /// Elements that stand adjacent in the file.
-    Adjacent(&'a [bf16]),
+    /// Elements that stand adjacent in the file, from this one on.
+    Adjacent(&'a WeightPart, usize),
     /// One row's selected columns after another's.
     Rows(&'a WeightPart, std::ops::Range<usize>),
     /// Computed by the host.
@@ -61,14 +61,15 @@ struct Piece<'a> {
 }
 
 impl Piece<'_> {
+    /// Elements that are no bf16 in the file become so here: no more of them is in memory than the chunks hold.
     fn read(&self, chunk: &mut [u8]) {
+        let chunk = &mut chunk[..self.bytes];
         match &self.source {
-            Source::Adjacent(elements) => chunk[..self.bytes].copy_from_slice(bytemuck::cast_slice(elements)),
-            Source::Bytes(bytes) => chunk[..self.bytes].copy_from_slice(bytes),
+            Source::Adjacent(part, first) => part.copy_adjacent(*first, bytemuck::cast_slice_mut(chunk)),
+            Source::Bytes(bytes) => chunk.copy_from_slice(bytes),
             Source::Rows(part, rows) => {
-                for (row, bytes) in rows.clone().zip(chunk.chunks_exact_mut(part.columns() * 2)) {
-                    bytes.copy_from_slice(bytemuck::cast_slice(part.row(row)));
-                }
+                let targets = bytemuck::cast_slice_mut(chunk).chunks_exact_mut(part.columns());
+                rows.clone().zip(targets).for_each(|(row, target)| part.copy_row(row, target));
             }
         }
     }
@@ -87,6 +88,7 @@ pub fn upload(buffers: &Buffers, arena: &Arena, stream: &Stream, mut progress: O
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let readers = threads.clamp(1, MOST_READERS).min(pieces.len());
+    // Every element has an even number of bytes, so chunks side by side are as aligned as bf16 must be.
     let widest = pieces.iter().map(|piece| piece.bytes).max().unwrap_or(0);
     // Sound: a chunk's bytes are written by a reader before they are copied.
     let mut pinned = unsafe { LockedBuffer::<u8>::uninitialized(widest * (readers + COPYING)) }
@@ -181,9 +183,11 @@ fn pieces<'a>(buffers: &'a Buffers, arena: &Arena) -> Vec<Piece<'a>> {
 
 /// Cuts a part into pieces; returns the address behind it.
 fn push_part<'a>(pieces: &mut Vec<Piece<'a>>, part: &'a WeightPart, mut address: u64) -> u64 {
-    if let Some(elements) = part.contiguous() {
-        for elements in elements.chunks(CHUNK / 2) {
-            address = push(pieces, address, elements.len() * 2, Source::Adjacent(elements));
+    if part.is_adjacent() {
+        let elements = part.rows() * part.columns();
+        for first in (0..elements).step_by(CHUNK / 2) {
+            let count = (elements - first).min(CHUNK / 2);
+            address = push(pieces, address, count * 2, Source::Adjacent(part, first));
         }
         return address;
     }
