@@ -1,4 +1,6 @@
 //! `Subject`: the model that is timed, and where its weights come from.
+use serde_json::Value;
+
 use crate::checkpoint::Checkpoint;
 use crate::device::WeightParts;
 use crate::error::Result;
@@ -20,6 +22,8 @@ pub enum Source {
 pub struct Subject {
     /// What the model is.
     pub spec: ModelSpec,
+    /// Its config.json.
+    pub config: Value,
     /// Directory or preset.
     pub name: String,
     weights: Option<Weights>,
@@ -37,11 +41,13 @@ impl Subject {
                 let spec = models::read(checkpoint.config(), None)?;
                 let weights = Weights::new(checkpoint);
                 weights.check_all(&spec)?;
-                Ok(Subject { spec, name: directory.clone(), weights: Some(weights) })
+                let config = weights.checkpoint().config().clone();
+                Ok(Subject { spec, config, name: directory.clone(), weights: Some(weights) })
             }
             Source::Random(preset, layers) => {
-                let spec = models::read(&preset.config(*layers), None)?;
-                Ok(Subject { spec, name: preset.name.to_owned(), weights: None })
+                let config = preset.config(*layers);
+                let spec = models::read(&config, None)?;
+                Ok(Subject { spec, config, name: preset.name.to_owned(), weights: None })
             }
         }
     }

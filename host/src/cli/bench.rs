@@ -83,7 +83,7 @@ enum What {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let subject = Subject::read(&arguments.source())?;
     let lists = Lists::new(&arguments.wanted(subject.spec.context_length), subject.spec.context_length)?;
-    let (name, parameters) = (subject.name.clone(), subject.parameters());
+    let (name, parameters, config) = (subject.name.clone(), subject.parameters(), subject.config.clone());
     let mut bench = Bench::open(subject, arguments.device, &lists, &mut |note: Note| Loudness::Normal.note(&note))?;
     let mut out = stdout().lock();
     if !arguments.json {
@@ -103,7 +103,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         all.push(timed);
     }
     if arguments.json {
-        write!(out, "{}", report::json_object(&name, parameters, &bench, &all))?;
+        write!(out, "{}", report::json_object(&name, parameters, &config, &bench, &all))?;
     }
     Ok(out.flush()?)
 }

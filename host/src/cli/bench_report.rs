@@ -128,7 +128,7 @@ fn bound(cost: &Cost) -> &'static str {
 }
 
 /// Everything as one JSON object in a line.
-pub fn json_object(name: &str, parameters: u64, bench: &Bench, all: &[Timed]) -> String {
+pub fn json_object(name: &str, parameters: u64, config: &Value, bench: &Bench, all: &[Timed]) -> String {
     let walls = bench.walls();
     let ([n, k], [rows, product_n, product_k]) = (walls.stream, walls.product);
     let object = json!({
@@ -136,6 +136,7 @@ pub fn json_object(name: &str, parameters: u64, bench: &Bench, all: &[Timed]) ->
         "device": bench.description(),
         "model": name,
         "parameters": parameters,
+        "config": config,
         "walls": {
             "gb_s": walls.bytes_per_second / 1e9,
             "of_bytes": format!("gemv {n}x{k}"),
