@@ -1,7 +1,7 @@
 # Each target is a line or two over cargo and scripts/.
 export CARGO_BUILD_JOBS ?= 2
 
-.PHONY: run test check bench ptx sass gpu-bundle
+.PHONY: run test check bench benchmarks ptx sass gpu-bundle
 
 # Builds, then generates from the demo model.
 run:
@@ -21,6 +21,10 @@ check:
 # Throughput of the CPU's product and of the emulator.
 bench:
 	cargo bench --workspace
+
+# README's table and the plot, from benches/results.
+benchmarks:
+	NEMOTRON_RENDER=1 cargo test --quiet --test benchmarks
 
 # Compiles the kernels and replaces the PTX that the repository ships.
 ptx:

@@ -32,6 +32,8 @@ row linked 'libc.so' ldd ./nemotron
 row gpu 'rows, ' ./gpu
 row generate 'Speed' ./nemotron generate --device 0 --model models/storyteller --prompt 'Once upon a time' --verbose
 row generate-again 'Load time' ./nemotron generate --device 0 --model models/storyteller --prompt 'Once upon a time'
+row bench 'decode ' ./nemotron bench --device 0 --model models/storyteller --generate 16
+row bench-kernels 'in all' ./nemotron bench kernels --device 0 --model models/storyteller
 for expected in tests/golden/*/expected.safetensors; do
     model=$(dirname "$expected")
     row "verify $(basename "$model")" ' ok$|OUTSIDE|ERROR' ./nemotron verify --device 0 --model "$model" --expected "$expected"

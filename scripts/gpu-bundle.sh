@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Packs what a machine with a GPU and without Rust needs into target/gpu-bundle: the command, the GPU test program, the
-# small models and run.sh, which runs all of it. Copy the folder anywhere.
+# small models, benches/peers for a comparison, and run.sh, which runs all but that. Copy the folder anywhere.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,6 +20,8 @@ built | while read -r name program; do
 done
 cp -r models/storyteller "$bundle/models/"
 cp -r tests/golden "$bundle/tests/"
+mkdir -p "$bundle/benches/peers"
+cp benches/peers/*.py "$bundle/benches/peers/"
 cp scripts/gpu-bundle-run.sh "$bundle/run.sh"
 
 bytes=$(du -sb "$bundle" | cut -f1)
