@@ -56,7 +56,7 @@ impl Results {
 }
 
 impl Run {
-    /// What nemotron was timed with, in the order of the rows, and then what others alone were.
+    /// What was timed, in the order of the rows.
     pub fn works(&self) -> Vec<Work> {
         distinct(self.rows.iter().map(|row| row.work.clone()))
     }
