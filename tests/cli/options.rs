@@ -40,6 +40,18 @@ fn echo_prints_the_prompt_and_raw_leaves_the_first_token_out() {
 }
 
 #[test]
+fn a_share_of_a_gpus_memory_means_nothing_to_the_cpu_and_that_is_said() {
+    let with =
+        |share: &str| storyteller(&["--prompt", "Hello", "--max-tokens", "2", "--gpu-memory-utilization", share]);
+    let run = with("0.5");
+    assert!(run.code == 0 && run.stderr.contains("--gpu-memory-utilization is ignored: no GPU is used\n"), "{run:?}");
+    for wrong in ["0", "1.1", "-1", "x", "NaN"] {
+        let run = with(wrong);
+        assert!(run.code == 2 && run.stderr.contains("error: "), "{wrong}: {run:?}");
+    }
+}
+
+#[test]
 fn a_question_goes_through_the_template() {
     let question = ["-q", "--chat", "--prompt", "Hello, my name is Ada."];
     let answer = "Hello, Ada! Would you like to hear a story?\n";

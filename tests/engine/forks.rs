@@ -136,7 +136,7 @@ fn shared_pages_make_room_for_a_sequence_that_needs_them() {
     // One slot with pages for one sequence: between two forks another sequence needs all of them.
     let requests = completions(&prompt(130), 2);
     let large = Request { max_tokens: 1000, ..request(&prompt(250)) };
-    let sizes = EngineConfig { context: 256, max_sequences: 1, chunk: 256 };
+    let sizes = EngineConfig { context: 256, max_sequences: 1, chunk: 256, pages: None };
     let mut engine = engine(MODEL, Box::new(Cpu::<f32>::new()), sizes);
     let free = engine.free_pages();
     let first = engine.submit(requests[0].clone()).unwrap();

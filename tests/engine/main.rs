@@ -87,7 +87,7 @@ fn request(prompt: &[u32]) -> Request {
 }
 
 fn config(max_sequences: usize, chunk: usize) -> EngineConfig {
-    EngineConfig { context: 256, max_sequences, chunk }
+    EngineConfig { context: 256, max_sequences, chunk, pages: None }
 }
 
 #[test]
@@ -136,6 +136,18 @@ fn more_requests_than_slots_take_turns() {
 }
 
 #[test]
+fn few_pages_are_shared_by_sequences_that_need_few() {
+    let limited = EngineConfig { pages: Some(1 + 4), ..config(5, 512) };
+    let mut few = engine("tests/golden/nemotron", Box::new(Cpu::<f32>::new()), limited);
+    assert_eq!((few.free_pages(), few.max_sequences()), (4, 5), "a context of 256 tokens has four pages");
+    let mut many = engine("tests/golden/nemotron", Box::new(Cpu::<f32>::new()), config(5, 512));
+    let requests: Vec<_> = prompts().iter().map(|prompt| request(prompt)).collect();
+    assert_eq!(generate(&mut few, requests.clone()), generate(&mut many, requests));
+    assert!(few.counters().steps > many.counters().steps && few.counters().steps < 5 * 70, "two run at a time");
+    assert_eq!(few.free_pages(), 4);
+}
+
+#[test]
 fn a_step_in_flight_behind_the_end_leaves_nothing() {
     let requests = || {
         let mut requests: Vec<_> = prompts().iter().chain(&prompts()).map(|prompt| request(prompt)).collect();
@@ -167,7 +179,7 @@ fn a_full_context_ends_a_sequence() {
     let mut engine = engine(
         "tests/golden/nemotron",
         Box::new(Cpu::<f32>::new()),
-        EngineConfig { context: 40, max_sequences: 1, chunk: 40 },
+        EngineConfig { context: 40, max_sequences: 1, chunk: 40, pages: None },
     );
     let long = Request { prompt: prompts()[2].clone(), max_tokens: 1000, ..Request::default() };
     let generated = generate(&mut engine, vec![long]);

@@ -77,7 +77,7 @@ fn a_turn_that_was_cancelled_leaves_what_was_read() {
 
 #[test]
 fn kept_pages_are_given_up_when_others_need_them() {
-    let sizes = EngineConfig { context: 128, max_sequences: 2, chunk: 128 };
+    let sizes = EngineConfig { context: 128, max_sequences: 2, chunk: 128, pages: None };
     let mut chat = engine("tests/golden/nemotron", Box::new(Cpu::<f32>::new()), sizes);
     let prompts: Vec<Vec<u32>> = (0..5_u32).map(|n| (0..100).map(|i| (i * 7 + n) % 512).collect()).collect();
     let short = |prompt: &Vec<u32>| Request { max_tokens: 3, ..request(prompt) };

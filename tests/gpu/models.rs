@@ -79,7 +79,7 @@ fn engine(model: &str, options: Options, max_sequences: usize) -> Result<Engine,
     let checkpoint = Checkpoint::open(&file(model)?.display().to_string()).map_err(text)?;
     let spec = nemotron::models::read(checkpoint.config(), checkpoint.generation_config()).map_err(text)?;
     let weights = Weights::new(checkpoint);
-    let config = EngineConfig { context: 256, max_sequences, chunk: 256 };
+    let config = EngineConfig { context: 256, max_sequences, chunk: 256, pages: None };
     Engine::new(Box::new(open(options)?), &spec, &|tensors| weights.parts(tensors), config).map_err(text)
 }
 

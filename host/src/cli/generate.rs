@@ -17,7 +17,7 @@ use super::stream::{interrupt, stream};
 use crate::error::{Category, Error, Result};
 use crate::session::{GenerateOptions, Generation, LoadOptions, MOST_LOGPROBS, Note, Prompt, Session};
 
-/// Most bytes of keys and values of prompts that run at the same time; a single one may take more.
+/// Most bytes of keys and values of prompts that run at the same time on the CPU; a single one may take more.
 const BATCH_CACHE_BYTES: u64 = 4 << 30;
 
 /// Continue a prompt
@@ -43,7 +43,8 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value = "1", conflicts_with = "batch")]
     n: NonZeroUsize,
 
-    /// Most prompts to run at the same time; fewer where 4 GiB of keys and values would not hold them
+    /// Most prompts to run at the same time; fewer where their keys and values have no room: on a GPU what
+    /// --gpu-memory-utilization leaves, on the CPU 4 GiB
     #[arg(long, value_name = "N", default_value = "64")]
     max_sequences: NonZeroUsize,
 

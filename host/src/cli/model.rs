@@ -18,6 +18,11 @@ pub struct ModelArguments {
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
 
+    /// Share of the GPU's memory that may be in use, other programs' included, above 0 up to 1; it bounds the keys and values
+    /// of prompts that run together [default: 0.9]
+    #[arg(long, value_name = "F", value_parser = share)]
+    gpu_memory_utilization: Option<f64>,
+
     /// Say more: unused tensors, steps, launches, where the load time went
     #[arg(long, short, conflicts_with = "quiet")]
     verbose: bool,
@@ -31,7 +36,13 @@ impl ModelArguments {
     /// What to load, for one sequence at a time.
     pub fn load_options(&self) -> LoadOptions {
         let progress = self.loudness().progress();
-        LoadOptions { device: self.device, context: self.context, progress, ..LoadOptions::new(&self.model) }
+        LoadOptions {
+            device: self.device,
+            context: self.context,
+            gpu_memory_utilization: self.gpu_memory_utilization,
+            progress,
+            ..LoadOptions::new(&self.model)
+        }
     }
 
     /// How much is said beside the result.
@@ -42,6 +53,12 @@ impl ModelArguments {
             _ => Loudness::Normal,
         }
     }
+}
+
+/// A part of a whole.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| "expected a number above 0, up to 1".into())
 }
 
 /// Says where the load time went.

@@ -1,8 +1,7 @@
 //! `EngineConfig`: what the user may choose about sizes.
-use gpu_kernels::PAGE_TOKENS;
-
 use crate::error::{Category, Error, Result};
-use crate::models::spec::{Block, ModelSpec};
+use crate::forward::Limits;
+use crate::models::spec::ModelSpec;
 
 /// Longest context unless the user asks for more, tokens.
 const DEFAULT_CONTEXT: usize = 4096;
@@ -19,6 +18,8 @@ pub struct EngineConfig {
     pub max_sequences: usize,
     /// Token rows of one step; longer prompts are computed in several.
     pub chunk: usize,
+    /// KV pages, at least for one context; none for as many as all sequences may need.
+    pub pages: Option<usize>,
 }
 
 impl EngineConfig {
@@ -33,17 +34,12 @@ impl EngineConfig {
                 .details(format!("expected 1 to {}, found {context}", spec.context_length))
                 .hint("choose another --context"));
         }
-        Ok(EngineConfig { context, max_sequences: 1, chunk: DEFAULT_CHUNK.min(context) })
+        Ok(EngineConfig { context, max_sequences: 1, chunk: DEFAULT_CHUNK.min(context), pages: None })
     }
 
-    /// `wanted` sequences, or as many as have room in `cache_bytes` of keys and values of `element_bytes` each; at least 1.
-    pub fn fit_sequences(&mut self, spec: &ModelSpec, wanted: usize, cache_bytes: u64, element_bytes: u64) {
-        let of_token = spec.blocks.iter().map(|block| match block {
-            Block::Attention(attention) => 2 * (attention.kv_heads * attention.head_dim) as u64 * element_bytes,
-            Block::Mlp(_) | Block::Linear(_) => 0,
-        });
-        let of_sequence = of_token.sum::<u64>() * self.context.next_multiple_of(PAGE_TOKENS as usize) as u64;
-        let room = cache_bytes / of_sequence.max(1);
-        self.max_sequences = wanted.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1);
+    /// The sizes that buffers are made for.
+    pub fn limits(&self) -> Limits {
+        let limits = Limits::new(self.context, self.max_sequences, self.chunk);
+        Limits { pages: self.pages.unwrap_or(limits.pages), ..limits }
     }
 }

@@ -20,7 +20,7 @@ pub use request::{Event, Finish, Request, SequenceId};
 
 use crate::device::{Device, PlanId, Ticket};
 use crate::error::{Category, Error, Result};
-use crate::forward::{self, Bucket, Layout, Limits, Span, StepInputs, WeightSource};
+use crate::forward::{self, Bucket, Layout, Span, StepInputs, WeightSource};
 use crate::models::spec::ModelSpec;
 use kept::KeptSequences;
 use pages::PagePool;
@@ -84,7 +84,7 @@ impl Engine {
         weights: WeightSource,
         config: EngineConfig,
     ) -> Result<Engine> {
-        let limits = Limits::new(config.context, config.max_sequences, config.chunk);
+        let limits = config.limits();
         let (layout, buffers) = Layout::new(spec, limits, weights)?;
         device.allocate(buffers)?;
         Ok(Engine {

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use half::bf16;
 
+use super::memory::GpuMemory;
 use crate::cpu::Cpu;
 use crate::device::Device;
 use crate::device::cuda::{self, Cuda};
@@ -69,6 +70,8 @@ pub(crate) struct Opened {
     /// `CPU` or `CUDA`.
     pub kind: &'static str,
     pub activations: Activations,
+    /// Its memory, if it is a GPU.
+    pub memory: Option<GpuMemory>,
     /// Why it is not the device that `auto` looks for first.
     pub fallback: Option<Error>,
 }
@@ -94,7 +97,7 @@ fn cpu(activations: Option<Activations>, fallback: Option<Error>) -> Opened {
         Activations::F32 => Box::new(Cpu::<f32>::new()),
         Activations::Bf16 => Box::new(Cpu::<bf16>::new()),
     };
-    Opened { device, kind: "CPU", activations, fallback }
+    Opened { device, kind: "CPU", activations, memory: None, fallback }
 }
 
 fn gpu(number: u32, activations: Option<Activations>, progress: Option<Progress>) -> Result<Opened> {
@@ -107,5 +110,7 @@ fn gpu(number: u32, activations: Option<Activations>, progress: Option<Progress>
     if let Some(progress) = progress {
         cuda.on_progress(Box::new(progress));
     }
-    Ok(Opened { device: Box::new(cuda), kind: "CUDA", activations: Activations::Bf16, fallback: None })
+    let (free, total) = cuda.memory()?;
+    let memory = Some(GpuMemory { free, total });
+    Ok(Opened { device: Box::new(cuda), kind: "CUDA", activations: Activations::Bf16, memory, fallback: None })
 }

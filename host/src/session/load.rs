@@ -3,11 +3,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use gpu_kernels::PAGE_TOKENS;
+
 use super::choice::{self, Activations, DeviceChoice, Opened, Progress};
+use super::memory::{self, Bound};
 use super::sampling;
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, EngineConfig};
 use crate::error::Result;
+use crate::forward::WeightSource;
 use crate::models::{self, spec::ModelSpec};
 use crate::sample::Sampling;
 use crate::weights::Weights;
@@ -25,8 +29,11 @@ pub struct LoadOptions {
     pub context: Option<usize>,
     /// Sequences that run at the same time.
     pub max_sequences: usize,
-    /// Fewer sequences run at the same time where their keys and values would take more bytes than this.
+    /// Most bytes of keys and values on the CPU; sequences wait where theirs have no room.
     pub cache_bytes: u64,
+    /// Share of a GPU's memory that may be in use, other programs' included: above 0, up to 1; by default 0.9. What is
+    /// left beside the weights bounds the keys and values.
+    pub gpu_memory_utilization: Option<f64>,
     /// Told how far the copy of the weights to a GPU is.
     pub progress: Option<Progress>,
 }
@@ -41,6 +48,7 @@ impl LoadOptions {
             context: None,
             max_sequences: 1,
             cache_bytes: u64::MAX,
+            gpu_memory_utilization: None,
             progress: None,
         }
     }
@@ -96,14 +104,19 @@ impl Model {
         stages.end("tokenizer");
         let opened = choice::open(options.device, options.activations, options.progress)?;
         let described = describe(&opened, note);
-        let element_bytes = if opened.activations == Activations::F32 { 4 } else { 2 };
-        config.fit_sequences(&spec, options.max_sequences, options.cache_bytes, element_bytes);
+        if opened.memory.is_none() && options.gpu_memory_utilization.is_some() {
+            note(Note::Info("  --gpu-memory-utilization is ignored: no GPU is used".to_owned()));
+        }
         stages.end("device");
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
-        let engine = Engine::new(opened.device, &spec, &|tensors| weights.parts(tensors), config)?;
+        let source: WeightSource = &|tensors| weights.parts(tensors);
+        config.max_sequences = options.max_sequences.max(1);
+        config.pages = Some(pages(&spec, &config, source, &opened, options)?);
+        let engine = Engine::new(opened.device, &spec, source, config)?;
         stages.end("weights");
         note(Note::Info(format!("Model weights loaded: {} MB", weight_bytes(&spec) >> 20)));
+        note(Note::Detail(format!("KV cache: {} pages of {PAGE_TOKENS} tokens", engine.free_pages())));
         engine.description().into_iter().skip(described).for_each(|line| note(Note::Detail(line)));
         report(&weights, &spec, note);
         Ok(Model { engine, spec, sampling, activations: opened.activations, stages: stages.done })
@@ -151,6 +164,23 @@ impl Stages {
         self.done.push(StageTime { stage, time: now - self.since });
         self.since = now;
     }
+}
+
+/// The KV pages that fit on the device.
+fn pages(
+    spec: &ModelSpec,
+    config: &EngineConfig,
+    weights: WeightSource,
+    opened: &Opened,
+    options: &LoadOptions,
+) -> Result<usize> {
+    let utilization = options.gpu_memory_utilization.unwrap_or(memory::GPU_MEMORY_UTILIZATION);
+    let bound = match opened.memory {
+        Some(memory) => Bound::Gpu(memory, utilization),
+        None => Bound::Cache(options.cache_bytes),
+    };
+    let act_bytes = if opened.activations == Activations::F32 { 4 } else { 2 };
+    memory::pages(spec, config, weights, act_bytes, bound)
 }
 
 /// Says what was opened; returns how many lines the device had.

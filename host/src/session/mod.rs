@@ -10,6 +10,7 @@ mod conversation;
 mod generate;
 mod load;
 mod logprobs;
+mod memory;
 mod prompt;
 mod sampling;
 mod stop;

@@ -123,6 +123,16 @@ impl Cuda {
         self.uploaded
     }
 
+    /// Free and total bytes of the GPU's memory.
+    ///
+    /// # Errors
+    /// The driver does not say.
+    pub fn memory(&self) -> Result<(u64, u64)> {
+        self.make_current()?;
+        let (free, total) = cust::memory::mem_get_info().or_failed("asking for the free memory")?;
+        Ok((free as u64, total as u64))
+    }
+
     fn model(&self) -> &Model {
         self.model.as_ref().expect("`allocate` comes first")
     }
