@@ -1,9 +1,11 @@
 //! The engine on the CPU device: batches, chunks and page boundaries change no bit.
 mod forks;
 mod logits;
+mod profile;
 mod turns;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use half::bf16;
 use nemotron::checkpoint::Checkpoint;
@@ -79,6 +81,10 @@ impl Device for Ahead {
 
     fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>> {
         self.0.read_f32(source, count)
+    }
+
+    fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {
+        self.0.time_steps(plan, inputs)
     }
 }
 

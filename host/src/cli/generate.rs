@@ -10,7 +10,7 @@ use super::console::Loudness;
 use super::failure::Failure;
 use super::logprobs;
 use super::model::{ModelArguments, note_stages};
-use super::report::{explain, explain_steps, result_object, statistics};
+use super::report::{explain, explain_kernels, explain_steps, result_object, statistics};
 use super::sampling::SamplingArguments;
 use super::several::{self, SeveralOptions};
 use super::stream::{interrupt, stream};
@@ -140,6 +140,7 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         print_text(&mut session, ids, &options, echo, (loudness > Loudness::Quiet).then_some(&text))?
     };
     explain(&session, &generation, loudness);
+    explain_kernels(&mut session, &generation, loudness)?;
     Ok(())
 }
 

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::console::Loudness;
 use super::logprobs;
 use crate::error::Error;
-use crate::session::{Finish, Generation, Note, Session};
+use crate::error::Result;
+use crate::session::{Finish, Generation, Note, Session, StepProfile};
 
 /// The statistics of a generation.
 pub fn statistics(generation: &Generation, load_time: Duration) -> String {
@@ -51,6 +52,28 @@ pub fn explain_steps(session: &Session, loudness: Loudness) {
         "Steps: {}, launches: {}, uploads of inputs: {}, token rows: {}, prompt tokens that were there: {}",
         counters.steps, counters.launches, counters.uploads, counters.rows, counters.reused
     )));
+}
+
+/// Says which kernels the prompt's first step and the last decode step spend their time in, where the device can tell.
+pub fn explain_kernels(session: &mut Session, generation: &Generation, loudness: Loudness) -> Result<()> {
+    if loudness < Loudness::Verbose {
+        return Ok(());
+    }
+    for StepProfile { position, rows, kernels } in session.profile(generation)? {
+        let total: Duration = kernels.iter().map(|kernel| kernel.time).sum();
+        loudness.note(&Note::Detail(format!(
+            "A step of {rows} token{} at depth {position}, kernel by kernel: {}",
+            if rows == 1 { "" } else { "s" },
+            milliseconds(total)
+        )));
+        for kernel in kernels {
+            let (name, launches, seconds) = (kernel.name, kernel.launches, kernel.time.as_secs_f64());
+            let rate = kernel.bytes as f64 / seconds.max(1e-9) / 1e9;
+            let line = format!("  {name:<16}{launches:>5} launches{:>10.1} us{rate:>8.0} GB/s", seconds * 1e6);
+            loudness.note(&Note::Detail(line));
+        }
+    }
+    Ok(())
 }
 
 /// Labels and values below each other.

@@ -7,6 +7,7 @@ mod config;
 mod kept;
 mod pages;
 mod prefix;
+mod profile;
 mod prompt_logits;
 mod request;
 mod row_logits;
@@ -16,6 +17,7 @@ mod sequence;
 use std::collections::{HashMap, VecDeque};
 
 pub use config::EngineConfig;
+pub use profile::KernelShare;
 pub use request::{Event, Finish, Request, SequenceId};
 
 use crate::device::{Device, PlanId, Ticket};

@@ -11,6 +11,7 @@ mod generate;
 mod load;
 mod logprobs;
 mod memory;
+mod profile;
 mod prompt;
 mod sampling;
 mod stop;
@@ -21,6 +22,7 @@ pub use conversation::{Conversation, Message, THINKING};
 pub use generate::{Finish, GenerateOptions, Generation, Session};
 pub use load::{LoadOptions, Model, Note, StageTime};
 pub use logprobs::{LikelyToken, MOST_LOGPROBS, TokenLogprob};
+pub use profile::StepProfile;
 pub use prompt::Prompt;
 
 pub use crate::sample::Sampling;

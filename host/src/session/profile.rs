@@ -1,0 +1,37 @@
+//! Where a generation's time went, kernel by kernel.
+use super::{Generation, Session};
+use crate::engine::KernelShare;
+use crate::error::Result;
+
+/// The kernels of one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepProfile {
+    /// Tokens of the sequence before the step.
+    pub position: usize,
+    /// Tokens that the step adds.
+    pub rows: usize,
+    /// Its kernels, those that take longest first.
+    pub kernels: Vec<KernelShare>,
+}
+
+impl Session {
+    /// Times the kernels of a prompt's first step and of the last decode step, on a device that can tell: the steps run
+    /// again, one kernel behind the other. What the session has kept of a conversation is given up.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn profile(&mut self, generation: &Generation) -> Result<Vec<StepProfile>> {
+        let (model, _) = self.parts();
+        let engine = &mut model.engine;
+        let prompt = (0, generation.prompt_tokens.min(engine.most_rows()));
+        let last = (generation.prompt_tokens + generation.ids.len()).min(engine.context()).saturating_sub(1);
+        let mut profiles = Vec::new();
+        for (position, rows) in [prompt, (last, 1)] {
+            let kernels = engine.profile(position, rows)?;
+            if !kernels.is_empty() {
+                profiles.push(StepProfile { position, rows, kernels });
+            }
+        }
+        Ok(profiles)
+    }
+}

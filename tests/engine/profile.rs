@@ -1,0 +1,31 @@
+//! The times of a step's kernels: those of the plan, and no harm to what follows.
+use nemotron::cpu::Cpu;
+
+use crate::{Ahead, config, engine, generate, prompts, request};
+
+#[test]
+fn a_profile_counts_the_plans_kernels_and_leaves_the_engine_as_it_was() {
+    let mut engine = engine("tests/golden/nemotron", Box::new(Ahead(Cpu::new())), config(2, 64));
+    let requests = || prompts().iter().map(|prompt| request(prompt)).collect();
+    let before = generate(&mut engine, requests());
+    for (position, rows, attention) in [(0, 64, "attn_prefill"), (100, 1, "attn_decode")] {
+        let kernels = engine.profile(position, rows).expect("an idle engine");
+        assert!(kernels.is_sorted_by(|a, b| a.time >= b.time), "{kernels:?}");
+        let of = |name: &str| kernels.iter().find(|kernel| kernel.name == name).map(|kernel| kernel.launches);
+        let blocks = of("rope_kv_append").expect("every model has attention");
+        assert_eq!((of(attention), of("argmax")), (Some(blocks), Some(1)), "{kernels:?}");
+        assert!(kernels.iter().all(|kernel| kernel.bytes > 0 && !kernel.time.is_zero()), "{kernels:?}");
+    }
+    assert_eq!(generate(&mut engine, requests()), before);
+    for (position, rows) in [(0, 0), (0, 65), (256, 1)] {
+        assert!(engine.profile(position, rows).is_err(), "{rows} tokens behind {position}");
+    }
+}
+
+#[test]
+fn a_running_sequence_is_not_disturbed() {
+    let mut engine = engine("tests/golden/nemotron", Box::new(Ahead(Cpu::new())), config(1, 64));
+    engine.submit(request(&[1, 2, 3])).expect("a prompt that fits");
+    engine.step().expect("the CPU does not fail");
+    assert!(engine.profile(0, 1).is_err());
+}
