@@ -168,7 +168,7 @@ fn weight(step: &Step, names: &[BufferName]) -> String {
 }
 
 /// `qkv` of `blocks.3.qkv`, `embed_tokens` of `model.embed_tokens.weight`.
-fn role(name: &str) -> &str {
+pub fn role(name: &str) -> &str {
     name.trim_end_matches(".weight").rsplit('.').next().unwrap_or(name)
 }
 

@@ -3,9 +3,11 @@
 //! * `subject`: whose weights; `lists`: which passes
 //! * `walls`: the fastest stream of bytes and the fastest product that this device gives
 //! * `pass`: a prefill or some decode steps, ready to be timed; `kernels`: their single steps
+//! * `products`: the model's products for any number of rows
 mod kernels;
 mod lists;
 mod pass;
+mod products;
 mod subject;
 mod times;
 mod walls;
@@ -22,6 +24,7 @@ use walls::WallBuffers;
 pub use kernels::KernelTime;
 pub use lists::{KERNEL_STEPS, Lists, Wanted};
 pub use pass::{Cost, PassTime, Work};
+pub use products::ProductTime;
 pub use subject::{Source, Subject};
 pub use times::Times;
 pub use walls::Walls;
@@ -32,6 +35,7 @@ pub struct Bench {
     layout: Layout,
     /// What is known of each buffer, by number.
     names: Vec<BufferName>,
+    wall_buffers: WallBuffers,
     walls: Walls,
     description: Vec<String>,
 }
@@ -64,7 +68,7 @@ impl Bench {
         device.allocate(buffers)?;
         let description = device.description();
         let walls = wall_buffers.measure(device.as_mut())?;
-        Ok(Bench { device, layout, names, walls, description })
+        Ok(Bench { device, layout, names, wall_buffers, walls, description })
     }
 
     /// What the device is, its name first.
@@ -92,6 +96,14 @@ impl Bench {
     /// The device failed, or the prompt takes several steps.
     pub fn kernels(&mut self, work: Work) -> Result<Vec<KernelTime>> {
         kernels::time(self, work)
+    }
+
+    /// Times the model's products that have room for `rows` token rows, by `gemv` and by the device's matrix library.
+    ///
+    /// # Errors
+    /// The device failed, or no product has room for so many rows.
+    pub fn products(&mut self, rows: u32) -> Result<Vec<ProductTime>> {
+        products::time(self, rows)
     }
 }
 

@@ -36,9 +36,7 @@ impl Walls {
 pub struct WallBuffers {
     stream: [u32; 2],
     product: [u32; 3],
-    x: BufferId,
     weights: [BufferId; COPIES],
-    y: BufferId,
     product_x: BufferId,
     product_w: BufferId,
     product_out: BufferId,
@@ -63,40 +61,43 @@ impl WallBuffers {
         WallBuffers {
             stream,
             product,
-            x: activations(buffers, "x", k),
             weights: std::array::from_fn(|copy| weight(buffers, &format!("weight.{copy}"), n, k)),
-            y: buffers.add("wall.y", Element::F32, u64::from(n), BufferKind::Scratch),
             product_x: activations(buffers, "product.x", rows * product_k),
             product_w: weight(buffers, "product.w", product_n, product_k),
             product_out: buffers.add("wall.product.out", Element::Act, out, BufferKind::Scratch),
         }
     }
 
-    /// Measures both.
+    /// Token rows for which a product with a weight of `[n, k]` has room here.
+    pub fn most_rows(&self, [n, k]: [u32; 2]) -> u32 {
+        let [rows, product_n, product_k] = self.product;
+        (rows * product_k / k).min(rows * product_n / n)
+    }
+
+    /// A product of `rows` of the numbers here with `w`, `[n, k]`, for the matrix library.
+    pub fn gemm(&self, w: BufferId, [rows, n, k]: [u32; 3]) -> Gemm {
+        let (x, w, out) = (self.product_x.ptr(), w.ptr(), Output::Act(self.product_out.ptr()));
+        Gemm { x, w, bias: Ptr::NULL, out, rows, n, k }
+    }
+
+    /// The same by `gemv`.
+    pub fn gemv(&self, w: BufferId, [rows, n, k]: [u32; 3]) -> Gemv {
+        let (x, w, y) = (self.product_x.ptr(), w.ptr(), self.product_out.ptr());
+        Gemv { x, w, bias: Ptr::NULL, y, y_f32: Ptr::NULL, rows, n, k }
+    }
+
+    /// Measures both walls.
     ///
     /// # Errors
     /// The device failed.
     pub fn measure(&self, device: &mut dyn Device) -> Result<Walls> {
-        let ([n, k], [rows, product_n, product_k]) = (self.stream, self.product);
-        let gemv = |w: BufferId| {
-            let (x, w, y_f32) = (self.x.ptr(), w.ptr(), self.y.ptr());
-            Gemv { x, w, bias: Ptr::NULL, y: Ptr::NULL, y_f32, rows: 1, n, k }
-        };
-        let gemm = Gemm {
-            x: self.product_x.ptr(),
-            w: self.product_w.ptr(),
-            bias: Ptr::NULL,
-            out: Output::Act(self.product_out.ptr()),
-            rows,
-            n: product_n,
-            k: product_k,
-        };
+        let [n, k] = self.stream;
+        let gemv = |turn: usize| self.gemv(self.weights[turn % COPIES], [1, n, k]);
+        let gemm = self.gemm(self.product_w, self.product);
         let (mut reads, mut product) = (Plan::default(), Plan::default());
-        for turn in 0..COPIES * TURNS {
-            reads.launch(gemv(self.weights[turn % COPIES]));
-        }
+        (0..COPIES * TURNS).for_each(|turn| reads.launch(gemv(turn)));
         (0..TURNS).for_each(|_| product.gemm(gemm));
-        let bytes = gemv(self.weights[0]).bytes_moved(&StepShape { sequences: &[] });
+        let bytes = gemv(0).bytes_moved(&StepShape { sequences: &[] });
         Ok(Walls {
             bytes_per_second: bytes as f64 / seconds_of_a_step(reads, COPIES * TURNS, device)?,
             flops_per_second: gemm.flops() as f64 / seconds_of_a_step(product, TURNS, device)?,

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
-use super::bench_report::{self as report, Timed};
+use super::bench_report::{self as report, Head, Timed};
 use super::console::Loudness;
 use super::failure::Failure;
 use crate::bench::{Bench, KERNEL_STEPS, Lists, Source, Subject, Wanted};
@@ -19,7 +19,7 @@ const KERNEL_DEPTH: usize = 128;
 /// Time prompts, decode steps and single kernels against the fastest reads and products of the device
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// What to time; kernels are those of a prompt and of a decode step
+    /// What to time
     #[arg(value_name = "WHAT", value_enum, default_value = "all")]
     what: What,
 
@@ -46,7 +46,7 @@ pub struct Arguments {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     depth: Option<Vec<usize>>,
 
-    /// Sequences that decode together [default: 1,8,32; 1 for kernels]
+    /// Sequences that decode together [default: 1,8,32; 1 for kernels], or rows of products
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     batch: Option<Vec<usize>>,
 
@@ -75,9 +75,14 @@ enum What {
     Prefill,
     /// Decode steps alone
     Decode,
-    /// Single kernels
+    /// The kernels of a prompt and of a decode step
     Kernels,
+    /// The model's products for as many rows as --batch lists, by gemv and by the matrix library
+    Products,
 }
+
+/// Rows of the products unless others are asked for.
+const PRODUCT_ROWS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 512];
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -85,9 +90,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let lists = Lists::new(&arguments.wanted(subject.spec.context_length), subject.spec.context_length)?;
     let (name, parameters, config) = (subject.name.clone(), subject.parameters(), subject.config.clone());
     let mut bench = Bench::open(subject, arguments.device, &lists, &mut |note: Note| Loudness::Normal.note(&note))?;
+    let head = Head { name: &name, parameters, config: &config };
+    if arguments.what == What::Products {
+        return products(arguments, &head, &mut bench);
+    }
     let mut out = stdout().lock();
     if !arguments.json {
-        write!(out, "{}", report::head(&name, parameters, bench.walls()))?;
+        write!(out, "{}{}", report::walls(&head, bench.walls()), report::pass_titles())?;
         out.flush()?;
     }
     let mut all = Vec::new();
@@ -95,15 +104,39 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let pass = bench.pass(work, lists.generate())?;
         let kernels = if arguments.what == What::Kernels { bench.kernels(work)? } else { Vec::new() };
         let timed = Timed { pass, kernels };
-        if !arguments.json {
-            let text = if timed.kernels.is_empty() { report::row(&timed.pass) } else { report::kernels(&timed) };
-            write!(out, "{text}")?;
-            out.flush()?;
+        if arguments.json {
+            all.push(report::json_pass(&timed));
+            continue;
         }
-        all.push(timed);
+        let text = if timed.kernels.is_empty() { report::pass(&timed.pass) } else { report::kernels(&timed) };
+        write!(out, "{text}")?;
+        out.flush()?;
     }
     if arguments.json {
-        write!(out, "{}", report::json_object(&name, parameters, &config, &bench, &all))?;
+        write!(out, "{}", report::json_object(&head, &bench, all))?;
+    }
+    Ok(out.flush()?)
+}
+
+fn products(arguments: &Arguments, head: &Head, bench: &mut Bench) -> Result<(), Failure> {
+    let mut out = stdout().lock();
+    if !arguments.json {
+        write!(out, "{}{}", report::walls(head, bench.walls()), report::product_titles())?;
+        out.flush()?;
+    }
+    let mut all = Vec::new();
+    for &rows in arguments.batch.as_deref().unwrap_or(&PRODUCT_ROWS) {
+        for product in bench.products(u32::try_from(rows).unwrap_or(u32::MAX))? {
+            if arguments.json {
+                all.push(report::json_product(&product));
+                continue;
+            }
+            write!(out, "{}", report::product(&product))?;
+            out.flush()?;
+        }
+    }
+    if arguments.json {
+        write!(out, "{}", report::json_object(head, bench, all))?;
     }
     Ok(out.flush()?)
 }
@@ -129,6 +162,9 @@ impl Arguments {
             batches: asked(&self.batch, What::Prefill),
             generate: self.generate.get(),
         };
+        if self.what == What::Products {
+            return Wanted { prompts: Some(vec![]), depths: Some(vec![0]), batches: Some(vec![1]), generate: 1 };
+        }
         if self.what == What::Kernels {
             wanted.generate = wanted.generate.max(KERNEL_STEPS);
             let room = context.saturating_sub(wanted.generate);

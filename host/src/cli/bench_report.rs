@@ -1,7 +1,7 @@
 //! What `nemotron bench` prints: tables as the figures come, or one JSON object.
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Cost, KernelTime, PassTime, Times, Walls, Work};
+use crate::bench::{Bench, Cost, KernelTime, PassTime, ProductTime, Times, Walls, Work};
 
 /// A pass, and its kernels where they were asked for.
 pub struct Timed {
@@ -11,32 +11,60 @@ pub struct Timed {
     pub kernels: Vec<KernelTime>,
 }
 
-/// What is timed, the walls, and the head of the table of passes.
-pub fn head(name: &str, parameters: u64, walls: &Walls) -> String {
+/// What is timed.
+pub struct Head<'a> {
+    /// Directory or preset.
+    pub name: &'a str,
+    /// Elements of all weights.
+    pub parameters: u64,
+    /// The model's config.json.
+    pub config: &'a Value,
+}
+
+/// What is timed, and the walls.
+pub fn walls(head: &Head, walls: &Walls) -> String {
     let ([n, k], [rows, product_n, product_k]) = (walls.stream, walls.product);
     format!(
-        "{name}: {:.1} million parameters\nwalls: {:.0} GB/s (gemv {n}x{k}), {} TFLOP/s (product {rows}x{product_n}x{product_k})\n\n\
-         {:<8}{:>6}{:>7}{:>10}{:>10}{:>10}{:>11}{:>9}{:>9}{:>7}  {:<7}{:>10}\n",
-        parameters as f64 / 1e6,
+        "{}: {:.1} million parameters\nwalls: {:.0} GB/s (gemv {n}x{k}), {} TFLOP/s (product {rows}x{product_n}x{product_k})\n\n",
+        head.name,
+        head.parameters as f64 / 1e6,
         walls.bytes_per_second / 1e9,
-        short(walls.flops_per_second / 1e12),
-        "work",
-        "rows",
-        "depth",
-        "ms",
-        "min",
-        "max",
-        "tok/s",
-        "GB/s",
-        "TFLOP/s",
-        "wall",
-        "bound",
-        "host ms"
+        short(walls.flops_per_second / 1e12)
+    )
+}
+
+/// The columns of [`pass`].
+pub fn pass_titles() -> String {
+    format!(
+        "{:<8}{:>6}{:>7}{:>10}{:>10}{:>10}{:>11}{:>9}{:>9}{:>7}  {:<7}{:>10}\n",
+        "work", "rows", "depth", "ms", "min", "max", "tok/s", "GB/s", "TFLOP/s", "wall", "bound", "host ms"
+    )
+}
+
+/// The columns of [`product`].
+pub fn product_titles() -> String {
+    format!(
+        "{:>5}  {:<20}{:>11}{:>11}{:>9}{:>9}{:>8}\n",
+        "rows", "weight", "gemv us", "gemm us", "GB/s", "TFLOP/s", "wall"
+    )
+}
+
+/// A product as a row of the table; rates are those of the faster kernel.
+pub fn product(time: &ProductTime) -> String {
+    let gemv = time.gemv.map_or("-".to_owned(), |gemv| format!("{:.2}", gemv.median * 1e6));
+    format!(
+        "{:>5}  {:<20}{gemv:>11}{:>11.2}{:>9}{:>9}{:>7.1}%\n",
+        time.rows,
+        format!("{} {}x{}", time.weight, time.n, time.k),
+        time.gemm.median * 1e6,
+        short(gigabytes_per_second(&time.cost, time.best())),
+        short(teraflops_per_second(&time.cost, time.best())),
+        time.percent_of_wall()
     )
 }
 
 /// A pass as a row of the table.
-pub fn row(time: &PassTime) -> String {
+pub fn pass(time: &PassTime) -> String {
     let (work, rows, depth) = match time.work {
         Work::Prefill { tokens } => ("prefill", tokens, "-".to_owned()),
         Work::Decode { batch, depth } => ("decode", batch, depth.to_string()),
@@ -59,7 +87,7 @@ pub fn row(time: &PassTime) -> String {
 pub fn kernels(timed: &Timed) -> String {
     let mut text = format!(
         "{}\n{:<16}{:<24}{:>6}{:>11}{:>11}{:>11}{:>9}{:>9}{:>8}\n",
-        row(&timed.pass),
+        pass(&timed.pass),
         "  kernel",
         "weight",
         "times",
@@ -128,27 +156,28 @@ fn bound(cost: &Cost) -> &'static str {
 }
 
 /// Everything as one JSON object in a line.
-pub fn json_object(name: &str, parameters: u64, config: &Value, bench: &Bench, all: &[Timed]) -> String {
+pub fn json_object(head: &Head, bench: &Bench, rows_of_all: Vec<Value>) -> String {
     let walls = bench.walls();
     let ([n, k], [rows, product_n, product_k]) = (walls.stream, walls.product);
     let object = json!({
         "program": format!("nemotron {}", env!("CARGO_PKG_VERSION")),
         "device": bench.description(),
-        "model": name,
-        "parameters": parameters,
-        "config": config,
+        "model": head.name,
+        "parameters": head.parameters,
+        "config": head.config,
         "walls": {
             "gb_s": walls.bytes_per_second / 1e9,
             "of_bytes": format!("gemv {n}x{k}"),
             "tflop_s": walls.flops_per_second / 1e12,
             "of_flops": format!("product {rows}x{product_n}x{product_k}"),
         },
-        "rows": all.iter().map(json_row).collect::<Vec<_>>(),
+        "rows": rows_of_all,
     });
     format!("{object}\n")
 }
 
-fn json_row(timed: &Timed) -> Value {
+/// A pass as a JSON object.
+pub fn json_pass(timed: &Timed) -> Value {
     let PassTime { work, device, host, cost } = &timed.pass;
     let mut row = match *work {
         Work::Prefill { tokens } => json!({"work": "prefill", "tokens": tokens, "ttft_ms": host.median * 1e3}),
@@ -190,5 +219,23 @@ fn json_kernel(kernel: &KernelTime) -> Value {
         "gb_s": gigabytes_per_second(&kernel.cost, &kernel.in_a_row),
         "tflop_s": teraflops_per_second(&kernel.cost, &kernel.in_a_row),
         "percent_of_wall": kernel.percent_of_wall(),
+    })
+}
+
+/// A product as a JSON object.
+pub fn json_product(time: &ProductTime) -> Value {
+    json!({
+        "work": "product",
+        "weight": time.weight,
+        "rows": time.rows,
+        "n": time.n,
+        "k": time.k,
+        "gemv_us": time.gemv.map(|gemv| gemv.median * 1e6),
+        "gemm_us": time.gemm.median * 1e6,
+        "bytes": time.cost.bytes,
+        "flops": time.cost.flops,
+        "gb_s": gigabytes_per_second(&time.cost, time.best()),
+        "tflop_s": teraflops_per_second(&time.cost, time.best()),
+        "percent_of_wall": time.percent_of_wall(),
     })
 }
