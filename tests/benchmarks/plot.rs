@@ -31,8 +31,13 @@ fn group(run: &Run) -> f64 {
     BAR * run.programs().len() as f64 + GAP
 }
 
+/// What there is a wall for.
+fn works(run: &Run) -> Vec<Work> {
+    run.works().into_iter().filter(|work| run.own(work).is_some_and(|own| own.percent_of_wall.is_some())).collect()
+}
+
 fn width(run: &Run) -> f64 {
-    LEFT + group(run) * run.works().len() as f64 + 20.0
+    LEFT + group(run) * works(run).len() as f64 + 20.0
 }
 
 fn text(x: f64, y: f64, attributes: &str, content: &str) -> String {
@@ -69,7 +74,7 @@ fn height_of(percent: f64) -> f64 {
 
 fn groups(run: &Run) -> String {
     let mut svg = String::new();
-    for (number, work) in run.works().iter().enumerate() {
+    for (number, work) in works(run).iter().enumerate() {
         let x = LEFT + GAP / 2.0 + group(run) * number as f64;
         for (place, program) in run.programs().iter().enumerate() {
             svg += &bar(run, work, program, x + BAR * place as f64, COLOURS[place % COLOURS.len()]);

@@ -4,7 +4,9 @@ use gpu_kernels::{Act, Advance, Argmax, Element, Embed, GatherRows, Relu2, RmsNo
 use half::bf16;
 use nemotron::cpu::Cpu;
 use nemotron::device::cuda::Options;
-use nemotron::device::{BufferId, BufferKind, Buffers, Device, Gemm, Output, Plan, PlanId, WeightPart, WeightParts};
+use nemotron::device::{
+    BufferId, BufferKind, Buffers, Device, Gemm, Output, Plan, PlanId, Run, WeightPart, WeightParts,
+};
 
 use crate::{Row, ensure, open, text};
 
@@ -15,6 +17,7 @@ pub const ROWS: &[Row] = &[
     ("plan: two runs ahead of the host", two_runs_ahead),
     ("plan: inputs in any order, whole and in part", inputs_in_any_order),
     ("plan: profile", profile),
+    ("plan: time of runs and of steps", times),
 ];
 
 const ROWS_OF_X: u32 = 11;
@@ -244,4 +247,24 @@ fn profile() -> Result<String, String> {
     ensure(times.len() == 7 && times.iter().all(|time| time.microseconds > 0.0), || format!("{times:?}"))?;
     let line = times.iter().map(|time| format!("{} {:.1}", time.name, time.microseconds));
     Ok(line.collect::<Vec<_>>().join(", ") + " µs")
+}
+
+/// The pause in front of what is timed is no part of it, and more runs take longer.
+fn times() -> Result<String, String> {
+    let mut cuda = open(Options::default())?;
+    let (tiny, buffers) = Tiny::new();
+    cuda.allocate(buffers).map_err(text)?;
+    let plan = cuda.prepare(tiny.plan()).map_err(text)?;
+    tiny.start(&mut cuda, plan)?;
+    let mut of = |runs: usize| -> Result<f64, String> {
+        let runs: Vec<Run> = vec![(plan, &[]); runs];
+        cuda.time(&runs).map_err(text)?;
+        Ok(cuda.time(&runs).map_err(text)?.as_secs_f64() * 1e6)
+    };
+    let (two, forty) = (of(2)?, of(40)?);
+    ensure(two > 1.0 && two < 400.0 && forty > 2.0 * two, || format!("2 runs {two:.1} us, 40 runs {forty:.1} us"))?;
+    let steps = cuda.time_steps(plan, &[]).map_err(text)?;
+    ensure(steps.len() == 7 && steps.iter().all(|step| !step.is_zero()), || format!("{steps:?}"))?;
+    let sum: f64 = steps.iter().map(|step| step.as_secs_f64() * 1e6).sum();
+    Ok(format!("2 runs {two:.1} µs, 40 runs {forty:.1} µs, 7 steps {sum:.1} µs"))
 }
