@@ -120,15 +120,6 @@ fn the_prompt_can_come_from_a_file_or_from_stdin() {
 }
 
 #[test]
-fn model_and_device_can_come_from_the_environment() {
-    let mut command = command();
-    command.env("NEMOTRON_MODEL", "models/storyteller").env("NEMOTRON_DEVICE", "cpu");
-    let run = Run::from(command.args(["generate", "--prompt", "The capital of France is"]).output().unwrap());
-    assert!(run.stdout.contains("Output:  Paris.\n"), "{run:?}");
-    assert!(run.stderr.contains("[INFO] CPU Device: "), "{run:?}");
-}
-
-#[test]
 fn help_and_version_end_well() {
     for flag in ["--help", "--version"] {
         let run = nemotron(&[flag]);

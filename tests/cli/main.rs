@@ -10,6 +10,7 @@ mod logprobs;
 mod options;
 mod pipes;
 mod random_checkpoint;
+mod surroundings;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -41,7 +42,10 @@ fn root() -> PathBuf {
 /// The command, in the project's root, without the user's own environment variables.
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nemotron"));
-    command.current_dir(root()).env_remove("NEMOTRON_MODEL").env_remove("NEMOTRON_DEVICE").stdin(Stdio::null());
+    for variable in ["NEMOTRON_MODEL", "NEMOTRON_DEVICE", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(variable);
+    }
+    command.current_dir(root()).stdin(Stdio::null());
     command
 }
 

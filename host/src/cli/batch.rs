@@ -5,9 +5,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write, stdin};
 use std::path::Path;
 
+use super::console::Loudness;
 use super::failure::Failure;
 use super::generate::FormArguments;
 use super::line::Line;
+use super::progress::Prompts;
 use super::report::{error_object, numbered, result_object};
 use crate::error::{Category, Error, Result};
 use crate::session::{GenerateOptions, Session};
@@ -22,6 +24,8 @@ pub struct BatchOptions<'a> {
     pub echo: bool,
     /// Whether each object has its times.
     pub timings: bool,
+    /// Whether progress is shown.
+    pub loudness: Loudness,
 }
 
 /// Continues every line and writes the results in the order of the lines.
@@ -46,15 +50,16 @@ pub fn run(
         Some(request)
     });
     let mut index = 0;
+    let mut progress = Prompts::new(None, batch.loudness);
     session.generate_batch(requests, &defaults.interrupt, |result| {
         let echo = echoes.borrow_mut().pop_front().unwrap_or_default();
-        let object = match result {
-            Ok(generation) => result_object(&generation, &echo, batch.timings),
-            Err(error) => error_object(&error),
+        let (tokens, object) = match result {
+            Ok(generation) => (generation.ids.len(), result_object(&generation, &echo, batch.timings)),
+            Err(error) => (0, error_object(&error)),
         };
-        writeln!(out, "{}", numbered(index, object)).and_then(|()| out.flush())?;
+        let line = numbered(index, object);
         index += 1;
-        Ok::<(), Failure>(())
+        progress.done(tokens, || writeln!(out, "{line}").and_then(|()| out.flush())).map_err(Failure::from)
     })
 }
 

@@ -1,9 +1,16 @@
 //! What goes to stderr: notes, at the loudness that the user chose, and errors. A closed stderr ends nothing.
-use std::io::{IsTerminal, Write, stderr};
-use std::sync::atomic::{AtomicU64, Ordering};
+//! Labels have a colour where stderr is a terminal and NO_COLOR is not set.
+use std::io::Write;
+
+use anstyle::{AnsiColor, Effects, Style};
 
 use crate::error::Error;
-use crate::session::{Note, Progress};
+use crate::session::Note;
+
+const ERROR: Style = AnsiColor::Red.on_default().effects(Effects::BOLD);
+const INFO: Style = AnsiColor::Green.on_default();
+const DETAIL: Style = Style::new().effects(Effects::DIMMED);
+const LABEL: Style = Style::new().effects(Effects::BOLD);
 
 /// How much is said beside the results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,31 +27,20 @@ impl Loudness {
     /// Prints a note if it is meant for this loudness.
     pub fn note(self, note: &Note) {
         let line = match note {
-            Note::Info(text) if self >= Loudness::Normal => format!("[INFO] {text}\n"),
-            Note::Detail(text) if self >= Loudness::Verbose => format!("[VERBOSE] {text}\n"),
+            Note::Info(text) if self >= Loudness::Normal => format!("{INFO}[INFO]{INFO:#} {text}\n"),
+            Note::Detail(text) if self >= Loudness::Verbose => format!("{DETAIL}[VERBOSE]{DETAIL:#} {text}\n"),
             _ => return,
         };
-        let _ = stderr().write_all(line.as_bytes());
+        let _ = anstream::stderr().write_all(line.as_bytes());
     }
-
-    /// What shows how far a load is, where somebody can watch it.
-    pub fn progress(self) -> Option<Progress> {
-        (self >= Loudness::Normal && stderr().is_terminal()).then_some(show_progress)
-    }
-}
-
-/// Rewrites one line of the terminal at every further percent, and clears it at the end.
-fn show_progress(done: u64, total: u64) {
-    static SHOWN: AtomicU64 = AtomicU64::new(u64::MAX);
-    let percent = done * 100 / total.max(1);
-    if SHOWN.swap(percent, Ordering::Relaxed) == percent {
-        return;
-    }
-    let line = if done < total { format!("\r[INFO] Copying weights: {percent} %") } else { "\r\x1b[K".to_owned() };
-    let _ = stderr().write_all(line.as_bytes());
 }
 
 /// Prints an error.
 pub fn complain(error: &Error) {
-    let _ = stderr().write_all(format!("{error}\n").as_bytes());
+    let mut text = format!("\n{error}\n");
+    // No part of an error has a line break, so each label is found at the start of its line.
+    for (label, style) in [("[ERROR]", ERROR), ("Details:", LABEL), ("Hint:", LABEL)] {
+        text = text.replacen(&format!("\n{label}"), &format!("\n{style}{label}{style:#}"), 1);
+    }
+    let _ = anstream::stderr().write_all(text.trim_start().as_bytes());
 }

@@ -119,7 +119,8 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         ..GenerateOptions::default()
     };
     if let Some(path) = &arguments.prompt.batch {
-        let batch = BatchOptions { path, form: &arguments.form, echo: arguments.echo, timings: arguments.json };
+        let (form, timings) = (&arguments.form, arguments.json);
+        let batch = BatchOptions { path, form, echo: arguments.echo, timings, loudness };
         batch::run(&mut session, &batch, &options, &mut stdout().lock())?;
         explain_steps(&session, loudness);
         return Ok(());

@@ -12,7 +12,9 @@ mod inspect;
 mod line;
 mod lines;
 mod logprobs;
+mod man;
 mod model;
+mod progress;
 mod random_checkpoint;
 mod report;
 mod sampling;
@@ -46,6 +48,7 @@ enum Command {
     Bench(bench::Arguments),
     Devices(devices::Arguments),
     Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for and returns its exit code: 0, 1 for an error
@@ -78,6 +81,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
+        Command::Man(arguments) => man::run(&arguments, Arguments::command()),
     }
 }
 

@@ -2,6 +2,7 @@
 use clap::Args;
 
 use super::console::Loudness;
+use super::progress;
 use crate::session::{DeviceChoice, LoadOptions, Model, Note};
 
 #[derive(Args, Debug)]
@@ -35,7 +36,7 @@ pub struct ModelArguments {
 impl ModelArguments {
     /// What to load, for one sequence at a time.
     pub fn load_options(&self) -> LoadOptions {
-        let progress = self.loudness().progress();
+        let progress = progress::copying(self.loudness());
         LoadOptions {
             device: self.device,
             context: self.context,

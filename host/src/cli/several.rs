@@ -4,6 +4,7 @@ use std::io::Write;
 use super::console::Loudness;
 use super::failure::Failure;
 use super::logprobs;
+use super::progress::Prompts;
 use super::report::{numbered, result_object};
 use crate::session::{BatchRequest, GenerateOptions, Prompt, Sampling, Session};
 
@@ -39,17 +40,19 @@ pub fn run(
     let SeveralOptions { n, prompt, echo, json, loudness } = *several;
     let requests = (0..n as u32).map(|stream| Ok(request(stream)));
     let mut index = 0;
+    let mut progress = Prompts::new(Some(n), loudness);
     session.generate_batch(requests, &options.interrupt, |result| {
         let generation = result?;
-        if json {
-            writeln!(out, "{}", numbered(index, result_object(&generation, echo, true)))?;
+        let framed = loudness > Loudness::Quiet;
+        let frame = || format!("\n=== Generation {} of {n} ===\nPrompt: {prompt}\nOutput: ", index + 1);
+        let text = if json {
+            format!("{}\n", numbered(index, result_object(&generation, echo, true)))
         } else {
-            if loudness > Loudness::Quiet {
-                write!(out, "\n=== Generation {} of {n} ===\nPrompt: {prompt}\nOutput: ", index + 1)?;
-            }
-            write!(out, "{echo}{}\n{}", generation.text, logprobs::table(&generation.logprobs))?;
-        }
+            let (frame, table) = (if framed { frame() } else { String::new() }, logprobs::table(&generation.logprobs));
+            format!("{frame}{echo}{}\n{table}", generation.text)
+        };
         index += 1;
-        out.flush().map_err(Failure::from)
+        let write = || out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        progress.done(generation.ids.len(), write).map_err(Failure::from)
     })
 }

@@ -1,0 +1,35 @@
+//! `nemotron man`: manual pages.
+use std::io::{Write, stdout};
+
+use clap::{Args, Command};
+use clap_mangen::Man;
+
+use super::failure::Failure;
+use crate::error::{Category, Error};
+
+/// Print a manual page: nemotron man | man -l -
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The page of this command, instead of the program's
+    command: Option<String>,
+}
+
+/// Runs the command; `command` is the whole command line.
+pub fn run(arguments: &Arguments, mut command: Command) -> Result<(), Failure> {
+    command.build();
+    let wanted = match &arguments.command {
+        None => command,
+        Some(name) => command.find_subcommand(name).ok_or_else(|| unknown(name, &command))?.clone(),
+    };
+    let mut page = Vec::new();
+    Man::new(wanted).render(&mut page)?;
+    let mut out = stdout().lock();
+    Ok(out.write_all(&page).and_then(|()| out.flush())?)
+}
+
+fn unknown(name: &str, command: &Command) -> Error {
+    let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+    Error::new(Category::Input, "There is no such command")
+        .details(format_args!("{name}; expected one of {}", names.join(", ")))
+        .hint("nemotron man prints the page of the program")
+}

@@ -1,0 +1,109 @@
+//! Progress on stderr, where it is a terminal: the copy of the weights, and the prompts of a batch.
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+
+use super::console::Loudness;
+use crate::session::Progress;
+
+/// How often a bar shows that something moves.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A bar for the copy of the weights; indicatif draws it on a terminal alone.
+pub fn copying(loudness: Loudness) -> Option<Progress> {
+    static BAR: LazyLock<ProgressBar> = LazyLock::new(|| bytes_bar(ProgressDrawTarget::stderr()));
+    let show: Progress = |done, total| show_bytes(&BAR, done, total);
+    (loudness >= Loudness::Normal).then_some(show)
+}
+
+fn bytes_bar(target: ProgressDrawTarget) -> ProgressBar {
+    let template = "[INFO] Copying weights: {wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}";
+    ProgressBar::with_draw_target(Some(0), target).with_style(style(template))
+}
+
+fn show_bytes(bar: &ProgressBar, done: u64, total: u64) {
+    bar.set_length(total);
+    bar.set_position(done);
+    if done >= total {
+        bar.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the templates here are well-formed")
+}
+
+/// A line that counts the prompts that are done, and goes when it is dropped.
+pub struct Prompts {
+    bar: ProgressBar,
+    tokens: usize,
+    started: Instant,
+}
+
+impl Prompts {
+    /// A count up to `total`, where that is known.
+    pub fn new(total: Option<usize>, loudness: Loudness) -> Prompts {
+        let loud = loudness >= Loudness::Normal;
+        let target = if loud { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let prompts = Prompts::on(target, total);
+        if !prompts.bar.is_hidden() {
+            prompts.bar.enable_steady_tick(TICK);
+        }
+        prompts
+    }
+
+    fn on(target: ProgressDrawTarget, total: Option<usize>) -> Prompts {
+        let of = if total.is_some() { " of {len}" } else { "" };
+        let bar = ProgressBar::with_draw_target(total.map(|total| total as u64), target)
+            .with_style(style(&format!("{{spinner}} {{pos}}{of} prompts done{{msg}}")))
+            .with_finish(ProgressFinish::AndClear);
+        Prompts { bar, tokens: 0, started: Instant::now() }
+    }
+
+    /// Counts one more, with what was generated for it, and lets `write` write its result while no line is in the way.
+    pub fn done<T>(&mut self, tokens: usize, write: impl FnOnce() -> T) -> T {
+        self.tokens += tokens;
+        let speed = self.tokens as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
+        self.bar.set_message(format!(", {} tokens, {speed:.1} tokens/sec", self.tokens));
+        let written = self.bar.suspend(write);
+        self.bar.inc(1);
+        written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use indicatif::InMemoryTerm;
+
+    fn terminal() -> (InMemoryTerm, ProgressDrawTarget) {
+        let terminal = InMemoryTerm::new(10, 100);
+        (terminal.clone(), ProgressDrawTarget::term_like(Box::new(terminal)))
+    }
+
+    #[test]
+    fn a_bar_shows_how_far_the_copy_is_and_goes_at_the_end() {
+        let (terminal, target) = terminal();
+        let bar = bytes_bar(target);
+        show_bytes(&bar, 1 << 30, 4 << 30);
+        let shown = terminal.contents();
+        assert!(shown.starts_with("[INFO] Copying weights: ") && shown.contains("1.00 GiB of 4.00 GiB, "), "{shown}");
+        show_bytes(&bar, 4 << 30, 4 << 30);
+        assert_eq!(terminal.contents(), "");
+    }
+
+    #[test]
+    fn prompts_are_counted_and_their_results_stand_alone() {
+        for (total, count) in [(Some(2), "1 of 2 prompts done, 7 tokens, "), (None, "1 prompts done, 7 tokens, ")] {
+            let (terminal, target) = terminal();
+            let mut prompts = Prompts::on(target, total);
+            let while_written = prompts.done(7, || terminal.contents());
+            assert_eq!(while_written, "");
+            prompts.bar.tick();
+            assert!(terminal.contents().contains(count), "{}", terminal.contents());
+            drop(prompts);
+            assert_eq!(terminal.contents(), "");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What the command takes from its surroundings and gives to them: environment variables, colours, manual pages.
+use crate::{Run, command, fault, nemotron};
+
+const VARIABLES: [(&str, &str); 2] = [("NEMOTRON_MODEL", "models/storyteller"), ("NEMOTRON_DEVICE", "cpu")];
+
+fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Run {
+    command().args(arguments).envs(variables.iter().copied()).output().expect("the command starts").into()
+}
+
+#[test]
+fn model_and_device_come_from_the_environment_unless_they_are_named() {
+    let france = ["--prompt", "The capital of France is", "-q"];
+    assert_eq!(run(&france, &VARIABLES).stdout, " Paris.\n");
+    assert_eq!(run(&["chat"], &VARIABLES).code, 0);
+    let named = [&france[..], &["--model", "no/such"]].concat();
+    assert!(fault(run(&named, &VARIABLES)).contains("no/such"));
+    let wrong = run(&france, &[VARIABLES[0], ("NEMOTRON_DEVICE", "tpu")]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("expected a GPU's number, cpu or auto"), "{wrong:?}");
+    for help in [["generate", "--help"], ["chat", "--help"], ["verify", "--help"]] {
+        let help = nemotron(&help).stdout;
+        assert!(VARIABLES.iter().all(|(name, _)| help.contains(&format!("[env: {name}="))), "{help}");
+    }
+}
+
+#[test]
+fn labels_have_colours_on_terminals_alone_and_where_they_are_forced() {
+    let arguments = ["--prompt", "", "--verbose"];
+    let plain = run(&arguments, &VARIABLES);
+    assert!(plain.code == 1 && !plain.stderr.contains('\x1b'), "{plain:?}");
+    let forced = run(&arguments, &[&VARIABLES[..], &[("CLICOLOR_FORCE", "1")]].concat());
+    assert!(forced.stderr.contains("\x1b[1m\x1b[31m[ERROR]\x1b[0m Input: The prompt is empty\n"), "{forced:?}");
+    assert!(forced.stderr.contains("\n\x1b[1mHint:\x1b[0m ") && forced.stderr.contains("[INFO]\x1b[0m Loading"));
+    let both = run(&arguments, &[&VARIABLES[..], &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]].concat());
+    assert!(!both.stderr.contains('\x1b'), "{both:?}");
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let page = nemotron(&["man"]);
+    assert!(page.code == 0 && page.stdout.contains(".TH nemotron 1"), "{page:?}");
+    for name in ["generate", "chat", "inspect", "verify", "devices", "man"] {
+        assert!(page.stdout.contains(&format!("nemotron\\-{name}(1)")), "{name}: {}", page.stdout);
+        let own = nemotron(&["man", name]).stdout;
+        assert!(own.contains(&format!(".TH nemotron-{name} 1")) && own.contains(".SH SYNOPSIS"), "{own}");
+    }
+    let generate = nemotron(&["man", "generate"]).stdout;
+    assert!(generate.contains("\\-\\-max\\-tokens") && generate.contains("NEMOTRON_MODEL"), "{generate}");
+    assert!(fault(nemotron(&["man", "serv"])).contains("serv; expected one of generate, chat, "));
+}
+
+#[test]
+fn no_bar_is_drawn_where_nobody_watches() {
+    let two = ["--prompt", "Hello", "--n", "2", "--max-tokens", "2"];
+    let run = run(&two, &VARIABLES);
+    assert!(run.code == 0 && !run.stderr.contains(['\r', '\x1b']) && !run.stdout.contains("done"), "{run:?}");
+}
