@@ -37,21 +37,23 @@ pub struct RandomWeights {
 enum Source {
     /// Cut from two blocks: around zero and around one.
     Cut([Bytes; 2]),
-    /// Each in memory of its own.
-    Own,
+    /// Each in memory of its own: values around zero and around one.
+    Own([Normal; 2]),
 }
 
 impl RandomWeights {
     /// For a device that copies its weights: all tensors are cut, at varying places, from one block of 64 MB, so that
     /// neither memory nor time is lost on numbers that nobody looks at.
     pub fn cut(spec: &ModelSpec) -> RandomWeights {
-        let blocks = [(0.0, BLOCK), (1.0, SCALES)].map(|(mean, elements)| filled(mean, stream(0, "block"), elements));
+        let [around_zero, around_one] = normals();
+        let seed = stream(0, "block");
+        let blocks = [filled(&around_zero, seed, BLOCK), filled(&around_one, seed, SCALES)];
         RandomWeights { ones: ones(spec), source: Source::Cut(blocks) }
     }
 
     /// For a device that reads its weights where they are: each tensor has memory of its own, as a cache would notice.
     pub fn own(spec: &ModelSpec) -> RandomWeights {
-        RandomWeights { ones: ones(spec), source: Source::Own }
+        RandomWeights { ones: ones(spec), source: Source::Own(normals()) }
     }
 
     /// The parts, stacked; a vector is one row.
@@ -68,9 +70,8 @@ impl RandomWeights {
         let is_scale = self.ones.contains(&tensor.name);
         match &self.source {
             Source::Cut(blocks) => cut(&blocks[usize::from(is_scale)], stream(0, &tensor.name), rows, columns),
-            Source::Own => {
-                let mean = if is_scale { 1.0 } else { 0.0 };
-                let data = filled(mean, stream(0, &tensor.name), rows * columns);
+            Source::Own(normals) => {
+                let data = filled(&normals[usize::from(is_scale)], stream(0, &tensor.name), rows * columns);
                 vec![WeightPart::new(data, columns, 0..rows, 0..columns)]
             }
         }
@@ -88,9 +89,13 @@ fn cut(block: &Bytes, stream: u64, rows: usize, columns: usize) -> Vec<WeightPar
     (0..rows).step_by(most).enumerate().map(piece).collect()
 }
 
-fn filled(mean: f64, stream: u64, elements: usize) -> Bytes {
+fn normals() -> [Normal; 2] {
+    [0.0, 1.0].map(|mean| Normal::new(mean, DEVIATION))
+}
+
+fn filled(normal: &Normal, stream: u64, elements: usize) -> Bytes {
     let mut values = vec![bf16::ZERO; elements];
-    Normal::new(mean, DEVIATION).fill(stream, 0, &mut values);
+    normal.fill(stream, 0, &mut values);
     Bytes::from_owner(Elements(values))
 }
 
