@@ -83,6 +83,12 @@ CONTEXTS = [
     {"messages": [user("Where?")], "contexts": ["Kyōto", " Nara "], "tools": [TOOL], "add_generation_prompt": True},
     {"messages": [user("/help"), {"role": "skip", "content": ""}] + TALK * 2, "add_generation_prompt": True},
     {"messages": [], "add_generation_prompt": True},
+    {"messages": [system(" Be brief. /no_think "), user("Hello")], "add_generation_prompt": True},
+    {"messages": [system("/think"), user("a /no_think"), assistant("<think>b</think> c "), user("d")], "tools": [TOOL],
+     "add_generation_prompt": True},
+    {"messages": THINKING, "add_generation_prompt": True, "truncate_history_thinking": False, "medium_effort": True},
+    {"messages": TOOLS + [assistant(" ok ", tool_calls=[CALL["function"]])], "add_generation_prompt": False},
+    {"messages": TALK + [assistant("I begin")], "add_generation_prompt": True},
 ]
 
 

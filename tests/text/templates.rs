@@ -51,7 +51,7 @@ fn context(value: Value) -> Map<String, Value> {
 fn every_conversation_renders_as_transformers_renders_it() {
     let snapshots = std::fs::read(root().join("tests/text/templates.json")).unwrap();
     let Snapshots { rows } = serde_json::from_slice(&snapshots).unwrap();
-    assert_eq!(rows.len(), 4 * 13);
+    assert_eq!(rows.len(), 7 * 18);
     for Row { template: name, context, text } in rows {
         let rendered = template(&name).render(&context);
         match text {
@@ -66,6 +66,8 @@ fn a_template_that_raises_says_what_it_wants() {
     let error = template("features").render(&context(json!({"messages": []}))).unwrap_err().to_string();
     assert!(error.starts_with("[ERROR] Input: The chat template refuses the conversation\nDetails: /"), "{error}");
     assert!(error.contains("chat_template.jinja: No messages\n"), "{error}");
+    let error = of_source("{{ 'x'.partition('') }}").render(&Map::new()).unwrap_err().to_string();
+    assert!(error.contains("empty separator"), "{error}");
     let error = of_source("{{ messages[0].content.no_such() }}");
     let error = error.render(&context(json!({"messages": [{"content": "x"}]}))).unwrap_err().to_string();
     assert!(error.starts_with("[ERROR] Model: The chat template failed\n") && error.contains("no_such"), "{error}");

@@ -1,6 +1,7 @@
 //! Text: tokenizer, chat template, incremental detokenizer.
 mod detokenizer;
 mod python_json;
+mod python_methods;
 mod template;
 mod tokenizer;
 
