@@ -43,6 +43,25 @@ fn generation_config_must_be_json_where_it_is() {
 }
 
 #[test]
+fn a_quantization_beside_the_config_is_noticed() {
+    let fixture = Fixture::new();
+    let of = |quantization: serde_json::Value| json!({"producer": {"name": "modelopt"}, "quantization": quantization});
+    let write = |content: serde_json::Value| fixture.write("hf_quant_config.json", content.to_string());
+    for (file, algorithm) in [
+        (of(json!({"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"})), "FP8"),
+        (of(json!({"quant_algo": "MIXED_PRECISION", "quantized_layers": {}})), "MIXED_PRECISION"),
+        (json!({}), "unknown"),
+    ] {
+        write(file);
+        fixture.refused("Quantized weights are not yet supported", &["hf_quant_config.json", algorithm]);
+    }
+    fixture.write("hf_quant_config.json", "FP8");
+    fixture.refused("hf_quant_config.json is not valid JSON", &["hf_quant_config.json"]);
+    write(of(json!({"quant_algo": null, "kv_cache_quant_algo": "FP8"})));
+    assert!(fixture.load().is_ok(), "a quantized cache leaves the weights as they are");
+}
+
+#[test]
 fn configs_that_no_model_can_have() {
     for (changes, message, details) in [
         (vec![("num_attention_heads", json!(0))], "Unexpected value in config", "num_attention_heads"),

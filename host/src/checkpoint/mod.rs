@@ -3,6 +3,7 @@ mod header;
 mod json;
 mod locate;
 mod narrow;
+mod quantization;
 mod shards;
 
 use std::collections::BTreeMap;
@@ -60,6 +61,7 @@ impl Checkpoint {
                 .details(format_args!("{} has no config.json", directory.display()))
                 .hint("name the directory that holds the model's config.json, model.safetensors and tokenizer.json")
         })?;
+        quantization::check(&directory, &config)?;
         let generation_config = json::read(&directory.join("generation_config.json"))?;
         let mut tensors = BTreeMap::new();
         let weights = shards::find(&directory)?;
