@@ -41,6 +41,18 @@ fn in_each_of_twenty_turns_only_what_is_new_is_prefilled() {
 }
 
 #[test]
+fn with_penalties_every_turn_is_computed_as_a_whole() {
+    let lines = "Hello, my name is Ada.\n/stats\nWhat is three plus four?\n/stats\n";
+    let arguments = ["--model", "models/storyteller", "--quiet", "--max-tokens", "20", "--repeat-penalty"];
+    let run = chat(&[&arguments[..], &["1.1"]].concat(), lines);
+    let [prefilled, prompt] = ["Prefilled:", "Prompt tokens:"].map(|label| numbers(&run.stdout, label));
+    assert!(run.code == 0 && prefilled.len() == 2 && prefilled == prompt, "{run:?}");
+    let without = numbers(&chat(&[&arguments[..], &["1"]].concat(), lines).stdout, "Prefilled:");
+    assert!(without[0] == prefilled[0] && without[1] < prefilled[1], "{without:?}");
+    assert!(nemotron(&["chat", "--help"]).stdout.contains("with penalties it computes all of it"));
+}
+
+#[test]
 fn a_conversation_can_be_saved_and_begun_anew() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("talk.json");

@@ -29,6 +29,7 @@ Ctrl-C ends an answer. A line that begins with a space is never a command.
 
 /// Talk with a model
 #[derive(Args, Debug)]
+#[command(after_help = "A turn computes what is new in the conversation; with penalties it computes all of it.")]
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,

@@ -148,7 +148,8 @@ impl Engine {
 
     /// As [`Engine::submit`], for a turn of a conversation: of the prompt only what follows the longest prefix that it
     /// shares with a kept sequence is computed, and when the sequence ends its pages stay for the next turn, until
-    /// [`Engine::forget`] or until other sequences need them.
+    /// [`Engine::forget`] or until other sequences need them. With penalties the whole prompt is computed, for they count
+    /// the tokens that the sequence's own steps noted.
     ///
     /// # Errors
     /// As [`Engine::submit`].
