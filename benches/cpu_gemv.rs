@@ -2,7 +2,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use gpu_kernels::{Element, Gemv, Ptr};
+use gpu_kernels::{Element, Gemv};
 use half::bf16;
 use nemotron::device::{BufferKind, Buffers, Memory, Reference, WeightPart, WeightParts};
 use rayon::prelude::*;
@@ -51,7 +51,7 @@ fn product(weights: WeightParts) -> (Gemv, Memory) {
     let w = buffers.add_weight("w", weights);
     let logits = buffers.add("logits", Element::F32, ROWS as u64, BufferKind::Scratch);
     let (n, k) = (ROWS as u32, COLUMNS as u32);
-    let gemv = Gemv { x: x.ptr(), w: w.ptr(), bias: Ptr::NULL, y: Ptr::NULL, y_f32: logits.ptr(), rows: 1, n, k };
+    let gemv = Gemv { y_f32: logits.ptr(), ..Gemv::new(x.ptr(), w.ptr(), [1, n, k]) };
     (gemv, Memory::new::<bf16>(buffers))
 }
 

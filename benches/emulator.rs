@@ -7,7 +7,7 @@ use ptx_emulator::{Launch, Memory, Module, Options};
 
 const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/sm_80.ptx"));
 const INFO: DeviceInfo =
-    DeviceInfo { compute_capability: (8, 0), multiprocessors: 108, shared_bytes_per_block: 99 * 1024 };
+    DeviceInfo { compute_capability: (8, 0), multiprocessors: 108, shared_bytes_per_block: 163 * 1024 };
 const PAGES: u32 = 4;
 const HEADS: u32 = 4;
 const HEAD_DIM: u32 = 128;
@@ -46,7 +46,7 @@ impl Buffers {
 
 fn gemv(buffers: &mut Buffers, n: u32, k: u32) -> Gemv {
     let (x, w, y) = (buffers.reals(k), buffers.reals(n * k), buffers.reals(n));
-    Gemv { x, w, bias: Ptr::NULL, y, y_f32: Ptr::NULL, rows: 1, n, k }
+    Gemv { y, ..Gemv::new(x, w, [1, n, k]) }
 }
 
 /// One tile of queries at the end of four pages of keys.

@@ -1,46 +1,95 @@
-//! `gemv`: a product with a weight for a few token rows, bound by the weight's bytes.
+//! `gemv`: a product with a weight for a few token rows, bound by the weight's bytes; a norm in front of it, activation
+//! and residual add behind it.
 //!
 //! # Formula
-//! `y[t, n] = r(Σ_k x[t, k] · w[n, k] + bias[n])`, or without the rounding into `y_f32`; `r` rounds to the activation type.
+//! `s[t, n] = Σ_k a[t, k] · w[n, k] + bias[n]`, where `a` is `x`, or with `norm_weight` the row of `x` as `layer_norm_1p`
+//! (with `norm_bias`) or `rms_norm` (without) gives it. Then `y_f32 = s`, or `y = r(residual + f(r(s)))`, where f is
+//! nothing, `relu2`: `r(max(s, 0)²)`, or `swiglu`, of rows n and `n + N/2` of the weight: `r(r(silu(s[t, n])) · s[t, n + N/2])`.
+//! Without `residual`, `y = f(r(s))`. `r` rounds to the activation type.
 //!
 //! # Arguments
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
 //! | `x` | `[rows, k]` | act | row-major |
+//! | `norm_weight` | `[k]` or null | weight | |
+//! | `norm_bias` | `[k]` or null | weight | |
 //! | `w` | `[n, k]` | weight | row-major |
 //! | `bias` | `[n]` or null | weight | |
-//! | `y` | `[rows, n]` or null | act | row-major, written |
+//! | `residual` | as `y`, or null | act | row-major; may be `y` |
+//! | `y` | `[rows, n]`, with `swiglu` `[rows, n/2]`, or null | act | row-major, written |
 //! | `y_f32` | `[rows, n]` or null | f32 | row-major, written |
 //!
 //! # Launch
-//! A warp owns one row of `w` and streams it in 16-byte loads that bypass L1, several in flight per lane; the lanes'
-//! sums meet in a butterfly of shuffles. `gemv_1`, `gemv_2`, `gemv_4`, `gemv_8` hold that many token rows at most.
+//! A block takes tiles of 16 rows of the weight by turns; with `swiglu` 8 gates and the 8 rows beside them. Its 8 warps
+//! share the columns, 128 at a time, or 64 (`_narrow`: short rows, and GPUs with little shared memory). A warp's weights,
+//! and its part of the token rows, pass through a ring in shared memory, some steps ahead and from one tile on into the
+//! next; the tensor core multiplies, and behind each tile the warps' sums meet. `gemv_1` and `gemv_8` hold that many
+//! token rows at most. `gemv_rms_norm` and `gemv_layer_norm_1p` hold one, which every block normalises for itself. The
+//! first weights are on their way before the kernel in front has ended.
 //!
 //! # Requires
-//! 1 to 8 rows; `k` divisible by 8; `x` and `w` 16-byte aligned; exactly one of `y` and `y_f32`.
+//! 1 to 8 rows, with a norm 1 row of at most 16 384; `k` divisible by 8; `n` even with `swiglu`; `x`, `w`,
+//! `norm_weight` and `norm_bias` 16-byte aligned; exactly one of `y` and `y_f32`, the latter without activation and
+//! residual; `y` overlaps nothing that is read but `residual`.
 //!
 //! # Moves
 //! `2·n·k + rows·(k·act + n·out)` bytes, and `2·n` where there is a bias.
 //!
 //! # Numerics
-//! Products are exact in f32 and summed by fused multiply-add; a row's order of summation does not depend on `rows`.
-//! The bias is added to the f32 sum. One rounding at the store. c = 8, d = 0.
+//! The tensor core sums products in f32, 16 at once; the warps' sums are added in their order. Neither order depends on
+//! `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a norm or an activation takes or gives is rounded, and
+//! may be the neighbour of what it is to be; without them d counts for nothing.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape, Weight};
 
-/// Warps of a block, each with a row of the weight.
+#[cfg(target_arch = "nvptx64")]
+mod entry;
+#[cfg(target_arch = "nvptx64")]
+mod store;
+#[cfg(target_arch = "nvptx64")]
+mod stream;
+
+/// Warps of a block: they share the columns.
 const WARPS: u32 = 8;
+/// Rows of the weight in a tile.
+const TILE: u32 = 16;
+/// Steps of a warp that its ring holds.
+const SLOTS: u32 = 3;
+/// Columns of a step of the wide and the narrow variants, in units of 32.
+const WIDE: u32 = 4;
+const NARROW: u32 = 2;
+/// Most blocks to a multiprocessor. Half of its shared memory each: then the next product's blocks find room as this
+/// one's leave.
+const BLOCKS: u32 = 2;
+/// Shared memory that every block has beside its rings: two tiles' sums, and what the norms and the system take.
+const FIXED_BYTES: u32 = 2 * WARPS * TILE * GEMV_MAX_ROWS * 4 + 2048;
+
+/// Longest row that a product normalises on its way.
+pub const MAX_NORMED: usize = 16_384;
+
+/// No activation.
+pub const PLAIN: u32 = 0;
+/// The squared rectifier.
+pub const RELU2: u32 = 1;
+/// The gate's SiLU times what stands beside it.
+pub const SWIGLU: u32 = 2;
 
 kernel_args! {
     /// Arguments of `gemv`.
     pub struct Gemv {
         /// `[rows, k]`.
         pub x: Ptr<Act>,
+        /// `[k]` or null.
+        pub norm_weight: Ptr<Weight>,
+        /// `[k]` or null.
+        pub norm_bias: Ptr<Weight>,
         /// `[n, k]`.
         pub w: Ptr<Weight>,
         /// `[n]` or null.
         pub bias: Ptr<Weight>,
-        /// `[rows, n]` or null, written.
+        /// As `y`, or null.
+        pub residual: Ptr<Act>,
+        /// `[rows, n]`, with [`SWIGLU`] `[rows, n/2]`, or null; written.
         pub y: Ptr<Act>,
         /// `[rows, n]` or null, written without rounding.
         pub y_f32: Ptr<f32>,
@@ -50,6 +99,45 @@ kernel_args! {
         pub n: u32,
         /// Columns of the weight.
         pub k: u32,
+        /// [`PLAIN`], [`RELU2`] or [`SWIGLU`].
+        pub activation: u32,
+        /// Of the norm.
+        pub eps: f32,
+    }
+}
+
+impl Gemv {
+    /// `x · wᵀ` of `[rows, n, k]` alone: the caller says where it goes, and what stands in front of it and behind.
+    pub const fn new(x: Ptr<Act>, w: Ptr<Weight>, [rows, n, k]: [u32; 3]) -> Gemv {
+        Gemv {
+            x,
+            norm_weight: Ptr::NULL,
+            norm_bias: Ptr::NULL,
+            w,
+            bias: Ptr::NULL,
+            residual: Ptr::NULL,
+            y: Ptr::NULL,
+            y_f32: Ptr::NULL,
+            rows,
+            n,
+            k,
+            activation: PLAIN,
+            eps: 0.0,
+        }
+    }
+
+    /// Columns of the output.
+    const fn width(&self) -> u32 {
+        if self.activation == SWIGLU { self.n / 2 } else { self.n }
+    }
+
+    /// Columns of the output that a tile gives.
+    const fn tile_width(&self) -> u32 {
+        if self.activation == SWIGLU { TILE / 2 } else { TILE }
+    }
+
+    const fn tiles(&self) -> u32 {
+        self.width().div_ceil(self.tile_width())
     }
 }
 
@@ -57,22 +145,35 @@ impl Kernel for Gemv {
     const NAME: &'static str = "gemv";
 
     fn check(&self) -> Result<(), &'static str> {
+        let normed = !self.norm_weight.is_null();
         require! {
             (1..=GEMV_MAX_ROWS).contains(&self.rows) => "1 to 8 rows",
             self.n > 0 => "at least one row of the weight",
             self.k > 0 && self.k.is_multiple_of(8) => "k divisible by 8",
+            !normed || (self.rows == 1 && self.k as usize <= MAX_NORMED) => "one row of at most 16384 behind a norm",
+            normed || self.norm_bias.is_null() => "norm_bias with norm_weight alone",
+            self.activation <= SWIGLU => "a known activation",
+            self.activation != SWIGLU || self.n.is_multiple_of(2) => "as many gates as others",
             self.y.is_null() != self.y_f32.is_null() => "exactly one of y and y_f32",
+            self.y_f32.is_null() || (self.activation == PLAIN && self.residual.is_null()) => "y_f32 without activation and residual",
         }
     }
 
-    fn launch(&self, _: &DeviceInfo) -> Launch {
-        let symbol = match self.rows {
-            1 => "gemv_1",
-            2 => "gemv_2",
-            3..=4 => "gemv_4",
-            _ => "gemv_8",
+    fn launch(&self, device: &DeviceInfo) -> Launch {
+        let (symbols, tokens, normed) = match (self.norm_weight.is_null(), self.norm_bias.is_null()) {
+            (true, _) if self.rows == 1 => (["gemv_1", "gemv_1_narrow"], 1, 0),
+            (true, _) => (["gemv_8", "gemv_8_narrow"], GEMV_MAX_ROWS, 0),
+            (false, true) => (["gemv_rms_norm", "gemv_rms_norm_narrow"], 0, self.k * 2),
+            (false, false) => (["gemv_layer_norm_1p", "gemv_layer_norm_1p_narrow"], 0, self.k * 2),
         };
-        Launch::linear(symbol, self.n.div_ceil(WARPS), WARPS * 32)
+        // By the variant that needs most, so that all row counts share one order of summation.
+        let most = WARPS * SLOTS * slot_bytes(GEMV_MAX_ROWS, WIDE) + FIXED_BYTES;
+        let wide = self.k >= WARPS * WIDE * 32 && device.shared_bytes_per_block >= most;
+        let (symbol, quads) = if wide { (symbols[0], WIDE) } else { (symbols[1], NARROW) };
+        let shared_bytes = WARPS * SLOTS * slot_bytes(tokens, quads) + normed;
+        let resident = (device.shared_bytes_per_block / (shared_bytes + FIXED_BYTES)).clamp(1, BLOCKS);
+        let blocks = self.tiles().min(device.multiprocessors * resident);
+        Launch { shared_bytes, overlaps: true, ..Launch::linear(symbol, blocks, WARPS * 32) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -87,155 +188,7 @@ impl Kernel for Gemv {
     }
 }
 
-#[cfg(target_arch = "nvptx64")]
-mod entry {
-    use super::{Gemv, WARPS};
-    use crate::row;
-    use cuda_std::unroll::{array, unroll};
-    use cuda_std::{bf16, global, kernel, math, thread, warp};
-
-    kernel! {
-        /// One token row.
-        pub fn gemv_1(args: Gemv) {
-            product::<1>(&args);
-        }
-
-        /// Up to two token rows.
-        pub fn gemv_2(args: Gemv) {
-            product::<2>(&args);
-        }
-
-        /// Up to four token rows.
-        pub fn gemv_4(args: Gemv) {
-            product::<4>(&args);
-        }
-
-        /// Up to eight token rows.
-        pub fn gemv_8(args: Gemv) {
-            product::<8>(&args);
-        }
-    }
-
-    /// Groups of eight columns that a lane has in flight: with four more requested before the first four are used, enough bytes are under
-    /// way to hide the memory's latency, at a number of registers that leaves room for many warps.
-    const AHEAD: usize = 4;
-    /// Groups that a warp takes at once.
-    const STRIDE: u32 = AHEAD as u32 * thread::WARP_SIZE;
-
-    /// # Safety
-    /// The kernel's Requires hold, and `args.rows` is at most `ROWS`.
-    #[inline(always)]
-    unsafe fn product<const ROWS: usize>(args: &Gemv) {
-        let row = thread::block_idx_x() * WARPS + thread::warp_id();
-        if row >= args.n {
-            return;
-        }
-        let lane = Lane::new(args, row);
-        let mut sums = [0.0; ROWS];
-        let mut first = 0;
-        // SAFETY: groups below `groups` are within the row; token rows beyond `rows` are read as the last one.
-        unsafe {
-            let mut weights = lane.request(first);
-            while first + STRIDE <= args.k / row::GROUP {
-                let next = lane.request(first + STRIDE);
-                unroll::<AHEAD>(|i| lane.accumulate(&mut sums, weights[i], first + own(i)));
-                weights = next;
-                first += STRIDE;
-            }
-            unroll::<AHEAD>(|i| {
-                if first + own(i) < lane.groups {
-                    lane.accumulate(&mut sums, weights[i], first + own(i));
-                }
-            });
-            store(args, row, sums);
-        }
-    }
-
-    /// How far behind its first the `i`-th group is that a lane takes at once.
-    const fn own(i: usize) -> u32 {
-        i as u32 * thread::WARP_SIZE
-    }
-
-    /// A lane's part of a row of the weight and of the token rows. Groups count from the lane's first.
-    struct Lane {
-        w: u64,
-        x: u64,
-        /// From one token row to the next, bytes.
-        stride: u32,
-        last_row: u32,
-        /// Groups from the lane's first to the end of the row.
-        groups: u32,
-    }
-
-    impl Lane {
-        #[inline(always)]
-        fn new(args: &Gemv, row: u32) -> Lane {
-            let lane = thread::lane_id();
-            Lane {
-                w: row::at(args.w.addr + u64::from(row) * u64::from(args.k) * 2, lane),
-                x: row::at(args.x.addr, lane),
-                stride: args.k * 2,
-                last_row: args.rows - 1,
-                groups: (args.k / row::GROUP).saturating_sub(lane),
-            }
-        }
-
-        /// Asks for the lane's groups from `first` on, as far as the row goes.
-        ///
-        /// # Safety
-        /// The row exists.
-        #[inline(always)]
-        unsafe fn request(&self, first: u32) -> [[u32; 4]; AHEAD] {
-            array(|i| {
-                let group = first + own(i);
-                // SAFETY: the group is within the row.
-                if group < self.groups { unsafe { global::load_streaming(row::at(self.w, group)) } } else { [0; 4] }
-            })
-        }
-
-        /// Adds one group's products to the sum of every token row, lowest column first.
-        ///
-        /// # Safety
-        /// `group` is within the rows.
-        #[inline(always)]
-        unsafe fn accumulate<const ROWS: usize>(&self, sums: &mut [f32; ROWS], weight: [u32; 4], group: u32) {
-            let weight = bf16::unpack_8(weight);
-            unroll::<ROWS>(|t| {
-                let token = (t as u32).min(self.last_row);
-                let row = self.x + u64::from(token) * u64::from(self.stride);
-                // SAFETY: the token row and the group exist.
-                let x = bf16::unpack_8(unsafe { global::load(row::at(row, group)) });
-                unroll::<8>(|i| sums[t] = math::fma(weight[i], x[i], sums[t]));
-            });
-        }
-    }
-
-    /// Joins the lanes' sums; lane t stores token row t.
-    ///
-    /// # Safety
-    /// The whole warp comes here; `row` is a row of the weight.
-    #[inline(always)]
-    unsafe fn store<const ROWS: usize>(args: &Gemv, row: u32, sums: [f32; ROWS]) {
-        let lane = thread::lane_id();
-        let mut own = 0.0;
-        unroll::<ROWS>(|t| {
-            // SAFETY: the whole warp is here.
-            let total = unsafe { warp::sum_f32(sums[t]) };
-            own = if lane == t as u32 { total } else { own };
-        });
-        if lane < args.rows {
-            let at = u64::from(lane) * u64::from(args.n) + u64::from(row);
-            // SAFETY: the row has a bias or none has, and each lane has one element of the output.
-            unsafe {
-                if !args.bias.is_null() {
-                    own += bf16::to_f32(global::load_readonly(args.bias.addr + u64::from(row) * 2));
-                }
-                if args.y.is_null() {
-                    global::store(args.y_f32.addr + at * 4, own);
-                } else {
-                    global::store(args.y.addr + at * 2, bf16::from_f32(own));
-                }
-            }
-        }
-    }
+/// Bytes of one step of a warp in its ring: `quads · 32` columns of 16 rows of the weight, and of `tokens` token rows.
+const fn slot_bytes(tokens: u32, quads: u32) -> u32 {
+    (TILE + tokens) * quads * 64
 }

@@ -32,12 +32,15 @@ pub struct Launch {
     pub block: [u32; 3],
     /// Dynamic shared memory of a block, bytes.
     pub shared_bytes: u32,
+    /// Whether the entry point may start before the kernel in front has ended: it waits for that by
+    /// `cuda_std::grid::wait_for_dependencies` before it reads what is not constant, and before it writes.
+    pub overlaps: bool,
 }
 
 impl Launch {
     /// A launch of `blocks` blocks of `threads` threads in x, without dynamic shared memory.
     pub const fn linear(symbol: &'static str, blocks: u32, threads: u32) -> Launch {
-        Launch { symbol, grid: [blocks, 1, 1], block: [threads, 1, 1], shared_bytes: 0 }
+        Launch { symbol, grid: [blocks, 1, 1], block: [threads, 1, 1], shared_bytes: 0, overlaps: false }
     }
 }
 

@@ -75,7 +75,7 @@ impl Kernel for LayerNorm1p {
 }
 
 #[cfg(target_arch = "nvptx64")]
-mod entry {
+pub(crate) mod entry {
     use super::LayerNorm1p;
     use crate::row::{self, Row};
     use cuda_std::{bf16, block, global, kernel, math, shared, thread};
@@ -101,7 +101,6 @@ mod entry {
     #[inline(always)]
     unsafe fn norm(args: &LayerNorm1p, delta: Option<u64>) {
         let start = u64::from(thread::block_idx_x()) * u64::from(args.hidden) * 2;
-        let width = args.hidden as f32;
         // SAFETY: the block owns its row; every thread comes to the reductions.
         unsafe {
             let mut row = Row::load(args.x.addr + start, args.hidden);
@@ -111,18 +110,31 @@ mod entry {
             if let Some(delta) = delta {
                 row.add(delta);
             }
+            let y = args.y.addr + start;
+            normalise(row, [weight, bias], args.eps, |group, words| global::store(row::at(y, group), words));
+        }
+    }
+
+    /// Calls `emit(group, y)` with each of this thread's groups of the normalised row.
+    ///
+    /// # Safety
+    /// The whole block of 256 threads comes here; the rows are as for [`Row::for_each_with`].
+    #[inline(always)]
+    pub unsafe fn normalise(row: Row, parameters: [Row; 2], eps: f32, mut emit: impl FnMut(u32, [u32; 4])) {
+        let width = row.width() as f32;
+        // SAFETY: the caller's promise.
+        unsafe {
             let mut sum = 0.0;
             row.for_each(|x| sum += x.iter().sum::<f32>());
             let mean = block::sum_f32(sum, layer_norm_1p_scratch()) / width;
             let mut squares = 0.0;
             row.for_each(|x| squares = x.iter().fold(squares, |sum, &x| math::fma(x - mean, x - mean, sum)));
-            let variance = block::sum_f32(squares, layer_norm_1p_scratch()) / width;
-            let scale = math::rsqrt(variance + args.eps);
-            row.for_each_with([weight, bias], |group, x, [weight, bias]| {
+            let variance = block::sum_f32_once(squares, layer_norm_1p_scratch()) / width;
+            let scale = math::rsqrt(variance + eps);
+            row.for_each_with(parameters, |group, x, [weight, bias]| {
                 let (x, weight, bias) = (bf16::unpack_8(x), bf16::unpack_8(weight), bf16::unpack_8(bias));
-                let y =
-                    core::array::from_fn(|i| math::fma((x[i] - mean) * scale, bf16::round(1.0 + weight[i]), bias[i]));
-                global::store(row::at(args.y.addr + start, group), bf16::pack_8(y));
+                let y = |i: usize| math::fma((x[i] - mean) * scale, bf16::round(1.0 + weight[i]), bias[i]);
+                emit(group, bf16::pack_8(core::array::from_fn(y)));
             });
         }
     }

@@ -52,7 +52,7 @@ impl Kernel for Relu2 {
 }
 
 #[cfg(target_arch = "nvptx64")]
-mod entry {
+pub(crate) mod entry {
     use super::Relu2;
     use crate::row;
     use cuda_std::{bf16, global, kernel, math, thread};
@@ -63,12 +63,15 @@ mod entry {
             let group = thread::global_index();
             if group < args.count / row::GROUP {
                 let x = bf16::unpack_8(global::load(row::at(args.x.addr, group)));
-                let y = x.map(|x| {
-                    let positive = math::max(x, 0.0);
-                    positive * positive
-                });
-                global::store(row::at(args.y.addr, group), bf16::pack_8(y));
+                global::store(row::at(args.y.addr, group), bf16::pack_8(x.map(relu2_of)));
             }
         }
+    }
+
+    /// Not yet rounded.
+    #[inline(always)]
+    pub fn relu2_of(x: f32) -> f32 {
+        let positive = math::max(x, 0.0);
+        positive * positive
     }
 }

@@ -72,7 +72,7 @@ impl Kernel for RmsNorm {
 }
 
 #[cfg(target_arch = "nvptx64")]
-mod entry {
+pub(crate) mod entry {
     use super::RmsNorm;
     use crate::row::{self, Row};
     use cuda_std::{bf16, block, global, kernel, math, shared, thread};
@@ -106,14 +106,26 @@ mod entry {
             if let Some(delta) = delta {
                 row.add(delta);
             }
+            let y = args.y.addr + start;
+            normalise(row, weight, args.eps, |group, words| global::store(row::at(y, group), words));
+        }
+    }
+
+    /// Calls `emit(group, y)` with each of this thread's groups of the normalised row.
+    ///
+    /// # Safety
+    /// The whole block of 256 threads comes here; the rows are as for [`Row::for_each_with`].
+    #[inline(always)]
+    pub unsafe fn normalise(row: Row, weight: Row, eps: f32, mut emit: impl FnMut(u32, [u32; 4])) {
+        // SAFETY: the caller's promise.
+        unsafe {
             let mut squares = 0.0;
             row.for_each(|x| squares = x.iter().fold(squares, |sum, &x| math::fma(x, x, sum)));
-            let mean_square = block::sum_f32(squares, rms_norm_scratch()) / args.hidden as f32;
-            let scale = math::rsqrt(mean_square + args.eps);
+            let mean_square = block::sum_f32_once(squares, rms_norm_scratch()) / row.width() as f32;
+            let scale = math::rsqrt(mean_square + eps);
             row.for_each_with([weight], |group, x, [weight]| {
                 let (x, weight) = (bf16::unpack_8(x), bf16::unpack_8(weight));
-                let y = core::array::from_fn(|i| weight[i] * bf16::round(x[i] * scale));
-                global::store(row::at(args.y.addr + start, group), bf16::pack_8(y));
+                emit(group, bf16::pack_8(core::array::from_fn(|i| weight[i] * bf16::round(x[i] * scale))));
             });
         }
     }

@@ -52,6 +52,12 @@ impl Row {
         row
     }
 
+    /// Elements of the row.
+    #[inline(always)]
+    pub fn width(&self) -> u32 {
+        self.groups * GROUP
+    }
+
     /// Adds a row of the same width, rounds, and writes the sum back.
     ///
     /// # Safety

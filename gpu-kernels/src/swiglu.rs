@@ -58,7 +58,7 @@ impl Kernel for Swiglu {
 }
 
 #[cfg(target_arch = "nvptx64")]
-mod entry {
+pub(crate) mod entry {
     use super::Swiglu;
     use crate::row;
     use cuda_std::{bf16, global, kernel, math, thread};
@@ -73,10 +73,16 @@ mod entry {
                 let from = args.gate_up.addr + token * 2 * bytes;
                 let gate = bf16::unpack_8(global::load(row::at(from, group)));
                 let up = bf16::unpack_8(global::load(row::at(from + bytes, group)));
-                let y = core::array::from_fn(|i| bf16::round(silu(gate[i])) * up[i]);
+                let y = core::array::from_fn(|i| gated(gate[i], up[i]));
                 global::store(row::at(args.y.addr + token * bytes, group), bf16::pack_8(y));
             }
         }
+    }
+
+    /// Not yet rounded.
+    #[inline(always)]
+    pub fn gated(gate: f32, up: f32) -> f32 {
+        bf16::round(silu(gate)) * up
     }
 
     #[inline(always)]

@@ -107,7 +107,7 @@ fn a_batch_gives_what_each_prompt_gives_alone() {
         for (prompt, expected) in prompts().iter().zip(batch) {
             let mut alone = engine(&model, Box::new(Cpu::<bf16>::new()), config(1, 512));
             assert_eq!(generate(&mut alone, vec![request(prompt)]), [expected], "{model}, {} tokens", prompt.len());
-            assert!(alone.counters().launches * 5 > batched.launches * 4, "the batch shares its launches");
+            assert!(alone.counters().launches * 5 > batched.launches * 2, "the batch shares its launches");
         }
     }
 }

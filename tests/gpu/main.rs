@@ -12,6 +12,7 @@ mod products;
 #[path = "../kernels"]
 #[expect(dead_code, reason = "one target of three is used here")]
 mod kernels {
+    pub mod approx;
     pub mod attention;
     pub mod chunks;
     pub mod compare;

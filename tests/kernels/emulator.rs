@@ -14,27 +14,38 @@ pub static PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/sm_80.ptx"));
 
 static MODULE: LazyLock<Module> = LazyLock::new(|| Module::parse(PTX).expect("the emulator knows our PTX"));
 
-/// The smallest GPU that runs sm_80's PTX.
-pub const DEVICE: DeviceInfo =
-    DeviceInfo { compute_capability: (8, 0), multiprocessors: 108, shared_bytes_per_block: 99 * 1024 };
+/// The GPUs that launches are made for: the first that ran sm_80's PTX, and one of little shared memory.
+pub const DEVICES: [DeviceInfo; 2] = [
+    DeviceInfo { compute_capability: (8, 0), multiprocessors: 108, shared_bytes_per_block: 163 * 1024 },
+    DeviceInfo { compute_capability: (8, 9), multiprocessors: 58, shared_bytes_per_block: 99 * 1024 },
+];
+
+/// The devices on which a kernel launches differently.
+pub fn devices(kernel: &dyn PlannedKernel) -> impl Iterator<Item = DeviceInfo> {
+    let symbol = |device: &DeviceInfo| kernel.launch(device).symbol;
+    let others = DEVICES.into_iter().skip(1).filter(move |device| symbol(device) != symbol(&DEVICES[0]));
+    std::iter::once(DEVICES[0]).chain(others)
+}
 
 /// Runs the entries of a module.
 pub struct Emulator<'a> {
     module: &'a Module,
     options: Options,
+    /// What launches are made for.
+    pub device: DeviceInfo,
 }
 
 impl Emulator<'static> {
     /// The kernels as they are.
     pub fn new() -> Emulator<'static> {
-        Emulator { module: &MODULE, options: Options::default() }
+        Emulator { module: &MODULE, options: Options::default(), device: DEVICES[0] }
     }
 }
 
 impl Emulator<'_> {
     /// Other PTX with the same entries, which may run astray.
     pub fn of(module: &Module) -> Emulator<'_> {
-        Emulator { module, options: Options { instruction_budget: 1 << 20, ..Options::default() } }
+        Emulator { module, options: Options { instruction_budget: 1 << 20, ..Options::default() }, device: DEVICES[0] }
     }
 }
 
@@ -53,7 +64,7 @@ impl Target for Emulator<'_> {
         }
         let args = kernel
             .args(&mut |buffer, offset, element| addresses[buffer as usize] + offset * element_bytes(element) as u64);
-        let launch = kernel.launch(&DEVICE);
+        let launch = kernel.launch(&self.device);
         let shape = Launch { grid: launch.grid, block: launch.block, shared_bytes: launch.shared_bytes };
         let ran = self.module.launch_with(&memory, launch.symbol, &shape, &args, &self.options);
         ran.map_err(|fault| fault.to_string())?;

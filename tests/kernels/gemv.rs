@@ -1,25 +1,40 @@
 //! Rows of `gemv`.
-use gpu_kernels::{Gemv, Ptr};
+use gpu_kernels::Gemv;
+use gpu_kernels::gemv::{PLAIN, RELU2, SWIGLU};
 
+use crate::approx::Approx;
 use crate::data::Data;
-use crate::mutants::{Defect, EDGE, LANES, STRIDE, TERM};
-use crate::oracle::{Oracle, Precision, Row, Want, Written};
+use crate::mutants::{BARRIER, COPY_EDGE, Defect, LANES, STRIDE, TERM};
+use crate::oracle::{Oracle, Precision, Row, Written};
 use crate::random::Random;
 
+/// What stands in front of the product.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Norm {
+    None,
+    Rms,
+    LayerNorm1p,
+}
+
+#[derive(Clone, Copy, Debug)]
 struct Shape {
     rows: usize,
     n: usize,
     k: usize,
+    norm: Norm,
     logits: bool,
     bias: bool,
+    activation: u32,
+    residual: bool,
     scale: f32,
 }
 
 const fn shape(rows: usize, n: usize, k: usize) -> Shape {
-    Shape { rows, n, k, logits: false, bias: false, scale: 1.0 }
+    let (norm, activation) = (Norm::None, PLAIN);
+    Shape { rows, n, k, norm, logits: false, bias: false, activation, residual: false, scale: 1.0 }
 }
 
-const SHAPES: [Shape; 17] = [
+const SHAPES: [Shape; 41] = [
     shape(1, 1, 8),
     shape(1, 7, 24),
     shape(1, 33, 1032),
@@ -37,47 +52,158 @@ const SHAPES: [Shape; 17] = [
     Shape { bias: true, ..shape(3, 31, 520) },
     Shape { bias: true, ..shape(7, 17, 72) },
     Shape { bias: true, logits: true, ..shape(8, 25, 136) },
+    Shape { activation: RELU2, ..shape(1, 21, 264) },
+    Shape { activation: RELU2, bias: true, ..shape(5, 35, 1032) },
+    Shape { activation: SWIGLU, ..shape(1, 2, 8) },
+    Shape { activation: SWIGLU, ..shape(1, 46, 1032) },
+    Shape { activation: SWIGLU, bias: true, ..shape(6, 34, 72) },
+    Shape { activation: SWIGLU, scale: 0.3, ..shape(4, 46, 1288) },
+    Shape { activation: SWIGLU, scale: 0.3, ..shape(3, 22, 776) },
+    Shape { residual: true, ..shape(1, 31, 1288) },
+    Shape { residual: true, bias: true, ..shape(8, 19, 264) },
+    Shape { residual: true, activation: SWIGLU, ..shape(2, 18, 40) },
+    Shape { norm: Norm::Rms, ..shape(1, 35, 72) },
+    Shape { norm: Norm::Rms, ..shape(1, 18, 2056) },
+    Shape { norm: Norm::Rms, residual: true, ..shape(1, 19, 776) },
+    Shape { norm: Norm::Rms, activation: SWIGLU, bias: true, ..shape(1, 38, 1032) },
+    Shape { norm: Norm::Rms, logits: true, ..shape(1, 9, 8200) },
+    Shape { norm: Norm::Rms, logits: true, ..shape(1, 9, 12_360) },
+    Shape { norm: Norm::LayerNorm1p, ..shape(1, 35, 72) },
+    Shape { norm: Norm::LayerNorm1p, ..shape(1, 18, 2056) },
+    Shape { norm: Norm::LayerNorm1p, activation: RELU2, bias: true, ..shape(1, 21, 1032) },
+    Shape { norm: Norm::LayerNorm1p, logits: true, ..shape(1, 9, 8200) },
+    Shape { norm: Norm::LayerNorm1p, logits: true, ..shape(1, 9, 12_360) },
+    Shape { norm: Norm::LayerNorm1p, activation: SWIGLU, scale: 0.1, ..shape(1, 22, 1288) },
+    Shape { norm: Norm::LayerNorm1p, activation: SWIGLU, scale: 0.1, ..shape(1, 22, 776) },
+    Shape { norm: Norm::LayerNorm1p, residual: true, ..shape(1, 40, 264) },
 ];
 
-/// Depths at which a lane has no, one or several groups of a row, and the last group ends inside a warp.
+/// Depths at which a warp has no, one or several steps of a tile, and the last one ends inside it.
 const DEPTHS: [usize; 8] = [264, 520, 776, 1032, 1288, 2056, 2824, 4872];
+
+/// More tiles than blocks, of narrow and of wide steps.
+const TURNS: [Shape; 4] = [shape(1, 3500, 8), shape(8, 3480, 16), shape(1, 1750, 1024), shape(3, 1750, 1032)];
+
+/// Elements of a row that the threads of a block keep in registers while they normalise it.
+const KEPT: usize = 8192;
 
 pub fn rows() -> Vec<Row<Gemv>> {
     let every_variant = DEPTHS.iter().flat_map(|k| [1, 2, 4, 8].map(|rows| shape(rows, 3, *k)));
-    SHAPES.into_iter().chain(every_variant).enumerate().map(|(seed, shape)| row(seed as u64, &shape)).collect()
+    let shapes = SHAPES.into_iter().chain(TURNS).chain(every_variant);
+    shapes.enumerate().map(|(seed, shape)| row(seed as u64, &shape)).collect()
 }
 
 fn row(seed: u64, shape: &Shape) -> Row<Gemv> {
-    let Shape { rows, n, k, logits, bias, scale } = *shape;
+    let Shape { rows, n, k, norm, logits, bias, activation, residual, scale } = *shape;
     let mut random = Random::new(seed);
     let mut data = Data::default();
-    let kernel = Gemv {
-        x: data.reals("x", random.reals(rows * k, scale)),
-        w: data.weight("w", random.reals(n * k, scale), k),
-        bias: if bias { data.weight("bias", random.reals(n, scale), 1) } else { Ptr::NULL },
-        y: if logits { Ptr::NULL } else { data.undefined("y", rows * n) },
-        y_f32: if logits { data.undefined("y_f32", rows * n) } else { Ptr::NULL },
-        rows: rows as u32,
-        n: n as u32,
-        k: k as u32,
-    };
-    Row { name: format!("rows {rows}, n {n}, k {k}, logits {logits}, bias {bias}, scale {scale:e}"), kernel, data }
+    let mut x = random.reals(rows * k, scale);
+    if norm == Norm::LayerNorm1p {
+        // A mean far from zero.
+        x.iter_mut().for_each(|x| *x = half::bf16::from_f32(*x + 4.0).to_f32());
+    }
+    // Of the longest rows, what no thread keeps decides the norm.
+    x.iter_mut().skip(if k > 10_240 { KEPT } else { rows * k }).for_each(|x| *x *= 64.0);
+    let x = data.reals("x", x);
+    let w = data.weight("w", random.reals(n * k, scale), k);
+    let mut kernel = Gemv { activation, eps: 1e-5, ..Gemv::new(x, w, [rows as u32, n as u32, k as u32]) };
+    let width = if activation == SWIGLU { n / 2 } else { n };
+    if bias {
+        kernel.bias = data.weight("bias", random.reals(n, scale), 1);
+    }
+    if norm != Norm::None {
+        kernel.norm_weight = data.weight("norm_weight", random.reals(k, 0.5), k);
+    }
+    if norm == Norm::LayerNorm1p {
+        kernel.norm_bias = data.weight("norm_bias", random.reals(k, 0.5), k);
+    }
+    match (logits, residual) {
+        (true, _) => kernel.y_f32 = data.undefined("y_f32", rows * n),
+        (_, false) => kernel.y = data.undefined("y", rows * width),
+        (_, true) => {
+            kernel.y = data.reals("y", random.reals(rows * width, scale));
+            kernel.residual = kernel.y;
+        }
+    }
+    Row { name: format!("{shape:?}"), kernel, data }
 }
 
+/// The first steps of wide variants, which serve long rows alone, never end behind a row.
+const NARROW_EDGE: Defect = Defect { entries: "_narrow", ..COPY_EDGE };
+
 impl Oracle for Gemv {
-    const C: f64 = 8.0;
-    const D: f64 = 0.0;
-    const DEFECTS: &[Defect] = &[EDGE, TERM, STRIDE, LANES];
+    const C: f64 = 16.0;
+    const D: f64 = 4.0;
+    const DEFECTS: &[Defect] = &[NARROW_EDGE, TERM, STRIDE, BARRIER, Defect { entries: "norm", ..LANES }];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
-        let (x, w, k) = (data.f64s(self.x), data.f64s(self.w), self.k as usize);
-        let bias = if self.bias.is_null() { vec![0.0; self.n as usize] } else { data.f64s(self.bias) };
-        let product = |x: &[f64], (w, bias): (&[f64], &f64)| {
-            let value = x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>() + bias;
-            let error = x.iter().zip(w).map(|(x, w)| (x * w).abs()).sum::<f64>() + bias.abs();
-            Want::near(if self.y.is_null() { value } else { precision.round(value) }, error)
+        let (w, k, n) = (data.f64s(self.w), self.k as usize, self.n as usize);
+        let bias = if self.bias.is_null() { vec![0.0; n] } else { data.f64s(self.bias) };
+        let mut sums = Vec::new();
+        for x in data.f64s(self.x).chunks(k) {
+            let a = self.normed(x, data, precision);
+            sums.extend(w.chunks(k).zip(&bias).map(|(w, bias)| dot(&a, w) + Approx::exact(*bias)));
+        }
+        if self.y.is_null() {
+            return vec![Written::new(self.y_f32, sums.iter().map(Approx::want).collect())];
+        }
+        if self.activation == PLAIN && self.residual.is_null() {
+            let rounded = sums.iter().map(|sum| Approx { value: precision.round(sum.value), ..*sum }.want());
+            return vec![Written::new(self.y, rounded.collect())];
+        }
+        let rows = sums.chunks(n);
+        let values: Vec<Approx> = match self.activation {
+            RELU2 => sums.iter().map(|sum| sum.rounded(precision).positive().squared().rounded(precision)).collect(),
+            SWIGLU => rows.flat_map(|row| gated(row.split_at(n / 2), precision)).collect(),
+            _ => sums.iter().map(|sum| sum.rounded(precision)).collect(),
         };
-        let wants = x.chunks(k).flat_map(|x| w.chunks(k).zip(&bias).map(move |w| product(x, w))).collect();
-        vec![if self.y.is_null() { Written::new(self.y_f32, wants) } else { Written::new(self.y, wants) }]
+        let residual = if self.residual.is_null() { vec![0.0; values.len()] } else { data.f64s(self.residual) };
+        let added = values.iter().zip(residual).map(|(value, x)| (*value + Approx::exact(x)).rounded(precision).want());
+        vec![Written::new(self.y, added.collect())]
+    }
+}
+
+fn dot(a: &[Approx], w: &[f64]) -> Approx {
+    let zero = Approx::exact(0.0);
+    // A term's share of the error is its magnitude, not that of the sum so far.
+    let sum = a.iter().zip(w).fold(zero, |sum, (a, w)| sum.plus_term(a.times(*w)));
+    sum.with_error(a.iter().zip(w).map(|(a, w)| (a.value * w).abs()).sum())
+}
+
+fn gated<'a>((gates, ups): (&'a [Approx], &'a [Approx]), precision: Precision) -> impl Iterator<Item = Approx> + 'a {
+    gates.iter().zip(ups).map(move |(gate, up)| {
+        let (gate, up) = (gate.rounded(precision), up.rounded(precision));
+        (gate.silu().rounded(precision) * up).rounded(precision)
+    })
+}
+
+trait Normed {
+    fn normed(&self, x: &[f64], data: &Data, precision: Precision) -> Vec<Approx>;
+}
+
+impl Normed for Gemv {
+    fn normed(&self, x: &[f64], data: &Data, precision: Precision) -> Vec<Approx> {
+        let mean_of = |values: &dyn Fn(f64) -> f64| x.iter().map(|x| values(*x)).sum::<f64>() / x.len() as f64;
+        let eps = f64::from(self.eps);
+        if self.norm_weight.is_null() {
+            return x.iter().map(|x| Approx::exact(*x)).collect();
+        }
+        let weight = data.f64s(self.norm_weight);
+        if self.norm_bias.is_null() {
+            let root = (mean_of(&|x| x * x) + eps).sqrt();
+            // The root, its reciprocal and the product.
+            let unit = |x: f64| Approx::near(x / root, 3.0 * (x / root).abs()).rounded(precision);
+            return x.iter().zip(weight).map(|(x, w)| unit(*x).times(w).rounded(precision)).collect();
+        }
+        let (mean, mean_error) = (mean_of(&|x| x), mean_of(&f64::abs));
+        let deviation = (mean_of(&|x| (x - mean) * (x - mean)) + eps).sqrt();
+        let y = |((x, w), bias): ((&f64, f64), f64)| {
+            let scale = precision.round(1.0 + w);
+            let value = (x - mean) / deviation * scale + bias;
+            // As in the oracle of `layer_norm_1p`.
+            let error = (mean_error + 5.0 * (x - mean).abs()) / deviation * scale.abs() + bias.abs() + value.abs();
+            Approx::near(value, error).rounded(precision)
+        };
+        x.iter().zip(weight).zip(data.f64s(self.norm_bias)).map(y).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! Every kernel over awkward shapes: the references against f64, and the PTX against the references.
 //!
 //! `for_each_kernel!` names the modules: a kernel without a file of rows here does not compile.
+mod approx;
 mod attention;
 mod chunks;
 mod compare;

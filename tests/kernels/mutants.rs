@@ -1,10 +1,11 @@
 //! Planted defects: edits of a kernel's PTX, each of which its rows must notice.
 use std::collections::BTreeSet;
 
+use gpu_kernels::DeviceInfo;
 use ptx_emulator::Module;
 
 use crate::compare::{Check, checks};
-use crate::emulator::{DEVICE, Emulator, PTX};
+use crate::emulator::{Emulator, PTX, devices};
 use crate::oracle::{Oracle, Row};
 
 /// Most mutants of one edit in one entry: an unrolled loop has the same places many times over.
@@ -56,6 +57,10 @@ pub const EDGE: Defect = defect(
     "a ragged edge",
     &[edit("setp.ge.u32", "", Change::Opcode("setp.gt.u32")), edit("setp.lt.u32", "", Change::Opcode("setp.le.u32"))],
 );
+
+/// A copy that does not end with its row.
+pub const COPY_EDGE: Defect =
+    defect("a ragged edge of a copy", &[edit("selp.b32", " 16, 0,", Change::Operand(" 16, 16,"))]);
 
 /// A sum without one of its terms.
 pub const TERM: Defect = defect(
@@ -147,12 +152,13 @@ impl Edit {
 /// Plants every defect that the kernel names at its places in every entry that the rows launch.
 pub fn every_one_is_noticed<K: Oracle>(rows: Vec<Row<K>>) {
     let checks = checks(&rows);
-    let symbols: BTreeSet<&str> = checks.iter().map(symbol).collect();
+    let launches: Vec<Launched<K>> = checks.iter().flat_map(Launched::all).collect();
+    let symbols: BTreeSet<&str> = launches.iter().map(Launched::symbol).collect();
     let mut survivors = Vec::new();
     for defect in K::DEFECTS {
         let mut planted = 0;
         for entry in symbols.iter().filter(|symbol| symbol.ends_with(defect.entries)) {
-            let rows: Vec<&Check<K>> = checks.iter().filter(|check| symbol(check) == *entry).collect();
+            let rows: Vec<&Launched<K>> = launches.iter().filter(|row| row.symbol() == *entry).collect();
             for mutant in defect.edits.iter().flat_map(|edit| mutants(entry, edit)) {
                 planted += 1;
                 if !noticed(&rows, &mutant.text) {
@@ -165,14 +171,29 @@ pub fn every_one_is_noticed<K: Oracle>(rows: Vec<Row<K>>) {
     assert!(survivors.is_empty(), "{}: not noticed:\n{}", K::NAME, survivors.join("\n"));
 }
 
-fn symbol<K: Oracle>(check: &Check<K>) -> &'static str {
-    check.row.kernel.launch(&DEVICE).symbol
+/// A row on a device.
+struct Launched<'a, K> {
+    check: &'a Check<'a, K>,
+    device: DeviceInfo,
 }
 
-fn noticed<K: Oracle>(rows: &[&Check<K>], text: &str) -> bool {
+impl<'a, K: Oracle> Launched<'a, K> {
+    fn all(check: &'a Check<'a, K>) -> impl Iterator<Item = Launched<'a, K>> {
+        devices(&check.row.kernel).map(move |device| Launched { check, device })
+    }
+
+    fn symbol(&self) -> &'static str {
+        self.check.row.kernel.launch(&self.device).symbol
+    }
+}
+
+fn noticed<K: Oracle>(rows: &[&Launched<K>], text: &str) -> bool {
     let module = Module::parse(text).unwrap_or_else(|error| panic!("a mutant is PTX: {error}"));
     let mut emulator = Emulator::of(&module);
-    rows.iter().any(|check| !check.faults(&mut emulator).is_empty())
+    rows.iter().any(|row| {
+        emulator.device = row.device;
+        !row.check.faults(&mut emulator).is_empty()
+    })
 }
 
 /// One entry with one instruction spoiled.

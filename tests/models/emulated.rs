@@ -13,7 +13,7 @@ use ptx_emulator::{Fault, Launch, Module};
 
 const ACT_BYTES: u64 = 2;
 const INFO: DeviceInfo =
-    DeviceInfo { compute_capability: (8, 0), multiprocessors: 108, shared_bytes_per_block: 99 * 1024 };
+    DeviceInfo { compute_capability: (8, 0), multiprocessors: 108, shared_bytes_per_block: 163 * 1024 };
 
 /// How often each kernel ran as PTX, and how many products ran on the host.
 #[derive(Clone, Debug, Default)]

@@ -83,7 +83,7 @@ impl WallBuffers {
     /// The same by `gemv`.
     pub fn gemv(&self, w: BufferId, [rows, n, k]: [u32; 3]) -> Gemv {
         let (x, w, y) = (self.product_x.ptr(), w.ptr(), self.product_out.ptr());
-        Gemv { x, w, bias: Ptr::NULL, y, y_f32: Ptr::NULL, rows, n, k }
+        Gemv { y, ..Gemv::new(x, w, [rows, n, k]) }
     }
 
     /// Measures both walls.

@@ -1,13 +1,53 @@
-//! Reference of `gemv`: the product that GEMMs take too.
-use gpu_kernels::Gemv;
+//! Reference of `gemv`: the product that GEMMs take too, between the norm and what follows.
+use gpu_kernels::{Gemv, gemv};
 
-use super::product;
-use crate::device::{Activation, Gemm, Memory, Output, Reference};
+use super::{layer_norm_1p, product, relu2, rms_norm, swiglu};
+use crate::device::{Activation, Memory, Reference};
 
 impl Reference for Gemv {
     fn reference<A: Activation>(&self, memory: &Memory) {
-        let out = if self.y.is_null() { Output::F32(self.y_f32) } else { Output::Act(self.y) };
-        let Gemv { x, w, bias, rows, n, k, .. } = *self;
-        product::gemm::<A>(&Gemm { x, w, bias, out, rows, n, k }, memory);
+        let x = normed::<A>(self, memory);
+        let elements = (self.rows * self.n) as usize;
+        if self.y.is_null() {
+            return product::product_of(&x, self, memory, &mut memory.write::<f32>(self.y_f32, elements));
+        }
+        let mut sums = vec![A::default(); elements];
+        product::product_of(&x, self, memory, &mut sums);
+        let activated = activated(self, sums);
+        let residual = (!self.residual.is_null()).then(|| memory.read::<A>(self.residual, activated.len()).to_vec());
+        let mut y = memory.write::<A>(self.y, activated.len());
+        match residual {
+            None => y.copy_from_slice(&activated),
+            Some(residual) => {
+                for ((y, residual), value) in y.iter_mut().zip(residual).zip(activated) {
+                    *y = A::from_f32(residual.to_f32() + value.to_f32());
+                }
+            }
+        }
+    }
+}
+
+fn normed<A: Activation>(gemv: &Gemv, memory: &Memory) -> Vec<A> {
+    let mut x = memory.read::<A>(gemv.x, (gemv.rows * gemv.k) as usize).to_vec();
+    if gemv.norm_weight.is_null() {
+        return x;
+    }
+    let (row, weight) = (x.clone(), memory.weight(gemv.norm_weight));
+    if gemv.norm_bias.is_null() {
+        rms_norm::normalise(&row, weight.row(0), gemv.eps, &mut x);
+    } else {
+        layer_norm_1p::normalise(&row, weight.row(0), memory.weight(gemv.norm_bias).row(0), gemv.eps, &mut x);
+    }
+    x
+}
+
+fn activated<A: Activation>(gemv: &Gemv, sums: Vec<A>) -> Vec<A> {
+    match gemv.activation {
+        gemv::RELU2 => sums.into_iter().map(relu2::of).collect(),
+        gemv::SWIGLU => {
+            let rows = sums.chunks(gemv.n as usize).map(|row| row.split_at(gemv.n as usize / 2));
+            rows.flat_map(|(gate, up)| gate.iter().zip(up).map(|(gate, up)| swiglu::gated(*gate, *up))).collect()
+        }
+        _ => sums,
     }
 }

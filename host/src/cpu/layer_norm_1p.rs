@@ -20,7 +20,8 @@ impl Reference for LayerNorm1p {
     }
 }
 
-fn normalise<A: Activation>(x: &[A], weight: &[bf16], bias: &[bf16], eps: f32, y: &mut [A]) {
+/// `y` = the row `x`, normalised.
+pub(super) fn normalise<A: Activation>(x: &[A], weight: &[bf16], bias: &[bf16], eps: f32, y: &mut [A]) {
     let hidden = x.len() as f32;
     let mean = sum(x.iter().map(|x| x.to_f32())) / hidden;
     let variance = sum(x.iter().map(|x| (x.to_f32() - mean) * (x.to_f32() - mean))) / hidden;

@@ -1,6 +1,7 @@
 //! The product of activations and a weight, for `gemv` and GEMMs alike: a result's bits depend on its two rows alone.
 use std::sync::LazyLock;
 
+use gpu_kernels::Gemv;
 use half::bf16;
 
 use super::parallel::for_each;
@@ -24,6 +25,12 @@ pub fn gemm<A: Activation>(gemm: &Gemm, memory: &Memory) {
         Output::Act(out) => stored(&x, memory, gemm, &mut memory.write::<A>(out, elements)),
         Output::F32(out) => stored(&x, memory, gemm, &mut memory.write::<f32>(out, elements)),
     }
+}
+
+/// A gemv's product of `x`, `[rows, k]`, with the bias.
+pub fn product_of<A: Activation, O: Activation>(x: &[A], gemv: &Gemv, memory: &Memory, out: &mut [O]) {
+    let bias = (!gemv.bias.is_null()).then(|| memory.weight(gemv.bias));
+    product(*WIDEST, &widened(x), &memory.weight(gemv.w), bias.as_deref(), out, gemv.rows as usize);
 }
 
 fn widened<A: Activation>(x: &[A]) -> Vec<f32> {
@@ -67,7 +74,7 @@ pub fn product<O: Activation>(
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use gpu_kernels::{Element, Gemv, Ptr};
+    use gpu_kernels::Element;
 
     use super::*;
     use crate::device::{BufferKind, Buffers, Reference, WeightPart};
@@ -140,7 +147,7 @@ mod tests {
         let (ours, theirs) = (out(), out());
         let (rows, n, k) = (rows as u32, n as u32, k as u32);
         let memory = Memory::new::<bf16>(buffers);
-        Gemv { x, w, bias, y: ours, y_f32: Ptr::NULL, rows, n, k }.reference::<bf16>(&memory);
+        Gemv { bias, y: ours, ..Gemv::new(x, w, [rows, n, k]) }.reference::<bf16>(&memory);
         gemm::<bf16>(&Gemm { x, w, bias, out: Output::Act(theirs), rows, n, k }, &memory);
         assert_eq!(memory.read_all::<bf16>(ours)[..], memory.read_all::<bf16>(theirs)[..]);
     }

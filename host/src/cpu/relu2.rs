@@ -10,8 +10,13 @@ impl Reference for Relu2 {
             memory.write::<A>(self.y, count).copy_from_slice(&memory.read::<A>(self.x, count));
         }
         for y in memory.write::<A>(self.y, count).iter_mut() {
-            let positive = y.to_f32().max(0.0);
-            *y = A::from_f32(positive * positive);
+            *y = of(*y);
         }
     }
+}
+
+/// The square of what is positive.
+pub(super) fn of<A: Activation>(x: A) -> A {
+    let positive = x.to_f32().max(0.0);
+    A::from_f32(positive * positive)
 }

@@ -20,7 +20,8 @@ impl Reference for RmsNorm {
     }
 }
 
-fn normalise<A: Activation>(x: &[A], weight: &[bf16], eps: f32, y: &mut [A]) {
+/// `y` = the row `x`, normalised.
+pub(super) fn normalise<A: Activation>(x: &[A], weight: &[bf16], eps: f32, y: &mut [A]) {
     let mean_square = sum(x.iter().map(|x| x.to_f32() * x.to_f32())) / x.len() as f32;
     let root = (mean_square + eps).sqrt();
     for ((y, x), weight) in y.iter_mut().zip(x).zip(weight) {

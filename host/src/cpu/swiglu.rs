@@ -16,10 +16,15 @@ impl Reference for Swiglu {
         for_each(rows * width * EXP_OPERATIONS, items, |(gate_up, y): (&[A], &mut [A])| {
             let (gate, up) = gate_up.split_at(width);
             for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
-                let gate = gate.to_f32();
-                let silu = A::round(gate / (1.0 + (-gate).exp()));
-                *y = A::from_f32(silu * up.to_f32());
+                *y = gated(*gate, *up);
             }
         });
     }
+}
+
+/// SiLU of the gate times what stands beside it.
+pub(super) fn gated<A: Activation>(gate: A, up: A) -> A {
+    let gate = gate.to_f32();
+    let silu = A::round(gate / (1.0 + (-gate).exp()));
+    A::from_f32(silu * up.to_f32())
 }

@@ -1,7 +1,7 @@
 //! The walk: blocks in order become the steps of a plan.
 use gpu_kernels::{
     Act, Advance, Argmax, AttnDecode, AttnMerge, AttnPrefill, Embed, GEMV_MAX_ROWS, GatherRows, Gemv, HistoryAppend,
-    LayerNorm1p, Penalize, Ptr, Relu2, RmsNorm, RopeKvAppend, Sample, Swiglu,
+    LayerNorm1p, Penalize, Ptr, Relu2, RmsNorm, RopeKvAppend, Sample, Swiglu, Weight, gemv,
 };
 
 use super::layout::{AttentionBuffers, BlockBuffers, LinearBuffers, MlpBuffers, NormBuffers, ProductBuffer};
@@ -22,12 +22,11 @@ pub fn plan(layout: &Layout, bucket: &Bucket) -> Plan {
     walk.embed();
     let mut delta = Ptr::NULL;
     for block in &layout.blocks {
-        match block {
+        delta = match block {
             BlockBuffers::Attention(attention) => walk.attention(attention, delta),
             BlockBuffers::Mlp(mlp) => walk.mlp(mlp, delta),
             BlockBuffers::Linear(linear) => walk.linear(linear, delta),
-        }
-        delta = layout.scratch.delta.ptr();
+        };
     }
     if bucket.logit_rows > 0 {
         walk.head(delta);
@@ -84,10 +83,15 @@ impl Walk<'_> {
         });
     }
 
-    fn attention(&mut self, block: &AttentionBuffers, delta: Ptr<Act>) {
+    fn attention(&mut self, block: &AttentionBuffers, delta: Ptr<Act>) -> Ptr<Act> {
         let scratch = self.layout.scratch;
-        self.norm(&block.norm, scratch.x.ptr(), delta, self.rows());
-        self.product(scratch.normed.ptr(), &block.qkv, Output::Act(scratch.qkv.ptr()), self.rows());
+        self.normed_product(
+            &block.norm,
+            (scratch.x.ptr(), delta),
+            &block.qkv,
+            Output::Act(scratch.qkv.ptr()),
+            self.rows(),
+        );
         self.rope_kv_append(block);
         if self.bucket.tiles > 0 {
             self.attn_prefill(block);
@@ -96,7 +100,7 @@ impl Walk<'_> {
             self.attn_decode(block);
             self.attn_merge(block);
         }
-        self.product(scratch.attended.ptr(), &block.out, Output::Act(scratch.delta.ptr()), self.rows());
+        self.residual_product(scratch.attended.ptr(), &block.out)
     }
 
     fn rope_kv_append(&mut self, block: &AttentionBuffers) {
@@ -178,28 +182,29 @@ impl Walk<'_> {
         });
     }
 
-    fn mlp(&mut self, block: &MlpBuffers, delta: Ptr<Act>) {
+    fn mlp(&mut self, block: &MlpBuffers, delta: Ptr<Act>) -> Ptr<Act> {
         let scratch = self.layout.scratch;
         let (rows, width) = (self.rows(), block.intermediate as u32);
-        self.norm(&block.norm, scratch.x.ptr(), delta, rows);
-        self.product(scratch.normed.ptr(), &block.up, Output::Act(scratch.up.ptr()), rows);
-        let activated = match block.activation {
-            Activation::Relu2 => {
-                self.plan.launch(Relu2 { x: scratch.up.ptr(), y: scratch.up.ptr(), count: rows * width });
-                scratch.up
+        let (x, up, gated) = ((scratch.x.ptr(), delta), scratch.up.ptr(), scratch.gated.ptr());
+        let activated = if block.activation == Activation::SwiGlu { gated } else { up };
+        if rows <= GEMV_MAX_ROWS {
+            let gemv = self.behind_norm(&block.norm, x, &block.up, rows);
+            let activation = if block.activation == Activation::SwiGlu { gemv::SWIGLU } else { gemv::RELU2 };
+            self.plan.launch(Gemv { activation, y: activated, ..gemv });
+        } else {
+            self.normed_product(&block.norm, x, &block.up, Output::Act(up), rows);
+            match block.activation {
+                Activation::Relu2 => self.plan.launch(Relu2 { x: up, y: up, count: rows * width }),
+                Activation::SwiGlu => self.plan.launch(Swiglu { gate_up: up, y: gated, rows, width }),
             }
-            Activation::SwiGlu => {
-                self.plan.launch(Swiglu { gate_up: scratch.up.ptr(), y: scratch.gated.ptr(), rows, width });
-                scratch.gated
-            }
-        };
-        self.product(activated.ptr(), &block.down, Output::Act(scratch.delta.ptr()), rows);
+        }
+        self.residual_product(activated, &block.down)
     }
 
-    fn linear(&mut self, block: &LinearBuffers, delta: Ptr<Act>) {
+    fn linear(&mut self, block: &LinearBuffers, delta: Ptr<Act>) -> Ptr<Act> {
         let (scratch, rows) = (self.layout.scratch, self.rows());
-        self.norm(&block.norm, scratch.x.ptr(), delta, rows);
-        self.product(scratch.normed.ptr(), &block.product, Output::Act(scratch.delta.ptr()), rows);
+        self.norm(&block.norm, (scratch.x.ptr(), delta), rows);
+        self.residual_product(scratch.normed.ptr(), &block.product)
     }
 
     /// Only the rows that are asked for pass the last norm and the head. A decode bucket asks for every row in order.
@@ -211,8 +216,8 @@ impl Walk<'_> {
         } else {
             (self.gather(scratch.x.ptr(), scratch.head_x.ptr()), self.gather(delta, scratch.head_delta.ptr()))
         };
-        self.norm(&self.layout.final_norm, x, delta, rows);
-        self.product(scratch.normed.ptr(), &self.layout.head, Output::F32(scratch.logits.ptr()), rows);
+        let logits = Output::F32(scratch.logits.ptr());
+        self.normed_product(&self.layout.final_norm, (x, delta), &self.layout.head, logits, rows);
         self.choose(rows);
     }
 
@@ -252,7 +257,8 @@ impl Walk<'_> {
         out
     }
 
-    fn norm(&mut self, norm: &NormBuffers, x: Ptr<Act>, delta: Ptr<Act>, rows: u32) {
+    /// A norm of `x`, to which `delta` is added first where it is not null.
+    fn norm(&mut self, norm: &NormBuffers, (x, delta): (Ptr<Act>, Ptr<Act>), rows: u32) {
         let (y, hidden) = (self.layout.scratch.normed.ptr(), self.layout.hidden as u32);
         match *norm {
             NormBuffers::LayerNorm1p { weight, bias, eps } => {
@@ -265,18 +271,70 @@ impl Walk<'_> {
         }
     }
 
-    fn product(&mut self, x: Ptr<Act>, product: &ProductBuffer, out: Output, rows: u32) {
-        let (w, n, k) = (product.weight.ptr(), product.n as u32, product.k as u32);
-        let bias = product.bias.map_or(Ptr::NULL, |bias| bias.ptr());
-        if rows > GEMV_MAX_ROWS {
-            return self.plan.gemm(Gemm { x, w, bias, out, rows, n, k });
+    /// A product of normalised rows: one row is normalised on the way into it.
+    fn normed_product(
+        &mut self,
+        norm: &NormBuffers,
+        x: (Ptr<Act>, Ptr<Act>),
+        product: &ProductBuffer,
+        out: Output,
+        rows: u32,
+    ) {
+        if rows <= GEMV_MAX_ROWS {
+            let gemv = self.behind_norm(norm, x, product, rows);
+            return self.plan.launch(to(gemv, out));
         }
-        let (y, y_f32) = match out {
-            Output::Act(y) => (y, Ptr::NULL),
-            Output::F32(y_f32) => (Ptr::NULL, y_f32),
-        };
-        self.plan.launch(Gemv { x, w, bias, y, y_f32, rows, n, k });
+        self.norm(norm, x, rows);
+        self.gemm(self.layout.scratch.normed.ptr(), product, out, rows);
     }
+
+    /// The product of a few normalised rows, whose output is yet to be named.
+    fn behind_norm(&mut self, norm: &NormBuffers, x: (Ptr<Act>, Ptr<Act>), product: &ProductBuffer, rows: u32) -> Gemv {
+        if rows > 1 || !x.1.is_null() || product.k > gemv::MAX_NORMED {
+            self.norm(norm, x, rows);
+            return gemv(self.layout.scratch.normed.ptr(), product, rows);
+        }
+        let gemv = gemv(x.0, product, rows);
+        match *norm {
+            NormBuffers::LayerNorm1p { weight, bias, eps } => {
+                Gemv { norm_weight: weight.ptr(), norm_bias: bias.ptr(), eps, ..gemv }
+            }
+            NormBuffers::Rms { weight, eps } => Gemv { norm_weight: weight.ptr(), eps, ..gemv },
+        }
+    }
+
+    /// A block's last product: a few rows are added to the residual stream at once; of more, gives what is still to be
+    /// added to it.
+    fn residual_product(&mut self, input: Ptr<Act>, product: &ProductBuffer) -> Ptr<Act> {
+        let (scratch, rows) = (self.layout.scratch, self.rows());
+        if rows <= GEMV_MAX_ROWS {
+            let x = scratch.x.ptr();
+            self.plan.launch(Gemv { residual: x, y: x, ..gemv(input, product, rows) });
+            return Ptr::NULL;
+        }
+        self.gemm(input, product, Output::Act(scratch.delta.ptr()), rows);
+        scratch.delta.ptr()
+    }
+
+    fn gemm(&mut self, x: Ptr<Act>, product: &ProductBuffer, out: Output, rows: u32) {
+        let (w, n, k) = (product.weight.ptr(), product.n as u32, product.k as u32);
+        self.plan.gemm(Gemm { x, w, bias: bias(product), out, rows, n, k });
+    }
+}
+
+fn gemv(x: Ptr<Act>, product: &ProductBuffer, rows: u32) -> Gemv {
+    Gemv { bias: bias(product), ..Gemv::new(x, product.weight.ptr(), [rows, product.n as u32, product.k as u32]) }
+}
+
+fn to(gemv: Gemv, out: Output) -> Gemv {
+    match out {
+        Output::Act(y) => Gemv { y, ..gemv },
+        Output::F32(y_f32) => Gemv { y_f32, ..gemv },
+    }
+}
+
+fn bias(product: &ProductBuffer) -> Ptr<Weight> {
+    product.bias.map_or(Ptr::NULL, |bias| bias.ptr())
 }
 
 fn scale(block: &AttentionBuffers) -> f32 {

@@ -17,6 +17,7 @@ mod cargo;
 mod compiler;
 mod error;
 mod header;
+mod promote;
 mod sources;
 
 use std::fs;
@@ -26,6 +27,7 @@ pub use arch::Arch;
 pub use compiler::Compiler;
 pub use error::Error;
 pub use header::Header;
+pub use promote::{PROMOTED, promote};
 
 /// How a crate of kernels becomes PTX.
 #[derive(Clone, Debug)]

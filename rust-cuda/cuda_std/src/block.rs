@@ -17,9 +17,28 @@ pub const SCRATCH_WORDS: u32 = 32;
 /// Ends behind a barrier: `scratch` can be used again at once.
 ///
 /// # Safety
-/// All threads of the block call it together; `scratch` holds [`SCRATCH_WORDS`] words that nothing else uses meanwhile.
+/// As for [`reduce_once`].
 #[inline(always)]
 pub unsafe fn reduce<T: Lane + shared::Word>(
+    value: T,
+    identity: T,
+    scratch: Shared<T>,
+    join: impl Fn(T, T) -> T + Copy,
+) -> T {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let total = reduce_once(value, identity, scratch, join);
+        sync_threads();
+        total
+    }
+}
+
+/// [`reduce`] without the last barrier: `scratch` can be used again behind the block's next one.
+///
+/// # Safety
+/// All threads of the block call it together; `scratch` holds [`SCRATCH_WORDS`] words that nothing else uses meanwhile.
+#[inline(always)]
+pub unsafe fn reduce_once<T: Lane + shared::Word>(
     value: T,
     identity: T,
     scratch: Shared<T>,
@@ -33,10 +52,18 @@ pub unsafe fn reduce<T: Lane + shared::Word>(
         }
         sync_threads();
         let partial = if lane_id() < warps_per_block() { scratch.load(lane_id()) } else { identity };
-        let total = warp::reduce::<WARP_SIZE, T>(partial, join);
-        sync_threads();
-        total
+        warp::reduce::<WARP_SIZE, T>(partial, join)
     }
+}
+
+/// The sum over the block, in every thread, without a last barrier.
+///
+/// # Safety
+/// As for [`reduce_once`].
+#[inline(always)]
+pub unsafe fn sum_f32_once(value: f32, scratch: Shared<f32>) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe { reduce_once(value, 0.0, scratch, |a, b| a + b) }
 }
 
 /// The sum over the block, in every thread.

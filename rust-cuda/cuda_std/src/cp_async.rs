@@ -22,7 +22,7 @@ pub unsafe fn copy_16(shared: u32, global: u64) {
 #[inline(always)]
 pub unsafe fn copy_16_or_zero(shared: u32, global: u64, bytes: u32) {
     // SAFETY: the caller's promise.
-    ptx!("cp.async.cg.shared.global [{}], [{}], 16, {};", in(reg32) shared, in(reg64) global, in(reg32) bytes,
+    ptx!("cp.async.cg.shared.global.L2::128B [{}], [{}], 16, {};", in(reg32) shared, in(reg64) global, in(reg32) bytes,
         options(nostack));
 }
 

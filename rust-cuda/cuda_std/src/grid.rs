@@ -30,18 +30,19 @@ pub unsafe fn sync(counter: u64) {
 
 /// Lets the next kernel of the stream start; its [`wait_for_dependencies`] still waits for this one's end.
 ///
-/// Compute capability 9.0 on; ptxas rejects it below.
+/// For compute capability 9.0 on. In the PTX it is a comment, which `cuda_builder::promote` makes an instruction.
 #[inline(always)]
 pub fn launch_dependents() {
     // SAFETY: it touches no memory.
-    ptx!("griddepcontrol.launch_dependents;", options(nostack));
+    ptx!("//sm_90: griddepcontrol.launch_dependents;", options(nostack));
 }
 
-/// Waits until the kernels that this one depends on have ended and their writes are visible.
+/// Waits until the kernels that this one depends on have ended and their writes are visible; at once where the launch did
+/// not ask for an overlap.
 ///
-/// Compute capability 9.0 on; ptxas rejects it below.
+/// For compute capability 9.0 on. In the PTX it is a comment, which `cuda_builder::promote` makes an instruction.
 #[inline(always)]
 pub fn wait_for_dependencies() {
     // SAFETY: it touches no memory.
-    ptx!("griddepcontrol.wait;", options(nostack));
+    ptx!("//sm_90: griddepcontrol.wait;", options(nostack));
 }

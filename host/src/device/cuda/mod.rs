@@ -12,6 +12,7 @@ mod gemm;
 mod gpu;
 mod graph;
 mod module;
+mod overlap;
 mod probe;
 mod profile;
 mod program;
@@ -31,6 +32,7 @@ use arena::Arena;
 use failure::{Answer, lost};
 use gemm::CublasLt;
 use module::Kernels;
+use overlap::Overlap;
 use profile::Stopwatch;
 use program::{Program, Workshop};
 use staging::{InputStaging, TokenRing};
@@ -46,21 +48,24 @@ pub use upload::{Progress, Uploaded};
 pub struct Options {
     /// Record decode plans as graphs.
     pub graphs: bool,
+    /// Let kernels that can start before the one in front has ended, where the GPU and its driver know how.
+    pub overlap: bool,
     /// Guard every buffer, make scratch undefined before each run, and wait behind each step so that a fault has a name.
     pub check: bool,
 }
 
 impl Options {
-    /// The default, changed by `NEMOTRON_CUDA_GRAPHS=0` and `NEMOTRON_CUDA_CHECK=1`.
+    /// The default, changed by `NEMOTRON_CUDA_GRAPHS=0`, `NEMOTRON_CUDA_OVERLAP=0` and `NEMOTRON_CUDA_CHECK=1`.
     pub fn from_environment() -> Options {
         let is = |name, value| std::env::var_os(name).is_some_and(|found| found == value);
-        Options { graphs: !is("NEMOTRON_CUDA_GRAPHS", "0"), check: is(failure::CHECK, "1") }
+        let (graphs, overlap) = (!is("NEMOTRON_CUDA_GRAPHS", "0"), !is("NEMOTRON_CUDA_OVERLAP", "0"));
+        Options { graphs, overlap, check: is(failure::CHECK, "1") }
     }
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { graphs: true, check: false }
+        Options { graphs: true, overlap: true, check: false }
     }
 }
 
@@ -72,6 +77,7 @@ pub struct Cuda {
     model: Option<Model>,
     cublas: CublasLt,
     kernels: Kernels,
+    overlap: Option<Overlap>,
     stream: Stream,
     options: Options,
     progress: Option<Progress>,
@@ -99,11 +105,13 @@ impl Cuda {
         let stream = Stream::new(StreamFlags::NON_BLOCKING, None).or_failed("creating a stream")?;
         let kernels = Kernels::compile(ptx.text, gpu.info.shared_bytes_per_block)?;
         let cublas = CublasLt::open()?;
+        let overlap = Overlap::find(&gpu).filter(|_| ptx.overlaps() && options.overlap && !options.check);
         Ok(Cuda {
             programs: Vec::new(),
             model: None,
             cublas,
             kernels,
+            overlap,
             stream,
             options,
             progress: None,
@@ -179,8 +187,13 @@ impl Device for Cuda {
     fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
         self.make_current()?;
         let arena = &self.model.as_ref().expect("`allocate` comes first").arena;
-        let mut workshop =
-            Workshop { kernels: &mut self.kernels, cublas: &mut self.cublas, arena, info: &self.gpu.info };
+        let mut workshop = Workshop {
+            kernels: &mut self.kernels,
+            cublas: &mut self.cublas,
+            arena,
+            info: &self.gpu.info,
+            overlap: self.overlap,
+        };
         self.programs.push(Program::new(&plan, &mut workshop)?);
         Ok(PlanId(self.programs.len() - 1))
     }

@@ -51,8 +51,13 @@ impl Cuda {
     pub fn run_kernel(&mut self, kernel: &dyn PlannedKernel) -> Result<()> {
         self.make_current()?;
         let arena = &self.model.as_ref().expect("`allocate` comes first").arena;
-        let mut workshop =
-            Workshop { kernels: &mut self.kernels, cublas: &mut self.cublas, arena, info: &self.gpu.info };
+        let mut workshop = Workshop {
+            kernels: &mut self.kernels,
+            cublas: &mut self.cublas,
+            arena,
+            info: &self.gpu.info,
+            overlap: self.overlap,
+        };
         Prepared::launch(kernel, &mut workshop)?.enqueue(&self.cublas, &self.stream)?;
         self.stream.synchronize().map_err(lost)?;
         arena.check_guards()

@@ -10,6 +10,7 @@ use super::failure::{Answer, failed};
 use super::gemm::{CublasLt, Product};
 use super::graph::Graph;
 use super::module::Kernels;
+use super::overlap::Overlap;
 use crate::device::{Gemm, Output, Plan, PlannedKernel, Step};
 use crate::error::Result;
 
@@ -19,6 +20,8 @@ pub struct Workshop<'a> {
     pub cublas: &'a mut CublasLt,
     pub arena: &'a Arena,
     pub info: &'a DeviceInfo,
+    /// How a kernel is launched that may start before the one in front has ended; none where they wait for each other.
+    pub overlap: Option<Overlap>,
 }
 
 /// A plan ready to run.
@@ -39,7 +42,7 @@ pub struct Prepared {
 }
 
 enum Work {
-    Launch { function: CUfunction, launch: Launch, args: Vec<u8> },
+    Launch { function: CUfunction, launch: Launch, args: Vec<u8>, overlap: Option<Overlap> },
     Product(Product),
 }
 
@@ -101,7 +104,8 @@ impl Prepared {
         let function = workshop.kernels.function(&launch)?;
         let arena = workshop.arena;
         let args = kernel.args(&mut |buffer, offset, element| arena.address(buffer, offset, element));
-        Ok(Prepared { name, work: Work::Launch { function, launch, args } })
+        let overlap = workshop.overlap.filter(|_| launch.overlaps);
+        Ok(Prepared { name, work: Work::Launch { function, launch, args, overlap } })
     }
 
     /// Enqueues this step.
@@ -111,7 +115,10 @@ impl Prepared {
     pub fn enqueue(&self, cublas: &CublasLt, stream: &Stream) -> Result<()> {
         match &self.work {
             Work::Product(product) => cublas.enqueue(product, stream),
-            Work::Launch { function, launch, args } => {
+            Work::Launch { function, launch, args, overlap: Some(overlap) } => {
+                overlap.launch(*function, launch, args, stream)
+            }
+            Work::Launch { function, launch, args, overlap: None } => {
                 let ([x, y, z], [threads_x, threads_y, threads_z]) = (launch.grid, launch.block);
                 let mut parameters = [args.as_ptr() as *mut c_void];
                 // Sound: the kernel takes one struct by value, and `args` are the bytes of that very struct with its

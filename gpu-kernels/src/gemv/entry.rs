@@ -1,0 +1,144 @@
+//! The entry points of `gemv`.
+use super::store::Sums;
+use super::stream::Stream;
+use super::{Gemv, NARROW, SLOTS, WARPS, WIDE, slot_bytes};
+use crate::row::{self, Row};
+use crate::{layer_norm_1p, rms_norm};
+use cuda_std::barrier::sync_threads;
+use cuda_std::shared::{self, Shared};
+use cuda_std::unroll::unroll;
+use cuda_std::{kernel, mma, thread};
+
+const W: usize = WIDE as usize;
+const N: usize = NARROW as usize;
+
+kernel! {
+    /// One token row.
+    pub fn gemv_1(args: Gemv) {
+        product(&args, Stream::<1, W>::new(&args), None);
+    }
+
+    /// One token row, narrow steps.
+    pub fn gemv_1_narrow(args: Gemv) {
+        product(&args, Stream::<1, N>::new(&args), None);
+    }
+
+    /// Up to eight token rows.
+    pub fn gemv_8(args: Gemv) {
+        product(&args, Stream::<8, W>::new(&args), None);
+    }
+
+    /// Up to eight token rows, narrow steps.
+    pub fn gemv_8_narrow(args: Gemv) {
+        product(&args, Stream::<8, N>::new(&args), None);
+    }
+
+    /// One token row behind `rms_norm`.
+    pub fn gemv_rms_norm(args: Gemv) {
+        behind_rms_norm::<W>(&args);
+    }
+
+    /// One token row behind `rms_norm`, narrow steps.
+    pub fn gemv_rms_norm_narrow(args: Gemv) {
+        behind_rms_norm::<N>(&args);
+    }
+
+    /// One token row behind `layer_norm_1p`.
+    pub fn gemv_layer_norm_1p(args: Gemv) {
+        behind_layer_norm_1p::<W>(&args);
+    }
+
+    /// One token row behind `layer_norm_1p`, narrow steps.
+    pub fn gemv_layer_norm_1p_narrow(args: Gemv) {
+        behind_layer_norm_1p::<N>(&args);
+    }
+}
+
+/// # Safety
+/// The kernel's Requires hold; the whole block comes here.
+#[inline(always)]
+unsafe fn behind_rms_norm<const QUADS: usize>(args: &Gemv) {
+    // SAFETY: the block's threads share the row out, and use it behind a barrier.
+    unsafe {
+        let weight = Row::load(args.norm_weight.addr, args.k);
+        let stream = Stream::<0, QUADS>::new(args);
+        let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
+        rms_norm::entry::normalise(x, weight, args.eps, |group, words| normed.store(group, words));
+        sync_threads();
+        product(args, stream, Some(normed));
+    }
+}
+
+/// # Safety
+/// The kernel's Requires hold; the whole block comes here.
+#[inline(always)]
+unsafe fn behind_layer_norm_1p<const QUADS: usize>(args: &Gemv) {
+    // SAFETY: the block's threads share the row out, and use it behind a barrier.
+    unsafe {
+        let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
+        let stream = Stream::<0, QUADS>::new(args);
+        let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
+        layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| normed.store(group, words));
+        sync_threads();
+        product(args, stream, Some(normed));
+    }
+}
+
+/// A row in groups of eight elements.
+type Normed = Shared<[u32; 4]>;
+
+/// Room for the normalised row.
+#[inline(always)]
+fn behind_the_rings(quads: u32) -> Normed {
+    shared::dynamic::<u8>().offset(WARPS * SLOTS * slot_bytes(0, quads)).cast()
+}
+
+/// # Safety
+/// The kernel's Requires hold; the whole block comes here, behind a barrier where the row is `normed`.
+#[inline(always)]
+unsafe fn product<const TOKENS: u32, const QUADS: usize>(
+    args: &Gemv,
+    mut stream: Stream<TOKENS, QUADS>,
+    normed: Option<Normed>,
+) {
+    let mut sums = Sums::new(args);
+    let mut tile = thread::block_idx_x();
+    // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
+    unsafe {
+        while tile < args.tiles() {
+            let addends = sums.addends(tile);
+            let mut c = [0.0; 4];
+            for at in 0..stream.steps {
+                let step = stream.next();
+                unroll::<QUADS>(
+                    #[inline(always)]
+                    |quad| {
+                        let group = stream.first_group(at) + quad as u32 * 4 + thread::lane_id() % 4;
+                        let tokens = match normed {
+                            None => step.tokens(quad, args.rows),
+                            Some(row) if group < args.k / row::GROUP => row.load(group),
+                            Some(_) => [0; 4],
+                        };
+                        c = multiply(c, step.weights(quad), tokens);
+                    },
+                );
+            }
+            sums.finish(tile, c, addends);
+            tile += thread::grid_dim_x();
+        }
+    }
+}
+
+/// Adds the products of eight columns of each lane. The tensor core pairs columns by their place in its operands alone,
+/// so each lane gives it its eight neighbours as columns of two products, the same of weight and tokens.
+///
+/// # Safety
+/// The whole warp comes here.
+#[inline(always)]
+unsafe fn multiply(c: [f32; 4], [low, high]: [[u32; 4]; 2], tokens: [u32; 4]) -> [f32; 4] {
+    // SAFETY: the whole warp is here.
+    unsafe {
+        let c = mma::m16n8k16_bf16([low[0], high[0], low[1], high[1]], [tokens[0], tokens[1]], c);
+        mma::m16n8k16_bf16([low[2], high[2], low[3], high[3]], [tokens[2], tokens[3]], c)
+    }
+}

@@ -1,0 +1,130 @@
+//! What becomes of a tile's sums in `gemv`.
+use super::{Gemv, RELU2, SWIGLU, TILE, WARPS};
+use crate::relu2::entry::relu2_of;
+use crate::swiglu::entry::gated;
+use crate::{GEMV_MAX_ROWS, Ptr, Role};
+use cuda_std::barrier::sync_threads;
+use cuda_std::unroll::unroll;
+use cuda_std::{bf16, fragment, global, shared, thread};
+
+/// Sums of one warp.
+const SUMS: u32 = TILE * GEMV_MAX_ROWS;
+
+shared! {
+    fn gemv_sums() -> [f32; 2 * (WARPS * SUMS) as usize];
+}
+
+/// Where the warps' sums meet: two places by turns, so that one barrier to a tile is enough.
+pub struct Sums {
+    args: Gemv,
+    place: u32,
+    /// Row in the tile and token of the output that this thread stores.
+    row: u32,
+    token: u32,
+}
+
+/// What is added to a thread's output, requested before the sums are there.
+pub struct Addends {
+    bias: [f32; 2],
+    residual: f32,
+}
+
+impl Sums {
+    #[inline(always)]
+    pub fn new(args: &Gemv) -> Sums {
+        // Not by division: it is one of two constants.
+        let thread = thread::thread_idx_x();
+        let (row, token) = match args.tile_width() {
+            TILE => (thread % TILE, thread / TILE),
+            _ => (thread % (TILE / 2), thread / (TILE / 2)),
+        };
+        Sums { args: *args, place: 0, row, token }
+    }
+
+    /// The column of the output that this thread stores of a tile, if any.
+    #[inline(always)]
+    fn column(&self, tile: u32) -> Option<u32> {
+        let column = tile * self.args.tile_width() + self.row;
+        (self.token < self.args.rows && column < self.args.width()).then_some(column)
+    }
+
+    /// Requests what is added to the thread's output.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold.
+    #[inline(always)]
+    pub unsafe fn addends(&self, tile: u32) -> Addends {
+        let args = &self.args;
+        let mut addends = Addends { bias: [0.0; 2], residual: 0.0 };
+        if let Some(column) = self.column(tile) {
+            // SAFETY: the column exists; a gate has another beside it.
+            unsafe {
+                if !args.bias.is_null() {
+                    addends.bias[0] = element(args.bias, u64::from(column));
+                    if args.activation == SWIGLU {
+                        addends.bias[1] = element(args.bias, u64::from(column + args.width()));
+                    }
+                }
+                if !args.residual.is_null() {
+                    addends.residual = element(args.residual, self.at(column));
+                }
+            }
+        }
+        addends
+    }
+
+    /// Index of the thread's output.
+    #[inline(always)]
+    fn at(&self, column: u32) -> u64 {
+        u64::from(self.token) * u64::from(self.args.width()) + u64::from(column)
+    }
+
+    /// Joins the warps' sums `c` of a tile and stores the outputs.
+    ///
+    /// # Safety
+    /// The whole block comes here.
+    #[inline(always)]
+    pub unsafe fn finish(&mut self, tile: u32, c: [f32; 4], addends: Addends) {
+        let sums = gemv_sums().offset(self.place * WARPS * SUMS);
+        self.place = 1 - self.place;
+        let own = sums.offset(thread::warp_id() * SUMS).cast::<[f32; 2]>();
+        // SAFETY: each thread has its own words, and what is read lies behind the barrier.
+        unsafe {
+            unroll::<2>(|i| {
+                let (row, token) = fragment::c_element(thread::lane_id(), 2 * i as u32);
+                own.store((row * GEMV_MAX_ROWS + token) / 2, [c[2 * i], c[2 * i + 1]]);
+            });
+            sync_threads();
+            let Some(column) = self.column(tile) else { return };
+            let sum = |row: u32| {
+                let mut sum = 0.0;
+                unroll::<{ WARPS as usize }>(|w| {
+                    sum += sums.load(w as u32 * SUMS + row * GEMV_MAX_ROWS + self.token);
+                });
+                sum
+            };
+            let first = sum(self.row) + addends.bias[0];
+            let args = &self.args;
+            if args.y.is_null() {
+                return global::store(args.y_f32.addr + self.at(column) * 4, first);
+            }
+            let value = match args.activation {
+                RELU2 => relu2_of(bf16::round(first)),
+                SWIGLU => gated(bf16::round(first), bf16::round(sum(self.row + TILE / 2) + addends.bias[1])),
+                _ => first,
+            };
+            let value = if args.residual.is_null() { value } else { addends.residual + bf16::round(value) };
+            global::store(args.y.addr + self.at(column) * 2, bf16::from_f32(value));
+        }
+    }
+}
+
+/// An element of two bytes.
+///
+/// # Safety
+/// It exists, and no other thread writes it.
+#[inline(always)]
+unsafe fn element(from: Ptr<impl Role>, index: u64) -> f32 {
+    // SAFETY: the caller's promise.
+    bf16::to_f32(unsafe { global::load(from.addr + index * 2) })
+}
