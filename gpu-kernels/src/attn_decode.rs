@@ -1,50 +1,72 @@
-//! `attn_decode`: attention of the sequences that add one token, split over their keys.
+//! `attn_decode`: attention of the sequences that add one token, from the row that their product gave to the output.
 //!
 //! # Formula
-//! For every sequence s with one new row `t = row_start[s]` and `lengths[s] > 0`, every split i of SPLIT_TOKENS keys that
-//! holds a key in `max(0, length − window) .. length` (from 0 where `window` is 0), with j over those keys of the split,
-//! query head h and kv head `g = h / (heads / kv_heads)`:
-//! `m = max_j scale · q[t, h]·k[j, g]`, `e_j = e^(scale · q[t, h]·k[j, g] − m)`,
-//! `stats[s, h, i] = (m, Σ_j e_j)`, `partial[s, h, i, :] = Σ_j r(e_j) · v[j, g, :]`.
-//! `r` rounds to the activation type. `attn_merge` joins the splits. Other splits and sequences write nothing.
+//! For every sequence s with one new row `t = row_start[s]` and `n = lengths[s] > 0`: where `cos` is not null, with
+//! `c = cos[n − 1, j]`, `s = sin[n − 1, j]`, R = `rotary_dims`, `0 ≤ j < R/2`, for query and key heads v of row t:
+//! `v[j] = r(r(v[j]·c) + r(−v[j + R/2]·s)); v[j + R/2] = r(r(v[j + R/2]·c) + r(v[j]·s))`, dims from R on stay, and
+//! the key and the value become row n − 1 of the sequence's pages. Then, for every split i of SPLIT_TOKENS keys that holds
+//! a key in `max(0, n − window) .. n` (from 0 where `window` is 0), with j over those keys of the split, query head h and
+//! kv head `g = h / (heads / kv_heads)`:
+//! `m_i = max_j scale · q[h]·k[j, g]`, `e_j = e^(scale · q[h]·k[j, g] − m_i)`, `l_i = Σ_j e_j`, `o_i = Σ_j r(e_j) · v[j, g]`,
+//! and with `M = max_i m_i`: `out[t, h, :] = r(Σ_i e^(m_i − M) · o_i / Σ_i e^(m_i − M) · l_i)`.
+//! Where a sequence has several such splits, `partial[s, h, i, :] = o_i` and `stats[s, h, i] = (m_i, l_i)` remain.
+//! Zeros in row t where `lengths[s]` is 0; nothing for other sequences. `r` rounds to the activation type.
 //!
 //! # Arguments
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
-//! | `q` | `[rows, q_stride]` | act | the first `heads·head_dim` of each row |
-//! | `k_pool`, `v_pool` | `[pages, kv_heads, PAGE_TOKENS, head_dim]` | kv | holds this step's rows already |
+//! | `qkv` | `[rows, q_stride]` | act | queries, keys, values side by side; the queries alone where `cos` is null |
+//! | `cos`, `sin` | `[context, rotary_dims/2]` | act | by position; null: the queries are rotated, the pools hold row n − 1 |
+//! | `k_pool`, `v_pool` | `[pages, kv_heads, PAGE_TOKENS, head_dim]` | kv | row n − 1 is written where `cos` is not null |
 //! | `block_table` | `[sequences, pages_per_sequence]` | i32 | page ids |
 //! | `row_start` | `[sequences + 1]` | i32 | first row of each sequence |
 //! | `lengths` | `[sequences]` | i32 | keys of each sequence, this step's included; 0 marks a pad |
 //! | `partial` | `[sequences, heads, splits, head_dim]` | f32 | written |
 //! | `stats` | `[sequences, heads, splits, 2]` | f32 | maximum and sum, written |
+//! | `counters` | `[sequences, kv_heads]` | i32 | 0 before and after |
+//! | `out` | `[rows, heads·head_dim]` | act | row-major, written |
 //!
 //! # Launch
 //! A block owns a split of one kv head of one sequence and serves all query heads of that group, so that keys and
 //! values are read once: a thread keeps its share of the keys in registers for all heads, then its share of the values.
 //! Four lanes own a key, 8 to 32 threads along the keys own a column of values; scores and the values' sums meet in shared
-//! memory, four query heads at a time. One variant per head size: `attn_decode_128` and so on.
+//! memory, four query heads at a time. Each block rotates the queries for itself; the one with the last key rotates that
+//! too, and stores key and value. A block counts itself when its split is stored, and the last one of a sequence and
+//! kv head joins the splits, in an order that does not depend on which block that is; a split that is alone needs neither.
+//! One variant per head size: `attn_decode_128` and so on.
 //!
 //! # Requires
-//! `head_dim` one of [`crate::HEAD_DIMS`]; `heads` divisible by `kv_heads`, at most 64 of them to one; `q`, pools, `partial`
-//! and `stats` 16-byte aligned, `q_stride` divisible by 8; no sequence longer than `splits · SPLIT_TOKENS`.
+//! `head_dim` one of [`crate::HEAD_DIMS`]; `heads` divisible by `kv_heads`, at most 64 of them to one; `rotary_dims` even
+//! and at most `head_dim`; `qkv`, `cos`, `sin`, pools, `partial`, `stats` and `out` 16-byte aligned, `q_stride` divisible
+//! by 8; no sequence longer than `splits · SPLIT_TOKENS`; no page of a row n − 1 in two sequences. The kernel in
+//! front, with which it may overlap, writes neither `lengths`, `row_start` and `block_table`, nor the pools if `cos` is not
+//! null.
 //!
 //! # Moves
-//! The live keys and values, the queries, and 4 bytes per element of `partial` and `stats`.
+//! The live keys and values, the new rows and the outputs; 8 bytes per element of `partial` and `stats` where a sequence
+//! has several splits.
 //!
 //! # Numerics
-//! Scores and sums in f32; e_j is rounded to the activation type before it meets the values, its sum is not. c = 16,
-//! d = 2.
+//! Rotation as in `rope_kv_append`. Scores and sums in f32; e_j is rounded to the activation type before it meets the
+//! values, its sum is not. Of n sums over every n-th split, each by fused multiply-add, the total is taken in order. One
+//! rounding at the store. c = 16, d = 2.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, Launch, Ptr, SPLIT_TOKENS, StepShape};
 
 #[cfg(target_arch = "nvptx64")]
 mod entry;
 #[cfg(target_arch = "nvptx64")]
+mod join;
+#[cfg(target_arch = "nvptx64")]
+mod rotate;
+#[cfg(target_arch = "nvptx64")]
 mod split;
 
 /// Query heads that a block works on together.
 const HEADS_AT_ONCE: u32 = 4;
+
+/// Words in shared memory for a head's maximum and sum, so that what follows is aligned to 16 bytes.
+const STAT_WORDS: u32 = 4;
 
 /// How a block shares the keys and values of a split out.
 #[derive(Clone, Copy)]
@@ -69,13 +91,23 @@ impl Shape {
     const fn threads(self) -> u32 {
         SPLIT_TOKENS / self.quad_keys * 4
     }
+
+    /// Scores and stats of `group` query heads, and the sums of values; in their place, before them, queries and a key.
+    fn shared_bytes(self, group: u32, head_dim: u32) -> u32 {
+        let sums = SPLIT_TOKENS / self.value_keys * HEADS_AT_ONCE * head_dim * 4;
+        group * (SPLIT_TOKENS + STAT_WORDS) * 4 + sums.max((group + 1) * head_dim * 2)
+    }
 }
 
 kernel_args! {
     /// Arguments of `attn_decode`.
     pub struct AttnDecode {
-        /// `[rows, q_stride]`.
-        pub q: Ptr<Act>,
+        /// `[rows, q_stride]`: queries, keys and values side by side.
+        pub qkv: Ptr<Act>,
+        /// `[context, rotary_dims/2]`; null where the queries are rotated and the pools hold the new rows already.
+        pub cos: Ptr<Act>,
+        /// As `cos`.
+        pub sin: Ptr<Act>,
         /// `[pages, kv_heads, PAGE_TOKENS, head_dim]`.
         pub k_pool: Ptr<Kv>,
         /// `[pages, kv_heads, PAGE_TOKENS, head_dim]`.
@@ -90,11 +122,15 @@ kernel_args! {
         pub partial: Ptr<f32>,
         /// `[sequences, heads, splits, 2]`, written.
         pub stats: Ptr<f32>,
+        /// `[sequences, kv_heads]`: 0 between launches.
+        pub counters: Ptr<i32>,
+        /// `[rows, heads·head_dim]`, written.
+        pub out: Ptr<Act>,
         /// Sequences of the bucket.
         pub sequences: u32,
         /// Splits of the bucket's depth class.
         pub splits: u32,
-        /// Elements from one row of `q` to the next.
+        /// Elements from one row of `qkv` to the next.
         pub q_stride: u32,
         /// Query heads.
         pub heads: u32,
@@ -102,6 +138,8 @@ kernel_args! {
         pub kv_heads: u32,
         /// Width of a head.
         pub head_dim: u32,
+        /// How many leading dims of a head are rotated; 0 for none.
+        pub rotary_dims: u32,
         /// Row stride of `block_table`.
         pub pages_per_sequence: u32,
         /// Keys that a query sees, itself included; 0 for all.
@@ -120,6 +158,8 @@ impl Kernel for AttnDecode {
             self.heads > 0 && self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads) => "heads divisible by kv_heads",
             self.heads / self.kv_heads <= 64 => "at most 64 query heads to a kv head",
             HEAD_DIMS.contains(&self.head_dim) => "head_dim 32, 64, 96, 128, 192 or 256",
+            self.rotary_dims.is_multiple_of(2) && self.rotary_dims <= self.head_dim => "rotary_dims even and at most head_dim",
+            self.cos.is_null() == self.sin.is_null() => "both cos and sin, or neither",
             self.q_stride.is_multiple_of(8) => "q_stride divisible by 8",
         }
     }
@@ -134,22 +174,23 @@ impl Kernel for AttnDecode {
             _ => "attn_decode_256",
         };
         let shape = Shape::of(self.head_dim);
-        let scores = self.heads / self.kv_heads * SPLIT_TOKENS;
-        let sums = SPLIT_TOKENS / shape.value_keys * HEADS_AT_ONCE * self.head_dim;
         Launch {
             grid: [self.splits, self.kv_heads, self.sequences],
-            shared_bytes: (scores + sums) * 4,
+            shared_bytes: shape.shared_bytes(self.heads / self.kv_heads, self.head_dim),
+            overlaps: true,
             ..Launch::linear(symbol, 1, shape.threads())
         }
     }
 
     fn bytes_moved(&self, shape: &StepShape) -> u64 {
-        let (heads, dim) = (u64::from(self.heads), u64::from(self.head_dim));
+        let (heads, kv_heads, dim) = (u64::from(self.heads), u64::from(self.kv_heads), u64::from(self.head_dim));
+        let rotation = if self.cos.is_null() { 0 } else { kv_heads * dim * 4 + u64::from(self.rotary_dims) * 2 };
         let decodes = shape.sequences.iter().filter(|s| s.new_tokens == 1);
         let per_sequence = decodes.map(|s| {
             let keys = u64::from(if self.window == 0 { s.length } else { s.length.min(self.window) });
             let splits = keys.div_ceil(u64::from(SPLIT_TOKENS));
-            keys * 2 * u64::from(self.kv_heads) * dim * 2 + heads * dim * 2 + heads * splits * (dim + 2) * 4
+            let joined = if splits > 1 { heads * splits * (dim + 2) * 8 } else { 0 };
+            keys * kv_heads * dim * 4 + heads * dim * 4 + rotation + joined
         });
         per_sequence.sum()
     }

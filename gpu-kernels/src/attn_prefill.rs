@@ -34,7 +34,7 @@
 //! # Numerics
 //! Scores, sums and outputs accumulate in f32; e_j is rounded to the activation type before it meets the values (d = 4),
 //! its sum is not. c = 16. The reference sums by splits of SPLIT_TOKENS keys, counted from position 0, exactly as
-//! `attn_decode` and `attn_merge` do: on the CPU a prompt's chunks change no bit.
+//! `attn_decode` does: on the CPU a prompt's chunks change no bit.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, Launch, Ptr, StepShape, TILE_ROWS};
 

@@ -11,6 +11,8 @@ mod kernel;
 mod pages;
 mod ptr;
 #[cfg(target_arch = "nvptx64")]
+mod rope;
+#[cfg(target_arch = "nvptx64")]
 mod row;
 pub mod sampling;
 
@@ -41,7 +43,6 @@ macro_rules! for_each_kernel {
             advance Advance,
             argmax Argmax,
             attn_decode AttnDecode,
-            attn_merge AttnMerge,
             attn_prefill AttnPrefill,
             embed Embed,
             gather_rows GatherRows,

@@ -34,7 +34,8 @@ impl Cache {
         }
     }
 
-    fn row(&self, sequence: usize, head: usize, position: usize) -> Range<usize> {
+    /// Where a key's row stands in a pool.
+    pub fn row(&self, sequence: usize, head: usize, position: usize) -> Range<usize> {
         let tokens = PAGE_TOKENS as usize;
         let page = self.block_table[sequence * self.pages_per_sequence + position / tokens] as usize;
         let start = ((page * self.kv_heads + head) * tokens + position % tokens) * self.dim;

@@ -1,5 +1,5 @@
 //! However a prompt is cut into steps, the references of attention give each of its rows the same bits.
-use gpu_kernels::{AttnDecode, AttnMerge, AttnPrefill, SPLIT_TOKENS, TILE_ROWS};
+use gpu_kernels::{AttnDecode, AttnPrefill, Ptr, SPLIT_TOKENS, TILE_ROWS};
 
 use crate::data::Data;
 use crate::oracle::Precision;
@@ -66,7 +66,9 @@ impl Prompt {
         let splits = (position + 1).div_ceil(SPLIT_TOKENS as usize);
         let mut data = Data::default();
         let kernel = AttnDecode {
-            q: data.reals("q", self.q[position * WIDTH..][..WIDTH].to_vec()),
+            qkv: data.reals("q", self.q[position * WIDTH..][..WIDTH].to_vec()),
+            cos: Ptr::NULL,
+            sin: Ptr::NULL,
             k_pool: data.reals("k_pool", self.k_pool.clone()),
             v_pool: data.reals("v_pool", self.v_pool.clone()),
             block_table: data.integers("block_table", self.batch.block_table.clone()),
@@ -74,43 +76,20 @@ impl Prompt {
             lengths: data.integers("lengths", vec![position as i32 + 1]),
             partial: data.undefined("partial", HEADS.heads * splits * HEADS.dim),
             stats: data.undefined("stats", HEADS.heads * splits * 2),
+            counters: data.integers("counters", vec![0; HEADS.kv_heads]),
+            out: data.undefined("out", WIDTH),
             sequences: 1,
             splits: splits as u32,
             q_stride: WIDTH as u32,
             heads: HEADS.heads as u32,
             kv_heads: HEADS.kv_heads as u32,
             head_dim: HEADS.dim as u32,
+            rotary_dims: 0,
             pages_per_sequence: self.batch.pages_per_sequence as u32,
             window: self.window,
             scale: 0.125,
         };
-        let outcome = precision.run(&kernel, &data).expect("attn_decode runs");
-        self.merge(precision, position, splits, &outcome[6], &outcome[7])
-    }
-
-    fn merge(
-        &self,
-        mut precision: Precision,
-        position: usize,
-        splits: usize,
-        partial: &[Option<f64>],
-        stats: &[Option<f64>],
-    ) -> Vec<Bits> {
-        let written = |values: &[Option<f64>]| values.iter().map(|value| value.unwrap_or(f64::NAN) as f32).collect();
-        let mut data = Data::default();
-        let kernel = AttnMerge {
-            partial: data.reals("partial", written(partial)),
-            stats: data.reals("stats", written(stats)),
-            row_start: data.integers("row_start", vec![0, 1]),
-            lengths: data.integers("lengths", vec![position as i32 + 1]),
-            out: data.undefined("out", WIDTH),
-            sequences: 1,
-            splits: splits as u32,
-            heads: HEADS.heads as u32,
-            head_dim: HEADS.dim as u32,
-            window: self.window,
-        };
-        bits(&precision.run(&kernel, &data).expect("attn_merge runs")[4])
+        bits(&precision.run(&kernel, &data).expect("attn_decode runs")[9])
     }
 }
 

@@ -84,7 +84,7 @@ fn row(seed: u64, shape: &Shape) -> Row<RopeKvAppend> {
 }
 
 /// Position and slot of each row; pads share row 0 of the scrap page.
-fn places(batch: &Batch) -> (Vec<i32>, Vec<i32>) {
+pub fn places(batch: &Batch) -> (Vec<i32>, Vec<i32>) {
     let tokens = PAGE_TOKENS as usize;
     let tables = batch.sequences.iter().zip(batch.block_table.chunks(batch.pages_per_sequence));
     let rows = tables.flat_map(|(sequence, table)| {
@@ -97,7 +97,7 @@ fn places(batch: &Batch) -> (Vec<i32>, Vec<i32>) {
 }
 
 /// `[context, rotary/2]`, and one row too many where nothing is rotated, since a buffer is not empty.
-fn angles(context: usize, rotary: usize, f: fn(f64) -> f64) -> Vec<f32> {
+pub fn angles(context: usize, rotary: usize, f: fn(f64) -> f64) -> Vec<f32> {
     let angle = |position: usize, j: usize| position as f64 * 10_000f64.powf(-2.0 * j as f64 / rotary.max(1) as f64);
     let pairs = (0..context).flat_map(|position| (0..(rotary / 2).max(1)).map(move |j| (position, j)));
     pairs.map(|(position, j)| bf16::from_f64(f(angle(position, j))).to_f32()).collect()
@@ -145,7 +145,7 @@ impl Oracle for RopeKvAppend {
     }
 }
 
-fn rotate(head: &mut [f64], cos: &[f64], sin: &[f64], precision: Precision) {
+pub fn rotate(head: &mut [f64], cos: &[f64], sin: &[f64], precision: Precision) {
     let half = cos.len();
     let r = |value| precision.round(value);
     for j in 0..half {

@@ -78,7 +78,9 @@ impl Emulated {
                 let narrowed: Vec<bf16> = values.iter().map(|&value| bf16::from_f32(value)).collect();
                 self.write(start, spec.element, &narrowed)
             }
-            BufferKind::Sampled => self.write(start, spec.element, &vec![0i32; spec.elements as usize]),
+            BufferKind::Sampled | BufferKind::Counters => {
+                self.write(start, spec.element, &vec![0i32; spec.elements as usize])
+            }
             BufferKind::Input | BufferKind::Scratch | BufferKind::State => Ok(()),
         }
     }

@@ -1,11 +1,11 @@
 //! The entry points of `attn_decode`.
-use super::split::{Group, QUAD, Split, lane_group, quad_key, value_share};
+use super::split::{Group, QUAD, Split, clear_pad, lane_group, quad_key, value_share};
 use super::{AttnDecode, HEADS_AT_ONCE, Shape};
 use crate::{SPLIT_TOKENS, row};
 use core::f32::consts::LOG2_E;
 use cuda_std::barrier::sync_threads;
 use cuda_std::unroll::{array, unroll};
-use cuda_std::{bf16, global, kernel, math, thread, warp};
+use cuda_std::{bf16, global, grid, kernel, math, thread, warp};
 
 kernel! {
     /// Heads of 32.
@@ -50,14 +50,27 @@ unsafe fn attend<const DIM: u32, const PIECES: usize, const QUAD_KEYS: usize, co
     args: &AttnDecode,
 ) {
     const {
+        assert!(VALUE_KEYS.is_multiple_of(4) && VALUE_KEYS <= 16);
         let shape = Shape::of(DIM);
         assert!(shape.quad_keys == QUAD_KEYS as u32 && shape.value_keys == VALUE_KEYS as u32);
         assert!(PIECES as u32 * QUAD * row::GROUP == DIM);
     }
     // SAFETY: the split is the same for the whole block, so all its threads come to the barriers.
     unsafe {
-        let Some(split) = Split::<DIM>::of_block(args) else { return };
-        let keys: [[Group; PIECES]; QUAD_KEYS] = split.keys();
+        grid::launch_dependents();
+        let Some(split) = Split::<DIM>::of_block(args) else {
+            grid::wait_for_dependencies();
+            return clear_pad::<DIM>(args);
+        };
+        if args.cos.is_null() {
+            // A kernel in front may have stored keys.
+            grid::wait_for_dependencies();
+        }
+        let mut keys: [[Group; PIECES]; QUAD_KEYS] = split.keys();
+        grid::wait_for_dependencies();
+        split.share_rows();
+        sync_threads();
+        split.add_key(&mut keys);
         let mut head = 0;
         while head < split.group {
             split.score(head, &keys);
@@ -76,6 +89,9 @@ unsafe fn attend<const DIM: u32, const PIECES: usize, const QUAD_KEYS: usize, co
             sync_threads();
             head += HEADS_AT_ONCE;
         }
+        if split.live.count > 1 && split.arrives_last() {
+            split.join();
+        }
     }
 }
 
@@ -83,7 +99,7 @@ impl<const DIM: u32> Split<DIM> {
     /// Scores of the `HEADS` query heads from `head` on; of keys that are not live, −∞.
     ///
     /// # Safety
-    /// The whole block comes here.
+    /// The whole block comes here, behind a barrier.
     #[inline(always)]
     unsafe fn score<const PIECES: usize, const QUAD_KEYS: usize>(
         &self,
@@ -94,10 +110,10 @@ impl<const DIM: u32> Split<DIM> {
         unroll::<PIECES>(
             #[inline(always)]
             |p| {
-                // SAFETY: heads behind the last are read as the last.
+                // SAFETY: heads behind the last are read as the last; all are there.
                 let q: [[f32; 8]; HEADS] = array(|h| unsafe {
                     let head = (head + h as u32).min(self.group - 1);
-                    bf16::unpack_8(global::load(row::at(self.q + u64::from(head * DIM * 2), lane_group(p))))
+                    bf16::unpack_8(self.rows.cast::<Group>().load(head * (DIM / row::GROUP) + lane_group(p)))
                 });
                 unroll::<QUAD_KEYS>(
                     #[inline(always)]
@@ -129,8 +145,8 @@ impl<const DIM: u32> Split<DIM> {
         );
     }
 
-    /// Turns the scores of every head into rounded weights and stores their maximum and their unrounded sum; a warp takes
-    /// a head, a lane four keys.
+    /// Turns the scores of every head into rounded weights and leaves their maximum and their unrounded sum beside them;
+    /// a warp takes a head, a lane four keys.
     ///
     /// # Safety
     /// The whole block comes here, behind a barrier.
@@ -148,7 +164,7 @@ impl<const DIM: u32> Split<DIM> {
                 let sum = warp::sum_f32((weights[0] + weights[1]) + (weights[2] + weights[3]));
                 scores.store(at, weights.map(bf16::round));
                 if thread::lane_id() == 0 {
-                    global::store(self.args.stats.addr + self.at(head) * 8, [largest, sum]);
+                    self.stats.store(head, [largest, sum]);
                 }
             }
             head += thread::warps_per_block();
@@ -166,17 +182,27 @@ impl<const DIM: u32> Split<DIM> {
             return;
         }
         let mut sums = [[0.0; 8]; HEADS];
-        unroll::<VALUE_KEYS>(
+        // Four keys at a time, as many as a load brings weights for.
+        unroll::<4>(
             #[inline(always)]
-            |i| {
-                let value = bf16::unpack_8(values[i]);
-                unroll::<HEADS>(
+            |four| {
+                if four * 4 >= VALUE_KEYS {
+                    return;
+                }
+                let weights: [[f32; 4]; HEADS] = array(|h| {
+                    let head = (head + h as u32).min(self.group - 1);
+                    let at = (head * SPLIT_TOKENS + from) / 4 + four as u32;
+                    // SAFETY: heads behind the last are read as the last.
+                    unsafe { self.scores.cast::<[f32; 4]>().load(at) }
+                });
+                unroll::<4>(
                     #[inline(always)]
-                    |h| {
-                        let head = (head + h as u32).min(self.group - 1);
-                        // SAFETY: heads behind the last are read as the last.
-                        let weight = unsafe { self.scores.load(head * SPLIT_TOKENS + from + i as u32) };
-                        unroll::<8>(|e| sums[h][e] = math::fma(weight, value[e], sums[h][e]));
+                    |i| {
+                        let value = bf16::unpack_8(values[four * 4 + i]);
+                        unroll::<HEADS>(
+                            #[inline(always)]
+                            |h| unroll::<8>(|e| sums[h][e] = math::fma(weights[h][i], value[e], sums[h][e])),
+                        );
                     },
                 );
             },
@@ -192,7 +218,8 @@ impl<const DIM: u32> Split<DIM> {
         });
     }
 
-    /// Joins the `parts` sums of `HEADS` query heads from `head` on; a thread stores four elements.
+    /// Joins the `parts` sums of `HEADS` query heads from `head` on; a thread stores four elements, of the output if the
+    /// split is alone.
     ///
     /// # Safety
     /// The whole block comes here, behind a barrier.
@@ -209,9 +236,29 @@ impl<const DIM: u32> Split<DIM> {
             let more = unsafe { self.sums.cast::<[f32; 4]>().load((part * HEADS_AT_ONCE + h) * (DIM / 4) + column) };
             sum = core::array::from_fn(|i| sum[i] + more[i]);
         }
-        let at = self.at(head) * u64::from(DIM) + u64::from(column * 4);
-        // SAFETY: four elements per thread.
-        unsafe { global::store(self.args.partial.addr + at * 4, sum) };
+        // SAFETY: four elements per thread, and a pair per head.
+        unsafe {
+            let [largest, total] = self.stats.load(head);
+            if self.live.count == 1 {
+                return self.store_out(head, column, sum.map(|sum| sum / total));
+            }
+            let at = self.at(head);
+            global::store(self.args.partial.addr + (at * u64::from(DIM) + u64::from(column * 4)) * 4, sum);
+            if column == 0 {
+                global::store(self.args.stats.addr + at * 8, [largest, total]);
+            }
+        }
+    }
+
+    /// Stores four elements of query head `head`, the `column`-th four.
+    ///
+    /// # Safety
+    /// They are the thread's own.
+    #[inline(always)]
+    pub unsafe fn store_out(&self, head: u32, column: u32, values: [f32; 4]) {
+        let pairs = [bf16::pack([values[0], values[1]]), bf16::pack([values[2], values[3]])];
+        // SAFETY: within the head, 8-byte aligned.
+        unsafe { global::store(self.out + u64::from(head * DIM + column * 4) * 2, pairs) };
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the attention references share: keys and values by page, one split of keys, and the join of splits.
+//! What the attention references share: the rotation, keys and values by page, one split of keys, and the join of splits.
 use std::ops::Range;
 
 use gpu_kernels::{PAGE_TOKENS, SPLIT_TOKENS};
@@ -25,10 +25,24 @@ pub struct Cache<'a, A> {
 impl<A> Cache<'_, A> {
     /// Where the row of key `position` stands in a pool.
     fn row(&self, position: usize) -> Range<usize> {
-        let (page, offset) = (position / PAGE_TOKENS as usize, position % PAGE_TOKENS as usize);
-        let block = self.pages[page] as usize * self.kv_heads + self.head;
-        let start = (block * PAGE_TOKENS as usize + offset) * self.head_dim;
-        start..start + self.head_dim
+        cache_row(self.pages, (self.kv_heads, self.head), self.head_dim, position)
+    }
+}
+
+/// Where the row of key `position` stands in a pool: of kv head `head` among `kv_heads`, each `dim` wide.
+pub fn cache_row(pages: &[i32], (kv_heads, head): (usize, usize), dim: usize, position: usize) -> Range<usize> {
+    let (page, offset) = (position / PAGE_TOKENS as usize, position % PAGE_TOKENS as usize);
+    let start = ((pages[page] as usize * kv_heads + head) * PAGE_TOKENS as usize + offset) * dim;
+    start..start + dim
+}
+
+/// Rotates dims j and j + R/2 of a head, R/2 being the number of angles, with three roundings.
+pub fn rotate<A: Activation>(head: &mut [A], (cos, sin): (&[A], &[A])) {
+    let (low, high) = head[..2 * cos.len()].split_at_mut(cos.len());
+    for (((low, high), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+        let (lo, hi, cos, sin) = (low.to_f32(), high.to_f32(), cos.to_f32(), sin.to_f32());
+        *low = A::from_f32(A::round(lo * cos) + A::round(-hi * sin));
+        *high = A::from_f32(A::round(hi * cos) + A::round(lo * sin));
     }
 }
 
@@ -39,20 +53,31 @@ pub fn visible(position: usize, window: usize) -> Range<usize> {
 }
 
 /// The splits that hold a key of `keys`, and which of the keys each holds. Splits count from position 0.
-pub fn splits(keys: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> + Clone {
+fn splits(keys: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> + Clone {
     let tokens = SPLIT_TOKENS as usize;
     let numbers = keys.start / tokens..keys.end.div_ceil(tokens);
     numbers.map(move |i| (i, keys.start.max(i * tokens)..keys.end.min((i + 1) * tokens)))
 }
 
-/// One split: with s = scale · q·k over `keys`, writes `Σ r(e^(s − max)) · v` and returns `[max, Σ e^(s − max)]`.
-pub fn split<A: Activation>(
-    query: &[f32],
+/// What a split of keys comes to: `Σ r(e^(s − max)) · v` and `[max, Σ e^(s − max)]`.
+pub type Split = (Vec<f32>, [f32; 2]);
+
+/// One head's output over `keys`, and the splits that it was joined from, by number.
+pub fn attend<A: Activation>(
+    q: &[A],
     cache: &Cache<A>,
     keys: Range<usize>,
     scale: f32,
-    partial: &mut [f32],
-) -> [f32; 2] {
+    out: &mut [A],
+) -> Vec<(usize, Split)> {
+    let query: Vec<f32> = q.iter().map(|q| q.to_f32()).collect();
+    let splits: Vec<_> = splits(keys).map(|(i, keys)| (i, split(&query, cache, keys, scale))).collect();
+    merge(splits.iter().map(|(_, split)| split), out);
+    splits
+}
+
+/// One split, with s = scale · q·k over `keys`.
+fn split<A: Activation>(query: &[f32], cache: &Cache<A>, keys: Range<usize>, scale: f32) -> Split {
     let mut key = vec![0.0; cache.head_dim];
     let mut scores = [0.0; SPLIT_TOKENS as usize];
     let scores = &mut scores[..keys.len()];
@@ -61,7 +86,7 @@ pub fn split<A: Activation>(
         *score = scale * dot(query, &key);
     }
     let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    partial.fill(0.0);
+    let mut partial = vec![0.0; cache.head_dim];
     for (score, position) in scores.iter_mut().zip(keys) {
         *score = (*score - max).exp();
         let weight = A::round(*score);
@@ -69,12 +94,12 @@ pub fn split<A: Activation>(
             *out += weight * value.to_f32();
         }
     }
-    [max, sum(scores.iter().copied())]
+    (partial, [max, sum(scores.iter().copied())])
 }
 
-/// Joins splits, given in order as their partial sums and `[max, sum]`, into one head's output.
-pub fn merge<'a, A: Activation>(splits: impl Iterator<Item = (&'a [f32], [f32; 2])> + Clone, out: &mut [A]) {
-    let max = splits.clone().map(|(_, [max, _])| max).fold(f32::NEG_INFINITY, f32::max);
+/// Joins splits, given in order, into one head's output.
+fn merge<'a, A: Activation>(splits: impl Iterator<Item = &'a Split> + Clone, out: &mut [A]) {
+    let max = splits.clone().map(|(_, [max, _])| *max).fold(f32::NEG_INFINITY, f32::max);
     let mut values = vec![0.0; out.len()];
     let mut total = 0.0;
     for (partial, [split_max, split_total]) in splits {
@@ -86,6 +111,6 @@ pub fn merge<'a, A: Activation>(splits: impl Iterator<Item = (&'a [f32], [f32; 2
 }
 
 /// `from` as f32.
-pub fn widen<A: Activation>(from: &[A], to: &mut [f32]) {
+fn widen<A: Activation>(from: &[A], to: &mut [f32]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f32());
 }

@@ -1,44 +1,103 @@
 //! Reference of `attn_decode`.
 use gpu_kernels::AttnDecode;
 
-use super::attention::{Cache, split, splits, visible, widen};
+use super::attention::{Cache, attend, cache_row, rotate, visible};
 use super::parallel::for_each;
 use crate::device::{Activation, Memory, Reference};
 
 impl Reference for AttnDecode {
     fn reference<A: Activation>(&self, memory: &Memory) {
-        let (sequences, heads, dim) = (self.sequences as usize, self.heads as usize, self.head_dim as usize);
-        let (stride, pages) = (self.splits as usize, self.pages_per_sequence as usize);
-        let q = memory.read_all::<A>(self.q);
-        let (k_pool, v_pool) = (memory.read_all::<A>(self.k_pool), memory.read_all::<A>(self.v_pool));
-        let (q, k_pool, v_pool) = (&*q, &*k_pool, &*v_pool);
-        let block_table = &*memory.read::<i32>(self.block_table, sequences * pages);
-        let row_start = &*memory.read::<i32>(self.row_start, sequences + 1);
-        let lengths = &*memory.read::<i32>(self.lengths, sequences);
-        let mut partial = memory.write::<f32>(self.partial, sequences * heads * stride * dim);
-        let mut stats = memory.write::<f32>(self.stats, sequences * heads * stride * 2);
-        let items = partial.chunks_mut(stride * dim).zip(stats.chunks_mut(stride * 2)).enumerate();
-        let live = items.filter(|(i, _)| {
-            let s = i / heads;
-            row_start[s + 1] - row_start[s] == 1 && lengths[s] > 0
-        });
-        let keys: usize = lengths.iter().map(|length| *length as usize).sum();
-        for_each(keys * heads * dim, live.collect(), |(i, (partial, stats))| {
-            let (s, head) = (i / heads, i % heads);
-            let cache = Cache {
-                k_pool,
-                v_pool,
-                pages: &block_table[s * pages..][..pages],
-                kv_heads: self.kv_heads as usize,
-                head: head / (heads / self.kv_heads as usize),
-                head_dim: dim,
-            };
-            let mut query = vec![0.0; dim];
-            widen(&q[row_start[s] as usize * self.q_stride as usize + head * dim..][..dim], &mut query);
-            for (i, keys) in splits(visible(lengths[s] as usize - 1, self.window as usize)) {
-                let stat = split(&query, &cache, keys, self.scale, &mut partial[i * dim..][..dim]);
+        let tokens = tokens(self, memory);
+        let mut rows = memory.read_all::<A>(self.qkv).to_vec();
+        if !self.cos.is_null() {
+            rotate_rows(self, memory, &tokens, &mut rows);
+            append(self, memory, &tokens, &rows);
+        }
+        attend_all(self, memory, &tokens, &rows);
+    }
+}
+
+/// A sequence that adds one token: its number, its row, and its keys; no keys of a pad.
+struct Token {
+    sequence: usize,
+    row: usize,
+    keys: usize,
+}
+
+fn tokens(args: &AttnDecode, memory: &Memory) -> Vec<Token> {
+    let sequences = args.sequences as usize;
+    let row_start = memory.read::<i32>(args.row_start, sequences + 1);
+    let lengths = memory.read::<i32>(args.lengths, sequences);
+    let adding = (0..sequences).filter(|s| row_start[s + 1] - row_start[*s] == 1);
+    adding.map(|s| Token { sequence: s, row: row_start[s] as usize, keys: lengths[s] as usize }).collect()
+}
+
+/// Rotates the queries and keys of each token's row.
+fn rotate_rows<A: Activation>(args: &AttnDecode, memory: &Memory, tokens: &[Token], rows: &mut [A]) {
+    let (dim, half) = (args.head_dim as usize, args.rotary_dims as usize / 2);
+    let rotated = (args.heads + args.kv_heads) as usize * dim;
+    let (cos, sin) = (memory.read_all::<A>(args.cos), memory.read_all::<A>(args.sin));
+    for token in tokens.iter().filter(|token| token.keys > 0) {
+        let angles = (token.keys - 1) * half..token.keys * half;
+        let heads = &mut rows[token.row * args.q_stride as usize..][..rotated];
+        heads.chunks_mut(dim).for_each(|head| rotate(head, (&cos[angles.clone()], &sin[angles.clone()])));
+    }
+}
+
+/// Writes the last key and value of each sequence to its page.
+fn append<A: Activation>(args: &AttnDecode, memory: &Memory, tokens: &[Token], rows: &[A]) {
+    let (heads, kv_heads, dim) = (args.heads as usize, args.kv_heads as usize, args.head_dim as usize);
+    let block_table = memory.read_all::<i32>(args.block_table);
+    let mut k_pool = memory.write_all::<A>(args.k_pool);
+    let mut v_pool = memory.write_all::<A>(args.v_pool);
+    for token in tokens.iter().filter(|token| token.keys > 0) {
+        let pages = &block_table[token.sequence * args.pages_per_sequence as usize..];
+        let row = &rows[token.row * args.q_stride as usize..];
+        for head in 0..kv_heads {
+            let cached = cache_row(pages, (kv_heads, head), dim, token.keys - 1);
+            k_pool[cached.clone()].copy_from_slice(&row[(heads + head) * dim..][..dim]);
+            v_pool[cached].copy_from_slice(&row[(heads + kv_heads + head) * dim..][..dim]);
+        }
+    }
+}
+
+/// Attention of the rotated rows over the pools.
+fn attend_all<A: Activation>(args: &AttnDecode, memory: &Memory, tokens: &[Token], rows: &[A]) {
+    let (heads, kv_heads, dim) = (args.heads as usize, args.kv_heads as usize, args.head_dim as usize);
+    let (stride, pages) = (args.splits as usize, args.pages_per_sequence as usize);
+    let (k_pool, v_pool) = (memory.read_all::<A>(args.k_pool), memory.read_all::<A>(args.v_pool));
+    let (k_pool, v_pool, block_table) = (&*k_pool, &*v_pool, &*memory.read_all::<i32>(args.block_table));
+    let mut partial = memory.write::<f32>(args.partial, args.sequences as usize * heads * stride * dim);
+    let mut stats = memory.write::<f32>(args.stats, args.sequences as usize * heads * stride * 2);
+    let mut out = memory.write_all::<A>(args.out);
+    let mut kept: Vec<_> = partial.chunks_mut(stride * dim).zip(stats.chunks_mut(stride * 2)).map(Some).collect();
+    let mut outs: Vec<_> = out.chunks_mut(dim).map(Some).collect();
+    let heads_of = |token| (0..heads).map(move |head| (token, head));
+    let items = tokens.iter().flat_map(heads_of).map(|(token, head)| {
+        let kept = kept[token.sequence * heads + head].take().expect("a head of a sequence comes once");
+        let out = outs[token.row * heads + head].take().expect("a row is of one sequence");
+        (token, head, kept, out)
+    });
+    let keys: usize = tokens.iter().map(|token| token.keys).sum();
+    for_each(keys * heads * dim, items.collect(), |(token, head, (partial, stats), out)| {
+        if token.keys == 0 {
+            return out.fill(A::default());
+        }
+        let cache = Cache {
+            k_pool,
+            v_pool,
+            pages: &block_table[token.sequence * pages..][..pages],
+            kv_heads,
+            head: head / (heads / kv_heads),
+            head_dim: dim,
+        };
+        let query = &rows[token.row * args.q_stride as usize + head * dim..][..dim];
+        let splits = attend(query, &cache, visible(token.keys - 1, args.window as usize), args.scale, out);
+        if splits.len() > 1 {
+            for (i, (sums, stat)) in splits {
+                partial[i * dim..][..dim].copy_from_slice(&sums);
                 stats[i * 2..][..2].copy_from_slice(&stat);
             }
-        });
-    }
+        }
+    });
 }

@@ -1,9 +1,7 @@
-//! Reference of `attn_prefill`: the sums of `attn_decode` and `attn_merge`, so that a prompt's chunks change no bit.
-use std::ops::Range;
-
+//! Reference of `attn_prefill`: the sums of `attn_decode`, so that a prompt's chunks change no bit.
 use gpu_kernels::AttnPrefill;
 
-use super::attention::{Cache, merge, split, splits, visible, widen};
+use super::attention::{Cache, attend, visible};
 use super::parallel::for_each;
 use crate::device::{Activation, Memory, Reference};
 
@@ -38,19 +36,6 @@ impl Reference for AttnPrefill {
             }
         });
     }
-}
-
-fn attend<A: Activation>(q: &[A], cache: &Cache<A>, keys: Range<usize>, scale: f32, out: &mut [A]) {
-    let mut query = vec![0.0; q.len()];
-    widen(q, &mut query);
-    let joined: Vec<(Vec<f32>, [f32; 2])> = splits(keys)
-        .map(|(_, keys)| {
-            let mut partial = vec![0.0; q.len()];
-            let stat = split(&query, cache, keys, scale, &mut partial);
-            (partial, stat)
-        })
-        .collect();
-    merge(joined.iter().map(|(partial, stat)| (partial.as_slice(), *stat)), out);
 }
 
 /// To whom a row of the step belongs.

@@ -1,6 +1,7 @@
 //! Reference of `rope_kv_append`.
 use gpu_kernels::{PAGE_TOKENS, RopeKvAppend};
 
+use super::attention::rotate;
 use super::parallel::for_each;
 use crate::device::{Activation, Memory, Reference};
 
@@ -33,15 +34,5 @@ impl Reference for RopeKvAppend {
         for_each(rows * queries * 3, items, |(row, angles)| {
             row[..queries].chunks_mut(dim).for_each(|head| rotate(head, angles));
         });
-    }
-}
-
-/// Rotates dims j and j + R/2 of a head, R/2 being the number of angles, with the three roundings of the doc block.
-fn rotate<A: Activation>(head: &mut [A], (cos, sin): (&[A], &[A])) {
-    let (low, high) = head[..2 * cos.len()].split_at_mut(cos.len());
-    for (((low, high), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-        let (lo, hi, cos, sin) = (low.to_f32(), high.to_f32(), cos.to_f32(), sin.to_f32());
-        *low = A::from_f32(A::round(lo * cos) + A::round(-hi * sin));
-        *high = A::from_f32(A::round(hi * cos) + A::round(lo * sin));
     }
 }

@@ -27,6 +27,8 @@ pub enum BufferKind {
     Scratch,
     /// Kept from step to step: KV pools.
     State,
+    /// Zero at first, and again after each kernel that counts in it.
+    Counters,
     /// Kept from step to step and read by ticket: the last token of each sequence slot.
     Sampled,
 }

@@ -18,6 +18,8 @@ pub struct Layout {
     pub(super) sampled: BufferId,
     /// `[sequences + 1, context]`: the tokens of each slot, where one samples.
     pub(super) history: BufferId,
+    /// `[sequences, kv_heads]`: how many splits of a sequence are done.
+    pub(super) counters: BufferId,
     pub(super) embedding: BufferId,
     pub(super) blocks: Vec<BlockBuffers>,
     pub(super) final_norm: NormBuffers,
@@ -139,14 +141,29 @@ impl Layout {
         let sampled = builder.buffers.add("sampled", Element::I32, limits.sequences as u64 + 1, BufferKind::Sampled);
         let slots = limits.sequences as u64 + 1;
         let history = builder.buffers.add("history", Element::I32, slots * limits.context as u64, BufferKind::State);
-        let scratch = builder.scratch(spec);
+        let width = Widths::of(spec);
+        let counters = (limits.sequences * width.kv_heads) as u64;
+        let counters = builder.buffers.add("counters", Element::I32, counters, BufferKind::Counters);
+        let scratch = builder.scratch(spec, &width);
         let embedding = builder.tensor(&spec.embedding)?;
         let blocks = spec.blocks.iter().enumerate().map(|(i, b)| builder.block(i, b)).collect::<Result<Vec<_>>>()?;
         let final_norm = builder.norm(&spec.final_norm)?;
         let head = builder.product("head", &spec.head)?;
         let (hidden, vocab) = (spec.hidden, spec.vocab);
-        let layout =
-            Layout { limits, hidden, vocab, inputs, scratch, sampled, history, embedding, blocks, final_norm, head };
+        let layout = Layout {
+            limits,
+            hidden,
+            vocab,
+            inputs,
+            scratch,
+            sampled,
+            history,
+            counters,
+            embedding,
+            blocks,
+            final_norm,
+            head,
+        };
         Ok((layout, builder.buffers))
     }
 
@@ -222,8 +239,8 @@ impl Builder<'_> {
         }
     }
 
-    fn scratch(&mut self, spec: &ModelSpec) -> ScratchBuffers {
-        let (limits, width) = (self.limits, Widths::of(spec));
+    fn scratch(&mut self, spec: &ModelSpec, width: &Widths) -> ScratchBuffers {
+        let limits = self.limits;
         let rows = limits.rows;
         let head_rows = limits.logit_rows();
         let splits = limits.sequences * limits.splits() * width.heads;
@@ -338,6 +355,7 @@ struct Widths {
     qkv: usize,
     attended: usize,
     heads: usize,
+    kv_heads: usize,
     head_dim: usize,
     up: usize,
     gated: usize,
@@ -345,13 +363,14 @@ struct Widths {
 
 impl Widths {
     fn of(spec: &ModelSpec) -> Widths {
-        let mut width = Widths { qkv: 1, attended: 1, heads: 1, head_dim: 1, up: 1, gated: 1 };
+        let mut width = Widths { qkv: 1, attended: 1, heads: 1, kv_heads: 1, head_dim: 1, up: 1, gated: 1 };
         for block in &spec.blocks {
             match block {
                 Block::Attention(attention) => {
                     width.qkv = width.qkv.max(attention.qkv.rows());
                     width.attended = width.attended.max(attention.heads * attention.head_dim);
                     width.heads = width.heads.max(attention.heads);
+                    width.kv_heads = width.kv_heads.max(attention.kv_heads);
                     width.head_dim = width.head_dim.max(attention.head_dim);
                 }
                 Block::Mlp(mlp) => {

@@ -1,7 +1,7 @@
 //! The walk: blocks in order become the steps of a plan.
 use gpu_kernels::{
-    Act, Advance, Argmax, AttnDecode, AttnMerge, AttnPrefill, Embed, GEMV_MAX_ROWS, GatherRows, Gemv, HistoryAppend,
-    LayerNorm1p, Penalize, Ptr, Relu2, RmsNorm, RopeKvAppend, Sample, Swiglu, Weight, gemv,
+    Act, Advance, Argmax, AttnDecode, AttnPrefill, Embed, GEMV_MAX_ROWS, GatherRows, Gemv, HistoryAppend, LayerNorm1p,
+    Penalize, Ptr, Relu2, RmsNorm, RopeKvAppend, Sample, Swiglu, Weight, gemv,
 };
 
 use super::layout::{AttentionBuffers, BlockBuffers, LinearBuffers, MlpBuffers, NormBuffers, ProductBuffer};
@@ -92,13 +92,14 @@ impl Walk<'_> {
             Output::Act(scratch.qkv.ptr()),
             self.rows(),
         );
-        self.rope_kv_append(block);
-        if self.bucket.tiles > 0 {
+        if self.bucket.is_decode() {
+            self.attn_decode(block, (block.cos.ptr(), block.sin.ptr()));
+        } else {
+            self.rope_kv_append(block);
             self.attn_prefill(block);
-        }
-        if self.bucket.splits > 0 {
-            self.attn_decode(block);
-            self.attn_merge(block);
+            if self.bucket.splits > 0 {
+                self.attn_decode(block, (Ptr::NULL, Ptr::NULL));
+            }
         }
         self.residual_product(scratch.attended.ptr(), &block.out)
     }
@@ -144,41 +145,31 @@ impl Walk<'_> {
         });
     }
 
-    fn attn_decode(&mut self, block: &AttentionBuffers) {
-        let inputs = &self.layout.inputs;
+    fn attn_decode(&mut self, block: &AttentionBuffers, (cos, sin): (Ptr<Act>, Ptr<Act>)) {
+        let (inputs, scratch) = (&self.layout.inputs, &self.layout.scratch);
         self.plan.launch(AttnDecode {
-            q: self.layout.scratch.qkv.ptr(),
+            qkv: scratch.qkv.ptr(),
+            cos,
+            sin,
             k_pool: block.k_pool.ptr(),
             v_pool: block.v_pool.ptr(),
             block_table: inputs.block_table.ptr(),
             row_start: inputs.row_start.ptr(),
             lengths: inputs.lengths.ptr(),
-            partial: self.layout.scratch.partial.ptr(),
-            stats: self.layout.scratch.stats.ptr(),
+            partial: scratch.partial.ptr(),
+            stats: scratch.stats.ptr(),
+            counters: self.layout.counters.ptr(),
+            out: scratch.attended.ptr(),
             sequences: self.bucket.sequences as u32,
             splits: self.bucket.splits as u32,
             q_stride: block.qkv.n as u32,
             heads: block.heads as u32,
             kv_heads: block.kv_heads as u32,
             head_dim: block.head_dim as u32,
+            rotary_dims: block.rotary_dims as u32,
             pages_per_sequence: self.layout.limits.pages_per_sequence() as u32,
             window: block.window as u32,
             scale: scale(block),
-        });
-    }
-
-    fn attn_merge(&mut self, block: &AttentionBuffers) {
-        self.plan.launch(AttnMerge {
-            partial: self.layout.scratch.partial.ptr(),
-            stats: self.layout.scratch.stats.ptr(),
-            row_start: self.layout.inputs.row_start.ptr(),
-            lengths: self.layout.inputs.lengths.ptr(),
-            out: self.layout.scratch.attended.ptr(),
-            sequences: self.bucket.sequences as u32,
-            splits: self.bucket.splits as u32,
-            heads: block.heads as u32,
-            head_dim: block.head_dim as u32,
-            window: block.window as u32,
         });
     }
 

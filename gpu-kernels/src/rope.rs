@@ -1,0 +1,53 @@
+//! What the rotating kernels share: a rotation of any width, and how the threads of a block share heads out.
+use core::num::NonZero;
+
+use crate::row;
+use cuda_std::{bf16, global, thread};
+
+/// Calls `visit(head, part)` for all `heads · parts`; the block's threads take turns.
+#[inline(always)]
+pub fn for_each_of(heads: u32, parts: u32, visit: impl Fn(u32, u32)) {
+    // A divisor that may be zero would bring a panic, and its message, into the kernel.
+    let Some(parts) = NonZero::new(parts) else { return };
+    let mut i = thread::thread_idx_x();
+    while i < heads * parts.get() {
+        visit(i / parts, i % parts);
+        i += thread::block_dim_x();
+    }
+}
+
+/// Neighbouring elements that one access moves.
+pub trait Access: global::Word {
+    /// How many.
+    const COUNT: u32;
+
+    /// The rotated `(low, high)`.
+    fn rotate(low: Self, high: Self, cos: Self, sin: Self) -> (Self, Self);
+}
+
+impl Access for u16 {
+    const COUNT: u32 = 1;
+    #[inline(always)]
+    fn rotate(low: u16, high: u16, cos: u16, sin: u16) -> (u16, u16) {
+        let [low, high, cos, sin] = [low, high, cos, sin].map(bf16::to_f32);
+        let (low, high) = rotated(low, high, cos, sin);
+        (bf16::from_f32(low), bf16::from_f32(high))
+    }
+}
+
+impl Access for [u32; 4] {
+    const COUNT: u32 = row::GROUP;
+    #[inline(always)]
+    fn rotate(low: [u32; 4], high: [u32; 4], cos: [u32; 4], sin: [u32; 4]) -> ([u32; 4], [u32; 4]) {
+        let [low, high, cos, sin] = [low, high, cos, sin].map(bf16::unpack_8);
+        let pairs: [(f32, f32); 8] = core::array::from_fn(|i| rotated(low[i], high[i], cos[i], sin[i]));
+        (bf16::pack_8(pairs.map(|pair| pair.0)), bf16::pack_8(pairs.map(|pair| pair.1)))
+    }
+}
+
+/// Each product rounded to bf16; the sums are not yet.
+#[inline(always)]
+fn rotated(low: f32, high: f32, cos: f32, sin: f32) -> (f32, f32) {
+    let product = |a: f32, b: f32| bf16::round(a * b);
+    (product(low, cos) + product(-high, sin), product(high, cos) + product(low, sin))
+}
