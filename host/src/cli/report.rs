@@ -52,6 +52,8 @@ pub fn explain_steps(session: &Session, loudness: Loudness) {
         "Steps: {}, launches: {}, uploads of inputs: {}, token rows: {}, prompt tokens that were there: {}",
         counters.steps, counters.launches, counters.uploads, counters.rows, counters.reused
     )));
+    let preparing = counters.preparing.as_secs_f64() * 1e3;
+    loudness.note(&Note::Detail(format!("Plans: {}, {preparing:.1} ms to make and to start", counters.plans)));
 }
 
 /// Says which kernels the prompt's first step and the last decode step spend their time in, where the device can tell.

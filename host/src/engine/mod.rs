@@ -15,6 +15,7 @@ mod scheduler;
 mod sequence;
 
 use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 pub use config::EngineConfig;
 pub use profile::KernelShare;
@@ -42,13 +43,28 @@ pub struct Counters {
     pub rows: u64,
     /// Tokens of prompts that another sequence had computed before.
     pub reused: u64,
+    /// Plans made for steps of new shapes.
+    pub plans: u64,
+    /// Host time that these took to be made and to start twice: their kernels are loaded then, and their graphs recorded.
+    pub preparing: Duration,
+}
+
+/// Runs of a plan that still prepare it: the first, and the one that is recorded.
+const PREPARING_RUNS: u64 = 2;
+
+/// A plan on the device.
+#[derive(Clone, Copy)]
+struct Prepared {
+    plan: PlanId,
+    launches: u64,
+    runs: u64,
 }
 
 /// A loaded model on a device, and the sequences that run on it.
 pub struct Engine {
     device: Box<dyn Device>,
     layout: Layout,
-    plans: HashMap<Bucket, (PlanId, u64)>,
+    plans: HashMap<Bucket, Prepared>,
     pages: PagePool,
     kept: KeptSequences,
     prefixes: Prefixes,
@@ -269,8 +285,9 @@ impl Engine {
 
     /// Runs `spans`; when the device's inputs are those of the step before, each a position behind, it advances them.
     fn run(&mut self, spans: &[Span], residents: Option<Vec<Resident>>) -> Result<Ticket> {
+        let start = Instant::now();
         let bucket = Bucket::of(spans, self.layout.limits());
-        let (plan, launches) = self.plan(bucket)?;
+        let Prepared { plan, launches, runs } = self.plan(bucket)?;
         let continues = match (&self.resident, &residents) {
             (Some(before), Some(now)) => {
                 before.len() == now.len()
@@ -286,19 +303,25 @@ impl Engine {
             self.layout.with_inputs(&inputs, |inputs| self.device.run(plan, inputs))?
         };
         self.resident = residents;
+        if runs < PREPARING_RUNS {
+            self.counters.preparing += start.elapsed();
+        }
         self.counters.steps += 1;
         self.counters.launches += launches;
         self.counters.rows += spans.iter().map(|span| span.rows() as u64).sum::<u64>();
         Ok(ticket)
     }
 
-    fn plan(&mut self, bucket: Bucket) -> Result<(PlanId, u64)> {
-        if let Some(&known) = self.plans.get(&bucket) {
-            return Ok(known);
+    /// The plan for a bucket, about to be run.
+    fn plan(&mut self, bucket: Bucket) -> Result<Prepared> {
+        if let Some(known) = self.plans.get_mut(&bucket) {
+            known.runs += 1;
+            return Ok(*known);
         }
         let plan = forward::plan(&self.layout, &bucket);
         let launches = plan.steps.len() as u64;
-        let prepared = (self.device.prepare(plan)?, launches);
+        let prepared = Prepared { plan: self.device.prepare(plan)?, launches, runs: 0 };
+        self.counters.plans += 1;
         self.plans.insert(bucket, prepared);
         Ok(prepared)
     }

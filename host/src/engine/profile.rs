@@ -72,7 +72,7 @@ impl Engine {
     fn shares(&mut self, span: &Span) -> Result<Vec<KernelShare>> {
         let spans = std::slice::from_ref(span);
         let bucket = Bucket::of(spans, self.layout.limits());
-        let (plan, _) = self.plan(bucket)?;
+        let plan = self.plan(bucket)?.plan;
         let inputs = StepInputs::new(spans, &bucket, self.layout.limits());
         self.resident = None;
         let device = &mut self.device;

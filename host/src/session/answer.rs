@@ -17,6 +17,8 @@ pub(super) struct Answer<'a> {
     logprobs: Option<usize>,
     started: Instant,
     ended: bool,
+    /// Whether nobody reads the text before its end.
+    whole: bool,
 }
 
 impl<'a> Answer<'a> {
@@ -42,7 +44,21 @@ impl<'a> Answer<'a> {
             generation_time: Duration::ZERO,
         };
         let (stops, detokenizer) = (StopTexts::new(stops)?, Detokenizer::new(tokenizer, prompt)?);
-        Ok(Answer { tokenizer, detokenizer, stops, generation, logprobs, started: Instant::now(), ended: false })
+        Ok(Answer {
+            tokenizer,
+            detokenizer,
+            stops,
+            generation,
+            logprobs,
+            started: Instant::now(),
+            ended: false,
+            whole: false,
+        })
+    }
+
+    /// Gives all text at the end, and none before: unless a stop text is watched for, it is decoded once.
+    pub fn whole(self) -> Answer<'a> {
+        Answer { whole: self.stops.is_empty(), ..self }
     }
 
     /// Takes a token and returns the text that no later token can change; the token that ends a text shows none, and
@@ -67,6 +83,10 @@ impl<'a> Answer<'a> {
         generation.finish = event.finish.map_or(Finish::Interrupted, Finish::from);
         self.ended = event.finish.is_some();
         if generation.finish == Finish::Stop {
+            return Ok(String::new());
+        }
+        if self.whole {
+            self.detokenizer.hold(event.token);
             return Ok(String::new());
         }
         let (piece, stopped) = self.stops.push(&self.detokenizer.push(event.token)?);

@@ -87,7 +87,7 @@ impl Batch<'_> {
                 None => (None, self.texts.encode(&prompt)?),
             };
             model.engine.check(&ids)?;
-            let answer = self.texts.answer(&ids, &stop, logprobs)?;
+            let answer = self.texts.answer(&ids, &stop, logprobs)?.whole();
             let (eos, logits) = (model.spec.eos.clone(), logprobs.is_some());
             let request = Request { prompt: ids.clone(), max_tokens, eos, sampling, logits };
             let id = match earlier {

@@ -22,6 +22,11 @@ impl StopTexts {
         Ok(StopTexts { stops, held: String::new() })
     }
 
+    /// Whether no text can end the generation.
+    pub fn is_empty(&self) -> bool {
+        self.stops.is_empty()
+    }
+
     /// Takes the next piece; returns what can be shown, and whether a stop text came, of which nothing is shown.
     pub fn push(&mut self, piece: &str) -> (String, bool) {
         self.held += piece;

@@ -63,6 +63,13 @@ impl<'a> Detokenizer<'a> {
         Ok(piece)
     }
 
+    /// Takes the next token where nobody reads the text before its end: it becomes part of what is held back.
+    pub fn hold(&mut self, id: u32) {
+        if self.tokenizer.kind(id) != TokenKind::Hidden {
+            self.window.push(id);
+        }
+    }
+
     /// The text that was held back; to be called after the last token.
     ///
     /// # Errors
