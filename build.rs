@@ -2,7 +2,7 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use cuda_builder::{CudaBuilder, Error, Header, PROMOTED};
+use cuda_builder::{CudaBuilder, Error, Header};
 
 /// As seen from `host`, where cargo runs this.
 const KERNELS: &str = "../gpu-kernels";
@@ -46,17 +46,9 @@ fn embed() -> Result<(), Error> {
     let mut all = String::new();
     for arch in CudaBuilder::prebuilt_archs(KERNELS)? {
         let ptx = CudaBuilder::new(KERNELS).arch(&arch).copy_to(out.join(format!("{arch}.ptx"))).build()?;
-        let mut made = vec![arch];
-        if made[0] == "sm_80" {
-            let text = std::fs::read_to_string(&ptx.path).expect("the builder has just written it");
-            cuda_builder::write_if_changed(&out.join(format!("{PROMOTED}.ptx")), &cuda_builder::promote(&text))?;
-            made.push(PROMOTED.to_owned());
-        }
-        for arch in made {
-            code.push_str(&constants(&arch, &ptx.header));
-            let name = arch.to_uppercase();
-            all.push_str(&format!("({arch:?}, {name}, {name}_COMPILER), "));
-        }
+        code.push_str(&constants(&arch, &ptx.header));
+        let name = arch.to_uppercase();
+        all.push_str(&format!("({arch:?}, {name}, {name}_COMPILER), "));
     }
     code.push_str(&format!(
         "/// Every architecture, its PTX and the compiler of it.\npub const ALL: &[(&str, &str, &str)] = &[{all}];\n"

@@ -103,7 +103,7 @@ impl Cuda {
         let ptx = ptx::embedded(gpu.info.compute_capability)?;
         let context = Context::new(gpu.device).or_failed(format_args!("opening GPU {ordinal}"))?;
         let stream = Stream::new(StreamFlags::NON_BLOCKING, None).or_failed("creating a stream")?;
-        let kernels = Kernels::compile(ptx.text, gpu.info.shared_bytes_per_block)?;
+        let kernels = Kernels::compile(&ptx.text, gpu.info.shared_bytes_per_block)?;
         let cublas = CublasLt::open()?;
         let overlap = Overlap::find(&gpu).filter(|_| ptx.overlaps() && options.overlap && !options.check);
         Ok(Cuda {

@@ -1,4 +1,8 @@
 //! Which PTX a GPU runs.
+use std::borrow::Cow;
+
+use cuda_builder::{PROMOTED, promote};
+
 use crate::error::{Category, Error, Result};
 
 /// The PTX that the build script embeds.
@@ -8,12 +12,12 @@ mod embedded {
 }
 
 /// PTX for one architecture and those that can run it too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ptx {
     /// For example `sm_80`.
     pub architecture: &'static str,
     /// What the driver compiles.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
 }
 
 impl Ptx {
@@ -23,7 +27,7 @@ impl Ptx {
     }
 }
 
-/// Architecture and compiler of each embedded PTX.
+/// Architecture and compiler of each embedded PTX; [`PROMOTED`] is made of `sm_80` when it runs.
 pub fn shipped_ptx() -> impl Iterator<Item = (&'static str, &'static str)> {
     embedded::ALL.iter().map(|(architecture, _, compiler)| (*architecture, *compiler))
 }
@@ -33,20 +37,24 @@ pub fn shipped_ptx() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// # Errors
 /// As [`choose`].
 pub fn embedded(capability: (u32, u32)) -> Result<Ptx> {
-    let images = embedded::ALL.iter().map(|(architecture, text, _)| Ptx { architecture, text });
+    let images = embedded::ALL.iter().map(|(architecture, text, _)| (*architecture, *text));
     choose(capability, &images.collect::<Vec<_>>())
 }
 
-/// The PTX among `images` for a compute capability: `sm_90a` runs on 9.0 alone, `sm_90` from there on, `sm_80` from 8.0 on.
+/// The PTX among `images` for a compute capability: `sm_90a` runs on 9.0 alone, `sm_80` promoted to `sm_90`
+/// from there on, and as it is from 8.0 on.
 ///
 /// # Errors
 /// The GPU is older than that.
-fn choose((major, minor): (u32, u32), images: &[Ptx]) -> Result<Ptx> {
-    let of = |architecture| images.iter().find(|ptx| ptx.architecture == architecture).copied();
-    let hopper = of("sm_90a").filter(|_| (major, minor) == (9, 0));
-    let overlapping = of("sm_90").filter(|_| major >= 9);
-    let ampere = of("sm_80").filter(|_| major >= 8);
-    hopper.or(overlapping).or(ampere).ok_or_else(|| {
+fn choose((major, minor): (u32, u32), images: &[(&'static str, &'static str)]) -> Result<Ptx> {
+    let of = |wanted| images.iter().find(|(architecture, _)| *architecture == wanted).copied();
+    let as_it_is = |(architecture, text)| Ptx { architecture, text: Cow::Borrowed(text) };
+    let hopper = of("sm_90a").filter(|_| (major, minor) == (9, 0)).map(as_it_is);
+    let ampere = of("sm_80").filter(|_| major >= 8).map(|image| match major {
+        8 => as_it_is(image),
+        _ => Ptx { architecture: PROMOTED, text: Cow::Owned(promote(image.1)) },
+    });
+    hopper.or(ampere).ok_or_else(|| {
         Error::new(Category::Device, "This GPU is too old")
             .details(format!("expected compute capability 8.0 or higher, found {major}.{minor}"))
             .hint("take another GPU with --device, or run on the processor with --device cpu")
@@ -59,15 +67,15 @@ mod tests {
 
     #[test]
     fn a_gpu_runs_the_newest_ptx_that_it_can() {
-        let [ampere, later, hopper] = ["sm_80", "sm_90", "sm_90a"].map(|architecture| Ptx { architecture, text: "" });
-        let chosen = |capability| choose(capability, &[ampere, later, hopper]).map(|ptx| ptx.architecture);
+        let [ampere, hopper] = [("sm_80", ".target sm_80\n"), ("sm_90a", "")];
+        let chosen = |capability| choose(capability, &[ampere, hopper]).map(|ptx| ptx.architecture);
         assert_eq!(chosen((8, 0)), Ok("sm_80"));
         assert_eq!(chosen((8, 9)), Ok("sm_80"));
         assert_eq!(chosen((9, 0)), Ok("sm_90a"));
         assert_eq!(chosen((10, 0)), Ok("sm_90"));
         assert_eq!(chosen((12, 1)), Ok("sm_90"));
-        assert_eq!(choose((9, 0), &[ampere, later]), Ok(later));
-        assert_eq!(choose((9, 0), &[ampere]), Ok(ampere));
+        let later = Ptx { architecture: "sm_90", text: ".target sm_90\n".into() };
+        assert_eq!(choose((9, 0), &[ampere]), Ok(later));
         assert!(chosen((7, 5)).is_err());
     }
 }
