@@ -21,8 +21,8 @@
 //! # Launch
 //! A block owns a tile of one query head, each of its four warps 16 rows of it, in `mma` fragments. Pages of keys and
 //! values run in turn through a ring of buffers in shared memory, as many ahead as fit, and meet an online softmax in
-//! registers; pages that no row of the tile sees are passed over. The last tiles, which see most, start first. One
-//! variant per head size: `attn_prefill_128` and so on.
+//! registers; pages that no row of the tile sees are passed over. The last tiles of all heads, which see most, start
+//! first, so that the short ones fill the end. One variant per head size: `attn_prefill_128` and so on.
 //!
 //! # Requires
 //! `head_dim` one of [`crate::HEAD_DIMS`]; `heads` divisible by `kv_heads`; `q`, pools and `out` 16-byte aligned, `q_stride`
@@ -138,7 +138,7 @@ impl Kernel for AttnPrefill {
         };
         let buffers = ahead(self.head_dim) + 2 + u32::from(!queries_in_registers(self.head_dim));
         Launch {
-            grid: [self.tiles, self.heads, 1],
+            grid: [self.heads, self.tiles, 1],
             shared_bytes: buffers * TILE_ROWS * row_bytes(self.head_dim),
             ..Launch::linear(symbol, 1, THREADS)
         }

@@ -27,7 +27,7 @@ pub fn mask(scores: &mut Scores, position: u32, window: u32, first: u32) {
 pub struct Softmax {
     /// The factor of the scores, times log₂e.
     factor: f32,
-    /// The largest score, without the factor; the same in the whole quad.
+    /// The largest score, times the factor; the same in the whole quad.
     largest: [f32; 2],
     /// This lane's part of the sum of weights.
     sum: [f32; 2],
@@ -52,20 +52,22 @@ impl Softmax {
         unroll::<2>(
             #[inline(always)]
             |row| {
-                let mut largest = self.largest[row];
+                let mut largest = scores[0][2 * row];
                 unroll::<KEY_TILES>(|n| {
                     largest = math::max(largest, math::max(scores[n][2 * row], scores[n][2 * row + 1]));
                 });
                 // SAFETY: the whole warp is here.
                 let largest = unsafe { warp::reduce::<4, f32>(largest, math::max) };
+                let largest = math::max(self.largest[row], largest * self.factor);
                 // For a row that has seen no key yet: −∞ less −∞ would be NaN.
-                let base = if largest == f32::NEG_INFINITY { 0.0 } else { largest * self.factor };
-                rescale[row] = math::ex2(math::fma(self.largest[row], self.factor, -base));
+                let base = if largest == f32::NEG_INFINITY { 0.0 } else { largest };
+                // Exactly 1 where the maximum stands: pages that a row does not see change no bit of it.
+                rescale[row] = math::ex2_flushed(self.largest[row] - base);
                 let mut sum = 0.0;
                 unroll::<KEY_TILES>(
                     #[inline(always)]
                     |n| {
-                        let weigh = |score| math::ex2(math::fma(score, self.factor, -base));
+                        let weigh = |score| math::ex2_flushed(math::fma(score, self.factor, -base));
                         let pair = [weigh(scores[n][2 * row]), weigh(scores[n][2 * row + 1])];
                         sum += pair[0] + pair[1];
                         // Two results of `mma` side by side are an operand a of the next.

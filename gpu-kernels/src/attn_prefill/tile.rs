@@ -42,7 +42,7 @@ impl<const DIM: u32> Tile<DIM> {
     /// The kernel's Requires hold.
     #[inline(always)]
     pub unsafe fn of_block(args: &AttnPrefill) -> Option<Tile<DIM>> {
-        let at = u64::from(args.tiles - 1 - thread::block_idx_x()) * 4;
+        let at = u64::from(args.tiles - 1 - thread::block_idx_y()) * 4;
         // SAFETY: the tile exists.
         let (sequence, row, rows) = unsafe {
             (
@@ -51,7 +51,7 @@ impl<const DIM: u32> Tile<DIM> {
                 global::load(args.tile_rows.addr + at),
             )
         };
-        (rows > 0).then_some(Tile { args: *args, head: thread::block_idx_y(), row, rows, sequence })
+        (rows > 0).then_some(Tile { args: *args, head: thread::block_idx_x(), row, rows, sequence })
     }
 
     /// Position in its sequence of the tile's first row.
