@@ -23,16 +23,17 @@
 //! | `lengths` | `[sequences]` | i32 | keys of each sequence, this step's included; 0 marks a pad |
 //! | `partial` | `[sequences, heads, splits, head_dim]` | f32 | written |
 //! | `stats` | `[sequences, heads, splits, 2]` | f32 | maximum and sum, written |
-//! | `counters` | `[sequences, kv_heads]` | i32 | 0 before and after |
+//! | `counters` | `[sequences, heads]` | i32 | 0 before and after; a team has one |
 //! | `out` | `[rows, heads·head_dim]` | act | row-major, written |
 //!
 //! # Launch
-//! A block owns a split of one kv head of one sequence and serves all query heads of that group, so that keys and
-//! values are read once: a thread keeps its share of the keys in registers for all heads, then its share of the values.
-//! Four lanes own a key, 8 to 32 threads along the keys own a column of values; scores and the values' sums meet in shared
-//! memory, four query heads at a time. Each block rotates the queries for itself; the one with the last key rotates that
-//! too, and stores key and value. A block counts itself when its split is stored, and the last one of a sequence and
-//! kv head joins the splits, in an order that does not depend on which block that is; a split that is alone needs neither.
+//! A block owns a split of one kv head of one sequence and serves a team of query heads of that group, four at most: a
+//! thread keeps its share of the keys in registers for all of them, then its share of the values. Larger groups have
+//! several teams, side by side in the grid, so that what one reads is in L2 for the others. Four lanes own a key, 8 to 32
+//! threads along the keys own a column of values; scores and the values' sums meet in shared memory. Each block rotates
+//! its queries for itself; those with the last key rotate that too, and the first team stores key and value. A block
+//! counts itself when its split is stored, and the last one of a sequence and team joins the splits, in an order that does
+//! not depend on which block that is; a split that is alone needs neither.
 //! One variant per head size: `attn_decode_128` and so on.
 //!
 //! # Requires
@@ -64,6 +65,12 @@ mod split;
 
 /// Query heads that a block works on together.
 const HEADS_AT_ONCE: u32 = 4;
+
+/// The teams that share the query heads of a kv head, as even as can be, and the heads of all but the last.
+const fn teams(group: u32) -> (u32, u32) {
+    let teams = group.div_ceil(HEADS_AT_ONCE);
+    (teams, group.div_ceil(teams))
+}
 
 /// Words in shared memory for a head's maximum and sum, so that what follows is aligned to 16 bytes.
 const STAT_WORDS: u32 = 4;
@@ -122,7 +129,7 @@ kernel_args! {
         pub partial: Ptr<f32>,
         /// `[sequences, heads, splits, 2]`, written.
         pub stats: Ptr<f32>,
-        /// `[sequences, kv_heads]`: 0 between launches.
+        /// `[sequences, heads]`: 0 between launches.
         pub counters: Ptr<i32>,
         /// `[rows, heads·head_dim]`, written.
         pub out: Ptr<Act>,
@@ -174,9 +181,10 @@ impl Kernel for AttnDecode {
             _ => "attn_decode_256",
         };
         let shape = Shape::of(self.head_dim);
+        let (teams, heads) = teams(self.heads / self.kv_heads);
         Launch {
-            grid: [self.splits, self.kv_heads, self.sequences],
-            shared_bytes: shape.shared_bytes(self.heads / self.kv_heads, self.head_dim),
+            grid: [self.splits * teams, self.kv_heads, self.sequences],
+            shared_bytes: shape.shared_bytes(heads, self.head_dim),
             overlaps: true,
             ..Launch::linear(symbol, 1, shape.threads())
         }

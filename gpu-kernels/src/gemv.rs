@@ -58,11 +58,13 @@ const SLOTS: u32 = 3;
 /// Columns of a step of the wide and the narrow variants, in units of 32.
 const WIDE: u32 = 4;
 const NARROW: u32 = 2;
-/// Most blocks to a multiprocessor. Half of its shared memory each: then the next product's blocks find room as this
-/// one's leave.
+/// Most blocks to a multiprocessor. Products of one and of two blocks in turn lose a quarter of their time to each other:
+/// the next one's blocks find room in some places only.
 const BLOCKS: u32 = 2;
-/// Shared memory that every block has beside its rings: two tiles' sums, and what the norms and the system take.
-const FIXED_BYTES: u32 = 2 * WARPS * TILE * GEMV_MAX_ROWS * 4 + 2048;
+/// Shared memory that the system takes of every block, and a multiprocessor has beyond what one block may ask for.
+const SYSTEM_BYTES: u32 = 1024;
+/// What a block has beside its rings and the normalised row: two tiles' sums, a norm's sums, the system's share.
+const FIXED_BYTES: u32 = 2 * WARPS * TILE * GEMV_MAX_ROWS * 4 + 128 + SYSTEM_BYTES;
 
 /// Longest row that a product normalises on its way.
 pub const MAX_NORMED: usize = 16_384;
@@ -171,7 +173,8 @@ impl Kernel for Gemv {
         let wide = self.k >= WARPS * WIDE * 32 && device.shared_bytes_per_block >= most;
         let (symbol, quads) = if wide { (symbols[0], WIDE) } else { (symbols[1], NARROW) };
         let shared_bytes = WARPS * SLOTS * slot_bytes(tokens, quads) + normed;
-        let resident = (device.shared_bytes_per_block / (shared_bytes + FIXED_BYTES)).clamp(1, BLOCKS);
+        let in_all = device.shared_bytes_per_block + SYSTEM_BYTES;
+        let resident = (in_all / (shared_bytes + FIXED_BYTES)).clamp(1, BLOCKS);
         let blocks = self.tiles().min(device.multiprocessors * resident);
         Launch { shared_bytes, overlaps: true, ..Launch::linear(symbol, blocks, WARPS * 32) }
     }

@@ -65,7 +65,7 @@ impl Kernel for LayerNorm1p {
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
         let symbol = if self.delta.is_null() { "layer_norm_1p" } else { "layer_norm_1p_residual" };
-        Launch::linear(symbol, self.rows, 256)
+        Launch { overlaps: true, ..Launch::linear(symbol, self.rows, 256) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -78,7 +78,7 @@ impl Kernel for LayerNorm1p {
 pub(crate) mod entry {
     use super::LayerNorm1p;
     use crate::row::{self, Row};
-    use cuda_std::{bf16, block, global, kernel, math, shared, thread};
+    use cuda_std::{bf16, block, global, grid, kernel, math, shared, thread};
 
     shared! {
         fn layer_norm_1p_scratch() -> [f32; block::SCRATCH_WORDS as usize];
@@ -103,10 +103,12 @@ pub(crate) mod entry {
         let start = u64::from(thread::block_idx_x()) * u64::from(args.hidden) * 2;
         // SAFETY: the block owns its row; every thread comes to the reductions.
         unsafe {
-            let mut row = Row::load(args.x.addr + start, args.hidden);
-            let delta = delta.map(|delta| Row::load(delta + start, args.hidden));
+            grid::launch_dependents();
             let weight = Row::load(args.weight.addr, args.hidden);
             let bias = Row::load(args.bias.addr, args.hidden);
+            grid::wait_for_dependencies();
+            let mut row = Row::load(args.x.addr + start, args.hidden);
+            let delta = delta.map(|delta| Row::load(delta + start, args.hidden));
             if let Some(delta) = delta {
                 row.add(delta);
             }

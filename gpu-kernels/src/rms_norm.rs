@@ -62,7 +62,7 @@ impl Kernel for RmsNorm {
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
         let symbol = if self.delta.is_null() { "rms_norm" } else { "rms_norm_residual" };
-        Launch::linear(symbol, self.rows, 256)
+        Launch { overlaps: true, ..Launch::linear(symbol, self.rows, 256) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -75,7 +75,7 @@ impl Kernel for RmsNorm {
 pub(crate) mod entry {
     use super::RmsNorm;
     use crate::row::{self, Row};
-    use cuda_std::{bf16, block, global, kernel, math, shared, thread};
+    use cuda_std::{bf16, block, global, grid, kernel, math, shared, thread};
 
     shared! {
         fn rms_norm_scratch() -> [f32; block::SCRATCH_WORDS as usize];
@@ -100,9 +100,11 @@ pub(crate) mod entry {
         let start = u64::from(thread::block_idx_x()) * u64::from(args.hidden) * 2;
         // SAFETY: the block owns its row; every thread comes to the reduction.
         unsafe {
+            grid::launch_dependents();
+            let weight = Row::load(args.weight.addr, args.hidden);
+            grid::wait_for_dependencies();
             let mut row = Row::load(args.x.addr + start, args.hidden);
             let delta = delta.map(|delta| Row::load(delta + start, args.hidden));
-            let weight = Row::load(args.weight.addr, args.hidden);
             if let Some(delta) = delta {
                 row.add(delta);
             }

@@ -63,7 +63,7 @@ const fn every_size(dim: usize) -> [Shape; 8] {
         shape((4, 1, dim), 130, &[(1, 300), (1, 129), (1, 131)]),
         rotating(dim, shape((6, 2, dim), 40, &[(1, 1), (1, 400), (1, 150)])),
         rotating(dim - 4, shape((4, 2, dim), 0, &[(1, 66), (1, 0)])),
-        rotating(dim, shape((5, 1, dim), 0, many_splits(dim))),
+        rotating(dim, shape((4, 1, dim), 0, many_splits(dim))),
     ]
 }
 
@@ -108,7 +108,7 @@ fn row(seed: u64, shape: &Shape) -> Row<AttnDecode> {
         lengths: data.integers("lengths", batch.lengths.clone()),
         partial: data.undefined("partial", sequences.len() * heads * splits * dim),
         stats: data.undefined("stats", sequences.len() * heads * splits * 2),
-        counters: data.integers("counters", vec![0; sequences.len() * kv_heads]),
+        counters: data.integers("counters", vec![0; sequences.len() * heads]),
         out: data.undefined("out", batch.rows() * heads * dim),
         sequences: sequences.len() as u32,
         splits: splits as u32,

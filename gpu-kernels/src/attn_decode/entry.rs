@@ -71,24 +71,16 @@ unsafe fn attend<const DIM: u32, const PIECES: usize, const QUAD_KEYS: usize, co
         split.share_rows();
         sync_threads();
         split.add_key(&mut keys);
-        let mut head = 0;
-        while head < split.group {
-            split.score(head, &keys);
-            head += HEADS_AT_ONCE;
-        }
+        split.score(&keys);
         // Not earlier: kept beside the keys they leave room for half as many warps, which costs more than it hides.
         let values: [Group; VALUE_KEYS] = split.values();
         sync_threads();
         split.weigh();
         sync_threads();
-        head = 0;
-        while head < split.group {
-            split.sum(head, &values);
-            sync_threads();
-            split.store(head, SPLIT_TOKENS / VALUE_KEYS as u32);
-            sync_threads();
-            head += HEADS_AT_ONCE;
-        }
+        split.sum(&values);
+        sync_threads();
+        split.store(SPLIT_TOKENS / VALUE_KEYS as u32);
+        sync_threads();
         if split.live.count > 1 && split.arrives_last() {
             split.join();
         }
@@ -96,23 +88,19 @@ unsafe fn attend<const DIM: u32, const PIECES: usize, const QUAD_KEYS: usize, co
 }
 
 impl<const DIM: u32> Split<DIM> {
-    /// Scores of the `HEADS` query heads from `head` on; of keys that are not live, −∞.
+    /// Scores of the query heads; of keys that are not live, −∞.
     ///
     /// # Safety
     /// The whole block comes here, behind a barrier.
     #[inline(always)]
-    unsafe fn score<const PIECES: usize, const QUAD_KEYS: usize>(
-        &self,
-        head: u32,
-        keys: &[[Group; PIECES]; QUAD_KEYS],
-    ) {
+    unsafe fn score<const PIECES: usize, const QUAD_KEYS: usize>(&self, keys: &[[Group; PIECES]; QUAD_KEYS]) {
         let mut dots = [[0.0; QUAD_KEYS]; HEADS];
         unroll::<PIECES>(
             #[inline(always)]
             |p| {
                 // SAFETY: heads behind the last are read as the last; all are there.
                 let q: [[f32; 8]; HEADS] = array(|h| unsafe {
-                    let head = (head + h as u32).min(self.group - 1);
+                    let head = (h as u32).min(self.group - 1);
                     bf16::unpack_8(self.rows.cast::<Group>().load(head * (DIM / row::GROUP) + lane_group(p)))
                 });
                 unroll::<QUAD_KEYS>(
@@ -135,7 +123,7 @@ impl<const DIM: u32> Split<DIM> {
                     let dot = unsafe { warp::reduce::<QUAD, f32>(dots[h][i], |a, b| a + b) };
                     own = if lane == i as u32 { dot } else { own };
                 });
-                let head = head + h as u32;
+                let head = h as u32;
                 if lane < QUAD_KEYS as u32 && head < self.group {
                     let score = if self.lives(key) { own * self.args.scale } else { f32::NEG_INFINITY };
                     // SAFETY: one word per key and head.
@@ -171,12 +159,12 @@ impl<const DIM: u32> Split<DIM> {
         }
     }
 
-    /// Leaves in shared memory the thread's sums of weighted values for `HEADS` query heads from `head` on.
+    /// Leaves in shared memory the thread's sums of weighted values for `HEADS` query heads.
     ///
     /// # Safety
     /// The whole block comes here, behind a barrier.
     #[inline(always)]
-    unsafe fn sum<const VALUE_KEYS: usize>(&self, head: u32, values: &[Group; VALUE_KEYS]) {
+    unsafe fn sum<const VALUE_KEYS: usize>(&self, values: &[Group; VALUE_KEYS]) {
         let (column, from) = value_share::<DIM, VALUE_KEYS>();
         if from >= SPLIT_TOKENS {
             return;
@@ -190,7 +178,7 @@ impl<const DIM: u32> Split<DIM> {
                     return;
                 }
                 let weights: [[f32; 4]; HEADS] = array(|h| {
-                    let head = (head + h as u32).min(self.group - 1);
+                    let head = (h as u32).min(self.group - 1);
                     let at = (head * SPLIT_TOKENS + from) / 4 + four as u32;
                     // SAFETY: heads behind the last are read as the last.
                     unsafe { self.scores.cast::<[f32; 4]>().load(at) }
@@ -218,22 +206,20 @@ impl<const DIM: u32> Split<DIM> {
         });
     }
 
-    /// Joins the `parts` sums of `HEADS` query heads from `head` on; a thread stores four elements, of the output if the
-    /// split is alone.
+    /// Joins the `parts` sums of the query heads; a thread stores four elements, of the output if the split is alone.
     ///
     /// # Safety
     /// The whole block comes here, behind a barrier.
     #[inline(always)]
-    unsafe fn store(&self, head: u32, parts: u32) {
-        let (h, column) = (thread::thread_idx_x() / (DIM / 4), thread::thread_idx_x() % (DIM / 4));
-        let head = head + h;
-        if h >= HEADS_AT_ONCE || head >= self.group {
+    unsafe fn store(&self, parts: u32) {
+        let (head, column) = (thread::thread_idx_x() / (DIM / 4), thread::thread_idx_x() % (DIM / 4));
+        if head >= self.group {
             return;
         }
         let mut sum = [0.0; 4];
         for part in 0..parts {
             // SAFETY: the part is there; all wrote theirs before the barrier.
-            let more = unsafe { self.sums.cast::<[f32; 4]>().load((part * HEADS_AT_ONCE + h) * (DIM / 4) + column) };
+            let more = unsafe { self.sums.cast::<[f32; 4]>().load((part * HEADS_AT_ONCE + head) * (DIM / 4) + column) };
             sum = core::array::from_fn(|i| sum[i] + more[i]);
         }
         // SAFETY: four elements per thread, and a pair per head.

@@ -46,37 +46,32 @@ impl<const DIM: u32> Split<DIM> {
     /// The whole block comes here; all splits are stored.
     #[inline(always)]
     pub unsafe fn join(&self) {
-        let mut head = 0;
-        while head < self.group {
-            // SAFETY: the whole block is here.
-            unsafe {
-                let mut first = 0;
-                while first < Self::PARTS {
-                    self.leave_sums(head, first + thread::thread_idx_x() / Self::COLUMNS);
-                    // Where once is not enough, a step that LLVM does not know, so that it does not unroll the loop.
-                    first += if Self::AT_ONCE { Self::PARTS } else { thread::block_dim_x() / Self::COLUMNS };
-                }
-                sync_threads();
-                self.join_sums(head);
-                sync_threads();
+        // SAFETY: the whole block is here.
+        unsafe {
+            let mut first = 0;
+            while first < Self::PARTS {
+                self.leave_sums(first + thread::thread_idx_x() / Self::COLUMNS);
+                // Where once is not enough, a step that LLVM does not know, so that it does not unroll the loop.
+                first += if Self::AT_ONCE { Self::PARTS } else { thread::block_dim_x() / Self::COLUMNS };
             }
-            head += HEADS_AT_ONCE;
+            sync_threads();
+            self.join_sums();
         }
     }
 
-    /// Leaves in shared memory what every `PARTS`-th split from `part` on adds to four elements of `HEADS` query heads from
-    /// `head` on, and to their sums of weights.
+    /// Leaves in shared memory what every `PARTS`-th split from `part` on adds to four elements of `HEADS` query heads,
+    /// and to their sums of weights.
     ///
     /// # Safety
     /// The whole warp comes here; all splits are stored.
     #[inline(always)]
-    unsafe fn leave_sums(&self, head: u32, part: u32) {
+    unsafe fn leave_sums(&self, part: u32) {
         let column = thread::thread_idx_x() % Self::COLUMNS;
         // Threads that are left over have no split.
         let mut split = if part < Self::PARTS { part } else { self.live.count };
         // The elements do not wait for the maximum.
         // SAFETY: only live splits are read; the whole warp is here.
-        let (mut elements, largest) = unsafe { (self.elements(head, split, column), self.largest(head)) };
+        let (mut elements, largest) = unsafe { (self.elements(split, column), self.largest()) };
         let (mut values, mut weights) = ([[0.0; 4]; HEADS], [0.0; HEADS]);
         while split < self.live.count {
             unroll::<AHEAD>(
@@ -87,7 +82,7 @@ impl<const DIM: u32> Split<DIM> {
                         // SAFETY: the split is live.
                         let stats: [[f32; 2]; HEADS] = array(
                             #[inline(always)]
-                            |h| unsafe { global::load(self.stat_address(head + h as u32, split)) },
+                            |h| unsafe { global::load(self.stat_address(h as u32, split)) },
                         );
                         unroll::<HEADS>(
                             #[inline(always)]
@@ -102,7 +97,7 @@ impl<const DIM: u32> Split<DIM> {
             );
             split += AHEAD as u32 * Self::PARTS;
             // SAFETY: only live splits are read.
-            elements = unsafe { self.elements(head, split, column) };
+            elements = unsafe { self.elements(split, column) };
         }
         if part < Self::PARTS {
             unroll::<HEADS>(|h| {
@@ -123,13 +118,13 @@ impl<const DIM: u32> Split<DIM> {
     /// # Safety
     /// Behind a barrier, all sums are there.
     #[inline(always)]
-    unsafe fn join_sums(&self, head: u32) {
-        let (h, column) = (thread::thread_idx_x() / Self::COLUMNS, thread::thread_idx_x() % Self::COLUMNS);
-        if h >= HEADS_AT_ONCE || head + h >= self.group {
+    unsafe fn join_sums(&self) {
+        let (head, column) = (thread::thread_idx_x() / Self::COLUMNS, thread::thread_idx_x() % Self::COLUMNS);
+        if head >= self.group {
             return;
         }
         let sums = |part: u32| -> ([f32; 4], f32) {
-            let at = part * HEADS_AT_ONCE + h;
+            let at = part * HEADS_AT_ONCE + head;
             // SAFETY: the caller's promise.
             unsafe { (self.sums.cast::<[f32; 4]>().load(at * Self::COLUMNS + column), self.scores.load(at)) }
         };
@@ -140,7 +135,7 @@ impl<const DIM: u32> Split<DIM> {
             weights += more.1;
         }
         // SAFETY: the elements are the thread's own.
-        unsafe { self.store_out(head + h, column, values.map(|value| value / weights)) };
+        unsafe { self.store_out(head, column, values.map(|value| value / weights)) };
     }
 
     /// Index in `stats` of the `split`-th live one of query head `head`; of the last, where there is no such head.
@@ -155,11 +150,11 @@ impl<const DIM: u32> Split<DIM> {
     /// # Safety
     /// `column` is within the head; all splits are stored.
     #[inline(always)]
-    unsafe fn elements(&self, head: u32, split: u32, column: u32) -> [[[f32; 4]; AHEAD]; HEADS] {
+    unsafe fn elements(&self, split: u32, column: u32) -> [[[f32; 4]; AHEAD]; HEADS] {
         array(
             #[inline(always)]
             |h| {
-                let head = head + h as u32;
+                let head = h as u32;
                 let first = self.args.partial.addr + u64::from(column * 16);
                 array(
                     #[inline(always)]
@@ -182,12 +177,12 @@ impl<const DIM: u32> Split<DIM> {
         self.args.stats.addr + self.live_at(head, split) * 8
     }
 
-    /// The maxima over the live splits of `HEADS` query heads from `head` on.
+    /// The maxima over the live splits of `HEADS` query heads.
     ///
     /// # Safety
     /// The whole warp comes here; all splits are stored.
     #[inline(always)]
-    unsafe fn largest(&self, head: u32) -> [f32; HEADS] {
+    unsafe fn largest(&self) -> [f32; HEADS] {
         let mut largest = [f32::NEG_INFINITY; HEADS];
         let last = self.live.count - 1;
         let mut first = 0;
@@ -201,7 +196,7 @@ impl<const DIM: u32> Split<DIM> {
                         |i| {
                             let split = (first + i as u32 * thread::WARP_SIZE + thread::lane_id()).min(last);
                             // SAFETY: the split is live.
-                            unsafe { global::load(self.stat_address(head + h as u32, split)) }
+                            unsafe { global::load(self.stat_address(h as u32, split)) }
                         },
                     )
                 },

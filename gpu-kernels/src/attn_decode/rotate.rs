@@ -58,11 +58,7 @@ impl<const DIM: u32> Split<DIM> {
     /// Address of the group's query head `head`, or of its key behind the last of them.
     #[inline(always)]
     fn head(&self, head: u32) -> u64 {
-        let number = if head < self.group {
-            self.pages.kv_head * self.group + head
-        } else {
-            self.args.heads + self.pages.kv_head
-        };
+        let number = if head < self.group { self.first_head + head } else { self.args.heads + self.pages.kv_head };
         self.qkv + u64::from(number * DIM) * 2
     }
 }

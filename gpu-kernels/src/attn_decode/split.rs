@@ -35,8 +35,12 @@ pub struct Split<const DIM: u32> {
     fresh: u32,
     /// The splits that are to be joined.
     pub live: Live,
-    /// Query heads.
+    /// Query heads of the block's team.
     pub group: u32,
+    /// The first of them.
+    pub first_head: u32,
+    /// Whether a fresh key and its value are this block's to store.
+    stores: bool,
     /// Address of the token's row of queries, keys and values.
     pub qkv: u64,
     /// Address of the first query head's output.
@@ -62,7 +66,12 @@ impl<const DIM: u32> Split<DIM> {
     /// The kernel's Requires hold.
     #[inline(always)]
     pub unsafe fn of_block(args: &AttnDecode) -> Option<Split<DIM>> {
-        let (split, kv_head, sequence) = (thread::block_idx_x(), thread::block_idx_y(), thread::block_idx_z());
+        let (kv_head, sequence) = (thread::block_idx_y(), thread::block_idx_z());
+        // A divisor that may be zero would bring a panic, and its message, into the kernel.
+        let all = args.heads / NonZero::new(args.kv_heads)?;
+        let teams = NonZero::new(thread::grid_dim_x() / NonZero::new(args.splits)?)?;
+        let (split, team) = (thread::block_idx_x() / teams, thread::block_idx_x() % teams);
+        let size = (all + teams.get() - 1) / teams;
         // SAFETY: the sequence exists.
         let (row, length) = unsafe {
             let length: u32 = global::load(args.lengths.addr + u64::from(sequence) * 4);
@@ -74,9 +83,9 @@ impl<const DIM: u32> Split<DIM> {
         if start >= length || first >= SPLIT_TOKENS {
             return None;
         }
-        // A divisor that may be zero would bring a panic, and its message, into the kernel.
-        let group = args.heads / NonZero::new(args.kv_heads)?;
-        let head = u64::from(kv_head * group);
+        let group = size.min(all - team * size);
+        let first_head = kv_head * all + team * size;
+        let head = u64::from(first_head);
         let (sequence, heads, dim) = (u64::from(sequence), u64::from(args.heads), u64::from(DIM));
         let table = args.block_table.addr + sequence * u64::from(args.pages_per_sequence) * 4;
         let end = (length - start).min(SPLIT_TOKENS);
@@ -94,10 +103,12 @@ impl<const DIM: u32> Split<DIM> {
             fresh: if adds { end - 1 } else { end },
             live,
             group,
+            first_head,
+            stores: team == 0,
             qkv: args.qkv.addr + row * u64::from(args.q_stride) * 2,
             out: args.out.addr + (row * heads + head) * dim * 2,
             index: (sequence * heads + head) * u64::from(args.splits),
-            counter: sequence * u64::from(args.kv_heads) + u64::from(kv_head),
+            counter: sequence * heads + head,
             scores,
             stats: scores.offset(group * SPLIT_TOKENS).cast(),
             rows: sums.cast(),
@@ -168,7 +179,7 @@ impl<const DIM: u32> Split<DIM> {
         keys
     }
 
-    /// Takes a fresh key from shared memory, where it is the quad's, and stores it.
+    /// Takes a fresh key from shared memory, where it is the quad's, and stores it if that is the block's to do.
     ///
     /// # Safety
     /// The split is this block's; behind a barrier, the rows are there.
@@ -188,7 +199,9 @@ impl<const DIM: u32> Split<DIM> {
                             |p| {
                                 let at = self.group * (DIM / row::GROUP) + lane_group(p);
                                 keys[i][p] = self.rows.cast::<Group>().load(at);
-                                global::store(row::at(row, lane_group(p)), keys[i][p]);
+                                if self.stores {
+                                    global::store(row::at(row, lane_group(p)), keys[i][p]);
+                                }
                             },
                         );
                     }
@@ -197,7 +210,8 @@ impl<const DIM: u32> Split<DIM> {
         );
     }
 
-    /// The thread's group of the values of its keys, zeros where a key is not live; a fresh one is stored.
+    /// The thread's group of the values of its keys, zeros where a key is not live; a fresh one is stored
+    /// if that is the block's to do.
     ///
     /// # Safety
     /// The split is this block's.
@@ -225,7 +239,7 @@ impl<const DIM: u32> Split<DIM> {
                     }
                 },
             );
-            if is_own {
+            if is_own && self.stores {
                 global::store(row::at(rows, (self.fresh - from) * columns), fresh);
             }
             values

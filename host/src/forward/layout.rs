@@ -142,7 +142,7 @@ impl Layout {
         let slots = limits.sequences as u64 + 1;
         let history = builder.buffers.add("history", Element::I32, slots * limits.context as u64, BufferKind::State);
         let width = Widths::of(spec);
-        let counters = (limits.sequences * width.kv_heads) as u64;
+        let counters = (limits.sequences * width.heads) as u64;
         let counters = builder.buffers.add("counters", Element::I32, counters, BufferKind::Counters);
         let scratch = builder.scratch(spec, &width);
         let embedding = builder.tensor(&spec.embedding)?;

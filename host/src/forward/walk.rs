@@ -10,6 +10,10 @@ use crate::device::{Gemm, Output, Plan};
 use crate::models::spec::Activation;
 use crate::sample;
 
+/// Longest row that is normalised on its way into a product: with a longer one beside its weights, a multiprocessor of
+/// Hopper has room for one block instead of two.
+const NORMED_COLUMNS: usize = 4480;
+
 /// The plan of one pass over the model for steps of `bucket`.
 pub fn plan(layout: &Layout, bucket: &Bucket) -> Plan {
     let mut walk = Walk { layout, bucket, plan: Plan { decode: bucket.is_decode(), steps: Vec::new() } };
@@ -281,7 +285,7 @@ impl Walk<'_> {
 
     /// The product of a few normalised rows, whose output is yet to be named.
     fn behind_norm(&mut self, norm: &NormBuffers, x: (Ptr<Act>, Ptr<Act>), product: &ProductBuffer, rows: u32) -> Gemv {
-        if rows > 1 || !x.1.is_null() || product.k > gemv::MAX_NORMED {
+        if rows > 1 || !x.1.is_null() || product.k > NORMED_COLUMNS {
             self.norm(norm, x, rows);
             return gemv(self.layout.scratch.normed.ptr(), product, rows);
         }
