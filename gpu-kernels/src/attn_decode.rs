@@ -45,7 +45,7 @@
 //!
 //! # Moves
 //! The live keys and values, the new rows and the outputs; 8 bytes per element of `partial` and `stats` where a sequence
-//! has several splits.
+//! has several splits. On an H200, 24 query heads on 8 of 128, depth 128, two splits: 6.9 µs (`nemotron bench kernels`).
 //!
 //! # Numerics
 //! Rotation as in `rope_kv_append`. Scores and sums in f32; e_j is rounded to the activation type before it meets the

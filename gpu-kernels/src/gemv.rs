@@ -33,7 +33,9 @@
 //! residual; `y` overlaps nothing that is read but `residual`.
 //!
 //! # Moves
-//! `2·n·k + rows·(k·act + n·out)` bytes, and `2·n` where there is a bias.
+//! `2·n·k + rows·(k·act + n·out)` bytes, and `2·n` where there is a bias. On an H200, one row, one after the other in a
+//! graph: 9.2, 5.9, 15.2, 15.8 and 348 µs for 5120×3072, 3072×3072, 9216×3072, 3072×9216 and 256000×3072, the first, the
+//! third and the last behind a norm (`nemotron bench kernels`).
 //!
 //! # Numerics
 //! The tensor core sums products in f32, 16 at once; the warps' sums are added in their order. Neither order depends on
