@@ -29,7 +29,7 @@
 //! divisible by 8; page ids inside the pools; `scale` above 0.
 //!
 //! # Moves
-//! Queries and outputs once, the keys and values of each tile's sequence once per tile and kv head.
+//! Queries and outputs, the keys and values of each sequence, all once.
 //!
 //! # Numerics
 //! Scores, sums and outputs accumulate in f32; e_j is rounded to the activation type before it meets the values (d = 4),
@@ -149,7 +149,7 @@ impl Kernel for AttnPrefill {
         let prefills = shape.sequences.iter().filter(|s| s.new_tokens > 1);
         let per_sequence = prefills.map(|s| {
             let (new, length) = (u64::from(s.new_tokens), u64::from(s.length));
-            2 * heads * new + 2 * kv_heads * length * new.div_ceil(u64::from(TILE_ROWS))
+            2 * heads * new + 2 * kv_heads * length
         });
         per_sequence.sum::<u64>() * u64::from(self.head_dim) * 2
     }

@@ -61,9 +61,13 @@ pub struct StepShape<'a> {
 }
 
 impl StepShape<'_> {
-    /// Σ over sequences of `new_tokens · length`: an upper bound of the query-key pairs that causal attention visits.
+    /// The query-key pairs that causal attention visits: each new token sees those before it, and itself.
     pub fn query_key_pairs(&self, wanted: impl Fn(&SequenceShape) -> bool) -> u64 {
-        self.sequences.iter().filter(|s| wanted(s)).map(|s| u64::from(s.new_tokens) * u64::from(s.length)).sum()
+        let pairs = |s: &SequenceShape| {
+            let (new, length) = (u64::from(s.new_tokens), u64::from(s.length));
+            new * length - new * new.saturating_sub(1) / 2
+        };
+        self.sequences.iter().filter(|s| wanted(s)).map(pairs).sum()
     }
 }
 

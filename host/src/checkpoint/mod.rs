@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+pub use narrow::Elements;
 pub use safetensors::Dtype;
 use serde_json::Value;
 

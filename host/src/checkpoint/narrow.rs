@@ -40,7 +40,7 @@ pub fn whole(data: &[u8], element_bytes: usize, narrow: Narrow) -> Bytes {
 }
 
 /// Lets bf16 elements be the bytes that they are, with their alignment.
-struct Elements(Vec<bf16>);
+pub struct Elements(pub Vec<bf16>);
 
 impl AsRef<[u8]> for Elements {
     fn as_ref(&self) -> &[u8] {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use half::bf16;
 
 use super::values::{Normal, mix, stream};
+use crate::checkpoint::Elements;
 use crate::device::{WeightPart, WeightParts};
 use crate::models::spec::{Block, ModelSpec, Norm, Tensor};
 
@@ -97,14 +98,6 @@ fn filled(normal: &Normal, stream: u64, elements: usize) -> Bytes {
     let mut values = vec![bf16::ZERO; elements];
     normal.fill(stream, 0, &mut values);
     Bytes::from_owner(Elements(values))
-}
-
-struct Elements(Vec<bf16>);
-
-impl AsRef<[u8]> for Elements {
-    fn as_ref(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
-    }
 }
 
 #[cfg(test)]

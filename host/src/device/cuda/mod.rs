@@ -121,6 +121,13 @@ impl Cuda {
         })
     }
 
+    /// What steps are prepared with.
+    fn workshop(&mut self) -> Workshop<'_> {
+        let arena = &self.model.as_ref().expect("`allocate` comes first").arena;
+        let (kernels, cublas, overlap) = (&mut self.kernels, &mut self.cublas, self.overlap);
+        Workshop { kernels, cublas, arena, info: &self.gpu.info, overlap }
+    }
+
     /// Has `progress` told how far the upload of [`Device::allocate`] is.
     pub fn on_progress(&mut self, progress: Progress) {
         self.progress = Some(progress);
@@ -186,15 +193,8 @@ impl Device for Cuda {
 
     fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
         self.make_current()?;
-        let arena = &self.model.as_ref().expect("`allocate` comes first").arena;
-        let mut workshop = Workshop {
-            kernels: &mut self.kernels,
-            cublas: &mut self.cublas,
-            arena,
-            info: &self.gpu.info,
-            overlap: self.overlap,
-        };
-        self.programs.push(Program::new(&plan, &mut workshop)?);
+        let program = Program::new(&plan, &mut self.workshop())?;
+        self.programs.push(program);
         Ok(PlanId(self.programs.len() - 1))
     }
 

@@ -1,6 +1,6 @@
 //! What tests and benches ask of a GPU beside running plans.
 use super::failure::Answer;
-use super::program::{Prepared, Workshop};
+use super::program::Prepared;
 use super::{Cuda, StepTime, lost, profile};
 use crate::device::{BufferId, PlanId, PlannedKernel};
 use crate::error::Result;
@@ -50,17 +50,9 @@ impl Cuda {
     /// The kernel's requirements are not met, the PTX has no such kernel, or the device failed.
     pub fn run_kernel(&mut self, kernel: &dyn PlannedKernel) -> Result<()> {
         self.make_current()?;
-        let arena = &self.model.as_ref().expect("`allocate` comes first").arena;
-        let mut workshop = Workshop {
-            kernels: &mut self.kernels,
-            cublas: &mut self.cublas,
-            arena,
-            info: &self.gpu.info,
-            overlap: self.overlap,
-        };
-        Prepared::launch(kernel, &mut workshop)?.enqueue(&self.cublas, &self.stream)?;
+        Prepared::launch(kernel, &mut self.workshop())?.enqueue(&self.cublas, &self.stream)?;
         self.stream.synchronize().map_err(lost)?;
-        arena.check_guards()
+        self.model.as_ref().expect("`allocate` comes first").arena.check_guards()
     }
 
     /// Times every step of a plan by itself: the median of `runs` runs, in the order of the plan.
