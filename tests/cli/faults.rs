@@ -107,6 +107,12 @@ fn prompt_files_that_cannot_be_read() {
 }
 
 #[test]
+fn a_batch_that_cannot_be_read_is_refused_before_a_model_is_loaded() {
+    let error = fault(nemotron(&["--model", "no/such/model", "--device", "cpu", "--batch", "no/such"]));
+    assert!(error.starts_with("[ERROR] Io: The batch cannot be read\nDetails: no/such: "), "{error}");
+}
+
+#[test]
 fn a_gpu_that_is_not_there() {
     let mut command = command();
     command.args(["--model", "models/storyteller", "--prompt", "Hello", "--device", "0"]);

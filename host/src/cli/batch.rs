@@ -16,8 +16,6 @@ use crate::session::{GenerateOptions, Session};
 
 /// How a batch is read and written.
 pub struct BatchOptions<'a> {
-    /// The file, `-` for stdin.
-    pub path: &'a Path,
     /// How a prompt becomes ids where its line does not say.
     pub form: &'a FormArguments,
     /// Whether the prompt stands in front of each text.
@@ -31,11 +29,11 @@ pub struct BatchOptions<'a> {
 /// Continues every line and writes the results in the order of the lines.
 pub fn run(
     session: &mut Session,
+    mut lines: Lines,
     batch: &BatchOptions,
     defaults: &GenerateOptions,
     out: &mut impl Write,
 ) -> std::result::Result<(), Failure> {
-    let mut lines = Lines::open(batch.path)?;
     let echoes = RefCell::new(VecDeque::new());
     let requests = std::iter::from_fn(|| {
         let request = lines.next()?.and_then(|line| {
@@ -64,7 +62,7 @@ pub fn run(
 }
 
 /// The lines of a batch.
-struct Lines {
+pub struct Lines {
     name: String,
     reader: Box<dyn BufRead>,
     number: u64,
@@ -73,7 +71,11 @@ struct Lines {
 }
 
 impl Lines {
-    fn open(path: &Path) -> Result<Lines> {
+    /// The lines of a file, `-` for stdin.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn open(path: &Path) -> Result<Lines> {
         let stdin_wanted = path == Path::new("-");
         let name = if stdin_wanted { "stdin".to_owned() } else { path.display().to_string() };
         let reader: Box<dyn BufRead> = if stdin_wanted {

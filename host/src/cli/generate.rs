@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::batch::{self, BatchOptions};
+use super::batch::{self, BatchOptions, Lines};
 use super::console::Loudness;
 use super::failure::Failure;
 use super::logprobs;
@@ -103,6 +103,7 @@ pub struct FormArguments {
 pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let loudness = arguments.model.loudness();
     let text = arguments.prompt.read()?;
+    let lines = arguments.prompt.batch.as_deref().map(Lines::open).transpose()?;
     let mut session = Session::load(&arguments.load_options(), &mut |note| loudness.note(&note))?;
     note_stages(session.model(), loudness);
     let sampling = arguments.sampling.over_model(session.model().sampling());
@@ -118,10 +119,10 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         interrupt: interrupt()?,
         ..GenerateOptions::default()
     };
-    if let Some(path) = &arguments.prompt.batch {
+    if let Some(lines) = lines {
         let (form, timings) = (&arguments.form, arguments.json);
-        let batch = BatchOptions { path, form, echo: arguments.echo, timings, loudness };
-        batch::run(&mut session, &batch, &options, &mut stdout().lock())?;
+        let batch = BatchOptions { form, echo: arguments.echo, timings, loudness };
+        batch::run(&mut session, lines, &batch, &options, &mut stdout().lock())?;
         explain_steps(&session, loudness);
         return Ok(());
     }
