@@ -3,8 +3,7 @@
 //! # Formula
 //! If `fresh[0] ≠ 0` the host has just written the inputs: `fresh[0] = 0` and nothing else happens. Otherwise, for
 //! every sequence `s` with `lengths[s] > 0`:
-//! `p = positions[s] + 1; positions[s] = p; lengths[s] = lengths[s] + 1;`
-//! `slot_mapping[s] = block_table[s, p / PAGE_TOKENS] · PAGE_TOKENS + p mod PAGE_TOKENS`.
+//! `positions[s] = positions[s] + 1; lengths[s] = lengths[s] + 1`.
 //! So a decode plan can be replayed without a copy from the host until the batch or a block table changes.
 //!
 //! # Arguments
@@ -13,18 +12,16 @@
 //! | `fresh` | `[1]` | i32 | in and out |
 //! | `positions` | `[sequences]` | i32 | in and out |
 //! | `lengths` | `[sequences]` | i32 | in and out; 0 marks a pad |
-//! | `slot_mapping` | `[sequences]` | i32 | written |
-//! | `block_table` | `[sequences, pages_per_sequence]` | i32 | page ids |
 //!
 //! # Launch
 //! One block; a thread owns the sequences congruent to its index. All threads read `fresh` before a barrier, and thread
 //! 0 clears it behind that barrier.
 //!
 //! # Requires
-//! A plan with one row per sequence; the page of the next position is in the block table.
+//! A plan with one row per sequence.
 //!
 //! # Moves
-//! `sequences · 24 + 8` bytes.
+//! `sequences · 16 + 8` bytes.
 //!
 //! # Numerics
 //! Integers: exact.
@@ -40,14 +37,8 @@ kernel_args! {
         pub positions: Ptr<i32>,
         /// `[sequences]`, in and out; 0 marks a pad.
         pub lengths: Ptr<i32>,
-        /// `[sequences]`, written: `page · PAGE_TOKENS + offset` of the row that the step writes.
-        pub slot_mapping: Ptr<i32>,
-        /// `[sequences, pages_per_sequence]`.
-        pub block_table: Ptr<i32>,
         /// Sequences of the bucket.
         pub sequences: u32,
-        /// Row stride of `block_table`.
-        pub pages_per_sequence: u32,
     }
 }
 
@@ -55,7 +46,7 @@ impl Kernel for Advance {
     const NAME: &'static str = "advance";
 
     fn check(&self) -> Result<(), &'static str> {
-        require! { self.sequences > 0 && self.pages_per_sequence > 0 => "at least one sequence and one page", }
+        require! { self.sequences > 0 => "at least one sequence", }
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
@@ -63,14 +54,13 @@ impl Kernel for Advance {
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
-        u64::from(self.sequences) * 24 + 8
+        u64::from(self.sequences) * 16 + 8
     }
 }
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::Advance;
-    use crate::PAGE_TOKENS;
     use cuda_std::{barrier, global, kernel, thread};
 
     kernel! {
@@ -97,18 +87,15 @@ mod entry {
     #[inline(always)]
     unsafe fn advance_one(args: &Advance, sequence: u32) {
         let at = 4 * u64::from(sequence);
-        // SAFETY: one element per sequence; the next position's page is in the block table.
+        // SAFETY: one element per sequence.
         unsafe {
             let length: i32 = global::load(args.lengths.addr + at);
             if length <= 0 {
                 return;
             }
             let position = global::load::<u32>(args.positions.addr + at) + 1;
-            let entry = u64::from(sequence) * u64::from(args.pages_per_sequence) + u64::from(position / PAGE_TOKENS);
-            let page: u32 = global::load(args.block_table.addr + 4 * entry);
             global::store(args.positions.addr + at, position);
             global::store(args.lengths.addr + at, length + 1);
-            global::store(args.slot_mapping.addr + at, page * PAGE_TOKENS + position % PAGE_TOKENS);
         }
     }
 }

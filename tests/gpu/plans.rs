@@ -32,8 +32,6 @@ struct Tiny {
     slots: BufferId,
     positions: BufferId,
     lengths: BufferId,
-    slot_mapping: BufferId,
-    block_table: BufferId,
     sampled: BufferId,
     x: BufferId,
     normed: BufferId,
@@ -49,9 +47,9 @@ impl Tiny {
         let mut b = Buffers::default();
         let mut input = |name: &str, elements| b.add(name, Element::I32, elements, BufferKind::Input);
         let rows = u64::from(ROWS_OF_X);
-        let [ids, index, slots, positions, lengths, slot_mapping] =
-            ["ids", "index", "slots", "positions", "lengths", "slot_mapping"].map(|name| input(name, rows));
-        let (block_table, fresh) = (input("block_table", rows * 4), input("fresh", 1));
+        let [ids, index, slots, positions, lengths] =
+            ["ids", "index", "slots", "positions", "lengths"].map(|name| input(name, rows));
+        let fresh = input("fresh", 1);
         let mut scratch = |name: &str, element, elements| b.add(name, element, elements, BufferKind::Scratch);
         let [x, normed, gathered] =
             ["x", "normed", "gathered"].map(|name| scratch(name, Element::Act, rows * u64::from(HIDDEN)));
@@ -66,8 +64,6 @@ impl Tiny {
             slots,
             positions,
             lengths,
-            slot_mapping,
-            block_table,
             sampled,
             x,
             normed,
@@ -87,10 +83,7 @@ impl Tiny {
             fresh: self.fresh.ptr(),
             positions: self.positions.ptr(),
             lengths: self.lengths.ptr(),
-            slot_mapping: self.slot_mapping.ptr(),
-            block_table: self.block_table.ptr(),
             sequences: rows,
-            pages_per_sequence: 4,
         });
         let (ids, table, x) = (self.ids.ptr(), self.table.ptr(), self.x.ptr());
         plan.launch(Embed { ids, sampled: self.sampled.ptr(), table, out: x, rows, hidden, vocab });
@@ -109,19 +102,15 @@ impl Tiny {
     fn start(&self, device: &mut dyn Device, plan: PlanId) -> Result<nemotron::device::Ticket, String> {
         let rows = 0..ROWS_OF_X as i32;
         let ids: Vec<i32> = rows.clone().map(|row| row * 37 % VOCAB as i32).collect();
-        let counted: Vec<i32> = rows.clone().collect();
         let slots: Vec<i32> = rows.clone().map(|row| (row * 3) % 16).collect();
         let positions: Vec<i32> = rows.clone().map(|row| 60 + row).collect();
         let lengths: Vec<i32> = rows.clone().map(|row| if row == 4 { 0 } else { 61 + row }).collect();
-        let table: Vec<i32> = (0..ROWS_OF_X as i32 * 4).map(|page| page + 5).collect();
         let reversed: Vec<i32> = rows.rev().collect();
-        let inputs: [(_, &[i32]); 8] = [
-            (self.block_table.ptr(), &table),
+        let inputs: [(_, &[i32]); 6] = [
             (self.ids.ptr(), &ids),
             (self.slots.ptr(), &slots),
             (self.positions.ptr(), &positions),
             (self.lengths.ptr(), &lengths),
-            (self.slot_mapping.ptr(), &counted),
             (self.index.ptr(), &reversed),
             (self.fresh.ptr(), &[1]),
         ];

@@ -1,5 +1,5 @@
 //! Reference of `advance`.
-use gpu_kernels::{Advance, PAGE_TOKENS};
+use gpu_kernels::Advance;
 
 use crate::device::{Activation, Memory, Reference};
 
@@ -10,17 +10,12 @@ impl Reference for Advance {
             *fresh = 0;
             return;
         }
-        let (sequences, pages, page_tokens) =
-            (self.sequences as usize, self.pages_per_sequence as usize, PAGE_TOKENS as i32);
+        let sequences = self.sequences as usize;
         let mut positions = memory.write::<i32>(self.positions, sequences);
         let mut lengths = memory.write::<i32>(self.lengths, sequences);
-        let mut slots = memory.write::<i32>(self.slot_mapping, sequences);
-        let block_table = memory.read::<i32>(self.block_table, sequences * pages);
-        for s in (0..sequences).filter(|s| lengths[*s] > 0).collect::<Vec<_>>() {
-            positions[s] += 1;
-            lengths[s] += 1;
-            let page = block_table[s * pages + (positions[s] / page_tokens) as usize];
-            slots[s] = page * page_tokens + positions[s] % page_tokens;
+        for (position, length) in positions.iter_mut().zip(lengths.iter_mut()).filter(|(_, length)| **length > 0) {
+            *position += 1;
+            *length += 1;
         }
     }
 }

@@ -55,10 +55,7 @@ impl Walk<'_> {
             fresh: inputs.fresh.ptr(),
             positions: inputs.positions.ptr(),
             lengths: inputs.lengths.ptr(),
-            slot_mapping: inputs.slot_mapping.ptr(),
-            block_table: inputs.block_table.ptr(),
             sequences: self.bucket.sequences as u32,
-            pages_per_sequence: self.layout.limits.pages_per_sequence() as u32,
         });
     }
 
