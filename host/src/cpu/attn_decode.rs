@@ -8,7 +8,7 @@ use crate::device::{Activation, Memory, Reference};
 impl Reference for AttnDecode {
     fn reference<A: Activation>(&self, memory: &Memory) {
         let tokens = tokens(self, memory);
-        let mut rows = memory.read_all::<A>(self.qkv).to_vec();
+        let mut rows = memory.read::<A>(self.qkv, end(&tokens) * self.q_stride as usize).to_vec();
         if !self.cos.is_null() {
             rotate_rows(self, memory, &tokens, &mut rows);
             append(self, memory, &tokens, &rows);
@@ -22,6 +22,11 @@ struct Token {
     sequence: usize,
     row: usize,
     keys: usize,
+}
+
+/// The row behind the last token's: buffers are as long as the largest step, and a decode has few rows.
+fn end(tokens: &[Token]) -> usize {
+    tokens.iter().map(|token| token.row + 1).max().unwrap_or(0)
 }
 
 fn tokens(args: &AttnDecode, memory: &Memory) -> Vec<Token> {
@@ -69,7 +74,7 @@ fn attend_all<A: Activation>(args: &AttnDecode, memory: &Memory, tokens: &[Token
     let (k_pool, v_pool, block_table) = (&*k_pool, &*v_pool, &*memory.read_all::<i32>(args.block_table));
     let mut partial = memory.write::<f32>(args.partial, args.sequences as usize * heads * stride * dim);
     let mut stats = memory.write::<f32>(args.stats, args.sequences as usize * heads * stride * 2);
-    let mut out = memory.write_all::<A>(args.out);
+    let mut out = memory.write::<A>(args.out, end(tokens) * heads * dim);
     let mut kept: Vec<_> = partial.chunks_mut(stride * dim).zip(stats.chunks_mut(stride * 2)).map(Some).collect();
     let mut outs: Vec<_> = out.chunks_mut(dim).map(Some).collect();
     let heads_of = |token| (0..heads).map(move |head| (token, head));
