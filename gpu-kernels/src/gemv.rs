@@ -3,9 +3,9 @@
 //!
 //! # Formula
 //! `s[t, n] = Σ_k a[t, k] · w[n, k] + bias[n]`, where `a` is `x`, or with `norm_weight` the row of `x` as `layer_norm_1p`
-//! (with `norm_bias`) or `rms_norm` (without) gives it. Then `y_f32 = s`, or `y = r(residual + f(r(s)))`, where f is
-//! nothing, `relu2`: `r(max(s, 0)²)`, or `swiglu`, of rows n and `n + N/2` of the weight: `r(r(silu(s[t, n])) · s[t, n + N/2])`.
-//! Without `residual`, `y = f(r(s))`. `r` rounds to the activation type.
+//! (with `norm_bias`) or `rms_norm` (without) gives it. Then `y_f32 = s`, or `y = r(s)`, or
+//! with `residual` `y = r(residual + r(s))`, or with an activation `y = f(r(s))`, where f is `relu2`: `r(max(s, 0)²)`, or `swiglu`,
+//! of rows n and `n + N/2` of the weight: `r(r(silu(s[t, n])) · s[t, n + N/2])`. `r` rounds to the activation type.
 //!
 //! # Arguments
 //! | name | shape | dtype | layout |
@@ -29,8 +29,8 @@
 //!
 //! # Requires
 //! 1 to 8 rows, with a norm 1 row of at most 16 384; `k` divisible by 8; `n` even with `swiglu`; `x`, `w`,
-//! `norm_weight` and `norm_bias` 16-byte aligned; exactly one of `y` and `y_f32`, the latter without activation and
-//! residual; `y` overlaps nothing that is read but `residual`.
+//! `norm_weight` and `norm_bias` 16-byte aligned; exactly one of `y` and `y_f32`, activation and `residual`
+//! with `y`, one of them at most; `y` overlaps nothing that is read but `residual`.
 //!
 //! # Moves
 //! `2·n·k + rows·(k·act + n·out)` bytes, and `2·n` where there is a bias. On an H200, one row, one after the other in a
@@ -159,7 +159,8 @@ impl Kernel for Gemv {
             self.activation <= SWIGLU => "a known activation",
             self.activation != SWIGLU || self.n.is_multiple_of(2) => "as many gates as others",
             self.y.is_null() != self.y_f32.is_null() => "exactly one of y and y_f32",
-            self.y_f32.is_null() || (self.activation == PLAIN && self.residual.is_null()) => "y_f32 without activation and residual",
+            self.activation == PLAIN || (self.y_f32.is_null() && self.residual.is_null()) => "activations with neither y_f32 nor residual",
+            self.y_f32.is_null() || self.residual.is_null() => "y_f32 without residual",
         }
     }
 

@@ -1,42 +1,37 @@
-//! `layer_norm_1p`: LayerNorm whose weight is stored less one, with the residual add in front.
+//! `layer_norm_1p`: LayerNorm whose weight is stored less one.
 //!
 //! # Formula
-//! With `delta`: `x = r(x + delta)`, written back. Then, over the row,
-//! `y = r((x − mean) / √(var + eps) · r(1 + weight) + bias)`, var biased. `r` rounds to the activation type.
+//! Over the row, `y = r((x − mean) / √(var + eps) · r(1 + weight) + bias)`, var biased. `r` rounds to the activation type.
 //! Source: `NemotronLayerNorm1P` of transformers, which forms `1 + weight` in the weight's dtype.
 //!
 //! # Arguments
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
-//! | `x` | `[rows, hidden]` | act | row-major; in, and out where `delta` is given |
-//! | `delta` | `[rows, hidden]` or null | act | row-major |
+//! | `x` | `[rows, hidden]` | act | row-major |
 //! | `weight` | `[hidden]` | weight | |
 //! | `bias` | `[hidden]` | weight | |
 //! | `y` | `[rows, hidden]` | act | row-major, written |
 //!
 //! # Launch
-//! A block owns a row; a thread owns every `threads`-th group of 8 neighbours of it. `layer_norm_1p_residual` is the
-//! variant with `delta`.
+//! A block owns a row; a thread owns every `threads`-th group of 8 neighbours of it.
 //!
 //! # Requires
-//! `hidden` divisible by 8 and at most 65 536; all pointers 16-byte aligned; `y` overlaps neither `x` nor `delta`.
+//! `hidden` divisible by 8 and at most 65 536; all pointers 16-byte aligned; `y` does not overlap `x`.
 //!
 //! # Moves
-//! `rows · hidden · 2 · act + 4 · hidden` bytes, with `delta` twice the first term.
+//! `rows · hidden · 2 · act + 4 · hidden` bytes.
 //!
 //! # Numerics
-//! Mean, variance (of the centred values) and the affine map in f32; the sum `x + delta` and the output are rounded
-//! once each. c = 8, d = 0.
+//! Mean, variance (of the centred values) and the affine map in f32; the output is rounded once. c = 8, d = 0.
 use crate::kernel::{kernel_args, require};
+use crate::rms_norm::threads;
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 
 kernel_args! {
     /// Arguments of `layer_norm_1p`.
     pub struct LayerNorm1p {
-        /// `[rows, hidden]`: the residual stream; updated where `delta` is given.
+        /// `[rows, hidden]`: the residual stream.
         pub x: Ptr<Act>,
-        /// `[rows, hidden]` or null: what the last block adds to the residual stream.
-        pub delta: Ptr<Act>,
         /// `[hidden]`, stored less one.
         pub weight: Ptr<Weight>,
         /// `[hidden]`.
@@ -64,13 +59,11 @@ impl Kernel for LayerNorm1p {
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        let symbol = if self.delta.is_null() { "layer_norm_1p" } else { "layer_norm_1p_residual" };
-        Launch { overlaps: true, ..Launch::linear(symbol, self.rows, 256) }
+        Launch { overlaps: true, ..Launch::linear(Self::NAME, self.rows, threads(self.rows)) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
-        let passes = if self.delta.is_null() { 2 } else { 4 };
-        u64::from(self.rows) * u64::from(self.hidden) * 2 * passes + u64::from(self.hidden) * 4
+        u64::from(self.rows) * u64::from(self.hidden) * 4 + u64::from(self.hidden) * 4
     }
 }
 
@@ -85,33 +78,14 @@ pub(crate) mod entry {
     }
 
     kernel! {
-        /// Without the residual add.
+        /// A row to a block; all its threads come to the reductions.
         pub fn layer_norm_1p(args: LayerNorm1p) {
-            norm(&args, None);
-        }
-
-        /// With the residual add.
-        pub fn layer_norm_1p_residual(args: LayerNorm1p) {
-            norm(&args, Some(args.delta.addr));
-        }
-    }
-
-    /// # Safety
-    /// The kernel's Requires hold.
-    #[inline(always)]
-    unsafe fn norm(args: &LayerNorm1p, delta: Option<u64>) {
-        let start = u64::from(thread::block_idx_x()) * u64::from(args.hidden) * 2;
-        // SAFETY: the block owns its row; every thread comes to the reductions.
-        unsafe {
+            let start = u64::from(thread::block_idx_x()) * u64::from(args.hidden) * 2;
             grid::launch_dependents();
             let weight = Row::load(args.weight.addr, args.hidden);
             let bias = Row::load(args.bias.addr, args.hidden);
             grid::wait_for_dependencies();
-            let mut row = Row::load(args.x.addr + start, args.hidden);
-            let delta = delta.map(|delta| Row::load(delta + start, args.hidden));
-            if let Some(delta) = delta {
-                row.add(delta);
-            }
+            let row = Row::load(args.x.addr + start, args.hidden);
             let y = args.y.addr + start;
             normalise(row, [weight, bias], args.eps, |group, words| global::store(row::at(y, group), words));
         }
@@ -120,7 +94,7 @@ pub(crate) mod entry {
     /// Calls `emit(group, y)` with each of this thread's groups of the normalised row.
     ///
     /// # Safety
-    /// The whole block of 256 threads comes here; the rows are as for [`Row::for_each_with`].
+    /// The whole block comes here; the rows are as for [`Row::for_each_with`].
     #[inline(always)]
     pub unsafe fn normalise(row: Row, parameters: [Row; 2], eps: f32, mut emit: impl FnMut(u32, [u32; 4])) {
         let width = row.width() as f32;

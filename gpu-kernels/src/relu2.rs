@@ -43,7 +43,7 @@ impl Kernel for Relu2 {
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        Launch::linear(Self::NAME, self.count.div_ceil(256 * 8), 256)
+        Launch { overlaps: true, ..Launch::linear(Self::NAME, self.count.div_ceil(256 * 8), 256) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -55,11 +55,13 @@ impl Kernel for Relu2 {
 pub(crate) mod entry {
     use super::Relu2;
     use crate::row;
-    use cuda_std::{bf16, global, kernel, math, thread};
+    use cuda_std::{bf16, global, grid, kernel, math, thread};
 
     kernel! {
         /// Eight neighbours per thread.
         pub fn relu2(args: Relu2) {
+            grid::launch_dependents();
+            grid::wait_for_dependencies();
             let group = thread::global_index();
             if group < args.count / row::GROUP {
                 let x = bf16::unpack_8(global::load(row::at(args.x.addr, group)));

@@ -1,41 +1,42 @@
-//! `rms_norm`: root-mean-square norm, with the residual add in front.
+//! `rms_norm`: root-mean-square norm.
 //!
 //! # Formula
-//! With `delta`: `x = r(x + delta)`, written back. Then, over the row,
-//! `y = r(weight · r(x / √(mean(x²) + eps)))`. `r` rounds to the activation type.
+//! Over the row, `y = r(weight · r(x / √(mean(x²) + eps)))`. `r` rounds to the activation type.
 //! Source: `LlamaRMSNorm` of transformers, which rounds before the weight.
 //!
 //! # Arguments
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
-//! | `x` | `[rows, hidden]` | act | row-major; in, and out where `delta` is given |
-//! | `delta` | `[rows, hidden]` or null | act | row-major |
+//! | `x` | `[rows, hidden]` | act | row-major |
 //! | `weight` | `[hidden]` | weight | |
 //! | `y` | `[rows, hidden]` | act | row-major, written |
 //!
 //! # Launch
-//! A block owns a row; a thread owns every `threads`-th group of 8 neighbours of it. `rms_norm_residual` is the variant
-//! with `delta`.
+//! A block owns a row; a thread owns every `threads`-th group of 8 neighbours of it.
 //!
 //! # Requires
-//! `hidden` divisible by 8 and at most 65 536; all pointers 16-byte aligned; `y` overlaps neither `x` nor `delta`.
+//! `hidden` divisible by 8 and at most 65 536; all pointers 16-byte aligned; `y` does not overlap `x`.
 //!
 //! # Moves
-//! `rows · hidden · 2 · act + 2 · hidden` bytes, with `delta` twice the first term.
+//! `rows · hidden · 2 · act + 2 · hidden` bytes.
 //!
 //! # Numerics
-//! Sum of squares in f32; the sum `x + delta`, the normalised value and the output are rounded once each. c = 8, d = 1:
+//! Sum of squares in f32; the normalised value and the output are rounded once each. c = 8, d = 1:
 //! a normalised value at a tie may round to its neighbour.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 
+/// Threads of a block that normalises one of `rows` rows: the fewer rows, the more, since a row alone is to end soon, and many
+/// are to be in flight together.
+pub(crate) const fn threads(rows: u32) -> u32 {
+    if rows > 64 { 128 } else { 256 }
+}
+
 kernel_args! {
     /// Arguments of `rms_norm`.
     pub struct RmsNorm {
-        /// `[rows, hidden]`: the residual stream; updated where `delta` is given.
+        /// `[rows, hidden]`: the residual stream.
         pub x: Ptr<Act>,
-        /// `[rows, hidden]` or null: what the last block adds to the residual stream.
-        pub delta: Ptr<Act>,
         /// `[hidden]`.
         pub weight: Ptr<Weight>,
         /// `[rows, hidden]`, written.
@@ -61,13 +62,11 @@ impl Kernel for RmsNorm {
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        let symbol = if self.delta.is_null() { "rms_norm" } else { "rms_norm_residual" };
-        Launch { overlaps: true, ..Launch::linear(symbol, self.rows, 256) }
+        Launch { overlaps: true, ..Launch::linear(Self::NAME, self.rows, threads(self.rows)) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
-        let passes = if self.delta.is_null() { 2 } else { 4 };
-        u64::from(self.rows) * u64::from(self.hidden) * 2 * passes + u64::from(self.hidden) * 2
+        u64::from(self.rows) * u64::from(self.hidden) * 4 + u64::from(self.hidden) * 2
     }
 }
 
@@ -82,32 +81,13 @@ pub(crate) mod entry {
     }
 
     kernel! {
-        /// Without the residual add.
+        /// A row to a block; all its threads come to the reductions.
         pub fn rms_norm(args: RmsNorm) {
-            norm(&args, None);
-        }
-
-        /// With the residual add.
-        pub fn rms_norm_residual(args: RmsNorm) {
-            norm(&args, Some(args.delta.addr));
-        }
-    }
-
-    /// # Safety
-    /// The kernel's Requires hold.
-    #[inline(always)]
-    unsafe fn norm(args: &RmsNorm, delta: Option<u64>) {
-        let start = u64::from(thread::block_idx_x()) * u64::from(args.hidden) * 2;
-        // SAFETY: the block owns its row; every thread comes to the reduction.
-        unsafe {
+            let start = u64::from(thread::block_idx_x()) * u64::from(args.hidden) * 2;
             grid::launch_dependents();
             let weight = Row::load(args.weight.addr, args.hidden);
             grid::wait_for_dependencies();
-            let mut row = Row::load(args.x.addr + start, args.hidden);
-            let delta = delta.map(|delta| Row::load(delta + start, args.hidden));
-            if let Some(delta) = delta {
-                row.add(delta);
-            }
+            let row = Row::load(args.x.addr + start, args.hidden);
             let y = args.y.addr + start;
             normalise(row, weight, args.eps, |group, words| global::store(row::at(y, group), words));
         }
@@ -116,7 +96,7 @@ pub(crate) mod entry {
     /// Calls `emit(group, y)` with each of this thread's groups of the normalised row.
     ///
     /// # Safety
-    /// The whole block of 256 threads comes here; the rows are as for [`Row::for_each_with`].
+    /// The whole block comes here; the rows are as for [`Row::for_each_with`].
     #[inline(always)]
     pub unsafe fn normalise(row: Row, weight: Row, eps: f32, mut emit: impl FnMut(u32, [u32; 4])) {
         // SAFETY: the caller's promise.

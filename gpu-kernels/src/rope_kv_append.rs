@@ -75,7 +75,7 @@ impl Kernel for RopeKvAppend {
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        Launch::linear(Self::NAME, self.rows, 256)
+        Launch { overlaps: true, ..Launch::linear(Self::NAME, self.rows, 256) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -90,11 +90,13 @@ mod entry {
     use super::RopeKvAppend;
     use crate::rope::{Access, for_each_of};
     use crate::{PAGE_TOKENS, row};
-    use cuda_std::{global, kernel, thread};
+    use cuda_std::{global, grid, kernel, thread};
 
     kernel! {
         /// One token row per block; eight pairs per access where half the rotary dims divide by 8, single ones elsewhere.
         pub fn rope_kv_append(args: RopeKvAppend) {
+            grid::launch_dependents();
+            grid::wait_for_dependencies();
             let token = Token::new(&args);
             if (args.rotary_dims / 2).is_multiple_of(row::GROUP) {
                 token.rotate::<[u32; 4]>();

@@ -58,35 +58,10 @@ impl Row {
         self.groups * GROUP
     }
 
-    /// Adds a row of the same width, rounds, and writes the sum back.
-    ///
-    /// # Safety
-    /// No other thread block touches this row, and `delta` does not overlap it.
-    #[inline(always)]
-    pub unsafe fn add(&mut self, delta: Row) {
-        for_each_kept!(K => {
-            let group = own_group(K);
-            if group < self.groups {
-                self.kept[K] = sum(self.kept[K], delta.kept[K]);
-                // SAFETY: the group is within the row, and this thread's own.
-                unsafe { global::store(at(self.address, group), self.kept[K]) };
-            }
-        });
-        let mut group = own_group(KEPT);
-        while group < self.groups {
-            // SAFETY: as above, in both rows.
-            unsafe {
-                let sum = sum(global::load(at(self.address, group)), global::load(at(delta.address, group)));
-                global::store(at(self.address, group), sum);
-            }
-            group += thread::block_dim_x();
-        }
-    }
-
     /// Calls `visit` with the number of each of this thread's groups, and its 16 bytes here and in `others`.
     ///
     /// # Safety
-    /// The rows have one width and are as they were loaded, but for [`Row::add`].
+    /// The rows have one width and are as they were loaded.
     #[inline(always)]
     pub unsafe fn for_each_with<const N: usize>(
         self,
@@ -101,7 +76,7 @@ impl Row {
         });
         let mut group = own_group(KEPT);
         while group < self.groups {
-            // SAFETY: the group is within the rows, and this thread wrote it if anyone did.
+            // SAFETY: the group is within the rows.
             unsafe {
                 let again = |row: Row| global::load(at(row.address, group));
                 visit(group, again(self), others.map(again));
@@ -135,11 +110,4 @@ impl Row {
 #[inline(always)]
 fn own_group(k: usize) -> u32 {
     thread::thread_idx_x() + k as u32 * thread::block_dim_x()
-}
-
-/// The rounded sums of eight pairs.
-#[inline(always)]
-fn sum(a: [u32; 4], b: [u32; 4]) -> [u32; 4] {
-    let (a, b) = (bf16::unpack_8(a), bf16::unpack_8(b));
-    bf16::pack_8(core::array::from_fn(|i| a[i] + b[i]))
 }

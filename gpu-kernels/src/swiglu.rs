@@ -49,7 +49,8 @@ impl Kernel for Swiglu {
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        Launch { grid: [self.width.div_ceil(256 * 8), self.rows, 1], ..Launch::linear(Self::NAME, 1, 256) }
+        let grid = [self.width.div_ceil(256 * 8), self.rows, 1];
+        Launch { grid, overlaps: true, ..Launch::linear(Self::NAME, 1, 256) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -61,11 +62,13 @@ impl Kernel for Swiglu {
 pub(crate) mod entry {
     use super::Swiglu;
     use crate::row;
-    use cuda_std::{bf16, global, kernel, math, thread};
+    use cuda_std::{bf16, global, grid, kernel, math, thread};
 
     kernel! {
         /// Eight neighbours of a row per thread.
         pub fn swiglu(args: Swiglu) {
+            grid::launch_dependents();
+            grid::wait_for_dependencies();
             let group = thread::global_index();
             if group < args.width / row::GROUP {
                 let bytes = 2 * u64::from(args.width);

@@ -88,11 +88,11 @@ impl Tiny {
         let (ids, table, x) = (self.ids.ptr(), self.table.ptr(), self.x.ptr());
         plan.launch(Embed { ids, sampled: self.sampled.ptr(), table, out: x, rows, hidden, vocab });
         let (weight, y) = (self.norm.ptr(), self.normed.ptr::<Act>());
-        plan.launch(RmsNorm { x, delta: gpu_kernels::Ptr::NULL, weight, y, rows, hidden, eps: 1e-5 });
+        plan.launch(RmsNorm { x, weight, y, rows, hidden, eps: 1e-5 });
         plan.launch(Relu2 { x: y, y, count: rows * hidden });
         plan.launch(GatherRows { x: y, index: self.index.ptr(), out: self.gathered.ptr(), rows, hidden });
         let (x, w, out) = (self.gathered.ptr(), self.head.ptr(), Output::F32(self.logits.ptr()));
-        plan.gemm(Gemm { x, w, bias: gpu_kernels::Ptr::NULL, out, rows, n: vocab, k: hidden });
+        plan.gemm(Gemm::new(x, w, out, [rows, vocab, hidden]));
         let (logits, slots) = (self.logits.ptr(), self.slots.ptr());
         plan.launch(Argmax { logits, slots, sampled: self.sampled.ptr(), rows, vocab });
         plan

@@ -61,7 +61,7 @@ const SHAPES: [Shape; 41] = [
     Shape { activation: SWIGLU, scale: 0.3, ..shape(3, 22, 776) },
     Shape { residual: true, ..shape(1, 31, 1288) },
     Shape { residual: true, bias: true, ..shape(8, 19, 264) },
-    Shape { residual: true, activation: SWIGLU, ..shape(2, 18, 40) },
+    Shape { residual: true, ..shape(2, 18, 40) },
     Shape { norm: Norm::Rms, ..shape(1, 35, 72) },
     Shape { norm: Norm::Rms, ..shape(1, 18, 2056) },
     Shape { norm: Norm::Rms, residual: true, ..shape(1, 19, 776) },
@@ -155,11 +155,12 @@ impl Oracle for Gemv {
         let values: Vec<Approx> = match self.activation {
             RELU2 => sums.iter().map(|sum| sum.rounded(precision).positive().squared().rounded(precision)).collect(),
             SWIGLU => rows.flat_map(|row| gated(row.split_at(n / 2), precision)).collect(),
-            _ => sums.iter().map(|sum| sum.rounded(precision)).collect(),
+            _ => {
+                let added = |(sum, x): (&Approx, f64)| (sum.rounded(precision) + Approx::exact(x)).rounded(precision);
+                sums.iter().zip(data.f64s(self.residual)).map(added).collect()
+            }
         };
-        let residual = if self.residual.is_null() { vec![0.0; values.len()] } else { data.f64s(self.residual) };
-        let added = values.iter().zip(residual).map(|(value, x)| (*value + Approx::exact(x)).rounded(precision).want());
-        vec![Written::new(self.y, added.collect())]
+        vec![Written::new(self.y, values.iter().map(Approx::want).collect())]
     }
 }
 

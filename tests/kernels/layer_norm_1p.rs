@@ -1,5 +1,5 @@
 //! Rows of `layer_norm_1p`.
-use gpu_kernels::{LayerNorm1p, Ptr};
+use gpu_kernels::LayerNorm1p;
 
 use crate::data::Data;
 use crate::mutants::{BARRIER, Defect, EDGE, FACTOR, LANES, STRIDE, TERM};
@@ -9,39 +9,33 @@ use crate::random::Random;
 struct Shape {
     rows: usize,
     hidden: usize,
-    residual: bool,
     scale: f32,
     /// Added to every element of a row: a mean far from zero.
     offset: f32,
 }
 
-const fn shape(rows: usize, hidden: usize, residual: bool) -> Shape {
-    Shape { rows, hidden, residual, scale: 1.0, offset: 0.0 }
+const fn shape(rows: usize, hidden: usize) -> Shape {
+    Shape { rows, hidden, scale: 1.0, offset: 0.0 }
 }
 
-const SHAPES: [Shape; 22] = [
-    shape(1, 8, false),
-    shape(1, 8, true),
-    shape(3, 24, false),
-    shape(33, 40, true),
-    shape(7, 256, false),
-    shape(2, 264, true),
-    shape(5, 2048, false),
-    shape(1, 2056, true),
-    shape(3, 3072, true),
-    shape(2, 4104, false),
-    shape(2, 4104, true),
-    Shape { scale: 3.0, ..shape(1, 7176, false) },
-    Shape { scale: 3.0, ..shape(1, 7176, true) },
-    Shape { scale: 3.0, ..shape(1, 8240, false) },
-    Shape { scale: 3.0, ..shape(1, 8240, true) },
-    Shape { scale: 3.0, ..shape(1, 18_440, false) },
-    Shape { scale: 3.0, ..shape(2, 18_440, true) },
-    Shape { scale: 3.0, ..shape(1, 18_432, true) },
-    Shape { scale: 1e15, ..shape(2, 520, true) },
-    Shape { scale: 1e-4, ..shape(3, 72, false) },
-    Shape { offset: 256.0, ..shape(2, 776, false) },
-    Shape { offset: -64.0, ..shape(3, 1032, true) },
+const SHAPES: [Shape; 17] = [
+    shape(1, 8),
+    shape(3, 24),
+    shape(33, 40),
+    shape(7, 256),
+    shape(2, 264),
+    shape(5, 2048),
+    shape(1, 2056),
+    shape(3, 3072),
+    shape(2, 4104),
+    shape(65, 1032),
+    shape(66, 4104),
+    Shape { scale: 3.0, ..shape(1, 7176) },
+    Shape { scale: 3.0, ..shape(1, 8240) },
+    Shape { scale: 3.0, ..shape(2, 18_440) },
+    Shape { scale: 1e15, ..shape(2, 520) },
+    Shape { scale: 1e-4, offset: -64.0, ..shape(3, 72) },
+    Shape { offset: 256.0, ..shape(2, 776) },
 ];
 
 pub fn rows() -> Vec<Row<LayerNorm1p>> {
@@ -49,13 +43,12 @@ pub fn rows() -> Vec<Row<LayerNorm1p>> {
 }
 
 fn row(seed: u64, shape: &Shape) -> Row<LayerNorm1p> {
-    let Shape { rows, hidden, residual, scale, offset } = *shape;
+    let Shape { rows, hidden, scale, offset } = *shape;
     let mut random = Random::new(seed);
     let mut data = Data::default();
     let x = random.reals(rows * hidden, scale).into_iter().map(|x| half::bf16::from_f32(x + offset).to_f32());
     let kernel = LayerNorm1p {
         x: data.reals("x", x.collect()),
-        delta: if residual { data.reals("delta", random.reals(rows * hidden, scale)) } else { Ptr::NULL },
         weight: data.weight("weight", random.reals(hidden, 0.5), hidden),
         bias: data.weight("bias", random.reals(hidden, 0.5), hidden),
         y: data.undefined("y", rows * hidden),
@@ -63,7 +56,7 @@ fn row(seed: u64, shape: &Shape) -> Row<LayerNorm1p> {
         hidden: hidden as u32,
         eps: 1e-5,
     };
-    Row { name: format!("{rows}x{hidden}, residual {residual}, scale {scale:e}, offset {offset}"), kernel, data }
+    Row { name: format!("{rows}x{hidden}, scale {scale:e}, offset {offset}"), kernel, data }
 }
 
 impl Oracle for LayerNorm1p {
@@ -72,19 +65,12 @@ impl Oracle for LayerNorm1p {
     const DEFECTS: &[Defect] = &[EDGE, TERM, FACTOR, STRIDE, LANES, BARRIER];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
-        let mut x = data.f64s(self.x);
-        let mut written = Vec::new();
-        if !self.delta.is_null() {
-            let delta = data.f64s(self.delta);
-            x = x.iter().zip(delta).map(|(x, delta)| precision.round(x + delta)).collect();
-            written.push(Written::new(self.x, x.iter().map(|x| Want::exact(*x)).collect()));
-        }
+        let x = data.f64s(self.x);
         let (weight, bias) = (data.f64s(self.weight), data.f64s(self.bias));
         let scale: Vec<f64> = weight.iter().map(|weight| precision.round(1.0 + weight)).collect();
         let rows = x.chunks(self.hidden as usize);
         let y = rows.flat_map(|x| normalised(x, &scale, &bias, f64::from(self.eps), precision));
-        written.push(Written::new(self.y, y.collect()));
-        written
+        vec![Written::new(self.y, y.collect())]
     }
 }
 

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use gpu_kernels::{DeviceInfo, Element, Ptr};
+use gpu_kernels::{Act, DeviceInfo, Element, Ptr};
 use half::bf16;
 use nemotron::cpu;
 use nemotron::device::{
@@ -103,13 +103,20 @@ impl Emulated {
         }
     }
 
+    /// Copies activations to where the references find them.
+    fn fetch(&self, from: Ptr<Act>, count: usize) -> Result<()> {
+        let values: Vec<bf16> = self.read(from.target().expect("not null"), Element::Act, count)?;
+        self.host.write::<bf16>(from, count).copy_from_slice(&values);
+        Ok(())
+    }
+
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
-        let x = gemm.x.target().expect("a product reads something");
-        let count = (gemm.rows * gemm.k) as usize;
-        let values: Vec<bf16> = self.read(x, Element::Act, count)?;
-        self.host.write::<bf16>(gemm.x, count).copy_from_slice(&values);
-        cpu::gemm::<bf16>(gemm, &self.host);
+        self.fetch(gemm.x, (gemm.rows * gemm.k) as usize)?;
         let count = (gemm.rows * gemm.n) as usize;
+        if !gemm.residual.is_null() {
+            self.fetch(gemm.residual, count)?;
+        }
+        cpu::gemm::<bf16>(gemm, &self.host);
         match gemm.out {
             Output::Act(y) => {
                 self.write(y.target().expect("not null"), Element::Act, &self.host.read::<bf16>(y, count))

@@ -111,9 +111,9 @@ impl Sums {
             let value = match args.activation {
                 RELU2 => relu2_of(bf16::round(first)),
                 SWIGLU => gated(bf16::round(first), bf16::round(sum(self.row + TILE / 2) + addends.bias[1])),
-                _ => first,
+                _ if args.residual.is_null() => first,
+                _ => addends.residual + bf16::round(first),
             };
-            let value = if args.residual.is_null() { value } else { addends.residual + bf16::round(value) };
             global::store(args.y.addr + self.at(column) * 2, bf16::from_f32(value));
         }
     }

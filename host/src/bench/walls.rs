@@ -1,5 +1,5 @@
 //! `Walls`: what the device gives at most, measured by a stream of reads and a large product in the same run.
-use gpu_kernels::{Element, Gemv, Kernel, Ptr, StepShape};
+use gpu_kernels::{Element, Gemv, Kernel, StepShape};
 
 use super::Times;
 use crate::device::{BufferId, BufferKind, Buffers, Device, Gemm, Output, Plan};
@@ -77,7 +77,7 @@ impl WallBuffers {
     /// A product of `rows` of the numbers here with `w`, `[n, k]`, for the matrix library.
     pub fn gemm(&self, w: BufferId, [rows, n, k]: [u32; 3]) -> Gemm {
         let (x, w, out) = (self.product_x.ptr(), w.ptr(), Output::Act(self.product_out.ptr()));
-        Gemm { x, w, bias: Ptr::NULL, out, rows, n, k }
+        Gemm::new(x, w, out, [rows, n, k])
     }
 
     /// The same by `gemv`.

@@ -1,7 +1,7 @@
 //! Reference of `gemv`: the product that GEMMs take too, between the norm and what follows.
 use gpu_kernels::{Gemv, gemv};
 
-use super::{layer_norm_1p, product, relu2, rms_norm, swiglu};
+use super::{layer_norm_1p, product, relu2, residual, rms_norm, swiglu};
 use crate::device::{Activation, Memory, Reference};
 
 impl Reference for Gemv {
@@ -14,15 +14,10 @@ impl Reference for Gemv {
         let mut sums = vec![A::default(); elements];
         product::product_of(&x, self, memory, &mut sums);
         let activated = activated(self, sums);
-        let residual = (!self.residual.is_null()).then(|| memory.read::<A>(self.residual, activated.len()).to_vec());
-        let mut y = memory.write::<A>(self.y, activated.len());
-        match residual {
-            None => y.copy_from_slice(&activated),
-            Some(residual) => {
-                for ((y, residual), value) in y.iter_mut().zip(residual).zip(activated) {
-                    *y = A::from_f32(residual.to_f32() + value.to_f32());
-                }
-            }
+        if self.residual.is_null() {
+            memory.write::<A>(self.y, activated.len()).copy_from_slice(&activated);
+        } else {
+            residual::add(memory, self.residual, self.y, &activated);
         }
     }
 }

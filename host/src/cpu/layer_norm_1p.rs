@@ -3,14 +3,12 @@ use gpu_kernels::LayerNorm1p;
 use half::bf16;
 
 use super::parallel::for_each;
-use super::residual;
 use super::sum::sum;
 use crate::device::{Activation, Memory, Reference};
 
 impl Reference for LayerNorm1p {
     fn reference<A: Activation>(&self, memory: &Memory) {
         let (rows, hidden) = (self.rows as usize, self.hidden as usize);
-        residual::add::<A>(memory, self.x, self.delta, rows * hidden);
         let x = memory.read::<A>(self.x, rows * hidden);
         let mut y = memory.write::<A>(self.y, rows * hidden);
         let (weight, bias) = (memory.weight(self.weight), memory.weight(self.bias));

@@ -5,6 +5,7 @@ use gpu_kernels::Gemv;
 use half::bf16;
 
 use super::parallel::for_each;
+use super::residual;
 use super::tile::{InstructionSet, strip};
 use crate::device::{Activation, Gemm, Memory, Output, WeightParts};
 
@@ -22,6 +23,11 @@ pub fn gemm<A: Activation>(gemm: &Gemm, memory: &Memory) {
     let x = widened(&memory.read::<A>(gemm.x, rows * k));
     let elements = rows * gemm.n as usize;
     match gemm.out {
+        Output::Act(out) if !gemm.residual.is_null() => {
+            let mut sums = vec![A::default(); elements];
+            stored(&x, memory, gemm, &mut sums);
+            residual::add::<A>(memory, gemm.residual, out, &sums);
+        }
         Output::Act(out) => stored(&x, memory, gemm, &mut memory.write::<A>(out, elements)),
         Output::F32(out) => stored(&x, memory, gemm, &mut memory.write::<f32>(out, elements)),
     }
@@ -74,7 +80,7 @@ pub fn product<O: Activation>(
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use gpu_kernels::Element;
+    use gpu_kernels::{Element, Ptr};
 
     use super::*;
     use crate::device::{BufferKind, Buffers, Reference, WeightPart};
@@ -147,8 +153,13 @@ mod tests {
         let (ours, theirs) = (out(), out());
         let (rows, n, k) = (rows as u32, n as u32, k as u32);
         let memory = Memory::new::<bf16>(buffers);
-        Gemv { bias, y: ours, ..Gemv::new(x, w, [rows, n, k]) }.reference::<bf16>(&memory);
-        gemm::<bf16>(&Gemm { x, w, bias, out: Output::Act(theirs), rows, n, k }, &memory);
-        assert_eq!(memory.read_all::<bf16>(ours)[..], memory.read_all::<bf16>(theirs)[..]);
+        let gemv = Gemv { bias, y: ours, ..Gemv::new(x, w, [rows, n, k]) };
+        let product = Gemm { bias, ..Gemm::new(x, w, Output::Act(theirs), [rows, n, k]) };
+        // The second time, each adds to what it gave the first time.
+        for residuals in [[Ptr::NULL; 2], [ours, theirs]] {
+            Gemv { residual: residuals[0], ..gemv }.reference::<bf16>(&memory);
+            gemm::<bf16>(&Gemm { residual: residuals[1], ..product }, &memory);
+            assert_eq!(memory.read_all::<bf16>(ours)[..], memory.read_all::<bf16>(theirs)[..]);
+        }
     }
 }

@@ -1,15 +1,14 @@
-//! The residual add that stands in front of a norm.
+//! The residual add behind a product.
 use gpu_kernels::{Act, Ptr};
 
 use crate::device::{Activation, Memory};
 
-/// `x = r(x + delta)`; nothing where `delta` is null.
-pub fn add<A: Activation>(memory: &Memory, x: Ptr<Act>, delta: Ptr<Act>, count: usize) {
-    if delta.is_null() {
-        return;
+/// `y = r(residual + values)`; `residual` may be `y`.
+pub fn add<A: Activation>(memory: &Memory, residual: Ptr<Act>, y: Ptr<Act>, values: &[A]) {
+    if residual.target() != y.target() {
+        memory.write::<A>(y, values.len()).copy_from_slice(&memory.read::<A>(residual, values.len()));
     }
-    let delta = memory.read::<A>(delta, count);
-    for (x, delta) in memory.write::<A>(x, count).iter_mut().zip(delta.iter()) {
-        *x = A::from_f32(x.to_f32() + delta.to_f32());
+    for (y, value) in memory.write::<A>(y, values.len()).iter_mut().zip(values) {
+        *y = A::from_f32(y.to_f32() + value.to_f32());
     }
 }

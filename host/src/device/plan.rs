@@ -22,15 +22,19 @@ pub enum Output {
     F32(Ptr<f32>),
 }
 
-/// `out[t, n] = Σ_k x[t, k] · w[n, k] + bias[n]` for more rows than `gemv` serves.
+/// `out[t, n] = s[t, n] = Σ_k x[t, k] · w[n, k] + bias[n]`, or with a residual `residual[t, n] + r(s[t, n])`, for more rows than
+/// `gemv` serves.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
     /// `[rows, k]`.
     pub x: Ptr<Act>,
     /// `[n, k]`.
     pub w: Ptr<Weight>,
-    /// `[n]` or null; added to the f32 sum, before the one rounding. A GPU takes one where the result is activations.
+    /// `[n]` or null. A GPU takes one where the result is activations.
     pub bias: Ptr<Weight>,
+    /// `[rows, n]` or null, where the result is activations; may be `out`. For some shapes cuBLASLt adds it to the sum before
+    /// that is rounded.
+    pub residual: Ptr<Act>,
     /// `[rows, n]`.
     pub out: Output,
     /// Token rows.
@@ -42,6 +46,11 @@ pub struct Gemm {
 }
 
 impl Gemm {
+    /// `x · wᵀ` of `[rows, n, k]` alone.
+    pub const fn new(x: Ptr<Act>, w: Ptr<Weight>, out: Output, [rows, n, k]: [u32; 3]) -> Gemm {
+        Gemm { x, w, bias: Ptr::NULL, residual: Ptr::NULL, out, rows, n, k }
+    }
+
     /// Bytes read and written at least once, with activations of 2 bytes.
     pub fn bytes_moved(&self) -> u64 {
         let (rows, n, k) = (u64::from(self.rows), u64::from(self.n), u64::from(self.k));
@@ -94,7 +103,7 @@ impl Step {
 /// The ordered steps of one pass.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Whether the plan is run again and again with the same shape, so that recording it pays.
+    /// Whether the plan is run again and again with the same shape, so that it pays to record it soon.
     pub decode: bool,
     /// The steps.
     pub steps: Vec<Step>,

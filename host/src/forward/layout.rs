@@ -52,8 +52,6 @@ pub(super) struct InputBuffers {
 pub(super) struct ScratchBuffers {
     /// `[rows, hidden]`: the residual stream.
     pub x: BufferId,
-    /// `[rows, hidden]`: what the last block adds to it.
-    pub delta: BufferId,
     /// `[rows, hidden]`: a norm's output.
     pub normed: BufferId,
     /// `[rows, (heads + 2·kv_heads)·head_dim]`.
@@ -70,8 +68,6 @@ pub(super) struct ScratchBuffers {
     pub gated: BufferId,
     /// `[logit_rows, hidden]`: the rows of `x` that reach the head.
     pub head_x: BufferId,
-    /// `[logit_rows, hidden]`: the rows of `delta` that reach the head.
-    pub head_delta: BufferId,
     /// `[logit_rows, vocab]`.
     pub logits: BufferId,
     /// `[logit_rows, vocab]`: how often each token was generated, where that counts.
@@ -248,7 +244,6 @@ impl Builder<'_> {
             |name: &str, element, count| self.buffers.add(name, element, count as u64, BufferKind::Scratch);
         ScratchBuffers {
             x: scratch("x", Element::Act, rows * spec.hidden),
-            delta: scratch("delta", Element::Act, rows * spec.hidden),
             normed: scratch("normed", Element::Act, rows.max(head_rows) * spec.hidden),
             qkv: scratch("qkv", Element::Act, rows * width.qkv),
             attended: scratch("attended", Element::Act, rows * width.attended),
@@ -257,7 +252,6 @@ impl Builder<'_> {
             up: scratch("up", Element::Act, rows * width.up),
             gated: scratch("gated", Element::Act, rows * width.gated),
             head_x: scratch("head_x", Element::Act, head_rows * spec.hidden),
-            head_delta: scratch("head_delta", Element::Act, head_rows * spec.hidden),
             logits: scratch("logits", Element::F32, head_rows * spec.vocab),
             counts: scratch("counts", Element::I32, head_rows * spec.vocab),
         }

@@ -24,16 +24,15 @@ pub fn plan(layout: &Layout, bucket: &Bucket) -> Plan {
         walk.history_append();
     }
     walk.embed();
-    let mut delta = Ptr::NULL;
     for block in &layout.blocks {
-        delta = match block {
-            BlockBuffers::Attention(attention) => walk.attention(attention, delta),
-            BlockBuffers::Mlp(mlp) => walk.mlp(mlp, delta),
-            BlockBuffers::Linear(linear) => walk.linear(linear, delta),
-        };
+        match block {
+            BlockBuffers::Attention(attention) => walk.attention(attention),
+            BlockBuffers::Mlp(mlp) => walk.mlp(mlp),
+            BlockBuffers::Linear(linear) => walk.linear(linear),
+        }
     }
     if bucket.logit_rows > 0 {
-        walk.head(delta);
+        walk.head();
     }
     walk.plan
 }
@@ -84,15 +83,10 @@ impl Walk<'_> {
         });
     }
 
-    fn attention(&mut self, block: &AttentionBuffers, delta: Ptr<Act>) -> Ptr<Act> {
+    fn attention(&mut self, block: &AttentionBuffers) {
         let scratch = self.layout.scratch;
-        self.normed_product(
-            &block.norm,
-            (scratch.x.ptr(), delta),
-            &block.qkv,
-            Output::Act(scratch.qkv.ptr()),
-            self.rows(),
-        );
+        let qkv = Output::Act(scratch.qkv.ptr());
+        self.normed_product(&block.norm, scratch.x.ptr(), &block.qkv, qkv, self.rows());
         if self.bucket.is_decode() {
             self.attn_decode(block, (block.cos.ptr(), block.sin.ptr()));
         } else {
@@ -102,7 +96,7 @@ impl Walk<'_> {
                 self.attn_decode(block, (Ptr::NULL, Ptr::NULL));
             }
         }
-        self.residual_product(scratch.attended.ptr(), &block.out)
+        self.residual_product(scratch.attended.ptr(), &block.out);
     }
 
     fn rope_kv_append(&mut self, block: &AttentionBuffers) {
@@ -174,10 +168,10 @@ impl Walk<'_> {
         });
     }
 
-    fn mlp(&mut self, block: &MlpBuffers, delta: Ptr<Act>) -> Ptr<Act> {
+    fn mlp(&mut self, block: &MlpBuffers) {
         let scratch = self.layout.scratch;
         let (rows, width) = (self.rows(), block.intermediate as u32);
-        let (x, up, gated) = ((scratch.x.ptr(), delta), scratch.up.ptr(), scratch.gated.ptr());
+        let (x, up, gated) = (scratch.x.ptr(), scratch.up.ptr(), scratch.gated.ptr());
         let activated = if block.activation == Activation::SwiGlu { gated } else { up };
         if rows <= GEMV_MAX_ROWS {
             let gemv = self.behind_norm(&block.norm, x, &block.up, rows);
@@ -190,26 +184,22 @@ impl Walk<'_> {
                 Activation::SwiGlu => self.plan.launch(Swiglu { gate_up: up, y: gated, rows, width }),
             }
         }
-        self.residual_product(activated, &block.down)
+        self.residual_product(activated, &block.down);
     }
 
-    fn linear(&mut self, block: &LinearBuffers, delta: Ptr<Act>) -> Ptr<Act> {
+    fn linear(&mut self, block: &LinearBuffers) {
         let (scratch, rows) = (self.layout.scratch, self.rows());
-        self.norm(&block.norm, (scratch.x.ptr(), delta), rows);
-        self.residual_product(scratch.normed.ptr(), &block.product)
+        self.norm(&block.norm, scratch.x.ptr(), rows);
+        self.residual_product(scratch.normed.ptr(), &block.product);
     }
 
     /// Only the rows that are asked for pass the last norm and the head. A decode bucket asks for every row in order.
-    fn head(&mut self, delta: Ptr<Act>) {
+    fn head(&mut self) {
         let scratch = self.layout.scratch;
         let rows = self.bucket.logit_rows as u32;
-        let (x, delta) = if self.bucket.is_decode() {
-            (scratch.x.ptr(), delta)
-        } else {
-            (self.gather(scratch.x.ptr(), scratch.head_x.ptr()), self.gather(delta, scratch.head_delta.ptr()))
-        };
+        let x = if self.bucket.is_decode() { scratch.x.ptr() } else { self.gather() };
         let logits = Output::F32(scratch.logits.ptr());
-        self.normed_product(&self.layout.final_norm, (x, delta), &self.layout.head, logits, rows);
+        self.normed_product(&self.layout.final_norm, x, &self.layout.head, logits, rows);
         self.choose(rows);
     }
 
@@ -240,53 +230,44 @@ impl Walk<'_> {
         sample::by_parameters(&mut self.plan, penalties, best, choice);
     }
 
-    fn gather(&mut self, x: Ptr<Act>, out: Ptr<Act>) -> Ptr<Act> {
-        if x.is_null() {
-            return x;
-        }
+    /// The rows of the residual stream that reach the head.
+    fn gather(&mut self) -> Ptr<Act> {
+        let (x, out) = (self.layout.scratch.x.ptr(), self.layout.scratch.head_x.ptr());
         let (rows, hidden) = (self.bucket.logit_rows as u32, self.layout.hidden as u32);
         self.plan.launch(GatherRows { x, index: self.layout.inputs.logit_index.ptr(), out, rows, hidden });
         out
     }
 
-    /// A norm of `x`, to which `delta` is added first where it is not null.
-    fn norm(&mut self, norm: &NormBuffers, (x, delta): (Ptr<Act>, Ptr<Act>), rows: u32) {
+    fn norm(&mut self, norm: &NormBuffers, x: Ptr<Act>, rows: u32) {
         let (y, hidden) = (self.layout.scratch.normed.ptr(), self.layout.hidden as u32);
         match *norm {
             NormBuffers::LayerNorm1p { weight, bias, eps } => {
                 let (weight, bias) = (weight.ptr(), bias.ptr());
-                self.plan.launch(LayerNorm1p { x, delta, weight, bias, y, rows, hidden, eps });
+                self.plan.launch(LayerNorm1p { x, weight, bias, y, rows, hidden, eps });
             }
             NormBuffers::Rms { weight, eps } => {
-                self.plan.launch(RmsNorm { x, delta, weight: weight.ptr(), y, rows, hidden, eps });
+                self.plan.launch(RmsNorm { x, weight: weight.ptr(), y, rows, hidden, eps });
             }
         }
     }
 
     /// A product of normalised rows: one row is normalised on the way into it.
-    fn normed_product(
-        &mut self,
-        norm: &NormBuffers,
-        x: (Ptr<Act>, Ptr<Act>),
-        product: &ProductBuffer,
-        out: Output,
-        rows: u32,
-    ) {
+    fn normed_product(&mut self, norm: &NormBuffers, x: Ptr<Act>, product: &ProductBuffer, out: Output, rows: u32) {
         if rows <= GEMV_MAX_ROWS {
             let gemv = self.behind_norm(norm, x, product, rows);
             return self.plan.launch(to(gemv, out));
         }
         self.norm(norm, x, rows);
-        self.gemm(self.layout.scratch.normed.ptr(), product, out, rows);
+        self.plan.gemm(gemm(self.layout.scratch.normed.ptr(), product, out, rows));
     }
 
     /// The product of a few normalised rows, whose output is yet to be named.
-    fn behind_norm(&mut self, norm: &NormBuffers, x: (Ptr<Act>, Ptr<Act>), product: &ProductBuffer, rows: u32) -> Gemv {
-        if rows > 1 || !x.1.is_null() || product.k > NORMED_COLUMNS {
+    fn behind_norm(&mut self, norm: &NormBuffers, x: Ptr<Act>, product: &ProductBuffer, rows: u32) -> Gemv {
+        if rows > 1 || product.k > NORMED_COLUMNS {
             self.norm(norm, x, rows);
             return gemv(self.layout.scratch.normed.ptr(), product, rows);
         }
-        let gemv = gemv(x.0, product, rows);
+        let gemv = gemv(x, product, rows);
         match *norm {
             NormBuffers::LayerNorm1p { weight, bias, eps } => {
                 Gemv { norm_weight: weight.ptr(), norm_bias: bias.ptr(), eps, ..gemv }
@@ -295,27 +276,27 @@ impl Walk<'_> {
         }
     }
 
-    /// A block's last product: a few rows are added to the residual stream at once; of more, gives what is still to be
-    /// added to it.
-    fn residual_product(&mut self, input: Ptr<Act>, product: &ProductBuffer) -> Ptr<Act> {
-        let (scratch, rows) = (self.layout.scratch, self.rows());
+    /// A block's last product, added to the residual stream.
+    fn residual_product(&mut self, input: Ptr<Act>, product: &ProductBuffer) {
+        let (x, rows) = (self.layout.scratch.x.ptr(), self.rows());
         if rows <= GEMV_MAX_ROWS {
-            let x = scratch.x.ptr();
             self.plan.launch(Gemv { residual: x, y: x, ..gemv(input, product, rows) });
-            return Ptr::NULL;
+        } else {
+            self.plan.gemm(Gemm { residual: x, ..gemm(input, product, Output::Act(x), rows) });
         }
-        self.gemm(input, product, Output::Act(scratch.delta.ptr()), rows);
-        scratch.delta.ptr()
-    }
-
-    fn gemm(&mut self, x: Ptr<Act>, product: &ProductBuffer, out: Output, rows: u32) {
-        let (w, n, k) = (product.weight.ptr(), product.n as u32, product.k as u32);
-        self.plan.gemm(Gemm { x, w, bias: bias(product), out, rows, n, k });
     }
 }
 
 fn gemv(x: Ptr<Act>, product: &ProductBuffer, rows: u32) -> Gemv {
-    Gemv { bias: bias(product), ..Gemv::new(x, product.weight.ptr(), [rows, product.n as u32, product.k as u32]) }
+    Gemv { bias: bias(product), ..Gemv::new(x, product.weight.ptr(), shape(product, rows)) }
+}
+
+fn gemm(x: Ptr<Act>, product: &ProductBuffer, out: Output, rows: u32) -> Gemm {
+    Gemm { bias: bias(product), ..Gemm::new(x, product.weight.ptr(), out, shape(product, rows)) }
+}
+
+fn shape(product: &ProductBuffer, rows: u32) -> [u32; 3] {
+    [rows, product.n as u32, product.k as u32]
 }
 
 fn to(gemv: Gemv, out: Output) -> Gemv {

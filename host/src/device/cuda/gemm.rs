@@ -31,21 +31,47 @@ pub struct Shape {
     pub k: u32,
     /// Whether a bias is added.
     pub bias: bool,
+    /// Whether there is something to add the product to.
+    pub residual: bool,
     /// Whether the result is f32 instead of bf16.
     pub f32_out: bool,
-    /// Powers of two that divide the addresses of x, w and out.
-    pub alignments: [u32; 3],
+    /// Powers of two that divide the addresses of x, w, residual and out.
+    pub alignments: [u32; 4],
+}
+
+/// Shape and addresses of `out[rows, n] = x[rows, k] · w[n, k]ᵀ + bias[n] + residual[rows, n]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands {
+    /// Rows, n, k.
+    pub shape: [u32; 3],
+    /// Address of x.
+    pub x: u64,
+    /// Address of w.
+    pub w: u64,
+    /// Address of the bias; 0 where there is none.
+    pub bias: u64,
+    /// Address of the residual, which may be `out`; 0 where there is none.
+    pub residual: u64,
+    /// Address of the result.
+    pub out: u64,
+    /// Whether the result is f32 instead of bf16.
+    pub f32_out: bool,
+}
+
+impl Operands {
+    fn shape(&self) -> Shape {
+        let [rows, n, k] = self.shape;
+        let alignments = [self.x, self.w, self.residual, self.out].map(|address| 1 << address.trailing_zeros().min(8));
+        let (bias, residual) = (self.bias != 0, self.residual != 0);
+        Shape { rows, n, k, bias, residual, f32_out: self.f32_out, alignments }
+    }
 }
 
 /// A product whose addresses and algorithm are known.
 #[derive(Clone, Copy, Debug)]
 pub struct Product {
     matmul: usize,
-    x: u64,
-    w: u64,
-    /// 0 where there is none.
-    bias: u64,
-    out: u64,
+    operands: Operands,
 }
 
 /// cuBLASLt on one device.
@@ -77,28 +103,20 @@ impl CublasLt {
         format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
     }
 
-    /// Prepares `out[rows, n] = x[rows, k] · w[n, k]ᵀ + bias[n]` at these addresses, of x, w and out; a bias at 0 is none.
+    /// Prepares a product.
     ///
     /// # Errors
     /// The library has no algorithm for the shape.
-    pub fn prepare(
-        &mut self,
-        [rows, n, k]: [u32; 3],
-        addresses: [u64; 3],
-        bias: u64,
-        f32_out: bool,
-    ) -> Result<Product> {
-        let alignments = addresses.map(|address| 1 << address.trailing_zeros().min(8));
-        let shape = Shape { rows, n, k, bias: bias != 0, f32_out, alignments };
+    pub fn prepare(&mut self, operands: Operands) -> Result<Product> {
+        let shape = operands.shape();
         let matmul = match self.chosen.get(&shape) {
             Some(index) => *index,
             None => {
-                self.matmuls.push(Matmul::choose(&self.handle, &shape, bias)?);
+                self.matmuls.push(Matmul::choose(&self.handle, &shape, operands.bias)?);
                 *self.chosen.entry(shape).or_insert(self.matmuls.len() - 1)
             }
         };
-        let [x, w, out] = addresses;
-        Ok(Product { matmul, x, w, bias, out })
+        Ok(Product { matmul, operands })
     }
 
     /// Enqueues a product.
@@ -106,12 +124,14 @@ impl CublasLt {
     /// # Errors
     /// The library refuses it.
     pub fn enqueue(&self, product: &Product, stream: &Stream) -> Result<()> {
-        let matmul = &self.matmuls[product.matmul];
-        if product.bias != 0 {
-            matmul.description.set_bias(product.bias)?;
+        let (matmul, operands) = (&self.matmuls[product.matmul], &product.operands);
+        if operands.bias != 0 {
+            matmul.description.set_bias(operands.bias)?;
         }
         let (one, zero) = (1f32, 0f32);
-        let out = product.out as *mut c_void;
+        let out = operands.out as *mut c_void;
+        let (kept, residual) =
+            if operands.residual == 0 { (&zero, out) } else { (&one, operands.residual as *mut c_void) };
         // Sound: descriptors and algorithm belong together, the addresses were resolved from the arena for this shape, and
         // products that share the workspace follow each other in one stream.
         let status = unsafe {
@@ -119,12 +139,12 @@ impl CublasLt {
                 self.handle.0,
                 matmul.description.0,
                 (&raw const one).cast(),
-                product.w as *const c_void,
+                operands.w as *const c_void,
                 matmul.w.0,
-                product.x as *const c_void,
+                operands.x as *const c_void,
                 matmul.x.0,
-                (&raw const zero).cast(),
-                out,
+                std::ptr::from_ref(kept).cast(),
+                residual,
                 matmul.out.0,
                 out,
                 matmul.out.0,
@@ -272,10 +292,10 @@ impl Preference {
         preference.set(Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &WORKSPACE_BYTES)?;
         let reduction = lt::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
         preference.set(Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction)?;
-        let [x, w, out] = shape.alignments;
+        let [x, w, residual, out] = shape.alignments;
         preference.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &w)?;
         preference.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &x)?;
-        preference.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &out)?;
+        preference.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &residual)?;
         preference.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &out)?;
         Ok(preference)
     }

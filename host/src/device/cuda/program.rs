@@ -3,11 +3,11 @@ use std::ffi::c_void;
 
 use cust::stream::Stream;
 use cust_raw::CUfunction;
-use gpu_kernels::{DeviceInfo, Launch};
+use gpu_kernels::{DeviceInfo, Launch, Ptr, Role};
 
 use super::arena::Arena;
 use super::failure::{Answer, failed};
-use super::gemm::{CublasLt, Product};
+use super::gemm::{CublasLt, Operands, Product};
 use super::graph::Graph;
 use super::module::Kernels;
 use super::overlap::Overlap;
@@ -24,13 +24,16 @@ pub struct Workshop<'a> {
     pub overlap: Option<Overlap>,
 }
 
+/// Runs of a plan with prompts before it is recorded: to record costs a few of them, and most such plans never return. One at
+/// least, for any plan: the driver and cuBLASLt load what they must not load while recording.
+const PROMPTS_SINGLY: u32 = 3;
+
 /// A plan ready to run.
 pub struct Program {
     /// The steps in their order.
     pub steps: Vec<Prepared>,
-    recordable: bool,
-    /// Whether the steps have run once: then the driver and cuBLASLt have loaded all that they must not load while recording.
-    warm: bool,
+    /// How often the steps run one by one before they are recorded.
+    singly: u32,
     graph: Option<Graph>,
 }
 
@@ -58,23 +61,28 @@ impl Program {
                 Step::Gemm(gemm) => Prepared { name: step.name(), work: prepare_product(gemm, workshop)? },
             })
         });
-        Ok(Program { steps: steps.collect::<Result<_>>()?, recordable: plan.decode, warm: false, graph: None })
+        Ok(Program {
+            steps: steps.collect::<Result<_>>()?,
+            singly: if plan.decode { 1 } else { PROMPTS_SINGLY },
+            graph: None,
+        })
     }
 
-    /// Enqueues the steps: the first time one by one, and from then on as a graph where that pays and `graphs` allows it.
+    /// Enqueues the steps: one by one at first, and from then on as a graph where `graphs` allows it.
     ///
     /// # Errors
     /// A step does not start; the error names it.
     pub fn enqueue(&mut self, graphs: bool, cublas: &CublasLt, stream: &Stream) -> Result<()> {
         let one_by_one = || self.steps.iter().try_for_each(|step| step.enqueue(cublas, stream));
-        if self.graph.is_none() && self.recordable && graphs && self.warm {
+        if self.graph.is_none() && graphs && self.singly == 0 {
             self.graph = Some(Graph::record(stream, one_by_one)?);
         }
         match &self.graph {
             Some(graph) => graph.launch(stream),
             None => {
-                self.warm = true;
-                one_by_one()
+                one_by_one()?;
+                self.singly = self.singly.saturating_sub(1);
+                Ok(())
             }
         }
     }
@@ -150,13 +158,19 @@ fn prepare_product(gemm: &Gemm, workshop: &mut Workshop) -> Result<Work> {
         Output::Act(pointer) => resolve(arena, pointer),
         Output::F32(pointer) => resolve(arena, pointer),
     };
-    let addresses = [resolve(arena, gemm.x), resolve(arena, gemm.w), out];
-    let f32_out = matches!(gemm.out, Output::F32(_));
-    let bias = if gemm.bias.is_null() { 0 } else { resolve(arena, gemm.bias) };
-    workshop.cublas.prepare([gemm.rows, gemm.n, gemm.k], addresses, bias, f32_out).map(Work::Product)
+    let operands = Operands {
+        shape: [gemm.rows, gemm.n, gemm.k],
+        x: resolve(arena, gemm.x),
+        w: resolve(arena, gemm.w),
+        bias: resolve(arena, gemm.bias),
+        residual: resolve(arena, gemm.residual),
+        out,
+        f32_out: matches!(gemm.out, Output::F32(_)),
+    };
+    workshop.cublas.prepare(operands).map(Work::Product)
 }
 
-fn resolve<R: gpu_kernels::Role>(arena: &Arena, pointer: gpu_kernels::Ptr<R>) -> u64 {
-    let (buffer, offset) = pointer.target().expect("a product's operands are not null");
-    arena.address(buffer, offset, R::ELEMENT)
+/// 0 for null.
+fn resolve<R: Role>(arena: &Arena, pointer: Ptr<R>) -> u64 {
+    pointer.target().map_or(0, |(buffer, offset)| arena.address(buffer, offset, R::ELEMENT))
 }
