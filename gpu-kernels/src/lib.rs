@@ -54,6 +54,7 @@ macro_rules! for_each_kernel {
             rms_norm RmsNorm,
             rope_kv_append RopeKvAppend,
             sample Sample,
+            step_gap StepGap,
             swiglu Swiglu,
         }
     };

@@ -46,7 +46,7 @@ fn prompts_and_decode_steps_have_times_rates_and_walls() {
     assert_eq!(rows.iter().map(what).collect::<Vec<_>>(), expected);
     for row in rows {
         positive(row, &["ms", "ms_min", "ms_max", "samples", "tok_s", "bytes", "flops", "gb_s", "tflop_s"]);
-        positive(row, &[if row["work"] == "prefill" { "ttft_ms" } else { "loop_ms" }]);
+        positive(row, if row["work"] == "prefill" { &["ttft_ms"] } else { &["loop_ms", "gap_us"] });
         near_the_wall(row);
         let (tokens, ms) = (what(row).1 as f64, row["ms"].as_f64().unwrap());
         assert!((row["tok_s"].as_f64().unwrap() / (tokens * 1e3 / ms) - 1.0).abs() < 1e-9, "{row}");

@@ -2,8 +2,9 @@
 //!
 //! * `subject`: whose weights; `lists`: which passes
 //! * `walls`: the fastest stream of bytes and the fastest product that this device gives
-//! * `pass`: a prefill or some decode steps, ready to be timed; `kernels`: their single steps
+//! * `pass`: a prefill or some decode steps, ready to be timed; `kernels`: their single steps; `gap`: between two of them
 //! * `products`: the model's products for any number of rows
+mod gap;
 mod kernels;
 mod lists;
 mod pass;
@@ -18,6 +19,7 @@ use crate::error::Result;
 use crate::forward::{Layout, Limits};
 use crate::session::{DeviceChoice, Note, choice};
 use crate::synthetic::RandomWeights;
+use gap::GapBuffers;
 use pass::Pass;
 use walls::WallBuffers;
 
@@ -36,6 +38,7 @@ pub struct Bench {
     /// What is known of each buffer, by number.
     names: Vec<BufferName>,
     wall_buffers: WallBuffers,
+    gap_buffers: GapBuffers,
     walls: Walls,
     description: Vec<String>,
 }
@@ -64,11 +67,12 @@ impl Bench {
         let limits = Limits::new(config.context, config.max_sequences, config.chunk);
         let (layout, mut buffers) = Layout::new(&subject.spec, limits, &|tensors| subject.parts(tensors, &random))?;
         let wall_buffers = WallBuffers::add(&mut buffers, &random, is_gpu);
+        let gap_buffers = GapBuffers::add(&mut buffers, lists.generate());
         let names = names(&buffers);
         device.allocate(buffers)?;
         let description = device.description();
         let walls = wall_buffers.measure(device.as_mut())?;
-        Ok(Bench { device, layout, names, wall_buffers, walls, description })
+        Ok(Bench { device, layout, names, wall_buffers, gap_buffers, walls, description })
     }
 
     /// What the device is, its name first.
@@ -86,8 +90,9 @@ impl Bench {
     /// # Errors
     /// The device failed.
     pub fn pass(&mut self, work: Work, steps: usize) -> Result<PassTime> {
-        let pass = Pass::new(work, steps, &self.layout, &self.walls, self.device.as_mut())?;
-        pass.time(self.device.as_mut())
+        let (gaps, device) = (&self.gap_buffers, self.device.as_mut());
+        let pass = Pass::new(work, steps, (&self.layout, gaps, &self.walls), device)?;
+        pass.time(gaps, device)
     }
 
     /// Times the kernels of `work` by themselves, those that take longest first.

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use gpu_kernels::{Ptr, SequenceShape, StepShape};
 
+use super::gap::GapBuffers;
 use super::{Times, Walls};
 use crate::device::{Device, Inputs, Plan, PlanId, Run};
 use crate::error::Result;
@@ -147,6 +148,8 @@ pub struct PassTime {
     pub device: Times,
     /// By the host's clock, inputs and the reading of tokens included: until the first token is known, or of one decode step.
     pub host: Times,
+    /// Mean seconds that the device stands still between two steps of a decode, by its own clock.
+    pub gap: Option<f64>,
     /// The cost of the prompt, or of one decode step.
     pub cost: Cost,
 }
@@ -167,6 +170,8 @@ impl PassTime {
 pub(super) struct Pass {
     work: Work,
     runs: Vec<(PlanId, KeptInputs)>,
+    /// The plan of a decode step between two looks at the clock.
+    clocked: Option<PlanId>,
     /// The prompt is one part, each decode step is one.
     parts: usize,
     cost: Cost,
@@ -177,7 +182,12 @@ impl Pass {
     ///
     /// # Errors
     /// The device has no kernel for it.
-    pub fn new(work: Work, steps: usize, layout: &Layout, walls: &Walls, device: &mut dyn Device) -> Result<Pass> {
+    pub fn new(
+        work: Work,
+        steps: usize,
+        (layout, gaps, walls): (&Layout, &GapBuffers, &Walls),
+        device: &mut dyn Device,
+    ) -> Result<Pass> {
         let steps = work.steps(steps, layout);
         let mut cost = Cost::default();
         let mut runs = Vec::new();
@@ -187,9 +197,10 @@ impl Pass {
             let plan = forward::plan(layout, &bucket);
             steps.iter().for_each(|spans| cost.add_plan(&plan, spans, walls));
             let id = device.prepare(plan)?;
+            let clocked = Some(device.prepare(gaps.around(forward::plan(layout, &bucket)))?);
             let first = inputs(&steps[0], &bucket, layout);
             runs.extend(std::iter::once((id, first)).chain((1..steps.len()).map(|_| (id, KeptInputs::new()))));
-            return Ok(Pass { work, parts: runs.len(), runs, cost });
+            return Ok(Pass { work, parts: runs.len(), runs, clocked, cost });
         }
         for spans in &steps {
             let bucket = Bucket::of(spans, layout.limits());
@@ -197,14 +208,14 @@ impl Pass {
             cost.add_plan(&plan, spans, walls);
             runs.push((device.prepare(plan)?, inputs(spans, &bucket, layout)));
         }
-        Ok(Pass { work, runs, parts: 1, cost })
+        Ok(Pass { work, runs, clocked: None, parts: 1, cost })
     }
 
     /// Times the work by both clocks.
     ///
     /// # Errors
     /// The device failed.
-    pub fn time(&self, device: &mut dyn Device) -> Result<PassTime> {
+    pub fn time(&self, gaps: &GapBuffers, device: &mut dyn Device) -> Result<PassTime> {
         let inputs: Vec<_> = self.runs.iter().map(|(_, inputs)| borrowed(inputs)).collect();
         let runs: Vec<Run> =
             self.runs.iter().zip(&inputs).map(|((plan, _), inputs)| (*plan, inputs.as_slice())).collect();
@@ -212,13 +223,17 @@ impl Pass {
             work: self.work,
             device: Times::of(self.parts, || device.time(&runs))?,
             host: Times::of(self.parts, || by_the_host(&runs, device))?,
+            gap: match self.clocked {
+                Some(plan) => gaps.measure(plan, &inputs[0], runs.len(), device)?,
+                None => None,
+            },
             cost: self.cost.of_each(self.parts),
         })
     }
 }
 
 /// The engine's own order: where the device runs ahead, a step is given before the tokens of the one before are read.
-fn by_the_host(runs: &[Run], device: &mut dyn Device) -> Result<Duration> {
+pub(super) fn by_the_host(runs: &[Run], device: &mut dyn Device) -> Result<Duration> {
     let started = Instant::now();
     let mut before = None;
     for (plan, inputs) in runs {

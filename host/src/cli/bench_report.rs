@@ -36,8 +36,8 @@ pub fn walls(head: &Head, walls: &Walls) -> String {
 /// The columns of [`pass`].
 pub fn pass_titles() -> String {
     format!(
-        "{:<8}{:>6}{:>7}{:>10}{:>10}{:>10}{:>11}{:>9}{:>9}{:>7}  {:<7}{:>10}\n",
-        "work", "rows", "depth", "ms", "min", "max", "tok/s", "GB/s", "TFLOP/s", "wall", "bound", "host ms"
+        "{:<8}{:>6}{:>7}{:>10}{:>10}{:>10}{:>11}{:>9}{:>9}{:>7}  {:<7}{:>10}{:>8}\n",
+        "work", "rows", "depth", "ms", "min", "max", "tok/s", "GB/s", "TFLOP/s", "wall", "bound", "host ms", "gap us"
     )
 }
 
@@ -70,7 +70,7 @@ pub fn pass(time: &PassTime) -> String {
         Work::Decode { batch, depth } => ("decode", batch, depth.to_string()),
     };
     format!(
-        "{work:<8}{rows:>6}{depth:>7}{:>10.4}{:>10.4}{:>10.4}{:>11.1}{:>9}{:>9}{:>6.1}%  {:<7}{:>10.4}\n",
+        "{work:<8}{rows:>6}{depth:>7}{:>10.4}{:>10.4}{:>10.4}{:>11.1}{:>9}{:>9}{:>6.1}%  {:<7}{:>10.4}{:>8}\n",
         time.device.median * 1e3,
         time.device.min * 1e3,
         time.device.max * 1e3,
@@ -79,7 +79,8 @@ pub fn pass(time: &PassTime) -> String {
         short(teraflops_per_second(&time.cost, &time.device)),
         time.percent_of_wall(),
         bound(&time.cost),
-        time.host.median * 1e3
+        time.host.median * 1e3,
+        time.gap.map_or("-".to_owned(), |gap| format!("{:.2}", gap * 1e6))
     )
 }
 
@@ -178,11 +179,12 @@ pub fn json_object(head: &Head, bench: &Bench, rows_of_all: Vec<Value>) -> Strin
 
 /// A pass as a JSON object.
 pub fn json_pass(timed: &Timed) -> Value {
-    let PassTime { work, device, host, cost } = &timed.pass;
+    let PassTime { work, device, host, gap, cost } = &timed.pass;
     let mut row = match *work {
         Work::Prefill { tokens } => json!({"work": "prefill", "tokens": tokens, "ttft_ms": host.median * 1e3}),
         Work::Decode { batch, depth } => {
-            json!({"work": "decode", "batch": batch, "depth": depth, "loop_ms": host.median * 1e3})
+            let gap = gap.map(|gap| gap * 1e6);
+            json!({"work": "decode", "batch": batch, "depth": depth, "loop_ms": host.median * 1e3, "gap_us": gap})
         }
     };
     let fields = json!({

@@ -29,6 +29,7 @@
 //! | [`bf16`] | conversions between bf16 and f32 |
 //! | [`mod@unroll`] | loops over arrays in registers |
 //! | [`grid`] | the barrier over a cooperative grid, and dependent launches |
+//! | [`time`] | the GPU's clock |
 //!
 //! # Rules that the compiler does not check
 //!
@@ -72,5 +73,6 @@ pub mod math;
 pub mod mma;
 pub mod shared;
 pub mod thread;
+pub mod time;
 pub mod unroll;
 pub mod warp;
