@@ -1,9 +1,13 @@
-//! Rows of `step_gap`: where it writes. What it writes depends on a clock, which the module at the end looks at.
+//! Rows of `step_gap`: where it writes. What it writes depends on a clock, which the tests at the end look at.
+use std::time::{Duration, Instant};
+
 use gpu_kernels::{Ptr, StepGap};
 
 use crate::data::Data;
+use crate::emulator::Emulator;
 use crate::mutants::{Defect, EDGE, STRIDE};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
+use crate::target::Target;
 
 /// Room for gaps, none at the end of a step; gaps so far.
 const SHAPES: [(usize, i32); 10] =
@@ -43,40 +47,41 @@ impl Oracle for StepGap {
     }
 }
 
-#[cfg(test)]
-mod clocks {
-    use std::time::{Duration, Instant};
+/// When a step ended, and the gap if the next one starts where `ended` is `of(ended)`.
+fn end_and_gap(target: &mut dyn Target, of: impl FnOnce(i32) -> i32) -> (i32, f64) {
+    let mut run = |row: Row<StepGap>, buffer: usize| -> f64 {
+        target.run(&row.kernel, &row.data).expect("it runs")[buffer][0].expect("it is written")
+    };
+    let ended = run(row(0, 0, -1), 1) as i32;
+    (ended, run(row(1, 0, of(ended)), 0))
+}
 
-    use super::*;
-    use crate::emulator::Emulator;
-    use crate::target::Target;
+/// The reference's gap with a pause in it, and what passed around both launches.
+fn gap_and_time(pause: Duration) -> [Duration; 2] {
+    let started = Instant::now();
+    let (_, gap) = end_and_gap(&mut Precision::F32, |ended| {
+        std::thread::sleep(pause);
+        ended
+    });
+    [Duration::from_secs_f64(gap / 1e9), started.elapsed()]
+}
 
-    /// When a step ended, and the gap if the next one starts where `ended` is `of(ended)`.
-    fn end_and_gap(target: &mut dyn Target, of: impl FnOnce(i32) -> i32) -> (i32, f64) {
-        let mut run = |row: Row<StepGap>, buffer: usize| -> f64 {
-            target.run(&row.kernel, &row.data).expect("it runs")[buffer][0].expect("it is written")
-        };
-        let ended = run(row(0, 0, -1), 1) as i32;
-        (ended, run(row(1, 0, of(ended)), 0))
-    }
+/// What the PTX takes for the end of a step, and its gap behind a step that ended 1000 ns before the emulator's time began.
+fn emulated() -> (i32, f64) {
+    end_and_gap(&mut Emulator::new(), |_| -1000)
+}
 
-    #[test]
-    fn the_references_gap_is_the_hosts_time() {
-        let started = Instant::now();
-        let wait = Duration::from_millis(2);
-        let (_, gap) = end_and_gap(&mut Precision::F32, |ended| {
-            std::thread::sleep(wait);
-            ended
-        });
-        let gap = Duration::from_secs_f64(gap / 1e9);
-        // A float keeps 24 bits.
-        assert!(gap >= wait && gap <= started.elapsed().mul_f64(1.000_001), "{gap:?}");
-    }
+#[test]
+fn the_references_gap_is_the_hosts_time() {
+    let pause = Duration::from_millis(2);
+    let [gap, time] = gap_and_time(pause);
+    // A float keeps 24 bits.
+    assert!(gap >= pause && gap <= time.mul_f64(1.000_001), "{gap:?} of {time:?}");
+}
 
-    /// The emulator's clock counts a warp's instructions, each launch from 0.
-    #[test]
-    fn the_ptx_takes_the_end_from_now() {
-        let (ended, gap) = end_and_gap(&mut Emulator::new(), |_| -1000);
-        assert!((0..20).contains(&ended) && (1000.0..1020.0).contains(&gap), "{ended}, {gap}");
-    }
+/// The emulator's clock counts a warp's instructions, each launch from 0.
+#[test]
+fn the_ptx_takes_the_end_from_now() {
+    let (ended, gap) = emulated();
+    assert!((0..20).contains(&ended) && (1000.0..1020.0).contains(&gap), "{ended}, {gap}");
 }
