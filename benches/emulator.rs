@@ -1,4 +1,4 @@
-//! How fast the emulator runs the project's own kernels, all checks on, on one core: `gemv_1` and `attn_prefill_128`.
+//! How fast the emulator runs the project's own kernels, all checks on, on one core: `gemv` and `attn_prefill_128`.
 use std::time::{Duration, Instant};
 
 use gpu_kernels::{AttnPrefill, DeviceInfo, Gemv, Kernel, PAGE_TOKENS, Ptr, Role, TILE_ROWS};

@@ -21,11 +21,11 @@
 //!
 //! # Launch
 //! A block takes tiles of 16 rows of the weight by turns; with `swiglu` 8 gates and the 8 rows beside them. Its 8 warps
-//! share the columns, 128 at a time, or 64 (`_narrow`: short rows, and GPUs with little shared memory). A warp's weights,
-//! and its part of the token rows, pass through a ring in shared memory, some steps ahead and from one tile on into the
-//! next; the tensor core multiplies, and behind each tile the warps' sums meet. `gemv_1` and `gemv_8` hold that many
-//! token rows at most. `gemv_rms_norm` and `gemv_layer_norm_1p` hold one, which every block normalises for itself. The
-//! first weights are on their way before the kernel in front has ended.
+//! share the columns, 128 at a time, or 64 (`_narrow`: short rows, and GPUs with little shared memory). A warp's weights
+//! pass through a ring in shared memory, some steps ahead and from one tile on into the next, and its part of the token
+//! rows comes into registers a step ahead; the tensor core multiplies, and behind each tile the warps' sums meet.
+//! `gemv_rms_norm` and `gemv_layer_norm_1p` take one token row, which every block normalises for itself. The first
+//! weights are on their way before the kernel in front has ended.
 //!
 //! # Requires
 //! 1 to 8 rows, with a norm 1 row of at most 16 384; `k` divisible by 8; `n` even with `swiglu`; `x`, `w`,
@@ -165,17 +165,16 @@ impl Kernel for Gemv {
     }
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
-        let (symbols, tokens, normed) = match (self.norm_weight.is_null(), self.norm_bias.is_null()) {
-            (true, _) if self.rows == 1 => (["gemv_1", "gemv_1_narrow"], 1, 0),
-            (true, _) => (["gemv_8", "gemv_8_narrow"], GEMV_MAX_ROWS, 0),
-            (false, true) => (["gemv_rms_norm", "gemv_rms_norm_narrow"], 0, self.k * 2),
-            (false, false) => (["gemv_layer_norm_1p", "gemv_layer_norm_1p_narrow"], 0, self.k * 2),
+        let (symbols, normed) = match (self.norm_weight.is_null(), self.norm_bias.is_null()) {
+            (true, _) => (["gemv", "gemv_narrow"], 0),
+            (false, true) => (["gemv_rms_norm", "gemv_rms_norm_narrow"], self.k * 2),
+            (false, false) => (["gemv_layer_norm_1p", "gemv_layer_norm_1p_narrow"], self.k * 2),
         };
-        // By the variant that needs most, so that all row counts share one order of summation.
-        let most = WARPS * SLOTS * slot_bytes(GEMV_MAX_ROWS, WIDE) + FIXED_BYTES;
+        // By what the longest normalised row needs, so that a row has one order of summation with a norm and without.
+        let most = WARPS * SLOTS * slot_bytes(WIDE) + MAX_NORMED as u32 * 2 + FIXED_BYTES;
         let wide = self.k >= WARPS * WIDE * 32 && device.shared_bytes_per_block >= most;
         let (symbol, quads) = if wide { (symbols[0], WIDE) } else { (symbols[1], NARROW) };
-        let shared_bytes = WARPS * SLOTS * slot_bytes(tokens, quads) + normed;
+        let shared_bytes = WARPS * SLOTS * slot_bytes(quads) + normed;
         let in_all = device.shared_bytes_per_block + SYSTEM_BYTES;
         let resident = (in_all / (shared_bytes + FIXED_BYTES)).clamp(1, BLOCKS);
         let blocks = self.tiles().min(device.multiprocessors * resident);
@@ -194,7 +193,7 @@ impl Kernel for Gemv {
     }
 }
 
-/// Bytes of one step of a warp in its ring: `quads · 32` columns of 16 rows of the weight, and of `tokens` token rows.
-const fn slot_bytes(tokens: u32, quads: u32) -> u32 {
-    (TILE + tokens) * quads * 64
+/// Bytes of one step of a warp in its ring: `quads · 32` columns of 16 rows of the weight.
+const fn slot_bytes(quads: u32) -> u32 {
+    TILE * quads * 64
 }

@@ -50,6 +50,7 @@ macro_rules! for_each_kernel {
             history_append HistoryAppend,
             layer_norm_1p LayerNorm1p,
             penalize Penalize,
+            publish Publish,
             relu2 Relu2,
             rms_norm RmsNorm,
             rope_kv_append RopeKvAppend,

@@ -82,7 +82,7 @@ const SHAPES: [Shape; 41] = [
 const DEPTHS: [usize; 8] = [264, 520, 776, 1032, 1288, 2056, 2824, 4872];
 
 /// More tiles than blocks, of narrow and of wide steps.
-const TURNS: [Shape; 4] = [shape(1, 3500, 8), shape(8, 3480, 16), shape(1, 1750, 1024), shape(3, 1750, 1032)];
+const TURNS: [Shape; 4] = [shape(1, 3500, 8), shape(8, 3480, 520), shape(1, 1750, 1024), shape(3, 1750, 1032)];
 
 /// Elements of a row that the threads of a block keep in registers while they normalise it.
 const KEPT: usize = 8192;

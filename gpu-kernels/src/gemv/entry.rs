@@ -1,6 +1,6 @@
 //! The entry points of `gemv`.
 use super::store::Sums;
-use super::stream::Stream;
+use super::stream::{Stream, Tokens};
 use super::{Gemv, NARROW, SLOTS, WARPS, WIDE, slot_bytes};
 use crate::row::{self, Row};
 use crate::{layer_norm_1p, rms_norm};
@@ -13,24 +13,14 @@ const W: usize = WIDE as usize;
 const N: usize = NARROW as usize;
 
 kernel! {
-    /// One token row.
-    pub fn gemv_1(args: Gemv) {
-        product(&args, Stream::<1, W>::new(&args), None);
-    }
-
-    /// One token row, narrow steps.
-    pub fn gemv_1_narrow(args: Gemv) {
-        product(&args, Stream::<1, N>::new(&args), None);
-    }
-
     /// Up to eight token rows.
-    pub fn gemv_8(args: Gemv) {
-        product(&args, Stream::<8, W>::new(&args), None);
+    pub fn gemv(args: Gemv) {
+        product(&args, Stream::<W>::new(&args), None);
     }
 
     /// Up to eight token rows, narrow steps.
-    pub fn gemv_8_narrow(args: Gemv) {
-        product(&args, Stream::<8, N>::new(&args), None);
+    pub fn gemv_narrow(args: Gemv) {
+        product(&args, Stream::<N>::new(&args), None);
     }
 
     /// One token row behind `rms_norm`.
@@ -61,7 +51,7 @@ unsafe fn behind_rms_norm<const QUADS: usize>(args: &Gemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let weight = Row::load(args.norm_weight.addr, args.k);
-        let stream = Stream::<0, QUADS>::new(args);
+        let stream = Stream::<QUADS>::new(args);
         let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
         rms_norm::entry::normalise(x, weight, args.eps, |group, words| normed.store(group, words));
         sync_threads();
@@ -76,7 +66,7 @@ unsafe fn behind_layer_norm_1p<const QUADS: usize>(args: &Gemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
-        let stream = Stream::<0, QUADS>::new(args);
+        let stream = Stream::<QUADS>::new(args);
         let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
         layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| normed.store(group, words));
         sync_threads();
@@ -90,32 +80,35 @@ type Normed = Shared<[u32; 4]>;
 /// Room for the normalised row.
 #[inline(always)]
 fn behind_the_rings(quads: u32) -> Normed {
-    shared::dynamic::<u8>().offset(WARPS * SLOTS * slot_bytes(0, quads)).cast()
+    shared::dynamic::<u8>().offset(WARPS * SLOTS * slot_bytes(quads)).cast()
 }
 
 /// # Safety
 /// The kernel's Requires hold; the whole block comes here, behind a barrier where the row is `normed`.
 #[inline(always)]
-unsafe fn product<const TOKENS: u32, const QUADS: usize>(
-    args: &Gemv,
-    mut stream: Stream<TOKENS, QUADS>,
-    normed: Option<Normed>,
-) {
+unsafe fn product<const QUADS: usize>(args: &Gemv, mut stream: Stream<QUADS>, normed: Option<Normed>) {
     let mut sums = Sums::new(args);
     let mut tile = thread::block_idx_x();
+    let rows = Tokens::new(args);
     // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
     unsafe {
+        // One step ahead of the weights: a step's tokens come from L2 while the one before is multiplied.
+        let mut ahead = if normed.is_none() { rows.load(stream.first_group(0)) } else { [[0; 4]; QUADS] };
         while tile < args.tiles() {
             let addends = sums.addends(tile);
             let mut c = [0.0; 4];
             for at in 0..stream.steps {
+                let tokens = ahead;
+                if normed.is_none() {
+                    ahead = rows.load(stream.first_group(if at + 1 == stream.steps { 0 } else { at + 1 }));
+                }
                 let step = stream.next();
                 unroll::<QUADS>(
                     #[inline(always)]
                     |quad| {
                         let group = stream.first_group(at) + quad as u32 * 4 + thread::lane_id() % 4;
                         let tokens = match normed {
-                            None => step.tokens(quad, args.rows),
+                            None => tokens[quad],
                             Some(row) if group < args.k / row::GROUP => row.load(group),
                             Some(_) => [0; 4],
                         };

@@ -1,14 +1,14 @@
-//! The way of weights and token rows through shared memory in `gemv`.
+//! The way of weights through shared memory in `gemv`, and of token rows into registers.
 use super::{Gemv, SLOTS, SWIGLU, TILE, WARPS, slot_bytes};
 use crate::row;
 use cuda_std::unroll::unroll;
-use cuda_std::{cp_async, grid, shared, thread, warp};
+use cuda_std::{cp_async, global, grid, shared, thread, warp};
 
 /// Steps on their way.
 const AHEAD: usize = SLOTS as usize - 1;
 
-/// A warp's ring: a step is `QUADS · 32` columns of a tile, and of the `TOKENS` token rows at most.
-pub struct Stream<const TOKENS: u32, const QUADS: usize> {
+/// A warp's ring: a step is `QUADS · 32` columns of a tile.
+pub struct Stream<const QUADS: usize> {
     args: Gemv,
     /// Steps of a warp in a tile.
     pub steps: u32,
@@ -23,9 +23,9 @@ pub struct Stream<const TOKENS: u32, const QUADS: usize> {
     take: u32,
 }
 
-impl<const TOKENS: u32, const QUADS: usize> Stream<TOKENS, QUADS> {
+impl<const QUADS: usize> Stream<QUADS> {
     /// Bytes of a slot.
-    const SLOT: u32 = slot_bytes(TOKENS, QUADS as u32);
+    const SLOT: u32 = slot_bytes(QUADS as u32);
     /// Lanes that copy a row's share of a step, which lies side by side, 16 bytes each.
     const LANES: u32 = QUADS as u32 * 4;
     /// Rows from one of a lane's copies to the next.
@@ -43,27 +43,13 @@ impl<const TOKENS: u32, const QUADS: usize> Stream<TOKENS, QUADS> {
         let mut stream = Stream { args: *args, steps, tile, step: 0, weights: [0; 2], start, fill: start, take: start };
         stream.find_rows();
         grid::launch_dependents();
-        // SAFETY: the slots are free, weights are nobody's output, and token rows are read when they are written.
+        // SAFETY: the slots are free, weights are nobody's output, and all that follows is read behind the wait.
         unsafe {
-            let mut slot = start;
             unroll::<AHEAD>(
                 #[inline(always)]
-                |_| {
-                    stream.copy_weights(slot);
-                    stream.advance();
-                    slot += Self::SLOT;
-                },
+                |_| stream.ask(),
             );
             grid::wait_for_dependencies();
-            let mut step = 0;
-            unroll::<AHEAD>(
-                #[inline(always)]
-                |_| {
-                    stream.copy_tokens(step, stream.fill);
-                    step = if step + 1 == steps { 0 } else { step + 1 };
-                    stream.commit();
-                },
-            );
         }
         stream
     }
@@ -107,31 +93,6 @@ impl<const TOKENS: u32, const QUADS: usize> Stream<TOKENS, QUADS> {
         );
     }
 
-    /// Starts the copies of a step's part of the token rows.
-    ///
-    /// # Safety
-    /// The slot is free, the token rows written.
-    #[inline(always)]
-    unsafe fn copy_tokens(&self, step: u32, slot: u32) {
-        let (token, piece) = (thread::lane_id() / 4, thread::lane_id() % 4);
-        if token >= TOKENS || token >= self.args.rows {
-            return;
-        }
-        let row = self.args.x.addr + u64::from(token) * u64::from(self.args.k) * 2;
-        unroll::<QUADS>(
-            #[inline(always)]
-            |quad| {
-                let group = self.first_group(step) + quad as u32 * 4 + piece;
-                let bytes = if group < self.args.k / row::GROUP { 16 } else { 0 };
-                // SAFETY: only groups within the row are read.
-                unsafe {
-                    let to = slot + Self::token_place(quad, thread::lane_id());
-                    cp_async::copy_16_or_zero(to, row::at(row, group), bytes);
-                }
-            },
-        );
-    }
-
     /// Goes on to the step behind.
     #[inline(always)]
     fn advance(&mut self) {
@@ -143,9 +104,15 @@ impl<const TOKENS: u32, const QUADS: usize> Stream<TOKENS, QUADS> {
         }
     }
 
-    /// Closes a step's copies.
+    /// Asks for the next step's weights.
+    ///
+    /// # Safety
+    /// The slot to fill is free.
     #[inline(always)]
-    fn commit(&mut self) {
+    unsafe fn ask(&mut self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.copy_weights(self.fill) };
+        self.advance();
         cp_async::commit();
         self.fill = self.behind(self.fill);
     }
@@ -161,16 +128,13 @@ impl<const TOKENS: u32, const QUADS: usize> Stream<TOKENS, QUADS> {
     /// # Safety
     /// The whole warp comes here, done with the step that it got last.
     #[inline(always)]
-    pub unsafe fn next(&mut self) -> Step<TOKENS, QUADS> {
+    pub unsafe fn next(&mut self) -> Step<QUADS> {
         cp_async::wait::<{ SLOTS - 2 }>();
         // SAFETY: behind the barrier the lanes' copies have landed, and the slot used last is free.
         unsafe {
             warp::sync();
-            self.copy_weights(self.fill);
-            self.copy_tokens(self.step, self.fill);
+            self.ask();
         }
-        self.advance();
-        self.commit();
         let step = Step { slot: self.take };
         self.take = self.behind(self.take);
         step
@@ -189,20 +153,14 @@ impl<const TOKENS: u32, const QUADS: usize> Stream<TOKENS, QUADS> {
     fn place(row: u32, piece: u32) -> u32 {
         (row * Self::LANES + (piece ^ (row % 2 * 4))) * 16
     }
-
-    /// Where the piece stands that a lane copied of its token row's part of a quad.
-    #[inline(always)]
-    fn token_place(quad: usize, lane: u32) -> u32 {
-        (TILE * Self::LANES + quad as u32 * TOKENS * 4 + lane) * 16
-    }
 }
 
 /// A step that has landed.
-pub struct Step<const TOKENS: u32, const QUADS: usize> {
+pub struct Step<const QUADS: usize> {
     slot: u32,
 }
 
-impl<const TOKENS: u32, const QUADS: usize> Step<TOKENS, QUADS> {
+impl<const QUADS: usize> Step<QUADS> {
     /// Eight columns of a lane's row in the tile and of the row eight further on, of quad `quad` of the step.
     ///
     /// # Safety
@@ -210,20 +168,43 @@ impl<const TOKENS: u32, const QUADS: usize> Step<TOKENS, QUADS> {
     #[inline(always)]
     pub unsafe fn weights(&self, quad: usize) -> [[u32; 4]; 2] {
         let (row, piece) = (thread::lane_id() / 4, quad as u32 * 4 + thread::lane_id() % 4);
-        let at = |row: u32| self.slot + Stream::<TOKENS, QUADS>::place(row, piece);
+        let at = |row: u32| self.slot + Stream::<QUADS>::place(row, piece);
         // SAFETY: the caller's promise.
         unsafe { [shared::Word::load(at(row)), shared::Word::load(at(row + TILE / 2))] }
     }
+}
 
-    /// The same columns of the lane's token row; of the last, where there are fewer.
+/// Where a lane finds its columns of its token row; of the last row, where there are fewer than eight.
+#[derive(Clone, Copy)]
+pub struct Tokens {
+    row: u64,
+    groups: u32,
+}
+
+impl Tokens {
+    #[inline(always)]
+    pub fn new(args: &Gemv) -> Tokens {
+        let token = (thread::lane_id() / 4).min(args.rows - 1);
+        Tokens { row: args.x.addr + u64::from(token) * u64::from(args.k) * 2, groups: args.k / row::GROUP }
+    }
+
+    /// Asks for the lane's columns of the `QUADS` quads from group `first` on; zeros behind the row.
     ///
     /// # Safety
-    /// As for [`Step::weights`]; there are `rows` token rows.
+    /// The token rows are written.
     #[inline(always)]
-    pub unsafe fn tokens(&self, quad: usize, rows: u32) -> [u32; 4] {
-        let lane = thread::lane_id();
-        let owner = (lane / 4).min(rows - 1) * 4 + lane % 4;
-        // SAFETY: the caller's promise.
-        unsafe { shared::Word::load(self.slot + Stream::<TOKENS, QUADS>::token_place(quad, owner)) }
+    pub unsafe fn load<const QUADS: usize>(self, first: u32) -> [[u32; 4]; QUADS] {
+        let mut tokens = [[0; 4]; QUADS];
+        unroll::<QUADS>(
+            #[inline(always)]
+            |quad| {
+                let group = first + quad as u32 * 4 + thread::lane_id() % 4;
+                if group < self.groups {
+                    // SAFETY: the group is within the row.
+                    tokens[quad] = unsafe { global::load(row::at(self.row, group)) };
+                }
+            },
+        );
+        tokens
     }
 }

@@ -187,7 +187,9 @@ impl Device for Cuda {
         self.make_current()?;
         let arena = Arena::new(&buffers, self.options.check)?;
         self.uploaded = upload::upload(&buffers, &arena, &self.stream, self.progress.take())?;
-        self.model = Some(Model { inputs: InputStaging::new(&arena)?, tokens: TokenRing::new(&arena)?, arena });
+        let (kernels, cublas, info) = (&mut self.kernels, &mut self.cublas, &self.gpu.info);
+        let tokens = TokenRing::new(&mut Workshop { kernels, cublas, arena: &arena, info, overlap: None })?;
+        self.model = Some(Model { inputs: InputStaging::new(&arena)?, tokens, arena });
         Ok(())
     }
 
@@ -210,7 +212,7 @@ impl Device for Cuda {
         } else {
             program.enqueue(self.options.graphs, &self.cublas, &self.stream)?;
         }
-        tokens.enqueue(&self.stream)
+        tokens.enqueue(&self.cublas, &self.stream)
     }
 
     fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {

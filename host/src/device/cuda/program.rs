@@ -3,7 +3,7 @@ use std::ffi::c_void;
 
 use cust::stream::Stream;
 use cust_raw::CUfunction;
-use gpu_kernels::{DeviceInfo, Launch, Ptr, Role};
+use gpu_kernels::{DeviceInfo, Element, Launch, Ptr, Role};
 
 use super::arena::Arena;
 use super::failure::{Answer, failed};
@@ -101,17 +101,29 @@ impl Program {
 }
 
 impl Prepared {
-    /// Prepares a kernel.
+    /// Prepares a kernel on the arena's buffers.
+    ///
+    /// # Errors
+    /// As for [`Prepared::launch_at`].
+    pub fn launch(kernel: &dyn PlannedKernel, workshop: &mut Workshop) -> Result<Prepared> {
+        let arena = workshop.arena;
+        Prepared::launch_at(kernel, workshop, &mut |buffer, offset, element| arena.address(buffer, offset, element))
+    }
+
+    /// Prepares a kernel whose pointers are where `address(buffer, element offset, element)` says.
     ///
     /// # Errors
     /// Its requirements are not met, or the device has no such kernel.
-    pub fn launch(kernel: &dyn PlannedKernel, workshop: &mut Workshop) -> Result<Prepared> {
+    pub fn launch_at(
+        kernel: &dyn PlannedKernel,
+        workshop: &mut Workshop,
+        address: &mut dyn FnMut(u32, u64, Element) -> u64,
+    ) -> Result<Prepared> {
         let name = kernel.name();
         kernel.check().map_err(|reason| failed(format_args!("checking the arguments of `{name}`"), reason))?;
         let launch = kernel.launch(workshop.info);
         let function = workshop.kernels.function(&launch)?;
-        let arena = workshop.arena;
-        let args = kernel.args(&mut |buffer, offset, element| arena.address(buffer, offset, element));
+        let args = kernel.args(address);
         let overlap = workshop.overlap.filter(|_| launch.overlaps);
         Ok(Prepared { name, work: Work::Launch { function, launch, args, overlap } })
     }

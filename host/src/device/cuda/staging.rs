@@ -2,17 +2,19 @@
 use cust::event::{Event, EventFlags};
 use cust::memory::LockedBuffer;
 use cust::stream::Stream;
-use gpu_kernels::Element;
+use gpu_kernels::{Element, Ptr, Publish};
 
 use super::arena::{ALIGNMENT, Arena, Place, Use};
 use super::failure::{Answer, failed, lost};
+use super::gemm::CublasLt;
+use super::program::{Prepared, Workshop};
 use crate::device::{Inputs, Ticket};
 use crate::error::Result;
 
 /// How many runs the host may be ahead of the device, and how many tickets are kept.
 const RUNS: usize = 2;
 
-/// A pinned area and the event behind the last copy that used it.
+/// A pinned area and the event behind what used it last.
 struct Area {
     pinned: LockedBuffer<i32>,
     copied: Event,
@@ -22,6 +24,15 @@ impl Area {
     fn new(elements: u64) -> Result<Area> {
         let pinned = LockedBuffer::new(&0, elements.max(1) as usize).or_failed("allocating pinned memory")?;
         Ok(Area { pinned, copied: Event::new(EventFlags::DISABLE_TIMING).or_failed("creating an event")? })
+    }
+
+    /// Where the device finds it.
+    fn address(&mut self) -> Result<u64> {
+        let mut address = 0;
+        // Sound: the memory is pinned, and `address` is writable.
+        unsafe { cust_raw::cuMemHostGetDevicePointer_v2(&mut address, self.pinned.as_mut_ptr().cast(), 0) }
+            .or_failed("mapping pinned memory")?;
+        Ok(address)
     }
 }
 
@@ -122,38 +133,49 @@ fn padding(span: &Span, address: u64, arena: &Arena) -> Option<usize> {
     (gap == 0 || (gap < ALIGNMENT && at_buffers_end())).then_some(gap as usize / 4)
 }
 
-/// The way out: what the sampled buffer held behind each of the last two runs.
+/// The way out: what the sampled buffer held behind each of the last two runs. A kernel writes it to the host: a copy would
+/// keep the next step waiting for longer.
 pub struct TokenRing {
     areas: Vec<Area>,
-    tokens: Option<Place>,
+    /// One for each area; none where the model has no sampled buffer.
+    publish: Vec<Prepared>,
+    count: usize,
     next: u64,
 }
 
 impl TokenRing {
-    /// Room for the sampled buffer of `arena`, if it has one.
+    /// Room for the sampled buffer of the workshop's arena, if it has one.
     ///
     /// # Errors
     /// Pinned memory is short.
-    pub fn new(arena: &Arena) -> Result<TokenRing> {
-        let tokens = arena.used_as(Use::Sampled).next().cloned();
-        Ok(TokenRing { areas: areas(tokens.as_ref().map_or(0, |place| place.bytes / 4))?, tokens, next: 0 })
+    pub fn new(workshop: &mut Workshop) -> Result<TokenRing> {
+        let Some(tokens) = workshop.arena.used_as(Use::Sampled).next() else {
+            return Ok(TokenRing { areas: areas(0)?, publish: Vec::new(), count: 0, next: 0 });
+        };
+        let count = tokens.bytes / 4;
+        let kernel = Publish { tokens: Ptr::new(0, 0), out: Ptr::new(1, 0), count: count as u32 };
+        let mut areas = areas(count)?;
+        let prepared = areas.iter_mut().map(|area| {
+            let addresses = [tokens.address, area.address()?];
+            Prepared::launch_at(&kernel, workshop, &mut |number, _, _| addresses[number as usize])
+        });
+        let publish = prepared.collect::<Result<_>>()?;
+        Ok(TokenRing { areas, publish, count: count as usize, next: 0 })
     }
 
-    /// Enqueues the copy behind a run and gives out its ticket.
+    /// Has the tokens written behind a run, and gives out its ticket.
     ///
     /// # Errors
     /// The device failed.
-    pub fn enqueue(&mut self, stream: &Stream) -> Result<Ticket> {
+    pub fn enqueue(&mut self, cublas: &CublasLt, stream: &Stream) -> Result<Ticket> {
         let ticket = Ticket(self.next);
         self.next += 1;
-        let area = &mut self.areas[ticket.0 as usize % RUNS];
-        if let Some(tokens) = &self.tokens {
-            let pinned = area.pinned.as_mut_ptr().cast();
-            // Sound: the area is as long as the buffer; its last copy lies two runs back in the same stream.
-            unsafe { cust_raw::cuMemcpyDtoHAsync_v2(pinned, tokens.address, tokens.bytes as usize, stream.as_inner()) }
-                .or_failed("copying tokens from the GPU")?;
+        let turn = ticket.0 as usize % RUNS;
+        // The area is as long as the buffer; what was written there last lies two runs back in the same stream.
+        if let Some(publish) = self.publish.get(turn) {
+            publish.enqueue(cublas, stream)?;
         }
-        area.copied.record(stream).or_failed("recording an event")?;
+        self.areas[turn].copied.record(stream).or_failed("recording an event")?;
         Ok(ticket)
     }
 
@@ -170,6 +192,6 @@ impl TokenRing {
         }
         let area = &self.areas[ticket.0 as usize % RUNS];
         area.copied.synchronize().map_err(lost)?;
-        Ok(area.pinned[..self.tokens.as_ref().map_or(0, |place| place.bytes as usize / 4)].to_vec())
+        Ok(area.pinned[..self.count].to_vec())
     }
 }
