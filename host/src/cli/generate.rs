@@ -142,7 +142,7 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         print_text(&mut session, ids, &options, echo, (loudness > Loudness::Quiet).then_some(&text))?
     };
     explain(&session, &generation, loudness);
-    explain_kernels(&mut session, &generation, loudness)?;
+    explain_kernels(&mut session, &generation, &options.sampling, loudness)?;
     Ok(())
 }
 

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::console::Loudness;
 use super::logprobs;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::sample::Sampling;
 use crate::session::{Finish, Generation, Note, Session, StepProfile};
 
 /// The statistics of a generation.
@@ -57,11 +57,16 @@ pub fn explain_steps(session: &Session, loudness: Loudness) {
 }
 
 /// Says which kernels the prompt's first step and the last decode step spend their time in, where the device can tell.
-pub fn explain_kernels(session: &mut Session, generation: &Generation, loudness: Loudness) -> Result<()> {
+pub fn explain_kernels(
+    session: &mut Session,
+    generation: &Generation,
+    sampling: &Sampling,
+    loudness: Loudness,
+) -> Result<()> {
     if loudness < Loudness::Verbose {
         return Ok(());
     }
-    for StepProfile { position, rows, kernels } in session.profile(generation)? {
+    for StepProfile { position, rows, kernels } in session.profile(generation, sampling)? {
         let total: Duration = kernels.iter().map(|kernel| kernel.time).sum();
         loudness.note(&Note::Detail(format!(
             "A step of {rows} token{} at depth {position}, kernel by kernel: {}",

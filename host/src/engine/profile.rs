@@ -1,5 +1,6 @@
 //! The times of a step's kernels, for those who ask where the time went: the same plans as generation, step by step.
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gpu_kernels::{PAGE_TOKENS, SequenceShape, StepShape};
@@ -8,6 +9,7 @@ use super::Engine;
 use crate::device::Inputs;
 use crate::error::{Category, Error, Result};
 use crate::forward::{self, Bucket, Span, StepInputs};
+use crate::sample::{RowParameters, Sampling};
 
 /// Runs of the step behind one to warm up; each kernel's fastest counts.
 const RUNS: usize = 5;
@@ -31,13 +33,13 @@ impl Engine {
         self.layout.limits().rows
     }
 
-    /// Times the kernels of a step that adds `rows` tokens to a sequence of `position` tokens, those that take longest
-    /// first. The engine must be idle; kept sequences are given up. Only a device that runs ahead is asked: on another, this
+    /// Times the kernels of a step that adds `rows` tokens to a sequence of `position` tokens and chooses one by `sampling`,
+    /// those that take longest first. The engine must be idle; kept sequences are given up. Only a device that runs ahead is asked: on another, this
     /// would take as long as what it explains.
     ///
     /// # Errors
     /// A sequence runs, the step is larger than the engine's, or the device failed.
-    pub fn profile(&mut self, position: usize, rows: usize) -> Result<Vec<KernelShare>> {
+    pub fn profile(&mut self, position: usize, rows: usize, sampling: &Sampling) -> Result<Vec<KernelShare>> {
         let limits = *self.layout.limits();
         self.land()?;
         if !self.is_idle() || rows == 0 || rows > limits.rows || position + rows > limits.context {
@@ -52,8 +54,11 @@ impl Engine {
         let pages = (position + rows).div_ceil(PAGE_TOKENS as usize);
         let pages = self.pages.take(pages).expect("an idle engine has its pages");
         let ids = vec![0; rows];
+        // Behind the step begins what penalties count: nothing.
+        let parameters = || Arc::new(RowParameters::new(sampling, position + rows, self.layout.vocab()));
+        let sampling = (!sampling.is_greedy()).then(parameters);
         let slot = limits.scrap_slot();
-        let span = Span { ids, position, pages, slot, logit_rows: 1, samples: false, sampling: None };
+        let span = Span { ids, position, pages, slot, logit_rows: 1, samples: true, sampling };
         let shares = self.shares(&span);
         self.pages.put(span.pages);
         shares

@@ -2,6 +2,7 @@
 use super::{Generation, Session};
 use crate::engine::KernelShare;
 use crate::error::Result;
+use crate::sample::Sampling;
 
 /// The kernels of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,19 +16,19 @@ pub struct StepProfile {
 }
 
 impl Session {
-    /// Times the kernels of a prompt's first step and of the last decode step, on a device that can tell: the steps run
-    /// again, one kernel behind the other. What the session has kept of a conversation is given up.
+    /// Times the kernels of a prompt's first step and of the last decode step, with tokens chosen by `sampling`, on a device
+    /// that can tell: the steps run again, one kernel behind the other. What the session has kept of a conversation is given up.
     ///
     /// # Errors
     /// The device failed.
-    pub fn profile(&mut self, generation: &Generation) -> Result<Vec<StepProfile>> {
+    pub fn profile(&mut self, generation: &Generation, sampling: &Sampling) -> Result<Vec<StepProfile>> {
         let (model, _) = self.parts();
         let engine = &mut model.engine;
         let prompt = (0, generation.prompt_tokens.min(engine.most_rows()));
         let last = (generation.prompt_tokens + generation.ids.len()).min(engine.context()).saturating_sub(1);
         let mut profiles = Vec::new();
         for (position, rows) in [prompt, (last, 1)] {
-            let kernels = engine.profile(position, rows)?;
+            let kernels = engine.profile(position, rows, sampling)?;
             if !kernels.is_empty() {
                 profiles.push(StepProfile { position, rows, kernels });
             }
