@@ -27,13 +27,14 @@
 //! | `out` | `[rows, heads·head_dim]` | act | row-major, written |
 //!
 //! # Launch
-//! A block owns a split of one kv head of one sequence and serves a team of query heads of that group, four at most: a
-//! thread keeps its share of the keys in registers for all of them, then its share of the values. Larger groups have
-//! several teams, side by side in the grid, so that what one reads is in L2 for the others. Four lanes own a key, 8 to 32
-//! threads along the keys own a column of values; scores and the values' sums meet in shared memory. Each block rotates
-//! its queries for itself; those with the last key rotate that too, and the first team stores key and value. A block
-//! counts itself when its split is stored, and the last one of a sequence and team joins the splits, in an order that does
-//! not depend on which block that is; a split that is alone needs neither.
+//! A block owns a split of one kv head of one sequence and serves a team of query heads of that group, 16 at most. Larger
+//! groups have several teams, side by side in the grid, so that what one reads is in L2 for the others. Keys and values are
+//! asked for at once, before anything is waited for, and land in shared memory (from heads of 192 on, the values when the
+//! scores are done). A warp scores 16 keys for all heads on the tensor core; behind the maximum and the weights, which pass
+//! through shared memory, it adds up every eighth column of eight values, of all keys. Each block rotates its queries for
+//! itself; those with the last key rotate that too, and the first team stores key and value. A block counts itself when its
+//! split is stored, and the last one of a sequence and team joins the splits, in an order that does not depend on which block
+//! that is; a split that is alone needs neither.
 //! One variant per head size: `attn_decode_128` and so on.
 //!
 //! # Requires
@@ -45,12 +46,13 @@
 //!
 //! # Moves
 //! The live keys and values, the new rows and the outputs; 8 bytes per element of `partial` and `stats` where a sequence
-//! has several splits. On an H200, 24 query heads on 8 of 128, depth 128, two splits: 6.9 µs (`nemotron bench kernels`).
+//! has several splits. On an H200, 24 query heads on 8 of 128, in a graph of launches that overlap, in µs: one sequence of 129
+//! keys 4.9, of 4 032 10.9; 8 sequences of 4 032 47.7, 32 of them 160 (3.3 TB/s); before the tensor core 6.7, 12.2, 60.7, 215.
 //!
 //! # Numerics
 //! Rotation as in `rope_kv_append`. Scores and sums in f32; e_j is rounded to the activation type before it meets the
-//! values, its sum is not. Of n sums over every n-th split, each by fused multiply-add, the total is taken in order. One
-//! rounding at the store. c = 16, d = 2.
+//! values, its sum is not. Splits are added in their order, by fused multiply-add, as many at a time as shared memory has
+//! room for, about their largest maximum so far. One rounding at the store. c = 16, d = 2.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, Launch, Ptr, SPLIT_TOKENS, StepShape};
 
@@ -63,8 +65,12 @@ mod rotate;
 #[cfg(target_arch = "nvptx64")]
 mod split;
 
-/// Query heads that a block works on together.
-const HEADS_AT_ONCE: u32 = 4;
+/// Query heads that a block works on together: the rows of an `mma`.
+const HEADS_AT_ONCE: u32 = 16;
+
+/// Threads of a block; each of its warps scores an equal share of the split's keys.
+const THREADS: u32 = 256;
+const WARPS: u32 = THREADS / 32;
 
 /// The teams that share the query heads of a kv head, as even as can be, and the heads of all but the last.
 const fn teams(group: u32) -> (u32, u32) {
@@ -72,38 +78,30 @@ const fn teams(group: u32) -> (u32, u32) {
     (teams, group.div_ceil(teams))
 }
 
-/// Words in shared memory for a head's maximum and sum, so that what follows is aligned to 16 bytes.
-const STAT_WORDS: u32 = 4;
-
-/// How a block shares the keys and values of a split out.
-#[derive(Clone, Copy)]
-struct Shape {
-    /// Keys that four lanes own.
-    quad_keys: u32,
-    /// Keys of which a thread owns 16 bytes of values.
-    value_keys: u32,
+/// Whether shared memory has room for keys and values together; values take the keys' place where it has not.
+const fn values_apart(head_dim: u32) -> bool {
+    head_dim <= 128
 }
 
-impl Shape {
-    /// No thread keeps more than 64 registers of keys and 64 of values.
-    const fn of(head_dim: u32) -> Shape {
-        match head_dim {
-            32 => Shape { quad_keys: 4, value_keys: 4 },
-            64 => Shape { quad_keys: 4, value_keys: 8 },
-            96 | 128 => Shape { quad_keys: 2, value_keys: 8 },
-            _ => Shape { quad_keys: 2, value_keys: 16 },
-        }
-    }
+/// Bytes of a row of `width` elements in shared memory: 16 more than it has, so that `ldmatrix` finds neighbouring rows in
+/// different banks.
+const fn row_bytes(width: u32) -> u32 {
+    width * 2 + 16
+}
 
-    const fn threads(self) -> u32 {
-        SPLIT_TOKENS / self.quad_keys * 4
-    }
+/// Shared bytes of the keys of a split, or of its values.
+const fn split_bytes(head_dim: u32) -> u32 {
+    SPLIT_TOKENS * row_bytes(head_dim)
+}
 
-    /// Scores and stats of `group` query heads, and the sums of values; in their place, before them, queries and a key.
-    fn shared_bytes(self, group: u32, head_dim: u32) -> u32 {
-        let sums = SPLIT_TOKENS / self.value_keys * HEADS_AT_ONCE * head_dim * 4;
-        group * (SPLIT_TOKENS + STAT_WORDS) * 4 + sums.max((group + 1) * head_dim * 2)
-    }
+/// Shared bytes of a number for every head and warp.
+const STAT_BYTES: u32 = HEADS_AT_ONCE * WARPS * 4;
+
+/// Keys and values, the warps' maxima and sums, and for each of `heads` a query, whose place the weights of the keys take.
+const fn shared_bytes(heads: u32, head_dim: u32) -> u32 {
+    let places = if values_apart(head_dim) { 2 } else { 1 };
+    let row = if head_dim > SPLIT_TOKENS { row_bytes(head_dim) } else { row_bytes(SPLIT_TOKENS) };
+    places * split_bytes(head_dim) + 2 * STAT_BYTES + heads * row
 }
 
 kernel_args! {
@@ -180,13 +178,12 @@ impl Kernel for AttnDecode {
             192 => "attn_decode_192",
             _ => "attn_decode_256",
         };
-        let shape = Shape::of(self.head_dim);
         let (teams, heads) = teams(self.heads / self.kv_heads);
         Launch {
             grid: [self.splits * teams, self.kv_heads, self.sequences],
-            shared_bytes: shape.shared_bytes(heads, self.head_dim),
+            shared_bytes: shared_bytes(heads, self.head_dim),
             overlaps: true,
-            ..Launch::linear(symbol, 1, shape.threads())
+            ..Launch::linear(symbol, 1, THREADS)
         }
     }
 

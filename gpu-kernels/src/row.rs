@@ -1,4 +1,5 @@
 //! A row that a block owns: loaded at once, kept in registers as far as it fits, and read again beyond.
+use cuda_std::unroll::unroll;
 use cuda_std::{bf16, global, thread};
 
 /// Elements of one 16-byte access.
@@ -8,6 +9,19 @@ pub const GROUP: u32 = 8;
 #[inline(always)]
 pub fn at(row: u64, group: u32) -> u64 {
     row + u64::from(group) * 16
+}
+
+/// Calls `visit(row, group)` for the thread's `SHARES` of some rows of `DIM`, which the block's `threads` share out.
+///
+/// Neighbouring lanes take neighbouring groups, as far as the rows of every head size allow.
+#[inline(always)]
+pub fn for_each_group<const DIM: u32, const SHARES: usize>(threads: u32, mut visit: impl FnMut(u32, u32)) {
+    let lanes = if DIM.is_multiple_of(64) { 8 } else { 4 };
+    // The remainder is the index itself: so LLVM knows how large that can be, and which rows are in which page.
+    let thread = thread::thread_idx_x() % threads;
+    let (row, group) = (thread / lanes, thread % lanes);
+    let parts = DIM / GROUP / lanes;
+    unroll::<SHARES>(|i| visit(row + i as u32 / parts * (threads / lanes), group + i as u32 % parts * lanes));
 }
 
 /// Groups that a thread keeps in registers; with 256 threads that is a row of 8192.

@@ -52,31 +52,21 @@ const SHAPES: [Shape; 12] = [
     rotating(32, shape((1, 1, 32), 0, &[(1, 17_000)])),
 ];
 
-/// For every head size: one query head per kv head, three, and more than are worked on together; pages and splits that end
-/// early, exactly and late; a window that hides whole splits.
-const fn every_size(dim: usize) -> [Shape; 8] {
+/// For every head size: from one query head per kv head to more than are worked on together; pages and splits that end
+/// early, exactly and late; a window that hides whole splits; more splits than are joined at once.
+const fn every_size(dim: usize) -> [Shape; 10] {
     [
         rotating(dim, shape((2, 2, dim), 0, &[(1, 33), (1, 64), (1, 65), (1, 127)])),
-        rotating(dim / 2, shape((3, 1, dim), 0, &[(1, 130), (1, 257), (1, 0)])),
+        rotating(dim / 2, shape((3, 1, dim), 0, &[(1, 130), (1, 384), (1, 0)])),
         rotating(dim, shape((8, 1, dim), 0, &[(1, 128), (1, 31)])),
         shape((5, 1, dim), 0, &[(1, 129), (1, 385)]),
         shape((4, 1, dim), 130, &[(1, 300), (1, 129), (1, 131)]),
         rotating(dim, shape((6, 2, dim), 40, &[(1, 1), (1, 400), (1, 150)])),
-        rotating(dim - 4, shape((4, 2, dim), 0, &[(1, 66), (1, 0)])),
-        rotating(dim, shape((4, 1, dim), 0, many_splits(dim))),
+        rotating(dim - 4, shape((4, 2, dim), 0, &[(1, 100), (1, 0)])),
+        rotating(dim, shape((11, 1, dim), 0, &[(1, 77), (1, 200)])),
+        shape((40, 2, dim), 20, &[(1, 139)]),
+        rotating(dim, shape((4, 1, dim), 0, &[(1, 2500)])),
     ]
-}
-
-/// More splits than the threads of a block add up at once, of any head size.
-const fn many_splits(dim: usize) -> &'static [(usize, usize)] {
-    match dim {
-        32 => &[(1, 12_400)],
-        64 => &[(1, 6300)],
-        96 => &[(1, 4000)],
-        128 => &[(1, 3200)],
-        192 => &[(1, 2000)],
-        _ => &[(1, 1700)],
-    }
 }
 
 pub fn rows() -> Vec<Row<AttnDecode>> {

@@ -1,60 +1,55 @@
 //! The entry points of `attn_decode`.
-use super::split::{Group, QUAD, Split, clear_pad, lane_group, quad_key, value_share};
-use super::{AttnDecode, HEADS_AT_ONCE, Shape};
-use crate::{SPLIT_TOKENS, row};
+use super::split::{KEYS, Scores, Split, clear_pad};
+use super::{AttnDecode, WARPS, row_bytes, values_apart};
+use crate::SPLIT_TOKENS;
 use core::f32::consts::LOG2_E;
 use cuda_std::barrier::sync_threads;
+use cuda_std::shared::Shared;
 use cuda_std::unroll::{array, unroll};
-use cuda_std::{bf16, global, grid, kernel, math, thread, warp};
+use cuda_std::{bf16, cp_async, fragment, global, grid, kernel, math, mma, thread, warp};
 
 kernel! {
     /// Heads of 32.
     pub fn attn_decode_32(args: AttnDecode) {
-        attend::<32, 1, 4, 4>(&args);
+        attend::<32, 2>(&args);
     }
 
     /// Heads of 64.
     pub fn attn_decode_64(args: AttnDecode) {
-        attend::<64, 2, 4, 8>(&args);
+        attend::<64, 4>(&args);
     }
 
     /// Heads of 96.
     pub fn attn_decode_96(args: AttnDecode) {
-        attend::<96, 3, 2, 8>(&args);
+        attend::<96, 6>(&args);
     }
 
     /// Heads of 128.
     pub fn attn_decode_128(args: AttnDecode) {
-        attend::<128, 4, 2, 8>(&args);
+        attend::<128, 8>(&args);
     }
 
     /// Heads of 192.
     pub fn attn_decode_192(args: AttnDecode) {
-        attend::<192, 6, 2, 16>(&args);
+        attend::<192, 12>(&args);
     }
 
     /// Heads of 256.
     pub fn attn_decode_256(args: AttnDecode) {
-        attend::<256, 8, 2, 16>(&args);
+        attend::<256, 16>(&args);
     }
 }
 
-const HEADS: usize = HEADS_AT_ONCE as usize;
+/// Depths of `mma` that a split has.
+const DEPTHS: usize = (SPLIT_TOKENS / fragment::K) as usize;
 
-/// `PIECES` groups of a key are a lane's, of `QUAD_KEYS` keys; and one group of `VALUE_KEYS` keys' values.
+/// `STEPS` depths of `mma` make a head of `DIM`.
 ///
 /// # Safety
-/// The kernel's Requires hold for heads of `DIM`.
+/// The kernel's Requires hold.
 #[inline(always)]
-unsafe fn attend<const DIM: u32, const PIECES: usize, const QUAD_KEYS: usize, const VALUE_KEYS: usize>(
-    args: &AttnDecode,
-) {
-    const {
-        assert!(VALUE_KEYS.is_multiple_of(4) && VALUE_KEYS <= 16);
-        let shape = Shape::of(DIM);
-        assert!(shape.quad_keys == QUAD_KEYS as u32 && shape.value_keys == VALUE_KEYS as u32);
-        assert!(PIECES as u32 * QUAD * row::GROUP == DIM);
-    }
+unsafe fn attend<const DIM: u32, const STEPS: usize>(args: &AttnDecode) {
+    const { assert!(STEPS as u32 * fragment::K == DIM) };
     // SAFETY: the split is the same for the whole block, so all its threads come to the barriers.
     unsafe {
         grid::launch_dependents();
@@ -66,192 +61,232 @@ unsafe fn attend<const DIM: u32, const PIECES: usize, const QUAD_KEYS: usize, co
             // A kernel in front may have stored keys.
             grid::wait_for_dependencies();
         }
-        let mut keys: [[Group; PIECES]; QUAD_KEYS] = split.keys();
+        split.copy::<STEPS>(args.k_pool, split.keys());
+        if values_apart(DIM) {
+            split.copy::<STEPS>(args.v_pool, split.values());
+        }
         grid::wait_for_dependencies();
         split.share_rows();
+        if values_apart(DIM) {
+            split.add_value();
+            cp_async::wait::<1>();
+        } else {
+            cp_async::wait::<0>();
+        }
         sync_threads();
-        split.add_key(&mut keys);
-        split.score(&keys);
-        // Not earlier: kept beside the keys they leave room for half as many warps, which costs more than it hides.
-        let values: [Group; VALUE_KEYS] = split.values();
+        let scores = split.score::<STEPS>();
+        split.share_maxima(&scores);
         sync_threads();
-        split.weigh();
+        if !values_apart(DIM) {
+            split.copy::<STEPS>(args.v_pool, split.values());
+            split.add_value();
+        }
+        split.weigh(&scores);
+        cp_async::wait::<0>();
         sync_threads();
-        split.sum(&values);
-        sync_threads();
-        split.store(SPLIT_TOKENS / VALUE_KEYS as u32);
-        sync_threads();
-        if split.live.count > 1 && split.arrives_last() {
-            split.join();
+        split.sum();
+        if split.live.count > 1 {
+            sync_threads();
+            if split.arrives_last() {
+                split.join();
+            }
         }
     }
 }
 
 impl<const DIM: u32> Split<DIM> {
-    /// Scores of the query heads; of keys that are not live, −∞.
+    /// The warp's scores; of keys that are not live, −∞.
     ///
     /// # Safety
-    /// The whole block comes here, behind a barrier.
+    /// The whole block comes here; queries and keys are there.
     #[inline(always)]
-    unsafe fn score<const PIECES: usize, const QUAD_KEYS: usize>(&self, keys: &[[Group; PIECES]; QUAD_KEYS]) {
-        let mut dots = [[0.0; QUAD_KEYS]; HEADS];
-        unroll::<PIECES>(
+    unsafe fn score<const STEPS: usize>(&self) -> Scores {
+        let (row, column) = fragment::a_source(thread::lane_id());
+        let queries = self.queries() + row.min(self.group - 1) * row_bytes(DIM) + column * 2;
+        let (row, column) = fragment::b_source_by_columns(thread::lane_id());
+        let keys = self.keys() + (thread::warp_id() * KEYS + row) * row_bytes(DIM) + column * 2;
+        let mut scores = [[0.0; 4]; 2];
+        unroll::<STEPS>(
             #[inline(always)]
-            |p| {
-                // SAFETY: heads behind the last are read as the last; all are there.
-                let q: [[f32; 8]; HEADS] = array(|h| unsafe {
-                    let head = (h as u32).min(self.group - 1);
-                    bf16::unpack_8(self.rows.cast::<Group>().load(head * (DIM / row::GROUP) + lane_group(p)))
-                });
-                unroll::<QUAD_KEYS>(
-                    #[inline(always)]
-                    |i| {
-                        let key = bf16::unpack_8(keys[i][p]);
-                        unroll::<HEADS>(|h| dots[h][i] = dot(q[h], key, dots[h][i]));
-                    },
-                );
-            },
-        );
-        let lane = thread::lane_id() % QUAD;
-        let key = thread::warp_id() * QUAD_KEYS as u32 * 8 + quad_key(lane as usize);
-        unroll::<HEADS>(
-            #[inline(always)]
-            |h| {
-                let mut own = 0.0;
-                unroll::<QUAD_KEYS>(|i| {
-                    // SAFETY: the whole warp is here.
-                    let dot = unsafe { warp::reduce::<QUAD, f32>(dots[h][i], |a, b| a + b) };
-                    own = if lane == i as u32 { dot } else { own };
-                });
-                let head = h as u32;
-                if lane < QUAD_KEYS as u32 && head < self.group {
-                    let score = if self.lives(key) { own * self.args.scale } else { f32::NEG_INFINITY };
-                    // SAFETY: one word per key and head.
-                    unsafe { self.scores.store(head * SPLIT_TOKENS + key, score) };
+            |k| {
+                let at = k as u32 * fragment::K * 2;
+                // SAFETY: the whole warp is here.
+                unsafe {
+                    let query = mma::ldmatrix_x4(queries + at);
+                    let [a, b, c, d] = mma::ldmatrix_x4(keys + at);
+                    scores[0] = mma::m16n8k16_bf16(query, [a, b], scores[0]);
+                    scores[1] = mma::m16n8k16_bf16(query, [c, d], scores[1]);
                 }
             },
         );
+        unroll::<8>(|i| {
+            let score = scores[i / 4][i % 4] * self.args.scale;
+            scores[i / 4][i % 4] = if self.lives(own_key(i)) { score } else { f32::NEG_INFINITY };
+        });
+        scores
     }
 
-    /// Turns the scores of every head into rounded weights and leaves their maximum and their unrounded sum beside them;
-    /// a warp takes a head, a lane four keys.
+    /// Leaves the warp's largest score of each head in shared memory.
     ///
     /// # Safety
-    /// The whole block comes here, behind a barrier.
+    /// The whole warp comes here.
     #[inline(always)]
-    unsafe fn weigh(&self) {
-        let scores = self.scores.cast::<[f32; 4]>();
-        let mut head = thread::warp_id();
-        while head < self.group {
-            let at = head * thread::WARP_SIZE + thread::lane_id();
-            // SAFETY: a warp owns its heads; it is here as a whole.
+    unsafe fn share_maxima(&self, scores: &Scores) {
+        unroll::<2>(|half| {
+            let [a, b, c, d] = of_half(scores, half);
+            // SAFETY: the whole warp is here; a word per head and warp.
             unsafe {
-                let score = scores.load(at);
-                let largest = warp::max_f32(score.into_iter().fold(f32::NEG_INFINITY, math::max));
-                let weights = score.map(|score| math::ex2((score - largest) * LOG2_E));
-                let sum = warp::sum_f32((weights[0] + weights[1]) + (weights[2] + weights[3]));
-                scores.store(at, weights.map(bf16::round));
-                if thread::lane_id() == 0 {
-                    self.stats.store(head, [largest, sum]);
+                let largest = warp::reduce::<4, f32>(math::max(math::max(a, b), math::max(c, d)), math::max);
+                if thread::lane_id() % 4 == 0 {
+                    self.maxima().store(own_head(half) * WARPS + thread::warp_id(), largest);
                 }
-            }
-            head += thread::warps_per_block();
-        }
-    }
-
-    /// Leaves in shared memory the thread's sums of weighted values for `HEADS` query heads.
-    ///
-    /// # Safety
-    /// The whole block comes here, behind a barrier.
-    #[inline(always)]
-    unsafe fn sum<const VALUE_KEYS: usize>(&self, values: &[Group; VALUE_KEYS]) {
-        let (column, from) = value_share::<DIM, VALUE_KEYS>();
-        if from >= SPLIT_TOKENS {
-            return;
-        }
-        let mut sums = [[0.0; 8]; HEADS];
-        // Four keys at a time, as many as a load brings weights for.
-        unroll::<4>(
-            #[inline(always)]
-            |four| {
-                if four * 4 >= VALUE_KEYS {
-                    return;
-                }
-                let weights: [[f32; 4]; HEADS] = array(|h| {
-                    let head = (h as u32).min(self.group - 1);
-                    let at = (head * SPLIT_TOKENS + from) / 4 + four as u32;
-                    // SAFETY: heads behind the last are read as the last.
-                    unsafe { self.scores.cast::<[f32; 4]>().load(at) }
-                });
-                unroll::<4>(
-                    #[inline(always)]
-                    |i| {
-                        let value = bf16::unpack_8(values[four * 4 + i]);
-                        unroll::<HEADS>(
-                            #[inline(always)]
-                            |h| unroll::<8>(|e| sums[h][e] = math::fma(weights[h][i], value[e], sums[h][e])),
-                        );
-                    },
-                );
-            },
-        );
-        unroll::<HEADS>(|h| {
-            let [a, b, c, d, e, f, g, i] = sums[h];
-            let at = (from / VALUE_KEYS as u32 * HEADS_AT_ONCE + h as u32) * (DIM / 4) + column * 2;
-            // SAFETY: eight words per thread and head.
-            unsafe {
-                self.sums.cast::<[f32; 4]>().store(at, [a, b, c, d]);
-                self.sums.cast::<[f32; 4]>().store(at + 1, [e, f, g, i]);
             }
         });
     }
 
-    /// Joins the `parts` sums of the query heads; a thread stores four elements, of the output if the split is alone.
+    /// Leaves the rounded weights of the warp's keys in shared memory, and beside them the sums of the unrounded ones.
     ///
     /// # Safety
-    /// The whole block comes here, behind a barrier.
+    /// The whole warp comes here; behind a barrier, the maxima are there.
     #[inline(always)]
-    unsafe fn store(&self, parts: u32) {
-        let (head, column) = (thread::thread_idx_x() / (DIM / 4), thread::thread_idx_x() % (DIM / 4));
+    unsafe fn weigh(&self, scores: &Scores) {
+        unroll::<2>(
+            #[inline(always)]
+            |half| {
+                let head = own_head(half);
+                // SAFETY: the whole warp is here; the words are the lane's own.
+                unsafe {
+                    let largest = self.largest_of(head);
+                    let weights = of_half(scores, half).map(|score| math::ex2_flushed((score - largest) * LOG2_E));
+                    let sum = (weights[0] + weights[1]) + (weights[2] + weights[3]);
+                    let sum = warp::reduce::<4, f32>(sum, |a, b| a + b);
+                    if thread::lane_id() % 4 == 0 {
+                        self.totals().store(head * WARPS + thread::warp_id(), sum);
+                    }
+                    if head < self.group {
+                        let row = Shared::<u32>::from_address(self.weights() + head * row_bytes(SPLIT_TOKENS));
+                        row.store(own_key(0) / 2, bf16::pack([weights[0], weights[1]]));
+                        row.store(own_key(4) / 2, bf16::pack([weights[2], weights[3]]));
+                    }
+                }
+            },
+        );
+    }
+
+    /// Adds up the weighted values and stores the sums, or the output if the split is alone.
+    ///
+    /// # Safety
+    /// The whole block comes here; behind a barrier, weights and values are there.
+    #[inline(always)]
+    unsafe fn sum(&self) {
+        let (row, column) = fragment::a_source(thread::lane_id());
+        let weights = self.weights() + row.min(self.group - 1) * row_bytes(SPLIT_TOKENS) + column * 2;
+        // SAFETY: the whole warp is here.
+        let weights: [[u32; 4]; DEPTHS] = array(|k| unsafe { mma::ldmatrix_x4(weights + k as u32 * fragment::K * 2) });
+        let values = self.values() + thread::lane_id() * row_bytes(DIM);
+        let mut column = thread::warp_id() * fragment::N;
+        while column < DIM {
+            let mut sums = [0.0; 4];
+            unroll::<{ DEPTHS / 2 }>(
+                #[inline(always)]
+                |k| {
+                    // Each lane names a key: four matrices, one below the other, are two operands b.
+                    let keys = k as u32 * thread::WARP_SIZE;
+                    // SAFETY: the whole warp is here.
+                    unsafe {
+                        let [a, b, c, d] = mma::ldmatrix_x4_transposed(values + keys * row_bytes(DIM) + column * 2);
+                        sums = mma::m16n8k16_bf16(weights[2 * k], [a, b], sums);
+                        sums = mma::m16n8k16_bf16(weights[2 * k + 1], [c, d], sums);
+                    }
+                },
+            );
+            // SAFETY: the elements are this lane's own.
+            unsafe {
+                self.store(0, column, [sums[0], sums[1]]);
+                self.store(1, column, [sums[2], sums[3]]);
+            }
+            column += WARPS * fragment::N;
+        }
+        // SAFETY: a pair per head.
+        unsafe { self.store_stats() };
+    }
+
+    /// Stores the lane's two sums of the eight columns from `column` on.
+    ///
+    /// # Safety
+    /// The totals are there.
+    #[inline(always)]
+    unsafe fn store(&self, half: usize, column: u32, sums: [f32; 2]) {
+        let (head, column) = (own_head(half), column + thread::lane_id() % 4 * 2);
         if head >= self.group {
             return;
         }
-        let mut sum = [0.0; 4];
-        for part in 0..parts {
-            // SAFETY: the part is there; all wrote theirs before the barrier.
-            let more = unsafe { self.sums.cast::<[f32; 4]>().load((part * HEADS_AT_ONCE + head) * (DIM / 4) + column) };
-            sum = core::array::from_fn(|i| sum[i] + more[i]);
-        }
-        // SAFETY: four elements per thread, and a pair per head.
+        // SAFETY: two elements per lane.
         unsafe {
-            let [largest, total] = self.stats.load(head);
             if self.live.count == 1 {
-                return self.store_out(head, column, sum.map(|sum| sum / total));
+                let total = self.total_of(head);
+                let pair = bf16::pack(sums.map(|sum| sum / total));
+                return global::store(self.out + u64::from(head * DIM + column) * 2, pair);
             }
-            let at = self.at(head);
-            global::store(self.args.partial.addr + (at * u64::from(DIM) + u64::from(column * 4)) * 4, sum);
-            if column == 0 {
-                global::store(self.args.stats.addr + at * 8, [largest, total]);
-            }
+            global::store(self.args.partial.addr + (self.at(head) * u64::from(DIM) + u64::from(column)) * 4, sums);
         }
     }
 
-    /// Stores four elements of query head `head`, the `column`-th four.
+    /// Stores maximum and sum of each head, where the split is not alone.
     ///
     /// # Safety
-    /// They are the thread's own.
+    /// They are there.
     #[inline(always)]
-    pub unsafe fn store_out(&self, head: u32, column: u32, values: [f32; 4]) {
-        let pairs = [bf16::pack([values[0], values[1]]), bf16::pack([values[2], values[3]])];
-        // SAFETY: within the head, 8-byte aligned.
-        unsafe { global::store(self.out + u64::from(head * DIM + column * 4) * 2, pairs) };
+    unsafe fn store_stats(&self) {
+        let head = thread::thread_idx_x();
+        if self.live.count > 1 && head < self.group {
+            // SAFETY: a pair per thread.
+            unsafe {
+                global::store(self.args.stats.addr + self.at(head) * 8, [self.largest_of(head), self.total_of(head)])
+            };
+        }
+    }
+
+    /// The largest score of a head.
+    ///
+    /// # Safety
+    /// The warps' maxima are there.
+    #[inline(always)]
+    unsafe fn largest_of(&self, head: u32) -> f32 {
+        // SAFETY: the caller's promise.
+        let [a, b]: [[f32; 4]; 2] = array(|i| unsafe { self.maxima().cast::<[f32; 4]>().load(head * 2 + i as u32) });
+        let pairs: [f32; 4] = array(|i| math::max(a[i], b[i]));
+        math::max(math::max(pairs[0], pairs[1]), math::max(pairs[2], pairs[3]))
+    }
+
+    /// The sum of a head's weights.
+    ///
+    /// # Safety
+    /// The warps' sums are there.
+    #[inline(always)]
+    unsafe fn total_of(&self, head: u32) -> f32 {
+        // SAFETY: the caller's promise.
+        let [a, b]: [[f32; 4]; 2] = array(|i| unsafe { self.totals().cast::<[f32; 4]>().load(head * 2 + i as u32) });
+        let pairs: [f32; 4] = array(|i| a[i] + b[i]);
+        (pairs[0] + pairs[1]) + (pairs[2] + pairs[3])
     }
 }
 
-/// `sum` and the products of eight elements, lowest first.
+/// The lane's row among the block's heads: of its scores the first half is one head's, the second another's.
 #[inline(always)]
-fn dot(a: [f32; 8], b: [f32; 8], sum: f32) -> f32 {
-    let mut sum = sum;
-    unroll::<8>(|i| sum = math::fma(a[i], b[i], sum));
-    sum
+fn own_head(half: usize) -> u32 {
+    fragment::c_element(thread::lane_id(), half as u32 * 2).0
+}
+
+/// The key of the lane's `i`-th score.
+#[inline(always)]
+fn own_key(i: usize) -> u32 {
+    let (_, column) = fragment::c_element(thread::lane_id(), i as u32 % 4);
+    thread::warp_id() * KEYS + i as u32 / 4 * fragment::N + column
+}
+
+/// The lane's scores of a head.
+#[inline(always)]
+fn of_half(scores: &Scores, half: usize) -> [f32; 4] {
+    [scores[0][2 * half], scores[0][2 * half + 1], scores[1][2 * half], scores[1][2 * half + 1]]
 }

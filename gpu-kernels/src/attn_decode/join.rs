@@ -1,30 +1,36 @@
 //! The splits of `attn_decode` joined by the last of their blocks.
 use super::split::Split;
-use super::{HEADS_AT_ONCE, Shape};
-use core::array::from_fn;
+use super::{THREADS, WARPS, split_bytes};
+use crate::row;
+use core::f32::consts::LOG2_E;
+use core::num::NonZero;
 use cuda_std::barrier::sync_threads;
-use cuda_std::unroll::{array, unroll};
-use cuda_std::{global, math, thread, warp};
+use cuda_std::shared::Shared;
+use cuda_std::unroll::array;
+use cuda_std::{bf16, cp_async, global, math, thread};
 
-const HEADS: usize = HEADS_AT_ONCE as usize;
-/// Splits of each head that a thread asks for at once: with more, the kernel takes more than 128 registers a thread.
-const AHEAD: usize = 2;
+/// What a head's splits so far add up to, for four of its elements.
+struct Sums {
+    largest: f32,
+    total: f32,
+    values: [f32; 4],
+}
 
 impl<const DIM: u32> Split<DIM> {
     /// Four elements each of a head.
     const COLUMNS: u32 = DIM / 4;
-    /// Sums that the splits of a head are added to in turn.
-    const PARTS: u32 = 256 / Self::COLUMNS;
-    /// Whether the block has threads for all of them.
-    const AT_ONCE: bool = Self::PARTS * Self::COLUMNS <= Shape::of(DIM).threads();
+    /// Heads that are joined at once: a thread owns four elements.
+    const HEADS: u32 = THREADS / Self::COLUMNS;
+    /// Bytes of a head's split: its sums, its maximum and its total.
+    const BYTES: u32 = DIM * 4 + 8;
 
-    /// Counts this block; whether it is the last of its sequence and kv head, so that it sees what all the others stored.
+    /// Counts this block; whether it is the last of its sequence and team, so that it sees what all the others stored.
     ///
     /// # Safety
     /// The whole block comes here, behind a barrier that follows its stores.
     #[inline(always)]
     pub unsafe fn arrives_last(&self) -> bool {
-        let flag = self.stats.cast::<u32>();
+        let flag = self.maxima().cast::<u32>();
         // SAFETY: one thread counts, between two barriers of the block, which order the others' accesses.
         unsafe {
             if thread::thread_idx_x() == thread::block_dim_x() - 1 {
@@ -40,171 +46,124 @@ impl<const DIM: u32> Split<DIM> {
         }
     }
 
-    /// Joins all live splits and stores the outputs of the group.
+    /// Joins all live splits and stores the outputs of the team.
     ///
     /// # Safety
-    /// The whole block comes here; all splits are stored.
+    /// The whole block comes here, done with keys and values; all splits are stored.
     #[inline(always)]
     pub unsafe fn join(&self) {
-        // SAFETY: the whole block is here.
-        unsafe {
-            let mut first = 0;
-            while first < Self::PARTS {
-                self.leave_sums(first + thread::thread_idx_x() / Self::COLUMNS);
-                // Where once is not enough, a step that LLVM does not know, so that it does not unroll the loop.
-                first += if Self::AT_ONCE { Self::PARTS } else { thread::block_dim_x() / Self::COLUMNS };
-            }
-            sync_threads();
-            self.join_sums();
+        let mut head = 0;
+        while head < self.group {
+            // SAFETY: the whole block is here.
+            unsafe { self.join_heads(head, (self.group - head).min(Self::HEADS)) };
+            head += Self::HEADS;
         }
     }
 
-    /// Leaves in shared memory what every `PARTS`-th split from `part` on adds to four elements of `HEADS` query heads,
-    /// and to their sums of weights.
+    /// Joins `heads` heads from `first` on, as many splits at a time as the keys' place has room for.
     ///
     /// # Safety
-    /// The whole warp comes here; all splits are stored.
+    /// As for [`Split::join`]; there are so many.
     #[inline(always)]
-    unsafe fn leave_sums(&self, part: u32) {
-        let column = thread::thread_idx_x() % Self::COLUMNS;
-        // Threads that are left over have no split.
-        let mut split = if part < Self::PARTS { part } else { self.live.count };
-        // The elements do not wait for the maximum.
-        // SAFETY: only live splits are read; the whole warp is here.
-        let (mut elements, largest) = unsafe { (self.elements(split, column), self.largest()) };
-        let (mut values, mut weights) = ([[0.0; 4]; HEADS], [0.0; HEADS]);
-        while split < self.live.count {
-            unroll::<AHEAD>(
-                #[inline(always)]
-                |i| {
-                    let split = split + i as u32 * Self::PARTS;
-                    if split < self.live.count {
-                        // SAFETY: the split is live.
-                        let stats: [[f32; 2]; HEADS] = array(
-                            #[inline(always)]
-                            |h| unsafe { global::load(self.stat_address(h as u32, split)) },
-                        );
-                        unroll::<HEADS>(
-                            #[inline(always)]
-                            |h| {
-                                let weight = math::exp(stats[h][0] - largest[h]);
-                                weights[h] = math::fma(weight, stats[h][1], weights[h]);
-                                unroll::<4>(|e| values[h][e] = math::fma(weight, elements[h][i][e], values[h][e]));
-                            },
-                        );
-                    }
-                },
-            );
-            split += AHEAD as u32 * Self::PARTS;
-            // SAFETY: only live splits are read.
-            elements = unsafe { self.elements(split, column) };
-        }
-        if part < Self::PARTS {
-            unroll::<HEADS>(|h| {
-                let at = part * HEADS_AT_ONCE + h as u32;
-                // SAFETY: the words are the thread's own.
-                unsafe {
-                    self.sums.cast::<[f32; 4]>().store(at * Self::COLUMNS + column, values[h]);
-                    if column == 0 {
-                        self.scores.store(at, weights[h]);
-                    }
-                }
-            });
-        }
-    }
-
-    /// Stores the quotients of the sums of all parts, in their order; a thread takes four elements.
-    ///
-    /// # Safety
-    /// Behind a barrier, all sums are there.
-    #[inline(always)]
-    unsafe fn join_sums(&self) {
+    unsafe fn join_heads(&self, first: u32, heads: u32) {
         let (head, column) = (thread::thread_idx_x() / Self::COLUMNS, thread::thread_idx_x() % Self::COLUMNS);
-        if head >= self.group {
-            return;
+        // A divisor that may be zero would bring a panic, and its message, into the kernel.
+        let Some(bytes) = NonZero::new(heads * Self::BYTES) else { return };
+        let room = split_bytes(DIM) / bytes;
+        let mut sums = Sums { largest: f32::NEG_INFINITY, total: 0.0, values: [0.0; 4] };
+        let mut split = 0;
+        while split < self.live.count {
+            let count = (self.live.count - split).min(room);
+            // SAFETY: the splits are live; the barriers are for the whole block.
+            unsafe {
+                self.bring([first, heads], [split, count], room);
+                cp_async::wait::<0>();
+                sync_threads();
+                if head < heads {
+                    self.add(
+                        &mut sums,
+                        self.place(head * room, column),
+                        self.stats(heads * room).offset(head * room),
+                        count,
+                    );
+                }
+                sync_threads();
+            }
+            split += count;
         }
-        let sums = |part: u32| -> ([f32; 4], f32) {
-            let at = part * HEADS_AT_ONCE + head;
+        if head < heads {
+            let values = sums.values.map(|value| value / sums.total);
+            let pairs = [bf16::pack([values[0], values[1]]), bf16::pack([values[2], values[3]])];
+            // SAFETY: within the head, 8-byte aligned; the elements are the thread's own.
+            unsafe { global::store(self.out + u64::from((first + head) * DIM + column * 4) * 2, pairs) };
+        }
+    }
+
+    /// Four elements of the `number`-th split in shared memory.
+    #[inline(always)]
+    fn place(&self, number: u32, column: u32) -> Shared<[f32; 4]> {
+        Shared::from_address(self.keys()).offset(number * Self::COLUMNS + column)
+    }
+
+    /// Maximum and total of each split in shared memory, behind `room` splits.
+    #[inline(always)]
+    fn stats(&self, room: u32) -> Shared<[f32; 2]> {
+        self.place(room, 0).cast()
+    }
+
+    /// Brings `count` live splits from `split` on of `heads` heads from `first` on to shared memory, `room` for each head.
+    ///
+    /// # Safety
+    /// The whole block comes here; they are there, and the place is free.
+    #[inline(always)]
+    unsafe fn bring(&self, [first, heads]: [u32; 2], [split, count]: [u32; 2], room: u32) {
+        let (row, column) = (thread::thread_idx_x() / Self::COLUMNS, thread::thread_idx_x() % Self::COLUMNS);
+        let mut head = 0;
+        while head < heads {
+            let from =
+                self.index + u64::from(first + head) * u64::from(self.args.splits) + u64::from(self.live.first + split);
+            let mut at = if row < Self::HEADS { row } else { count };
+            while at < count {
+                let address = self.args.partial.addr + (from + u64::from(at)) * u64::from(DIM * 4);
+                // SAFETY: the split is live.
+                unsafe { cp_async::copy_16(self.place(head * room + at, column).address(), row::at(address, column)) };
+                at += Self::HEADS;
+            }
+            let mut at = if thread::warp_id() == head % WARPS { thread::lane_id() } else { count };
+            while at < count {
+                // SAFETY: as above.
+                unsafe {
+                    let stats: [f32; 2] = global::load(self.args.stats.addr + (from + u64::from(at)) * 8);
+                    self.stats(heads * room).store(head * room + at, stats);
+                }
+                at += thread::WARP_SIZE;
+            }
+            head += 1;
+        }
+        cp_async::commit();
+    }
+
+    /// Adds `count` splits: the thread's elements are from `parts` on, a head's apart, maxima and totals from `stats` on.
+    ///
+    /// # Safety
+    /// They are there.
+    #[inline(always)]
+    unsafe fn add(&self, sums: &mut Sums, parts: Shared<[f32; 4]>, stats: Shared<[f32; 2]>, count: u32) {
+        let mut largest = sums.largest;
+        for i in 0..count {
             // SAFETY: the caller's promise.
-            unsafe { (self.sums.cast::<[f32; 4]>().load(at * Self::COLUMNS + column), self.scores.load(at)) }
-        };
-        let (mut values, mut weights) = sums(0);
-        for part in 1..self.live.count.min(Self::PARTS) {
-            let more = sums(part);
-            unroll::<4>(|e| values[e] += more.0[e]);
-            weights += more.1;
+            largest = math::max(largest, unsafe { stats.load(i) }[0]);
         }
-        // SAFETY: the elements are the thread's own.
-        unsafe { self.store_out(head, column, values.map(|value| value / weights)) };
-    }
-
-    /// Index in `stats` of the `split`-th live one of query head `head`; of the last, where there is no such head.
-    #[inline(always)]
-    fn live_at(&self, head: u32, split: u32) -> u64 {
-        let head = head.min(self.group - 1);
-        self.index + u64::from(head) * u64::from(self.args.splits) + u64::from(self.live.first + split)
-    }
-
-    /// Four elements of each of `AHEAD` live splits, `PARTS` apart, of `HEADS` heads; zeros behind the last split.
-    ///
-    /// # Safety
-    /// `column` is within the head; all splits are stored.
-    #[inline(always)]
-    unsafe fn elements(&self, split: u32, column: u32) -> [[[f32; 4]; AHEAD]; HEADS] {
-        array(
-            #[inline(always)]
-            |h| {
-                let head = h as u32;
-                let first = self.args.partial.addr + u64::from(column * 16);
-                array(
-                    #[inline(always)]
-                    |i| {
-                        let split = split + i as u32 * Self::PARTS;
-                        if split >= self.live.count || head >= self.group {
-                            return [0.0; 4];
-                        }
-                        // SAFETY: the split is live, the elements within it.
-                        unsafe { global::load(first + self.live_at(head, split) * u64::from(DIM * 4)) }
-                    },
-                )
-            },
-        )
-    }
-
-    /// Address of maximum and sum of a split.
-    #[inline(always)]
-    fn stat_address(&self, head: u32, split: u32) -> u64 {
-        self.args.stats.addr + self.live_at(head, split) * 8
-    }
-
-    /// The maxima over the live splits of `HEADS` query heads.
-    ///
-    /// # Safety
-    /// The whole warp comes here; all splits are stored.
-    #[inline(always)]
-    unsafe fn largest(&self) -> [f32; HEADS] {
-        let mut largest = [f32::NEG_INFINITY; HEADS];
-        let last = self.live.count - 1;
-        let mut first = 0;
-        while first <= last {
-            // A split beyond the last is read as the last, so that all are asked for at once.
-            let maxima: [[f32; AHEAD]; HEADS] = array(
-                #[inline(always)]
-                |h| {
-                    array(
-                        #[inline(always)]
-                        |i| {
-                            let split = (first + i as u32 * thread::WARP_SIZE + thread::lane_id()).min(last);
-                            // SAFETY: the split is live.
-                            unsafe { global::load(self.stat_address(h as u32, split)) }
-                        },
-                    )
-                },
-            );
-            unroll::<HEADS>(|h| largest[h] = maxima[h].into_iter().fold(largest[h], math::max));
-            first += AHEAD as u32 * thread::WARP_SIZE;
+        let rescale = math::ex2_flushed((sums.largest - largest) * LOG2_E);
+        sums.total *= rescale;
+        sums.values = sums.values.map(|value| value * rescale);
+        sums.largest = largest;
+        for i in 0..count {
+            // SAFETY: the caller's promise.
+            let ([split_largest, total], part) = unsafe { (stats.load(i), parts.load(i * Self::COLUMNS)) };
+            let weight = math::ex2_flushed((split_largest - largest) * LOG2_E);
+            sums.total = math::fma(weight, total, sums.total);
+            sums.values = array(|e| math::fma(weight, part[e], sums.values[e]));
         }
-        // SAFETY: the whole warp is here.
-        from_fn(|h| unsafe { warp::max_f32(largest[h]) })
     }
 }

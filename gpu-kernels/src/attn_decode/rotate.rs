@@ -1,11 +1,13 @@
-//! What `attn_decode` does with its row before attention: queries, and a fresh key, rotated into shared memory.
+//! What `attn_decode` does with its row before attention: queries and a fresh key, rotated, and its value, go to shared memory.
+use super::row_bytes;
 use super::split::Split;
 use crate::rope::{Access, for_each_of};
 use crate::row;
-use cuda_std::{global, shared};
+use cuda_std::shared::{self, Shared};
+use cuda_std::{global, thread};
 
 impl<const DIM: u32> Split<DIM> {
-    /// Leaves the group's queries in shared memory, and behind them a fresh key; rotated where the launch has angles.
+    /// Leaves the group's queries in shared memory, and a fresh key among the keys; rotated where the launch has angles.
     ///
     /// # Safety
     /// The whole block comes here; the row is there.
@@ -36,19 +38,19 @@ impl<const DIM: u32> Split<DIM> {
             |head, part| {
                 let at = (if part < pairs { part } else { part + pairs }) * A::COUNT;
                 let from = self.head(head) + u64::from(at) * 2;
-                let to = self.rows.offset(head * DIM + at).cast::<A>();
-                // SAFETY: both accesses are within the head, and this thread's own.
+                // SAFETY: all accesses are within the head, and this thread's own.
                 unsafe {
                     let low: A = global::load(from);
                     if part < pairs {
-                        let (far, at) = (u64::from(half) * 2, angles + u64::from(at) * 2);
-                        let high = global::load(from + far);
-                        let (cos, sin) = (global::load(self.args.cos.addr + at), global::load(self.args.sin.addr + at));
+                        let angle = angles + u64::from(at) * 2;
+                        let high = global::load(from + u64::from(half) * 2);
+                        let (cos, sin) =
+                            (global::load(self.args.cos.addr + angle), global::load(self.args.sin.addr + angle));
                         let (low, high) = A::rotate(low, high, cos, sin);
-                        to.store(0, low);
-                        to.store(pairs, high);
+                        self.share(head, at, low);
+                        self.share(head, at + half, high);
                     } else {
-                        to.store(0, low);
+                        self.share(head, at, low);
                     }
                 }
             },
@@ -58,7 +60,48 @@ impl<const DIM: u32> Split<DIM> {
     /// Address of the group's query head `head`, or of its key behind the last of them.
     #[inline(always)]
     fn head(&self, head: u32) -> u64 {
-        let number = if head < self.group { self.first_head + head } else { self.args.heads + self.pages.kv_head };
+        let number = if head < self.group { self.first_head + head } else { self.args.heads + self.kv_head };
         self.qkv + u64::from(number * DIM) * 2
+    }
+
+    /// Leaves elements of a query, or of the key behind the last of them, in shared memory; the key's also in the pool, if
+    /// that is the block's to do.
+    ///
+    /// # Safety
+    /// The elements from `at` on are the thread's own.
+    #[inline(always)]
+    unsafe fn share<A: Access + shared::Word>(&self, head: u32, at: u32, elements: A) {
+        let is_query = head < self.group;
+        let row =
+            if is_query { self.queries() + head * row_bytes(DIM) } else { self.keys() + self.fresh * row_bytes(DIM) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            Shared::from_address(row + at * 2).store(0, elements);
+            if !is_query && self.stores {
+                global::store(self.args.k_pool.addr + self.offset(self.fresh) + u64::from(at) * 2, elements);
+            }
+        }
+    }
+
+    /// Adds a fresh key's value to the values in shared memory, and to the pool if that is the block's to do.
+    ///
+    /// # Safety
+    /// The row is there; the values' place is free.
+    #[inline(always)]
+    pub unsafe fn add_value(&self) {
+        // The last threads: the first ones rotate.
+        let group = thread::block_dim_x() - 1 - thread::thread_idx_x();
+        if !self.adds() || group >= DIM / row::GROUP {
+            return;
+        }
+        let head = self.args.heads + self.args.kv_heads + self.kv_head;
+        // SAFETY: the group is the thread's own.
+        unsafe {
+            let value: [u32; 4] = global::load(row::at(self.qkv + u64::from(head * DIM) * 2, group));
+            Shared::from_address(self.values() + self.fresh * row_bytes(DIM) + group * 16).store(0, value);
+            if self.stores {
+                global::store(row::at(self.args.v_pool.addr + self.offset(self.fresh), group), value);
+            }
+        }
     }
 }

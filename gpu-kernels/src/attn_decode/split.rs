@@ -1,16 +1,15 @@
 //! The split of keys and values that a block of `attn_decode` owns.
-use super::{AttnDecode, STAT_WORDS};
+use super::{AttnDecode, STAT_BYTES, THREADS, WARPS, row_bytes, split_bytes, values_apart};
 use crate::pages::{Pages, first_key, one_new_row};
-use crate::{PAGE_TOKENS, SPLIT_TOKENS, row};
+use crate::{Kv, PAGE_TOKENS, Ptr, SPLIT_TOKENS, row};
 use core::num::NonZero;
 use cuda_std::shared::{self, Shared};
-use cuda_std::unroll::{array, unroll};
-use cuda_std::{global, thread};
+use cuda_std::{cp_async, global, thread};
 
-/// Lanes that own a key together.
-pub const QUAD: u32 = 4;
-/// Eight neighbouring elements.
-pub type Group = [u32; 4];
+/// Keys that a warp scores.
+pub const KEYS: u32 = SPLIT_TOKENS / WARPS;
+/// A lane's scores: two results of `mma` side by side.
+pub type Scores = [[f32; 4]; 2];
 
 /// The splits of a sequence that hold a key in sight.
 #[derive(Clone, Copy)]
@@ -23,7 +22,9 @@ pub struct Live {
 pub struct Split<const DIM: u32> {
     /// A copy: a reference in an `Option` would keep the struct in local memory.
     pub args: AttnDecode,
-    pub pages: Pages,
+    /// Offsets in both pools of the split's two pages, of the kv head's part of them; anything where a page has no live key.
+    pages: [u64; 2],
+    pub kv_head: u32,
     /// Position of the token.
     pub position: u32,
     /// Position of key 0.
@@ -32,7 +33,7 @@ pub struct Split<const DIM: u32> {
     first: u32,
     end: u32,
     /// Those from here on come with this launch: one at most, the last.
-    fresh: u32,
+    pub fresh: u32,
     /// The splits that are to be joined.
     pub live: Live,
     /// Query heads of the block's team.
@@ -40,7 +41,7 @@ pub struct Split<const DIM: u32> {
     /// The first of them.
     pub first_head: u32,
     /// Whether a fresh key and its value are this block's to store.
-    stores: bool,
+    pub stores: bool,
     /// Address of the token's row of queries, keys and values.
     pub qkv: u64,
     /// Address of the first query head's output.
@@ -49,14 +50,8 @@ pub struct Split<const DIM: u32> {
     pub index: u64,
     /// Index in `counters`.
     pub counter: u64,
-    /// `[group, SPLIT_TOKENS]`: scores, then weights.
-    pub scores: Shared<f32>,
-    /// `[group]`: maximum and sum of the split.
-    pub stats: Shared<[f32; 2]>,
-    /// `[group + 1, DIM]` of bf16: the queries and the new key, until the scores are there.
-    pub rows: Shared<u16>,
-    /// `[SPLIT_TOKENS / VALUE_KEYS, HEADS, DIM]`, in the same place.
-    pub sums: Shared<f32>,
+    /// Shared address of what the block keeps there.
+    shared: u32,
 }
 
 impl<const DIM: u32> Split<DIM> {
@@ -73,9 +68,11 @@ impl<const DIM: u32> Split<DIM> {
         let (split, team) = (thread::block_idx_x() / teams, thread::block_idx_x() % teams);
         let size = (all + teams.get() - 1) / teams;
         // SAFETY: the sequence exists.
-        let (row, length) = unsafe {
+        let (row, length, pages) = unsafe {
             let length: u32 = global::load(args.lengths.addr + u64::from(sequence) * 4);
-            (u64::from(one_new_row(args.row_start, sequence)?), length)
+            // Asked for beside the length, so that they need not wait for it.
+            let pages = pages::<DIM>(args, sequence, kv_head, split);
+            (u64::from(one_new_row(args.row_start, sequence)?), length, pages)
         };
         let start = split * SPLIT_TOKENS;
         let sight = first_key(length, args.window);
@@ -87,15 +84,13 @@ impl<const DIM: u32> Split<DIM> {
         let first_head = kv_head * all + team * size;
         let head = u64::from(first_head);
         let (sequence, heads, dim) = (u64::from(sequence), u64::from(args.heads), u64::from(DIM));
-        let table = args.block_table.addr + sequence * u64::from(args.pages_per_sequence) * 4;
         let end = (length - start).min(SPLIT_TOKENS);
         let live = Live { first: sight / SPLIT_TOKENS, count: length.div_ceil(SPLIT_TOKENS) - sight / SPLIT_TOKENS };
         let adds = !args.cos.is_null() && start + end == length;
-        let scores = shared::dynamic::<f32>();
-        let sums = scores.offset(group * (SPLIT_TOKENS + STAT_WORDS));
         Some(Split {
             args: *args,
-            pages: Pages { table, kv_heads: args.kv_heads, kv_head, head_dim: DIM },
+            pages,
+            kv_head,
             position: length - 1,
             start,
             first,
@@ -109,28 +104,14 @@ impl<const DIM: u32> Split<DIM> {
             out: args.out.addr + (row * heads + head) * dim * 2,
             index: (sequence * heads + head) * u64::from(args.splits),
             counter: sequence * heads + head,
-            scores,
-            stats: scores.offset(group * SPLIT_TOKENS).cast(),
-            rows: sums.cast(),
-            sums,
+            shared: shared::dynamic::<u8>().address(),
         })
     }
 
+    /// Whether a query sees `key`.
     #[inline(always)]
     pub fn lives(&self, key: u32) -> bool {
         self.first <= key && key < self.end
-    }
-
-    /// Whether `key` is in the pool already.
-    #[inline(always)]
-    fn is_stored(&self, key: u32) -> bool {
-        self.first <= key && key < self.fresh
-    }
-
-    /// Whether `key` comes with this launch.
-    #[inline(always)]
-    fn is_fresh(&self, key: u32) -> bool {
-        self.fresh <= key && key < self.end
     }
 
     /// Whether the block has a fresh key.
@@ -139,111 +120,68 @@ impl<const DIM: u32> Split<DIM> {
         self.fresh < self.end
     }
 
-    /// Offset in a pool of key `key`'s row, where one of the `count` keys from `from` on is live; all are of one page.
-    ///
-    /// # Safety
-    /// The split is this block's.
+    /// Offset in both pools of a key's row.
     #[inline(always)]
-    unsafe fn offset(&self, from: u32, count: u32) -> u64 {
-        if from >= self.end || from + count <= self.first {
-            return 0;
-        }
-        let key = self.start + from;
-        // SAFETY: a live key is in that page.
-        unsafe { self.pages.offset(key) + u64::from(key % PAGE_TOKENS * DIM * 2) }
+    pub fn offset(&self, key: u32) -> u64 {
+        let page = if key < PAGE_TOKENS { self.pages[0] } else { self.pages[1] };
+        page + u64::from(key % PAGE_TOKENS * DIM * 2)
     }
 
-    /// The lane's groups of its quad's keys; zeros where a key is not in the pool.
+    /// Asks for the rows of `pool` that are there already, to the place at shared address `to`. Rows that are not live
+    /// become zeros; that of a fresh key is left alone.
     ///
     /// # Safety
-    /// The split is this block's.
+    /// The whole block comes here; the place is free.
     #[inline(always)]
-    pub unsafe fn keys<const PIECES: usize, const QUAD_KEYS: usize>(&self) -> [[Group; PIECES]; QUAD_KEYS] {
-        let count = QUAD_KEYS as u32 * 8;
-        let from = thread::warp_id() * count;
-        let mut keys = [[[0; 4]; PIECES]; QUAD_KEYS];
-        // SAFETY: only live keys are read.
-        unsafe {
-            let rows = self.args.k_pool.addr + self.offset(from, count);
-            unroll::<QUAD_KEYS>(
-                #[inline(always)]
-                |i| {
-                    let key = quad_key(i);
-                    if self.is_stored(from + key) {
-                        let row = rows + u64::from(key * DIM * 2);
-                        unroll::<PIECES>(|p| keys[i][p] = global::load_streaming(row::at(row, lane_group(p))));
-                    }
-                },
-            );
-        }
-        keys
-    }
-
-    /// Takes a fresh key from shared memory, where it is the quad's, and stores it if that is the block's to do.
-    ///
-    /// # Safety
-    /// The split is this block's; behind a barrier, the rows are there.
-    #[inline(always)]
-    pub unsafe fn add_key<const PIECES: usize, const QUAD_KEYS: usize>(&self, keys: &mut [[Group; PIECES]; QUAD_KEYS]) {
-        let from = thread::warp_id() * QUAD_KEYS as u32 * 8;
-        unroll::<QUAD_KEYS>(
-            #[inline(always)]
-            |i| {
-                let key = from + quad_key(i);
-                if self.is_fresh(key) {
-                    // SAFETY: the key's row behind the queries, and in its page; this quad's alone.
-                    unsafe {
-                        let row = self.args.k_pool.addr + self.offset(key, 1);
-                        unroll::<PIECES>(
-                            #[inline(always)]
-                            |p| {
-                                let at = self.group * (DIM / row::GROUP) + lane_group(p);
-                                keys[i][p] = self.rows.cast::<Group>().load(at);
-                                if self.stores {
-                                    global::store(row::at(row, lane_group(p)), keys[i][p]);
-                                }
-                            },
-                        );
-                    }
+    pub unsafe fn copy<const STEPS: usize>(&self, pool: Ptr<Kv>, to: u32) {
+        const { assert!(STEPS as u32 * 16 == DIM && SPLIT_TOKENS == 2 * PAGE_TOKENS && THREADS == 2 * SPLIT_TOKENS) };
+        row::for_each_group::<DIM, STEPS>(THREADS, |key, group| {
+            let bytes = if self.first <= key && key < self.fresh { 16 } else { 0 };
+            if key != self.fresh || !self.adds() {
+                // SAFETY: only live keys are read.
+                unsafe {
+                    let from = row::at(pool.addr + self.offset(key), group);
+                    cp_async::copy_16_or_zero(to + key * row_bytes(DIM) + group * 16, from, bytes);
                 }
-            },
-        );
+            }
+        });
+        cp_async::commit();
     }
 
-    /// The thread's group of the values of its keys, zeros where a key is not live; a fresh one is stored
-    /// if that is the block's to do.
-    ///
-    /// # Safety
-    /// The split is this block's.
+    /// Where the keys are: `SPLIT_TOKENS` rows.
     #[inline(always)]
-    pub unsafe fn values<const VALUE_KEYS: usize>(&self) -> [Group; VALUE_KEYS] {
-        let columns = DIM / row::GROUP;
-        let (column, from) = value_share::<DIM, VALUE_KEYS>();
-        // SAFETY: only live keys are read; threads behind the last key own none. A fresh key is one thread's in its column.
-        unsafe {
-            let rows = row::at(self.args.v_pool.addr, column) + self.offset(from, VALUE_KEYS as u32);
-            let is_own = self.adds() && from <= self.fresh && self.fresh < from + VALUE_KEYS as u32;
-            let head = self.args.heads + self.args.kv_heads + self.pages.kv_head;
-            let fresh = row::at(self.qkv + u64::from(head * DIM * 2), column);
-            let fresh: Group = if is_own { global::load(fresh) } else { [0; 4] };
-            let values = array(
-                #[inline(always)]
-                |i| {
-                    let key = from + i as u32;
-                    if self.is_stored(key) {
-                        global::load_streaming(row::at(rows, i as u32 * columns))
-                    } else if is_own && key == self.fresh {
-                        fresh
-                    } else {
-                        [0; 4]
-                    }
-                },
-            );
-            if is_own && self.stores {
-                global::store(row::at(rows, (self.fresh - from) * columns), fresh);
-            }
-            values
-        }
+    pub fn keys(&self) -> u32 {
+        self.shared
+    }
+
+    /// Where the values are.
+    #[inline(always)]
+    pub fn values(&self) -> u32 {
+        self.shared + if values_apart(DIM) { split_bytes(DIM) } else { 0 }
+    }
+
+    /// `[HEADS_AT_ONCE, WARPS]`: the largest score of a head among a warp's keys.
+    #[inline(always)]
+    pub fn maxima(&self) -> Shared<f32> {
+        Shared::from_address(self.values() + split_bytes(DIM))
+    }
+
+    /// `[HEADS_AT_ONCE, WARPS]`: the sum of a head's weights of a warp's keys.
+    #[inline(always)]
+    pub fn totals(&self) -> Shared<f32> {
+        Shared::from_address(self.maxima().address() + STAT_BYTES)
+    }
+
+    /// Where the queries are: a row for each head.
+    #[inline(always)]
+    pub fn queries(&self) -> u32 {
+        self.totals().address() + STAT_BYTES
+    }
+
+    /// Where the rounded weights are, in the queries' place: a row of `SPLIT_TOKENS` for each head.
+    #[inline(always)]
+    pub fn weights(&self) -> u32 {
+        self.queries()
     }
 
     /// Index in `stats` of the split of query head `head`.
@@ -251,6 +189,20 @@ impl<const DIM: u32> Split<DIM> {
     pub fn at(&self, head: u32) -> u64 {
         self.index + u64::from(head) * u64::from(self.args.splits) + u64::from(self.start / SPLIT_TOKENS)
     }
+}
+
+/// Offsets in both pools of the two pages of split `split`, of a kv head's part of them; of the last page of the table,
+/// where it ends before.
+///
+/// # Safety
+/// The sequence exists.
+#[inline(always)]
+unsafe fn pages<const DIM: u32>(args: &AttnDecode, sequence: u32, kv_head: u32, split: u32) -> [u64; 2] {
+    let table = args.block_table.addr + u64::from(sequence) * u64::from(args.pages_per_sequence) * 4;
+    let pages = Pages { table, kv_heads: args.kv_heads, kv_head, head_dim: DIM };
+    let last = args.pages_per_sequence - 1;
+    // SAFETY: the pages are the table's.
+    [2 * split, 2 * split + 1].map(|page| unsafe { pages.offset(page.min(last) * PAGE_TOKENS) })
 }
 
 /// Writes the zeros of a pad's heads, where the block is the first of one.
@@ -276,23 +228,4 @@ pub unsafe fn clear_pad<const DIM: u32>(args: &AttnDecode) {
             i += thread::block_dim_x();
         }
     }
-}
-
-/// The quad's `i`-th key among its warp's.
-#[inline(always)]
-pub fn quad_key(i: usize) -> u32 {
-    i as u32 * 8 + thread::lane_id() / QUAD
-}
-
-/// The lane's `piece`-th group among a key's.
-#[inline(always)]
-pub fn lane_group(piece: usize) -> u32 {
-    piece as u32 * QUAD + thread::lane_id() % QUAD
-}
-
-/// The thread's column of values, in groups, and the first of its keys; threads that have none are behind the last key.
-#[inline(always)]
-pub fn value_share<const DIM: u32, const VALUE_KEYS: usize>() -> (u32, u32) {
-    let columns = DIM / row::GROUP;
-    (thread::thread_idx_x() % columns, thread::thread_idx_x() / columns * VALUE_KEYS as u32)
 }

@@ -1,6 +1,6 @@
 //! The way of keys and values through shared memory in `attn_prefill`.
-use super::row_bytes;
-use super::tile::{buffer_bytes, for_each_group};
+use super::tile::buffer_bytes;
+use super::{THREADS, row_bytes};
 use crate::pages::Pages;
 use crate::{PAGE_TOKENS, row};
 use cuda_std::barrier::sync_threads;
@@ -77,7 +77,7 @@ impl<const DIM: u32, const STEPS: usize, const AHEAD: u32> Ring<DIM, STEPS, AHEA
                     self.offset = self.pages.offset(self.page);
                 }
                 let from = self.offset + if values { self.v_pool } else { self.k_pool };
-                for_each_group::<DIM, STEPS>(|row, group| {
+                row::for_each_group::<DIM, STEPS>(THREADS, |row, group| {
                     let key = self.page + row;
                     let bytes = if self.first <= key && key < self.end { 16 } else { 0 };
                     let at = row::at(from + u64::from(row * DIM * 2), group);

@@ -4,23 +4,11 @@ use super::{AttnPrefill, THREADS, row_bytes};
 use crate::pages::{Pages, first_key};
 use crate::{PAGE_TOKENS, TILE_ROWS, row};
 use core::num::NonZero;
-use cuda_std::unroll::unroll;
 use cuda_std::{cp_async, global, thread};
 
 /// Bytes of one buffer in shared memory: a tile of queries, a page of keys or of values.
 pub const fn buffer_bytes(head_dim: u32) -> u32 {
     TILE_ROWS * row_bytes(head_dim)
-}
-
-/// Calls `visit(row, group)` with the thread's share of a buffer: `STEPS = DIM / 16` groups of eight elements.
-///
-/// Neighbouring lanes take neighbouring groups, as far as the rows of every head size allow.
-#[inline(always)]
-pub fn for_each_group<const DIM: u32, const STEPS: usize>(mut visit: impl FnMut(u32, u32)) {
-    let lanes = if DIM.is_multiple_of(64) { 8 } else { 4 };
-    let (row, group) = (thread::thread_idx_x() / lanes, thread::thread_idx_x() % lanes);
-    let parts = DIM / row::GROUP / lanes;
-    unroll::<STEPS>(|i| visit(row + i as u32 / parts * (THREADS / lanes), group + i as u32 % parts * lanes));
 }
 
 /// The block's tile of one query head.
@@ -102,7 +90,7 @@ impl<const DIM: u32> Tile<DIM> {
     /// The whole block comes here; the buffer is free.
     #[inline(always)]
     pub unsafe fn copy_queries<const STEPS: usize>(&self, to: u32) {
-        for_each_group::<DIM, STEPS>(|row, group| {
+        row::for_each_group::<DIM, STEPS>(THREADS, |row, group| {
             let (real, bytes) = if row < self.rows { (row, 16) } else { (0, 0) };
             let row_at = u64::from(self.row + real) * u64::from(self.args.q_stride) + u64::from(self.head * DIM);
             // SAFETY: the row is the tile's.
@@ -120,7 +108,7 @@ impl<const DIM: u32> Tile<DIM> {
     /// The whole block comes here.
     #[inline(always)]
     pub unsafe fn store<const STEPS: usize>(&self, value: impl Fn(u32, u32) -> [u32; 4]) {
-        for_each_group::<DIM, STEPS>(|row, group| {
+        row::for_each_group::<DIM, STEPS>(THREADS, |row, group| {
             if row < self.rows {
                 let head = u64::from(self.row + row) * u64::from(self.args.heads) + u64::from(self.head);
                 // SAFETY: the group is the thread's own.
