@@ -1,5 +1,5 @@
 //! `sample` by its results: draws follow the probabilities after each filter, and the PTX draws what the reference draws.
-use gpu_kernels::Sample;
+use gpu_kernels::{Sample, sample};
 use nemotron::sample::{RowParameters, Sampling};
 
 use crate::data::Data;
@@ -22,6 +22,8 @@ fn draws(logits: &[f32], sampling: &Sampling, first: usize, draws: usize) -> (Sa
         index: data.integers("index", integers(0)),
         positions: data.integers("positions", integers(first)),
         sampled: data.integers("sampled", vec![best as i32; draws]),
+        shared: data.integers("shared", vec![0; (2 * sample::TEAMS * sample::TOLD_WORDS) as usize]),
+        arrivals: data.integers("arrivals", vec![0; sample::TEAMS as usize]),
         rows: draws as u32,
         vocab: logits.len() as u32,
     };
@@ -30,7 +32,7 @@ fn draws(logits: &[f32], sampling: &Sampling, first: usize, draws: usize) -> (Sa
 
 fn drawn(target: &mut impl Target, kernel: &Sample, data: &Data) -> Vec<usize> {
     let outcome = target.run(kernel, data).expect("the kernel takes the row");
-    outcome.last().expect("`sampled` is last").iter().map(|id| id.expect("it is defined") as usize).collect()
+    outcome[5].iter().map(|id| id.expect("it is defined") as usize).collect()
 }
 
 /// Probabilities in f64 as transformers' warpers make them: each filter sets logits to −∞, and softmax follows.

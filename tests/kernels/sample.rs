@@ -1,5 +1,5 @@
 //! Rows of `sample`, and its distribution.
-use gpu_kernels::{Sample, sampling};
+use gpu_kernels::{Ptr, Sample, sample, sampling};
 
 use crate::data::Data;
 use crate::mutants::{BARRIER, Defect};
@@ -8,7 +8,11 @@ use crate::random::Random;
 
 /// Rows, vocab, temperature, top-k, top-p, min-p, how many different logits there are (few: many ties).
 type Shape = (usize, usize, f32, u32, f64, f64, usize);
-const SHAPES: [Shape; 16] = [
+const SHAPES: [Shape; 20] = [
+    (1, 8192, 1.0, 0, 1.0, 0.0, 1 << 20),
+    (3, 9001, 3.0, 50, 0.9, 0.0, 1 << 20),
+    (5, 12_289, 20.0, 0, 0.5, 0.0, 300),
+    (1, 40_000, 50.0, 20_000, 0.99, 0.01, 1 << 20),
     (1, 1, 1.0, 0, 1.0, 0.0, 9),
     (2, 2, 1.0, 0, 1.0, 0.0, 9),
     (7, 31, 0.7, 0, 1.0, 0.0, 200),
@@ -56,6 +60,8 @@ fn row(seed: u64, (rows, vocab, temperature, top_k, top_p, min_p, levels): Shape
         index: data.integers("index", index),
         positions: data.integers("positions", (0..=rows as i32).map(|row| row * 3 + 5).collect()),
         sampled: data.integers("sampled", sampled),
+        shared: data.integers("shared", vec![0; (2 * sample::TEAMS * sample::TOLD_WORDS) as usize]),
+        arrivals: data.integers("arrivals", vec![0; sample::TEAMS as usize]),
         rows: rows as u32,
         vocab: vocab as u32,
     };
@@ -152,6 +158,7 @@ impl Oracle for Sample {
             let choice = weights.iter().position(passed).expect("the sum passes every share of it");
             sampled[data.i32s(self.slots)[row] as usize] = Want::exact(choice as f64);
         }
-        vec![Written::new(self.sampled, sampled)]
+        let any = |of: Ptr<i32>| Written::new(of, vec![Want::Any; data.i32s(of).len()]);
+        vec![Written::new(self.sampled, sampled), any(self.shared), any(self.arrivals)]
     }
 }

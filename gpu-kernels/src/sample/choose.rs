@@ -1,46 +1,29 @@
 //! The choice: where the running sum of the weights, in the order of ids, passes a random share of the whole.
-use super::weigh::{Logits, multiply_high, of_last_lane, sum_up_to_lane};
+use super::team::Team;
+use super::weigh::{Logits, Range, of_last_lane, sum_up_to_lane};
 use cuda_std::{barrier, global, shared, thread, warp};
 
 shared! {
     fn sample_sums() -> [u64; 32];
 }
 
-/// A range of ids.
-#[derive(Clone, Copy)]
-struct Range {
-    start: u32,
-    end: u32,
-}
-
-impl Range {
-    /// One of as many equal parts as the block has warps; a part is a multiple of 32 long.
-    #[inline(always)]
-    fn part(self, number: u32) -> Range {
-        let length = (self.end - self.start).div_ceil(thread::warps_per_block()).next_multiple_of(thread::WARP_SIZE);
-        let bounded = |at: u32| if at < self.end { at } else { self.end };
-        let start = self.start + number * length;
-        Range { start: bounded(start), end: bounded(start + length) }
-    }
-}
-
 /// Writes the choice among the tokens within `limit` to `target`.
 ///
 /// # Safety
-/// All threads of the block call it together; the row is written, and `limit` is a limit of its own.
+/// All threads of the team call it together; the row is written, and `limit` is a limit of its own.
 #[inline(always)]
-pub unsafe fn choose(logits: &Logits, limit: u32, random: u64, target: u64) {
-    let whole = Range { start: 0, end: logits.vocab };
+pub unsafe fn choose(logits: &Logits, team: &mut Team, limit: u32, random: u64, target: u64) {
     // SAFETY: the caller's promise; the sums are written and read with barriers between.
     unsafe {
-        leave_sums(logits, limit, whole);
-        let mut total = 0;
+        leave_sums(logits, limit, logits.range);
+        let mut own = 0;
         let mut number = 0;
         while number < thread::warps_per_block() {
-            total += sample_sums().load(number);
+            own += sample_sums().load(number);
             number += 1;
         }
-        let (part, rest) = part_of(whole, multiply_high(random, total));
+        let Some(share) = team.share_of(own, random) else { return };
+        let (part, rest) = part_of(logits.range, share);
         barrier::sync_threads();
         leave_sums(logits, limit, part);
         let (part, rest) = part_of(part, rest);
@@ -56,7 +39,7 @@ pub unsafe fn choose(logits: &Logits, limit: u32, random: u64, target: u64) {
 /// As for [`choose`].
 #[inline(always)]
 unsafe fn leave_sums(logits: &Logits, limit: u32, range: Range) {
-    let part = range.part(thread::warp_id());
+    let part = range.part(thread::warp_id(), thread::warps_per_block());
     let mut index = part.start + thread::lane_id();
     let mut own = 0;
     // SAFETY: the indices are below the vocabulary; whole warps get to the collectives together.
@@ -87,7 +70,7 @@ unsafe fn part_of(range: Range, share: u64) -> (Range, u64) {
             number += 1;
         }
     }
-    (range.part(number), rest)
+    (range.part(number, thread::warps_per_block()), rest)
 }
 
 /// Writes the first id in `range` at which the running sum is above `share`.

@@ -1,4 +1,5 @@
 //! The largest distance that a filter keeps, by histograms over eight bits of the distances at a time.
+use super::team::Team;
 use super::weigh::{Logits, multiply_high, sum_up_to_lane, weight};
 use crate::sampling::MAX_DISTANCE;
 use cuda_std::{barrier, shared, thread};
@@ -15,29 +16,29 @@ shared! {
 /// The smallest distance that at least `count` tokens are within.
 ///
 /// # Safety
-/// All threads of the block call it together; the row is written, and `count` is from 1 to the vocabulary.
+/// All threads of the team call it together; the row is written, and `count` is from 1 to the vocabulary.
 #[inline(always)]
-pub unsafe fn count_within(logits: &Logits, count: u32) -> u32 {
+pub unsafe fn count_within(logits: &Logits, team: &mut Team, count: u32) -> u32 {
     // SAFETY: the caller's promise.
-    unsafe { smallest_within(logits, MAX_DISTANCE, u64::from(count), |_| 1) }
+    unsafe { smallest_within(logits, team, MAX_DISTANCE, u64::from(count), |_| 1) }
 }
 
 /// The smallest distance within which the weights add up to at least `mass`.
 ///
 /// # Safety
-/// All threads of the block call it together; the row is written, and `mass` is from 1 to the sum within `limit`.
+/// All threads of the team call it together; the row is written, and `mass` is from 1 to the sum within `limit`.
 #[inline(always)]
-pub unsafe fn mass_within(logits: &Logits, limit: u32, mass: u64) -> u32 {
+pub unsafe fn mass_within(logits: &Logits, team: &mut Team, limit: u32, mass: u64) -> u32 {
     // SAFETY: the caller's promise.
-    unsafe { smallest_within(logits, limit, mass, weight) }
+    unsafe { smallest_within(logits, team, limit, mass, weight) }
 }
 
 /// The share `top_p · 2⁻³²` of the weights within `limit`, at least 1.
 ///
 /// # Safety
-/// All threads of the block call it together; the row is written.
+/// All threads of the team call it together; the row is written.
 #[inline(always)]
-pub unsafe fn top_p_target(logits: &Logits, limit: u32, top_p: u32) -> u64 {
+pub unsafe fn top_p_target(logits: &Logits, team: &mut Team, limit: u32, top_p: u32) -> u64 {
     let mut sum = 0;
     // SAFETY: the caller's promise; the bins are cleared, added to and read with barriers between.
     unsafe {
@@ -45,6 +46,7 @@ pub unsafe fn top_p_target(logits: &Logits, limit: u32, top_p: u32) -> u64 {
         clear();
         add(0, sum);
         barrier::sync_threads();
+        team.join(1);
         let total = bin(0);
         barrier::sync_threads();
         let share = multiply_high(total, u64::from(top_p) << 32);
@@ -55,9 +57,15 @@ pub unsafe fn top_p_target(logits: &Logits, limit: u32, top_p: u32) -> u64 {
 /// The smallest distance `q` with `Σ measure ≥ target` over the tokens within `q`, of those within `limit`.
 ///
 /// # Safety
-/// All threads of the block call it together; the row is written, and `target` is from 1 to the sum.
+/// All threads of the team call it together; the row is written, and `target` is from 1 to the sum.
 #[inline(always)]
-unsafe fn smallest_within(logits: &Logits, limit: u32, target: u64, measure: impl Fn(u32) -> u64 + Copy) -> u32 {
+unsafe fn smallest_within(
+    logits: &Logits,
+    team: &mut Team,
+    limit: u32,
+    target: u64,
+    measure: impl Fn(u32) -> u64 + Copy,
+) -> u32 {
     let (mut prefix, mut rest, mut shift) = (0, target, 24);
     while shift > 0 {
         shift -= 8;
@@ -72,6 +80,7 @@ unsafe fn smallest_within(logits: &Logits, limit: u32, target: u64, measure: imp
                 }
             });
             barrier::sync_threads();
+            team.join(BINS);
             if thread::warp_id() == 0 {
                 find(rest);
             }
@@ -124,9 +133,22 @@ unsafe fn add(index: u32, value: u64) {
 /// # Safety
 /// `index` is below [`BINS`], and a barrier is behind the last addition.
 #[inline(always)]
-unsafe fn bin(index: u32) -> u64 {
+pub unsafe fn bin(index: u32) -> u64 {
     // SAFETY: the caller's promise.
     unsafe { u64::from(sample_bins_high().load(index)) << 32 | u64::from(sample_bins_low().load(index)) }
+}
+
+/// Puts `value` in the place of a bin.
+///
+/// # Safety
+/// `index` is below [`BINS`], and the bin is this thread's between two barriers.
+#[inline(always)]
+pub unsafe fn set(index: u32, value: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        sample_bins_low().store(index, value as u32);
+        sample_bins_high().store(index, (value >> 32) as u32);
+    }
 }
 
 /// Leaves the bin in which the sum over the bins reaches `target`, and how much of `target` falls to that bin.

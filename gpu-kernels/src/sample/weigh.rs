@@ -1,11 +1,34 @@
 //! Distances and weights of a row's tokens, 64-bit sums over lanes, and the random number.
 use crate::sampling::MAX_DISTANCE;
+use core::num::NonZero;
 use cuda_std::{global, thread, warp};
+
+/// A range of ids.
+#[derive(Clone, Copy)]
+pub struct Range {
+    pub start: u32,
+    pub end: u32,
+}
+
+impl Range {
+    /// Part `number` of `count` equal ones; a part is a multiple of 32 long.
+    #[inline(always)]
+    pub fn part(self, number: u32, count: u32) -> Range {
+        // A divisor that may be zero would bring a panic, and its message, into the kernel.
+        let Some(count) = NonZero::new(count) else { return self };
+        let length = (self.end - self.start + count.get() - 1) / count;
+        let length = length.next_multiple_of(thread::WARP_SIZE);
+        let bounded = |at: u32| if at < self.end { at } else { self.end };
+        let start = self.start + number * length;
+        Range { start: bounded(start), end: bounded(start + length) }
+    }
+}
 
 /// A row of logits, seen from its best.
 pub struct Logits {
     pub address: u64,
-    pub vocab: u32,
+    /// The block's share of the row.
+    pub range: Range,
     pub best: f32,
     pub inverse_temperature: f32,
 }
@@ -14,7 +37,7 @@ impl Logits {
     /// The distance of a token.
     ///
     /// # Safety
-    /// `index` is below `vocab`, and the row is written.
+    /// `index` is below the vocabulary, and the row is written.
     #[inline(always)]
     pub unsafe fn distance(&self, index: u32) -> u32 {
         // SAFETY: the caller's promise.
@@ -36,18 +59,18 @@ impl Logits {
         if distance <= limit { weight(distance) } else { 0 }
     }
 
-    /// Calls `visit` with the distance of each of this thread's tokens.
+    /// Calls `visit` with the distance of each of this thread's tokens, of the block's share.
     ///
     /// # Safety
     /// The row is written.
     #[inline(always)]
     pub unsafe fn for_each(&self, mut visit: impl FnMut(u32)) {
         let threads = thread::block_dim_x();
-        let mut index = thread::thread_idx_x();
-        // SAFETY: the indices are below `vocab`.
+        let mut index = self.range.start + thread::thread_idx_x();
+        // SAFETY: the indices are below the vocabulary.
         unsafe {
-            // Four loads in flight: a single block reads the whole row.
-            while index + 3 * threads < self.vocab {
+            // Four loads in flight: few blocks read the whole row.
+            while index + 3 * threads < self.range.end {
                 let distances = [
                     self.distance(index),
                     self.distance(index + threads),
@@ -60,7 +83,7 @@ impl Logits {
                 visit(distances[3]);
                 index += 4 * threads;
             }
-            while index < self.vocab {
+            while index < self.range.end {
                 visit(self.distance(index));
                 index += threads;
             }

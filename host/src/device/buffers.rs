@@ -27,7 +27,7 @@ pub enum BufferKind {
     Scratch,
     /// Kept from step to step: KV pools.
     State,
-    /// Zero at first, and again after each kernel that counts in it.
+    /// Zero at first; what a kernel that counts in it leaves there is what its next launch needs.
     Counters,
     /// Kept from step to step and read by ticket: the last token of each sequence slot.
     Sampled,

@@ -1,4 +1,5 @@
 //! `Layout`: every buffer of a model, named and sized once for all plans.
+use gpu_kernels::sample::{TEAMS, TOLD_WORDS};
 use gpu_kernels::{Element, PAGE_TOKENS, sampling};
 
 use super::{Limits, StepInputs, WeightSource, rope};
@@ -20,6 +21,7 @@ pub struct Layout {
     pub(super) history: BufferId,
     /// `[sequences, kv_heads]`: how many splits of a sequence are done.
     pub(super) counters: BufferId,
+    pub(super) arrivals: BufferId,
     pub(super) embedding: BufferId,
     pub(super) blocks: Vec<BlockBuffers>,
     pub(super) final_norm: NormBuffers,
@@ -72,6 +74,8 @@ pub(super) struct ScratchBuffers {
     pub logits: BufferId,
     /// `[logit_rows, vocab]`: how often each token was generated, where that counts.
     pub counts: BufferId,
+    /// What the blocks that choose a token tell each other.
+    pub told: BufferId,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +144,7 @@ impl Layout {
         let width = Widths::of(spec);
         let counters = (limits.sequences * width.heads) as u64;
         let counters = builder.buffers.add("counters", Element::I32, counters, BufferKind::Counters);
+        let arrivals = builder.buffers.add("arrivals", Element::I32, TEAMS.into(), BufferKind::Counters);
         let scratch = builder.scratch(spec, &width);
         let embedding = builder.tensor(&spec.embedding)?;
         let blocks = spec.blocks.iter().enumerate().map(|(i, b)| builder.block(i, b)).collect::<Result<Vec<_>>>()?;
@@ -155,6 +160,7 @@ impl Layout {
             sampled,
             history,
             counters,
+            arrivals,
             embedding,
             blocks,
             final_norm,
@@ -254,6 +260,7 @@ impl Builder<'_> {
             head_x: scratch("head_x", Element::Act, head_rows * spec.hidden),
             logits: scratch("logits", Element::F32, head_rows * spec.vocab),
             counts: scratch("counts", Element::I32, head_rows * spec.vocab),
+            told: scratch("told", Element::I32, (2 * TEAMS * TOLD_WORDS) as usize),
         }
     }
 

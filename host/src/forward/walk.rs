@@ -226,7 +226,8 @@ impl Walk<'_> {
             vocab,
             context: layout.limits.context as u32,
         };
-        let choice = Sample { logits, sampling, slots, index, positions, sampled, rows, vocab };
+        let (shared, arrivals) = (layout.scratch.told.ptr(), layout.arrivals.ptr());
+        let choice = Sample { logits, sampling, slots, index, positions, sampled, shared, arrivals, rows, vocab };
         sample::by_parameters(&mut self.plan, penalties, best, choice);
     }
 
