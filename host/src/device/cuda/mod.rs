@@ -188,7 +188,7 @@ impl Device for Cuda {
         let arena = Arena::new(&buffers, self.options.check)?;
         self.uploaded = upload::upload(&buffers, &arena, &self.stream, self.progress.take())?;
         let (kernels, cublas, info) = (&mut self.kernels, &mut self.cublas, &self.gpu.info);
-        let tokens = TokenRing::new(&mut Workshop { kernels, cublas, arena: &arena, info, overlap: None })?;
+        let tokens = TokenRing::new(&mut Workshop { kernels, cublas, arena: &arena, info, overlap: self.overlap })?;
         self.model = Some(Model { inputs: InputStaging::new(&arena)?, tokens, arena });
         Ok(())
     }
@@ -207,12 +207,12 @@ impl Device for Cuda {
         let program = &mut self.programs[plan.0];
         if self.options.check {
             arena.poison(&self.stream)?;
-            program.run_stepwise(&self.cublas, &self.stream)?;
+            program.run_stepwise(&tokens.behind(), &self.cublas, &self.stream)?;
             arena.check_guards()?;
         } else {
-            program.enqueue(self.options.graphs, &self.cublas, &self.stream)?;
+            program.enqueue(&tokens.behind(), self.options.graphs, &self.cublas, &self.stream)?;
         }
-        tokens.enqueue(&self.cublas, &self.stream)
+        tokens.ticket(&self.stream)
     }
 
     fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {

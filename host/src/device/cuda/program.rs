@@ -28,13 +28,25 @@ pub struct Workshop<'a> {
 /// least, for any plan: the driver and cuBLASLt load what they must not load while recording.
 const PROMPTS_SINGLY: u32 = 3;
 
+/// How many things may come behind a plan in turn.
+pub const TURNS: usize = 2;
+
+/// What comes behind the steps of a run.
+pub struct Behind<'a> {
+    /// Whose turn it is, below [`TURNS`].
+    pub turn: usize,
+    /// Writes the tokens to the host, if there are any; always the same in one turn.
+    pub publish: Option<&'a Prepared>,
+}
+
 /// A plan ready to run.
 pub struct Program {
     /// The steps in their order.
     pub steps: Vec<Prepared>,
     /// How often the steps run one by one before they are recorded.
     singly: u32,
-    graph: Option<Graph>,
+    /// One for each turn of what comes behind the steps.
+    graphs: [Option<Graph>; TURNS],
 }
 
 /// A step ready to run.
@@ -64,20 +76,22 @@ impl Program {
         Ok(Program {
             steps: steps.collect::<Result<_>>()?,
             singly: if plan.decode { 1 } else { PROMPTS_SINGLY },
-            graph: None,
+            graphs: [const { None }; TURNS],
         })
     }
 
-    /// Enqueues the steps: one by one at first, and from then on as a graph where `graphs` allows it.
+    /// Enqueues the steps and what comes behind them: one by one at first, and from then on as a graph where `graphs` allows
+    /// it.
     ///
     /// # Errors
     /// A step does not start; the error names it.
-    pub fn enqueue(&mut self, graphs: bool, cublas: &CublasLt, stream: &Stream) -> Result<()> {
-        let one_by_one = || self.steps.iter().try_for_each(|step| step.enqueue(cublas, stream));
-        if self.graph.is_none() && graphs && self.singly == 0 {
-            self.graph = Some(Graph::record(stream, one_by_one)?);
+    pub fn enqueue(&mut self, behind: &Behind, graphs: bool, cublas: &CublasLt, stream: &Stream) -> Result<()> {
+        let one_by_one = || self.steps.iter().chain(behind.publish).try_for_each(|step| step.enqueue(cublas, stream));
+        let graph = &mut self.graphs[behind.turn];
+        if graph.is_none() && graphs && self.singly == 0 {
+            *graph = Some(Graph::record(stream, one_by_one)?);
         }
-        match &self.graph {
+        match graph {
             Some(graph) => graph.launch(stream),
             None => {
                 one_by_one()?;
@@ -87,12 +101,12 @@ impl Program {
         }
     }
 
-    /// Runs the steps and waits behind each.
+    /// Runs the steps and what comes behind them, and waits behind each.
     ///
     /// # Errors
     /// A step fails; the error names it.
-    pub fn run_stepwise(&self, cublas: &CublasLt, stream: &Stream) -> Result<()> {
-        for (index, step) in self.steps.iter().enumerate() {
+    pub fn run_stepwise(&self, behind: &Behind, cublas: &CublasLt, stream: &Stream) -> Result<()> {
+        for (index, step) in self.steps.iter().chain(behind.publish).enumerate() {
             step.enqueue(cublas, stream)?;
             stream.synchronize().or_failed(format_args!("running step {index}, `{}`", step.name))?;
         }

@@ -6,13 +6,12 @@ use gpu_kernels::{Element, Ptr, Publish};
 
 use super::arena::{ALIGNMENT, Arena, Place, Use};
 use super::failure::{Answer, failed, lost};
-use super::gemm::CublasLt;
-use super::program::{Prepared, Workshop};
+use super::program::{Behind, Prepared, TURNS, Workshop};
 use crate::device::{Inputs, Ticket};
 use crate::error::Result;
 
 /// How many runs the host may be ahead of the device, and how many tickets are kept.
-const RUNS: usize = 2;
+const RUNS: usize = TURNS;
 
 /// A pinned area and the event behind what used it last.
 struct Area {
@@ -163,19 +162,20 @@ impl TokenRing {
         Ok(TokenRing { areas, publish, count: count as usize, next: 0 })
     }
 
-    /// Has the tokens written behind a run, and gives out its ticket.
+    /// What comes behind the next run: it writes the tokens to an area that was written two runs back in the same stream.
+    pub fn behind(&self) -> Behind<'_> {
+        let turn = self.next as usize % RUNS;
+        Behind { turn, publish: self.publish.get(turn) }
+    }
+
+    /// Gives out the ticket of a run that has been enqueued.
     ///
     /// # Errors
     /// The device failed.
-    pub fn enqueue(&mut self, cublas: &CublasLt, stream: &Stream) -> Result<Ticket> {
+    pub fn ticket(&mut self, stream: &Stream) -> Result<Ticket> {
         let ticket = Ticket(self.next);
         self.next += 1;
-        let turn = ticket.0 as usize % RUNS;
-        // The area is as long as the buffer; what was written there last lies two runs back in the same stream.
-        if let Some(publish) = self.publish.get(turn) {
-            publish.enqueue(cublas, stream)?;
-        }
-        self.areas[turn].copied.record(stream).or_failed("recording an event")?;
+        self.areas[ticket.0 as usize % RUNS].copied.record(stream).or_failed("recording an event")?;
         Ok(ticket)
     }
 
