@@ -9,9 +9,13 @@
 //! | `logits` | `[rows, vocab]` | f32 | row-major |
 //! | `slots` | `[rows]` | i32 | sequence slot of each row; pads name the scrap slot |
 //! | `sampled` | `[*]` | i32 | the named slots are written |
+//! | `shared` | `[TEAMS, 2]` or null | i32 | written: the best of each block of a row |
+//! | `counters` | `[TEAMS]` or null | i32 | 0 before and after |
 //!
 //! # Launch
-//! A block owns a row; a thread owns every `threads`-th group of 4 neighbours and carries (value, index).
+//! Several blocks own a row, a range each, as many as find room on the device together; one where `shared` is null. A
+//! thread owns every `threads`-th group of 4 neighbours and carries (value, index). A block counts itself when its best is
+//! stored, and the last one of a row chooses among those.
 //!
 //! # Requires
 //! `vocab` at least 1; logits are numbers; `logits` 16-byte aligned. Two rows with one slot only for pads.
@@ -22,6 +26,7 @@
 //! # Numerics
 //! Comparisons: exact; the lowest index wins a tie.
 use crate::kernel::{kernel_args, require};
+use crate::sample::team;
 use crate::{DeviceInfo, Kernel, Launch, Ptr, StepShape};
 
 kernel_args! {
@@ -33,6 +38,10 @@ kernel_args! {
         pub slots: Ptr<i32>,
         /// `[*]`, written at the named slots.
         pub sampled: Ptr<i32>,
+        /// `[TEAMS, 2]` or null: written.
+        pub shared: Ptr<i32>,
+        /// `[TEAMS]` or null: 0 between launches.
+        pub counters: Ptr<i32>,
         /// Rows of logits.
         pub rows: u32,
         /// Width of a row.
@@ -44,11 +53,15 @@ impl Kernel for Argmax {
     const NAME: &'static str = "argmax";
 
     fn check(&self) -> Result<(), &'static str> {
-        require! { self.rows > 0 && self.vocab > 0 => "at least one row and one token", }
+        require! {
+            self.rows > 0 && self.vocab > 0 => "at least one row and one token",
+            self.shared.is_null() == self.counters.is_null() => "both shared and counters, or neither",
+        }
     }
 
-    fn launch(&self, _: &DeviceInfo) -> Launch {
-        Launch::linear(Self::NAME, self.rows, 1024)
+    fn launch(&self, device: &DeviceInfo) -> Launch {
+        let blocks = if self.shared.is_null() { 1 } else { team(self.rows, self.vocab, device) };
+        Launch { grid: [blocks, self.rows, 1], overlaps: true, ..Launch::linear(Self::NAME, 1, 1024) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -59,7 +72,8 @@ impl Kernel for Argmax {
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::Argmax;
-    use cuda_std::{barrier, global, kernel, shared, thread, warp};
+    use core::num::NonZero;
+    use cuda_std::{barrier, global, grid, kernel, shared, thread, warp};
 
     shared! {
         fn argmax_values() -> [f32; 32];
@@ -67,12 +81,27 @@ mod entry {
     }
 
     kernel! {
-        /// One row per block.
+        /// A range of a row per block.
         pub fn argmax(args: Argmax) {
-            let row = u64::from(thread::block_idx_x());
-            let best = best_of_block(best_of_thread(args.logits.addr + 4 * row * u64::from(args.vocab), args.vocab));
-            if thread::thread_idx_x() == 0 {
-                let slot: u32 = global::load(args.slots.addr + 4 * row);
+            grid::wait_for_dependencies();
+            let (row, blocks) = (thread::block_idx_y(), thread::grid_dim_x());
+            // A divisor that may be zero would bring a panic, and its message, into the kernel.
+            let Some(parts) = NonZero::new(blocks) else { return };
+            let length = (args.vocab - 1) / parts + 1;
+            let start = thread::block_idx_x() * length;
+            let length = length.min(args.vocab - start);
+            let logits = args.logits.addr + 4 * (u64::from(row) * u64::from(args.vocab) + u64::from(start));
+            let mut best = best_of_block(best_of_thread(logits, length));
+            best.index += start;
+            if thread::warp_id() > 0 {
+                return;
+            }
+            if blocks > 1 {
+                let Some(joined) = best_of_team(&args, best) else { return };
+                best = joined;
+            }
+            if thread::lane_id() == 0 {
+                let slot: u32 = global::load(args.slots.addr + 4 * u64::from(row));
                 global::store(args.sampled.addr + 4 * u64::from(slot), best.index);
             }
         }
@@ -169,6 +198,35 @@ mod entry {
                 Best::NONE
             };
             best_of_warp(partial)
+        }
+    }
+
+    /// The best of the row's blocks, in the one that comes last.
+    ///
+    /// # Safety
+    /// One warp of every block calls it together; the row has several blocks.
+    #[inline(always)]
+    unsafe fn best_of_team(args: &Argmax, best: Best) -> Option<Best> {
+        let (row, blocks, lane) = (thread::block_idx_y(), thread::grid_dim_x(), thread::lane_id());
+        let place = |block: u32| args.shared.addr + u64::from(row * blocks + block) * 8;
+        // SAFETY: a block stores its own words; the count orders them before what the last one loads.
+        unsafe {
+            let mut before = 0;
+            if lane == 0 {
+                global::store(place(thread::block_idx_x()), [best.value.to_bits(), best.index]);
+                let counter = args.counters.addr + u64::from(row) * 4;
+                before = global::atomic_add(counter, 1);
+                if before + 1 == blocks {
+                    global::store(counter, 0_u32);
+                }
+            }
+            if warp::shuffle(before, 0) + 1 < blocks {
+                return None;
+            }
+            warp::sync();
+            let stored =
+                if lane < blocks { global::load(place(lane)) } else { [f32::NEG_INFINITY.to_bits(), u32::MAX] };
+            Some(best_of_warp(Best { value: f32::from_bits(stored[0]), index: stored[1] }))
         }
     }
 

@@ -54,6 +54,12 @@ const MOST_BLOCKS: u32 = 32;
 /// Tokens that a block has at least, where there are several.
 const FEWEST_TOKENS: u32 = 4096;
 
+/// Blocks of a team of each of `rows` rows.
+pub(crate) fn team(rows: u32, vocab: u32, device: &DeviceInfo) -> u32 {
+    let room = TEAMS.min(device.multiprocessors) / rows;
+    room.min(MOST_BLOCKS).min(vocab / FEWEST_TOKENS).max(1)
+}
+
 kernel_args! {
     /// Arguments of `sample`.
     pub struct Sample {
@@ -91,8 +97,7 @@ impl Kernel for Sample {
     }
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
-        let room = TEAMS.min(device.multiprocessors) / self.rows;
-        let blocks = room.min(MOST_BLOCKS).min(self.vocab / FEWEST_TOKENS).max(1);
+        let blocks = team(self.rows, self.vocab, device);
         let threads = (self.vocab / blocks / 4).next_power_of_two().clamp(32, 1024);
         Launch { grid: [blocks, self.rows, 1], ..Launch::linear(Self::NAME, 1, threads) }
     }

@@ -1,6 +1,6 @@
 //! Plans on the GPU against the same plans on the CPU device: launches, graphs, inputs, tickets, profiles.
 use bytes::Bytes;
-use gpu_kernels::{Act, Advance, Argmax, Element, Embed, GatherRows, Relu2, RmsNorm};
+use gpu_kernels::{Act, Advance, Argmax, Element, Embed, GatherRows, Ptr, Relu2, RmsNorm};
 use half::bf16;
 use nemotron::cpu::Cpu;
 use nemotron::device::cuda::Options;
@@ -94,7 +94,8 @@ impl Tiny {
         let (x, w, out) = (self.gathered.ptr(), self.head.ptr(), Output::F32(self.logits.ptr()));
         plan.gemm(Gemm::new(x, w, out, [rows, vocab, hidden]));
         let (logits, slots) = (self.logits.ptr(), self.slots.ptr());
-        plan.launch(Argmax { logits, slots, sampled: self.sampled.ptr(), rows, vocab });
+        let (sampled, shared, counters) = (self.sampled.ptr(), Ptr::NULL, Ptr::NULL);
+        plan.launch(Argmax { logits, slots, sampled, shared, counters, rows, vocab });
         plan
     }
 

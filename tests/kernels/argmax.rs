@@ -1,5 +1,5 @@
 //! Rows of `argmax`.
-use gpu_kernels::Argmax;
+use gpu_kernels::{Argmax, sample};
 
 use crate::data::Data;
 use crate::mutants::{BARRIER, Defect, EDGE, LANES, STRIDE, TIE};
@@ -7,7 +7,8 @@ use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
 /// Rows, vocab, how many different logits there are (few: many ties), factor of the logits.
-const SHAPES: [(usize, usize, usize, f32); 15] = [
+const SHAPES: [(usize, usize, usize, f32); 16] = [
+    (3, 20_001, 1 << 20, 1.0),
     (1, 1, 1, 1.0),
     (1, 2, 1, 1.0),
     (3, 5, 2, 1.0),
@@ -22,7 +23,7 @@ const SHAPES: [(usize, usize, usize, f32); 15] = [
     (1, 32_000, 300, 1.0),
     (3, 2178, 1 << 20, 10.0),
     (16, 4099, 1 << 20, 1.0),
-    (64, 33_000, 1 << 20, 1.0),
+    (64, 32_001, 1 << 20, 1.0),
 ];
 
 /// How far apart the two largest logits of a row stand, the first in the first group: beside each other, in the groups of
@@ -40,8 +41,20 @@ fn places(row: usize, random: &mut Random) -> [usize; 2] {
     }
 }
 
+/// A row of 32 blocks, and those at whose start its largest logits stand: the last one alone, which every exchange of the
+/// last block's warp passes on, or the first one and one that a single exchange brings.
+const TEAM: usize = 139_265;
+const TEAM_BEST: [&[usize]; 6] = [&[31], &[0, 1], &[0, 2], &[0, 4], &[0, 8], &[0, 16]];
+
 pub fn rows() -> Vec<Row<Argmax>> {
-    SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, *shape)).collect()
+    let shapes = SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, *shape));
+    shapes.chain(TEAM_BEST.iter().map(|blocks| team_row(blocks))).collect()
+}
+
+fn team_row(blocks: &[usize]) -> Row<Argmax> {
+    let mut logits = Random::new(5).reals(TEAM, 1.0);
+    blocks.iter().for_each(|block| logits[block * TEAM.div_ceil(32)] = 100.0);
+    kernel(format!("a team, best in blocks {blocks:?}"), logits, &[1])
 }
 
 fn row(seed: u64, (rows, vocab, levels, factor): (usize, usize, usize, f32)) -> Row<Argmax> {
@@ -53,15 +66,23 @@ fn row(seed: u64, (rows, vocab, levels, factor): (usize, usize, usize, f32)) -> 
             logits[place % vocab] = levels as f32 * factor.abs();
         }
     }
+    let name = format!("rows {rows}, vocab {vocab}, {levels} levels of {factor:e}");
+    kernel(name, logits, &random.permutation(rows + 2)[..rows])
+}
+
+fn kernel(name: String, logits: Vec<f32>, slots: &[usize]) -> Row<Argmax> {
+    let (rows, vocab) = (slots.len(), logits.len() / slots.len());
     let mut data = Data::default();
     let kernel = Argmax {
         logits: data.reals("logits", logits),
-        slots: data.integers("slots", random.permutation(rows + 2)[..rows].iter().map(|slot| *slot as i32).collect()),
+        slots: data.integers("slots", slots.iter().map(|slot| *slot as i32).collect()),
         sampled: data.integers("sampled", vec![-7; rows + 2]),
+        shared: data.integers("shared", vec![-7; 2 * sample::TEAMS as usize]),
+        counters: data.integers("counters", vec![0; sample::TEAMS as usize]),
         rows: rows as u32,
         vocab: vocab as u32,
     };
-    Row { name: format!("rows {rows}, vocab {vocab}, {levels} levels of {factor:e}"), kernel, data }
+    Row { name, kernel, data }
 }
 
 impl Oracle for Argmax {
@@ -77,6 +98,12 @@ impl Oracle for Argmax {
             let first = row.iter().position(|logit| *logit == max).expect("a row has a maximum");
             sampled[*slot as usize] = Want::exact(first as f64);
         }
-        vec![Written::new(self.sampled, sampled)]
+        let told = vec![Want::Any; data.i32s(self.shared).len()];
+        let counters = data.i32s(self.counters).iter().map(|count| Want::exact(f64::from(*count))).collect();
+        vec![
+            Written::new(self.sampled, sampled),
+            Written::new(self.shared, told),
+            Written::new(self.counters, counters),
+        ]
     }
 }

@@ -157,7 +157,7 @@ mod tests {
         let sampled = buffers.add("sampled", Element::I32, 3, BufferKind::Sampled).ptr();
         let mut device = Cpu::new();
         device.allocate(buffers).expect("memory for a few numbers");
-        (device, Argmax { logits, slots, sampled, rows: 1, vocab: 2 }, slots)
+        (device, Argmax { logits, slots, sampled, shared: Ptr::NULL, counters: Ptr::NULL, rows: 1, vocab: 2 }, slots)
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub struct Layout {
     pub(super) history: BufferId,
     /// `[sequences, kv_heads]`: how many splits of a sequence are done.
     pub(super) counters: BufferId,
+    pub(super) choosers: BufferId,
     pub(super) arrivals: BufferId,
     pub(super) embedding: BufferId,
     pub(super) blocks: Vec<BlockBuffers>,
@@ -144,7 +145,8 @@ impl Layout {
         let width = Widths::of(spec);
         let counters = (limits.sequences * width.heads) as u64;
         let counters = builder.buffers.add("counters", Element::I32, counters, BufferKind::Counters);
-        let arrivals = builder.buffers.add("arrivals", Element::I32, TEAMS.into(), BufferKind::Counters);
+        let mut teams = |name: &str| builder.buffers.add(name, Element::I32, TEAMS.into(), BufferKind::Counters);
+        let (choosers, arrivals) = (teams("choosers"), teams("arrivals"));
         let scratch = builder.scratch(spec, &width);
         let embedding = builder.tensor(&spec.embedding)?;
         let blocks = spec.blocks.iter().enumerate().map(|(i, b)| builder.block(i, b)).collect::<Result<Vec<_>>>()?;
@@ -160,6 +162,7 @@ impl Layout {
             sampled,
             history,
             counters,
+            choosers,
             arrivals,
             embedding,
             blocks,

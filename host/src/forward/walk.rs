@@ -207,7 +207,8 @@ impl Walk<'_> {
         let (inputs, layout) = (&self.layout.inputs, self.layout);
         let (logits, slots, sampled) = (layout.scratch.logits.ptr(), inputs.logit_slots.ptr(), layout.sampled.ptr());
         let vocab = layout.vocab as u32;
-        let best = Argmax { logits, slots, sampled, rows, vocab };
+        let (shared, counters) = (layout.scratch.told.ptr(), layout.choosers.ptr());
+        let best = Argmax { logits, slots, sampled, shared, counters, rows, vocab };
         if !self.bucket.sampling {
             return sample::greedy(&mut self.plan, best);
         }
@@ -226,7 +227,7 @@ impl Walk<'_> {
             vocab,
             context: layout.limits.context as u32,
         };
-        let (shared, arrivals) = (layout.scratch.told.ptr(), layout.arrivals.ptr());
+        let arrivals = layout.arrivals.ptr();
         let choice = Sample { logits, sampling, slots, index, positions, sampled, shared, arrivals, rows, vocab };
         sample::by_parameters(&mut self.plan, penalties, best, choice);
     }
