@@ -1,5 +1,5 @@
-//! `gemv`: a product with a weight for a few token rows, bound by the weight's bytes; a norm in front of it, activation
-//! and residual add behind it.
+//! `gemv`: a product with a weight for a few token rows, bound by the weight's bytes, or with a small weight for any number;
+//! a norm in front of it, activation and residual add behind it.
 //!
 //! # Formula
 //! `s[t, n] = Σ_k a[t, k] · w[n, k] + bias[n]`, where `a` is `x`, or with `norm_weight` the row of `x` as `layer_norm_1p`
@@ -23,12 +23,13 @@
 //! A block takes tiles of 16 rows of the weight by turns; with `swiglu` 8 gates and the 8 rows beside them. Its 8 warps
 //! share the columns, 128 at a time, or 64 (`_narrow`: short rows, and GPUs with little shared memory). A warp's weights
 //! pass through a ring in shared memory, some steps ahead and from one tile on into the next, and its part of the token
-//! rows comes into registers a step ahead; the tensor core multiplies, and behind each tile the warps' sums meet.
-//! `gemv_rms_norm` and `gemv_layer_norm_1p` take one token row, which every block normalises for itself. The first
-//! weights are on their way before the kernel in front has ended.
+//! rows comes into registers a step ahead; the tensor core multiplies, and behind each tile the warps' sums meet. In y
+//! there is a block for every eight token rows, and each of those reads the weight. `gemv_rms_norm` and
+//! `gemv_layer_norm_1p` take one token row, which every block normalises for itself. The first weights are on their way
+//! before the kernel in front has ended.
 //!
 //! # Requires
-//! 1 to 8 rows, with a norm 1 row of at most 16 384; `k` divisible by 8; `n` even with `swiglu`; `x`, `w`,
+//! At least 1 row, with a norm 1 row of at most 16 384; `k` divisible by 8; `n` even with `swiglu`; `x`, `w`,
 //! `norm_weight` and `norm_bias` 16-byte aligned; exactly one of `y` and `y_f32`, activation and `residual`
 //! with `y`, one of them at most; `y` overlaps nothing that is read but `residual`.
 //!
@@ -68,6 +69,11 @@ const SYSTEM_BYTES: u32 = 1024;
 /// What a block has beside its rings and the normalised row: two tiles' sums, a norm's sums, the system's share.
 const FIXED_BYTES: u32 = 2 * WARPS * TILE * GEMV_MAX_ROWS * 4 + 128 + SYSTEM_BYTES;
 
+/// Most elements of a weight that this kernel multiplies any number of token rows with: every eight read it again, from the
+/// cache. That costs less than to start cuBLASLt, which takes 150 ms, and 2 ms for each kernel of it, of which one row count
+/// wants others than the next.
+pub const SMALL_WEIGHT: u64 = 1 << 20;
+
 /// Longest row that a product normalises on its way.
 pub const MAX_NORMED: usize = 16_384;
 
@@ -97,7 +103,7 @@ kernel_args! {
         pub y: Ptr<Act>,
         /// `[rows, n]` or null, written without rounding.
         pub y_f32: Ptr<f32>,
-        /// Token rows, 1 to 8.
+        /// Token rows.
         pub rows: u32,
         /// Rows of the weight.
         pub n: u32,
@@ -151,7 +157,7 @@ impl Kernel for Gemv {
     fn check(&self) -> Result<(), &'static str> {
         let normed = !self.norm_weight.is_null();
         require! {
-            (1..=GEMV_MAX_ROWS).contains(&self.rows) => "1 to 8 rows",
+            self.rows > 0 && self.rows.div_ceil(GEMV_MAX_ROWS) < 1 << 16 => "at least one row, fewer than 8 · 65536",
             self.n > 0 => "at least one row of the weight",
             self.k > 0 && self.k.is_multiple_of(8) => "k divisible by 8",
             !normed || (self.rows == 1 && self.k as usize <= MAX_NORMED) => "one row of at most 16384 behind a norm",
@@ -177,8 +183,10 @@ impl Kernel for Gemv {
         let shared_bytes = WARPS * SLOTS * slot_bytes(quads) + normed;
         let in_all = device.shared_bytes_per_block + SYSTEM_BYTES;
         let resident = (in_all / (shared_bytes + FIXED_BYTES)).clamp(1, BLOCKS);
-        let blocks = self.tiles().min(device.multiprocessors * resident);
-        Launch { shared_bytes, overlaps: true, ..Launch::linear(symbol, blocks, WARPS * 32) }
+        let eights = self.rows.div_ceil(GEMV_MAX_ROWS);
+        let blocks = (device.multiprocessors * resident / eights).clamp(1, self.tiles());
+        let grid = [blocks, eights, 1];
+        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(symbol, blocks, WARPS * 32) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {

@@ -29,7 +29,7 @@ pub const SPLIT_TOKENS: u32 = 128;
 /// Query rows of one sequence that one tile of [`AttnPrefill`] covers.
 pub const TILE_ROWS: u32 = 64;
 
-/// Most token rows that [`Gemv`] serves; larger products are GEMMs.
+/// Token rows that a block of [`Gemv`] holds, and most that it serves with a large weight: larger products are GEMMs.
 pub const GEMV_MAX_ROWS: u32 = 8;
 
 /// The head sizes that the attention kernels are compiled for.

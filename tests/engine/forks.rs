@@ -1,4 +1,5 @@
 //! Forks: completions of one prompt compute its whole pages once, give the bits of separate runs, and leave no page behind.
+use gpu_kernels::gemv::SMALL_WEIGHT;
 use half::bf16;
 use nemotron::cpu::Cpu;
 use nemotron::device::Device;
@@ -136,7 +137,7 @@ fn shared_pages_make_room_for_a_sequence_that_needs_them() {
     // One slot with pages for one sequence: between two forks another sequence needs all of them.
     let requests = completions(&prompt(130), 2);
     let large = Request { max_tokens: 1000, ..request(&prompt(250)) };
-    let sizes = EngineConfig { context: 256, max_sequences: 1, chunk: 256, pages: None };
+    let sizes = EngineConfig { context: 256, max_sequences: 1, chunk: 256, pages: None, small_weight: SMALL_WEIGHT };
     let mut engine = engine(MODEL, Box::new(Cpu::<f32>::new()), sizes);
     let free = engine.free_pages();
     let first = engine.submit(requests[0].clone()).unwrap();

@@ -18,6 +18,7 @@ use nemotron::sample::Sampling;
 use nemotron::weights::Weights;
 
 use gpu_kernels::Ptr;
+use gpu_kernels::gemv::SMALL_WEIGHT;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -93,7 +94,7 @@ fn request(prompt: &[u32]) -> Request {
 }
 
 fn config(max_sequences: usize, chunk: usize) -> EngineConfig {
-    EngineConfig { context: 256, max_sequences, chunk, pages: None }
+    EngineConfig { context: 256, max_sequences, chunk, pages: None, small_weight: SMALL_WEIGHT }
 }
 
 #[test]
@@ -185,7 +186,7 @@ fn a_full_context_ends_a_sequence() {
     let mut engine = engine(
         "tests/golden/nemotron",
         Box::new(Cpu::<f32>::new()),
-        EngineConfig { context: 40, max_sequences: 1, chunk: 40, pages: None },
+        EngineConfig { context: 40, max_sequences: 1, chunk: 40, pages: None, small_weight: SMALL_WEIGHT },
     );
     let long = Request { prompt: prompts()[2].clone(), max_tokens: 1000, ..Request::default() };
     let generated = generate(&mut engine, vec![long]);

@@ -34,7 +34,7 @@ const fn shape(rows: usize, n: usize, k: usize) -> Shape {
     Shape { rows, n, k, norm, logits: false, bias: false, activation, residual: false, scale: 1.0 }
 }
 
-const SHAPES: [Shape; 41] = [
+const SHAPES: [Shape; 47] = [
     shape(1, 1, 8),
     shape(1, 7, 24),
     shape(1, 33, 1032),
@@ -62,6 +62,12 @@ const SHAPES: [Shape; 41] = [
     Shape { residual: true, ..shape(1, 31, 1288) },
     Shape { residual: true, bias: true, ..shape(8, 19, 264) },
     Shape { residual: true, ..shape(2, 18, 40) },
+    shape(9, 33, 264),
+    shape(24, 5, 1032),
+    Shape { logits: true, bias: true, ..shape(17, 35, 136) },
+    Shape { residual: true, ..shape(15, 31, 1032) },
+    Shape { activation: RELU2, bias: true, ..shape(33, 18, 72) },
+    Shape { activation: SWIGLU, scale: 0.3, ..shape(12, 38, 1288) },
     Shape { norm: Norm::Rms, ..shape(1, 35, 72) },
     Shape { norm: Norm::Rms, ..shape(1, 18, 2056) },
     Shape { norm: Norm::Rms, residual: true, ..shape(1, 19, 776) },
@@ -82,7 +88,8 @@ const SHAPES: [Shape; 41] = [
 const DEPTHS: [usize; 8] = [264, 520, 776, 1032, 1288, 2056, 2824, 4872];
 
 /// More tiles than blocks, of narrow and of wide steps.
-const TURNS: [Shape; 4] = [shape(1, 3500, 8), shape(8, 3480, 520), shape(1, 1750, 1024), shape(3, 1750, 1032)];
+const TURNS: [Shape; 5] =
+    [shape(1, 3500, 8), shape(8, 3480, 520), shape(30, 900, 8), shape(1, 1750, 1024), shape(3, 1750, 1032)];
 
 /// Elements of a row that the threads of a block keep in registers while they normalise it.
 const KEPT: usize = 8192;

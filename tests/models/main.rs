@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use emulated::{Emulated, Ran};
+use gpu_kernels::gemv::SMALL_WEIGHT;
 use half::bf16;
 use nemotron::checkpoint::Checkpoint;
 use nemotron::cpu::Cpu;
@@ -22,14 +23,14 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const BF16_FACTOR: f64 = 1.5;
 
 fn engine(model: &str, device: Box<dyn Device>) -> (Engine, Vec<u32>) {
-    engine_at(&format!("{ROOT}/{model}"), device)
+    engine_at(&format!("{ROOT}/{model}"), device, SMALL_WEIGHT)
 }
 
-fn engine_at(path: &str, device: Box<dyn Device>) -> (Engine, Vec<u32>) {
+fn engine_at(path: &str, device: Box<dyn Device>, small_weight: u64) -> (Engine, Vec<u32>) {
     let checkpoint = Checkpoint::open(path).expect("the model is there");
     let spec = nemotron::models::read(checkpoint.config(), checkpoint.generation_config()).expect("a known family");
     let weights = Weights::new(checkpoint);
-    let config = EngineConfig { context: 384, max_sequences: 1, chunk: 256, pages: None };
+    let config = EngineConfig { context: 384, max_sequences: 1, chunk: 256, pages: None, small_weight };
     let engine = Engine::new(device, &spec, &|parts| weights.parts(parts), config).expect("the engine starts");
     (engine, spec.eos)
 }
@@ -89,23 +90,27 @@ fn assert_bf16(engine: &mut Engine, family: &str, length: usize) {
 }
 
 /// An engine on the emulated device, and the record of what ran there.
-fn emulated(model: &str) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
+fn emulated(model: &str, small_weight: u64) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
     let module = ptx_emulator::Module::parse(include_str!(concat!(env!("OUT_DIR"), "/sm_80.ptx")))
         .expect("the emulator knows our PTX");
     let ran = Arc::new(Mutex::new(Ran::default()));
-    let (engine, eos) = engine(model, Box::new(Emulated::new(Arc::new(module), ran.clone())));
+    let (engine, eos) =
+        engine_at(&format!("{ROOT}/{model}"), Box::new(Emulated::new(Arc::new(module), ran.clone())), small_weight);
     (engine, eos, ran)
 }
 
 fn assert_on_the_emulator(family: &str, lengths: &[usize]) {
-    let (mut engine, _, ran) = emulated(&format!("tests/golden/{family}"));
-    for &length in lengths {
-        assert_bf16(&mut engine, family, length);
+    for small_weight in [0, SMALL_WEIGHT] {
+        let (mut engine, _, ran) = emulated(&format!("tests/golden/{family}"), small_weight);
+        for &length in lengths {
+            assert_bf16(&mut engine, family, length);
+        }
+        let ran = ran.lock().expect("no thread died").clone();
+        let kernels: u64 = ran.kernels.values().sum();
+        assert_eq!(kernels + ran.gemms, engine.counters().launches, "every step but the products ran as PTX: {ran:?}");
+        assert!(["attn_prefill", "attn_decode", "gemv"].iter().all(|kernel| ran.kernels[kernel] > 0), "{ran:?}");
+        assert_eq!(ran.gemms > 0, small_weight == 0, "{ran:?}");
     }
-    let ran = ran.lock().expect("no thread died").clone();
-    let kernels: u64 = ran.kernels.values().sum();
-    assert_eq!(kernels + ran.gemms, engine.counters().launches, "every step but the products ran as PTX: {ran:?}");
-    assert!(ran.kernels["attn_prefill"] > 0 && ran.kernels["attn_decode"] > 0 && ran.kernels["gemv"] > 0, "{ran:?}");
 }
 
 #[test]
@@ -142,7 +147,7 @@ fn other_shapes_on_the_emulator() {
         ("sliding_window", 33),
         ("deci", 33),
     ] {
-        let (mut engine, _, ran) = emulated(&format!("tests/golden/{shape}"));
+        let (mut engine, _, ran) = emulated(&format!("tests/golden/{shape}"), 0);
         assert_bf16(&mut engine, shape, length);
         let ran = ran.lock().expect("no thread died").clone();
         assert_eq!(ran.kernels.values().sum::<u64>() + ran.gemms, engine.counters().launches, "{shape}: {ran:?}");
@@ -194,7 +199,7 @@ fn a_deci_that_equals_a_llama_gives_the_same_bits() {
     let devices: [fn() -> Box<dyn Device>; 2] = [|| Box::new(Cpu::<f32>::new()), || Box::new(Cpu::<bf16>::new())];
     for device in devices {
         let bits = |path: &str| -> Vec<u32> {
-            let mut engine = engine_at(path, device()).0;
+            let mut engine = engine_at(path, device(), SMALL_WEIGHT).0;
             let logits = engine.logits(&prompt, 64).expect("the prompt fits");
             logits.iter().map(|logit| logit.to_bits()).collect()
         };
@@ -214,7 +219,7 @@ fn the_demo_model_speaks_on_the_emulator() {
         (chat("What is three plus four?"), "Three plus four is seven."),
         (chat("Hello, my name is Ada."), "Hello, Ada! Would you like to hear a story?"),
     ];
-    let (mut engine, eos, _) = emulated("models/storyteller");
+    let (mut engine, eos, _) = emulated("models/storyteller", SMALL_WEIGHT);
     let tokenizer = Tokenizer::open(format!("{ROOT}/models/storyteller").as_ref()).expect("a tokenizer");
     for (prompt, text) in rows {
         let ids = tokenizer.encode(&prompt, true).expect("a prompt");

@@ -1,4 +1,5 @@
 //! Tokens drawn by the PTX of a whole model are those that the references draw.
+use gpu_kernels::gemv::SMALL_WEIGHT;
 use half::bf16;
 use nemotron::cpu::Cpu;
 use nemotron::engine::{Engine, Request};
@@ -32,7 +33,7 @@ fn generate(engine: &mut Engine, sampling: Sampling) -> Vec<u32> {
 
 #[test]
 fn the_emulator_draws_the_tokens_that_the_references_draw() {
-    let (mut ptx, _, ran) = emulated(MODEL);
+    let (mut ptx, _, ran) = emulated(MODEL, SMALL_WEIGHT);
     let (mut references, _) = engine(MODEL, Box::new(Cpu::<bf16>::new()));
     let drawn = rows().map(|sampling| {
         let tokens = generate(&mut ptx, sampling.clone());

@@ -3,7 +3,7 @@ use super::store::Sums;
 use super::stream::{Stream, Tokens};
 use super::{Gemv, NARROW, SLOTS, WARPS, WIDE, slot_bytes};
 use crate::row::{self, Row};
-use crate::{layer_norm_1p, rms_norm};
+use crate::{GEMV_MAX_ROWS, Ptr, Role, layer_norm_1p, rms_norm};
 use cuda_std::barrier::sync_threads;
 use cuda_std::shared::{self, Shared};
 use cuda_std::unroll::unroll;
@@ -13,13 +13,15 @@ const W: usize = WIDE as usize;
 const N: usize = NARROW as usize;
 
 kernel! {
-    /// Up to eight token rows.
+    /// Up to eight token rows to a block.
     pub fn gemv(args: Gemv) {
+        let args = of_block(&args);
         product(&args, Stream::<W>::new(&args), None);
     }
 
-    /// Up to eight token rows, narrow steps.
+    /// Up to eight token rows to a block, narrow steps.
     pub fn gemv_narrow(args: Gemv) {
+        let args = of_block(&args);
         product(&args, Stream::<N>::new(&args), None);
     }
 
@@ -42,6 +44,30 @@ kernel! {
     pub fn gemv_layer_norm_1p_narrow(args: Gemv) {
         behind_layer_norm_1p::<N>(&args);
     }
+}
+
+/// The product of the block's own token rows.
+#[inline(always)]
+fn of_block(args: &Gemv) -> Gemv {
+    let first = thread::block_idx_y() * GEMV_MAX_ROWS;
+    let width = args.width();
+    Gemv {
+        x: from_row(args.x, first, args.k),
+        residual: from_row(args.residual, first, width),
+        y: from_row(args.y, first, width),
+        y_f32: from_row(args.y_f32, first, width),
+        rows: (args.rows - first).min(GEMV_MAX_ROWS),
+        ..*args
+    }
+}
+
+/// The rows of a matrix from `row` on; null where there is no matrix.
+#[inline(always)]
+fn from_row<R: Role>(mut matrix: Ptr<R>, row: u32, width: u32) -> Ptr<R> {
+    if !matrix.is_null() {
+        matrix.addr += u64::from(row) * u64::from(width) * R::ELEMENT.bytes(2);
+    }
+    matrix
 }
 
 /// # Safety

@@ -1,4 +1,6 @@
 //! `EngineConfig`: what the user may choose about sizes.
+use gpu_kernels::gemv::SMALL_WEIGHT;
+
 use crate::error::{Category, Error, Result};
 use crate::forward::Limits;
 use crate::models::spec::ModelSpec;
@@ -20,6 +22,8 @@ pub struct EngineConfig {
     pub chunk: usize,
     /// KV pages, at least for one context; none for as many as all sequences may need.
     pub pages: Option<usize>,
+    /// As [`Limits::small_weight`].
+    pub small_weight: u64,
 }
 
 impl EngineConfig {
@@ -34,12 +38,13 @@ impl EngineConfig {
                 .details(format!("expected 1 to {}, found {context}", spec.context_length))
                 .hint("choose another --context"));
         }
-        Ok(EngineConfig { context, max_sequences: 1, chunk: DEFAULT_CHUNK.min(context), pages: None })
+        let (chunk, small_weight) = (DEFAULT_CHUNK.min(context), SMALL_WEIGHT);
+        Ok(EngineConfig { context, max_sequences: 1, chunk, pages: None, small_weight })
     }
 
     /// The sizes that buffers are made for.
     pub fn limits(&self) -> Limits {
         let limits = Limits::new(self.context, self.max_sequences, self.chunk);
-        Limits { pages: self.pages.unwrap_or(limits.pages), ..limits }
+        Limits { pages: self.pages.unwrap_or(limits.pages), small_weight: self.small_weight, ..limits }
     }
 }

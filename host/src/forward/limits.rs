@@ -1,5 +1,6 @@
 //! `Limits`: the sizes that are fixed at start, so that nothing is allocated later.
-use gpu_kernels::{PAGE_TOKENS, SPLIT_TOKENS};
+use gpu_kernels::gemv::SMALL_WEIGHT;
+use gpu_kernels::{GEMV_MAX_ROWS, PAGE_TOKENS, SPLIT_TOKENS};
 
 /// Fewest rows of logits that a step can give, so that a prompt's logits can be read in few steps.
 const MIN_LOGIT_ROWS: usize = 64;
@@ -15,13 +16,15 @@ pub struct Limits {
     pub rows: usize,
     /// KV pages, the scrap page included.
     pub pages: usize,
+    /// Most elements of a weight that `gemv` multiplies more than [`GEMV_MAX_ROWS`] rows with; larger products are GEMMs.
+    pub small_weight: u64,
 }
 
 impl Limits {
     /// Limits with enough pages for `sequences` sequences of `context` tokens each.
     pub fn new(context: usize, sequences: usize, chunk: usize) -> Limits {
         let pages = 1 + sequences * context.div_ceil(PAGE_TOKENS as usize);
-        Limits { context, sequences, rows: chunk.max(sequences), pages }
+        Limits { context, sequences, rows: chunk.max(sequences), pages, small_weight: SMALL_WEIGHT }
     }
 
     /// Row stride of the block table.
@@ -37,6 +40,11 @@ impl Limits {
     /// Rows of logits that one step can give.
     pub fn logit_rows(&self) -> usize {
         self.sequences.max(MIN_LOGIT_ROWS).min(self.rows.max(self.sequences))
+    }
+
+    /// Whether a product of `[rows, n, k]` is `gemv`'s.
+    pub fn takes_gemv(&self, [rows, n, k]: [u32; 3]) -> bool {
+        rows <= GEMV_MAX_ROWS || u64::from(n) * u64::from(k) <= self.small_weight
     }
 
     /// The sequence slot that pads are sampled into.

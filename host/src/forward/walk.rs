@@ -1,7 +1,7 @@
 //! The walk: blocks in order become the steps of a plan.
 use gpu_kernels::{
-    Act, Advance, Argmax, AttnDecode, AttnPrefill, Embed, GEMV_MAX_ROWS, GatherRows, Gemv, HistoryAppend, LayerNorm1p,
-    Penalize, Ptr, Relu2, RmsNorm, RopeKvAppend, Sample, Swiglu, Weight, gemv,
+    Act, Advance, Argmax, AttnDecode, AttnPrefill, Embed, GatherRows, Gemv, HistoryAppend, LayerNorm1p, Penalize, Ptr,
+    Relu2, RmsNorm, RopeKvAppend, Sample, Swiglu, Weight, gemv,
 };
 
 use super::layout::{AttentionBuffers, BlockBuffers, LinearBuffers, MlpBuffers, NormBuffers, ProductBuffer};
@@ -173,7 +173,7 @@ impl Walk<'_> {
         let (rows, width) = (self.rows(), block.intermediate as u32);
         let (x, up, gated) = (scratch.x.ptr(), scratch.up.ptr(), scratch.gated.ptr());
         let activated = if block.activation == Activation::SwiGlu { gated } else { up };
-        if rows <= GEMV_MAX_ROWS {
+        if self.layout.limits.takes_gemv(shape(&block.up, rows)) {
             let gemv = self.behind_norm(&block.norm, x, &block.up, rows);
             let activation = if block.activation == Activation::SwiGlu { gemv::SWIGLU } else { gemv::RELU2 };
             self.plan.launch(Gemv { activation, y: activated, ..gemv });
@@ -255,7 +255,7 @@ impl Walk<'_> {
 
     /// A product of normalised rows: one row is normalised on the way into it.
     fn normed_product(&mut self, norm: &NormBuffers, x: Ptr<Act>, product: &ProductBuffer, out: Output, rows: u32) {
-        if rows <= GEMV_MAX_ROWS {
+        if self.layout.limits.takes_gemv(shape(product, rows)) {
             let gemv = self.behind_norm(norm, x, product, rows);
             return self.plan.launch(to(gemv, out));
         }
@@ -263,7 +263,7 @@ impl Walk<'_> {
         self.plan.gemm(gemm(self.layout.scratch.normed.ptr(), product, out, rows));
     }
 
-    /// The product of a few normalised rows, whose output is yet to be named.
+    /// The product of normalised rows, whose output is yet to be named.
     fn behind_norm(&mut self, norm: &NormBuffers, x: Ptr<Act>, product: &ProductBuffer, rows: u32) -> Gemv {
         if rows > 1 || product.k > NORMED_COLUMNS {
             self.norm(norm, x, rows);
@@ -281,7 +281,7 @@ impl Walk<'_> {
     /// A block's last product, added to the residual stream.
     fn residual_product(&mut self, input: Ptr<Act>, product: &ProductBuffer) {
         let (x, rows) = (self.layout.scratch.x.ptr(), self.rows());
-        if rows <= GEMV_MAX_ROWS {
+        if self.layout.limits.takes_gemv(shape(product, rows)) {
             self.plan.launch(Gemv { residual: x, y: x, ..gemv(input, product, rows) });
         } else {
             self.plan.gemm(Gemm { residual: x, ..gemm(input, product, Output::Act(x), rows) });
