@@ -17,17 +17,17 @@ const LENGTH_BYTES: usize = 8;
 /// Longest header that the format allows.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// Maps a file into memory.
+/// Opens a file and maps it into memory.
 ///
 /// # Errors
 /// The file cannot be opened or mapped.
 #[expect(unsafe_code, reason = "a mapped file is the only way to read weights in place")]
-pub fn map(path: &Path) -> Result<Bytes> {
+pub fn map(path: &Path) -> Result<(File, Bytes)> {
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     // SAFETY: the mapping is read-only and lives as long as its `Bytes`. Its content must not change meanwhile: this
     // program never writes to a checkpoint, and who rewrites a file in place while it is loaded breaks every loader.
     let mapped = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| unreadable(path, &error))?;
-    Ok(Bytes::from_owner(mapped))
+    Ok((file, Bytes::from_owner(mapped)))
 }
 
 /// Name, dtype, shape and range of every tensor of the file, in the order of their bytes; the ranges are absolute.

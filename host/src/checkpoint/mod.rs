@@ -8,6 +8,7 @@ mod shards;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -39,6 +40,8 @@ pub struct StoredTensor {
     /// Its shape; shape and dtype account for exactly the bytes that the file has for it.
     pub shape: Vec<usize>,
     data: Bytes,
+    /// The file again, to be read, and where in it the bytes start.
+    place: (Arc<File>, u64),
     bf16: OnceLock<Bytes>,
 }
 
@@ -110,6 +113,11 @@ impl StoredTensor {
         self.data.len() as u64
     }
 
+    /// The open file, and where in it the bytes start.
+    pub fn place(&self) -> (Arc<File>, u64) {
+        self.place.clone()
+    }
+
     /// The elements, as they become bf16; none where the type on disk is not BF16, F16 or F32.
     pub fn elements(&self) -> Option<StoredElements> {
         let (element_bytes, narrow): (usize, Narrow) = match self.dtype {
@@ -154,12 +162,12 @@ pub enum StoredElements {
 }
 
 fn add_file(tensors: &mut BTreeMap<String, Arc<StoredTensor>>, path: &Path) -> Result<()> {
-    let bytes = header::map(path)?;
-    let file: Arc<Path> = path.into();
+    let (open, bytes) = header::map(path)?;
+    let (open, file): (Arc<File>, Arc<Path>) = (open.into(), path.into());
     for (name, info) in header::read(path, &bytes)? {
-        let data = bytes.slice(info.data_offsets.0..info.data_offsets.1);
-        let tensor =
-            StoredTensor { file: file.clone(), dtype: info.dtype, shape: info.shape, data, bf16: OnceLock::new() };
+        let (start, end) = info.data_offsets;
+        let (data, place, bf16) = (bytes.slice(start..end), (open.clone(), start as u64), OnceLock::new());
+        let tensor = StoredTensor { file: file.clone(), dtype: info.dtype, shape: info.shape, data, place, bf16 };
         match tensors.entry(name) {
             Entry::Vacant(entry) => _ = entry.insert(Arc::new(tensor)),
             Entry::Occupied(entry) => {

@@ -71,7 +71,9 @@ impl Weights {
         let columns = tensor.shape.last().copied().unwrap_or(1);
         let rows = tensor.shape.iter().rev().skip(1).product();
         match stored.elements().ok_or_else(|| wrong_dtype(tensor, stored))? {
-            StoredElements::Bf16(data) => Ok(WeightPart::new(data, columns, 0..rows, 0..columns)),
+            StoredElements::Bf16(data) => {
+                Ok(WeightPart::new(data, columns, 0..rows, 0..columns).in_file(stored.place()))
+            }
             StoredElements::Narrowed { data, element_bytes, narrow } => {
                 let shared = stored.clone();
                 let whole = Arc::new(move || shared.bf16().expect("its type is one that becomes bf16"));
