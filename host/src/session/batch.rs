@@ -2,6 +2,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rayon::prelude::*;
+
 use super::Model;
 use super::answer::Answer;
 use super::generate::{Generation, Session};
@@ -12,6 +14,9 @@ use crate::sample::Sampling;
 
 /// Results that wait for an earlier one, per sequence that can run, before no further prompt is begun.
 const WAITING_RESULTS: usize = 64;
+
+/// Fewest texts that several threads share: to wake them takes as long as a few texts.
+const SHARED_TEXTS: usize = 8;
 
 /// One prompt of a batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,9 +54,9 @@ impl Session {
         let most = 2 * model.engine.max_sequences();
         loop {
             let interrupted = interrupt.load(Ordering::Relaxed);
-            while !interrupted && batch.running.len() < most && batch.done.len() < WAITING_RESULTS * most {
-                let Some((index, request)) = requests.next() else { break };
-                batch.begin(model, index, request);
+            if !interrupted && batch.done.len() < WAITING_RESULTS * most {
+                let room = most.saturating_sub(batch.running.len());
+                batch.begin(model, requests.by_ref().take(room).collect());
             }
             batch.hand_out(&mut on_result)?;
             if batch.running.is_empty() {
@@ -74,33 +79,30 @@ struct Batch<'a> {
     done: BTreeMap<usize, Result<Generation>>,
     /// The first result that was not handed out.
     next: usize,
-    /// The request that was begun last, and its ids.
-    last: Option<(SequenceId, Prompt, Vec<u32>)>,
+    /// The request that was begun last, and its prompt.
+    last: Option<(SequenceId, Vec<u32>)>,
 }
 
 impl Batch<'_> {
-    fn begin(&mut self, model: &mut Model, index: usize, request: Result<BatchRequest>) {
-        let submitted = request.and_then(|BatchRequest { prompt, max_tokens, sampling, stop, logprobs }| {
-            let before = self.last.take().filter(|(_, before, _)| *before == prompt);
-            let (earlier, ids) = match before {
-                Some((earlier, _, ids)) => (Some(earlier), ids),
-                None => (None, self.texts.encode(&prompt)?),
-            };
-            model.engine.check(&ids)?;
-            let answer = self.texts.answer(&ids, &stop, logprobs)?.whole();
-            let (eos, logits) = (model.spec.eos.clone(), logprobs.is_some());
-            let request = Request { prompt: ids.clone(), max_tokens, eos, sampling, logits };
-            let id = match earlier {
-                Some(earlier) => model.engine.submit_fork(request, earlier)?,
-                None => model.engine.submit(request)?,
-            };
-            self.last = Some((id, prompt, ids));
-            Ok((id, answer))
-        });
-        match submitted {
-            Ok((id, answer)) => drop(self.running.insert(id, (index, answer))),
-            Err(error) => drop(self.done.insert(index, Err(error))),
+    fn begin(&mut self, model: &mut Model, requests: Vec<(usize, Result<BatchRequest>)>) {
+        let (texts, eos) = (self.texts, model.spec.eos.clone());
+        for (index, encoded) in each(requests, |(index, request)| (index, request.and_then(|r| encode(texts, r, &eos))))
+        {
+            match encoded.and_then(|(request, answer)| Ok((self.submit(model, request)?, answer))) {
+                Ok((id, answer)) => drop(self.running.insert(id, (index, answer))),
+                Err(error) => drop(self.done.insert(index, Err(error))),
+            }
         }
+    }
+
+    fn submit(&mut self, model: &mut Model, request: Request) -> Result<SequenceId> {
+        let prompt = request.prompt.clone();
+        let id = match self.last.take().filter(|(_, before)| *before == prompt) {
+            Some((earlier, _)) => model.engine.submit_fork(request, earlier)?,
+            None => model.engine.submit(request)?,
+        };
+        self.last = Some((id, prompt));
+        Ok(id)
     }
 
     fn hand_out<E>(
@@ -115,15 +117,17 @@ impl Batch<'_> {
     }
 
     fn step(&mut self, model: &mut Model) -> Result<()> {
+        let mut ended = Vec::new();
         for event in model.engine.step()? {
             let Some((_, answer)) = self.running.get_mut(&event.sequence) else { continue };
             let pushed = answer.push(&event);
             if answer.ended() || pushed.is_err() {
                 model.engine.cancel(event.sequence);
                 let (index, answer) = self.running.remove(&event.sequence).expect("it has just been there");
-                self.done.insert(index, pushed.and_then(|_| Ok(answer.end()?.0)));
+                ended.push((index, pushed.map(|_| answer)));
             }
         }
+        self.done.extend(each(ended, |(index, answer)| (index, answer.and_then(|answer| Ok(answer.end()?.0)))));
         Ok(())
     }
 
@@ -133,5 +137,22 @@ impl Batch<'_> {
             model.engine.cancel(id);
             self.done.insert(index, answer.end().map(|(generation, _)| generation));
         }
+    }
+}
+
+/// What the engine is asked for, and what becomes of its tokens.
+fn encode<'a>(texts: &'a Texts, request: BatchRequest, eos: &[u32]) -> Result<(Request, Answer<'a>)> {
+    let BatchRequest { prompt, max_tokens, sampling, stop, logprobs } = request;
+    let prompt = texts.encode(&prompt)?;
+    let answer = texts.answer(&prompt, &stop, logprobs)?.whole();
+    Ok((Request { prompt, max_tokens, eos: eos.to_vec(), sampling, logits: logprobs.is_some() }, answer))
+}
+
+/// `work` on each of `texts`, in their order; of many, on several threads.
+fn each<T: Send, R: Send>(texts: Vec<T>, work: impl Fn(T) -> R + Send + Sync) -> Vec<R> {
+    if texts.len() < SHARED_TEXTS {
+        texts.into_iter().map(work).collect()
+    } else {
+        texts.into_par_iter().map(work).collect()
     }
 }
