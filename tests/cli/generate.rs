@@ -78,6 +78,7 @@ fn verbose_says_where_time_and_work_went() {
         "Load: tokenizer ",
         "Load: device ",
         "Load: weights ",
+        "Load: warm-up ",
         "Ended: the model ended",
         "Steps: 3, ",
     ] {

@@ -122,6 +122,14 @@ impl Engine {
         })
     }
 
+    /// Makes the plans of one token and of a short prompt: a device that compiles its kernels compiles the model's now.
+    ///
+    /// # Errors
+    /// The device does not take them.
+    pub fn warm_up(&mut self) -> Result<()> {
+        Bucket::first(self.layout.limits()).into_iter().try_for_each(|bucket| self.plan(bucket).map(|_| ()))
+    }
+
     /// Lines that tell the user what the device is; the first is its name.
     pub fn description(&self) -> Vec<String> {
         self.device.description()

@@ -21,6 +21,12 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// The buckets of one token that is generated early, and of a short prompt.
+    pub fn first(limits: &Limits) -> [Bucket; 2] {
+        let token = Bucket { rows: 1, sequences: 1, logit_rows: 1, splits: 1, tiles: 0, sampling: false };
+        [token, Bucket { rows: limits.rows.min(8), splits: 0, tiles: 3, ..token }]
+    }
+
     /// The smallest bucket that holds `spans`.
     pub fn of(spans: &[Span], limits: &Limits) -> Bucket {
         let deepest = spans.iter().filter(|s| s.rows() == 1).map(Span::length).max().unwrap_or(0);

@@ -63,7 +63,7 @@ pub enum Note {
     Detail(String),
 }
 
-/// How long a stage of loading took.
+/// How long a stage of loading took; the tokenizer is read while the device opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StageTime {
     /// Its name.
@@ -79,20 +79,23 @@ pub struct Model {
     sampling: Sampling,
     activations: Activations,
     stages: Vec<StageTime>,
+    load_time: Duration,
 }
 
 impl Model {
     /// Loads a model without a tokenizer; `note` is told what happens.
     ///
-    /// `companions` reads what else is in the checkpoint's directory, so that a fault there shows before the weights load.
+    /// `companions` reads what else is in the checkpoint's directory, beside the opening of the device: a fault there shows
+    /// before the weights load.
     ///
     /// # Errors
     /// The checkpoint or the device; each says which file, what was expected and what was found. Those of `companions`.
     pub fn load(
         options: &LoadOptions,
         note: &mut dyn FnMut(Note),
-        companions: impl FnOnce(&Path) -> Result<()>,
+        companions: impl FnOnce(&Path) -> Result<()> + Send,
     ) -> Result<Model> {
+        let start = Instant::now();
         note(Note::Info(format!("Loading model from: {}", options.model)));
         let mut stages = Stages::new();
         let checkpoint = Checkpoint::open(&options.model)?;
@@ -100,26 +103,32 @@ impl Model {
         let mut config = EngineConfig::for_model(&spec, options.context)?;
         let sampling = sampling::defaults(checkpoint.generation_config())?;
         stages.end("checkpoint");
-        companions(checkpoint.directory())?;
-        stages.end("tokenizer");
-        let opened = choice::open(options.device, options.activations, options.progress)?;
+        let opened = open(options, || companions(checkpoint.directory()), &mut stages)?;
         let described = describe(&opened, note);
         if opened.memory.is_none() && options.gpu_memory_utilization.is_some() {
             note(Note::Info("  --gpu-memory-utilization is ignored: no GPU is used".to_owned()));
         }
-        stages.end("device");
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
         let source: WeightSource = &|tensors| weights.parts(tensors);
         config.max_sequences = options.max_sequences.max(1);
         config.pages = Some(pages(&spec, &config, source, &opened, options)?);
-        let engine = Engine::new(opened.device, &spec, source, config)?;
+        let mut engine = Engine::new(opened.device, &spec, source, config)?;
         stages.end("weights");
+        engine.warm_up()?;
+        stages.end("warm-up");
         note(Note::Info(format!("Model weights loaded: {} MB", weight_bytes(&spec) >> 20)));
         note(Note::Detail(format!("KV cache: {} pages of {PAGE_TOKENS} tokens", engine.free_pages())));
         engine.description().into_iter().skip(described).for_each(|line| note(Note::Detail(line)));
         report(&weights, &spec, note);
-        Ok(Model { engine, spec, sampling, activations: opened.activations, stages: stages.done })
+        Ok(Model {
+            engine,
+            spec,
+            sampling,
+            activations: opened.activations,
+            stages: stages.done,
+            load_time: start.elapsed(),
+        })
     }
 
     /// What the model is.
@@ -144,7 +153,7 @@ impl Model {
 
     /// From the first look at the files until the model could be used.
     pub fn load_time(&self) -> Duration {
-        self.stages.iter().map(|stage| stage.time).sum()
+        self.load_time
     }
 }
 
@@ -164,6 +173,23 @@ impl Stages {
         self.done.push(StageTime { stage, time: now - self.since });
         self.since = now;
     }
+}
+
+/// Opens the device that was chosen while another thread runs `companions`, whose error comes first.
+fn open(options: &LoadOptions, companions: impl FnOnce() -> Result<()> + Send, stages: &mut Stages) -> Result<Opened> {
+    let timed = || {
+        let start = Instant::now();
+        companions().map(|()| StageTime { stage: "tokenizer", time: start.elapsed() })
+    };
+    let (opened, read) = std::thread::scope(|scope| {
+        let reader = scope.spawn(timed);
+        let opened = choice::open(options.device, options.activations, options.progress);
+        stages.end("device");
+        (opened, reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    stages.done.push(read?);
+    stages.since = Instant::now();
+    opened
 }
 
 /// The KV pages that fit on the device.

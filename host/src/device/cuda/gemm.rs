@@ -1,24 +1,20 @@
 //! Products by cuBLASLt, opened at run time: bf16 times bf16, summed in f32; the algorithm of a shape is chosen once.
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::path::PathBuf;
 
 use cudarc::cublaslt::sys::{self as lt, cublasStatus_t as Status};
+use cust::context::{Context, CurrentContext};
 use cust::memory::DeviceBuffer;
-use cust::stream::Stream;
-use libloading::Library;
+use cust::stream::{Stream, StreamFlags};
 
-use super::driver::loader_words;
 use super::failure::{Answer, failed};
-use crate::error::{Category, Error, Result};
+use crate::error::Result;
 
 /// Device memory for the sums of products whose columns are split; what cuBLAS itself takes on Hopper.
 pub const WORKSPACE_BYTES: u64 = 32 << 20;
 
 /// `CUBLAS_OP_T` of cublas_api.h, which the bindings of cuBLASLt leave out.
 const TRANSPOSED: i32 = 1;
-
-const NAMES: [&str; 2] = ["libcublasLt.so.13", "libcublasLt.so.12"];
 
 /// What the choice of an algorithm depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,33 +70,46 @@ pub struct Product {
     operands: Operands,
 }
 
-/// cuBLASLt on one device.
+/// cuBLASLt on one device, started for the first product.
+#[derive(Default)]
 pub struct CublasLt {
     matmuls: Vec<Matmul>,
     chosen: HashMap<Shape, usize>,
+    started: Option<Started>,
+}
+
+struct Started {
     handle: Handle,
     workspace: DeviceBuffer<u8>,
 }
 
 impl CublasLt {
-    /// Opens the library for the current context and allocates its workspace.
+    /// Starts the library in `context`, and has it load what it loads for its first products of each kind.
     ///
     /// # Errors
-    /// The library is not found or does not start, or memory is short.
-    pub fn open() -> Result<CublasLt> {
-        find()?;
-        // Sound: the workspace holds nothing between two products.
-        let workspace = unsafe { DeviceBuffer::uninitialized(WORKSPACE_BYTES as usize) }
-            .or_failed("allocating the workspace of cuBLASLt")?;
-        let handle = Handle::new()?;
-        Ok(CublasLt { matmuls: Vec::new(), chosen: HashMap::new(), handle, workspace })
+    /// It does not start, or memory is short.
+    pub fn warm(&mut self, context: &Context) -> Result<()> {
+        CurrentContext::set_current(context).or_failed("entering the context")?;
+        let stream = Stream::new(StreamFlags::NON_BLOCKING, None).or_failed("creating a stream")?;
+        let workspace = self.start()?.workspace.as_device_ptr().as_raw();
+        for f32_out in [false, true] {
+            let [x, w, out] = [0, 1, 2].map(|index| workspace + WORKSPACE_BYTES / 4 * index);
+            let operands = Operands { shape: [64, 256, 256], x, w, bias: 0, residual: 0, out, f32_out };
+            let product = self.prepare(operands)?;
+            self.enqueue(&product, &stream)?;
+        }
+        stream.synchronize().or_failed("waiting for the first products")
     }
 
-    /// The library's version, for example `13.0.2`.
-    pub fn version(&self) -> String {
-        // Sound: the function takes nothing and only returns a number.
-        let version = unsafe { lt::cublasLtGetVersion() };
-        format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
+    /// What the library has on the device of the current context.
+    fn start(&mut self) -> Result<&Started> {
+        if self.started.is_none() {
+            // Sound: the workspace holds nothing between two products.
+            let workspace = unsafe { DeviceBuffer::uninitialized(WORKSPACE_BYTES as usize) }
+                .or_failed("allocating the workspace of cuBLASLt")?;
+            self.started = Some(Started { handle: Handle::new()?, workspace });
+        }
+        Ok(self.started.as_ref().expect("it was just started"))
     }
 
     /// Prepares a product.
@@ -112,7 +121,8 @@ impl CublasLt {
         let matmul = match self.chosen.get(&shape) {
             Some(index) => *index,
             None => {
-                self.matmuls.push(Matmul::choose(&self.handle, &shape, operands.bias)?);
+                let matmul = Matmul::choose(&self.start()?.handle, &shape, operands.bias)?;
+                self.matmuls.push(matmul);
                 *self.chosen.entry(shape).or_insert(self.matmuls.len() - 1)
             }
         };
@@ -125,6 +135,7 @@ impl CublasLt {
     /// The library refuses it.
     pub fn enqueue(&self, product: &Product, stream: &Stream) -> Result<()> {
         let (matmul, operands) = (&self.matmuls[product.matmul], &product.operands);
+        let Started { handle, workspace } = self.started.as_ref().expect("the product was prepared");
         if operands.bias != 0 {
             matmul.description.set_bias(operands.bias)?;
         }
@@ -136,7 +147,7 @@ impl CublasLt {
         // products that share the workspace follow each other in one stream.
         let status = unsafe {
             lt::cublasLtMatmul(
-                self.handle.0,
+                handle.0,
                 matmul.description.0,
                 (&raw const one).cast(),
                 operands.w as *const c_void,
@@ -149,7 +160,7 @@ impl CublasLt {
                 out,
                 matmul.out.0,
                 &matmul.algorithm,
-                self.workspace.as_device_ptr().as_raw() as *mut c_void,
+                workspace.as_device_ptr().as_raw() as *mut c_void,
                 WORKSPACE_BYTES as usize,
                 stream.as_inner().cast(),
             )
@@ -206,6 +217,9 @@ macro_rules! handles {
     ($($(#[$meta:meta])* $name:ident($raw:ty) ends by $destroy:ident;)*) => { $(
         $(#[$meta])*
         struct $name($raw);
+
+        // SAFETY: the library's objects belong to no thread, and there is one owner.
+        unsafe impl Send for $name {}
 
         impl Drop for $name {
             fn drop(&mut self) {
@@ -311,40 +325,4 @@ impl Preference {
 
 fn checked(status: Status, doing: impl std::fmt::Display) -> Result<()> {
     if status == Status::CUBLAS_STATUS_SUCCESS { Ok(()) } else { Err(failed(doing, format!("{status:?}"))) }
-}
-
-/// Opens the library under its own name first, then where CUDA's installers put it. `cudarc` looks by name alone and
-/// finds what is open already.
-fn find() -> Result<()> {
-    let mut tried = Vec::new();
-    for candidate in NAMES.iter().map(PathBuf::from).chain(installed()) {
-        // Sound: initialising NVIDIA's library has no requirement but a process.
-        match unsafe { Library::new(&candidate) } {
-            Ok(library) => {
-                std::mem::forget(library);
-                break;
-            }
-            Err(error) => tried.push(loader_words(&error)),
-        }
-    }
-    // Sound: as above.
-    if unsafe { lt::is_culib_present() } {
-        return Ok(());
-    }
-    Err(Error::new(Category::Device, "cuBLASLt was not found")
-        .details(tried.join("; "))
-        .hint("install CUDA's cuBLAS library, or name its folder in LD_LIBRARY_PATH; --device cpu runs without it"))
-}
-
-fn installed() -> Vec<PathBuf> {
-    let mut folders = vec![PathBuf::from("/usr/local/cuda/lib64"), PathBuf::from("/opt/cuda/lib64")];
-    let versions = std::fs::read_dir("/usr/local").into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut versions: Vec<PathBuf> = versions
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cuda-")))
-        .collect();
-    versions.sort_by(|a, b| b.cmp(a));
-    folders.extend(versions.iter().flat_map(|root| [root.join("lib64"), root.join("targets/x86_64-linux/lib")]));
-    folders.extend(["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"].map(PathBuf::from));
-    let files = folders.iter().flat_map(|folder| NAMES.map(|name| folder.join(name)));
-    files.filter(|file| file.exists()).collect()
 }

@@ -1,9 +1,9 @@
 //! The device of NVIDIA GPUs: the kernels' PTX through `cust`, products through cuBLASLt, decode plans as graphs.
 //!
 //! * `driver`: libcuda, opened at run time
-//! * `gpu`: which GPUs there are; `module`: their compiled kernels
+//! * `gpu`: which GPUs there are; `open`: one of them; `module`: its compiled kernels
 //! * `arena`, `upload`, `staging`: device memory, and what goes in and out
-//! * `program`, `gemm`, `graph`: a plan, ready to run
+//! * `program`, `gemm`, `graph`: a plan, ready to run; `library`: that of cuBLASLt
 #![expect(unsafe_code, reason = "the driver's interface is C")]
 mod arena;
 mod driver;
@@ -11,7 +11,9 @@ mod failure;
 mod gemm;
 mod gpu;
 mod graph;
+mod library;
 mod module;
+mod open;
 mod overlap;
 mod probe;
 mod profile;
@@ -23,15 +25,17 @@ mod upload;
 use std::time::Duration;
 
 use cust::context::{Context, CurrentContext};
-use cust::stream::{Stream, StreamFlags};
+use cust::stream::Stream;
+use gpu_kernels::gemv::SMALL_WEIGHT;
 use gpu_kernels::{Element, Ptr};
 
-use crate::device::{Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
+use crate::device::{BufferKind, Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
 use crate::error::Result;
 use arena::Arena;
 use failure::{Answer, lost};
 use gemm::CublasLt;
 use module::Kernels;
+use open::{Opening, timed};
 use overlap::Overlap;
 use profile::Stopwatch;
 use program::{Program, Workshop};
@@ -82,6 +86,9 @@ pub struct Cuda {
     options: Options,
     progress: Option<Progress>,
     uploaded: Uploaded,
+    /// How long cuBLASLt was warmed beside the upload.
+    warmed: Option<Duration>,
+    opening: Opening,
     gpu: Gpu,
     context: Context,
 }
@@ -94,33 +101,6 @@ struct Model {
 }
 
 impl Cuda {
-    /// Opens GPU number `ordinal` and compiles the kernels for it.
-    ///
-    /// # Errors
-    /// There is no driver, no such GPU or no cuBLASLt, the GPU is too old, or its driver refuses the PTX.
-    pub fn open(ordinal: u32, options: Options) -> Result<Cuda> {
-        let gpu = Gpu::new(ordinal)?;
-        let ptx = ptx::embedded(gpu.info.compute_capability)?;
-        let context = Context::new(gpu.device).or_failed(format_args!("opening GPU {ordinal}"))?;
-        let stream = Stream::new(StreamFlags::NON_BLOCKING, None).or_failed("creating a stream")?;
-        let kernels = Kernels::compile(&ptx.text, gpu.info.shared_bytes_per_block)?;
-        let cublas = CublasLt::open()?;
-        let overlap = Overlap::find(&gpu).filter(|_| ptx.overlaps() && options.overlap && !options.check);
-        Ok(Cuda {
-            programs: Vec::new(),
-            model: None,
-            cublas,
-            kernels,
-            overlap,
-            stream,
-            options,
-            progress: None,
-            uploaded: Uploaded::default(),
-            gpu,
-            context,
-        })
-    }
-
     /// What steps are prepared with.
     fn workshop(&mut self) -> Workshop<'_> {
         let arena = &self.model.as_ref().expect("`allocate` comes first").arena;
@@ -170,11 +150,15 @@ impl Cuda {
 impl Device for Cuda {
     fn description(&self) -> Vec<String> {
         let mut lines = self.gpu.description();
-        lines.push(format!("cuBLASLt: {}", self.cublas.version()));
+        lines.push(format!("cuBLASLt: {}", library::version()));
         if self.model.is_some() {
+            lines.push(format!("Opening: {}", self.opening));
             let (uploaded, allocated) = (self.uploaded, self.model().arena.bytes());
             let (megabytes, rate) = (uploaded.bytes >> 20, uploaded.gigabytes_per_second());
             lines.push(format!("Upload: {megabytes} MB at {rate:.1} GB/s; GPU memory: {} MB", allocated >> 20));
+            if let Some(time) = self.warmed {
+                lines.push(format!("Warm-up of cuBLASLt beside the upload: {:.1} ms", time.as_secs_f64() * 1e3));
+            }
         }
         lines
     }
@@ -186,7 +170,15 @@ impl Device for Cuda {
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {
         self.make_current()?;
         let arena = Arena::new(&buffers, self.options.check)?;
-        self.uploaded = upload::upload(&buffers, &arena, &self.stream, self.progress.take())?;
+        let wanted = takes_cublaslt(&buffers).then_some(&mut self.cublas);
+        let context = &self.context;
+        let (uploaded, warmed) = std::thread::scope(|scope| {
+            let warming = wanted.map(|cublas| scope.spawn(|| timed(|| cublas.warm(context))));
+            let uploaded = upload::upload(&buffers, &arena, &self.stream, self.progress.take());
+            (uploaded, warming.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+        });
+        self.uploaded = uploaded?;
+        self.warmed = warmed.transpose()?.map(|((), time)| time);
         let (kernels, cublas, info) = (&mut self.kernels, &mut self.cublas, &self.gpu.info);
         let tokens = TokenRing::new(&mut Workshop { kernels, cublas, arena: &arena, info, overlap: self.overlap })?;
         self.model = Some(Model { inputs: InputStaging::new(&arena)?, tokens, arena });
@@ -246,6 +238,11 @@ impl Device for Cuda {
         staging.enqueue(inputs, arena, &self.stream)?;
         profile::times(&self.programs[plan.0].steps, &self.cublas, &self.stream)
     }
+}
+
+/// Whether a weight is too large for products of many rows to be `gemv`'s.
+fn takes_cublaslt(buffers: &Buffers) -> bool {
+    buffers.iter().any(|(_, spec)| matches!(spec.kind, BufferKind::Weight(_)) && spec.elements > SMALL_WEIGHT)
 }
 
 impl Drop for Cuda {

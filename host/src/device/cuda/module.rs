@@ -1,46 +1,66 @@
-//! The PTX in the driver: compiled once when the device opens, its functions found by symbol.
+//! The PTX in the driver: each kernel is a module of its own, compiled when a plan asks for it.
+//!
+//! The driver keeps what it has compiled on disk; where it has not yet, all kernels would take it seconds, and those of one
+//! model a part of that.
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 
 use cust::module::Module;
 use cust_raw::{CUfunction, CUfunction_attribute, CUjit_option};
-use gpu_kernels::Launch;
+use gpu_kernels::{Advance, Kernel, Launch};
 
 use super::failure::{Answer, failed};
 use crate::error::{Category, Error, Result};
 
-/// Compiled kernels, and how much shared memory each was allowed.
+/// How the text of a kernel begins.
+const ENTRY: &str = ".visible .entry ";
+
+/// Kernels, and those of them that are compiled, with how much shared memory each was allowed.
 pub struct Kernels {
     functions: HashMap<&'static str, (CUfunction, u32)>,
-    module: Module,
+    /// What the functions belong to.
+    modules: Vec<Module>,
+    ptx: Cow<'static, str>,
     most_shared_bytes: u32,
 }
 
 impl Kernels {
-    /// Compiles `ptx` for the current context's GPU, one block of which may have `most_shared_bytes` of shared memory.
+    /// The kernels of `ptx` for the current context's GPU, one block of which may have `most_shared_bytes` of shared memory.
+    /// One small kernel is compiled: whether the driver knows this PTX shows now.
     ///
     /// # Errors
     /// The driver refuses the PTX; its compiler's log is in the details.
-    pub fn compile(ptx: &str, most_shared_bytes: u32) -> Result<Kernels> {
-        let module = Module::from_ptx(ptx, &[]).map_err(|error| {
-            Error::new(Category::Device, "The driver refused the kernels")
-                .details(format!("{error:?}: {}", compiler_log(ptx)))
+    pub fn open(ptx: Cow<'static, str>, most_shared_bytes: u32) -> Result<Kernels> {
+        let mut kernels = Kernels { functions: HashMap::new(), modules: Vec::new(), ptx, most_shared_bytes };
+        kernels.compile(Advance::NAME)?;
+        Ok(kernels)
+    }
+
+    /// The function of a kernel, which is compiled when it is asked for first.
+    fn compile(&mut self, symbol: &'static str) -> Result<CUfunction> {
+        let ptx = alone(&self.ptx, symbol)
+            .ok_or_else(|| failed(format_args!("looking for `{symbol}`"), "the PTX has no such kernel"))?;
+        let module = Module::from_ptx(&ptx, &[]).map_err(|error| {
+            Error::new(Category::Device, "The driver refused a kernel")
+                .details(format!("`{symbol}`: {error:?}: {}", compiler_log(&ptx)))
                 .hint("an older driver may not know this PTX; update NVIDIA's driver")
         })?;
-        Ok(Kernels { functions: HashMap::new(), module, most_shared_bytes })
+        let function = module.get_function(symbol).or_failed(format_args!("looking for `{symbol}`"))?.to_raw();
+        self.modules.push(module);
+        self.functions.insert(symbol, (function, 0));
+        Ok(function)
     }
 
     /// The function of `launch`, allowed its shared memory. It lives as long as `self`.
     ///
     /// # Errors
-    /// The PTX has no such function, or the GPU has less shared memory.
+    /// The PTX has no such kernel, the driver refuses it, or the GPU has less shared memory.
     pub fn function(&mut self, launch: &Launch) -> Result<CUfunction> {
         let symbol = launch.symbol;
         let (function, allowed) = match self.functions.get(symbol) {
             Some(found) => *found,
-            None => {
-                (self.module.get_function(symbol).or_failed(format!("looking for `{symbol}` in the PTX"))?.to_raw(), 0)
-            }
+            None => (self.compile(symbol)?, 0),
         };
         if launch.shared_bytes > self.most_shared_bytes {
             let (asked, most) = (launch.shared_bytes, self.most_shared_bytes);
@@ -60,6 +80,14 @@ impl Kernels {
     }
 }
 
+/// The PTX of one kernel: the file's head, and what stands from its entry to the next.
+fn alone(ptx: &str, symbol: &str) -> Option<String> {
+    let head = &ptx[..ptx.find(ENTRY)?];
+    let start = ptx.find(&format!("{ENTRY}{symbol}("))?;
+    let end = ptx[start + 1..].find(ENTRY).map_or(ptx.len(), |next| start + 1 + next);
+    Some([head, &ptx[start..end]].concat())
+}
+
 /// What the driver's compiler says about PTX that it refuses.
 fn compiler_log(ptx: &str) -> String {
     let Ok(image) = CString::new(ptx) else { return "the PTX holds a zero byte".into() };
@@ -77,4 +105,25 @@ fn compiler_log(ptx: &str) -> String {
     }
     let text = log.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(text).trim().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use ptx_emulator::Module;
+
+    use super::super::ptx;
+    use super::alone;
+
+    #[test]
+    fn each_kernel_stands_alone() {
+        let ptx = ptx::embedded((8, 0)).unwrap().text;
+        let all = Module::parse(&ptx).unwrap();
+        assert!(all.entries().count() > 20);
+        for symbol in all.entries() {
+            let module =
+                Module::parse(&alone(&ptx, symbol).unwrap()).unwrap_or_else(|error| panic!("{symbol}: {error}"));
+            assert_eq!(module.entries().collect::<Vec<_>>(), [symbol]);
+        }
+        assert!(alone(&ptx, "attn_decode").is_none(), "the name of a variant is longer");
+    }
 }

@@ -1,0 +1,72 @@
+//! cuBLASLt's library: where it is, opened once for the process.
+use std::path::PathBuf;
+
+use cudarc::cublaslt::sys as lt;
+use libloading::Library;
+
+use super::driver::loader_words;
+use crate::error::{Category, Error, Result};
+
+const NAMES: [&str; 2] = ["libcublasLt.so.13", "libcublasLt.so.12"];
+
+/// Opens the library under its own name first, then where CUDA's installers put it. `cudarc` looks by name alone and
+/// finds what is open already.
+///
+/// # Errors
+/// It is nowhere.
+pub fn find() -> Result<()> {
+    let mut tried = Vec::new();
+    for candidate in NAMES.iter().map(PathBuf::from).chain(installed()) {
+        // Sound: initialising NVIDIA's library has no requirement but a process.
+        match unsafe { Library::new(&candidate) } {
+            Ok(library) => {
+                std::mem::forget(library);
+                break;
+            }
+            Err(error) => tried.push(loader_words(&error)),
+        }
+    }
+    // Sound: as above.
+    if unsafe { lt::is_culib_present() } {
+        return Ok(());
+    }
+    Err(Error::new(Category::Device, "cuBLASLt was not found")
+        .details(tried.join("; "))
+        .hint("install CUDA's cuBLAS library, or name its folder in LD_LIBRARY_PATH; --device cpu runs without it"))
+}
+
+/// The library's version, for example `13.0.2`, once [`find`] has found it.
+pub fn version() -> String {
+    // Sound: the function takes nothing and only returns a number.
+    let version = unsafe { lt::cublasLtGetVersion() };
+    format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
+}
+
+fn installed() -> Vec<PathBuf> {
+    let mut folders = vec![PathBuf::from("/usr/local/cuda/lib64"), PathBuf::from("/opt/cuda/lib64")];
+    let versions = std::fs::read_dir("/usr/local").into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut versions: Vec<PathBuf> = versions
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cuda-")))
+        .collect();
+    versions.sort_by(|a, b| b.cmp(a));
+    folders.extend(versions.iter().flat_map(|root| [root.join("lib64"), root.join("targets/x86_64-linux/lib")]));
+    folders.extend(["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"].map(PathBuf::from));
+    let files = folders.iter().flat_map(|folder| NAMES.map(|name| folder.join(name)));
+    files.filter(|file| file.exists()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_is_found_or_the_error_says_what_was_tried() {
+        match find() {
+            Ok(()) => assert!(version().split('.').all(|part| part.parse::<u32>().is_ok())),
+            Err(error) => {
+                assert_eq!(error.message(), "cuBLASLt was not found");
+                assert!(NAMES.iter().all(|name| error.details_text().contains(name)));
+            }
+        }
+    }
+}
