@@ -47,12 +47,12 @@
 //! # Moves
 //! The live keys and values, the new rows and the outputs; 8 bytes per element of `partial` and `stats` where a sequence
 //! has several splits. On an H200, 24 query heads on 8 of 128, in a graph of launches that overlap, in µs: one sequence of 129
-//! keys 4.9, of 4 032 10.9; 8 sequences of 4 032 47.7, 32 of them 160 (3.3 TB/s); before the tensor core 6.7, 12.2, 60.7, 215.
+//! keys 4.8, of 4 032 9.0; 8 sequences of 4 032 45.5, 32 of them 157 (3.4 TB/s); before the tensor core 6.7, 12.2, 60.7, 215.
 //!
 //! # Numerics
 //! Rotation as in `rope_kv_append`. Scores and sums in f32; e_j is rounded to the activation type before it meets the
-//! values, its sum is not. Splits are added in their order, by fused multiply-add, as many at a time as shared memory has
-//! room for, about their largest maximum so far. One rounding at the store. c = 16, d = 2.
+//! values, its sum is not. Splits are added in their order, by fused multiply-add; the sum of their totals goes by
+//! every 32nd, or every so many as shared memory has room for. One rounding at the store. c = 16, d = 2.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, Launch, Ptr, SPLIT_TOKENS, StepShape};
 
@@ -97,11 +97,15 @@ const fn split_bytes(head_dim: u32) -> u32 {
 /// Shared bytes of a number for every head and warp.
 const STAT_BYTES: u32 = HEADS_AT_ONCE * WARPS * 4;
 
+/// Places of the size of a split in shared memory: keys and values together, or one after the other.
+const fn shared_places(head_dim: u32) -> u32 {
+    if values_apart(head_dim) { 2 } else { 1 }
+}
+
 /// Keys and values, the warps' maxima and sums, and for each of `heads` a query, whose place the weights of the keys take.
 const fn shared_bytes(heads: u32, head_dim: u32) -> u32 {
-    let places = if values_apart(head_dim) { 2 } else { 1 };
     let row = if head_dim > SPLIT_TOKENS { row_bytes(head_dim) } else { row_bytes(SPLIT_TOKENS) };
-    places * split_bytes(head_dim) + 2 * STAT_BYTES + heads * row
+    shared_places(head_dim) * split_bytes(head_dim) + 2 * STAT_BYTES + heads * row
 }
 
 kernel_args! {

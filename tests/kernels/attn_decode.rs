@@ -65,7 +65,7 @@ const fn every_size(dim: usize) -> [Shape; 10] {
         rotating(dim - 4, shape((4, 2, dim), 0, &[(1, 100), (1, 0)])),
         rotating(dim, shape((11, 1, dim), 0, &[(1, 77), (1, 200)])),
         shape((40, 2, dim), 20, &[(1, 139)]),
-        rotating(dim, shape((4, 1, dim), 0, &[(1, 2500)])),
+        rotating(dim, shape((2, 1, dim), 0, &[(1, 5000)])),
     ]
 }
 

@@ -1,28 +1,31 @@
 //! The splits of `attn_decode` joined by the last of their blocks.
 use super::split::Split;
-use super::{THREADS, WARPS, split_bytes};
+use super::{STAT_BYTES, THREADS, WARPS, shared_places, split_bytes};
 use crate::row;
 use core::f32::consts::LOG2_E;
 use core::num::NonZero;
 use cuda_std::barrier::sync_threads;
 use cuda_std::shared::Shared;
 use cuda_std::unroll::array;
-use cuda_std::{bf16, cp_async, global, math, thread};
+use cuda_std::{bf16, cp_async, global, math, thread, warp};
 
-/// What a head's splits so far add up to, for four of its elements.
-struct Sums {
-    largest: f32,
-    total: f32,
-    values: [f32; 4],
+/// Splits and heads that are joined at once.
+struct Part {
+    head: u32,
+    heads: u32,
+    split: u32,
+    splits: u32,
+    /// Most splits: from one head's to the next in shared memory.
+    room: u32,
 }
 
 impl<const DIM: u32> Split<DIM> {
     /// Four elements each of a head.
     const COLUMNS: u32 = DIM / 4;
-    /// Heads that are joined at once: a thread owns four elements.
-    const HEADS: u32 = THREADS / Self::COLUMNS;
-    /// Bytes of a head's split: its sums, its maximum and its total.
-    const BYTES: u32 = DIM * 4 + 8;
+    /// Heads that are joined at once: a thread owns four elements, a warp the weights of a head's splits.
+    const HEADS: u32 = if THREADS / Self::COLUMNS < WARPS { THREADS / Self::COLUMNS } else { WARPS };
+    /// Elements of the place of keys and values.
+    const PLACE: u32 = shared_places(DIM) * split_bytes(DIM) / 16;
 
     /// Counts this block; whether it is the last of its sequence and team, so that it sees what all the others stored.
     ///
@@ -30,7 +33,7 @@ impl<const DIM: u32> Split<DIM> {
     /// The whole block comes here, behind a barrier that follows its stores.
     #[inline(always)]
     pub unsafe fn arrives_last(&self) -> bool {
-        let flag = self.maxima().cast::<u32>();
+        let flag = self.joined_totals().cast::<u32>().offset(WARPS);
         // SAFETY: one thread counts, between two barriers of the block, which order the others' accesses.
         unsafe {
             if thread::thread_idx_x() == thread::block_dim_x() - 1 {
@@ -60,7 +63,7 @@ impl<const DIM: u32> Split<DIM> {
         }
     }
 
-    /// Joins `heads` heads from `first` on, as many splits at a time as the keys' place has room for.
+    /// Joins `heads` heads from `first` on, as many splits at a time as there is room for.
     ///
     /// # Safety
     /// As for [`Split::join`]; there are so many.
@@ -68,31 +71,37 @@ impl<const DIM: u32> Split<DIM> {
     unsafe fn join_heads(&self, first: u32, heads: u32) {
         let (head, column) = (thread::thread_idx_x() / Self::COLUMNS, thread::thread_idx_x() % Self::COLUMNS);
         // A divisor that may be zero would bring a panic, and its message, into the kernel.
-        let Some(bytes) = NonZero::new(heads * Self::BYTES) else { return };
-        let room = split_bytes(DIM) / bytes;
-        let mut sums = Sums { largest: f32::NEG_INFINITY, total: 0.0, values: [0.0; 4] };
+        let Some(rows) = NonZero::new(heads * Self::COLUMNS) else { return };
+        let room = (Self::PLACE / rows).min(thread::WARP_SIZE);
+        let (mut total, mut values) = (0.0, [0.0; 4]);
+        let mut largest = f32::NEG_INFINITY;
         let mut split = 0;
         while split < self.live.count {
-            let count = (self.live.count - split).min(room);
+            let part = Part { head: first, heads, split, splits: (self.live.count - split).min(room), room };
             // SAFETY: the splits are live; the barriers are for the whole block.
             unsafe {
-                self.bring([first, heads], [split, count], room);
+                if first + split > 0 {
+                    sync_threads();
+                }
+                self.bring(&part);
+                if thread::warp_id() < heads {
+                    if split == 0 {
+                        largest = self.largest_in_all(first + thread::warp_id());
+                    }
+                    self.weigh_splits(&part, largest, &mut total);
+                }
                 cp_async::wait::<0>();
                 sync_threads();
                 if head < heads {
-                    self.add(
-                        &mut sums,
-                        self.place(head * room, column),
-                        self.stats(heads * room).offset(head * room),
-                        count,
-                    );
+                    self.add(&mut values, head, column, &part);
                 }
-                sync_threads();
             }
-            split += count;
+            split += room;
         }
         if head < heads {
-            let values = sums.values.map(|value| value / sums.total);
+            // SAFETY: behind the barrier, the total is there.
+            let total = unsafe { self.joined_totals().load(head) };
+            let values = values.map(|value| value / total);
             let pairs = [bf16::pack([values[0], values[1]]), bf16::pack([values[2], values[3]])];
             // SAFETY: within the head, 8-byte aligned; the elements are the thread's own.
             unsafe { global::store(self.out + u64::from((first + head) * DIM + column * 4) * 2, pairs) };
@@ -105,65 +114,103 @@ impl<const DIM: u32> Split<DIM> {
         Shared::from_address(self.keys()).offset(number * Self::COLUMNS + column)
     }
 
-    /// Maximum and total of each split in shared memory, behind `room` splits.
+    /// The weights of a head's splits, in the place of the warps' maxima.
     #[inline(always)]
-    fn stats(&self, room: u32) -> Shared<[f32; 2]> {
-        self.place(room, 0).cast()
+    fn split_weights(&self, head: u32) -> Shared<f32> {
+        const { assert!(WARPS * thread::WARP_SIZE * 4 <= 2 * STAT_BYTES) };
+        self.maxima().offset(head * thread::WARP_SIZE)
     }
 
-    /// Brings `count` live splits from `split` on of `heads` heads from `first` on to shared memory, `room` for each head.
+    /// A head's total of all splits, in the queries' place.
+    #[inline(always)]
+    fn joined_totals(&self) -> Shared<f32> {
+        Shared::from_address(self.queries())
+    }
+
+    /// Index in `stats` of a head's `split`-th live split.
+    #[inline(always)]
+    fn live_at(&self, head: u32, split: u32) -> u64 {
+        self.index + u64::from(head) * u64::from(self.args.splits) + u64::from(self.live.first + split)
+    }
+
+    /// Asks for the sums of a part.
     ///
     /// # Safety
     /// The whole block comes here; they are there, and the place is free.
     #[inline(always)]
-    unsafe fn bring(&self, [first, heads]: [u32; 2], [split, count]: [u32; 2], room: u32) {
+    unsafe fn bring(&self, part: &Part) {
         let (row, column) = (thread::thread_idx_x() / Self::COLUMNS, thread::thread_idx_x() % Self::COLUMNS);
+        let rows = THREADS / Self::COLUMNS;
         let mut head = 0;
-        while head < heads {
-            let from =
-                self.index + u64::from(first + head) * u64::from(self.args.splits) + u64::from(self.live.first + split);
-            let mut at = if row < Self::HEADS { row } else { count };
-            while at < count {
-                let address = self.args.partial.addr + (from + u64::from(at)) * u64::from(DIM * 4);
+        while head < part.heads {
+            let from = self.args.partial.addr + self.live_at(part.head + head, part.split) * u64::from(DIM * 4);
+            let mut split = if row < rows { row } else { part.splits };
+            while split < part.splits {
+                let address = row::at(from + u64::from(split) * u64::from(DIM * 4), column);
                 // SAFETY: the split is live.
-                unsafe { cp_async::copy_16(self.place(head * room + at, column).address(), row::at(address, column)) };
-                at += Self::HEADS;
-            }
-            let mut at = if thread::warp_id() == head % WARPS { thread::lane_id() } else { count };
-            while at < count {
-                // SAFETY: as above.
-                unsafe {
-                    let stats: [f32; 2] = global::load(self.args.stats.addr + (from + u64::from(at)) * 8);
-                    self.stats(heads * room).store(head * room + at, stats);
-                }
-                at += thread::WARP_SIZE;
+                unsafe { cp_async::copy_16(self.place(head * part.room + split, column).address(), address) };
+                split += rows;
             }
             head += 1;
         }
         cp_async::commit();
     }
 
-    /// Adds `count` splits: the thread's elements are from `parts` on, a head's apart, maxima and totals from `stats` on.
+    /// The largest score of a head.
     ///
     /// # Safety
-    /// They are there.
+    /// The whole warp comes here; all splits are stored.
     #[inline(always)]
-    unsafe fn add(&self, sums: &mut Sums, parts: Shared<[f32; 4]>, stats: Shared<[f32; 2]>, count: u32) {
-        let mut largest = sums.largest;
-        for i in 0..count {
-            // SAFETY: the caller's promise.
-            largest = math::max(largest, unsafe { stats.load(i) }[0]);
+    unsafe fn largest_in_all(&self, head: u32) -> f32 {
+        let mut largest = f32::NEG_INFINITY;
+        let mut split = thread::lane_id();
+        while split < self.live.count {
+            // SAFETY: the split is live.
+            largest = math::max(largest, unsafe { global::load(self.args.stats.addr + self.live_at(head, split) * 8) });
+            split += thread::WARP_SIZE;
         }
-        let rescale = math::ex2_flushed((sums.largest - largest) * LOG2_E);
-        sums.total *= rescale;
-        sums.values = sums.values.map(|value| value * rescale);
-        sums.largest = largest;
-        for i in 0..count {
+        // SAFETY: the whole warp is here.
+        unsafe { warp::max_f32(largest) }
+    }
+
+    /// Leaves in shared memory the weights of the splits of the warp's head, and the total of them and all before, of which
+    /// a lane keeps its share in `total`.
+    ///
+    /// # Safety
+    /// The whole warp comes here; `largest` is the head's, all splits are stored.
+    #[inline(always)]
+    unsafe fn weigh_splits(&self, part: &Part, largest: f32, total: &mut f32) {
+        let (head, lane) = (thread::warp_id(), thread::lane_id());
+        // SAFETY: the split is live; the words are the lane's own; the whole warp is here.
+        unsafe {
+            if lane < part.splits {
+                let at = self.live_at(part.head + head, part.split + lane);
+                let [split_largest, split_total]: [f32; 2] = global::load(self.args.stats.addr + at * 8);
+                let weight = math::ex2_flushed((split_largest - largest) * LOG2_E);
+                self.split_weights(head).store(lane, weight);
+                *total = math::fma(weight, split_total, *total);
+            }
+            let total = warp::sum_f32(*total);
+            if lane == 0 {
+                self.joined_totals().store(head, total);
+            }
+        }
+    }
+
+    /// Adds the thread's elements of a part.
+    ///
+    /// # Safety
+    /// Weights and sums are there.
+    #[inline(always)]
+    unsafe fn add(&self, values: &mut [f32; 4], head: u32, column: u32, part: &Part) {
+        let (weights, sums) = (self.split_weights(head), self.place(head * part.room, column));
+        let mut split = 0;
+        while split < part.splits {
             // SAFETY: the caller's promise.
-            let ([split_largest, total], part) = unsafe { (stats.load(i), parts.load(i * Self::COLUMNS)) };
-            let weight = math::ex2_flushed((split_largest - largest) * LOG2_E);
-            sums.total = math::fma(weight, total, sums.total);
-            sums.values = array(|e| math::fma(weight, part[e], sums.values[e]));
+            let (weight, sum) = unsafe { (weights.load(split), sums.load(split * Self::COLUMNS)) };
+            *values = array(|e| math::fma(weight, sum[e], values[e]));
+            // A step that LLVM does not know, so that it does not unroll the loop: registers are short.
+            split += thread::block_dim_x() / THREADS;
         }
     }
 }
