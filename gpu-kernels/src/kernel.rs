@@ -21,6 +21,13 @@ pub struct DeviceInfo {
     pub shared_bytes_per_block: u32,
 }
 
+impl DeviceInfo {
+    /// Whether entries that multiply by warpgroups run here: on compute capability 9.0 alone.
+    pub fn has_wgmma(&self) -> bool {
+        self.compute_capability == (9, 0)
+    }
+}
+
 /// Which entry point to launch, and how wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Launch {

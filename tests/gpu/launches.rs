@@ -1,11 +1,12 @@
 //! The kernels' own rows on the GPU: the same data and tolerances as on the emulator, each buffer guarded.
-use gpu_kernels::Element;
+use gpu_kernels::{DeviceInfo, Element};
 use half::bf16;
-use nemotron::device::cuda::{Cuda, Options};
+use nemotron::device::cuda::{Cuda, Gpu, Options};
 use nemotron::device::{BufferId, Device, PlannedKernel};
 
 use crate::compare::checks;
 use crate::data::{Buffer, Data, Values};
+use crate::emulator::devices;
 use crate::kernels;
 use crate::oracle::{self, Oracle};
 use crate::target::{Outcome, Target};
@@ -21,19 +22,34 @@ macro_rules! rows {
 }
 gpu_kernels::for_each_kernel!(rows);
 
+/// Runs every row as this GPU launches it, and in turn as another would whose choice its PTX has too.
 fn agrees<K: Oracle>(rows: Vec<oracle::Row<K>>) -> Result<String, String> {
+    let own = Gpu::new(0).map_err(text)?.info;
     let checks = checks(&rows);
-    let faults: Vec<String> = checks.iter().flat_map(|check| check.faults(&mut Gpu)).collect();
+    let (mut launches, mut faults) = (0, Vec::new());
+    for (number, check) in checks.iter().enumerate() {
+        let form = |device: &DeviceInfo| {
+            let launch = PlannedKernel::launch(&check.row.kernel, device);
+            (launch.symbol, launch.block)
+        };
+        let mut others: Vec<DeviceInfo> = devices(&check.row.kernel).collect();
+        others.retain(|device| (own.has_wgmma() || !device.has_wgmma()) && form(device) != form(&own));
+        let other = others.get(number % others.len().max(1)).copied();
+        for device in [own].into_iter().chain(other) {
+            faults.extend(check.faults(&mut Launched(device)));
+            launches += 1;
+        }
+    }
     ensure(faults.is_empty(), || faults.join("\n"))?;
-    Ok(format!("{} shapes", checks.len()))
+    Ok(format!("{} shapes, {launches} launches", checks.len()))
 }
 
-/// GPU 0 in check mode, opened anew for each launch.
-struct Gpu;
+/// GPU 0 in check mode, opened anew for each launch, which is made as for this device.
+struct Launched(DeviceInfo);
 
-impl Target for Gpu {
+impl Target for Launched {
     fn name(&self) -> String {
-        "GPU".into()
+        format!("GPU, launched as on {:?}", self.0.compute_capability)
     }
 
     fn run(&mut self, kernel: &dyn PlannedKernel, data: &Data) -> Result<Outcome, String> {
@@ -47,7 +63,7 @@ impl Target for Gpu {
             };
             cuda.write_bytes(BufferId(number as u32), &bytes).map_err(text)?;
         }
-        cuda.run_kernel(kernel).map_err(text)?;
+        cuda.run_kernel_for(&self.0, kernel).map_err(text)?;
         data.0.iter().enumerate().map(|(number, buffer)| contents(&cuda, number, buffer)).collect()
     }
 }

@@ -4,18 +4,23 @@ use gpu_kernels::{AttnPrefill, HEAD_DIMS, TILE_ROWS};
 use crate::attention::{Cache, maximum, visible};
 use crate::attn_decode::{Shape, shape};
 use crate::data::Data;
-use crate::mutants::{BARRIER, Defect, EDGE, FACTOR, LANES, MASK, STRIDE, TERM};
+use crate::mutants::{BARRIER, Defect, EDGE, FACTOR, LANES, MASK, PRODUCT, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::paged::{Batch, Heads, Sequence};
 use crate::random::Random;
 
-const SHAPES: [Shape; 6] = [
+const SHAPES: [Shape; 9] = [
     shape((1, 1, 32), 0, &[(2, 2)]),
     shape((6, 2, 96), 0, &[(3, 3), (2, 66)]),
     shape((24, 8, 128), 0, &[(5, 70)]),
     shape((3, 3, 192), 0, &[(65, 65)]),
     shape((4, 2, 64), 0, &[(3, 70), (1, 90), (70, 140), (1, 0), (1, 0)]),
     Shape { scale: 6.0, ..shape((4, 1, 128), 0, &[(33, 97)]) },
+    // A window that ends within the last page for every column of it but two.
+    shape((2, 1, 64), 40, &[(64, 166)]),
+    shape((1, 1, 128), 40, &[(64, 166)]),
+    // Scores whose exponentials are beyond f32.
+    Shape { scale: 24.0, ..shape((2, 1, 64), 0, &[(33, 97)]) },
 ];
 
 /// Tiles whose rows end at every place, each before a row that is not theirs to write.
@@ -175,6 +180,8 @@ impl Oracle for AttnPrefill {
         LANES,
         // Where keys and values never share a buffer, the barrier before the outputs are staged orders nothing.
         Defect { entries: "_192", ..BARRIER },
+        Defect { entries: "_wgmma_64", ..BARRIER },
+        Defect { entries: "_wgmma_64", ..PRODUCT },
     ];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {

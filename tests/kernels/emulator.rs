@@ -1,6 +1,7 @@
 //! The emulator as a target: each buffer a guarded allocation, and what is undefined may not be read.
 use std::sync::LazyLock;
 
+use cuda_builder::Promoted;
 use gpu_kernels::{DeviceInfo, Element};
 use half::bf16;
 use nemotron::device::{Activation, PlannedKernel};
@@ -10,26 +11,44 @@ use crate::data::{Buffer, Data, Values};
 use crate::target::{Outcome, Target};
 
 /// The kernels' PTX, as the build script embeds it.
-pub static PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/sm_80.ptx"));
+static PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/sm_80.ptx"));
+
+/// What compute capability 9.0 makes of it.
+static HOPPER_PTX: LazyLock<String> = LazyLock::new(|| cuda_builder::promote(PTX, Promoted::Sm90a));
 
 static MODULE: LazyLock<Module> = LazyLock::new(|| Module::parse(PTX).expect("the emulator knows our PTX"));
 
-/// The GPUs that launches are made for: the first that ran sm_80's PTX, and one of little shared memory.
-pub const DEVICES: [DeviceInfo; 2] = [
+static HOPPER_MODULE: LazyLock<Module> =
+    LazyLock::new(|| Module::parse(&HOPPER_PTX).expect("the emulator knows our promoted PTX"));
+
+/// The GPUs that launches are made for: the first that ran sm_80's PTX, one of little shared memory, the one that
+/// multiplies by warpgroups, and a part of it so small that every grid fills it.
+pub const DEVICES: [DeviceInfo; 4] = [
     DeviceInfo { compute_capability: (8, 0), multiprocessors: 108, shared_bytes_per_block: 163 * 1024 },
     DeviceInfo { compute_capability: (8, 9), multiprocessors: 58, shared_bytes_per_block: 99 * 1024 },
+    DeviceInfo { compute_capability: (9, 0), multiprocessors: 132, shared_bytes_per_block: 227 * 1024 },
+    DeviceInfo { compute_capability: (9, 0), multiprocessors: 1, shared_bytes_per_block: 227 * 1024 },
 ];
 
 /// The devices on which a kernel launches differently.
 pub fn devices(kernel: &dyn PlannedKernel) -> impl Iterator<Item = DeviceInfo> {
-    let symbol = |device: &DeviceInfo| kernel.launch(device).symbol;
-    let others = DEVICES.into_iter().skip(1).filter(move |device| symbol(device) != symbol(&DEVICES[0]));
-    std::iter::once(DEVICES[0]).chain(others)
+    let form = |device: &DeviceInfo| {
+        let launch = kernel.launch(device);
+        (launch.symbol, launch.block)
+    };
+    let is_new = move |at: &usize| DEVICES[..*at].iter().all(|other| form(other) != form(&DEVICES[*at]));
+    (0..DEVICES.len()).filter(is_new).map(|at| DEVICES[at])
+}
+
+/// The PTX that a device runs.
+pub fn ptx(device: &DeviceInfo) -> &'static str {
+    if device.has_wgmma() { &HOPPER_PTX } else { PTX }
 }
 
 /// Runs the entries of a module.
 pub struct Emulator<'a> {
-    module: &'a Module,
+    /// Other PTX than the device's.
+    module: Option<&'a Module>,
     options: Options,
     /// What launches are made for.
     pub device: DeviceInfo,
@@ -38,14 +57,23 @@ pub struct Emulator<'a> {
 impl Emulator<'static> {
     /// The kernels as they are.
     pub fn new() -> Emulator<'static> {
-        Emulator { module: &MODULE, options: Options::default(), device: DEVICES[0] }
+        Emulator { module: None, options: Options::default(), device: DEVICES[0] }
     }
 }
 
 impl Emulator<'_> {
     /// Other PTX with the same entries, which may run astray.
     pub fn of(module: &Module) -> Emulator<'_> {
-        Emulator { module, options: Options { instruction_budget: 1 << 20, ..Options::default() }, device: DEVICES[0] }
+        let options = Options { instruction_budget: 1 << 20, ..Options::default() };
+        Emulator { module: Some(module), options, device: DEVICES[0] }
+    }
+
+    fn module(&self) -> &Module {
+        match self.module {
+            Some(module) => module,
+            None if self.device.has_wgmma() => &HOPPER_MODULE,
+            None => &MODULE,
+        }
     }
 }
 
@@ -66,7 +94,7 @@ impl Target for Emulator<'_> {
             .args(&mut |buffer, offset, element| addresses[buffer as usize] + offset * element_bytes(element) as u64);
         let launch = kernel.launch(&self.device);
         let shape = Launch { grid: launch.grid, block: launch.block, shared_bytes: launch.shared_bytes };
-        let ran = self.module.launch_with(&memory, launch.symbol, &shape, &args, &self.options);
+        let ran = self.module().launch_with(&memory, launch.symbol, &shape, &args, &self.options);
         ran.map_err(|fault| fault.to_string())?;
         data.0.iter().zip(addresses).map(|(buffer, address)| contents(&memory, buffer, address)).collect()
     }

@@ -1,11 +1,11 @@
 //! Planted defects: edits of a kernel's PTX, each of which its rows must notice.
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use gpu_kernels::DeviceInfo;
 use ptx_emulator::Module;
 
 use crate::compare::{Check, checks};
-use crate::emulator::{Emulator, PTX, devices};
+use crate::emulator::{Emulator, devices, ptx};
 use crate::oracle::{Oracle, Row};
 
 /// Most mutants of one edit in one entry: an unrolled loop has the same places many times over.
@@ -117,6 +117,18 @@ pub const TIE: Defect = defect(
 /// A barrier that is not there.
 pub const BARRIER: Defect = defect("a dropped barrier", &[edit("bar.sync", "", Change::Drop)]);
 
+/// A product that nobody hands its registers or its memory, that is not waited for, or for which nobody waits his turn.
+pub const PRODUCT: Defect = defect(
+    "an unordered product",
+    &[
+        edit("wgmma.fence", "", Change::Drop),
+        edit("wgmma.commit_group", "", Change::Drop),
+        edit("wgmma.wait_group", "", Change::Drop),
+        edit("fence.proxy.async", "", Change::Drop),
+        edit("bar.arrive", "", Change::Drop),
+    ],
+);
+
 impl Edit {
     /// Whether it spoils line `at` of an entry.
     fn applies(&self, lines: &[&str], at: usize) -> bool {
@@ -161,13 +173,13 @@ fn waits_across_blocks(lines: &[&str], at: usize) -> bool {
 pub fn every_one_is_noticed<K: Oracle>(rows: Vec<Row<K>>) {
     let checks = checks(&rows);
     let launches: Vec<Launched<K>> = checks.iter().flat_map(Launched::all).collect();
-    let symbols: BTreeSet<&str> = launches.iter().map(Launched::symbol).collect();
+    let entries: BTreeMap<&str, &'static str> = launches.iter().map(|row| (row.symbol(), ptx(&row.device))).collect();
     let mut survivors = Vec::new();
     for defect in K::DEFECTS {
         let mut planted = 0;
-        for entry in symbols.iter().filter(|symbol| symbol.ends_with(defect.entries)) {
+        for (entry, ptx) in entries.iter().filter(|(symbol, _)| symbol.ends_with(defect.entries)) {
             let rows: Vec<&Launched<K>> = launches.iter().filter(|row| row.symbol() == *entry).collect();
-            for mutant in defect.edits.iter().flat_map(|edit| mutants(entry, edit)) {
+            for mutant in defect.edits.iter().flat_map(|edit| mutants(ptx, entry, edit)) {
                 planted += 1;
                 if !noticed(&rows, &mutant.text) {
                     survivors.push(format!("{entry}: {}: {} -> {}", defect.name, mutant.before, mutant.after));
@@ -211,8 +223,8 @@ struct Mutant {
     after: String,
 }
 
-fn mutants(symbol: &str, edit: &Edit) -> Vec<Mutant> {
-    let (head, entry) = entry(symbol);
+fn mutants(ptx: &'static str, symbol: &str, edit: &Edit) -> Vec<Mutant> {
+    let (head, entry) = entry(ptx, symbol);
     let lines: Vec<&str> = entry.lines().collect();
     let places: Vec<usize> = (0..lines.len()).filter(|at| edit.applies(&lines, *at)).collect();
     let mutant = |at: usize| {
@@ -223,11 +235,11 @@ fn mutants(symbol: &str, edit: &Edit) -> Vec<Mutant> {
     places.iter().step_by(places.len().div_ceil(MOST_PLACES).max(1)).map(|at| mutant(*at)).collect()
 }
 
-/// What stands before the first entry, and the entry `symbol`.
-fn entry(symbol: &str) -> (&'static str, &'static str) {
+/// What stands before the first entry of some PTX, and the entry `symbol`.
+fn entry(ptx: &'static str, symbol: &str) -> (&'static str, &'static str) {
     let begin = ".visible .entry ";
-    let head = &PTX[..PTX.find(begin).expect("PTX has an entry")];
-    let start = PTX.find(&format!("{begin}{symbol}(")).unwrap_or_else(|| panic!("PTX has `{symbol}`"));
-    let end = PTX[start..].find("\n}\n").expect("an entry ends") + 3;
-    (head, &PTX[start..start + end])
+    let head = &ptx[..ptx.find(begin).expect("PTX has an entry")];
+    let start = ptx.find(&format!("{begin}{symbol}(")).unwrap_or_else(|| panic!("PTX has `{symbol}`"));
+    let end = ptx[start..].find("\n}\n").expect("an entry ends") + 3;
+    (head, &ptx[start..start + end])
 }

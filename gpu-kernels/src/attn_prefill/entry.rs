@@ -1,12 +1,13 @@
 //! The entry points of `attn_prefill`.
-use super::softmax::{Softmax, mask};
+use super::ring::Ring;
+use super::softmax::{Softmax, mask, round};
 use super::tile::{Tile, buffer_bytes};
 use super::{AttnPrefill, ahead, queries_in_registers, row_bytes};
 use crate::PAGE_TOKENS;
 use cuda_std::barrier::sync_threads;
 use cuda_std::shared::{self, Shared};
 use cuda_std::unroll::{array, unroll};
-use cuda_std::{bf16, cp_async, fragment, kernel, mma, thread};
+use cuda_std::{bf16, cp_async, fragment, grid, kernel, mma, thread};
 
 kernel! {
     /// Heads of 32.
@@ -56,29 +57,38 @@ unsafe fn attend<const DIM: u32, const STEPS: usize, const TILES: usize, const A
     const {
         assert!(STEPS as u32 * fragment::K == DIM && TILES as u32 * fragment::N == DIM && AHEAD == ahead(DIM));
     }
+    grid::launch_dependents();
+    grid::wait_for_dependencies();
     // SAFETY: the tile is the same for the whole block, and so is the way through it.
     unsafe {
-        let Some(tile) = Tile::<DIM>::of_block(args) else { return };
+        let Some(tile) = Tile::<DIM>::of_block(args, thread::block_idx_x()) else { return };
         let Ok(sequence) = u32::try_from(tile.sequence) else {
             return tile.store::<STEPS>(|_, _| [0; 4]);
         };
         let position = tile.position(sequence);
         let buffers = shared::dynamic::<u8>().address();
-        let Some(mut ring) = tile.ring::<STEPS, AHEAD>(sequence, position, buffers) else { return };
+        let Some(sight) = tile.sight(sequence, position) else { return };
+        let (first, end) = (sight.first, sight.end);
+        let mut ring = Ring::<DIM, STEPS, AHEAD>::new(sight, buffers);
         // Queries that stay in registers pass through the last buffer, which the ring fills last.
         let at = buffers + (AHEAD + 2 - u32::from(queries_in_registers(DIM))) * buffer_bytes(DIM);
-        tile.copy_queries::<STEPS>(at);
+        tile.copy_queries::<STEPS>(|row, group| at + row * row_bytes(DIM) + group * 16);
         ring.fill();
         let queries = Queries::<DIM, STEPS>::landed::<AHEAD>(at);
         let mut softmax = Softmax::new(args.scale);
         let mut outputs = [[0.0; 4]; TILES];
-        let mut page = ring.first / PAGE_TOKENS * PAGE_TOKENS;
-        while page < ring.end {
+        let mut page = first / PAGE_TOKENS * PAGE_TOKENS;
+        while page < end {
             let mut scores = queries.score(ring.next(false));
             if tile.is_ragged(position, page) {
-                mask(&mut scores, position + own_row(), args.window, page);
+                mask(&mut scores, position + own_row(), tile.reach, page);
             }
-            let (weights, rescale) = softmax.weigh(&scores);
+            let mut weights = [[0; 4]; KEY_TILES / 2];
+            let rescale = softmax.weigh(
+                &scores,
+                #[inline(always)]
+                |n, row, pair| round(&mut weights, n, row, pair),
+            );
             scale(&mut outputs, rescale);
             add_values::<DIM, STEPS, TILES>(&mut outputs, &weights, ring.next(true));
             page += PAGE_TOKENS;
@@ -175,7 +185,7 @@ impl<const DIM: u32, const STEPS: usize> Queries<DIM, STEPS> {
 
 /// Multiplies the outputs of the lane's two rows.
 #[inline(always)]
-fn scale<const TILES: usize>(outputs: &mut [[f32; 4]; TILES], factors: [f32; 2]) {
+pub fn scale<const TILES: usize>(outputs: &mut [[f32; 4]; TILES], factors: [f32; 2]) {
     unroll::<TILES>(
         #[inline(always)]
         |n| outputs[n] = array(|i| outputs[n][i] * factors[i / 2]),

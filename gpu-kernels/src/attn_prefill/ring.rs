@@ -1,7 +1,6 @@
 //! The way of keys and values through shared memory in `attn_prefill`.
-use super::tile::buffer_bytes;
+use super::tile::{Sight, buffer_bytes};
 use super::{THREADS, row_bytes};
-use crate::pages::Pages;
 use crate::{PAGE_TOKENS, row};
 use cuda_std::barrier::sync_threads;
 use cuda_std::cp_async;
@@ -9,12 +8,7 @@ use cuda_std::unroll::unroll;
 
 /// `AHEAD + 2` buffers that hold keys and values in turn: page by page, first its keys, then its values.
 pub struct Ring<const DIM: u32, const STEPS: usize, const AHEAD: u32> {
-    pages: Pages,
-    k_pool: u64,
-    v_pool: u64,
-    /// The first key that is wanted, and the one behind the last. No other is read: its row becomes zeros.
-    pub first: u32,
-    pub end: u32,
+    sight: Sight,
     /// The first key of the page to ask for next, and the page's offset in both pools.
     page: u32,
     offset: u64,
@@ -25,11 +19,11 @@ pub struct Ring<const DIM: u32, const STEPS: usize, const AHEAD: u32> {
 }
 
 impl<const DIM: u32, const STEPS: usize, const AHEAD: u32> Ring<DIM, STEPS, AHEAD> {
-    /// A ring at shared address `start` for keys `first` to `end − 1`.
+    /// A ring at shared address `start` for the keys of `sight`.
     #[inline(always)]
-    pub fn new(pages: Pages, [k_pool, v_pool]: [u64; 2], first: u32, end: u32, start: u32) -> Self {
-        let page = first / PAGE_TOKENS * PAGE_TOKENS;
-        Ring { pages, k_pool, v_pool, first, end, page, offset: 0, start, fill: start, take: start }
+    pub fn new(sight: Sight, start: u32) -> Self {
+        let page = sight.first / PAGE_TOKENS * PAGE_TOKENS;
+        Ring { sight, page, offset: 0, start, fill: start, take: start }
     }
 
     /// Asks for the first `AHEAD + 1` buffers.
@@ -70,18 +64,16 @@ impl<const DIM: u32, const STEPS: usize, const AHEAD: u32> Ring<DIM, STEPS, AHEA
     /// The whole block comes here; the buffer is free.
     #[inline(always)]
     unsafe fn ask(&mut self, values: bool) {
-        if self.page < self.end {
-            // SAFETY: only keys that are wanted are read.
+        if self.page < self.sight.end {
+            // SAFETY: the page has a key that is wanted.
             unsafe {
                 if !values {
-                    self.offset = self.pages.offset(self.page);
+                    self.offset = self.sight.pages.offset(self.page);
                 }
-                let from = self.offset + if values { self.v_pool } else { self.k_pool };
+                let from = self.offset + if values { self.sight.v_pool } else { self.sight.k_pool };
                 row::for_each_group::<DIM, STEPS>(THREADS, |row, group| {
-                    let key = self.page + row;
-                    let bytes = if self.first <= key && key < self.end { 16 } else { 0 };
                     let at = row::at(from + u64::from(row * DIM * 2), group);
-                    cp_async::copy_16_or_zero(self.fill + row * row_bytes(DIM) + group * 16, at, bytes);
+                    self.sight.copy(self.page + row, at, self.fill + row * row_bytes(DIM) + group * 16);
                 });
             }
         }

@@ -6,21 +6,28 @@ use core::f32::consts::LOG2_E;
 use cuda_std::unroll::unroll;
 use cuda_std::{bf16, fragment, math, thread, warp};
 
-/// Sets the scores of keys that a row does not see to −∞. The lane's first row stands at `position`, its second eight
-/// behind; `first` is the first of the keys.
+/// Sets the scores of keys that a row does not see to −∞: all but itself and those before it, `reach` in all. The lane's
+/// first row stands at `position`, its second eight behind; `first` is the first of the keys.
 #[inline(always)]
-pub fn mask(scores: &mut Scores, position: u32, window: u32, first: u32) {
+pub fn mask(scores: &mut Scores, position: u32, reach: u32, first: u32) {
     unroll::<KEY_TILES>(
         #[inline(always)]
         |n| {
             unroll::<4>(|i| {
                 let (row, column) = fragment::c_element(thread::lane_id() % 4, i as u32);
                 let (key, position) = (first + n as u32 * fragment::N + column, position + row);
-                let sees = key <= position && (window == 0 || key + window > position);
+                // For a key behind the row the difference is 2³¹ or more.
+                let sees = position.wrapping_sub(key) < reach;
                 scores[n][i] = if sees { scores[n][i] } else { f32::NEG_INFINITY };
             });
         },
     );
+}
+
+/// Rounds one pair of weights to where `mma` takes it: two results of `mma` side by side are an operand a of the next.
+#[inline(always)]
+pub fn round(weights: &mut Weights, n: usize, row: usize, pair: [f32; 2]) {
+    weights[n / 2][n % 2 * 2 + row] = bf16::pack(pair);
 }
 
 /// What is known of a lane's two rows after the keys so far.
@@ -40,14 +47,13 @@ impl Softmax {
         Softmax { factor: scale * LOG2_E, largest: [f32::NEG_INFINITY; 2], sum: [0.0; 2] }
     }
 
-    /// Turns scores into rounded weights, laid out as `mma` takes them. Gives also what the rows' outputs so far are to be
-    /// multiplied by, since the weights are relative to a new maximum.
+    /// Turns scores into weights: `put(n, row, pair)` gets those of one of the lane's two rows in the n-th eight columns.
+    /// Gives what the rows' outputs so far are to be multiplied by, since the weights are relative to a new maximum.
     ///
     /// # Safety
     /// The whole warp comes here.
     #[inline(always)]
-    pub unsafe fn weigh(&mut self, scores: &Scores) -> (Weights, [f32; 2]) {
-        let mut weights = [[0; 4]; KEY_TILES / 2];
+    pub unsafe fn weigh(&mut self, scores: &Scores, mut put: impl FnMut(usize, usize, [f32; 2])) -> [f32; 2] {
         let mut rescale = [0.0; 2];
         unroll::<2>(
             #[inline(always)]
@@ -70,15 +76,14 @@ impl Softmax {
                         let weigh = |score| math::ex2_flushed(math::fma(score, self.factor, -base));
                         let pair = [weigh(scores[n][2 * row]), weigh(scores[n][2 * row + 1])];
                         sum += pair[0] + pair[1];
-                        // Two results of `mma` side by side are an operand a of the next.
-                        weights[n / 2][n % 2 * 2 + row] = bf16::pack(pair);
+                        put(n, row, pair);
                     },
                 );
                 self.sum[row] = math::fma(self.sum[row], rescale[row], sum);
                 self.largest[row] = largest;
             },
         );
-        (weights, rescale)
+        rescale
     }
 
     /// What the rows' outputs are to be multiplied by at the end.

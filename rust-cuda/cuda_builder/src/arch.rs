@@ -6,16 +6,16 @@ use crate::Error;
 pub struct Arch {
     /// The name in PTX's `.target`.
     pub name: &'static str,
-    /// The PTX version to ask for where the capability alone would give one that is too old.
-    pub(crate) ptx_feature: Option<&'static str>,
+    /// The PTX version to ask for, since the capability alone would give one that is too old.
+    pub(crate) ptx_feature: &'static str,
 }
 
 impl Arch {
-    /// All that the builder knows. `sm_80` runs on any later GPU too; `sm_90a` on compute capability 9.0 alone.
+    /// All that the builder knows. `sm_80` runs on any later GPU too, and what only they know stands in it as comments:
+    /// [`crate::promote`].
     ///
-    /// Left to itself LLVM takes PTX 7.0 for `sm_80`; the cache hints of loads need 7.4.
-    pub const ALL: [Arch; 2] =
-        [Arch { name: "sm_80", ptx_feature: Some("ptx74") }, Arch { name: "sm_90a", ptx_feature: None }];
+    /// Left to itself LLVM takes PTX 7.0; the cache hints of loads need 7.4.
+    pub const ALL: [Arch; 1] = [Arch { name: "sm_80", ptx_feature: "ptx74" }];
 
     /// The architecture of that name.
     pub fn named(name: &str) -> Result<Arch, Error> {
@@ -24,8 +24,6 @@ impl Arch {
 
     /// rustc's flags for this architecture.
     pub(crate) fn flags(self) -> Vec<String> {
-        let mut flags = vec![format!("-Ctarget-cpu={}", self.name)];
-        flags.extend(self.ptx_feature.map(|feature| format!("-Ctarget-feature=+{feature}")));
-        flags
+        vec![format!("-Ctarget-cpu={}", self.name), format!("-Ctarget-feature=+{}", self.ptx_feature)]
     }
 }

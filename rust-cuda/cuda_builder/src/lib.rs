@@ -27,7 +27,7 @@ pub use arch::Arch;
 pub use compiler::Compiler;
 pub use error::Error;
 pub use header::Header;
-pub use promote::{PROMOTED, promote};
+pub use promote::{Promoted, promote};
 
 /// How a crate of kernels becomes PTX.
 #[derive(Clone, Debug)]
@@ -97,6 +97,13 @@ impl CudaBuilder {
             ptx.path = copy.clone();
         }
         Ok(ptx)
+    }
+
+    /// The PTX that a chip runs, for example `sm_90a`: promoted where the chip knows more.
+    pub fn text(&self, chip: &str) -> Result<String, Error> {
+        let text = read(&self.build()?.path)?;
+        let promoted = Promoted::ALL.into_iter().find(|promoted| promoted.name() == chip);
+        Ok(promoted.map_or_else(|| text.clone(), |to| promote(&text, to)))
     }
 
     /// Compiles and replaces the crate's prebuilt file; says whether that changed it.

@@ -1,11 +1,11 @@
-//! The builder as a command: refreshes the prebuilt PTX of a crate, or says which file holds the PTX of its sources.
+//! The builder as a command: refreshes the prebuilt PTX of a crate, or prints the PTX that a chip runs.
 use std::process::ExitCode;
 
 use cuda_builder::{CudaBuilder, Error};
 
 const USAGE: &str = "Usage:
   cuda_builder refresh <crate folder>… [--arch <arch>]   compile and replace prebuilt files, by default those that are there
-  cuda_builder path <crate folder> [<arch>]              compile where there is need, and print the path of the PTX";
+  cuda_builder text <crate folder> <chip>                compile where there is need, and print the PTX for sm_80, sm_90, …";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -13,8 +13,7 @@ fn main() -> ExitCode {
     let result = match arguments[..] {
         ["refresh", ref crates @ .., "--arch", arch] if !crates.is_empty() => refresh(crates, Some(arch)),
         ["refresh", ref crates @ ..] if !crates.is_empty() => refresh(crates, None),
-        ["path", krate] => path(CudaBuilder::new(krate)),
-        ["path", krate, arch] => path(CudaBuilder::new(krate).arch(arch)),
+        ["text", krate, chip] => text(krate, chip),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -44,7 +43,7 @@ fn refresh(crates: &[&str], arch: Option<&str>) -> Result<(), Error> {
     Ok(())
 }
 
-fn path(builder: CudaBuilder) -> Result<(), Error> {
-    println!("{}", builder.build()?.path.display());
+fn text(krate: &str, chip: &str) -> Result<(), Error> {
+    print!("{}", CudaBuilder::new(krate).text(chip)?);
     Ok(())
 }

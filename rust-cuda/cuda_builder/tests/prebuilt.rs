@@ -41,7 +41,9 @@ fn prebuilt_files_name_no_path() {
             let code = line.split("//").next().unwrap_or_default();
             let comment = line.split_once("//").map_or("", |(_, comment)| comment);
             let path = builder.prebuilt_path();
-            assert!(!code.contains(['/', '\\']) && !comment.contains("/"), "{line} in {}", path.display());
+            // An instruction in a comment may have one of its own.
+            let comment = comment.replace("//", "");
+            assert!(!code.contains(['/', '\\']) && !comment.contains('/'), "{line} in {}", path.display());
         }
     });
 }

@@ -24,6 +24,7 @@
 //! | [`global`] | global memory: loads and stores of 2 to 16 bytes with cache hints and orderings, atomics |
 //! | [`cp_async`] | copies from global to shared memory behind the threads' back |
 //! | [`mma`] | the tensor core's instructions, raw |
+//! | [`wgmma`] | the same of a warpgroup, on compute capability 9.0 |
 //! | [`fragment`] | which lane holds which element of a tensor core's operand |
 //! | [`math`] | approximate functions of the chip and the few exact ones built on them |
 //! | [`bf16`] | conversions between bf16 and f32 |
@@ -52,7 +53,13 @@
 )]
 #![cfg_attr(
     not(target_arch = "nvptx64"),
-    expect(unreachable_code, unused_variables, clippy::too_many_arguments, reason = "instructions of a GPU")
+    expect(
+        unreachable_code,
+        unused_mut,
+        unused_variables,
+        clippy::too_many_arguments,
+        reason = "instructions of a GPU"
+    )
 )]
 #![expect(unsafe_code, reason = "instructions and raw addresses are what this crate is about")]
 
@@ -76,3 +83,4 @@ pub mod thread;
 pub mod time;
 pub mod unroll;
 pub mod warp;
+pub mod wgmma;

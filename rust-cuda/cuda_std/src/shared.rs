@@ -8,7 +8,7 @@ use crate::instruction::ptx;
 use crate::word::access;
 
 #[cfg(target_arch = "nvptx64")]
-core::arch::global_asm!(".extern .shared .align 128 .b8 dynamic_shared[];");
+core::arch::global_asm!(".extern .shared .align 1024 .b8 dynamic_shared[];");
 
 /// What one instruction loads or stores: `u16`, `u32`, `i32`, `f32`, `u64`, and pairs and quadruples of `u32` and `f32`.
 pub trait Word: Copy {
@@ -118,7 +118,8 @@ impl Shared<u32> {
     }
 }
 
-/// The dynamic shared memory of the block, as many bytes as the launch asked for; aligned to 128 bytes.
+/// The dynamic shared memory of the block, as many bytes as the launch asked for; aligned to 1024 bytes, as
+/// [`crate::wgmma`]'s matrices have to be.
 #[inline(always)]
 pub fn dynamic<T>() -> Shared<T> {
     let address: u32;

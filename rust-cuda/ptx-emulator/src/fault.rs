@@ -10,10 +10,13 @@ pub enum FaultKind {
     OutOfBounds,
     /// An address that is not a multiple of the size of the access.
     Misaligned,
-    /// A read of memory that nothing has written, or whose asynchronous copy has not been waited for.
+    /// A read of memory that nothing has written, or whose asynchronous copy has not been waited for; a product's read of what
+    /// no proxy fence has made visible to it.
     UndefinedRead,
     /// A register that nothing has written decides an address, a branch or a stored value.
     UndefinedRegister,
+    /// A register of a `wgmma` product used before the product was waited for, or given to one without a fence.
+    UnfinishedProduct,
     /// Two threads of a block touch the same byte of shared memory, one of them writing, with no barrier in between.
     SharedRace,
     /// A barrier that only a part of the running threads reaches.
@@ -73,6 +76,7 @@ impl fmt::Display for FaultKind {
             FaultKind::Misaligned => "misaligned access",
             FaultKind::UndefinedRead => "undefined read",
             FaultKind::UndefinedRegister => "undefined register",
+            FaultKind::UnfinishedProduct => "unfinished product",
             FaultKind::SharedRace => "shared-memory race",
             FaultKind::DivergentBarrier => "divergent barrier",
             FaultKind::DivergentCollective => "divergent collective",

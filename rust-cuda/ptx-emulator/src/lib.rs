@@ -42,10 +42,10 @@
 //! What LLVM's NVPTX backend emits for an sm_80 and what hand-written inline assembly adds to it: arithmetic of all
 //! integer and floating-point types, `bf16` and `f16` too, memory of every state space and by generic addresses,
 //! functions (decoded in place of their calls), barriers, shuffles, votes, matches, reductions, atomics, `cp.async`,
-//! `ldmatrix`, `mma.sync` with f32 accumulators. `tests/instructions` has a file for each form. An instruction or a
-//! modifier that is not known is a [`ParseError`]; those of sm_90 alone (`wgmma`, `mbarrier`, bulk copies, clusters) are a
-//! fault when they are executed, so that the other entries of their module run. Recursion and calls through a pointer
-//! are treated the same way.
+//! `ldmatrix`, `mma.sync` with f32 accumulators, and of sm_90a `wgmma` of bf16 with matrices of 128-byte swizzle.
+//! `tests/instructions` has a file for each form. An instruction or a modifier that is not known is a [`ParseError`]; those
+//! of sm_90 alone (`mbarrier`, bulk copies, clusters) are a fault when they are executed, so that the other entries of
+//! their module run. Recursion and calls through a pointer are treated the same way.
 //!
 //! Arithmetic has the bits of the hardware, canonical NaN included. The approximate functions (`ex2.approx`,
 //! `rsqrt.approx`, …) are computed in f64 and rounded once, which is closer than any GPU promises. `mma.sync` sums in
@@ -73,6 +73,9 @@
 //!   instruction, lies between them. Atomics, volatile, relaxed, acquire and release accesses do not race with each other.
 //! * `cp.async` delivers at the wait: until then its destination is undefined, and from then on it counts as written by
 //!   the waiting thread, so that others need a barrier.
+//! * A product of `wgmma` multiplies when it is issued, each warp its own rows. From then until the wait its registers may
+//!   be touched by products alone, and before it they need a fence; what it reads needs a proxy fence of its writer behind
+//!   the write, and stays as it is until the wait. That the four warps come to it together is not seen.
 //! * Lanes that have exited are not waited for, but their registers cannot be read by a shuffle.
 
 #![forbid(unsafe_code)]

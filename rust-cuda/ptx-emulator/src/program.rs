@@ -48,6 +48,13 @@ pub enum Op {
     CopyWait(Option<u32>),
     LoadMatrix(Box<LoadMatrix>),
     Mma(Box<Mma>),
+    Product(Box<Product>),
+    ProductFence,
+    ProductCommit,
+    /// All but the given number of latest groups.
+    ProductWait(u32),
+    /// What the thread has written to shared memory is there for products too.
+    ProxyFence,
     Branch {
         target: u32,
         reconverge: u32,
@@ -164,6 +171,26 @@ pub struct Mma {
     pub c: [Slot; 4],
 }
 
+/// `wgmma.mma_async.sync.aligned.m64nNk16.f32.bf16.bf16`
+pub struct Product {
+    /// Four for every eight columns.
+    pub d: Vec<Slot>,
+    pub a: Left,
+    /// A descriptor.
+    pub b: Slot,
+    /// Whether the result is added to d.
+    pub accumulates: bool,
+    /// Whether the lines of b in memory are its rows, and not its columns.
+    pub by_rows: bool,
+}
+
+/// Operand a of a product.
+pub enum Left {
+    Registers([Slot; 4]),
+    /// A descriptor; its lines are rows.
+    Memory(Slot),
+}
+
 /// `bar` and `barrier`
 pub struct Barrier {
     pub id: Slot,
@@ -243,6 +270,8 @@ pub struct Program {
     pub specials: Vec<(Reg, Special)>,
     /// Registers that may be read before they are written.
     pub undefined: Vec<Reg>,
+    /// Which registers of 32 bits products own while they run; empty where there are no products.
+    pub owned: Vec<bool>,
     /// Bytes of the static shared variables; the dynamic ones start behind them.
     pub static_shared: usize,
     /// Bytes of local memory per thread.

@@ -1,9 +1,10 @@
 //! What tests and benches ask of a GPU beside running plans.
 use super::failure::Answer;
-use super::program::Prepared;
+use super::program::{Prepared, Workshop};
 use super::{Cuda, StepTime, lost, profile};
 use crate::device::{BufferId, PlanId, PlannedKernel};
 use crate::error::Result;
+use gpu_kernels::DeviceInfo;
 
 impl Cuda {
     /// Bytes that the GPU has free.
@@ -49,8 +50,18 @@ impl Cuda {
     /// # Errors
     /// The kernel's requirements are not met, the PTX has no such kernel, or the device failed.
     pub fn run_kernel(&mut self, kernel: &dyn PlannedKernel) -> Result<()> {
+        let own = self.gpu.info;
+        self.run_kernel_for(&own, kernel)
+    }
+
+    /// The same as it is launched on another GPU, `device`.
+    ///
+    /// # Errors
+    /// As [`Cuda::run_kernel`]; the PTX that this GPU runs lacks the kernel's choice for the other.
+    pub fn run_kernel_for(&mut self, device: &DeviceInfo, kernel: &dyn PlannedKernel) -> Result<()> {
         self.make_current()?;
-        Prepared::launch(kernel, &mut self.workshop())?.enqueue(&self.cublas, &self.stream)?;
+        let prepared = Prepared::launch(kernel, &mut Workshop { info: device, ..self.workshop() })?;
+        prepared.enqueue(&self.cublas, &self.stream)?;
         self.stream.synchronize().map_err(lost)?;
         self.model.as_ref().expect("`allocate` comes first").arena.check_guards()
     }

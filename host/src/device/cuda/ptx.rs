@@ -1,7 +1,7 @@
 //! Which PTX a GPU runs.
 use std::borrow::Cow;
 
-use cuda_builder::{PROMOTED, promote};
+use cuda_builder::{Promoted, promote};
 
 use crate::error::{Category, Error, Result};
 
@@ -27,7 +27,7 @@ impl Ptx {
     }
 }
 
-/// Architecture and compiler of each embedded PTX; [`PROMOTED`] is made of `sm_80` when it runs.
+/// Architecture and compiler of each embedded PTX; the others are made of `sm_80` when it runs.
 pub fn shipped_ptx() -> impl Iterator<Item = (&'static str, &'static str)> {
     embedded::ALL.iter().map(|(architecture, _, compiler)| (*architecture, *compiler))
 }
@@ -41,20 +41,22 @@ pub fn embedded(capability: (u32, u32)) -> Result<Ptx> {
     choose(capability, &images.collect::<Vec<_>>())
 }
 
-/// The PTX among `images` for a compute capability: `sm_90a` runs on 9.0 alone, `sm_80` promoted to `sm_90`
-/// from there on, and as it is from 8.0 on.
+/// The PTX among `images` for a compute capability: `sm_80` as it is from 8.0 on, promoted to `sm_90a` for 9.0 alone, and
+/// to `sm_90` from there on.
 ///
 /// # Errors
 /// The GPU is older than that.
 fn choose((major, minor): (u32, u32), images: &[(&'static str, &'static str)]) -> Result<Ptx> {
-    let of = |wanted| images.iter().find(|(architecture, _)| *architecture == wanted).copied();
-    let as_it_is = |(architecture, text)| Ptx { architecture, text: Cow::Borrowed(text) };
-    let hopper = of("sm_90a").filter(|_| (major, minor) == (9, 0)).map(as_it_is);
-    let ampere = of("sm_80").filter(|_| major >= 8).map(|image| match major {
-        8 => as_it_is(image),
-        _ => Ptx { architecture: PROMOTED, text: Cow::Owned(promote(image.1)) },
+    let ampere = images.iter().find(|(architecture, _)| *architecture == "sm_80").copied();
+    let ptx = ampere.filter(|_| major >= 8).map(|(architecture, text)| {
+        let to = match (major, minor) {
+            (8, _) => return Ptx { architecture, text: Cow::Borrowed(text) },
+            (9, 0) => Promoted::Sm90a,
+            _ => Promoted::Sm90,
+        };
+        Ptx { architecture: to.name(), text: Cow::Owned(promote(text, to)) }
     });
-    hopper.or(ampere).ok_or_else(|| {
+    ptx.ok_or_else(|| {
         Error::new(Category::Device, "This GPU is too old")
             .details(format!("expected compute capability 8.0 or higher, found {major}.{minor}"))
             .hint("take another GPU with --device, or run on the processor with --device cpu")
@@ -67,15 +69,15 @@ mod tests {
 
     #[test]
     fn a_gpu_runs_the_newest_ptx_that_it_can() {
-        let [ampere, hopper] = [("sm_80", ".target sm_80\n"), ("sm_90a", "")];
-        let chosen = |capability| choose(capability, &[ampere, hopper]).map(|ptx| ptx.architecture);
-        assert_eq!(chosen((8, 0)), Ok("sm_80"));
-        assert_eq!(chosen((8, 9)), Ok("sm_80"));
-        assert_eq!(chosen((9, 0)), Ok("sm_90a"));
-        assert_eq!(chosen((10, 0)), Ok("sm_90"));
-        assert_eq!(chosen((12, 1)), Ok("sm_90"));
-        let later = Ptx { architecture: "sm_90", text: ".target sm_90\n".into() };
-        assert_eq!(choose((9, 0), &[ampere]), Ok(later));
+        let chosen = |capability| choose(capability, &[("sm_80", ".target sm_80\n")]);
+        let named = |capability| chosen(capability).map(|ptx| ptx.architecture);
+        assert_eq!(named((8, 0)), Ok("sm_80"));
+        assert_eq!(named((8, 9)), Ok("sm_80"));
+        assert_eq!(named((9, 0)), Ok("sm_90a"));
+        assert_eq!(named((10, 0)), Ok("sm_90"));
+        assert_eq!(named((12, 1)), Ok("sm_90"));
+        let hopper = Ptx { architecture: "sm_90a", text: ".target sm_90a\n".into() };
+        assert_eq!(chosen((9, 0)), Ok(hopper));
         assert!(chosen((7, 5)).is_err());
     }
 }

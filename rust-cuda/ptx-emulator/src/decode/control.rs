@@ -34,6 +34,11 @@ impl Decoder<'_> {
             "exit" => Op::Exit,
             "trap" => Op::Trap,
             "fence" | "membar" => {
+                if op.take("proxy") {
+                    op.take("async");
+                    op.take("shared::cta");
+                    return Ok(Some(Op::ProxyFence));
+                }
                 op.take_any(&["sc", "acq_rel", "acquire", "release"]);
                 op.take("gl");
                 op.skip_hints();

@@ -12,6 +12,7 @@ mod integer;
 mod memory;
 mod opcode;
 mod operands;
+mod product;
 mod scope;
 mod select;
 mod special;
@@ -270,6 +271,7 @@ impl<'s> Decoder<'s> {
         self.resolve_labels();
         cfg::reconverge(&mut self.program);
         undefined::mark(&mut self.program);
+        product::mark(&mut self.program);
         Ok(self.program)
     }
 }

@@ -5,8 +5,7 @@ use crate::parse::ParseError;
 use crate::types::Type;
 
 /// Instructions that exist only from sm_90 on (or serve them): known by name, so that other entries of their module run.
-const BEYOND: [&str; 18] = [
-    "wgmma",
+const BEYOND: [&str; 17] = [
     "mbarrier",
     "mapa",
     "getctarank",
@@ -51,7 +50,7 @@ impl<'a> Opcode<'a> {
             || (self.name == "barrier" && has("cluster"))
             || (self.name == "st" && has("async"))
             || (self.name == "red" && has("async"))
-            || (self.name == "fence" && (has("proxy") || has("mbarrier_init")))
+            || (self.name == "fence" && (has("proxy") && !has("async") || has("mbarrier_init")))
             || has("bulk")
             || has("shared::cluster")
     }

@@ -20,6 +20,7 @@ impl Decoder<'_> {
             "ld" | "ldu" | "st" | "atom" | "red" | "prefetch" | "prefetchu" | "discard" | "applypriority" | "cp"
             | "ldmatrix" => self.memory(op, args)?,
             "mma" => self.mma(op, args)?,
+            "wgmma" => self.product(op, args)?,
             "bra" | "brx" | "ret" | "exit" | "trap" | "brkpt" | "nanosleep" | "griddepcontrol" | "membar" | "fence"
             | "pmevent" => return self.control(op, args),
             "bar" | "barrier" => self.barrier(op, args)?,

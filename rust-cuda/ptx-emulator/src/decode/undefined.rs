@@ -21,7 +21,7 @@ pub fn mark(program: &mut Program) {
     loop {
         let before = suspects.len();
         for (inst, meta) in program.insts.iter().zip(&program.metas) {
-            let carries = !matches!(inst.op, Op::Mma(_) | Op::LoadMatrix(_) | Op::Atomic(_));
+            let carries = !matches!(inst.op, Op::Mma(_) | Op::Product(_) | Op::LoadMatrix(_) | Op::Atomic(_));
             if carries && meta.reads.iter().any(|r| suspects.contains(r)) {
                 suspects.extend(&meta.writes);
             }

@@ -7,6 +7,10 @@ use super::stamp::{Clocks, Stamp, Who};
 pub enum Refusal {
     Undefined,
     InFlight,
+    /// Written, but for ordinary accesses alone: a product reads it, and its writer was behind no proxy fence.
+    Unpublished {
+        writer: u32,
+    },
     /// The other thread (of the block), and whether its access was a write.
     Race {
         other: u32,
@@ -20,6 +24,8 @@ pub struct Shared {
     words: Vec<u32>,
     writes: Vec<[Stamp; 4]>,
     reads: Vec<[Stamp; 4]>,
+    /// For each thread, the tick up to which products see its writes.
+    published: Vec<u32>,
     bytes: usize,
     /// Stamps up to this one belong to earlier blocks.
     stale: u32,
@@ -40,6 +46,7 @@ impl Shared {
         for write in self.writes.iter_mut().flatten().filter(|s| **s == Stamp::IN_FLIGHT) {
             *write = Stamp::default();
         }
+        self.published.clear();
         self.bytes = bytes;
         self.stale = (start - 1) << 12 | 0xfff;
     }
@@ -125,6 +132,28 @@ impl Shared {
             *read = merged(clocks, *read, thread);
         }
         Ok(())
+    }
+
+    /// Says that products see what `thread` has written so far.
+    pub fn publish(&mut self, clocks: &Clocks, thread: u32) {
+        let thread = thread as usize;
+        if self.published.len() <= thread {
+            self.published.resize(thread + 1, 0);
+        }
+        self.published[thread] = clocks.now;
+    }
+
+    /// Stamps a product's read of `bytes` bytes, whole words, for `thread`.
+    pub fn read_published(&mut self, clocks: &Clocks, thread: u32, at: usize, bytes: usize) -> Result<(), Refusal> {
+        self.read(clocks, thread, at, bytes, false)?;
+        let seen = |s: &Stamp| s.clock() <= self.published.get(s.thread() as usize).copied().unwrap_or(0);
+        let missing = self.writes[at / 4..(at + bytes) / 4].iter().flatten().find(|s| !seen(s));
+        missing.map_or(Ok(()), |stamp| Err(Refusal::Unpublished { writer: stamp.thread() }))
+    }
+
+    /// What stands for the last writer of each of four words.
+    pub fn writers(&self, at: usize) -> [u32; 4] {
+        std::array::from_fn(|word| self.writes[at / 4 + word][0].0)
     }
 
     /// Stamps a write of `bytes` bytes by `thread`.

@@ -92,10 +92,23 @@ impl Clocks {
         }
     }
 
-    /// Joins a barrier of the warps in `members`, the latest of whose clocks is `latest`; `all`: of the whole block.
-    pub fn join(&mut self, members: &[usize], latest: u32, all: bool) {
-        members.iter().for_each(|&w| self.known[w] = self.known[w].max(latest));
-        self.ceiling = self.ceiling.max(latest);
+    /// Begins a tick of its own for what follows, which orders nothing.
+    pub fn tick(&mut self) {
+        self.now = (self.now + 1).min(MAX_CLOCK);
+    }
+
+    /// For each warp, the tick up to which its accesses are ordered before whatever waits for this warp.
+    pub fn knowledge(&self) -> [u32; WARPS] {
+        let mut known = self.known;
+        known[self.warp] = self.now;
+        known
+    }
+
+    /// Joins a barrier whose warps together know this much, the latest of their clocks being `latest`; `all`: of the whole
+    /// block.
+    pub fn join(&mut self, together: &[u32; WARPS], latest: u32, all: bool) {
+        self.known.iter_mut().zip(together).for_each(|(known, other)| *known = (*known).max(*other));
+        self.ceiling = self.known.iter().fold(self.ceiling, |most, known| most.max(*known));
         if all {
             self.floor = latest;
         }
@@ -130,8 +143,9 @@ mod tests {
         let before = Stamp::new(a.now, Who::Thread, 5);
         assert!(!b.knows(before));
         let latest = a.now.max(b.now);
-        a.join(&[0, 1], latest, true);
-        b.join(&[0, 1], latest, true);
+        let together = std::array::from_fn(|warp| if warp < 2 { latest } else { 0 });
+        a.join(&together, latest, true);
+        b.join(&together, latest, true);
         assert!(a.knows(before) && b.knows(before));
         assert!(!b.knows(Stamp::new(a.now, Who::Thread, 5)));
     }

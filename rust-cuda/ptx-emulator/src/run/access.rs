@@ -253,6 +253,11 @@ impl Warp {
                 FaultKind::UndefinedRead,
                 "shared memory whose cp.async has been issued but not waited for".to_string(),
             ),
+            Refusal::Unpublished { writer } => {
+                let message =
+                    format!("shared memory that thread {writer} has written without a fence.proxy.async behind");
+                (FaultKind::UndefinedRead, message)
+            }
             Refusal::Race { other, wrote } => {
                 let verb = if wrote { "writes" } else { "reads" };
                 let message = format!("thread {other} of the block {verb} the same byte, with no barrier in between");

@@ -1,7 +1,9 @@
 //! One block: its warps in a fixed order, its shared memory, its barriers.
 
 use super::{
-    Env, clock, collective,
+    Env,
+    clock::Knowledge,
+    collective,
     warp::{Pause, Warp},
 };
 use crate::fault::{Fault, FaultKind, Place, Trouble};
@@ -20,7 +22,7 @@ enum State {
 /// Threads that a warp has announced at a named barrier without waiting.
 struct Arrival {
     id: u32,
-    warp: usize,
+    knows: Knowledge,
 }
 
 #[derive(Default)]
@@ -128,7 +130,11 @@ impl Block {
         match self.barrier(env, at) {
             Some(barrier) if matches!(barrier.kind, BarrierKind::Arrive) => {
                 let id = self.operand(index, barrier.id);
-                self.arrivals.push(Arrival { id, warp: index });
+                let mut knows = Knowledge::default();
+                knows.add(&self.warps[index].clocks);
+                // What the warp does from here on is ordered before nothing that waits there.
+                self.warps[index].clocks.tick();
+                self.arrivals.push(Arrival { id, knows });
             }
             _ => self.states[index] = State::Waiting(at),
         }
@@ -173,12 +179,12 @@ impl Block {
     }
 
     fn complete(&mut self, env: &Env, id: u32, waiting: &[usize], all: bool) {
-        let mut members = waiting.to_vec();
-        members.extend(self.arrivals.iter().filter(|a| a.id == id).map(|a| a.warp));
+        let mut together = Knowledge::default();
+        waiting.iter().for_each(|&w| together.add(&self.warps[w].clocks));
+        self.arrivals.iter().filter(|a| a.id == id).for_each(|a| together.merge(&a.knows));
         self.arrivals.retain(|a| a.id != id);
         self.reduce(env, waiting);
-        let latest = members.iter().map(|&w| self.warps[w].clocks.now).max().unwrap_or(1);
-        clock::join(self.warps.iter_mut().map(|w| &mut w.clocks), &members, waiting, latest, all);
+        together.share(self.warps.iter_mut().map(|w| &mut w.clocks), waiting, all);
         for &w in waiting {
             self.states[w] = State::Running;
         }

@@ -73,6 +73,13 @@ impl Warp {
         Ok(())
     }
 
+    /// Makes what the lanes in `mask` have written to shared memory visible to products.
+    pub fn publish(&mut self, shared: &mut Shared, mask: u32) {
+        let thread = self.first_thread();
+        (0..LANES as u32).filter(|l| mask >> l & 1 == 1).for_each(|l| shared.publish(&self.clocks, thread + l));
+        self.clocks.tick();
+    }
+
     /// Delivers all but the latest `groups` groups of the lanes in `mask`; `None`: everything.
     pub fn copy_wait(&mut self, shared: &mut Shared, groups: Option<u32>, mask: u32) {
         let thread = self.first_thread();

@@ -13,7 +13,8 @@ impl Warp {
     pub fn missing(&self, op: &Op, mask: u32) -> u32 {
         let named = |members: &u32| self.regs.r32[*members as usize][mask.trailing_zeros() as usize];
         let needed = match op {
-            Op::Barrier(_) | Op::Mma(_) | Op::LoadMatrix(_) => FULL,
+            Op::Barrier(_) | Op::Mma(_) | Op::LoadMatrix(_) | Op::Product(_) | Op::ProductWait(_) => FULL,
+            Op::ProductFence | Op::ProductCommit => FULL,
             Op::Shuffle(shuffle) => named(&shuffle.members),
             Op::WarpBarrier { members }
             | Op::Vote { members, .. }

@@ -10,7 +10,7 @@ use crate::types::Type;
 use pulp::Arch;
 
 impl Warp {
-    fn whole_warp(&self, mask: u32) -> Checked {
+    pub fn whole_warp(&self, mask: u32) -> Checked {
         if mask == FULL {
             return Ok(());
         }
@@ -89,7 +89,8 @@ impl Warp {
     }
 }
 
-fn multiply_add(a: &[[f64; 16]; 16], b: &[[f64; 8]], d: &mut [[f64; 8]; 16]) {
+/// `d += a·b`
+pub fn multiply_add(a: &[[f64; 16]; 16], b: &[[f64; 8]], d: &mut [[f64; 8]; 16]) {
     Arch::new().dispatch(
         #[inline(always)]
         || {

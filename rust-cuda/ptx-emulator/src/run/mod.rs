@@ -10,6 +10,7 @@ mod diverge;
 mod launch;
 mod local;
 mod matrix;
+mod product;
 mod tracked;
 mod warp;
 pub mod window;

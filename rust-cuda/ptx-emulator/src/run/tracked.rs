@@ -14,6 +14,10 @@ impl Warp {
             self.need(Reg { class: Class::Pred, slot: guard.slot }, active)?;
         }
         let meta = &env.program.metas[self.pc as usize];
+        if mask != 0 && !matches!(inst.op, Op::Product(_)) {
+            let registers = meta.reads.iter().chain(&meta.writes).filter(|reg| reg.class == Class::R32);
+            self.touch_owned(env, registers.map(|reg| reg.slot), mask.trailing_zeros() as usize)?;
+        }
         let mut defined = FULL;
         match &inst.op {
             Op::Lanes(_) => meta.reads.iter().for_each(|r| defined &= self.regs.defined(*r)),

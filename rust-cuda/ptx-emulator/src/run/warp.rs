@@ -1,6 +1,6 @@
 //! One warp: its registers, its stack of divergence, and the loop that steps it.
 
-use super::{Env, access::Checked, copy::Copies, local::Local};
+use super::{Env, access::Checked, copy::Copies, local::Local, product::Products};
 use crate::fault::{FaultKind, Trouble};
 use crate::lanes::{FULL, LANES, Reg, Registers};
 use crate::memory::{shared::Shared, stamp::Clocks};
@@ -34,6 +34,7 @@ pub struct Warp {
     pub local: Local,
     pub clocks: Clocks,
     pub copies: Copies,
+    pub products: Products,
     /// Lanes that have not exited.
     pub live: u32,
     /// The instruction being executed.
@@ -57,6 +58,7 @@ impl Warp {
             local: Local::default(),
             clocks: Clocks::new(index, 1),
             copies: Copies::default(),
+            products: Products::default(),
             live: 0,
             pc: 0,
             stack: Vec::new(),
@@ -88,6 +90,7 @@ impl Warp {
         self.local.reset(program.local);
         self.clocks = Clocks::new(self.index, clock);
         self.copies = Copies::default();
+        self.products.reset(program);
         let threads = (env.threads() - self.first_thread()).min(LANES as u32);
         self.live = FULL >> (LANES as u32 - threads);
         self.stack.clear();
@@ -252,7 +255,7 @@ impl Warp {
             Op::Trap | Op::Clock { .. } | Op::Nothing | Op::Unknown(_) | Op::ActiveMask { .. } => {
                 self.rare(env, shared, &inst.op, mask)?;
             }
-            Op::Atomic(_) | Op::CopyAsync(_) | Op::CopyCommit | Op::CopyWait(_) => {
+            Op::Atomic(_) | Op::CopyAsync(_) | Op::CopyCommit | Op::CopyWait(_) | Op::ProxyFence => {
                 self.rare(env, shared, &inst.op, mask)?;
             }
             together => {
@@ -284,6 +287,20 @@ impl Warp {
             }
             Op::LoadMatrix(matrix) => self.load_matrix(shared, matrix, mask),
             Op::Mma(mma) => self.mma(mma, mask),
+            Op::Product(product) => self.product(env, shared, product, mask),
+            Op::ProductWait(newest) => self.product_wait(shared, *newest, mask),
+            Op::ProductFence => {
+                self.products.fence();
+                Ok(())
+            }
+            Op::ProductCommit => {
+                self.products.commit();
+                Ok(())
+            }
+            Op::ProxyFence => {
+                self.publish(shared, mask);
+                Ok(())
+            }
             Op::Clock { d } => {
                 let now = self.warp_instructions;
                 (0..LANES).filter(|l| mask >> l & 1 == 1).for_each(|l| self.regs.set_bits(*d, l, now));
@@ -291,7 +308,7 @@ impl Warp {
             }
             Op::Trap => Err(Trouble::new(FaultKind::Trap, lane, None, "the kernel executed `trap`")),
             Op::Unknown(what) => {
-                let message = format!("{what} is beyond this machine, an sm_80");
+                let message = format!("{what} is beyond this machine, an sm_80 that knows `wgmma` too");
                 Err(Trouble::new(FaultKind::UnknownInstruction, lane, None, message))
             }
             Op::Nothing => Ok(()),
