@@ -35,7 +35,7 @@
 //!
 //! # Moves
 //! `2·n·k + rows·(k·act + n·out)` bytes, and `2·n` where there is a bias. On an H200, one row, one after the other in a
-//! graph: 9.2, 5.9, 15.2, 15.8 and 348 µs for 5120×3072, 3072×3072, 9216×3072, 3072×9216 and 256000×3072, the first, the
+//! graph: 9.0, 5.9, 14.9, 15.5 and 348 µs for 5120×3072, 3072×3072, 9216×3072, 3072×9216 and 256000×3072, the first, the
 //! third and the last behind a norm (`nemotron bench kernels`).
 //!
 //! # Numerics

