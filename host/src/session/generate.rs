@@ -115,6 +115,11 @@ impl Session {
             Ok(())
         })?;
         let mut texts = texts.expect("a loaded model has read its files");
+        texts.limit(model.engine.context());
+        texts.stops.append(&mut model.stop_strings);
+        if model.spec.eos.is_empty() {
+            model.spec.eos.extend(texts.tokenizer.eos());
+        }
         let printed = |end: &&str| texts.template.as_ref().is_ok_and(|template| template.mentions(end));
         for end in TURN_ENDS.into_iter().filter(printed) {
             match texts.tokenizer.token_to_id(end) {
@@ -211,6 +216,11 @@ impl Session {
     /// What the engine has done so far.
     pub fn counters(&self) -> Counters {
         self.model.engine.counters()
+    }
+
+    /// The tokenizer, the template, and the texts that end every answer.
+    pub(super) fn texts(&self) -> &Texts {
+        &self.texts
     }
 
     /// The model to run, and the texts beside it.

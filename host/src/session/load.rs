@@ -7,7 +7,7 @@ use gpu_kernels::PAGE_TOKENS;
 
 use super::choice::{self, Activations, DeviceChoice, Opened, Progress};
 use super::memory::{self, Bound};
-use super::sampling;
+use super::{sampling, stop};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, EngineConfig};
 use crate::error::Result;
@@ -77,6 +77,8 @@ pub struct Model {
     pub(super) engine: Engine,
     pub(super) spec: ModelSpec,
     sampling: Sampling,
+    /// Texts that end every answer, of generation_config.json.
+    pub(super) stop_strings: Vec<String>,
     activations: Activations,
     stages: Vec<StageTime>,
     load_time: Duration,
@@ -102,6 +104,7 @@ impl Model {
         let spec = models::read(checkpoint.config(), checkpoint.generation_config())?;
         let mut config = EngineConfig::for_model(&spec, options.context)?;
         let sampling = sampling::defaults(checkpoint.generation_config())?;
+        let stop_strings = stop::of_checkpoint(checkpoint.generation_config())?;
         stages.end("checkpoint");
         let opened = open(options, || companions(checkpoint.directory()), &mut stages)?;
         let described = describe(&opened, note);
@@ -125,6 +128,7 @@ impl Model {
             engine,
             spec,
             sampling,
+            stop_strings,
             activations: opened.activations,
             stages: stages.done,
             load_time: start.elapsed(),

@@ -1,5 +1,8 @@
 //! Text: tokenizer, chat template, incremental detokenizer.
+mod companions;
+mod definition;
 mod detokenizer;
+mod files;
 mod python_json;
 mod python_methods;
 mod template;

@@ -7,6 +7,7 @@ use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value as Json};
 
+use super::companions::Companions;
 use super::{python_json, python_methods};
 use crate::error::{Category, Error, Result};
 
@@ -16,9 +17,8 @@ const DEFAULT: &str = "default";
 /// The template of conversations with tools, where a checkpoint has one of its own for them.
 const TOOL_USE: &str = "tool_use";
 
-/// Keys of tokenizer_config.json that name special tokens; templates know them by the same names.
-const SPECIAL_TOKENS: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+/// The folder of further templates; each file is called after its template.
+const ADDITIONAL: &str = "additional_chat_templates";
 
 /// Names under which a message may carry the model's reasoning; templates read the first, some the second.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
@@ -31,7 +31,7 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Reads `chat_template.jinja`, else `chat_template` of `tokenizer_config.json`: a text, or a list of named ones.
+    /// Reads `chat_template.jinja` and the files of `additional_chat_templates/`, else `chat_template` of `tokenizer_config.json`: a text, or a list of named ones.
     ///
     /// # Errors
     /// There is neither, a file cannot be read, or the template is no Jinja.
@@ -42,18 +42,18 @@ impl ChatTemplate {
             Some(text) => serde_json::from_str(&text).map_err(|error| unusable(&config_path, error))?,
         };
         let jinja = directory.join("chat_template.jinja");
+        let additional = additional_sources(&directory.join(ADDITIONAL))?;
         let (path, sources) = match read(&jinja)? {
-            Some(source) => (jinja, vec![(DEFAULT.to_owned(), source)]),
+            Some(source) => (jinja, [vec![(DEFAULT.to_owned(), source)], additional].concat()),
+            None if !additional.is_empty() => (directory.join(ADDITIONAL), additional),
             None => (config_path, named_sources(&config["chat_template"])),
         };
         if !sources.iter().any(|(name, _)| name == DEFAULT) {
             return Err(missing(directory));
         }
         let mut environment = environment();
-        for key in SPECIAL_TOKENS {
-            if let Some(token) = special_token(&config[key]) {
-                environment.add_global(key, token.to_owned());
-            }
+        for (name, token) in Companions::read(directory)?.named() {
+            environment.add_global(name.to_owned(), token.to_owned());
         }
         for (name, source) in &sources {
             environment
@@ -201,9 +201,19 @@ fn named_sources(value: &Json) -> Vec<(String, String)> {
     }
 }
 
-/// A token is a text, or an object that describes an added token.
-fn special_token(value: &Json) -> Option<&str> {
-    value.as_str().or_else(|| value["content"].as_str())
+/// The templates of a folder, by their names in order; none where there is no such folder.
+fn additional_sources(folder: &Path) -> Result<Vec<(String, String)>> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let mut sources = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| unusable(folder, error))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".jinja"));
+        if let Some(name) = name.map(str::to_owned) {
+            sources.extend(read(&path)?.map(|source| (name, source)));
+        }
+    }
+    sources.sort();
+    Ok(sources)
 }
 
 fn read(path: &Path) -> Result<Option<String>> {
