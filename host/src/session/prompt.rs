@@ -33,8 +33,8 @@ pub(super) struct Texts {
     pub template: Result<ChatTemplate>,
     /// Turn ends of the template that are no tokens.
     pub stops: Vec<String>,
-    /// Tokens and bytes that a prompt may have at most; none before the context is known.
-    limit: Option<(usize, usize)>,
+    /// Tokens that a prompt may have; none before the context is known.
+    context: Option<usize>,
 }
 
 /// Bytes of text that are tokenized whatever the context: a normalizer may leave less of a text.
@@ -47,26 +47,27 @@ impl Texts {
     /// There is no tokenizer that can be used.
     pub fn open(directory: &Path) -> Result<Texts> {
         let tokenizer = Tokenizer::open(directory)?;
-        Ok(Texts { tokenizer, template: ChatTemplate::open(directory), stops: Vec::new(), limit: None })
+        Ok(Texts { tokenizer, template: ChatTemplate::open(directory), stops: Vec::new(), context: None })
     }
 
     /// Refuses from now on, before anything is tokenized, texts that cannot fit into a context of so many tokens.
     pub fn limit(&mut self, context: usize) {
-        self.limit = Some((context, context.saturating_mul(self.tokenizer.longest()).max(SHORT)));
+        self.context = Some(context);
     }
 
     fn ids(&self, text: &str, post_process: bool) -> Result<Vec<u32>> {
-        match self.limit {
-            Some((context, most)) if text.len() > most => {
-                Err(Error::new(Category::Input, "The prompt is longer than the context")
+        if let Some(context) = self.context.filter(|_| text.len() > SHORT) {
+            let most = context.saturating_mul(self.tokenizer.longest()).max(SHORT);
+            if text.len() > most {
+                let bytes = text.len();
+                return Err(Error::new(Category::Input, "The prompt is longer than the context")
                     .details(format!(
-                        "the prompt has {} bytes; a context of {context} tokens holds at most {most}",
-                        text.len()
+                        "the prompt has {bytes} bytes; a context of {context} tokens holds at most {most}"
                     ))
-                    .hint("shorten the prompt, or raise --context up to the model's length"))
+                    .hint("shorten the prompt, or raise --context up to the model's length"));
             }
-            _ => self.tokenizer.encode(text, post_process),
         }
+        self.tokenizer.encode(text, post_process)
     }
 
     /// Ids of a prompt; none for no text, of which the post-processor would make one too.

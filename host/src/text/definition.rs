@@ -1,4 +1,5 @@
 //! tokenizer.json as its author wrote it: which part cannot be used, and how far it can blow up a text.
+use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::{
     AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
@@ -29,14 +30,26 @@ pub(super) fn fault(file: &Value) -> Option<String> {
     })
 }
 
-/// Why a text may grow without a bound that anybody needs; nothing where it does not.
-pub(super) fn growth(file: &Value) -> Option<String> {
-    ["normalizer", "decoder"].into_iter().find_map(|name| {
-        let factor = replacements(&file[name], 0);
-        (factor > MOST_GROWTH).then(|| {
-            format!("the replacements of its {name} may make a text {factor:.0} times as long, at most {MOST_GROWTH} is allowed")
+/// The parts that rewrite texts; the rest of the file, which may be large, is only looked over.
+#[derive(Deserialize)]
+pub(super) struct Steps {
+    normalizer: Option<Value>,
+    decoder: Option<Value>,
+}
+
+impl Steps {
+    /// Why a text may grow without a bound that anybody needs; nothing where it does not.
+    pub(super) fn growth(&self) -> Option<String> {
+        [("normalizer", &self.normalizer), ("decoder", &self.decoder)].into_iter().find_map(|(name, part)| {
+            let factor = replacements(part.as_ref()?, 0);
+            (factor > MOST_GROWTH).then(|| {
+                format!(
+                    "the replacements of its {name} may make a text {factor:.0} times as long, \
+                     at most {MOST_GROWTH} is allowed"
+                )
+            })
         })
-    })
+    }
 }
 
 /// How often a part's `Replace` steps, one after the other, may multiply a text's bytes.

@@ -2,6 +2,7 @@
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::{Category, Error, Result};
@@ -42,14 +43,14 @@ pub(super) fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
 /// As [`bytes`], and where it is no JSON object.
 pub(super) fn object(path: &Path) -> Result<Option<Map<String, Value>>> {
     let Some(bytes) = bytes(path)? else { return Ok(None) };
-    match parse(&bytes).map_err(|found| invalid(path, "is not valid JSON", found))? {
+    match parse::<Value>(&bytes).map_err(|found| invalid(path, "is not valid JSON", found))? {
         Value::Object(object) => Ok(Some(object)),
         other => Err(invalid(path, "is not a JSON object", format_args!("expected an object, found {}", kind(&other)))),
     }
 }
 
 /// The JSON value, or what is wrong and where.
-pub(super) fn parse(bytes: &[u8]) -> std::result::Result<Value, String> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<T, String> {
     if bytes.starts_with(b"\xEF\xBB\xBF") {
         return Err("it begins with a byte order mark, which JSON does not allow: save it as UTF-8 without one".into());
     }

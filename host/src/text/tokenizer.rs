@@ -1,6 +1,8 @@
 //! `Tokenizer`: tokenizer.json of a checkpoint; text to ids, ids to text.
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::companions::Companions;
 use super::{definition, files};
 use crate::error::{Category, Error, Result};
@@ -22,8 +24,6 @@ pub struct Tokenizer {
     byte_fallback: bool,
     /// The token that `eos_token` of the files beside tokenizer.json names.
     eos: Option<u32>,
-    /// Bytes of the longest token.
-    longest: usize,
 }
 
 impl Tokenizer {
@@ -49,8 +49,7 @@ impl Tokenizer {
             companions.named().find(|(name, _)| *name == "eos_token").and_then(|(_, text)| inner.token_to_id(text));
         let lone_byte = inner.token_to_id("<0xE3>");
         let byte_fallback = lone_byte.is_some_and(|id| inner.decode(&[id], true).is_ok_and(|text| text == "\u{FFFD}"));
-        let longest = inner.get_vocab(true).keys().map(String::len).max().unwrap_or(0);
-        Ok(Tokenizer { inner, byte_fallback, eos, longest })
+        Ok(Tokenizer { inner, byte_fallback, eos })
     }
 
     /// The token that ends a text, where the files beside tokenizer.json name one.
@@ -60,7 +59,7 @@ impl Tokenizer {
 
     /// Bytes of the longest token's name, which is no shorter than its text.
     pub fn longest(&self) -> usize {
-        self.longest
+        self.inner.get_vocab(true).keys().map(String::len).max().unwrap_or(0)
     }
 
     /// Ids of `text`. Special tokens written out in the text become their ids; `post_process` adds what the
@@ -132,8 +131,10 @@ impl Tokenizer {
 
 /// The tokenizer in tokenizer.json, or what is wrong with it.
 fn from_json(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String> {
-    let file = files::parse(bytes)?;
-    if let Some(fault) = definition::growth(&file) {
+    let steps = files::parse::<definition::Steps>(bytes);
+    let fault = || files::parse::<Value>(bytes).map_or_else(Some, |file| definition::fault(&file));
+    let steps = steps.map_err(|error| fault().unwrap_or(error))?;
+    if let Some(fault) = steps.growth() {
         return Err(fault);
     }
     let read = guarded(|| {
@@ -142,7 +143,7 @@ fn from_json(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String>
         inner.with_padding(None);
         Ok(inner)
     });
-    read.map_err(|error| definition::fault(&file).unwrap_or_else(|| error.to_string()))
+    read.map_err(|error| fault().unwrap_or_else(|| error.to_string()))
 }
 
 /// The crate panics where a damaged file's vocabulary, merges, added tokens and post-processor contradict each other.
