@@ -112,8 +112,9 @@ mod tests {
         let most = 100_000 * longest;
         let prompt = Prompt::Text("a".repeat(200_000_000));
         let chat = Prompt::question(None, &"a".repeat(most));
+        let frame = "<extra_id_0>System\n\n<extra_id_1>User\n\n<extra_id_1>Assistant\n".len();
         let start = std::time::Instant::now();
-        for (prompt, bytes) in [(prompt, 200_000_000), (chat, most + 45)] {
+        for (prompt, bytes) in [(prompt, 200_000_000), (chat, most + frame)] {
             let error = texts.encode(&prompt).unwrap_err();
             assert_eq!(error.message(), "The prompt is longer than the context");
             let details = format!("the prompt has {bytes} bytes; a context of 100000 tokens holds at most {most}");
