@@ -40,10 +40,10 @@ impl Companions {
     pub(super) fn read(directory: &Path) -> Result<Companions> {
         let path = directory.join("tokenizer_config.json");
         let mut config = Origin { object: files::object(&path)?.unwrap_or_default(), path };
-        if !is_some(config.object.get(EXTRA)) {
-            if let Some(tokens) = config.object.remove(ADDITIONAL) {
-                config.object.insert(EXTRA.to_owned(), tokens);
-            }
+        if !is_some(config.object.get(EXTRA))
+            && let Some(tokens) = config.object.remove(ADDITIONAL)
+        {
+            config.object.insert(EXTRA.to_owned(), tokens);
         }
         let mut companions = Companions { legacy: !config.object.contains_key(DECODER), ..Companions::default() };
         if !companions.legacy {
@@ -54,10 +54,11 @@ impl Companions {
         companions.take(&config, false)?;
         let path = directory.join("special_tokens_map.json");
         let mut map = Origin { object: files::object(&path)?.unwrap_or_default(), path };
-        if !map.object.contains_key(EXTRA) && !config.object.contains_key(EXTRA) {
-            if let Some(tokens) = map.object.remove(ADDITIONAL) {
-                map.object.insert(EXTRA.to_owned(), tokens);
-            }
+        if !map.object.contains_key(EXTRA)
+            && !config.object.contains_key(EXTRA)
+            && let Some(tokens) = map.object.remove(ADDITIONAL)
+        {
+            map.object.insert(EXTRA.to_owned(), tokens);
         }
         companions.take(&map, true)?;
         let path = directory.join("added_tokens.json");
