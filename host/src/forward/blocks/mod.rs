@@ -2,6 +2,8 @@
 mod attention;
 mod linear;
 mod mlp;
+#[cfg(test)]
+mod tests;
 
 use super::builder::Builder;
 use super::walk::Pass;
