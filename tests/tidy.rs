@@ -154,7 +154,7 @@ fn modules_import_what_the_table_allows() {
         for (line, imported) in imports(&text) {
             let may = |listed: &&str| is_within(&imported, listed);
             let own = [module, "error"];
-            let known = allowed.is_none_or(|allowed| allowed.iter().chain(&own).any(|listed| may(listed)));
+            let known = allowed.is_none_or(|allowed| allowed.iter().chain(&own).any(may));
             let guarded = GUARDED.iter().any(|(guarded, to)| is_within(&imported, guarded) && !to.contains(&module));
             if !known || guarded {
                 faults.push(format!("{}:{line}: `{module}` may not import `{imported}`", name(&path)));

@@ -110,12 +110,16 @@ fn memory(inspection: &Inspection, present: &Present) -> String {
     let (context, batch) = (inspection.config.context, inspection.config.max_sequences);
     let sequences = if batch == 1 { "sequence" } else { "sequences" };
     let mut text = format!("\nmemory for {batch} {sequences} of {context} tokens\n");
-    text += &format!("{:<12}{:>12}{:>12}{:>12}{:>12}\n", "", "weights", "KV pages", "workspace", "in all");
+    let heads = ["weights", "KV pages", "slots", "workspace", "in all"];
+    let row = |name: &str, cells: [String; 5]| {
+        cells.iter().fold(format!("{name:<12}"), |row, cell| row + &format!("{cell:>12}")) + "\n"
+    };
+    text += &row("", heads.map(str::to_owned));
     for (name, need) in [("GPU, bf16", inspection.gpu), ("CPU, f32", inspection.cpu)] {
-        let [weights, kv, workspace, total] = [need.weights, need.kv, need.workspace, need.total()].map(size);
-        text += &format!("{name:<12}{weights:>12}{kv:>12}{workspace:>12}{total:>12}\n");
+        text += &row(name, [need.weights, need.kv, need.slots, need.workspace, need.total()].map(size));
     }
-    text += &format!("a token's keys and values take {} on a GPU\n\n", size(inspection.kv_bytes_per_token));
+    let (token, slot) = (size(inspection.kv_bytes_per_token), size(inspection.slot_bytes_per_sequence));
+    text += &format!("a token's keys and values take {token} on a GPU, a sequence's slot {slot}\n\n");
     let Present { device, name, memory, .. } = present;
     let verdict = match (memory, present.holds(inspection)) {
         (Some(memory), Some(holds)) => {

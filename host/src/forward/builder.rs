@@ -81,7 +81,7 @@ impl Builder {
         }
         let (number, context) = (self.ropes.len(), self.limits.context);
         let elements = (context * rope.dims / 2) as u64;
-        let functions: [(&str, fn(f64) -> f64); 2] = [("cos", f64::cos), ("sin", f64::sin)];
+        let functions = [("cos", f64::cos as fn(f64) -> f64), ("sin", f64::sin)];
         let tables = functions.map(|(name, function)| {
             let wanted = rope.clone();
             let table = Box::new(move || rope::table(&wanted, context, function));
