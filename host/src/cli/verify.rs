@@ -19,7 +19,7 @@ const BATCH: usize = 8;
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
-    model: ModelArguments,
+    pub model: ModelArguments,
 
     /// Safetensors file with ids_L, logits_f32_L, logits_bf16_L and greedy_f32_L for prompts of L tokens
     #[arg(long, value_name = "FILE")]

@@ -15,9 +15,11 @@ use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use gpu_kernels::Ptr;
+use gpu_kernels::{Element, Ptr};
 
-use crate::device::{Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Step, Ticket};
+use crate::device::{
+    Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Step, Ticket, host_memory,
+};
 use crate::error::{Category, Error, Result};
 
 pub use product::gemm;
@@ -72,6 +74,7 @@ impl<A: Activation> Device for Cpu<A> {
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {
         let sampled = buffers.iter().find(|(_, spec)| matches!(spec.kind, BufferKind::Sampled));
         self.sampled = sampled.map(|(id, spec)| (id.ptr(), spec.elements as usize));
+        check_memory(&buffers, size_of::<A>() as u64)?;
         self.memory = Memory::new::<A>(buffers);
         Ok(())
     }
@@ -136,7 +139,20 @@ fn run_step<A: Activation>(step: &Step, memory: &Memory) {
 }
 
 /// The processor's name as Linux reports it, else the architecture.
-fn processor_name() -> String {
+/// Weights that are BF16 on disk are read where they are mapped.
+fn check_memory(buffers: &Buffers, act_bytes: u64) -> Result<()> {
+    let weights = buffers.iter().map(|(_, spec)| match &spec.kind {
+        BufferKind::Weight(parts) => parts.bytes_to_narrow(),
+        _ => 0,
+    });
+    let kv = buffers.bytes(act_bytes, |spec| spec.element == Element::Kv);
+    let rest =
+        buffers.bytes(act_bytes, |spec| spec.element != Element::Kv && !matches!(spec.kind, BufferKind::Weight(_)));
+    host_memory::check(&[("weights", weights.sum()), ("keys and values", kv), ("working memory", rest)])
+}
+
+/// The processor's name, as the system has it.
+pub fn processor_name() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name"));
     let name = name.and_then(|rest| rest.split_once(':')).map(|(_, name)| name.trim());
@@ -145,7 +161,7 @@ fn processor_name() -> String {
 
 #[cfg(test)]
 mod tests {
-    use gpu_kernels::{Argmax, Element};
+    use gpu_kernels::Argmax;
 
     use super::*;
 

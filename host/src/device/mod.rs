@@ -2,6 +2,7 @@
 mod activation;
 mod buffers;
 pub mod cuda;
+pub mod host_memory;
 mod memory;
 mod plan;
 mod weight;

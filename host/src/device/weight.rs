@@ -191,6 +191,12 @@ impl WeightParts {
         WeightParts(self.0.into_iter().map(WeightPart::in_memory).collect())
     }
 
+    /// Bytes that [`WeightParts::in_memory`] takes.
+    pub fn bytes_to_narrow(&self) -> u64 {
+        let narrowed = self.0.iter().filter(|part| matches!(part.elements, Elements::Narrowed(_)));
+        narrowed.map(|part| 2 * part.rows() as u64 * part.columns() as u64).sum()
+    }
+
     /// Rows of all parts.
     pub fn rows(&self) -> usize {
         self.0.iter().map(WeightPart::rows).sum()

@@ -210,6 +210,12 @@ impl Engine {
         id
     }
 
+    /// Tokens of a sequence's prompt that are computed; none once it has ended.
+    pub fn prompt_progress(&self, id: SequenceId) -> Option<u64> {
+        let sequence = self.waiting.iter().chain(&self.running).find(|sequence| sequence.id == id)?;
+        Some(sequence.computed().min(sequence.prompt().len()) as u64)
+    }
+
     /// Ends a sequence without a further event; unknown ids are ignored.
     pub fn cancel(&mut self, id: SequenceId) {
         self.retire(id);

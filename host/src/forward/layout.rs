@@ -279,7 +279,8 @@ impl Builder<'_> {
     }
 
     fn attention(&mut self, index: usize, block: &Attention) -> Result<AttentionBuffers> {
-        let elements = (self.limits.pages * PAGE_TOKENS as usize * block.kv_heads * block.head_dim) as u64;
+        let factors = [self.limits.pages, PAGE_TOKENS as usize, block.kv_heads, block.head_dim];
+        let elements = factors.iter().fold(1u64, |product, factor| product.saturating_mul(*factor as u64));
         let (cos, sin) = self.rope(&block.rope);
         Ok(AttentionBuffers {
             norm: self.norm(&block.norm)?,

@@ -12,6 +12,7 @@ pub use bucket::Bucket;
 pub use inputs::{Span, StepInputs};
 pub use layout::Layout;
 pub use limits::Limits;
+pub use rope::table_bytes;
 pub use walk::plan;
 
 /// Where the bytes of a tensor list come from.

@@ -5,11 +5,13 @@ use bytes::Bytes;
 use gpu_kernels::{Element, PAGE_TOKENS};
 
 use crate::checkpoint::Checkpoint;
+use super::DeviceChoice;
+use crate::cpu::processor_name;
 use crate::device::cuda::{self, Gpu};
-use crate::device::{BufferKind, Buffers, WeightPart, WeightParts};
+use crate::device::{BufferKind, Buffers, WeightPart, WeightParts, host_memory};
 use crate::engine::EngineConfig;
 use crate::error::Result;
-use crate::forward::{Layout, Limits};
+use crate::forward::{Layout, Limits, table_bytes};
 use crate::models;
 use crate::models::spec::{Attention, Block, ModelSpec, Tensor};
 use crate::weights::Weights;
@@ -67,7 +69,7 @@ pub struct Need {
 impl Need {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.kv + self.workspace
+        self.weights.saturating_add(self.kv).saturating_add(self.workspace)
     }
 }
 
@@ -87,6 +89,7 @@ impl Inspection {
         let groups = groups(&spec);
         let weight_bytes = groups.iter().map(Group::bytes).sum();
         let limits = Limits::new(config.context, config.max_sequences, config.chunk);
+        host_memory::check(&[("rotary tables", table_bytes(&spec, limits.context))])?;
         let (_, buffers) = Layout::new(&spec, limits, &|_| Ok(placeholder()))?;
         Ok(Inspection {
             unused: weights.unused(&spec).into_iter().map(str::to_owned).collect(),
@@ -128,11 +131,21 @@ pub struct Present {
 }
 
 impl Present {
-    /// The device that `auto` chooses: the first GPU, else the CPU.
-    pub fn find() -> Present {
-        match cuda::count().and_then(|_| Gpu::new(0)) {
-            Ok(gpu) => Present { device: "0".into(), name: gpu.name, memory: Some(gpu.memory), is_gpu: true },
-            Err(_) => Present { device: "cpu".into(), name: "CPU".into(), memory: system_memory(), is_gpu: false },
+    /// The device of that choice; `auto` is the first GPU, else the CPU.
+    ///
+    /// # Errors
+    /// There is no such GPU.
+    pub fn find(choice: DeviceChoice) -> Result<Present> {
+        let gpu = |number| {
+            let gpu = Gpu::new(number)?;
+            Ok(Present { device: number.to_string(), name: gpu.name, memory: Some(gpu.memory), is_gpu: true })
+        };
+        let memory = host_memory::total();
+        let cpu = || Present { device: "cpu".into(), name: processor_name(), memory, is_gpu: false };
+        match choice {
+            DeviceChoice::Gpu(number) => gpu(number),
+            DeviceChoice::Cpu => Ok(cpu()),
+            DeviceChoice::Auto => Ok(gpu(0).unwrap_or_else(|_| cpu())),
         }
     }
 
@@ -145,14 +158,6 @@ impl Present {
     pub fn holds(&self, inspection: &Inspection) -> Option<bool> {
         self.memory.map(|memory| self.need(inspection).total() <= memory)
     }
-}
-
-/// `MemTotal` of Linux, in bytes.
-fn system_memory() -> Option<u64> {
-    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kilobytes << 10)
 }
 
 fn groups(spec: &ModelSpec) -> Vec<Group> {

@@ -30,7 +30,7 @@ use gpu_kernels::gemv::SMALL_WEIGHT;
 use gpu_kernels::{Element, Ptr};
 
 use crate::device::{BufferKind, Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
-use crate::error::Result;
+use crate::error::{Result, size};
 use arena::Arena;
 use failure::{Answer, lost};
 use gemm::CublasLt;
@@ -150,12 +150,12 @@ impl Cuda {
 impl Device for Cuda {
     fn description(&self) -> Vec<String> {
         let mut lines = self.gpu.description();
-        lines.push(format!("cuBLASLt: {}", library::version()));
+        lines.push(format!("cuBLASLt: {}", library::version().as_deref().unwrap_or("not found")));
         if self.model.is_some() {
             lines.push(format!("Opening: {}", self.opening));
             let (uploaded, allocated) = (self.uploaded, self.model().arena.bytes());
-            let (megabytes, rate) = (uploaded.bytes >> 20, uploaded.gigabytes_per_second());
-            lines.push(format!("Upload: {megabytes} MB at {rate:.1} GB/s; GPU memory: {} MB", allocated >> 20));
+            let (bytes, rate) = (size(uploaded.bytes), uploaded.gigabytes_per_second());
+            lines.push(format!("Upload: {bytes} at {rate:.1} GB/s; GPU memory: {}", size(allocated)));
             if let Some(time) = self.warmed {
                 lines.push(format!("Warm-up of cuBLASLt beside the upload: {:.1} ms", time.as_secs_f64() * 1e3));
             }
