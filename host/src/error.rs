@@ -1,4 +1,6 @@
 //! The one error type: what went wrong, where, what was expected and found, and what to do about it.
+mod words;
+
 use std::fmt;
 
 /// What an error is about; the word after `[ERROR]`.
@@ -40,7 +42,7 @@ impl Error {
 
     /// Says which file, tensor or value, what was expected and what was found.
     pub fn details(mut self, details: impl fmt::Display) -> Error {
-        self.details = one_line(details);
+        self.details = one_line(words::plain(details.to_string()));
         self
     }
 

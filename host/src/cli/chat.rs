@@ -59,7 +59,8 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let loudness = arguments.model.loudness();
-    let session = Session::load(&arguments.answer.over(arguments.model.load_options()), &mut |note| loudness.note(&note))?;
+    let session =
+        Session::load(&arguments.answer.over(arguments.model.load_options()), &mut |note| loudness.note(&note))?;
     session.template()?;
     note_stages(session.model(), loudness);
     let sampling = arguments.sampling.over_model(session.model().sampling());

@@ -8,6 +8,7 @@ mod console;
 mod detokenize;
 mod devices;
 mod environment;
+mod examples;
 mod failure;
 mod generate;
 mod inspect;
@@ -83,7 +84,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn parse(line: Vec<OsString>) -> clap::error::Result<Arguments> {
-    let mut command = environment::settled(Arguments::command(), &line);
+    let mut command = environment::settled(examples::add(Arguments::command()), &line);
     let matches = command.try_get_matches_from_mut(line)?;
     Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
@@ -158,6 +159,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_and_every_example_is_a_command_line() {
+        let command = Arguments::command();
+        for name in command.get_subcommands().map(clap::Command::get_name).chain(["nemotron"]) {
+            assert!(!examples::of(name).is_empty(), "{name}");
+            for example in examples::of(name) {
+                let line = example.split(['|', '<', '>']).next().unwrap_or_default();
+                // Every other part stands in quotes and is one word.
+                let parts = line.split('"').enumerate().flat_map(|(index, part)| {
+                    if index % 2 == 1 { vec![part] } else { part.split_whitespace().collect() }
+                });
+                let words: Vec<OsString> = parts.map(OsString::from).collect();
+                assert!(words[0] == "nemotron" && parse(with_command(words)).is_ok(), "{example}");
+            }
+        }
     }
 
     #[test]

@@ -14,8 +14,8 @@ pub const CONTEXT: RangeInclusive<usize> = 1..=MAX_SIZE;
 pub const SEQUENCES: RangeInclusive<usize> = 1..=1_000_000;
 /// Continuations of one prompt.
 pub const COMPLETIONS: RangeInclusive<usize> = 1..=10_000;
-/// Layers of a random model; the deepest published ones have fewer than 200.
-pub const LAYERS: RangeInclusive<usize> = 1..=10_000;
+/// Layers of a random model, as many as a model may have.
+pub const LAYERS: RangeInclusive<usize> = 1..=4096;
 /// Threads of the CPU.
 pub const THREADS: RangeInclusive<usize> = 1..=1024;
 

@@ -54,7 +54,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         ids.remove(0);
     }
     let options = PerplexityOptions { stride: arguments.stride.map(NonZeroUsize::get), first };
-    let found = perplexity(&mut model, &ids, options, &mut |so_far, windows| tell(so_far, windows, loudness))?;
+    let mut told = 0;
+    let found = perplexity(&mut model, &ids, options, &mut |so_far, windows| {
+        let tenth = so_far.windows * 10 / windows;
+        if tenth > told {
+            told = tenth;
+            tell(so_far, windows, loudness);
+        }
+    })?;
     let mut out = stdout().lock();
     write!(out, "{}", if arguments.json { json_object(&found, ids.len()) } else { table(&found, ids.len()) })?;
     Ok(out.flush()?)

@@ -48,7 +48,8 @@ fn show_tokens(bar: &ProgressBar, done: u64, total: u64) {
 }
 
 fn bytes_bar(target: ProgressDrawTarget) -> ProgressBar {
-    let template = "[INFO] Copying weights: {wide_bar} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}";
+    let template =
+        "[INFO] Copying weights: {wide_bar} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}";
     ProgressBar::with_draw_target(Some(0), target).with_style(style(template))
 }
 
@@ -132,7 +133,10 @@ mod tests {
             show_tokens(&bar, 2048, 5000);
             bar.tick();
             let shown = terminal.contents();
-            assert!(shown.starts_with("[INFO] Reading the prompt: ") && shown.ends_with("2048 of 5000 tokens"), "{shown}");
+            assert!(
+                shown.starts_with("[INFO] Reading the prompt: ") && shown.ends_with("2048 of 5000 tokens"),
+                "{shown}"
+            );
             show_tokens(&bar, 5000, 5000);
             assert_eq!(terminal.contents(), "");
         }

@@ -17,9 +17,7 @@ use std::time::{Duration, Instant};
 
 use gpu_kernels::{Element, Ptr};
 
-use crate::device::{
-    Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Step, Ticket, host_memory,
-};
+use crate::device::{Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Step, Ticket, host_memory};
 use crate::error::{Category, Error, Result};
 
 pub use product::gemm;
@@ -85,6 +83,7 @@ impl<A: Activation> Device for Cpu<A> {
                 let fault = |requirement| {
                     Error::new(Category::Device, "A kernel cannot take this model")
                         .details(format_args!("{} requires: {requirement}; found {kernel:?}", kernel.name()))
+                        .hint("no published model has such sizes: correct config.json if it is wrong")
                 };
                 kernel.check().map_err(fault)?;
             }
@@ -112,6 +111,7 @@ impl<A: Activation> Device for Cpu<A> {
         kept.map(|(_, tokens)| tokens.clone()).ok_or_else(|| {
             Error::new(Category::Device, "The tokens of this run are no longer kept")
                 .details(format_args!("run {} of {}; the last {KEPT_TICKETS} are kept", ticket.0, self.next.0))
+                .hint("ask for the tokens of a run before two more are given")
         })
     }
 

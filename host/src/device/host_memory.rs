@@ -41,7 +41,8 @@ pub fn check(parts: &[(&str, u64)]) -> Result<()> {
 fn check_in(parts: &[(&str, u64)], available: Option<u64>) -> Result<()> {
     let needed = parts.iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
     let Some(available) = available.filter(|available| needed > *available) else { return Ok(()) };
-    let named: Vec<String> = parts.iter().map(|(what, bytes)| format!("{what} {}", size(*bytes))).collect();
+    let named: Vec<String> =
+        parts.iter().filter(|(_, bytes)| *bytes > 0).map(|(what, bytes)| format!("{what} {}", size(*bytes))).collect();
     Err(Error::new(Category::Device, "Out of memory")
         .details(format!("needed {} ({}), available {}", size(needed), named.join(", "), size(available)))
         .hint("lower --context, --max-sequences or --batch, choose a smaller model, or end other programs"))

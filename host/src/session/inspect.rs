@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use gpu_kernels::{Element, PAGE_TOKENS};
 
-use crate::checkpoint::Checkpoint;
 use super::DeviceChoice;
+use crate::checkpoint::Checkpoint;
 use crate::cpu::processor_name;
 use crate::device::cuda::{self, Gpu};
 use crate::device::{BufferKind, Buffers, WeightPart, WeightParts, host_memory};

@@ -151,10 +151,6 @@ mod tests {
         let sizes = sizes();
         assert_eq!(sizes.pages_in(GB), 125);
         assert_eq!(sizes.pages_in(u64::MAX), 1025);
-        assert_eq!(
-            Sizes { page: 0, ..sizes }.pages_in(GB),
-            1025,
-            "a model without attention needs no bytes for pages"
-        );
+        assert_eq!(Sizes { page: 0, ..sizes }.pages_in(GB), 1025, "a model without attention needs no bytes for pages");
     }
 }

@@ -106,7 +106,9 @@ fn windows(tokens: usize, window: usize, stride: Option<usize>) -> Result<(Vec<u
     let scored = stride.unwrap_or(window.saturating_sub(1 + window / 2));
     if scored == 0 || scored >= window {
         return Err(Error::new(Category::Input, "The stride does not fit the context")
-            .details(format!("a stride of {scored} tokens, windows of {window}; the first token of a window is not scored"))
+            .details(format!(
+                "a stride of {scored} tokens, windows of {window}; the first token of a window is not scored"
+            ))
             .hint("choose a smaller --stride, or a larger --context"));
     }
     if tokens < window {

@@ -169,8 +169,13 @@ impl Device for Cuda {
 
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {
         self.make_current()?;
+        let wanted = takes_cublaslt(&buffers);
+        if wanted {
+            // Before the upload: a library that is missing is no surprise behind it.
+            library::find()?;
+        }
         let arena = Arena::new(&buffers, self.options.check)?;
-        let wanted = takes_cublaslt(&buffers).then_some(&mut self.cublas);
+        let wanted = wanted.then_some(&mut self.cublas);
         let context = &self.context;
         let (uploaded, warmed) = std::thread::scope(|scope| {
             let warming = wanted.map(|cublas| scope.spawn(|| timed(|| cublas.warm(context))));
