@@ -27,7 +27,7 @@ fn it_is_what_the_logits_of_transformers_give() {
         let folder = root().join("tests/golden").join(family);
         let expected = Expected::read(&folder.join("expected.safetensors")).unwrap();
         // Every row of this prompt is there.
-        let prompt = expected.prompts.iter().filter(|prompt| prompt.rows == prompt.ids.len()).next_back().unwrap();
+        let prompt = expected.prompts.iter().rfind(|prompt| prompt.rows == prompt.ids.len()).unwrap();
         let tokens = prompt.ids.len();
         assert_eq!(tokens, 33);
         let options = LoadOptions {

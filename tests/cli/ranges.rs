@@ -47,6 +47,10 @@ fn every_number_out_of_range_is_refused_before_anything_loads() {
         let said = run.stderr.starts_with("error: invalid value") && run.stderr.contains(row[0]);
         assert!(said && run.stderr.contains("expected") | run.stderr.contains("0 tokens"), "{row:?}: {run:?}");
     }
+}
+
+#[test]
+fn every_other_command_has_ranges_too() {
     let others: [&[&str]; 14] = [
         &["chat", "--model", "no/such", "--max-tokens", "0"],
         &["inspect", "no/such", "--context", "0"],
