@@ -102,7 +102,7 @@ mod tests {
             (r#"{"list": null}"#, "expected a list, found null at line 1 column 13"),
             (r#"{"flag": []}"#, "expected true or false, found a list at line 1 column 9"),
             ("[1, 2]x", ""),
-            (r#"{"either": 7}"#, "a value has none of the forms that are known here at line 1 column 12"),
+            (r#"{"either": 7}"#, "a value has none of the forms that are known here at line 1 column 13"),
             ("5", "expected an object, found the number 5 at line 1 column 1"),
         ] {
             let error = plain(serde_json::from_str::<Line>(json).unwrap_err().to_string());
