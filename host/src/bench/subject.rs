@@ -60,6 +60,11 @@ impl Subject {
         tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum()
     }
 
+    /// Bytes of its weights where they are random and each has memory of its own.
+    pub(super) fn random_bytes(&self) -> u64 {
+        if self.weights.is_some() { 0 } else { 2 * self.parameters() }
+    }
+
     pub(super) fn parts(&self, tensors: &[Tensor], random: &RandomWeights) -> Result<Weight> {
         self.weights.as_ref().map_or_else(|| Ok(random.parts(tensors)), |weights| weights.parts(tensors))
     }

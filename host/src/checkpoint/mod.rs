@@ -45,6 +45,14 @@ pub struct StoredTensor {
     bf16: OnceLock<Bytes>,
 }
 
+/// The directory of `model`: that directory, or a snapshot of `org/name` in Hugging Face's cache.
+///
+/// # Errors
+/// There is neither.
+pub fn directory(model: &str) -> Result<PathBuf> {
+    locate::directory(model, locate::hub_cache(|name| std::env::var_os(name)).as_deref())
+}
+
 impl Checkpoint {
     /// Opens a directory, or `org/name` from Hugging Face's cache; a directory that exists wins.
     ///

@@ -6,23 +6,30 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
+use super::numbers::{self, CONTEXT, SEQUENCES};
+use crate::error::size;
 use crate::models::spec::Block;
+use crate::session::DeviceChoice;
 use crate::session::inspect::{Inspection, Need, Present};
 
 /// Show what a checkpoint is and what memory it takes
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// Model directory, or org/name of a model in Hugging Face's cache
-    #[arg(value_name = "DIR")]
+    #[arg(env = "NEMOTRON_MODEL", value_name = "DIR")]
     model: String,
 
+    /// The device whose memory is compared: a GPU's number, cpu, or auto: the first GPU, else the CPU
+    #[arg(long, env = "NEMOTRON_DEVICE", value_name = "N|cpu|auto", default_value = "auto")]
+    device: DeviceChoice,
+
     /// Tokens of a sequence [default: the smaller of the model's length and 4096]
-    #[arg(long, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = numbers::whole(CONTEXT))]
     context: Option<usize>,
 
     /// Sequences that run at the same time
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    batch: u32,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = numbers::whole(SEQUENCES))]
+    batch: usize,
 
     /// Print one JSON object
     #[arg(long)]
@@ -31,8 +38,8 @@ pub struct Arguments {
 
 /// Runs the command; it needs no device.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let inspection = Inspection::new(&arguments.model, arguments.context, arguments.batch as usize)?;
-    let present = Present::find();
+    let inspection = Inspection::new(&arguments.model, arguments.context, arguments.batch)?;
+    let present = Present::find(arguments.device)?;
     let text = if arguments.json { json_object(&inspection, &present) } else { table(&inspection, &present) };
     let mut out = stdout().lock();
     Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?)
@@ -63,14 +70,6 @@ fn intermediates(inspection: &Inspection) -> impl Iterator<Item = usize> {
         Block::Mlp(mlp) => Some(mlp.intermediate),
         _ => None,
     })
-}
-
-/// Bytes in the unit that suits them, binary.
-fn size(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let power = (bytes.max(1).ilog2() / 10).min(4);
-    let value = bytes as f64 / f64::from(1u32 << 10).powi(power as i32);
-    if power == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[power as usize]) }
 }
 
 fn table(inspection: &Inspection, present: &Present) -> String {

@@ -51,7 +51,7 @@ pub struct BufferSpec {
 impl BufferSpec {
     /// Bytes where an activation has `act_bytes` bytes.
     pub fn bytes(&self, act_bytes: u64) -> u64 {
-        self.elements * self.element.bytes(act_bytes)
+        self.elements.saturating_mul(self.element.bytes(act_bytes))
     }
 }
 
@@ -98,7 +98,7 @@ impl Buffers {
 
     /// Bytes of all buffers of which `wanted` holds, where an activation has `act_bytes` bytes.
     pub fn bytes(&self, act_bytes: u64, wanted: impl Fn(&BufferSpec) -> bool) -> u64 {
-        self.specs.iter().filter(|spec| wanted(spec)).map(|spec| spec.bytes(act_bytes)).sum()
+        self.specs.iter().filter(|spec| wanted(spec)).fold(0, |sum, spec| sum.saturating_add(spec.bytes(act_bytes)))
     }
 }
 

@@ -3,6 +3,7 @@ mod activation;
 mod buffers;
 pub mod cuda;
 mod format;
+pub mod host_memory;
 mod memory;
 mod plan;
 mod weight;

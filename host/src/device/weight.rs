@@ -39,6 +39,12 @@ impl Weight {
         self.format
     }
 
+    /// Bytes that [`Weight::in_memory`] takes.
+    pub fn bytes_to_convert(&self) -> u64 {
+        let converted = self.parts.iter().filter(|part| part.is_converted());
+        converted.map(|part| self.format.bytes(part.rows() as u64 * part.columns() as u64)).sum()
+    }
+
     /// Rows of all parts.
     pub fn rows(&self) -> usize {
         self.parts.iter().map(WeightPart::rows).sum()

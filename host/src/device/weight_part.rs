@@ -125,6 +125,11 @@ impl WeightPart {
         self.format
     }
 
+    /// Whether the elements are converted where they are copied, or with [`Weight::in_memory`](super::Weight::in_memory).
+    pub fn is_converted(&self) -> bool {
+        matches!(self.elements, Elements::Converted(_))
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows.len()

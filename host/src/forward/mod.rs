@@ -25,6 +25,7 @@ pub use inputs::StepInputs;
 pub use layout::Layout;
 pub use limits::Limits;
 pub use memory_plan::{MemoryPlan, MemorySizes, format};
+pub use rope::table_bytes;
 pub use span::Span;
 pub use walk::plan;
 

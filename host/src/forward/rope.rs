@@ -3,7 +3,20 @@ use std::f32::consts::PI;
 
 use rayon::prelude::*;
 
-use crate::models::spec::{Rope, RopeScaling};
+use crate::models::spec::{Block, ModelSpec, Rope, RopeScaling};
+
+/// Bytes of all tables that a model of so long a context needs: layers with the same rotary embedding share theirs.
+pub fn table_bytes(spec: &ModelSpec, context: usize) -> u64 {
+    let mut ropes: Vec<&Rope> = Vec::new();
+    for block in &spec.blocks {
+        if let Block::Attention(attention) = block
+            && !ropes.contains(&&attention.rope)
+        {
+            ropes.push(&attention.rope);
+        }
+    }
+    ropes.iter().map(|rope| (context * rope.dims * size_of::<f32>()) as u64).sum()
+}
 
 /// Cosine or sine of every angle, `[context, dims/2]`.
 ///

@@ -8,8 +8,11 @@ use crate::error::{Category, Error, Result};
 /// Most biases of one sequence.
 pub const MAX_BIASES: usize = 300;
 
-/// The lowest temperature that is not greedy: 1 / temperature and its product with a logit stay finite.
-const COLDEST: f32 = 1e-4;
+/// Temperatures that are not greedy. At the lowest, 1 / temperature and its product with a logit stay finite.
+pub const TEMPERATURES: RangeInclusive<f32> = 1e-4..=100.0;
+
+/// What may be added to a logit.
+pub const BIASES: RangeInclusive<f32> = -100.0..=100.0;
 
 /// How the next token is chosen. The default is greedy.
 ///
@@ -79,7 +82,7 @@ impl Sampling {
     /// Names the parameter, its range and what was found.
     pub fn check(&self, vocab: usize) -> Result<()> {
         if self.temperature != 0.0 {
-            within("temperature", self.temperature, COLDEST..=100.0, "0 (greedy) or ")?;
+            within("temperature", self.temperature, TEMPERATURES, "0 (greedy) or ")?;
         }
         within("top-p", self.top_p, f32::MIN_POSITIVE..=1.0, "above ")?;
         within("min-p", self.min_p, 0.0..=1.0, "")?;
@@ -87,7 +90,7 @@ impl Sampling {
         within("presence-penalty", self.presence_penalty, -100.0..=100.0, "")?;
         within("frequency-penalty", self.frequency_penalty, -100.0..=100.0, "")?;
         for (id, bias) in &self.logit_bias {
-            within("logit-bias", *bias, -100.0..=100.0, "")?;
+            within("logit-bias", *bias, BIASES, "")?;
             if *id as usize >= vocab {
                 return Err(out_of_range("logit-bias", format_args!("an id from 0 to {}", vocab - 1), id));
             }

@@ -3,8 +3,11 @@ use std::collections::BTreeSet;
 
 use gpu_kernels::PAGE_TOKENS;
 
+use super::DeviceChoice;
 use crate::checkpoint::Checkpoint;
+use crate::cpu::processor_name;
 use crate::device::cuda::{self, Gpu};
+use crate::device::host_memory;
 use crate::engine::EngineConfig;
 use crate::error::Result;
 use crate::forward::{self, Layout, MemorySizes};
@@ -64,7 +67,7 @@ pub struct Need {
 impl Need {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.kv + self.slots + self.workspace
+        [self.weights, self.kv, self.slots, self.workspace].into_iter().fold(0, u64::saturating_add)
     }
 }
 
@@ -127,11 +130,21 @@ pub struct Present {
 }
 
 impl Present {
-    /// The device that `auto` chooses: the first GPU, else the CPU.
-    pub fn find() -> Present {
-        match cuda::count().and_then(|_| Gpu::new(0)) {
-            Ok(gpu) => Present { device: "0".into(), name: gpu.name, memory: Some(gpu.memory), is_gpu: true },
-            Err(_) => Present { device: "cpu".into(), name: "CPU".into(), memory: system_memory(), is_gpu: false },
+    /// The device of that choice; `auto` is the first GPU, else the CPU.
+    ///
+    /// # Errors
+    /// There is no such GPU.
+    pub fn find(choice: DeviceChoice) -> Result<Present> {
+        let gpu = |number| {
+            let gpu = Gpu::new(number)?;
+            Ok(Present { device: number.to_string(), name: gpu.name, memory: Some(gpu.memory), is_gpu: true })
+        };
+        let memory = host_memory::total();
+        let cpu = || Present { device: "cpu".into(), name: processor_name(), memory, is_gpu: false };
+        match choice {
+            DeviceChoice::Gpu(number) => gpu(number),
+            DeviceChoice::Cpu => Ok(cpu()),
+            DeviceChoice::Auto => Ok(gpu(0).unwrap_or_else(|_| cpu())),
         }
     }
 
@@ -144,14 +157,6 @@ impl Present {
     pub fn holds(&self, inspection: &Inspection) -> Option<bool> {
         self.memory.map(|memory| self.need(inspection).total() <= memory)
     }
-}
-
-/// `MemTotal` of Linux, in bytes.
-fn system_memory() -> Option<u64> {
-    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kilobytes << 10)
 }
 
 /// In the order of a pass, but for the norms, which stand in front of the head.

@@ -1,6 +1,6 @@
 //! `Model::load`: a checkpoint's files and a device become an engine.
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use gpu_kernels::PAGE_TOKENS;
@@ -10,7 +10,7 @@ use super::memory::{self, Bound};
 use super::sampling;
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, EngineConfig};
-use crate::error::Result;
+use crate::error::{Result, size};
 use crate::forward::format;
 use crate::models::{self, spec::ModelSpec};
 use crate::sample::Sampling;
@@ -36,6 +36,12 @@ pub struct LoadOptions {
     pub gpu_memory_utilization: Option<f64>,
     /// Told how far the copy of the weights to a GPU is.
     pub progress: Option<Progress>,
+    /// A Jinja file with the chat template, instead of the checkpoint's own.
+    pub chat_template: Option<PathBuf>,
+    /// Whether no token and no turn's end of the model's ends an answer.
+    pub ignore_eos: bool,
+    /// Biases that will be asked for: checked against the vocabulary before the weights load.
+    pub logit_bias: Vec<(u32, f32)>,
 }
 
 impl LoadOptions {
@@ -50,6 +56,9 @@ impl LoadOptions {
             cache_bytes: u64::MAX,
             gpu_memory_utilization: None,
             progress: None,
+            chat_template: None,
+            ignore_eos: false,
+            logit_bias: Vec::new(),
         }
     }
 }
@@ -99,7 +108,11 @@ impl Model {
         note(Note::Info(format!("Loading model from: {}", options.model)));
         let mut stages = Stages::new();
         let checkpoint = Checkpoint::open(&options.model)?;
-        let spec = models::read(checkpoint.config(), checkpoint.generation_config())?;
+        let mut spec = models::read(checkpoint.config(), checkpoint.generation_config())?;
+        if options.ignore_eos {
+            spec.eos.clear();
+        }
+        Sampling { logit_bias: options.logit_bias.clone(), ..Sampling::default() }.check(spec.vocab)?;
         let mut config = EngineConfig::for_model(&spec, options.context)?;
         let sampling = sampling::defaults(checkpoint.generation_config())?;
         stages.end("checkpoint");
@@ -116,7 +129,7 @@ impl Model {
         stages.end("weights");
         engine.warm_up()?;
         stages.end("warm-up");
-        note(Note::Info(format!("Model weights loaded: {} MB", weight_bytes(&spec) >> 20)));
+        note(Note::Info(format!("Model weights loaded: {}", size(weight_bytes(&spec)))));
         note(Note::Detail(format!("KV cache: {} pages of {PAGE_TOKENS} tokens", engine.free_pages())));
         engine.description().into_iter().skip(described).for_each(|line| note(Note::Detail(line)));
         report(&weights, &spec, note);

@@ -8,6 +8,7 @@ use cust::memory::DeviceBuffer;
 use cust::stream::{Stream, StreamFlags};
 
 use super::failure::{Answer, failed};
+use super::library;
 use crate::error::Result;
 
 /// Device memory for the sums of products whose columns are split; what cuBLAS itself takes on Hopper.
@@ -101,9 +102,13 @@ impl CublasLt {
         stream.synchronize().or_failed("waiting for the first products")
     }
 
-    /// What the library has on the device of the current context.
+    /// What the library has on the device of the current context; opens the library for the first product.
+    ///
+    /// # Errors
+    /// There is no such library, or it does not start.
     fn start(&mut self) -> Result<&Started> {
         if self.started.is_none() {
+            library::find()?;
             // Sound: the workspace holds nothing between two products.
             let workspace = unsafe { DeviceBuffer::uninitialized(WORKSPACE_BYTES as usize) }
                 .or_failed("allocating the workspace of cuBLASLt")?;

@@ -29,7 +29,7 @@ use cust::stream::Stream;
 use gpu_kernels::{Element, Ptr};
 
 use crate::device::{Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
-use crate::error::Result;
+use crate::error::{Result, size};
 use arena::Arena;
 use failure::{Answer, lost};
 use gemm::CublasLt;
@@ -149,12 +149,12 @@ impl Cuda {
 impl Device for Cuda {
     fn description(&self) -> Vec<String> {
         let mut lines = self.gpu.description();
-        lines.push(format!("cuBLASLt: {}", library::version()));
+        lines.push(format!("cuBLASLt: {}", library::version().as_deref().unwrap_or("not found")));
         if self.model.is_some() {
             lines.push(format!("Opening: {}", self.opening));
             let (uploaded, allocated) = (self.uploaded, self.model().arena.bytes());
-            let (megabytes, rate) = (uploaded.bytes >> 20, uploaded.gigabytes_per_second());
-            lines.push(format!("Upload: {megabytes} MB at {rate:.1} GB/s; GPU memory: {} MB", allocated >> 20));
+            let (bytes, rate) = (size(uploaded.bytes), uploaded.gigabytes_per_second());
+            lines.push(format!("Upload: {bytes} at {rate:.1} GB/s; GPU memory: {}", size(allocated)));
             if let Some(time) = self.warmed {
                 lines.push(format!("Warm-up of cuBLASLt beside the upload: {:.1} ms", time.as_secs_f64() * 1e3));
             }
@@ -168,8 +168,13 @@ impl Device for Cuda {
 
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {
         self.make_current()?;
+        let wanted = buffers.expects_gemms();
+        if wanted {
+            // Before the upload: a library that is missing is no surprise behind it.
+            library::find()?;
+        }
         let arena = Arena::new(&buffers, self.options.check)?;
-        let wanted = buffers.expects_gemms().then_some(&mut self.cublas);
+        let wanted = wanted.then_some(&mut self.cublas);
         let context = &self.context;
         let (uploaded, warmed) = std::thread::scope(|scope| {
             let warming = wanted.map(|cublas| scope.spawn(|| timed(|| cublas.warm(context))));
