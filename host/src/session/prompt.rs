@@ -28,11 +28,11 @@ impl Prompt {
 }
 
 /// The tokenizer, the chat template, and the texts that end every answer.
-pub(super) struct Texts {
-    pub tokenizer: Tokenizer,
-    pub template: Result<ChatTemplate>,
+pub struct Texts {
+    pub(super) tokenizer: Tokenizer,
+    pub(super) template: Result<ChatTemplate>,
     /// Turn ends of the template that are no tokens.
-    pub stops: Vec<String>,
+    pub(super) stops: Vec<String>,
     /// Tokens that a prompt may have; none before the context is known.
     context: Option<usize>,
 }
@@ -42,16 +42,34 @@ const SHORT: usize = 1 << 20;
 
 impl Texts {
     /// Reads a checkpoint's tokenizer and template; a template that cannot be used is an error where it is needed.
+    /// A file that the user names replaces it.
     ///
     /// # Errors
-    /// There is no tokenizer that can be used.
-    pub fn open(directory: &Path) -> Result<Texts> {
+    /// There is no tokenizer that can be used, or the user's template cannot be.
+    pub fn open(directory: &Path, template: Option<&Path>) -> Result<Texts> {
         let tokenizer = Tokenizer::open(directory)?;
-        Ok(Texts { tokenizer, template: ChatTemplate::open(directory), stops: Vec::new(), context: None })
+        let template = match template {
+            None => ChatTemplate::open(directory),
+            Some(file) => Ok(ChatTemplate::open_file(directory, file)?),
+        };
+        Ok(Texts { tokenizer, template, stops: Vec::new(), context: None })
+    }
+
+    /// As [`Texts::open`], of a model: a directory, or `org/name` of Hugging Face's cache. Weights are not looked at.
+    ///
+    /// # Errors
+    /// There is no such model, and those of [`Texts::open`].
+    pub fn of_model(model: &str, template: Option<&Path>) -> Result<Texts> {
+        Texts::open(&crate::checkpoint::directory(model)?, template)
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 
     /// Refuses from now on, before anything is tokenized, texts that cannot fit into a context of so many tokens.
-    pub fn limit(&mut self, context: usize) {
+    pub(super) fn limit(&mut self, context: usize) {
         self.context = Some(context);
     }
 
@@ -93,7 +111,7 @@ impl Texts {
     ///
     /// # Errors
     /// A stop text is empty or can never come, too many log-probabilities are asked for, or the prompt cannot be decoded.
-    pub fn answer(&self, prompt: &[u32], stop: &[String], logprobs: Option<usize>) -> Result<Answer<'_>> {
+    pub(super) fn answer(&self, prompt: &[u32], stop: &[String], logprobs: Option<usize>) -> Result<Answer<'_>> {
         stop.iter().try_for_each(|stop| stop::check(&self.tokenizer, stop))?;
         Answer::new(&self.tokenizer, prompt, [&self.stops[..], stop].concat(), logprobs)
     }
@@ -106,7 +124,7 @@ mod tests {
     #[test]
     fn a_text_that_cannot_fit_is_refused_before_it_is_tokenized() {
         let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/storyteller");
-        let mut texts = Texts::open(Path::new(model)).unwrap();
+        let mut texts = Texts::open(Path::new(model), None).unwrap();
         let longest = texts.tokenizer.longest();
         texts.limit(100_000);
         let most = 100_000 * longest;
@@ -135,7 +153,7 @@ mod tests {
             let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).expect(name);
             edit(&mut tokenizer);
             std::fs::write(directory.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
-            Texts::open(directory.path()).unwrap()
+            Texts::open(directory.path(), None).unwrap()
         };
         let bytes = open("bytes", &|_| {});
         let words = open("words", &|tokenizer| {
