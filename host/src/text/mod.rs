@@ -1,7 +1,6 @@
 //! Text: tokenizer, chat template, incremental detokenizer.
 mod detokenizer;
-mod python_json;
-mod python_methods;
+mod jinja;
 mod template;
 mod tokenizer;
 
