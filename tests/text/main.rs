@@ -1,4 +1,5 @@
 //! Text tests: encode and decode equal the Python package `tokenizers`, and streaming equals the full decode.
+mod jinja;
 mod templates;
 
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use super::fault::{Fault, Result};
 const STEPS: u64 = 20_000_000;
 
 /// Bytes of all values that a rendering makes, whether it keeps them or not.
-const BYTES: u64 = 1 << 30;
+const BYTES: u64 = 1 << 29;
 
 /// Bytes of one value that cost as much as one step.
 const BYTES_A_STEP: u64 = 64;

@@ -88,7 +88,7 @@ impl Renderer {
             let part = self.evaluate(part, scope)?;
             self.append_str(&part, &mut text)?;
         }
-        self.text(text)
+        Ok(Value::text(text))
     }
 
     fn comparison(&self, first: &Expression, rest: &[(Comparison, Expression)], scope: &Rc<Scope>) -> Result<Value> {
