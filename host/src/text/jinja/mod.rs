@@ -15,6 +15,7 @@ mod budget;
 mod checks;
 mod compare;
 mod convert;
+mod cursor;
 mod dict;
 mod evaluate;
 mod fault;
