@@ -65,14 +65,15 @@ fn ten_thousand_values_are_written_as_python_writes_them() {
     }
 }
 
-/// Whatever a template does, it ends soon, in three lines that begin with `expected`.
+/// Whatever a template does, it ends, in three lines that begin with `expected`. It takes a second of one core; a busy
+/// machine has other things to do too.
 fn ends(source: &str, expected: &str) {
     let start = Instant::now();
     let error = rendered(source, &context(json!({"s": "x".repeat(1_000), "l": vec![1; 1_000]}))).unwrap_err();
     let took = start.elapsed();
     let shown: String = source.chars().take(100).collect();
     assert!(error.starts_with(expected) && error.lines().count() == 3, "{shown}: {error}");
-    assert!(took < Duration::from_secs(60), "{shown}: {took:?}");
+    assert!(took < Duration::from_secs(300), "{shown}: {took:?}");
 }
 
 const FAILED: &str = "[ERROR] Model: The chat template failed\n";

@@ -275,18 +275,17 @@ impl Parser {
     }
 
     fn filtered(&mut self, mut value: Expression) -> Result<Expression> {
-        loop {
+        while self.is("|") || self.is("(") || self.is_word("is") {
             self.link()?;
             value = if self.skip("|") {
                 Expression::Filter(Box::new(value), self.filter()?)
             } else if self.skip_word("is") {
                 self.test(value)?
-            } else if self.is("(") {
-                Expression::Call(Box::new(value), self.arguments()?)
             } else {
-                return Ok(value);
+                Expression::Call(Box::new(value), self.arguments()?)
             };
         }
+        Ok(value)
     }
 
     fn test(&mut self, value: Expression) -> Result<Expression> {
