@@ -105,7 +105,7 @@ impl Renderer {
 
     /// The value of a name: of a scope, else of the context, else a function of the environment.
     pub fn lookup(&self, name: &str, scope: &Scope) -> Value {
-        let found = scope.get(name).or_else(|| self.from_context(name));
+        let found = scope.get(name).or_else(|| self.context_value(name));
         let found = found.or_else(|| functions::find(name).map(Value::Function));
         found.unwrap_or_else(|| Value::undefined(format!("'{name}' is undefined")))
     }

@@ -50,7 +50,7 @@ impl Renderer {
         Ok(text)
     }
 
-    pub fn from_context(&self, name: &str) -> Option<Value> {
+    pub fn context_value(&self, name: &str) -> Option<Value> {
         self.context.get(name).cloned()
     }
 

@@ -94,7 +94,7 @@ fn slice(r: &Renderer, value: &Value, args: Args) -> Result<Value> {
     let mut columns = Vec::new();
     for at in 0..slices {
         let mut column: Vec<Value> = items.by_ref().take(each + usize::from(at < longer)).collect();
-        if at >= longer && longer > 0 || at >= longer && fill.is_some() {
+        if at >= longer {
             column.extend(fill.clone());
         }
         columns.push(Value::list(column)?);
