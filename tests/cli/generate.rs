@@ -46,7 +46,7 @@ fn the_frame_is_as_documented() {
     let [loading, device, weights] = lines[..] else { panic!("{run:?}") };
     assert_eq!(loading, "[INFO] Loading model from: models/storyteller");
     assert!(device.starts_with("[INFO] CPU Device: ") && device.contains(" thread"), "{device}");
-    assert_eq!(weights, "[INFO] Model weights loaded: 9 MB");
+    assert_eq!(weights, "[INFO] Model weights loaded: 9.5 MB");
 
     let labels =
         ["Load time:       ", "Prompt tokens:   ", "Prompt time:     ", "Generated:       ", "Generation time: "];

@@ -27,20 +27,39 @@ impl Prompt {
 }
 
 /// The tokenizer, the chat template, and the texts that end every answer.
-pub(super) struct Texts {
-    pub tokenizer: Tokenizer,
-    pub template: Result<ChatTemplate>,
+pub struct Texts {
+    pub(super) tokenizer: Tokenizer,
+    pub(super) template: Result<ChatTemplate>,
     /// Turn ends of the template that are no tokens.
-    pub stops: Vec<String>,
+    pub(super) stops: Vec<String>,
 }
 
 impl Texts {
     /// Reads a checkpoint's tokenizer and template; a template that cannot be used is an error where it is needed.
+    /// A file that the user names replaces it.
     ///
     /// # Errors
-    /// There is no tokenizer that can be used.
-    pub fn open(directory: &Path) -> Result<Texts> {
-        Ok(Texts { tokenizer: Tokenizer::open(directory)?, template: ChatTemplate::open(directory), stops: Vec::new() })
+    /// There is no tokenizer that can be used, or the user's template cannot be.
+    pub fn open(directory: &Path, template: Option<&Path>) -> Result<Texts> {
+        let tokenizer = Tokenizer::open(directory)?;
+        let template = match template {
+            None => ChatTemplate::open(directory),
+            Some(file) => Ok(ChatTemplate::open_file(directory, file)?),
+        };
+        Ok(Texts { tokenizer, template, stops: Vec::new() })
+    }
+
+    /// As [`Texts::open`], of a model: a directory, or `org/name` of Hugging Face's cache. Weights are not looked at.
+    ///
+    /// # Errors
+    /// There is no such model, and those of [`Texts::open`].
+    pub fn of_model(model: &str, template: Option<&Path>) -> Result<Texts> {
+        Texts::open(&crate::checkpoint::directory(model)?, template)
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 
     /// Ids of a prompt; none for no text, of which the post-processor would make one too.
@@ -66,7 +85,7 @@ impl Texts {
     ///
     /// # Errors
     /// A stop text is empty, too many log-probabilities are asked for, or the prompt cannot be decoded.
-    pub fn answer(&self, prompt: &[u32], stop: &[String], logprobs: Option<usize>) -> Result<Answer<'_>> {
+    pub(super) fn answer(&self, prompt: &[u32], stop: &[String], logprobs: Option<usize>) -> Result<Answer<'_>> {
         Answer::new(&self.tokenizer, prompt, [&self.stops[..], stop].concat(), logprobs)
     }
 }

@@ -40,13 +40,26 @@ impl ChatTemplate {
     /// # Errors
     /// There is neither, a file cannot be read, or the template is no Jinja.
     pub fn open(directory: &Path) -> Result<ChatTemplate> {
+        ChatTemplate::read(directory, None)
+    }
+
+    /// The template in `file`, a Jinja text, with the special tokens that `tokenizer_config.json` names.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no Jinja.
+    pub fn open_file(directory: &Path, file: &Path) -> Result<ChatTemplate> {
+        ChatTemplate::read(directory, Some(file))
+    }
+
+    fn read(directory: &Path, file: Option<&Path>) -> Result<ChatTemplate> {
         let config_path = directory.join("tokenizer_config.json");
         let config = match read(&config_path)? {
             None => Json::Null,
             Some(text) => serde_json::from_str(&text).map_err(|error| unusable(&config_path, error))?,
         };
-        let jinja = directory.join("chat_template.jinja");
+        let jinja = file.map_or_else(|| directory.join("chat_template.jinja"), Path::to_owned);
         let (path, sources) = match read(&jinja)? {
+            None if file.is_some() => return Err(absent(&jinja)),
             Some(source) => (jinja, vec![(DEFAULT.to_owned(), source)]),
             None => (config_path, named_sources(&config["chat_template"])),
         };
@@ -156,6 +169,12 @@ fn unusable(path: &Path, error: impl std::fmt::Display) -> Error {
     Error::new(Category::Model, "The chat template cannot be used")
         .details(format!("{}: {error}", path.display()))
         .hint("the file may be damaged or incomplete; download it again")
+}
+
+fn absent(file: &Path) -> Error {
+    Error::new(Category::Io, "The chat template cannot be read")
+        .details(format!("{}: no such file", file.display()))
+        .hint("name a file with a Jinja template with --chat-template, or leave the option out")
 }
 
 fn missing(directory: &Path) -> Error {

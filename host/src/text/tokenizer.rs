@@ -90,10 +90,22 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer's decoder cannot take the ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        guarded(|| self.inner.decode(ids, true)).map_err(|error| {
+        self.decoded(ids, true)
+    }
+
+    /// As [`Tokenizer::decode`], with special tokens by their names.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn decode_with_special(&self, ids: &[u32]) -> Result<String> {
+        self.decoded(ids, false)
+    }
+
+    fn decoded(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        guarded(|| self.inner.decode(ids, skip_special)).map_err(|error| {
             Error::new(Category::Tokenizer, "Tokens cannot be decoded")
                 .details(error)
-                .hint("the decoder in tokenizer.json does not fit its vocabulary")
+                .hint("the decoder in tokenizer.json does not fit its vocabulary: download the file again")
         })
     }
 
@@ -113,6 +125,16 @@ impl Tokenizer {
     /// The id of a token, special tokens included.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
+    }
+
+    /// The name of a token; none for an id that the vocabulary lacks.
+    pub fn id_to_token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Tokens of the vocabulary, special ones included.
+    pub fn size(&self) -> usize {
+        self.inner.get_vocab_size(true)
     }
 
     pub(super) fn kind(&self, id: u32) -> TokenKind {
