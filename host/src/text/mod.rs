@@ -3,8 +3,7 @@ mod companions;
 mod definition;
 mod detokenizer;
 mod files;
-mod python_json;
-mod python_methods;
+mod jinja;
 mod template;
 mod tokenizer;
 
