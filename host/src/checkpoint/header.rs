@@ -2,14 +2,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use bytes::Bytes;
 use safetensors::tensor::TensorInfo;
 use serde_json::Value;
 
-use super::json::unreadable;
+use super::shrunk;
 use crate::error::{Category, Error, Result};
+use crate::files::{self, unreadable};
 
 /// The length of the header, a little-endian u64, stands in front of it.
 const LENGTH_BYTES: usize = 8;
@@ -20,14 +22,16 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// Opens a file and maps it into memory.
 ///
 /// # Errors
-/// The file cannot be opened or mapped.
+/// The file cannot be opened or mapped, is no regular file, or holds a pointer of Git LFS.
 #[expect(unsafe_code, reason = "a mapped file is the only way to read weights in place")]
 pub fn map(path: &Path) -> Result<(File, Bytes)> {
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let file = files::open(path)?.ok_or_else(|| unreadable(path, &ErrorKind::NotFound.into()))?;
     // SAFETY: the mapping is read-only and lives as long as its `Bytes`. Its content must not change meanwhile: this
-    // program never writes to a checkpoint, and who rewrites a file in place while it is loaded breaks every loader.
+    // program never writes to a checkpoint, and who rewrites a file in place while it is loaded breaks every loader. One
+    // that becomes shorter ends the command with an error (`shrunk`).
     let mapped = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| unreadable(path, &error))?;
-    Ok((file, Bytes::from_owner(mapped)))
+    files::refuse_pointer(path, &mapped)?;
+    Ok((file, Bytes::from_owner(shrunk::Watched::new(path, mapped))))
 }
 
 /// Name, dtype, shape and range of every tensor of the file, in the order of their bytes; the ranges are absolute.

@@ -57,6 +57,8 @@ impl LoadOptions {
 /// What is told while a model loads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
+    /// For everybody, and for those who asked for silence: the result may not be what they mean.
+    Warning(String),
     /// For everybody.
     Info(String),
     /// For those who ask for more.
@@ -99,7 +101,9 @@ impl Model {
         note(Note::Info(format!("Loading model from: {}", options.model)));
         let mut stages = Stages::new();
         let checkpoint = Checkpoint::open(&options.model)?;
-        let spec = models::read(checkpoint.config(), checkpoint.generation_config())?;
+        let models::Reading { spec, notes, warnings } = models::read_checkpoint(&checkpoint)?;
+        warnings.into_iter().for_each(|text| note(Note::Warning(text)));
+        notes.into_iter().for_each(|text| note(Note::Info(format!("  {text}"))));
         let mut config = EngineConfig::for_model(&spec, options.context)?;
         let sampling = sampling::defaults(checkpoint.generation_config())?;
         stages.end("checkpoint");
