@@ -70,7 +70,7 @@ def rows_of(family, changes):
     if config.get("hidden_act") == "ACT":
         config["hidden_act"] = activation
     if family == "mistral" and "num_key_value_heads" not in changes:
-        config["num_attention_heads"] = 8
+        config["num_attention_heads"], config["hidden_size"] = 8, 256
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.json").write_text(json.dumps(config))
         try:

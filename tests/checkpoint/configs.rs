@@ -65,8 +65,8 @@ fn configs_are_read_as_transformers_reads_them() {
 fn what_was_ignored_is_said() {
     for (changes, note) in [
         (
-            json!({"rope_scaling": {"rope_type": "default", "rope_theta": 500.0}, "rope_theta": 7e3}),
-            "rope_theta 7000.0 is ignored: the one in rope_scaling 500.0 counts",
+            json!({"rope_scaling": {"rope_type": "default", "rope_theta": 500.0}}),
+            "rope_theta 10000.0 is ignored: the one in rope_scaling 500.0 counts",
         ),
         (
             json!({"rope_scaling": {"rope_type": "linear", "factor": 2.0}, "rope_parameters": {"rope_theta": 5.0}}),
@@ -82,6 +82,7 @@ fn what_was_ignored_is_said() {
         (json!({"kv_channels": 16}), "kv_channels 16 is ignored: head_dim 32 counts"),
         (json!({"layer_norm_eps": 1e-3}), "layer_norm_eps 0.001 is ignored: rms_norm_eps"),
         (json!({"num_query_groups": 2}), "num_query_groups 2 is ignored: num_key_value_heads 1 counts"),
+        (json!({"rope_theta": null}), "rope_theta is missing: 10000 is taken, as transformers does"),
         (json!({"rms_norm_eps": null}), "rms_norm_eps is missing: 0.000001 is taken"),
         (json!({"max_position_embeddings": null}), "max_position_embeddings is missing: 2048 is taken"),
         (json!({"model_type": "mistral"}), "architectures LlamaForCausalLM is ignored: model_type mistral counts"),

@@ -2,8 +2,9 @@
 use std::fs::File;
 
 use nemotron::files::MAX_BYTES;
+use nemotron::text::{ChatTemplate, Tokenizer};
 
-use crate::fixture::{Fixture, INDEX, SHARDS, WEIGHTS};
+use crate::fixture::{Fixture, INDEX, SHARDS, WEIGHTS, check_refusal};
 
 const POINTER: &str =
     "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1\nsize 9\n";
@@ -31,6 +32,20 @@ fn pipes_sockets_and_devices_are_refused_at_once() {
     fixture.remove(SHARDS[1]);
     symlink("/dev/null", fixture.file(SHARDS[1])).unwrap();
     fixture.refused("Model file is not a regular file", &[SHARDS[1]]);
+}
+
+#[cfg(unix)]
+#[test]
+fn so_are_those_in_place_of_a_tokenizer() {
+    for name in ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {
+        let fixture = Fixture::new();
+        assert!(std::process::Command::new("mkfifo").arg(fixture.file(name)).status().unwrap().success());
+        let error = match name {
+            "tokenizer.json" => Tokenizer::open(fixture.path()).err(),
+            _ => ChatTemplate::open(fixture.path()).err(),
+        };
+        check_refusal(&error.unwrap(), "Model file is not a regular file", &[name, "found a pipe"]);
+    }
 }
 
 #[test]
@@ -65,5 +80,5 @@ fn a_path_that_cannot_be_followed_is_not_called_missing() {
     symlink("around", fixture.file("around")).unwrap();
     let path = fixture.file("around/model");
     let error = nemotron::checkpoint::Checkpoint::open_with_cache(path.to_str().unwrap(), None).unwrap_err();
-    crate::fixture::check_refusal(&error, "Model directory cannot be looked at", &["around/model"]);
+    check_refusal(&error, "Model directory cannot be looked at", &["around/model"]);
 }

@@ -140,7 +140,7 @@ pub fn config() -> Value {
     json!({
         "architectures": ["LlamaForCausalLM"], "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
         "num_key_value_heads": 1, "head_dim": 32, "intermediate_size": 40, "vocab_size": 11,
-        "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "hidden_act": "silu", "eos_token_id": 3
+        "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10_000.0, "hidden_act": "silu", "eos_token_id": 3
     })
 }
 

@@ -7,21 +7,23 @@ use crate::checkpoint::{Checkpoint, Dtype};
 use crate::error::{Category, Error, Result};
 
 /// Sections of config.json, of today and of older tools.
-const SECTIONS: [&str; 2] = ["quantization_config", "compression_config"];
+const SECTIONS: [&str; 3] = ["quantization_config", "compression_config", "quantization"];
 
 /// Keys under which a section lists modules that it leaves alone.
 const IGNORED: [&str; 3] = ["ignore", "exclude_modules", "modules_to_not_convert"];
 
 /// What stands in a file in place of `.weight`, and whose layout that is.
-const PACKED: [(&str, &str); 4] = [
+const PACKED: [(&str, &str); 6] = [
     (".qweight", "GPTQ or AWQ"),
     (".weight_packed", "compressed-tensors"),
     (".qzeros", "GPTQ or AWQ"),
-    (".weight_quantized", "quantized"),
+    (".q_weight", "EXL2"),
+    (".W_q", "HQQ"),
+    (".codes", "AQLM"),
 ];
 
 /// What stands beside a quantized `.weight`.
-const SCALES: [&str; 4] = [".weight_scale", ".weight_scale_inv", ".weight.absmax", ".SCB"];
+const SCALES: [&str; 5] = [".weight_scale", ".weight_scale_inv", ".weight.absmax", ".SCB", ".scales"];
 
 /// Refuses a section of config.json that quantizes weights.
 ///
@@ -99,6 +101,10 @@ fn quantizes(section: &Value, spec: &ModelSpec) -> bool {
     }
     if let Some(groups) = section["config_groups"].as_object() {
         return groups.values().any(|group| !group["weights"].is_null());
+    }
+    let off = |key: &str| section.get(key).is_some_and(|value| *value == Value::Bool(false));
+    if off("load_in_8bit") && off("load_in_4bit") {
+        return false;
     }
     let cache = ["kv_cache_scheme", "kv_cache_quant_algo"].iter().any(|key| !section[*key].is_null());
     let algorithm = section.get("quant_algo");

@@ -251,6 +251,7 @@ fn a_section_that_quantizes_no_weights_is_let_through() {
         json!({"quant_method": method, "kv_cache_scheme": cache}),
         json!({"quant_method": method, "config_groups": group(weights.clone()), "ignore": ["re:.*"]}),
         json!({"quant_method": method, "config_groups": group(weights.clone()), "ignore": ["re:.*self_attn.*", "re:.*mlp.*", "lm_head"]}),
+        json!({"quant_method": "bitsandbytes", "load_in_8bit": false, "load_in_4bit": false}),
         json!({"quant_method": "modelopt", "quant_algo": null, "kv_cache_quant_algo": "FP8"}),
         json!({"quant_method": "modelopt", "quant_algo": "FP8", "exclude_modules": ["model.layers.*", "lm_head"]}),
     ] {

@@ -39,7 +39,7 @@ impl ChatTemplate {
         let config_path = directory.join("tokenizer_config.json");
         let config = match read(&config_path)? {
             None => Json::Null,
-            Some(text) => serde_json::from_str(&text).map_err(|error| unusable(&config_path, error))?,
+            Some(text) => crate::files::parse(text.as_bytes()).map_err(|error| unusable(&config_path, error))?,
         };
         let jinja = directory.join("chat_template.jinja");
         let (path, sources) = match read(&jinja)? {
@@ -207,11 +207,8 @@ fn special_token(value: &Json) -> Option<&str> {
 }
 
 fn read(path: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unusable(path, error)),
-    }
+    let Some(bytes) = crate::files::read(path)? else { return Ok(None) };
+    String::from_utf8(bytes).map(Some).map_err(|error| unusable(path, error))
 }
 
 fn chain(error: &minijinja::Error) -> String {

@@ -31,15 +31,7 @@ impl Tokenizer {
     /// The file is missing (another hint where only `tokenizer.model` is there), not readable, or no tokenizer.
     pub fn open(directory: &Path) -> Result<Tokenizer> {
         let path = directory.join("tokenizer.json");
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing(directory)),
-            Err(error) => {
-                return Err(Error::new(Category::Tokenizer, "tokenizer.json cannot be read")
-                    .details(format!("{}: {error}", path.display()))
-                    .hint("check the file and its permissions"));
-            }
-        };
+        let Some(bytes) = crate::files::read(&path)? else { return Err(missing(directory)) };
         Tokenizer::from_json(&bytes).map_err(|error| {
             Error::new(Category::Tokenizer, "tokenizer.json is not a valid tokenizer")
                 .details(format!("{}: {error}", path.display()))
