@@ -81,10 +81,11 @@ def rows_of(family, changes):
     read.standardize_rope_params()
     rope = read.rope_parameters
     values = {
-        "head_dim": read.head_dim, "kv_heads": read.num_key_value_heads, "context": read.max_position_embeddings,
+        "head_dim": read.head_dim, "context": read.max_position_embeddings,
         "eps": read.norm_eps if family == "nemotron" else read.rms_norm_eps, "tied": read.tie_word_embeddings,
         "activation": read.hidden_act, "theta": rope["rope_theta"], "rope": rope["rope_type"],
         "share": rope.get("partial_rotary_factor", 1.0) if family == "nemotron" else 1.0,
+        "kv_heads": read.num_key_value_heads or read.num_attention_heads,
         "window": read.sliding_window if family == "mistral" else None,
     }
     if rope["rope_type"] != "default":

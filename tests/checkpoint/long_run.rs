@@ -221,7 +221,7 @@ fn damaged_inputs_of_every_kind_end_well() {
         let kind = case % KINDS.len();
         *current.lock().unwrap() = (format!("case {case}, {}", KINDS[kind]), Instant::now());
         let is_batch = KINDS[kind] == "batch";
-        let lines = if case / KINDS.len() % LINES == 0 { LINES.min(all / KINDS.len()).max(1) } else { 0 };
+        let lines = if (case / KINDS.len()).is_multiple_of(LINES) { LINES.min(all / KINDS.len()).max(1) } else { 0 };
         let result = catch_unwind(AssertUnwindSafe(|| match (is_batch, lines) {
             (true, 0) => Ok(()),
             (true, lines) => bench.batch(lines),

@@ -118,7 +118,7 @@ impl<'a> Config<'a> {
     /// An object within this one; `key` is its name in errors.
     pub fn object(&self, key: &'a str) -> Result<Option<Config<'a>>> {
         let Some(value) = self.value(key) else { return Ok(None) };
-        let object = value.is_object().then(|| Config { path: key, value, notes: self.notes });
+        let object = value.is_object().then_some(Config { path: key, value, notes: self.notes });
         object.map(Some).ok_or_else(|| self.unexpected(key, "an object", value))
     }
 
