@@ -1,7 +1,7 @@
 //! Files that are not what a loader may open: pipes, devices, pointers, and what is far too large.
 use std::fs::File;
 
-use nemotron::files::MAX_BYTES;
+use nemotron::files::MAX_JSON_BYTES;
 use nemotron::text::{ChatTemplate, Tokenizer};
 
 use crate::fixture::{Fixture, INDEX, SHARDS, WEIGHTS, check_refusal};
@@ -68,7 +68,7 @@ fn json_files_have_a_largest_size() {
     let fixture = Fixture::new();
     // A file without content on the disk, so that the test is quick.
     File::create(fixture.file("config.json")).unwrap().set_len(5_000_000_000).unwrap();
-    fixture.refused("Model file is too large", &["config.json", "5000000000 bytes", &MAX_BYTES.to_string()]);
+    fixture.refused("Model file is too large", &["config.json", "5000000000 bytes", &MAX_JSON_BYTES.to_string()]);
 }
 
 #[cfg(unix)]

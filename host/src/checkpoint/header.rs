@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use safetensors::tensor::TensorInfo;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::shrunk;
 use crate::error::{Category, Error, Result};
@@ -40,13 +40,14 @@ pub fn map(path: &Path) -> Result<(File, Bytes)> {
 /// The header is not what the format says, or the ranges are not exactly the file's bytes, one after the other.
 pub fn read(path: &Path, bytes: &[u8]) -> Result<Vec<(String, TensorInfo)>> {
     let (header, data_start) = split(path, bytes)?;
-    let entries: BTreeMap<String, Value> = serde_json::from_slice(header).map_err(|error| {
+    // Entries are kept as text until it is known what they are: values of any kind take many times the room.
+    let entries: BTreeMap<String, &RawValue> = serde_json::from_slice(header).map_err(|error| {
         invalid("Safetensors header is not valid JSON", format_args!("{}: {error}", path.display()))
     })?;
     let mut tensors = Vec::with_capacity(entries.len());
     for (name, entry) in entries {
         if name != "__metadata__" {
-            let info: TensorInfo = serde_json::from_value(entry).map_err(|error| {
+            let info: TensorInfo = serde_json::from_str(entry.get()).map_err(|error| {
                 invalid("Tensor is not described as expected", format_args!("{}: {name}: {error}", path.display()))
             })?;
             tensors.push((name, info));

@@ -10,8 +10,12 @@ use serde_json::Value;
 use crate::error::{Category, Error, Result};
 pub use json::parse;
 
-/// The longest file that is read as a whole, such as config.json or an index; published ones have 40 MB at most.
+/// The longest file that is read as a whole; published tokenizers have 40 MB at most.
 pub const MAX_BYTES: u64 = 200_000_000;
+
+/// The longest file whose JSON is taken apart, such as config.json or an index: the indexes of the largest models have
+/// 15 MB, and each value takes 72 bytes of memory.
+pub const MAX_JSON_BYTES: u64 = 32_000_000;
 
 /// How a pointer file begins that Git LFS leaves where the content was not fetched.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
@@ -40,15 +44,20 @@ pub fn open(path: &Path) -> Result<Option<File>> {
 /// # Errors
 /// As [`open`]; it is longer, cannot be read, or holds a pointer of Git LFS.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    read_at_most(path, MAX_BYTES)
+}
+
+fn read_at_most(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     let Some(file) = open(path)? else { return Ok(None) };
+    let length = file.metadata().map_err(|error| unreadable(path, &error))?.len();
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        let length = path.metadata().map_or(0, |metadata| metadata.len()).max(bytes.len() as u64);
+    if length > most {
         return Err(Error::new(Category::Model, "Model file is too large")
-            .details(format_args!("{}: {length} bytes, expected at most {MAX_BYTES}", path.display()))
+            .details(format_args!("{}: {length} bytes, expected at most {most}", path.display()))
             .hint("this is not the file that its name says; download it again"));
     }
+    // It may become longer meanwhile.
+    file.take(most).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     refuse_pointer(path, &bytes)?;
     Ok(Some(bytes))
 }
@@ -56,9 +65,9 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
 /// The JSON object in a file; none where there is no such file.
 ///
 /// # Errors
-/// As [`read`]; it is not JSON, or is not an object.
+/// As [`read`]; it is longer than [`MAX_JSON_BYTES`], is not JSON, or is not an object.
 pub fn json(path: &Path) -> Result<Option<Value>> {
-    let Some(bytes) = read(path)? else { return Ok(None) };
+    let Some(bytes) = read_at_most(path, MAX_JSON_BYTES)? else { return Ok(None) };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let value = parse(&bytes).map_err(|error| {
         Error::new(Category::Model, format!("{name} is not valid JSON"))
