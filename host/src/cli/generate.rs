@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::batch::{self, BatchOptions, Lines};
+use super::batch::{self, BatchOptions, Text};
 use super::console::Loudness;
 use super::failure::Failure;
 use super::logprobs;
@@ -19,7 +19,7 @@ use super::sampling::SamplingArguments;
 use super::several::{self, SeveralOptions};
 use super::stream::{interrupt, stream};
 use crate::error::Result;
-use crate::session::{GenerateOptions, Generation, LoadOptions, MOST_LOGPROBS, Note, Session};
+use crate::session::{Finish, GenerateOptions, Generation, LoadOptions, MOST_LOGPROBS, Note, Session};
 
 /// Most bytes of keys and values of prompts that run at the same time on the CPU; a single one may take more.
 const BATCH_CACHE_BYTES: u64 = 4_000_000_000;
@@ -85,8 +85,9 @@ struct PromptArguments {
     #[arg(long, short = 'f', value_name = "FILE")]
     prompt_file: Option<PathBuf>,
 
-    /// A file with a prompt per line, or a JSON object per line with prompt or messages and parameters of its own; - for
-    /// stdin. A JSON object per line comes out
+    /// A file with a prompt per line or a JSON object per line, with prompt or messages and parameters of its own, or as
+    /// OpenAI's batches have it; - for stdin, whose lines are answered as they come. A JSON object per line comes out; the
+    /// exit code is 1 where a line failed
     #[arg(long, value_name = "FILE")]
     batch: Option<PathBuf>,
 }
@@ -95,7 +96,7 @@ struct PromptArguments {
 pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let loudness = arguments.model.loudness();
     let text = arguments.prompt.read()?;
-    let lines = arguments.prompt.batch.as_deref().map(Lines::open).transpose()?;
+    let lines = arguments.prompt.batch.as_deref().map(Text::open).transpose()?;
     let mut session = Session::load(&arguments.load_options(), &mut |note| loudness.note(&note))?;
     note_stages(session.model(), loudness);
     let sampling = arguments.sampling.over_model(session.model().sampling());
@@ -108,25 +109,25 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         max_tokens: arguments.max_tokens.get(),
         stop: arguments.stop.clone(),
         logprobs: arguments.logprobs,
-        interrupt: interrupt()?,
+        interrupt: interrupt(loudness)?,
         progress: progress::prompt(loudness),
         ..GenerateOptions::default()
     };
     if let Some(lines) = lines {
         let (form, timings) = (&arguments.form, arguments.json);
-        let batch = BatchOptions { form, echo: arguments.echo, timings, loudness };
-        batch::run(&mut session, lines, &batch, &options, &mut stdout().lock())?;
+        let batch = BatchOptions { model: &arguments.model.model, form, echo: arguments.echo, timings, loudness };
+        let ended = batch::run(&mut session, lines, &batch, &options, &mut stdout().lock());
         explain_steps(&session, loudness);
-        return Ok(());
+        return ended;
     }
     let echo = if arguments.echo { text.as_str() } else { "" };
     let prompt = arguments.form.prompt(&text);
     if arguments.n.get() > 1 {
         let (n, prompt_text) = (arguments.n.get(), text.as_str());
         let several = SeveralOptions { n, prompt: prompt_text, echo, json: arguments.json, loudness };
-        several::run(&mut session, &prompt, &several, &options, &mut stdout().lock())?;
+        let ended = several::run(&mut session, &prompt, &several, &options, &mut stdout().lock());
         explain_steps(&session, loudness);
-        return Ok(());
+        return ended;
     }
     let ids = session.encode(&prompt)?;
     let generation = if arguments.json {
@@ -135,6 +136,9 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         print_text(&mut session, ids, &options, echo, (loudness > Loudness::Quiet).then_some(&text))?
     };
     explain(&session, &generation, loudness);
+    if generation.finish == Finish::Interrupted {
+        return Err(Failure::Interrupted);
+    }
     explain_kernels(&mut session, &generation, &options.sampling, loudness)?;
     Ok(())
 }

@@ -33,6 +33,16 @@ pub struct BatchRequest {
     pub logprobs: Option<usize>,
 }
 
+/// What a source of requests has at the moment.
+pub enum Arrival {
+    /// The next request, or why it is none.
+    Request(Result<BatchRequest>),
+    /// None yet.
+    Later,
+    /// None any more.
+    End,
+}
+
 impl Session {
     /// Continues all of `requests`, which are asked for as sequences end, and gives `on_result` one result for each, in
     /// their order. Requests that follow each other with one prompt share what is computed of it. A request that is an
@@ -45,35 +55,67 @@ impl Session {
         &mut self,
         requests: impl IntoIterator<Item = Result<BatchRequest>>,
         interrupt: &AtomicBool,
+        on_result: impl FnMut(Result<Generation>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let mut requests = requests.into_iter().fuse();
+        let source = |_| requests.next().map_or(Arrival::End, Arrival::Request);
+        self.generate_arriving(source, interrupt, on_result)
+    }
+
+    /// As [`Session::generate_batch`], from a source that may have its requests later. It is asked with `true` where
+    /// nothing runs: it may then wait a moment, and not so long that a set `interrupt` would go unseen.
+    ///
+    /// # Errors
+    /// As [`Session::generate_batch`].
+    pub fn generate_arriving<E: From<Error>>(
+        &mut self,
+        mut source: impl FnMut(bool) -> Arrival,
+        interrupt: &AtomicBool,
         mut on_result: impl FnMut(Result<Generation>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let (model, texts) = self.parts();
-        let mut requests = requests.into_iter().enumerate().fuse();
-        let mut batch = Batch { texts, running: HashMap::new(), done: BTreeMap::new(), next: 0, last: None };
+        let mut batch = Batch { texts, running: HashMap::new(), done: BTreeMap::new(), begun: 0, next: 0, last: None };
         // Those that wait behind the running ones begin without a step between.
         let most = 2 * model.engine.max_sequences();
+        let mut ended = false;
         loop {
             let interrupted = interrupt.load(Ordering::Relaxed);
-            if !interrupted && batch.done.len() < WAITING_RESULTS * most {
+            ended |= interrupted;
+            if !ended && batch.done.len() < WAITING_RESULTS * most {
                 let room = most.saturating_sub(batch.running.len());
-                batch.begin(model, requests.by_ref().take(room).collect());
+                let requests;
+                (requests, ended) = arrived(&mut source, room, batch.running.is_empty());
+                batch.begin(model, requests);
             }
             batch.hand_out(&mut on_result)?;
-            if batch.running.is_empty() {
-                return Ok(());
-            }
-            if interrupted {
-                batch.cut(model);
-            } else {
-                batch.step(model)?;
+            match batch.running.is_empty() {
+                true if ended => return Ok(()),
+                true => {}
+                false if interrupted => batch.cut(model),
+                false => batch.step(model)?,
             }
         }
     }
 }
 
+/// At most `room` requests that are there, and whether no more will come. For the first it may wait.
+fn arrived(source: &mut impl FnMut(bool) -> Arrival, room: usize, wait: bool) -> (Vec<Result<BatchRequest>>, bool) {
+    let mut requests = Vec::new();
+    while requests.len() < room {
+        match source(wait && requests.is_empty()) {
+            Arrival::Request(request) => requests.push(request),
+            Arrival::Later => break,
+            Arrival::End => return (requests, true),
+        }
+    }
+    (requests, false)
+}
+
 /// What runs, and what is done and waits for an earlier one.
 struct Batch<'a> {
     texts: &'a Texts,
+    /// How many requests there were.
+    begun: usize,
     /// Index of the request, and what it has become so far.
     running: HashMap<SequenceId, (usize, Answer<'a>)>,
     done: BTreeMap<usize, Result<Generation>>,
@@ -84,10 +126,11 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    fn begin(&mut self, model: &mut Model, requests: Vec<(usize, Result<BatchRequest>)>) {
+    fn begin(&mut self, model: &mut Model, requests: Vec<Result<BatchRequest>>) {
         let (texts, eos) = (self.texts, model.spec.eos.clone());
-        for (index, encoded) in each(requests, |(index, request)| (index, request.and_then(|r| encode(texts, r, &eos))))
-        {
+        for encoded in each(requests, |request| request.and_then(|request| encode(texts, request, &eos))) {
+            let index = self.begun;
+            self.begun += 1;
             match encoded.and_then(|(request, answer)| Ok((self.submit(model, request)?, answer))) {
                 Ok((id, answer)) => drop(self.running.insert(id, (index, answer))),
                 Err(error) => drop(self.done.insert(index, Err(error))),

@@ -220,6 +220,11 @@ impl Session {
         self.model.engine.context()
     }
 
+    /// Most bytes of a prompt: longer ones are refused before they are tokenized.
+    pub fn longest_prompt(&self) -> usize {
+        self.texts.most_bytes(self.context())
+    }
+
     /// Gives up what was kept of earlier generations.
     pub fn forget(&mut self) {
         self.model.engine.forget();

@@ -17,7 +17,7 @@ mod prompt;
 mod sampling;
 mod stop;
 
-pub use batch::BatchRequest;
+pub use batch::{Arrival, BatchRequest};
 pub use choice::{Activations, DeviceChoice, Progress};
 pub use conversation::{Conversation, Message, THINKING};
 pub use generate::{Finish, GenerateOptions, Generation, Session};
