@@ -100,7 +100,7 @@ fn generate(engine: &mut Engine, prompts: &[Vec<u32>], max_tokens: usize) -> Res
     while !engine.is_idle() {
         for event in engine.step().map_err(text)? {
             let index = sequences.iter().position(|id| *id == event.sequence).ok_or("an unknown sequence")?;
-            tokens[index].push(event.token);
+            tokens[index].push(event.token.expect("numbers"));
         }
     }
     Ok(tokens)

@@ -21,6 +21,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 const ROWS_OF_X: u32 = 11;
+const SLOTS: u64 = 16;
 const HIDDEN: u32 = 256;
 const VOCAB: u32 = 1000;
 
@@ -54,7 +55,7 @@ impl Tiny {
         let [x, normed, gathered] =
             ["x", "normed", "gathered"].map(|name| scratch(name, Element::Act, rows * u64::from(HIDDEN)));
         let logits = scratch("logits", Element::F32, rows * u64::from(VOCAB));
-        let sampled = b.add("sampled", Element::I32, 16, BufferKind::Sampled);
+        let sampled = b.add("sampled", Element::I32, 2 * SLOTS, BufferKind::Sampled);
         let [table, head] = [1, 2].map(|seed| b.add_weight("table", weight(VOCAB, HIDDEN, seed)));
         let norm = b.add_weight("norm", weight(1, HIDDEN, 3));
         let tiny = Tiny {
@@ -94,8 +95,9 @@ impl Tiny {
         let (x, w, out) = (self.gathered.ptr(), self.head.ptr(), Output::F32(self.logits.ptr()));
         plan.gemm(Gemm::new(x, w, out, [rows, vocab, hidden]));
         let (logits, slots) = (self.logits.ptr(), self.slots.ptr());
-        let (sampled, shared, counters) = (self.sampled.ptr(), Ptr::NULL, Ptr::NULL);
-        plan.launch(Argmax { logits, slots, sampled, shared, counters, rows, vocab });
+        let (sampled, shared, counters) = (self.sampled.ptr::<i32>(), Ptr::NULL, Ptr::NULL);
+        let faults = sampled.offset(SLOTS);
+        plan.launch(Argmax { logits, slots, sampled, faults, shared, counters, rows, vocab });
         plan
     }
 

@@ -6,6 +6,7 @@ use gpu_kernels::{Ptr, SequenceShape, StepShape};
 use super::gap::GapBuffers;
 use super::{Times, Walls};
 use crate::device::{Device, Inputs, Plan, PlanId, Run};
+use crate::engine::check_fault;
 use crate::error::Result;
 use crate::forward::{self, Bucket, Layout, Span, StepInputs};
 
@@ -232,6 +233,14 @@ impl Pass {
     }
 }
 
+/// Whether the last step's tokens were chosen from numbers: what computes none may take another time.
+fn check_numbers(sampled: &[i32]) -> Result<()> {
+    let faults = &sampled[sampled.len() / 2..];
+    // The last slot is for pads.
+    let mut slots = faults.iter().enumerate().take(faults.len().saturating_sub(1));
+    slots.try_for_each(|(slot, fault)| check_fault(*fault, format_args!("sequence {slot} of the pass that is timed")))
+}
+
 /// The engine's own order: where the device runs ahead, a step is given before the tokens of the one before are read.
 pub(super) fn by_the_host(runs: &[Run], device: &mut dyn Device) -> Result<Duration> {
     let started = Instant::now();
@@ -242,6 +251,8 @@ pub(super) fn by_the_host(runs: &[Run], device: &mut dyn Device) -> Result<Durat
             device.sampled(before)?;
         }
     }
-    before.map_or(Ok(Vec::new()), |last| device.sampled(last))?;
-    Ok(started.elapsed())
+    let last = before.map_or(Ok(Vec::new()), |last| device.sampled(last))?;
+    let time = started.elapsed();
+    check_numbers(&last)?;
+    Ok(time)
 }

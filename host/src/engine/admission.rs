@@ -126,6 +126,12 @@ impl Engine {
         }
     }
 
+    /// Ends a sequence whose keys and values are of no use to anybody.
+    pub(super) fn give_up(&mut self, id: SequenceId) {
+        self.running.iter_mut().filter(|sequence| sequence.id == id).for_each(|sequence| sequence.keep = false);
+        self.retire(id);
+    }
+
     /// Ends a sequence that waits or runs, if it does.
     pub(super) fn retire(&mut self, id: SequenceId) {
         if let Some(index) = self.waiting.iter().position(|sequence| sequence.id == id) {

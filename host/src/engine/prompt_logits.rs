@@ -1,5 +1,6 @@
 //! The logits of a prompt's rows, for `verify`: the same plans as generation, with more rows at the head.
 use super::Engine;
+use super::numbers::check_row;
 use crate::error::{Category, Error, Result};
 use crate::forward::Span;
 use gpu_kernels::PAGE_TOKENS;
@@ -8,7 +9,8 @@ impl Engine {
     /// Logits of the last `last` rows of `prompt`, `[last, vocab]`. The engine must be idle.
     ///
     /// # Errors
-    /// As [`Engine::submit`], and when a sequence runs, or `last` is not a number of rows of the prompt.
+    /// As [`Engine::submit`], and when a sequence runs, or `last` is not a number of rows of the prompt; and when
+    /// a row is no numbers.
     pub fn logits(&mut self, prompt: &[u32], last: usize) -> Result<Vec<f32>> {
         self.check(prompt)?;
         if !self.is_idle() || last == 0 || last > prompt.len() {
@@ -45,7 +47,11 @@ impl Engine {
             };
             self.run(&[span], None)?;
             if wanted > 0 {
-                logits.extend(self.device.read_f32(self.layout.logits(), wanted * self.layout.vocab())?);
+                let rows = self.device.read_f32(self.layout.logits(), wanted * self.layout.vocab())?;
+                for (row, position) in rows.chunks(self.layout.vocab()).zip(end - wanted..) {
+                    check_row(row, format_args!("a prompt of {} tokens, position {position}", prompt.len()))?;
+                }
+                logits.extend(rows);
             }
             done = end;
         }

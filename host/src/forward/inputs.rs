@@ -5,7 +5,7 @@ use gpu_kernels::{PAGE_TOKENS, TILE_ROWS, sampling};
 
 use super::limits::SCRAP_PAGE;
 use super::{Bucket, Limits};
-use crate::sample::RowParameters;
+use crate::sample::{RowInputs, RowParameters};
 
 /// One sequence's share of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,12 +70,8 @@ pub struct StepInputs {
     pub logit_slots: Vec<i32>,
     /// `[rows]`: sequence slot. This and all below are empty in a bucket that does not sample.
     pub row_slots: Vec<i32>,
-    /// `[logit_rows, 16]`: see `gpu_kernels::sampling`.
-    pub sampling: Vec<i32>,
-    /// Ids of all rows' biases.
-    pub bias_ids: Vec<i32>,
-    /// Bits of all rows' biases.
-    pub bias_values: Vec<i32>,
+    /// `[logit_rows]` rows of parameters, and what they refer to.
+    pub choice: RowInputs,
     /// `[1]`: always 1.
     pub fresh: Vec<i32>,
 }
@@ -138,8 +134,8 @@ impl StepInputs {
     /// Rows without parameters are greedy.
     fn push_sampling(&mut self, parameters: Option<&RowParameters>) {
         match parameters {
-            Some(row) => row.push_to(&mut self.sampling, &mut self.bias_ids, &mut self.bias_values),
-            None => self.sampling.extend([0; sampling::WORDS as usize]),
+            Some(row) => row.push_to(&mut self.choice),
+            None => self.choice.words.extend([0; sampling::WORDS as usize]),
         }
     }
 
@@ -156,7 +152,7 @@ impl StepInputs {
         self.logit_slots.resize(bucket.logit_rows, limits.scrap_slot() as i32);
         if bucket.sampling {
             self.row_slots.resize(bucket.rows, limits.scrap_slot() as i32);
-            self.sampling.resize(bucket.logit_rows * sampling::WORDS as usize, 0);
+            self.choice.words.resize(bucket.logit_rows * sampling::WORDS as usize, 0);
         }
         for pad in 1..=bucket.sequences - live_sequences {
             self.row_start.push((live + if bucket.is_decode() { pad } else { 0 }) as i32);

@@ -6,7 +6,7 @@ use super::{Limits, StepInputs, WeightSource, rope};
 use crate::device::{BufferId, BufferKind, Buffers, Inputs, WeightParts};
 use crate::error::Result;
 use crate::models::spec::{Activation, Attention, Block, Mlp, ModelSpec, Norm, Product, Rope, Tensor};
-use crate::sample::MAX_BIASES;
+use crate::sample::{MAX_BIASES, MAX_PHRASE_WORDS};
 
 /// Numbers of a model's buffers, with the sizes that plans need.
 #[derive(Clone, Debug)]
@@ -16,6 +16,7 @@ pub struct Layout {
     pub(super) vocab: usize,
     pub(super) inputs: InputBuffers,
     pub(super) scratch: ScratchBuffers,
+    /// `[2, sequences + 1]`: the token last chosen for each slot, and the fault of its logits.
     pub(super) sampled: BufferId,
     /// `[sequences + 1, context]`: the tokens of each slot, where one samples.
     pub(super) history: BufferId,
@@ -45,9 +46,11 @@ pub(super) struct InputBuffers {
     pub logit_slots: BufferId,
     pub row_slots: BufferId,
     pub sampling: BufferId,
+    pub fresh: BufferId,
     pub bias_ids: BufferId,
     pub bias_values: BufferId,
-    pub fresh: BufferId,
+    pub bias_until: BufferId,
+    pub phrases: BufferId,
 }
 
 /// What lives within a step.
@@ -139,8 +142,8 @@ impl Layout {
     pub fn new(spec: &ModelSpec, limits: Limits, weights: WeightSource) -> Result<(Layout, Buffers)> {
         let mut builder = Builder { buffers: Buffers::default(), limits, weights, ropes: Vec::new() };
         let inputs = builder.inputs();
-        let sampled = builder.buffers.add("sampled", Element::I32, limits.sequences as u64 + 1, BufferKind::Sampled);
-        let slots = limits.sequences as u64 + 1;
+        let slots = limits.slots() as u64;
+        let sampled = builder.buffers.add("sampled", Element::I32, 2 * slots, BufferKind::Sampled);
         let history = builder.buffers.add("history", Element::I32, slots * limits.context as u64, BufferKind::State);
         let width = Widths::of(spec);
         let counters = (limits.sequences * width.heads) as u64;
@@ -203,9 +206,11 @@ impl Layout {
             (to.logit_index, &inputs.logit_index),
             (to.logit_slots, &inputs.logit_slots),
             (to.row_slots, &inputs.row_slots),
-            (to.sampling, &inputs.sampling),
-            (to.bias_ids, &inputs.bias_ids),
-            (to.bias_values, &inputs.bias_values),
+            (to.sampling, &inputs.choice.words),
+            (to.bias_ids, &inputs.choice.bias_ids),
+            (to.bias_values, &inputs.choice.bias_values),
+            (to.bias_until, &inputs.choice.bias_until),
+            (to.phrases, &inputs.choice.phrases),
             (to.fresh, &inputs.fresh),
         ];
         run(&pairs.map(|(buffer, values)| (buffer.ptr(), values.as_slice())))
@@ -238,9 +243,11 @@ impl Builder<'_> {
             logit_slots: input("logit_slots", limits.logit_rows()),
             row_slots: input("row_slots", limits.rows),
             sampling: input("sampling", limits.logit_rows() * sampling::WORDS as usize),
+            fresh: input("fresh", 1),
             bias_ids: input("bias_ids", limits.sequences * MAX_BIASES),
             bias_values: input("bias_values", limits.sequences * MAX_BIASES),
-            fresh: input("fresh", 1),
+            bias_until: input("bias_until", limits.sequences * MAX_BIASES),
+            phrases: input("phrases", 1 + limits.sequences * MAX_PHRASE_WORDS),
         }
     }
 

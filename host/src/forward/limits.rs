@@ -47,6 +47,11 @@ impl Limits {
         rows <= GEMV_MAX_ROWS || u64::from(n) * u64::from(k) <= self.small_weight
     }
 
+    /// Sequence slots, the scrap slot included.
+    pub fn slots(&self) -> usize {
+        self.sequences + 1
+    }
+
     /// The sequence slot that pads are sampled into.
     pub fn scrap_slot(&self) -> usize {
         self.sequences

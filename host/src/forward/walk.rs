@@ -206,9 +206,10 @@ impl Walk<'_> {
     fn choose(&mut self, rows: u32) {
         let (inputs, layout) = (&self.layout.inputs, self.layout);
         let (logits, slots, sampled) = (layout.scratch.logits.ptr(), inputs.logit_slots.ptr(), layout.sampled.ptr());
+        let faults = sampled.offset(layout.limits.slots() as u64);
         let vocab = layout.vocab as u32;
         let (shared, counters) = (layout.scratch.told.ptr(), layout.choosers.ptr());
-        let best = Argmax { logits, slots, sampled, shared, counters, rows, vocab };
+        let best = Argmax { logits, slots, sampled, faults, shared, counters, rows, vocab };
         if !self.bucket.sampling {
             return sample::greedy(&mut self.plan, best);
         }
@@ -218,6 +219,8 @@ impl Walk<'_> {
             sampling,
             bias_ids: inputs.bias_ids.ptr(),
             bias_values: inputs.bias_values.ptr(),
+            bias_until: inputs.bias_until.ptr(),
+            phrases: inputs.phrases.ptr(),
             history: layout.history.ptr(),
             slots,
             index,

@@ -1,11 +1,13 @@
 //! The choice of the next token, as steps of a plan: it is made on the device, and only ids come back.
+mod constraints;
 mod parameters;
 
 use gpu_kernels::{Argmax, Penalize, Sample};
 
 use crate::device::Plan;
 
-pub use parameters::{MAX_BIASES, RowParameters, Sampling};
+pub use constraints::{Constraints, MAX_BIASES, MAX_PHRASE_WORDS};
+pub use parameters::{RowInputs, RowParameters, Sampling};
 
 /// Appends the greedy choice: the highest logit, the lowest id among equals.
 pub fn greedy(plan: &mut Plan, choice: Argmax) {

@@ -1,19 +1,18 @@
 //! `Sampling`: how the next token is chosen; checked, and as the words that the kernels read.
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use gpu_kernels::sampling as word;
 
+use super::constraints::{Constraints, MAX_BIASES};
 use crate::error::{Category, Error, Result};
-
-/// Most biases of one sequence.
-pub const MAX_BIASES: usize = 300;
 
 /// The lowest temperature that is not greedy: 1 / temperature and its product with a logit stay finite.
 const COLDEST: f32 = 1e-4;
 
 /// How the next token is chosen. The default is greedy.
 ///
-/// Repeat penalty, frequency and presence penalty and biases come first, then temperature, top-k, top-p and min-p in this
+/// Repeat penalty, frequency and presence penalty, rules and biases come first, then temperature, top-k, top-p and min-p in this
 /// order, as transformers has it. The repeat penalty is for tokens of prompt and answer, the other two for those of the
 /// answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +37,8 @@ pub struct Sampling {
     pub stream: u32,
     /// Added to the logits of these ids; of equal ids the last counts.
     pub logit_bias: Vec<(u32, f32)>,
+    /// Which tokens may not come, or not yet, or not again.
+    pub constraints: Constraints,
 }
 
 impl Default for Sampling {
@@ -53,6 +54,7 @@ impl Default for Sampling {
             seed: 0,
             stream: 0,
             logit_bias: Vec::new(),
+            constraints: Constraints::default(),
         }
     }
 }
@@ -63,9 +65,14 @@ impl Sampling {
         self.temperature == 0.0 && !self.changes_logits()
     }
 
-    /// Whether logits are changed, by penalties or biases, before the choice.
+    /// Whether logits are changed, by penalties, biases or rules, before the choice.
     pub fn changes_logits(&self) -> bool {
-        self.penalizes() || !self.logit_bias.is_empty()
+        self.penalizes() || !self.logit_bias.is_empty() || self.constraints.changes_logits()
+    }
+
+    /// Whether the choice depends on which tokens are there.
+    pub fn reads_history(&self) -> bool {
+        self.penalizes() || self.constraints.reads_history()
     }
 
     /// Whether tokens that are there already are penalized.
@@ -92,11 +99,15 @@ impl Sampling {
                 return Err(out_of_range("logit-bias", format_args!("an id from 0 to {}", vocab - 1), id));
             }
         }
-        match self.logit_bias.len() {
-            count if count > MAX_BIASES => {
-                Err(out_of_range("logit-bias", format_args!("at most {MAX_BIASES} of them"), count))
-            }
-            _ => Ok(()),
+        // Ids that end a text are not known here: a few beside the limit have room.
+        let forbidden = self.constraints.forbidden(0, &[]);
+        match self.logit_bias.len() + forbidden.len() {
+            count if count > MAX_BIASES => Err(out_of_range(
+                "logit-bias",
+                format_args!("at most {MAX_BIASES} ids that have a bias or are forbidden"),
+                count,
+            )),
+            _ => self.constraints.check(vocab),
         }
     }
 }
@@ -109,7 +120,7 @@ fn within(name: &str, value: f32, range: RangeInclusive<f32>, also: &str) -> Res
     Err(out_of_range(name, format_args!("{also}{start} to {}", range.end()), value))
 }
 
-fn out_of_range(name: &str, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Error {
+pub(super) fn out_of_range(name: &str, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Error {
     Error::new(Category::Input, "A sampling parameter is out of range")
         .details(format_args!("{name}: expected {expected}, found {found}"))
         .hint(format_args!("choose another --{name}"))
@@ -119,13 +130,29 @@ fn out_of_range(name: &str, expected: impl std::fmt::Display, found: impl std::f
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowParameters {
     words: [i32; word::WORDS as usize],
-    bias_ids: Vec<i32>,
-    bias_values: Vec<i32>,
+    /// Id, bits of the value, tokens until which the id is forbidden.
+    biases: Vec<[i32; 3]>,
+    phrases: Vec<i32>,
+}
+
+/// The device inputs that the rows of a step are appended to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RowInputs {
+    /// `[rows, 16]`.
+    pub words: Vec<i32>,
+    /// Ids of all rows' biases.
+    pub bias_ids: Vec<i32>,
+    /// Bits of their values.
+    pub bias_values: Vec<i32>,
+    /// How many tokens are there when the id is no longer forbidden.
+    pub bias_until: Vec<i32>,
+    /// Tables of phrases; the first word is nobody's.
+    pub phrases: Vec<i32>,
 }
 
 impl RowParameters {
-    /// The words for a sequence with a prompt of `prompt_length` tokens, in a model of `vocab` tokens.
-    pub fn new(sampling: &Sampling, prompt_length: usize, vocab: usize) -> RowParameters {
+    /// The words for a sequence with a prompt of `prompt_length` tokens which `eos` ends, in a model of `vocab` tokens.
+    pub fn new(sampling: &Sampling, prompt_length: usize, eos: &[u32], vocab: usize) -> RowParameters {
         let mut words = [0_u32; word::WORDS as usize];
         let mut set = |index: u32, value: u32| words[index as usize] = value;
         if sampling.temperature > 0.0 {
@@ -146,23 +173,41 @@ impl RowParameters {
         set(word::PRESENCE_PENALTY, sampling.presence_penalty.to_bits());
         set(word::FREQUENCY_PENALTY, sampling.frequency_penalty.to_bits());
         set(word::PROMPT_LENGTH, prompt_length as u32);
-        let biases: std::collections::BTreeMap<u32, f32> = sampling.logit_bias.iter().copied().collect();
+        // An n-gram is not longer than any text.
+        set(word::NGRAM, u32::try_from(sampling.constraints.no_repeat_ngram).unwrap_or(u32::MAX));
         RowParameters {
             words: words.map(u32::cast_signed),
-            bias_ids: biases.keys().map(|id| id.cast_signed()).collect(),
-            bias_values: biases.values().map(|value| value.to_bits().cast_signed()).collect(),
+            biases: biases(sampling, prompt_length, eos, vocab),
+            phrases: sampling.constraints.table(),
         }
     }
 
     /// Appends the row to a step's inputs.
-    pub fn push_to(&self, words: &mut Vec<i32>, bias_ids: &mut Vec<i32>, bias_values: &mut Vec<i32>) {
-        let start = words.len();
-        words.extend(self.words);
-        words[start + word::BIAS_START as usize] = bias_ids.len() as i32;
-        words[start + word::BIAS_COUNT as usize] = self.bias_ids.len() as i32;
-        bias_ids.extend(&self.bias_ids);
-        bias_values.extend(&self.bias_values);
+    pub fn push_to(&self, inputs: &mut RowInputs) {
+        let start = inputs.words.len();
+        inputs.words.extend(self.words);
+        let mut set = |index: u32, value: usize| inputs.words[start + index as usize] = value as i32;
+        set(word::BIAS_START, inputs.bias_ids.len());
+        set(word::BIAS_COUNT, self.biases.len());
+        if !self.phrases.is_empty() {
+            inputs.phrases.resize(inputs.phrases.len().max(1), 0);
+            set(word::PHRASES, inputs.phrases.len());
+            inputs.phrases.extend(&self.phrases);
+        }
+        inputs.bias_ids.extend(self.biases.iter().map(|bias| bias[0]));
+        inputs.bias_values.extend(self.biases.iter().map(|bias| bias[1]));
+        inputs.bias_until.extend(self.biases.iter().map(|bias| bias[2]));
     }
+}
+
+/// An entry for each id that has a bias or is forbidden for some time.
+fn biases(sampling: &Sampling, prompt_length: usize, eos: &[u32], vocab: usize) -> Vec<[i32; 3]> {
+    let forbidden = sampling.constraints.forbidden(prompt_length, eos);
+    let mut biases: BTreeMap<u32, (f32, u32)> = sampling.logit_bias.iter().map(|(id, bias)| (*id, (*bias, 0))).collect();
+    for (id, until) in forbidden.into_iter().filter(|(id, _)| (*id as usize) < vocab) {
+        biases.entry(id).or_default().1 = until;
+    }
+    biases.into_iter().map(|(id, (value, until))| [id, value.to_bits(), until].map(u32::cast_signed)).collect()
 }
 
 #[cfg(test)]
@@ -203,10 +248,10 @@ mod tests {
     #[test]
     fn of_equal_biases_the_last_counts() {
         let sampling = Sampling { logit_bias: vec![(3, 1.0), (1, 2.0), (3, -5.0)], ..Sampling::default() };
-        let (mut words, mut ids, mut values) = (Vec::new(), vec![9], vec![9]);
-        RowParameters::new(&sampling, 4, 10).push_to(&mut words, &mut ids, &mut values);
-        assert_eq!(ids, [9, 1, 3]);
-        assert_eq!(values[1..], [2.0_f32, -5.0].map(|value| value.to_bits().cast_signed()));
-        assert_eq!(words[word::BIAS_START as usize..][..2], [1, 2]);
+        let mut inputs = RowInputs { bias_ids: vec![9], bias_values: vec![9], bias_until: vec![9], ..RowInputs::default() };
+        RowParameters::new(&sampling, 4, &[], 10).push_to(&mut inputs);
+        assert_eq!(inputs.bias_ids, [9, 1, 3]);
+        assert_eq!(inputs.bias_values[1..], [2.0_f32, -5.0].map(|value| value.to_bits().cast_signed()));
+        assert_eq!(inputs.words[word::BIAS_START as usize..][..2], [1, 2]);
     }
 }
