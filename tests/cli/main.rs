@@ -7,9 +7,11 @@ mod faults;
 mod generate;
 mod inspect;
 mod logprobs;
+mod numbers;
 mod options;
 mod pipes;
 mod random_checkpoint;
+mod rules;
 mod surroundings;
 mod verify;
 

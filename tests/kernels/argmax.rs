@@ -50,7 +50,11 @@ const TEAM_BEST: [&[usize]; 6] = [&[31], &[0, 1], &[0, 2], &[0, 4], &[0, 8], &[0
 pub fn rows() -> Vec<Row<Argmax>> {
     let shapes = SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, *shape));
     let teams = TEAM_BEST.iter().map(|blocks| team_row(blocks));
-    shapes.chain(teams).chain(FAULTY.iter().map(|places| faulty_row(places))).chain([masked_row(), row_of_one_block()]).collect()
+    shapes
+        .chain(teams)
+        .chain(FAULTY.iter().map(|places| faulty_row(places)))
+        .chain([masked_row(), row_of_one_block()])
+        .collect()
 }
 
 /// Rows in which one logit each is no number: in front of the first group of four, in each place of a group, in the group

@@ -60,7 +60,8 @@ fn row(seed: u64, (rows, vocab, context, deepest, penalties, biases): Shape) -> 
     let ids = (0..rows).flat_map(|_| random.permutation(vocab)[..biases].to_vec()).map(|id| id as i32).collect();
     let values = random.reals(rows * biases, 3.0).into_iter().map(|value| value.to_bits().cast_signed()).collect();
     // Some are never forbidden, some always, and some until about now.
-    let until = (0..rows * biases).map(|_| [0, -1, deepest as i32 - random.below(4) as i32 + 1][random.below(3)]).collect();
+    let until =
+        (0..rows * biases).map(|_| [0, -1, deepest as i32 - random.below(4) as i32 + 1][random.below(3)]).collect();
     let mut logits = random.reals(rows * vocab, 8.0);
     // What is no number stays none, forbidden or not.
     if seed % 4 == 3 {

@@ -27,6 +27,9 @@ const HELP: &str = "\
 Ctrl-C ends an answer. A line that begins with a space is never a command.
 ";
 
+/// Most tokens of an answer where neither the user nor the model says.
+const MAX_TOKENS: usize = 1024;
+
 /// Talk with a model
 #[derive(Args, Debug)]
 #[command(after_help = "A turn computes what is new in the conversation; with penalties it computes all of it.")]
@@ -38,9 +41,9 @@ pub struct Arguments {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     system: Option<String>,
 
-    /// Most tokens of an answer
-    #[arg(long, value_name = "N", default_value = "1024")]
-    max_tokens: NonZeroUsize,
+    /// Most tokens of an answer [default: the model's own, else 1024]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<NonZeroUsize>,
 
     #[command(flatten)]
     sampling: SamplingArguments,
@@ -58,9 +61,10 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     note_stages(session.model(), loudness);
     let sampling = arguments.sampling.over_model(session.model().sampling());
     sampling.check(session.model().spec().vocab)?;
+    let max_tokens = arguments.max_tokens.map(NonZeroUsize::get).or(session.model().max_tokens());
     let options = GenerateOptions {
         sampling,
-        max_tokens: arguments.max_tokens.get(),
+        max_tokens: max_tokens.unwrap_or(MAX_TOKENS),
         stop: arguments.stop.clone(),
         interrupt: interrupt()?,
         ..GenerateOptions::default()

@@ -196,6 +196,7 @@ impl Engine {
     fn sequence(&mut self, request: Request) -> Result<Sequence> {
         self.check(&request.prompt)?;
         request.sampling.check(self.layout.vocab())?;
+        request.sampling.check_room(&request.eos)?;
         if request.max_tokens == 0 {
             return Err(Error::new(Category::Input, "Nothing is to be generated")
                 .details("expected at least 1 token, found 0")

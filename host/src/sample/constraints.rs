@@ -3,8 +3,7 @@ use std::collections::BTreeMap;
 
 use gpu_kernels::sampling::PHRASE_WORDS;
 
-use super::parameters::out_of_range;
-use crate::error::Result;
+use crate::error::{Category, Error, Result};
 
 /// Most ids of one sequence that are forbidden or have a bias.
 pub const MAX_BIASES: usize = 1024;
@@ -63,23 +62,28 @@ impl Constraints {
     /// # Errors
     /// Names the rule, what it may be and what was found.
     pub fn check(&self, vocab: usize) -> Result<()> {
+        let ids = self.forbidden(0, &[]).len();
+        if ids > MAX_BIASES {
+            let most = format_args!("at most {MAX_BIASES} single ids");
+            return Err(wrong("suppress, suppress-first and bad-words", most, ids));
+        }
         let named = [("suppress", &self.suppress), ("suppress-first", &self.suppress_first)];
         let forced = self.forced_eos.as_slice();
         let lists = named.into_iter().map(|(name, ids)| (name, ids.as_slice())).chain([("forced-eos", forced)]);
         let bad = self.bad_words.iter().map(|ids| ("bad-words", ids.as_slice()));
         for (name, ids) in lists.chain(bad).chain(self.phrase_bias.iter().map(|(ids, _)| ("phrase-bias", &ids[..]))) {
             if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
-                return Err(out_of_range(name, format_args!("ids from 0 to {}", vocab - 1), id));
+                return Err(wrong(name, format_args!("ids from 0 to {}", vocab - 1), id));
             }
         }
         if self.bad_words.iter().chain(self.phrase_bias.iter().map(|(ids, _)| ids)).any(Vec::is_empty) {
-            return Err(out_of_range("bad-words and phrase-bias", "phrases of at least one id", "an empty one"));
+            return Err(wrong("bad-words and phrase-bias", "phrases of at least one id", "an empty one"));
         }
         if let Some((_, bias)) = self.phrase_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY) {
-            return Err(out_of_range("phrase-bias", "numbers", bias));
+            return Err(wrong("phrase-bias", "numbers", bias));
         }
         match self.table().len() {
-            words if words > MAX_PHRASE_WORDS => Err(out_of_range(
+            words if words > MAX_PHRASE_WORDS => Err(wrong(
                 "bad-words and phrase-bias",
                 format_args!("at most {MAX_PHRASE_WORDS} words: 5 a phrase and one for each id but its last"),
                 words,
@@ -120,6 +124,14 @@ impl Constraints {
         table.extend(phrases.iter().flat_map(|((_, others), _)| others.iter().map(|id| id.cast_signed())));
         table
     }
+}
+
+fn wrong(name: &str, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Error {
+    Error::new(Category::Input, "A rule for tokens cannot be followed")
+        .details(format_args!("{name}: expected {expected}, found {found}"))
+        .hint(
+            "correct what forbids tokens or makes them more likely: the request, or the model's generation_config.json",
+        )
 }
 
 #[cfg(test)]

@@ -99,15 +99,23 @@ impl Sampling {
                 return Err(out_of_range("logit-bias", format_args!("an id from 0 to {}", vocab - 1), id));
             }
         }
-        // Ids that end a text are not known here: a few beside the limit have room.
-        let forbidden = self.constraints.forbidden(0, &[]);
-        match self.logit_bias.len() + forbidden.len() {
+        self.constraints.check(vocab)?;
+        self.check_room(&[])
+    }
+
+    /// Whether there is room for all ids that have a bias or are forbidden, those of `eos` included where they are for some
+    /// time.
+    ///
+    /// # Errors
+    /// Says how many have room and how many there are.
+    pub fn check_room(&self, eos: &[u32]) -> Result<()> {
+        match biases(self, 0, eos, usize::MAX).len() {
             count if count > MAX_BIASES => Err(out_of_range(
                 "logit-bias",
                 format_args!("at most {MAX_BIASES} ids that have a bias or are forbidden"),
                 count,
             )),
-            _ => self.constraints.check(vocab),
+            _ => Ok(()),
         }
     }
 }
@@ -120,7 +128,7 @@ fn within(name: &str, value: f32, range: RangeInclusive<f32>, also: &str) -> Res
     Err(out_of_range(name, format_args!("{also}{start} to {}", range.end()), value))
 }
 
-pub(super) fn out_of_range(name: &str, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Error {
+fn out_of_range(name: &str, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Error {
     Error::new(Category::Input, "A sampling parameter is out of range")
         .details(format_args!("{name}: expected {expected}, found {found}"))
         .hint(format_args!("choose another --{name}"))
@@ -203,7 +211,8 @@ impl RowParameters {
 /// An entry for each id that has a bias or is forbidden for some time.
 fn biases(sampling: &Sampling, prompt_length: usize, eos: &[u32], vocab: usize) -> Vec<[i32; 3]> {
     let forbidden = sampling.constraints.forbidden(prompt_length, eos);
-    let mut biases: BTreeMap<u32, (f32, u32)> = sampling.logit_bias.iter().map(|(id, bias)| (*id, (*bias, 0))).collect();
+    let mut biases: BTreeMap<u32, (f32, u32)> =
+        sampling.logit_bias.iter().map(|(id, bias)| (*id, (*bias, 0))).collect();
     for (id, until) in forbidden.into_iter().filter(|(id, _)| (*id as usize) < vocab) {
         biases.entry(id).or_default().1 = until;
     }
@@ -248,7 +257,8 @@ mod tests {
     #[test]
     fn of_equal_biases_the_last_counts() {
         let sampling = Sampling { logit_bias: vec![(3, 1.0), (1, 2.0), (3, -5.0)], ..Sampling::default() };
-        let mut inputs = RowInputs { bias_ids: vec![9], bias_values: vec![9], bias_until: vec![9], ..RowInputs::default() };
+        let mut inputs =
+            RowInputs { bias_ids: vec![9], bias_values: vec![9], bias_until: vec![9], ..RowInputs::default() };
         RowParameters::new(&sampling, 4, &[], 10).push_to(&mut inputs);
         assert_eq!(inputs.bias_ids, [9, 1, 3]);
         assert_eq!(inputs.bias_values[1..], [2.0_f32, -5.0].map(|value| value.to_bits().cast_signed()));

@@ -77,6 +77,7 @@ pub struct Model {
     pub(super) engine: Engine,
     pub(super) spec: ModelSpec,
     sampling: Sampling,
+    max_tokens: Option<usize>,
     activations: Activations,
     stages: Vec<StageTime>,
     load_time: Duration,
@@ -101,10 +102,11 @@ impl Model {
         let checkpoint = Checkpoint::open(&options.model)?;
         let spec = models::read(checkpoint.config(), checkpoint.generation_config())?;
         let mut config = EngineConfig::for_model(&spec, options.context)?;
-        let sampling = sampling::defaults(checkpoint.generation_config())?;
+        let defaults = sampling::defaults(checkpoint.generation_config(), &spec.eos, spec.vocab)?;
         stages.end("checkpoint");
         let opened = open(options, || companions(checkpoint.directory()), &mut stages)?;
         let described = describe(&opened, note);
+        defaults.notes.iter().for_each(|line| note(Note::Info(line.clone())));
         if opened.memory.is_none() && options.gpu_memory_utilization.is_some() {
             note(Note::Info("  --gpu-memory-utilization is ignored: no GPU is used".to_owned()));
         }
@@ -124,7 +126,8 @@ impl Model {
         Ok(Model {
             engine,
             spec,
-            sampling,
+            sampling: defaults.sampling,
+            max_tokens: defaults.max_tokens,
             activations: opened.activations,
             stages: stages.done,
             load_time: start.elapsed(),
@@ -139,6 +142,11 @@ impl Model {
     /// How the model's owner wants tokens chosen.
     pub fn sampling(&self) -> &Sampling {
         &self.sampling
+    }
+
+    /// Most tokens of an answer, if the model's owner says.
+    pub fn max_tokens(&self) -> Option<usize> {
+        self.max_tokens
     }
 
     /// The type of the activations.
