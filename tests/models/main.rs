@@ -80,7 +80,7 @@ fn greedy(engine: &mut Engine, prompt: &[u32], max_tokens: usize, eos: &[u32]) -
             engine
                 .step()
                 .expect("the device does not fail")
-                .into_into_iter()
+                .into_iter()
                 .map(|event| event.token.expect("numbers")),
         );
     }

@@ -30,7 +30,7 @@ fn generate(engine: &mut Engine, sampling: Sampling) -> Vec<u32> {
             engine
                 .step()
                 .expect("the device does not fail")
-                .into_into_iter()
+                .into_iter()
                 .map(|event| event.token.expect("numbers")),
         );
     }
