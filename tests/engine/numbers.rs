@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use half::bf16;
 use nemotron::cpu::Cpu;
-use nemotron::device::{Device, WeightPart, WeightParts};
+use nemotron::device::{Device, Weight, WeightPart};
 use nemotron::engine::{Engine, EngineConfig, Request, SequenceId};
 use nemotron::error::Error;
 use nemotron::sample::{Constraints, Sampling};
@@ -29,7 +29,7 @@ fn poisoned(device: Box<dyn Device>, config: EngineConfig) -> Engine {
         });
         let bytes = Bytes::from(bytemuck::pod_collect_to_vec::<bf16, u8>(&rows.collect::<Vec<_>>()));
         let (rows, columns) = (parts.rows(), parts.columns());
-        Ok(WeightParts::new(vec![WeightPart::new(bytes, columns, 0..rows, 0..columns)]))
+        Ok(Weight::new(vec![WeightPart::new(bytes, columns, 0..rows, 0..columns)]))
     };
     Engine::new(device, &spec, &source, config).expect("the engine starts")
 }

@@ -1,6 +1,6 @@
 //! `sample` by its results: draws follow the probabilities after each filter, and the PTX draws what the reference draws.
 use gpu_kernels::{Sample, sample};
-use nemotron::sample::{RowInputs, RowParameters, Sampling};
+use nemotron::sample::{RowParameters, Sampling};
 
 use crate::data::Data;
 use crate::emulator::Emulator;
@@ -11,13 +11,12 @@ use crate::target::Target;
 /// `draws` rows of the same logits, at successive positions.
 fn draws(logits: &[f32], sampling: &Sampling, first: usize, draws: usize) -> (Sample, Data) {
     let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("a row has a best");
-    let mut inputs = RowInputs::default();
-    RowParameters::new(sampling, 0, &[], logits.len()).push_to(&mut inputs);
+    let words = RowParameters::new(sampling, 0, &[], logits.len()).words(0, 0);
     let integers = |start: usize| (start..start + draws).map(|value| value as i32).collect::<Vec<_>>();
     let mut data = Data::default();
     let kernel = Sample {
         logits: data.reals("logits", logits.repeat(draws)),
-        sampling: data.integers("sampling", inputs.words.repeat(draws)),
+        sampling: data.integers("sampling", words.repeat(draws)),
         slots: data.integers("slots", integers(0)),
         index: data.integers("index", integers(0)),
         positions: data.integers("positions", integers(first)),

@@ -27,11 +27,7 @@ fn generate(engine: &mut Engine, sampling: Sampling) -> Vec<u32> {
     let mut tokens = Vec::new();
     while !engine.is_idle() {
         tokens.extend(
-            engine
-                .step()
-                .expect("the device does not fail")
-                .into_iter()
-                .map(|event| event.token.expect("numbers")),
+            engine.step().expect("the device does not fail").into_iter().map(|event| event.token.expect("numbers")),
         );
     }
     tokens

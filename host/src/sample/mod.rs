@@ -7,7 +7,7 @@ use gpu_kernels::{Argmax, Penalize, Sample};
 use crate::device::Plan;
 
 pub use constraints::{Constraints, MAX_BIASES, MAX_PHRASE_WORDS};
-pub use parameters::{RowInputs, RowParameters, Sampling};
+pub use parameters::{BIASES, RowParameters, Sampling, TEMPERATURES};
 
 /// Appends the greedy choice: the highest logit, the lowest id among equals.
 pub fn greedy(plan: &mut Plan, choice: Argmax) {

@@ -7,8 +7,11 @@ use gpu_kernels::sampling as word;
 use super::constraints::{Constraints, MAX_BIASES};
 use crate::error::{Category, Error, Result};
 
-/// The lowest temperature that is not greedy: 1 / temperature and its product with a logit stay finite.
-const COLDEST: f32 = 1e-4;
+/// Temperatures that are not greedy. At the lowest, 1 / temperature and its product with a logit stay finite.
+pub const TEMPERATURES: RangeInclusive<f32> = 1e-4..=100.0;
+
+/// What may be added to a logit.
+pub const BIASES: RangeInclusive<f32> = -100.0..=100.0;
 
 /// How the next token is chosen. The default is greedy.
 ///
@@ -86,7 +89,7 @@ impl Sampling {
     /// Names the parameter, its range and what was found.
     pub fn check(&self, vocab: usize) -> Result<()> {
         if self.temperature != 0.0 {
-            within("temperature", self.temperature, COLDEST..=100.0, "0 (greedy) or ")?;
+            within("temperature", self.temperature, TEMPERATURES, "0 (greedy) or ")?;
         }
         within("top-p", self.top_p, f32::MIN_POSITIVE..=1.0, "above ")?;
         within("min-p", self.min_p, 0.0..=1.0, "")?;
@@ -94,7 +97,7 @@ impl Sampling {
         within("presence-penalty", self.presence_penalty, -100.0..=100.0, "")?;
         within("frequency-penalty", self.frequency_penalty, -100.0..=100.0, "")?;
         for (id, bias) in &self.logit_bias {
-            within("logit-bias", *bias, -100.0..=100.0, "")?;
+            within("logit-bias", *bias, BIASES, "")?;
             if *id as usize >= vocab {
                 return Err(out_of_range("logit-bias", format_args!("an id from 0 to {}", vocab - 1), id));
             }
@@ -143,21 +146,6 @@ pub struct RowParameters {
     phrases: Vec<i32>,
 }
 
-/// The device inputs that the rows of a step are appended to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RowInputs {
-    /// `[rows, 16]`.
-    pub words: Vec<i32>,
-    /// Ids of all rows' biases.
-    pub bias_ids: Vec<i32>,
-    /// Bits of their values.
-    pub bias_values: Vec<i32>,
-    /// How many tokens are there when the id is no longer forbidden.
-    pub bias_until: Vec<i32>,
-    /// Tables of phrases; the first word is nobody's.
-    pub phrases: Vec<i32>,
-}
-
 impl RowParameters {
     /// The words for a sequence with a prompt of `prompt_length` tokens which `eos` ends, in a model of `vocab` tokens.
     pub fn new(sampling: &Sampling, prompt_length: usize, eos: &[u32], vocab: usize) -> RowParameters {
@@ -190,21 +178,24 @@ impl RowParameters {
         }
     }
 
-    /// Appends the row to a step's inputs.
-    pub fn push_to(&self, inputs: &mut RowInputs) {
-        let start = inputs.words.len();
-        inputs.words.extend(self.words);
-        let mut set = |index: u32, value: usize| inputs.words[start + index as usize] = value as i32;
-        set(word::BIAS_START, inputs.bias_ids.len());
-        set(word::BIAS_COUNT, self.biases.len());
-        if !self.phrases.is_empty() {
-            inputs.phrases.resize(inputs.phrases.len().max(1), 0);
-            set(word::PHRASES, inputs.phrases.len());
-            inputs.phrases.extend(&self.phrases);
-        }
-        inputs.bias_ids.extend(self.biases.iter().map(|bias| bias[0]));
-        inputs.bias_values.extend(self.biases.iter().map(|bias| bias[1]));
-        inputs.bias_until.extend(self.biases.iter().map(|bias| bias[2]));
+    /// The row's words, where its biases begin at number `first_bias` of all rows' biases and its phrases at word
+    /// `first_phrase` of all rows' phrases.
+    pub fn words(&self, first_bias: usize, first_phrase: usize) -> [i32; word::WORDS as usize] {
+        let mut words = self.words;
+        words[word::BIAS_START as usize] = first_bias as i32;
+        words[word::BIAS_COUNT as usize] = self.biases.len() as i32;
+        words[word::PHRASES as usize] = if self.phrases.is_empty() { 0 } else { first_phrase as i32 };
+        words
+    }
+
+    /// For each bias its id, the bits of its value, and the number of tokens until which the id is forbidden.
+    pub fn biases(&self) -> &[[i32; 3]] {
+        &self.biases
+    }
+
+    /// The table of phrases; empty where there are none.
+    pub fn phrases(&self) -> &[i32] {
+        &self.phrases
     }
 }
 
@@ -257,11 +248,18 @@ mod tests {
     #[test]
     fn of_equal_biases_the_last_counts() {
         let sampling = Sampling { logit_bias: vec![(3, 1.0), (1, 2.0), (3, -5.0)], ..Sampling::default() };
-        let mut inputs =
-            RowInputs { bias_ids: vec![9], bias_values: vec![9], bias_until: vec![9], ..RowInputs::default() };
-        RowParameters::new(&sampling, 4, &[], 10).push_to(&mut inputs);
-        assert_eq!(inputs.bias_ids, [9, 1, 3]);
-        assert_eq!(inputs.bias_values[1..], [2.0_f32, -5.0].map(|value| value.to_bits().cast_signed()));
-        assert_eq!(inputs.words[word::BIAS_START as usize..][..2], [1, 2]);
+        let row = RowParameters::new(&sampling, 4, &[], 10);
+        let bits = |value: f32| value.to_bits().cast_signed();
+        assert_eq!(row.biases(), [[1, bits(2.0), 0], [3, bits(-5.0), 0]]);
+        assert_eq!(row.words(7, 9)[word::BIAS_START as usize..][..4], [7, 2, 0, 0]);
+    }
+
+    #[test]
+    fn a_bias_and_a_rule_for_one_id_are_one_entry() {
+        let constraints = Constraints { bad_words: vec![vec![1, 2]], min_tokens: 3, ..Constraints::default() };
+        let sampling = Sampling { logit_bias: vec![(9, 1.0)], constraints, ..Sampling::default() };
+        let row = RowParameters::new(&sampling, 4, &[9, 10], 10);
+        assert_eq!(row.biases(), [[9, 1.0_f32.to_bits().cast_signed(), 7]]);
+        assert_eq!(row.words(7, 9)[word::BIAS_START as usize..][..4], [7, 1, 0, 9]);
     }
 }
