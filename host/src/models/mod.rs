@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Category, Error, Result};
-use config::{Config, MAX_SIZE, Notes};
+pub use config::MAX_SIZE;
+use config::{Config, Notes};
 use spec::ModelSpec;
 
 /// One family: how config.json names it, and what reads it.

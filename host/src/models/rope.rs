@@ -116,7 +116,7 @@ fn scaling(config: &Config, section: &Config, context: usize) -> Result<RopeScal
         "llama3" => llama3(config, section, context),
         other => Err(Error::new(Category::Model, "Unsupported rope type")
             .details(format_args!("config.json: rope_type: expected default, linear or llama3, found {other}"))
-            .hint("this model stretches its rotary embedding in a way that is not implemented")),
+            .hint("such a model cannot run here yet; take one whose config.json has another rope_scaling")),
     }
 }
 
