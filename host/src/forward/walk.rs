@@ -1,7 +1,7 @@
 //! The walk: blocks in order become the steps of a plan.
 use gpu_kernels::{
     Act, Advance, Argmax, AttnDecode, AttnPrefill, Embed, GatherRows, Gemv, HistoryAppend, LayerNorm1p, Penalize, Ptr,
-    Relu2, RmsNorm, RopeKvAppend, Sample, Swiglu, Weight, gemv,
+    Relu2, RmsNorm, RopeKvAppend, Sample, Swiglu, Weight, gemv, rms_norm,
 };
 
 use super::layout::{AttentionBuffers, BlockBuffers, LinearBuffers, MlpBuffers, NormBuffers, ProductBuffer};
@@ -248,7 +248,8 @@ impl Walk<'_> {
                 self.plan.launch(LayerNorm1p { x, weight, bias, y, rows, hidden, eps });
             }
             NormBuffers::Rms { weight, eps } => {
-                self.plan.launch(RmsNorm { x, weight: weight.ptr(), y, rows, hidden, eps });
+                let roundings = rms_norm::TWICE;
+                self.plan.launch(RmsNorm { x, weight: weight.ptr(), y, rows, hidden, eps, roundings });
             }
         }
     }
