@@ -27,7 +27,7 @@
 //! | `y` | `[rows, heads·head_dim]` | act | row-major, written |
 //!
 //! # Launch
-//! A block owns a head of a sequence. S, and the ring's entries, are asked for before the kernel in front has ended and land
+//! A block owns a head of a sequence, eight lanes a row of S. S, and the ring's entries, are asked for before the kernel in front has ended and land
 //! in shared memory, as many rows of S as find room. Every block convolves its group's B and C for itself; that of a group's
 //! first head stores them. B has room for two chunks: while one block folds the last chunk, another begins the next.
 //!

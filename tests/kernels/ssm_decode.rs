@@ -4,7 +4,7 @@ use gpu_kernels::ssm::Mixer;
 
 use crate::approx::Approx;
 use crate::data::Data;
-use crate::mutants::{BARRIER, Defect, EDGE, LANES, PAGE, STRIDE, TERM};
+use crate::mutants::{BARRIER, Defect, LANES, PAGE, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 use crate::ssm::{Batch, Sequence, Span, State, Token, Wants, again, at, convolved, mixer, rates, step_width};
@@ -85,7 +85,7 @@ fn state(args: &SsmDecode) -> State {
 impl Oracle for SsmDecode {
     const C: f64 = 16.0;
     const D: f64 = 4.0;
-    const DEFECTS: &[Defect] = &[EDGE, TERM, STRIDE, LANES, BARRIER, PAGE];
+    const DEFECTS: &[Defect] = &[TERM, STRIDE, LANES, BARRIER, PAGE];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let mut wants = Wants::new(data, self.mixer(), state(self));

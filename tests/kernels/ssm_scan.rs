@@ -4,7 +4,7 @@ use gpu_kernels::ssm::{Mixer, WINDOW};
 
 use crate::approx::Approx;
 use crate::data::Data;
-use crate::mutants::{BARRIER, COPY_EDGE, Defect, EDGE, STRIDE, TERM};
+use crate::mutants::{BARRIER, Defect, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 use crate::ssm::{Batch, Sequence, Span, State, Token, Wants, again, at, mixer, rates, widths};
@@ -13,7 +13,7 @@ use crate::ssm_conv::tiles;
 /// A mixer, and the sequences of a step; no length: rows of nobody.
 type Shape = (Mixer, &'static [Sequence]);
 
-const SHAPES: [Shape; 14] = [
+const SHAPES: [Shape; 15] = [
     (mixer(1, 16, 1, 16), &[at(2, 2)]),
     (mixer(2, 16, 1, 32), &[at(3, 3), at(2, 66)]),
     // A whole chunk, one that ends inside, and both behind others.
@@ -26,6 +26,7 @@ const SHAPES: [Shape; 14] = [
     (mixer(4, 16, 2, 16), &[at(160, 224), at(1, 90), at(60, 128), at(3, 0)]),
     (mixer(1, 32, 1, 32), &[at(40, 104), at(0, 0), at(33, 50)]),
     (mixer(1, 64, 1, 128), &[at(67, 131)]),
+    (mixer(4, 64, 2, 128), &[at(3, 131), at(40, 104)]),
     (mixer(1, 80, 1, 128), &[at(66, 70)]),
     (mixer(1, 64, 1, 256), &[at(65, 129)]),
     (mixer(1, 64, 1, 96), &[at(63, 127), at(2, 64)]),
@@ -78,7 +79,12 @@ fn row(seed: u64, (mixer, sequences): &Shape) -> Row<SsmScan> {
 impl Oracle for SsmScan {
     const C: f64 = 16.0;
     const D: f64 = 2.0;
-    const DEFECTS: &[Defect] = &[EDGE, COPY_EDGE, TERM, STRIDE, BARRIER];
+    const DEFECTS: &[Defect] = &[
+        TERM,
+        STRIDE,
+        // The emulator's copies land when they are waited for: nothing shows that `_narrow` asks for them too early.
+        Defect { entries: "ssm_scan", ..BARRIER },
+    ];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let state = State {

@@ -231,34 +231,31 @@ unsafe fn rows_of_output(args: &SsmDecode, token: &Token, room: &Room, (first, r
     unsafe {
         let skip = number(args.d, token.head);
         let c = room.token.offset(args.head_dim + args.state_size).cast::<[f32; 4]>();
-        let mut base = 0;
-        while base < rows {
-            let row = base + thread::thread_idx_x() / LANES;
+        // Rows are whole warps'.
+        let mut row = thread::thread_idx_x() / LANES;
+        while row < rows {
             let mut sum = 0.0;
-            if row < rows {
-                let mut quad = lane;
-                while has_state && quad < quads {
-                    let (s, c) = (room.state.cast::<[f32; 4]>().load(row * quads + quad), c.load(quad));
-                    sum =
-                        math::fma(s[3], c[3], math::fma(s[2], c[2], math::fma(s[1], c[1], math::fma(s[0], c[0], sum))));
-                    quad += LANES;
-                }
-                sum *= decay;
-                let mut entry = lane;
-                while entry < entries {
-                    let x = bf16::to_f32(room.x.load(entry * x_stride(args.head_dim) + first + row));
-                    sum = math::fma(room.weights.load(entry), x, sum);
-                    entry += LANES;
-                }
+            let mut quad = lane;
+            while has_state && quad < quads {
+                let (s, c) = (room.state.cast::<[f32; 4]>().load(row * quads + quad), c.load(quad));
+                sum = math::fma(s[3], c[3], math::fma(s[2], c[2], math::fma(s[1], c[1], math::fma(s[0], c[0], sum))));
+                quad += LANES;
+            }
+            sum *= decay;
+            let mut entry = lane;
+            while entry < entries {
+                let x = bf16::to_f32(room.x.load(entry * x_stride(args.head_dim) + first + row));
+                sum = math::fma(room.weights.load(entry), x, sum);
+                entry += LANES;
             }
             let sum = warp::reduce::<LANES, f32>(sum, |a, b| a + b);
-            if row < rows && lane == 0 {
+            if lane == 0 {
                 let x = room.token.load(first + row);
                 let y = math::fma(room.weights.load(entries), x, math::fma(skip, x, sum));
                 let at = token.row * args.mixer().inner() + token.head * args.head_dim + first + row;
                 global::store(args.y.addr + 2 * u64::from(at), bf16::from_f32(y));
             }
-            base += THREADS / LANES;
+            row += THREADS / LANES;
         }
     }
 }

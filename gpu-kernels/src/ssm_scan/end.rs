@@ -130,9 +130,8 @@ unsafe fn is_last_of_group(args: &SsmScan, span: &Span, room: &Room) -> bool {
     let sharing = args.heads / args.groups;
     let counter = thread::block_idx_y() * args.groups + args.mixer().group(span.head);
     let counter = args.counters.addr + 4 * u64::from(counter);
-    // SAFETY: one thread counts, between two barriers of its block.
+    // SAFETY: one thread counts, behind the barrier that the caller stands behind.
     unsafe {
-        sync_threads();
         if thread::thread_idx_x() == 0 {
             let is_last = global::atomic_add(counter, 1) == sharing - 1;
             if is_last {

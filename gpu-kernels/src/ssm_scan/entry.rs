@@ -44,9 +44,9 @@ unsafe fn run<const STAGES: u32>(args: &SsmScan, span: &Span) {
     unsafe {
         let (rate, skip) = (-math::exp(number(args.a_log, span.head)), number(args.d, span.head));
         ask_for_state(args, span, &room);
-        ask_for_chunk(args, span, &room.stage(args, span.front, STAGES), span.front);
+        ask_for_chunk::<true>(args, span, &room.stage(args, span.front, STAGES), span.front);
         cp_async::commit();
-        let mut ahead = widths(args, span, span.front);
+        let mut ahead = widths::<true>(args, span, span.front);
         let mut at = span.front;
         while at <= last {
             let stage = room.stage(args, at, STAGES);
@@ -56,9 +56,9 @@ unsafe fn run<const STAGES: u32>(args: &SsmScan, span: &Span) {
             cp_async::wait::<0>();
             sync_threads();
             if at < last {
-                ahead = widths(args, span, at + 1);
+                ahead = widths::<false>(args, span, at + 1);
                 if STAGES > 1 {
-                    ask_for_chunk(args, span, &room.stage(args, at + 1, STAGES), at + 1);
+                    ask_for_chunk::<false>(args, span, &room.stage(args, at + 1, STAGES), at + 1);
                     cp_async::commit();
                 }
             }
@@ -69,7 +69,7 @@ unsafe fn run<const STAGES: u32>(args: &SsmScan, span: &Span) {
             }
             if STAGES == 1 && at < last {
                 sync_threads();
-                ask_for_chunk(args, span, &room.stage(args, at + 1, STAGES), at + 1);
+                ask_for_chunk::<false>(args, span, &room.stage(args, at + 1, STAGES), at + 1);
                 cp_async::commit();
             }
             at += 1;

@@ -134,12 +134,13 @@ pub fn state_address(args: &SsmScan, span: &Span) -> u64 {
     args.state.addr + 4 * head * u64::from(args.head_dim) * u64::from(args.state_size)
 }
 
-/// Asks for a chunk's inputs: from the ring before the span, zeros behind it.
+/// Asks for a chunk's inputs, those before the span from the ring, where only the `FIRST` ones begin. Behind the span the last
+/// token's stand: with a Δ of 0 they count for nothing.
 ///
 /// # Safety
 /// The kernel's Requires hold; the kernel in front has ended; nobody reads the stage.
 #[inline(always)]
-pub unsafe fn ask_for_chunk(args: &SsmScan, span: &Span, stage: &Stage, chunk: u32) {
+pub unsafe fn ask_for_chunk<const FIRST: bool>(args: &SsmScan, span: &Span, stage: &Stage, chunk: u32) {
     let mixer = args.mixer();
     let (inner, shared) = (mixer.inner(), mixer.shared());
     let group = mixer.group(span.head) * args.state_size;
@@ -151,9 +152,9 @@ pub unsafe fn ask_for_chunk(args: &SsmScan, span: &Span, stage: &Stage, chunk: u
     let x = Source { ring: args.ring_x.addr + 2 * ring_x, ring_stride: inner, column: span.head * args.head_dim };
     // SAFETY: the caller's promise.
     unsafe {
-        ask_for_rows(args, span, chunk, (&b, args.state_size), stage.b);
-        ask_for_rows(args, span, chunk, (&c, args.state_size), stage.c);
-        ask_for_rows(args, span, chunk, (&x, args.head_dim), stage.x);
+        ask_for_rows::<FIRST>(args, span, chunk, (&b, args.state_size), stage.b);
+        ask_for_rows::<FIRST>(args, span, chunk, (&c, args.state_size), stage.c);
+        ask_for_rows::<FIRST>(args, span, chunk, (&x, args.head_dim), stage.x);
     }
 }
 
@@ -170,22 +171,27 @@ struct Source {
 /// # Safety
 /// As for [`ask_for_chunk`].
 #[inline(always)]
-unsafe fn ask_for_rows(args: &SsmScan, span: &Span, chunk: u32, (from, width): (&Source, u32), to: Shared<u16>) {
+unsafe fn ask_for_rows<const FIRST: bool>(
+    args: &SsmScan,
+    span: &Span,
+    chunk: u32,
+    (from, width): (&Source, u32),
+    to: Shared<u16>,
+) {
     let groups = width / GROUP;
     let mut piece = thread::thread_idx_x();
     while piece < CHUNK * groups {
         let (entry, column) = (piece / groups, piece % groups * GROUP);
         let position = chunk * CHUNK + entry;
-        let (start, column_at) = if position < span.position {
+        let (start, column_at) = if FIRST && position < span.position {
             (from.ring + 2 * u64::from(entry) * u64::from(from.ring_stride), column)
         } else {
             let row = span.row_at(position.min(span.end - 1));
             (args.xbc.addr + 2 * u64::from(row) * u64::from(args.mixer().conv_dim()), from.column + column)
         };
-        let bytes = if position < span.end { 16 } else { 0 };
         let to = to.offset(entry * stride(width) + column).address();
-        // SAFETY: a row that is there; none is read of those behind the span.
-        unsafe { cp_async::copy_16_or_zero(to, start + 2 * u64::from(column_at), bytes) };
+        // SAFETY: an entry of the ring, or a row of the span.
+        unsafe { cp_async::copy_16(to, start + 2 * u64::from(column_at)) };
         piece += THREADS;
     }
 }
@@ -195,13 +201,13 @@ unsafe fn ask_for_rows(args: &SsmScan, span: &Span, chunk: u32, (from, width): (
 /// # Safety
 /// As for [`ask_for_chunk`].
 #[inline(always)]
-pub unsafe fn widths(args: &SsmScan, span: &Span, chunk: u32) -> [f32; 2] {
+pub unsafe fn widths<const FIRST: bool>(args: &SsmScan, span: &Span, chunk: u32) -> [f32; 2] {
     [0, 1].map(|i| {
         let entry = 2 * thread::lane_id() + i;
         let position = chunk * CHUNK + entry;
         // SAFETY: an entry of the ring, or a row of the span.
         unsafe {
-            if position < span.position {
+            if FIRST && position < span.position {
                 number(args.ring_dt, (span.slot * CHUNK + entry) * args.heads + span.head)
             } else if position < span.end {
                 number(args.dt, span.row_at(position) * args.heads + span.head)
