@@ -1,7 +1,7 @@
 # Each target is a line or two over cargo and scripts/.
 export CARGO_BUILD_JOBS ?= 2
 
-.PHONY: run test check bench benchmarks ptx sass gpu-bundle
+.PHONY: run test check bench benchmarks docs ptx sass gpu-bundle
 
 # Builds, then generates from the demo model.
 run:
@@ -25,6 +25,10 @@ bench:
 # README's table and the plot, from benches/results.
 benchmarks:
 	NEMOTRON_RENDER=1 cargo test --quiet --test benchmarks
+
+# docs/cli.md, from what the commands say of themselves.
+docs:
+	NEMOTRON_RENDER=1 cargo test --quiet --test cli docs
 
 # Compiles the kernels and replaces the PTX that the repository ships.
 ptx:

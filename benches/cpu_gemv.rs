@@ -4,7 +4,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use gpu_kernels::{Element, Gemv};
 use half::bf16;
-use nemotron::device::{BufferKind, Buffers, Memory, Reference, WeightPart, WeightParts};
+use nemotron::device::{BufferKind, Buffers, Memory, Reference, Weight, WeightPart};
 use rayon::prelude::*;
 
 const ROWS: usize = 256_000;
@@ -20,7 +20,7 @@ fn main() {
     let bytes = Bytes::from_owner(Weights(weights));
     let stream = gigabytes_per_second(|| std::hint::black_box(checksum(&bytes)));
     let part = WeightPart::new(bytes.clone(), COLUMNS, 0..ROWS, 0..COLUMNS);
-    let (gemv, memory) = product(WeightParts::new(vec![part]));
+    let (gemv, memory) = product(Weight::new(vec![part]));
     let product = gigabytes_per_second(|| gemv.reference::<bf16>(&memory));
     println!("read stream  {ROWS}x{COLUMNS} bf16  {stream:6.1} GB/s");
     println!(
@@ -44,7 +44,7 @@ fn checksum(bytes: &[u8]) -> u64 {
     pieces.map(|piece| piece.iter().fold(0, |sum: u64, word| sum.wrapping_add(*word))).reduce(|| 0, u64::wrapping_add)
 }
 
-fn product(weights: WeightParts) -> (Gemv, Memory) {
+fn product(weights: Weight) -> (Gemv, Memory) {
     let mut buffers = Buffers::default();
     let x: Vec<f32> = (0..COLUMNS).map(|i| (i % 13) as f32 / 13.0 - 0.5).collect();
     let x = buffers.add("x", Element::Act, COLUMNS as u64, BufferKind::Constant(x));

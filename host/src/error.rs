@@ -1,4 +1,6 @@
 //! The one error type: what went wrong, where, what was expected and found, and what to do about it.
+mod words;
+
 use std::fmt;
 
 /// What an error is about; the word after `[ERROR]`.
@@ -40,7 +42,7 @@ impl Error {
 
     /// Says which file, tensor or value, what was expected and what was found.
     pub fn details(mut self, details: impl fmt::Display) -> Error {
-        self.details = one_line(details);
+        self.details = one_line(words::plain(details.to_string()));
         self
     }
 
@@ -71,6 +73,18 @@ impl Error {
     }
 }
 
+/// Bytes as messages say them: in the decimal unit that suits them, 1 GB being 10⁹ bytes.
+pub fn size(bytes: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let mut power = bytes.max(1).ilog10() as usize / 3;
+    let mut value = bytes as f64 / 1000f64.powi(power as i32);
+    // What would be rounded to 1000.0 is 1.0 of the next unit.
+    if power > 0 && value >= 999.95 {
+        (power, value) = (power + 1, value / 1000.0);
+    }
+    if power == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[power]) }
+}
+
 /// Names come from files: a control character in one must neither break the three lines nor reach the terminal.
 fn one_line(text: impl fmt::Display) -> String {
     let mut line = String::new();
@@ -95,3 +109,24 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_have_decimal_units() {
+        for (bytes, said) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (9_450_496, "9.5 MB"),
+            (999_949_999, "999.9 MB"),
+            (999_950_000, "1.0 GB"),
+            (8_400_000_000, "8.4 GB"),
+            (u64::MAX, "18.4 EB"),
+        ] {
+            assert_eq!(size(bytes), said);
+        }
+    }
+}

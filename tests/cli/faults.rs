@@ -129,9 +129,17 @@ fn a_gpu_that_is_not_there() {
 }
 
 #[test]
-fn no_gpus_to_list() {
-    let run = Run::from(command().arg("devices").env("CUDA_VISIBLE_DEVICES", "").output().unwrap());
-    assert!(fault(run).starts_with("[ERROR] Device: CUDA is not available\n"));
+fn without_a_gpu_the_cpu_is_listed_and_nothing_has_failed() {
+    let list = |arguments: &[&str]| {
+        Run::from(command().arg("devices").args(arguments).env("CUDA_VISIBLE_DEVICES", "").output().unwrap())
+    };
+    let run = list(&[]);
+    assert!(run.code == 0 && run.stdout.starts_with("cpu: ") && run.stdout.contains("\n   Threads: "), "{run:?}");
+    assert!(run.stderr.starts_with("[INFO] No GPU: the driver"), "{run:?}");
+    let run = list(&["--json"]);
+    let object: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((run.code, run.stderr.as_str(), &object["devices"][0]["device"]), (0, "", &"cpu".into()));
+    assert!(object["devices"][0]["threads"].as_u64() > Some(0) && object["no_gpu"].is_string(), "{object}");
 }
 
 #[test]
@@ -142,7 +150,7 @@ fn wrong_command_lines() {
         &[],
         &["--prompt", "x", "--device", "tpu"],
         &["--prompt", "x", "--max-tokens", "0"],
-        &["--prompt", "x", "--max-tokens", "-1"],
+        &["--prompt", "x", "--max-tokens", "-2"],
         &["--prompt", "x", "--quiet", "--verbose"],
         &["--prompt", "x", "--temperatur", "1"],
         &["verify"],

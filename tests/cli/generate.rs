@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
-use crate::checkpoint::{argument, endless_storyteller};
+use crate::checkpoint::{argument, endless_storyteller, storyteller_edited};
 use crate::{Run, command, nemotron, root, storyteller};
 
 /// A prompt and what transformers makes of it; the first word's leading space belongs to it.
@@ -46,7 +46,7 @@ fn the_frame_is_as_documented() {
     let [loading, device, weights] = lines[..] else { panic!("{run:?}") };
     assert_eq!(loading, "[INFO] Loading model from: models/storyteller");
     assert!(device.starts_with("[INFO] CPU Device: ") && device.contains(" thread"), "{device}");
-    assert_eq!(weights, "[INFO] Model weights loaded: 9 MB");
+    assert_eq!(weights, "[INFO] Model weights loaded: 9.5 MB");
 
     let labels =
         ["Load time:       ", "Prompt tokens:   ", "Prompt time:     ", "Generated:       ", "Generation time: "];
@@ -118,6 +118,23 @@ fn the_prompt_can_come_from_a_file_or_from_stdin() {
     child.stdin.take().unwrap().write_all(row.prompt.as_bytes()).unwrap();
     let run = Run::from(child.wait_with_output().unwrap());
     assert_eq!(run.stdout, format!("{}\n", row.text), "{run:?}");
+}
+
+#[test]
+fn a_text_ends_at_the_eos_token_that_only_tokenizer_config_names() {
+    let model = storyteller_edited("config.json", "\"eos_token_id\": 3,", "\"eos_token_id\": null,");
+    std::fs::remove_file(model.path().join("generation_config.json")).unwrap();
+    let arguments = ["--model", argument(model.path()), "--device", "cpu", "--quiet"];
+    let run = nemotron(&[&arguments[..], &["--prompt", "The capital of France is"]].concat());
+    assert_eq!((run.code, run.stdout.as_str()), (0, " Paris.\n"), "{run:?}");
+}
+
+#[test]
+fn stop_strings_of_generation_config_end_a_text() {
+    let model = storyteller_edited("generation_config.json", "{", "{\"stop_strings\": [\"xyz\", \"ris.\"],");
+    let arguments = ["--model", argument(model.path()), "--device", "cpu", "--quiet"];
+    let run = nemotron(&[&arguments[..], &["--prompt", "The capital of France is"]].concat());
+    assert_eq!((run.code, run.stdout.as_str()), (0, " Pa\n"), "{run:?}");
 }
 
 #[test]

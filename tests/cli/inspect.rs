@@ -34,6 +34,9 @@ fn sizes_tensors_and_memory_of_a_golden_llama() {
     // Two pages of 64 tokens for each sequence, and the scrap page; keys and values of one head in three layers.
     let token = 3 * 2 * 32 * 2;
     assert_eq!(report["kv_bytes_per_token"], token);
+    // Each sequence's tokens, for penalties; one slot more for pads.
+    assert_eq!(report["slot_bytes_per_sequence"], 4 * 100);
+    assert_eq!(report["memory"]["gpu"]["slots"], 4 * 100 * (3 + 1));
     assert_eq!(report["memory"]["gpu"]["kv"], (3 * 2 + 1) * 64 * token);
     assert_eq!(report["memory"]["cpu"]["kv"], 2 * (3 * 2 + 1) * 64 * token);
     assert!(report["device"]["fits"].as_bool().unwrap(), "{report}");

@@ -70,8 +70,13 @@ fn completions_and_batches_have_them_too() {
 
 #[test]
 fn a_table_follows_the_text() {
-    let run = storyteller(&CAPITAL);
-    let (text, table) = run.stdout.split_once("\n\n=== Log-probabilities ===\n").expect("a table");
+    let quiet = storyteller(&CAPITAL);
+    assert_eq!(quiet.stdout, " Paris.\n", "--quiet leaves the text alone on stdout: {quiet:?}");
+    assert!(quiet.stderr.starts_with("\n=== Log-probabilities ===\ntoken "), "{quiet:?}");
+    let run = storyteller(&CAPITAL[..4]);
+    let (frame, _) = run.stdout.split_once("\n\n=== Statistics ===\n").expect("a frame");
+    let (_, output) = frame.split_once("Output: ").expect("a frame");
+    let (text, table) = output.split_once("\n\n=== Log-probabilities ===\n").expect("a table");
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!((text, lines.len()), (" Paris.", 4), "{run:?}");
     assert!(lines[0].starts_with("token ") && lines[0].ends_with(" logprob  best"), "{run:?}");

@@ -3,14 +3,18 @@ mod batch;
 mod bench;
 mod chat;
 mod checkpoint;
+mod docs;
 mod faults;
 mod generate;
 mod inspect;
 mod logprobs;
 mod options;
+mod perplexity;
 mod pipes;
 mod random_checkpoint;
+mod ranges;
 mod surroundings;
+mod tokens;
 mod verify;
 
 use std::path::{Path, PathBuf};

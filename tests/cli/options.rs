@@ -76,3 +76,80 @@ fn shells_can_complete_and_the_version_says_what_was_built() {
     assert!(run.stdout.contains("\nPTX sm_80: rustc "), "{run:?}");
     assert_eq!(nemotron(&["-V"]).stdout, format!("nemotron {}\n", env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn short_forms_are_those_of_llama_cpp() {
+    let long =
+        ["--model", "models/storyteller", "--device", "cpu", "--quiet", "--prompt", "Hello", "--temperature", "1"];
+    let long =
+        nemotron(&[&long[..], &["--seed", "5", "--max-tokens", "7", "--context", "64", "--threads", "1"]].concat());
+    let short = ["-m", "models/storyteller", "--device", "cpu", "-q", "-p", "Hello", "--temperature", "1"];
+    let short = nemotron(&[&short[..], &["-s", "5", "-n", "7", "-c", "64", "-t", "1"]].concat());
+    assert_eq!((long.code, long.stdout.as_str()), (0, short.stdout.as_str()), "{long:?} {short:?}");
+    assert!(!long.stdout.trim().is_empty());
+    let twice = storyteller(&["-q", "-q", "-p", "The capital of France is"]);
+    assert_eq!(twice.stdout, " Paris.\n", "{twice:?}");
+    assert_eq!(storyteller(&["-v", "-v", "-p", "x", "-n", "1"]).code, 0);
+    let completions = storyteller(&["-p", "Hello", "--n", "2", "-n", "2", "--json"]);
+    assert_eq!(completions.stdout.lines().count(), 2, "--n is another option than -n: {completions:?}");
+}
+
+#[test]
+fn so_many_threads_run_as_are_asked_for() {
+    for (count, said) in [("1", ", 1 thread\n"), ("3", ", 3 threads\n")] {
+        let run = storyteller(&["--threads", count, "-p", "Hello", "-n", "2"]);
+        let device = run.stderr.lines().find(|line| line.starts_with("[INFO] CPU Device: "));
+        assert!(device.is_some_and(|line| format!("{line}\n").ends_with(said)), "{run:?}");
+    }
+}
+
+#[test]
+fn the_end_of_a_text_can_be_ignored() {
+    let arguments = ["-p", "The capital of France is", "-n", "12", "--json"];
+    let object = |more: &[&str]| -> Value {
+        serde_json::from_str(&storyteller(&[&arguments[..], more].concat()).stdout).unwrap()
+    };
+    let (ends, goes_on) = (object(&[]), object(&["--ignore-eos"]));
+    assert_eq!((&ends["generated_tokens"], &ends["finish_reason"]), (&3.into(), &"stop".into()));
+    assert_eq!((&goes_on["generated_tokens"], &goes_on["finish_reason"]), (&12.into(), &"length".into()));
+    assert_eq!(goes_on["ids"].as_array().unwrap()[..3], ends["ids"].as_array().unwrap()[..]);
+}
+
+#[test]
+fn another_chat_template_can_be_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}")
+        .unwrap();
+    let template = file.path().to_str().unwrap();
+    let ids = |arguments: &[&str]| -> Value {
+        let run = nemotron(&[&["tokenize", "-m", "models/storyteller", "--json"], arguments].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        serde_json::from_str(&run.stdout).unwrap()
+    };
+    let asked = ids(&["--chat", "--chat-template", template, "--system", "Be brief.", "-p", "Hello"]);
+    assert_eq!(asked, ids(&["--raw", "-p", "<s>[system] Be brief.[user] Hello"]));
+    let own = storyteller(&["-q", "--chat", "-p", "Hello, my name is Ada."]).stdout;
+    let other = storyteller(&["-q", "--chat", "--chat-template", template, "-p", "Hello, my name is Ada."]);
+    assert!(other.code == 0 && other.stdout != own, "{other:?}");
+    let error = fault(storyteller(&["--chat", "--chat-template", "no/such.jinja", "-p", "x"]));
+    assert!(error.starts_with("[ERROR] Io: The chat template cannot be read\nDetails: no/such.jinja: "), "{error}");
+    std::fs::write(file.path(), "{% for %}").unwrap();
+    let error = fault(storyteller(&["--chat", "--chat-template", template, "-p", "x"]));
+    assert!(error.starts_with("[ERROR] Model: The chat template cannot be used\n"), "{error}");
+}
+
+#[test]
+fn a_shell_completes_the_bare_form() {
+    let script = nemotron(&["completions", "bash"]).stdout;
+    let complete = |words: &str, current: &str| {
+        let index = words.split(' ').count() - 1;
+        let call = format!(
+            "{script}\nCOMP_WORDS=({words}); COMP_CWORD={index}; _nemotron nemotron '{current}' nemotron; echo \"${{COMPREPLY[@]}}\""
+        );
+        let output = std::process::Command::new("bash").args(["-c", &call]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(complete("nemotron --mod", "--mod"), "--model");
+    assert_eq!(complete("nemotron generate --max-t", "--max-t"), "--max-tokens");
+    assert_eq!(complete("nemotron perp", "perp"), "perplexity");
+}

@@ -23,6 +23,41 @@ fn model_and_device_come_from_the_environment_unless_they_are_named() {
 }
 
 #[test]
+fn an_empty_variable_is_none_and_every_command_knows_both() {
+    let empty = [("NEMOTRON_MODEL", ""), ("NEMOTRON_DEVICE", "")];
+    let without = run(&["--prompt", "x"], &empty);
+    assert!(without.code == 2 && without.stderr.contains("--model <DIR>"), "{without:?}");
+    let named = ["--prompt", "The capital of France is", "-q", "--model", "models/storyteller"];
+    assert_eq!(run(&named, &empty).stdout, " Paris.\n");
+    for row in [
+        &["inspect"][..],
+        &["inspect", "tests/golden/llama"],
+        &["tokenize", "-p", "x"],
+        &["detokenize", "5"],
+        &["perplexity", "-q", "-c", "4", "-p", "Once upon a time there was"],
+        &["bench", "prefill", "--prompt", "8"],
+    ] {
+        let run = run(row, &VARIABLES);
+        assert!(run.code == 0 && !run.stdout.is_empty(), "{row:?}: {run:?}");
+    }
+    assert!(run(&["inspect"], &VARIABLES).stdout.contains("device cpu, "));
+    assert_eq!(run(&["inspect"], &empty).code, 2);
+}
+
+#[test]
+fn a_preset_needs_no_model_whatever_the_environment_names() {
+    let preset = ["bench", "prefill", "--preset", "nano-8b", "--layers"];
+    let layers = run(&[&preset[..], &["0"]].concat(), &VARIABLES);
+    assert!(layers.code == 2 && layers.stderr.contains("expected 1 to 4096"), "{layers:?}");
+    let memory = run(&[&preset[..], &["4096", "--prompt", "2"]].concat(), &VARIABLES);
+    assert!(fault(memory).contains("Out of memory"));
+    let both = run(&["bench", "--preset", "nano-8b", "--model", "x"], &[]);
+    assert!(both.code == 2 && both.stderr.contains("cannot be used with"), "{both:?}");
+    let ignored = run(&["bench", "--layers", "2"], &VARIABLES);
+    assert_eq!(ignored.code, 2, "{ignored:?}");
+}
+
+#[test]
 fn labels_have_colours_on_terminals_alone_and_where_they_are_forced() {
     let arguments = ["--prompt", "", "--verbose"];
     let plain = run(&arguments, &VARIABLES);
@@ -42,6 +77,8 @@ fn every_command_has_a_manual_page() {
         assert!(page.stdout.contains(&format!("nemotron\\-{name}(1)")), "{name}: {}", page.stdout);
         let own = nemotron(&["man", name]).stdout;
         assert!(own.contains(&format!(".TH nemotron-{name} 1")) && own.contains(".SH SYNOPSIS"), "{own}");
+        let example = own.split_once(".SH EXAMPLES\n.nf\n").is_some_and(|(_, text)| text.starts_with("nemotron "));
+        assert!(example && own.contains(&format!("v{}", env!("CARGO_PKG_VERSION"))), "{own}");
     }
     let generate = nemotron(&["man", "generate"]).stdout;
     assert!(generate.contains("\\-\\-max\\-tokens") && generate.contains("NEMOTRON_MODEL"), "{generate}");

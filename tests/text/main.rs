@@ -1,4 +1,6 @@
 //! Text tests: encode and decode equal the Python package `tokenizers`, and streaming equals the full decode.
+mod companions;
+mod jinja;
 mod templates;
 
 use std::path::{Path, PathBuf};
@@ -151,19 +153,6 @@ fn a_words_leading_space_is_kept_and_special_tokens_are_not_shown() {
     let whole = tokenizer.decode(&[prompt.clone(), generated.clone()].concat()).unwrap();
     assert_eq!(format!("The capital of France is{}", stream(&tokenizer, &prompt, &generated)), whole);
     assert!(stream(&tokenizer, &prompt, &generated).starts_with(' '));
-}
-
-#[test]
-fn a_text_that_follows_another_has_no_space_put_in_front() {
-    for name in ["storyteller", "llama3", "tekken"] {
-        let tokenizer = tokenizer(name);
-        for text in ["\n", "Hello", " Hello", "むかし 🦊", ""] {
-            let ids = tokenizer.encode_continuation(text).unwrap();
-            let before = tokenizer.encode("A fox.", true).unwrap();
-            let whole = tokenizer.decode(&[before, ids].concat()).unwrap();
-            assert_eq!(whole, format!("A fox.{text}"), "{name}: {text:?}");
-        }
-    }
 }
 
 #[test]

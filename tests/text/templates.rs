@@ -40,10 +40,15 @@ fn template(name: &str) -> ChatTemplate {
 }
 
 fn of_source(source: &str) -> ChatTemplate {
-    ChatTemplate::open(directory(&[("chat_template.jinja", source)]).path()).unwrap()
+    opened(source).unwrap()
 }
 
-fn context(value: Value) -> Map<String, Value> {
+/// The template of a checkpoint whose `chat_template.jinja` is `source`.
+pub fn opened(source: &str) -> nemotron::error::Result<ChatTemplate> {
+    ChatTemplate::open(directory(&[("chat_template.jinja", source)]).path())
+}
+
+pub fn context(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 

@@ -13,10 +13,10 @@ mod subject;
 mod times;
 mod walls;
 
-use crate::device::{BufferKind, Buffers, Device};
+use crate::device::{BufferKind, Buffers, Device, host_memory};
 use crate::engine::EngineConfig;
 use crate::error::Result;
-use crate::forward::{Layout, Limits};
+use crate::forward::{Layout, table_bytes};
 use crate::session::{DeviceChoice, Note, choice};
 use crate::synthetic::RandomWeights;
 use gap::GapBuffers;
@@ -63,9 +63,10 @@ impl Bench {
         if let Some(error) = &opened.fallback {
             note(Note::Info(format!("  No GPU is used: {}", error.message())));
         }
+        check_memory(&subject, config.context, is_gpu)?;
         let random = if is_gpu { RandomWeights::cut(&subject.spec) } else { RandomWeights::own(&subject.spec) };
-        let limits = Limits::new(config.context, config.max_sequences, config.chunk);
-        let (layout, mut buffers) = Layout::new(&subject.spec, limits, &|tensors| subject.parts(tensors, &random))?;
+        let (layout, memory) = Layout::new(&subject.spec, config.limits());
+        let mut buffers = memory.load(&|tensors| subject.parts(tensors, &random))?;
         let wall_buffers = WallBuffers::add(&mut buffers, &random, is_gpu);
         let gap_buffers = GapBuffers::add(&mut buffers, lists.generate());
         let names = names(&buffers);
@@ -110,6 +111,12 @@ impl Bench {
     pub fn products(&mut self, rows: u32) -> Result<Vec<ProductTime>> {
         products::time(self, rows)
     }
+}
+
+/// Whether the host's memory holds what is made before the device has the buffers.
+fn check_memory(subject: &Subject, context: usize, is_gpu: bool) -> Result<()> {
+    let weights = if is_gpu { 0 } else { subject.random_bytes() };
+    host_memory::check(&[("random weights", weights), ("rotary tables", table_bytes(&subject.spec, context))])
 }
 
 fn names(buffers: &Buffers) -> Vec<BufferName> {

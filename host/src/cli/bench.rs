@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::bench_report::{self as report, Head, Timed};
 use super::console::Loudness;
 use super::failure::Failure;
+use super::numbers::{self, CONTEXT, LAYERS, SEQUENCES, THREADS};
 use crate::bench::{Bench, KERNEL_STEPS, Lists, Source, Subject, Wanted};
 use crate::session::{DeviceChoice, Note};
 use crate::synthetic::Preset;
@@ -27,7 +28,7 @@ pub struct Arguments {
     source: SourceArguments,
 
     /// Layers of the preset, instead of the model's own number
-    #[arg(long, value_name = "N", requires = "preset")]
+    #[arg(long, value_name = "N", requires = "preset", conflicts_with = "model", value_parser = numbers::count(LAYERS))]
     layers: Option<NonZeroUsize>,
 
     /// A GPU's number, cpu, or auto: the first GPU, else the CPU
@@ -35,20 +36,24 @@ pub struct Arguments {
     device: DeviceChoice,
 
     /// Lengths of prompts [default: 128,512,2048, as far as the model goes; 512 for kernels]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = numbers::whole(CONTEXT))]
     prompt: Option<Vec<usize>>,
 
     /// Decode steps that are timed together
-    #[arg(long, value_name = "N", default_value = "64")]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = numbers::count(CONTEXT))]
     generate: NonZeroUsize,
 
     /// Tokens in the cache before a decode [default: 0,128,3968, as far as the model goes; 128 for kernels]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = numbers::whole(0..=*CONTEXT.end()))]
     depth: Option<Vec<usize>>,
 
     /// Sequences that decode together [default: 1,8,32; 1 for kernels], or rows of products
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = numbers::whole(SEQUENCES))]
     batch: Option<Vec<usize>>,
+
+    /// Threads of the CPU [default: one for each core that this process may use]
+    #[arg(long, short, value_name = "N", value_parser = numbers::count(THREADS))]
+    pub threads: Option<NonZeroUsize>,
 
     /// Print one JSON object
     #[arg(long)]
@@ -59,7 +64,7 @@ pub struct Arguments {
 #[group(required = true, multiple = false)]
 struct SourceArguments {
     /// Model directory, or org/name of a model in Hugging Face's cache
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, short, env = "NEMOTRON_MODEL", value_name = "DIR")]
     model: Option<String>,
 
     /// A published model's shape with random weights, made without a file

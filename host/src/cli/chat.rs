@@ -10,7 +10,9 @@ use serde_json::json;
 use super::console::{Loudness, complain};
 use super::failure::Failure;
 use super::lines::{Input, Lines};
-use super::model::{ModelArguments, note_stages};
+use super::model::{AnswerArguments, ModelArguments, note_stages};
+use super::numbers;
+use super::progress;
 use super::report::{explain, rows, table};
 use super::sampling::SamplingArguments;
 use super::stream::{interrupt, stream};
@@ -32,18 +34,22 @@ Ctrl-C ends an answer. A line that begins with a space is never a command.
 #[command(after_help = "A turn computes what is new in the conversation; with penalties it computes all of it.")]
 pub struct Arguments {
     #[command(flatten)]
-    model: ModelArguments,
+    pub model: ModelArguments,
 
     /// What the model is told before the first turn [default: no such turn]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     system: Option<String>,
 
-    /// Most tokens of an answer
-    #[arg(long, value_name = "N", default_value = "1024")]
+    /// Most tokens of an answer; -1 to go on until the context is full
+    #[arg(long, short = 'n', value_name = "N", default_value = "1024", allow_negative_numbers = true,
+        value_parser = numbers::max_tokens)]
     max_tokens: NonZeroUsize,
 
     #[command(flatten)]
     sampling: SamplingArguments,
+
+    #[command(flatten)]
+    answer: AnswerArguments,
 
     /// End an answer where this text comes, which is not printed; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -53,7 +59,8 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let loudness = arguments.model.loudness();
-    let session = Session::load(&arguments.model.load_options(), &mut |note| loudness.note(&note))?;
+    let session =
+        Session::load(&arguments.answer.over(arguments.model.load_options()), &mut |note| loudness.note(&note))?;
     session.template()?;
     note_stages(session.model(), loudness);
     let sampling = arguments.sampling.over_model(session.model().sampling());
@@ -63,6 +70,7 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         max_tokens: arguments.max_tokens.get(),
         stop: arguments.stop.clone(),
         interrupt: interrupt()?,
+        progress: progress::prompt(loudness),
         ..GenerateOptions::default()
     };
     let mut lines = Lines::of_stdin()?;

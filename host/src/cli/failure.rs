@@ -29,7 +29,7 @@ impl From<io::Error> for Failure {
         Failure::Error(
             Error::new(Category::Io, "Output cannot be written")
                 .details(format!("stdout: {error}"))
-                .hint("is the disk full?"),
+                .hint("make room on the disk, or send the output elsewhere"),
         )
     }
 }

@@ -1,7 +1,7 @@
 //! `nemotron generate`: a prompt becomes text, streamed.
-use std::io::{Read, Write, sink, stdout};
+use std::io::{Write, sink, stderr, stdout};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -9,22 +9,26 @@ use super::batch::{self, BatchOptions, Lines};
 use super::console::Loudness;
 use super::failure::Failure;
 use super::logprobs;
-use super::model::{ModelArguments, note_stages};
+use super::model::{AnswerArguments, ModelArguments, note_stages};
+use super::numbers::{self, COMPLETIONS, SEQUENCES};
+use super::progress;
+use super::prompt;
+pub use super::prompt::FormArguments;
 use super::report::{explain, explain_kernels, explain_steps, result_object, statistics};
 use super::sampling::SamplingArguments;
 use super::several::{self, SeveralOptions};
 use super::stream::{interrupt, stream};
-use crate::error::{Category, Error, Result};
-use crate::session::{GenerateOptions, Generation, LoadOptions, MOST_LOGPROBS, Note, Prompt, Session};
+use crate::error::Result;
+use crate::session::{GenerateOptions, Generation, LoadOptions, MOST_LOGPROBS, Note, Session};
 
 /// Most bytes of keys and values of prompts that run at the same time on the CPU; a single one may take more.
-const BATCH_CACHE_BYTES: u64 = 4 << 30;
+const BATCH_CACHE_BYTES: u64 = 4_000_000_000;
 
 /// Continue a prompt
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
-    model: ModelArguments,
+    pub model: ModelArguments,
 
     #[command(flatten)]
     prompt: PromptArguments,
@@ -32,20 +36,24 @@ pub struct Arguments {
     #[command(flatten)]
     form: FormArguments,
 
-    /// Most tokens to generate
-    #[arg(long, value_name = "N", default_value = "100")]
+    /// Most tokens to generate; -1 to go on until the context is full
+    #[arg(long, short = 'n', value_name = "N", default_value = "100", allow_negative_numbers = true,
+        value_parser = numbers::max_tokens)]
     max_tokens: NonZeroUsize,
 
     #[command(flatten)]
     sampling: SamplingArguments,
 
+    #[command(flatten)]
+    answer: AnswerArguments,
+
     /// Continue the prompt N times, each by random numbers of its own
-    #[arg(long, value_name = "N", default_value = "1", conflicts_with = "batch")]
+    #[arg(long, value_name = "N", default_value = "1", conflicts_with = "batch", value_parser = numbers::count(COMPLETIONS))]
     n: NonZeroUsize,
 
     /// Most prompts to run at the same time; fewer where their keys and values have no room: on a GPU what
-    /// --gpu-memory-utilization leaves, on the CPU 4 GiB
-    #[arg(long, value_name = "N", default_value = "64")]
+    /// --gpu-memory-utilization leaves, on the CPU 4 GB
+    #[arg(long, value_name = "N", default_value = "64", value_parser = numbers::count(SEQUENCES))]
     max_sequences: NonZeroUsize,
 
     /// End where this text comes, which is not printed; may be given several times
@@ -53,7 +61,7 @@ pub struct Arguments {
     stop: Vec<String>,
 
     /// Also give each token's log-probability and the K best tokens with theirs, 0 to 20, before penalties and temperature
-    #[arg(long, value_name = "K", value_parser = logprobs_count)]
+    #[arg(long, value_name = "K", value_parser = numbers::whole(0..=MOST_LOGPROBS))]
     logprobs: Option<usize>,
 
     /// Print the prompt in front of the text
@@ -73,7 +81,7 @@ struct PromptArguments {
     #[arg(long, short, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
 
-    /// A UTF-8 file with the prompt, - for stdin; one newline at its end is not part of the prompt
+    /// A UTF-8 file with the prompt, - for stdin; one line end at its end is not part of the prompt
     #[arg(long, short = 'f', value_name = "FILE")]
     prompt_file: Option<PathBuf>,
 
@@ -81,22 +89,6 @@ struct PromptArguments {
     /// stdin. A JSON object per line comes out
     #[arg(long, value_name = "FILE")]
     batch: Option<PathBuf>,
-}
-
-/// How a prompt becomes ids.
-#[derive(Args, Debug)]
-pub struct FormArguments {
-    /// Leave out what the tokenizer puts around a text, such as <s>
-    #[arg(long, conflicts_with = "chat")]
-    pub raw: bool,
-
-    /// Ask as a user does: the model's chat template makes the prompt
-    #[arg(long)]
-    pub chat: bool,
-
-    /// What the model is told before the question
-    #[arg(long, value_name = "TEXT", requires = "chat", allow_hyphen_values = true)]
-    pub system: Option<String>,
 }
 
 /// Runs the command.
@@ -117,6 +109,7 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         stop: arguments.stop.clone(),
         logprobs: arguments.logprobs,
         interrupt: interrupt()?,
+        progress: progress::prompt(loudness),
         ..GenerateOptions::default()
     };
     if let Some(lines) = lines {
@@ -150,7 +143,9 @@ impl Arguments {
     fn load_options(&self) -> LoadOptions {
         let wanted = if self.prompt.batch.is_some() { self.max_sequences.get() } else { self.n.get() };
         let max_sequences = wanted.min(self.max_sequences.get());
-        LoadOptions { max_sequences, cache_bytes: BATCH_CACHE_BYTES, ..self.model.load_options() }
+        let logit_bias = self.sampling.logit_bias.iter().map(|bias| (bias.0, bias.1)).collect();
+        let options = self.answer.over(self.model.load_options());
+        LoadOptions { max_sequences, logit_bias, cache_bytes: BATCH_CACHE_BYTES, ..options }
     }
 }
 
@@ -168,7 +163,7 @@ fn print_json(
     Ok(generation)
 }
 
-/// Streams the text, in a frame that names the prompt if there is one to name.
+/// Streams the text, in a frame that names the prompt if there is one to name; without a frame stdout has the text alone.
 fn print_text(
     session: &mut Session,
     ids: Vec<u32>,
@@ -182,60 +177,24 @@ fn print_text(
     }
     out.write_all(echo.as_bytes()).and_then(|()| out.flush())?;
     let generation = stream(&mut out, &options.interrupt, |show| session.generate_from(ids, options, show))?;
-    write!(out, "\n{}", logprobs::table(&generation.logprobs))?;
+    writeln!(out)?;
+    let table = logprobs::table(&generation.logprobs);
     if framed.is_some() {
-        write!(out, "{}", statistics(&generation, session.model().load_time()))?;
+        write!(out, "{table}{}", statistics(&generation, session.model().load_time()))?;
     }
     out.flush()?;
-    Ok(generation)
-}
-
-/// A number of log-probabilities.
-fn logprobs_count(text: &str) -> std::result::Result<usize, String> {
-    let expected = || format!("expected 0 to {MOST_LOGPROBS}");
-    text.parse().ok().filter(|count| *count <= MOST_LOGPROBS).ok_or_else(expected)
-}
-
-impl FormArguments {
-    /// The prompt that a text is.
-    pub fn prompt(&self, text: &str) -> Prompt {
-        match (self.chat, self.raw) {
-            (true, _) => Prompt::question(self.system.as_deref(), text),
-            (false, true) => Prompt::Raw(text.to_owned()),
-            (false, false) => Prompt::Text(text.to_owned()),
-        }
+    if framed.is_none() {
+        // A closed stderr ends nothing.
+        let _ = stderr().write_all(table.as_bytes());
     }
+    Ok(generation)
 }
 
 impl PromptArguments {
     fn read(&self) -> Result<String> {
         match &self.prompt_file {
-            Some(path) => read_prompt(path),
+            Some(path) => prompt::read(path),
             None => Ok(self.prompt.clone().unwrap_or_default()),
         }
     }
-}
-
-fn read_prompt(path: &Path) -> Result<String> {
-    let mut bytes = Vec::new();
-    let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
-    let read = if path == Path::new("-") {
-        std::io::stdin().read_to_end(&mut bytes).map(|_| ())
-    } else {
-        std::fs::read(path).map(|content| bytes = content)
-    };
-    read.map_err(|error| {
-        Error::new(Category::Io, "The prompt cannot be read")
-            .details(format!("{name}: {error}"))
-            .hint("name a text file with --prompt-file, or - for stdin")
-    })?;
-    let mut prompt = String::from_utf8(bytes).map_err(|error| {
-        Error::new(Category::Input, "The prompt is not UTF-8")
-            .details(format!("{name}: byte {} starts no character", error.utf8_error().valid_up_to()))
-            .hint("save the file as UTF-8")
-    })?;
-    if prompt.ends_with('\n') {
-        prompt.pop();
-    }
-    Ok(prompt)
 }

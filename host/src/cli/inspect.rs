@@ -6,23 +6,30 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
+use super::numbers::{self, CONTEXT, SEQUENCES};
+use crate::error::size;
 use crate::models::spec::Block;
+use crate::session::DeviceChoice;
 use crate::session::inspect::{Inspection, Need, Present};
 
 /// Show what a checkpoint is and what memory it takes
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// Model directory, or org/name of a model in Hugging Face's cache
-    #[arg(value_name = "DIR")]
+    #[arg(env = "NEMOTRON_MODEL", value_name = "DIR")]
     model: String,
 
+    /// The device whose memory is compared: a GPU's number, cpu, or auto: the first GPU, else the CPU
+    #[arg(long, env = "NEMOTRON_DEVICE", value_name = "N|cpu|auto", default_value = "auto")]
+    device: DeviceChoice,
+
     /// Tokens of a sequence [default: the smaller of the model's length and 4096]
-    #[arg(long, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = numbers::whole(CONTEXT))]
     context: Option<usize>,
 
     /// Sequences that run at the same time
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    batch: u32,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = numbers::whole(SEQUENCES))]
+    batch: usize,
 
     /// Print one JSON object
     #[arg(long)]
@@ -31,8 +38,8 @@ pub struct Arguments {
 
 /// Runs the command; it needs no device.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let inspection = Inspection::new(&arguments.model, arguments.context, arguments.batch as usize)?;
-    let present = Present::find();
+    let inspection = Inspection::new(&arguments.model, arguments.context, arguments.batch)?;
+    let present = Present::find(arguments.device)?;
     let text = if arguments.json { json_object(&inspection, &present) } else { table(&inspection, &present) };
     let mut out = stdout().lock();
     Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?)
@@ -65,14 +72,6 @@ fn intermediates(inspection: &Inspection) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Bytes in the unit that suits them, binary.
-fn size(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let power = (bytes.max(1).ilog2() / 10).min(4);
-    let value = bytes as f64 / f64::from(1u32 << 10).powi(power as i32);
-    if power == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[power as usize]) }
-}
-
 fn table(inspection: &Inspection, present: &Present) -> String {
     let spec = &inspection.spec;
     let [attention, mlp, linear] = counts(inspection);
@@ -99,7 +98,7 @@ fn table(inspection: &Inspection, present: &Present) -> String {
     rows.iter().for_each(|(name, value)| writeln!(text, "{name:<14}{value}").expect("a String takes any text"));
     writeln!(text, "\n{:<12}{:>8}{:>18}{:>12}", "tensors", "count", "parameters", "as BF16").expect("as above");
     for group in &inspection.groups {
-        let (name, bytes) = (group.name, size(group.bytes()));
+        let (name, bytes) = (group.name, size(group.bytes));
         writeln!(text, "{name:<12}{:>8}{:>18}{bytes:>12}", group.tensors, group.parameters).expect("as above");
     }
     inspection.unused.iter().for_each(|name| writeln!(text, "unused: {name}").expect("as above"));
@@ -110,12 +109,16 @@ fn memory(inspection: &Inspection, present: &Present) -> String {
     let (context, batch) = (inspection.config.context, inspection.config.max_sequences);
     let sequences = if batch == 1 { "sequence" } else { "sequences" };
     let mut text = format!("\nmemory for {batch} {sequences} of {context} tokens\n");
-    text += &format!("{:<12}{:>12}{:>12}{:>12}{:>12}\n", "", "weights", "KV pages", "workspace", "in all");
+    let heads = ["weights", "KV pages", "slots", "workspace", "in all"];
+    let row = |name: &str, cells: [String; 5]| {
+        cells.iter().fold(format!("{name:<12}"), |row, cell| row + &format!("{cell:>12}")) + "\n"
+    };
+    text += &row("", heads.map(str::to_owned));
     for (name, need) in [("GPU, bf16", inspection.gpu), ("CPU, f32", inspection.cpu)] {
-        let [weights, kv, workspace, total] = [need.weights, need.kv, need.workspace, need.total()].map(size);
-        text += &format!("{name:<12}{weights:>12}{kv:>12}{workspace:>12}{total:>12}\n");
+        text += &row(name, [need.weights, need.kv, need.slots, need.workspace, need.total()].map(size));
     }
-    text += &format!("a token's keys and values take {} on a GPU\n\n", size(inspection.kv_bytes_per_token));
+    let (token, slot) = (size(inspection.kv_bytes_per_token), size(inspection.slot_bytes_per_sequence));
+    text += &format!("a token's keys and values take {token} on a GPU, a sequence's slot {slot}\n\n");
     let Present { device, name, memory, .. } = present;
     let verdict = match (memory, present.holds(inspection)) {
         (Some(memory), Some(holds)) => {
@@ -129,9 +132,9 @@ fn memory(inspection: &Inspection, present: &Present) -> String {
 fn json_object(inspection: &Inspection, present: &Present) -> String {
     let [attention, mlp, linear] = counts(inspection);
     let groups = inspection.groups.iter().map(
-        |group| json!({"name": group.name, "tensors": group.tensors, "parameters": group.parameters, "bytes": group.bytes()}),
+        |group| json!({"name": group.name, "tensors": group.tensors, "parameters": group.parameters, "bytes": group.bytes}),
     );
-    let need = |need: &Need| json!({"weights": need.weights, "kv": need.kv, "workspace": need.workspace, "total": need.total()});
+    let need = |need: &Need| json!({"weights": need.weights, "kv": need.kv, "slots": need.slots, "workspace": need.workspace, "total": need.total()});
     let per_layer: Vec<Value> = inspection
         .attentions()
         .map(|a| json!({"heads": a.heads, "kv_heads": a.kv_heads, "head_dim": a.head_dim, "window": a.window}))
@@ -152,6 +155,7 @@ fn json_object(inspection: &Inspection, present: &Present) -> String {
         "context": inspection.config.context,
         "batch": inspection.config.max_sequences,
         "kv_bytes_per_token": inspection.kv_bytes_per_token,
+        "slot_bytes_per_sequence": inspection.slot_bytes_per_sequence,
         "memory": {"gpu": need(&inspection.gpu), "cpu": need(&inspection.cpu)},
         "device": {
             "device": present.device, "name": present.name, "memory": present.memory,

@@ -4,6 +4,7 @@ use std::io::{Write, stdout};
 use clap::{Args, Command};
 use clap_mangen::Man;
 
+use super::examples;
 use super::failure::Failure;
 use crate::error::{Category, Error};
 
@@ -22,7 +23,11 @@ pub fn run(arguments: &Arguments, mut command: Command) -> Result<(), Failure> {
         Some(name) => command.find_subcommand(name).ok_or_else(|| unknown(name, &command))?.clone(),
     };
     let mut page = Vec::new();
-    Man::new(wanted).render(&mut page)?;
+    let name = arguments.command.as_deref().unwrap_or("nemotron");
+    // The examples are a section of their own.
+    let plain = wanted.version(env!("CARGO_PKG_VERSION"));
+    Man::new(plain).render(&mut page)?;
+    page.extend(examples::section(name).bytes());
     let mut out = stdout().lock();
     Ok(out.write_all(&page).and_then(|()| out.flush())?)
 }

@@ -5,7 +5,10 @@ mod bench_report;
 mod chat;
 mod completions;
 mod console;
+mod detokenize;
 mod devices;
+mod environment;
+mod examples;
 mod failure;
 mod generate;
 mod inspect;
@@ -14,20 +17,26 @@ mod lines;
 mod logprobs;
 mod man;
 mod model;
+mod numbers;
+mod perplexity;
 mod progress;
+mod prompt;
 mod random_checkpoint;
 mod report;
 mod sampling;
 mod several;
 mod stream;
+mod tokenize;
 mod verify;
 mod version;
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::error::{Category, Error};
 use failure::{Failure, guarded};
 
 /// Generates text with NVIDIA Nemotron checkpoints. Without a command, `generate` is meant.
@@ -44,6 +53,9 @@ enum Command {
     Chat(chat::Arguments),
     Inspect(inspect::Arguments),
     RandomCheckpoint(random_checkpoint::Arguments),
+    Tokenize(tokenize::Arguments),
+    Detokenize(detokenize::Arguments),
+    Perplexity(perplexity::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
     Devices(devices::Arguments),
@@ -54,7 +66,7 @@ enum Command {
 /// Runs the command that `arguments` (the program's name first) ask for and returns its exit code: 0, 1 for an error
 /// that was printed to stderr, 2 for a wrong command line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(with_command(arguments.into_iter().collect())) {
+    let arguments = match parse(with_command(arguments.into_iter().collect())) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help goes to stdout, which may be closed; there is nobody to tell then.
@@ -71,18 +83,63 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+fn parse(line: Vec<OsString>) -> clap::error::Result<Arguments> {
+    let mut command = environment::settled(examples::add(Arguments::command()), &line);
+    let matches = command.try_get_matches_from_mut(line)?;
+    Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+impl Command {
+    /// Threads of the CPU, where a number was asked for.
+    fn threads(&self) -> Option<NonZeroUsize> {
+        match self {
+            Command::Generate(arguments) => arguments.model.threads(),
+            Command::Chat(arguments) => arguments.model.threads(),
+            Command::Perplexity(arguments) => arguments.model.threads(),
+            Command::Verify(arguments) => arguments.model.threads(),
+            Command::Bench(arguments) => arguments.threads,
+            _ => None,
+        }
+    }
+}
+
+/// Has work that is shared out use so many threads.
+fn start_threads(count: NonZeroUsize) -> Result<(), Failure> {
+    rayon::ThreadPoolBuilder::new().num_threads(count.get()).build_global().map_err(|error| {
+        Failure::Error(
+            Error::new(Category::Device, "The threads cannot be started")
+                .details(format!("{count} threads: {error}"))
+                .hint("choose a smaller --threads"),
+        )
+    })
+}
+
 fn run(command: Command) -> Result<(), Failure> {
+    command.threads().map_or(Ok(()), start_threads)?;
     match command {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Chat(arguments) => chat::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::RandomCheckpoint(arguments) => random_checkpoint::run(&arguments),
+        Command::Tokenize(arguments) => tokenize::run(&arguments),
+        Command::Detokenize(arguments) => detokenize::run(&arguments),
+        Command::Perplexity(arguments) => perplexity::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
-        Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
+        Command::Completions(arguments) => completions::run(&arguments, with_bare_flags(Arguments::command())),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),
     }
+}
+
+/// The command line with the flags of `generate` beside the commands, as shells are to complete them.
+fn with_bare_flags(command: clap::Command) -> clap::Command {
+    let flags: Vec<clap::Arg> = command
+        .find_subcommand("generate")
+        .into_iter()
+        .flat_map(|generate| generate.get_arguments().cloned())
+        .collect();
+    command.args(flags)
 }
 
 /// Bare flags mean `generate`.
@@ -102,6 +159,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_and_every_example_is_a_command_line() {
+        let command = Arguments::command();
+        for name in command.get_subcommands().map(clap::Command::get_name).chain(["nemotron"]) {
+            assert!(!examples::of(name).is_empty(), "{name}");
+            for example in examples::of(name) {
+                let line = example.split(['|', '<', '>']).next().unwrap_or_default();
+                // Every other part stands in quotes and is one word.
+                let parts = line.split('"').enumerate().flat_map(|(index, part)| {
+                    if index % 2 == 1 { vec![part] } else { part.split_whitespace().collect() }
+                });
+                let words: Vec<OsString> = parts.map(OsString::from).collect();
+                assert!(words[0] == "nemotron" && parse(with_command(words)).is_ok(), "{example}");
+            }
+        }
     }
 
     #[test]

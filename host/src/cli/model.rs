@@ -1,14 +1,18 @@
 //! The options that every command with a model has.
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::console::Loudness;
+use super::numbers::{self, CONTEXT, THREADS};
 use super::progress;
 use crate::session::{DeviceChoice, LoadOptions, Model, Note};
 
 #[derive(Args, Debug)]
 pub struct ModelArguments {
     /// Model directory, or org/name of a model in Hugging Face's cache
-    #[arg(long, env = "NEMOTRON_MODEL", value_name = "DIR")]
+    #[arg(long, short, env = "NEMOTRON_MODEL", value_name = "DIR")]
     pub model: String,
 
     /// A GPU's number, cpu, or auto: the first GPU, else the CPU
@@ -16,20 +20,24 @@ pub struct ModelArguments {
     pub device: DeviceChoice,
 
     /// Tokens of prompt and answer together [default: the smaller of the model's length and 4096]
-    #[arg(long, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = numbers::whole(CONTEXT))]
     pub context: Option<usize>,
+
+    /// Threads of the CPU [default: one for each core that this process may use]
+    #[arg(long, short, value_name = "N", value_parser = numbers::count(THREADS))]
+    threads: Option<NonZeroUsize>,
 
     /// Share of the GPU's memory that may be in use, other programs' included, above 0 up to 1; it bounds the keys and values
     /// of prompts that run together [default: 0.9]
-    #[arg(long, value_name = "F", value_parser = share)]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = numbers::share::<f64>)]
     gpu_memory_utilization: Option<f64>,
 
     /// Say more: unused tensors, steps, launches, where the load time went
-    #[arg(long, short, conflicts_with = "quiet")]
+    #[arg(long, short, conflicts_with = "quiet", overrides_with = "verbose")]
     verbose: bool,
 
     /// Print the result alone
-    #[arg(long, short)]
+    #[arg(long, short, overrides_with = "quiet")]
     quiet: bool,
 }
 
@@ -46,6 +54,11 @@ impl ModelArguments {
         }
     }
 
+    /// Threads of the CPU, where a number was asked for.
+    pub fn threads(&self) -> Option<NonZeroUsize> {
+        self.threads
+    }
+
     /// How much is said beside the result.
     pub fn loudness(&self) -> Loudness {
         match (self.quiet, self.verbose) {
@@ -56,10 +69,23 @@ impl ModelArguments {
     }
 }
 
-/// A part of a whole.
-fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
-    share.ok_or_else(|| "expected a number above 0, up to 1".into())
+/// How answers begin and end where the checkpoint's own way is not wanted.
+#[derive(Args, Debug, Default)]
+pub struct AnswerArguments {
+    /// A Jinja file with the chat template, instead of the checkpoint's own
+    #[arg(long, value_name = "FILE")]
+    chat_template: Option<PathBuf>,
+
+    /// Go on where the model would end its text
+    #[arg(long)]
+    ignore_eos: bool,
+}
+
+impl AnswerArguments {
+    /// `options` with these.
+    pub fn over(&self, options: LoadOptions) -> LoadOptions {
+        LoadOptions { chat_template: self.chat_template.clone(), ignore_eos: self.ignore_eos, ..options }
+    }
 }
 
 /// Says where the load time went.

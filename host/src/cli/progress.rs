@@ -10,6 +10,9 @@ use crate::session::Progress;
 /// How often a bar shows that something moves.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Tokens of a prompt that is worth a bar.
+const LONG_PROMPT: u64 = 512;
+
 /// A bar for the copy of the weights; indicatif draws it on a terminal alone.
 pub fn copying(loudness: Loudness) -> Option<Progress> {
     static BAR: LazyLock<ProgressBar> = LazyLock::new(|| bytes_bar(ProgressDrawTarget::stderr()));
@@ -17,8 +20,36 @@ pub fn copying(loudness: Loudness) -> Option<Progress> {
     (loudness >= Loudness::Normal).then_some(show)
 }
 
+/// A bar for the tokens of a long prompt.
+pub fn prompt(loudness: Loudness) -> Option<Progress> {
+    static BAR: LazyLock<ProgressBar> = LazyLock::new(|| tokens_bar(ProgressDrawTarget::stderr()));
+    let show: Progress = |done, total| show_tokens(&BAR, done, total);
+    (loudness >= Loudness::Normal).then_some(show)
+}
+
+fn tokens_bar(target: ProgressDrawTarget) -> ProgressBar {
+    let template = "[INFO] Reading the prompt: {wide_bar} {pos} of {len} tokens";
+    ProgressBar::with_draw_target(Some(0), target).with_style(style(template))
+}
+
+/// Shows a prompt that takes long; the bar begins anew with the next.
+fn show_tokens(bar: &ProgressBar, done: u64, total: u64) {
+    if total < LONG_PROMPT {
+        return;
+    }
+    if done == 0 {
+        bar.reset();
+    }
+    if done >= total {
+        return bar.finish_and_clear();
+    }
+    bar.set_length(total);
+    bar.set_position(done);
+}
+
 fn bytes_bar(target: ProgressDrawTarget) -> ProgressBar {
-    let template = "[INFO] Copying weights: {wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}";
+    let template =
+        "[INFO] Copying weights: {wide_bar} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}";
     ProgressBar::with_draw_target(Some(0), target).with_style(style(template))
 }
 
@@ -86,10 +117,31 @@ mod tests {
     fn a_bar_shows_how_far_the_copy_is_and_goes_at_the_end() {
         let (terminal, target) = terminal();
         let bar = bytes_bar(target);
-        show_bytes(&bar, 1 << 30, 4 << 30);
+        show_bytes(&bar, 1_000_000_000, 4_000_000_000);
         let shown = terminal.contents();
-        assert!(shown.starts_with("[INFO] Copying weights: ") && shown.contains("1.00 GiB of 4.00 GiB, "), "{shown}");
-        show_bytes(&bar, 4 << 30, 4 << 30);
+        assert!(shown.starts_with("[INFO] Copying weights: ") && shown.contains("1.00 GB of 4.00 GB, "), "{shown}");
+        show_bytes(&bar, 4_000_000_000, 4_000_000_000);
+        assert_eq!(terminal.contents(), "");
+    }
+
+    #[test]
+    fn a_long_prompt_has_a_bar_each_time_and_a_short_one_has_none() {
+        let (terminal, target) = terminal();
+        let bar = tokens_bar(target);
+        for _ in 0..2 {
+            show_tokens(&bar, 0, 5000);
+            show_tokens(&bar, 2048, 5000);
+            bar.tick();
+            let shown = terminal.contents();
+            assert!(
+                shown.starts_with("[INFO] Reading the prompt: ") && shown.ends_with("2048 of 5000 tokens"),
+                "{shown}"
+            );
+            show_tokens(&bar, 5000, 5000);
+            assert_eq!(terminal.contents(), "");
+        }
+        show_tokens(&bar, 0, LONG_PROMPT - 1);
+        bar.tick();
         assert_eq!(terminal.contents(), "");
     }
 

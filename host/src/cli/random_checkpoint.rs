@@ -8,6 +8,8 @@ use clap::builder::PossibleValuesParser;
 
 use super::console::Loudness;
 use super::failure::Failure;
+use super::numbers::{self, LAYERS};
+use crate::error::size;
 use crate::session::Note;
 use crate::synthetic::{self, Preset};
 
@@ -19,7 +21,7 @@ pub struct Arguments {
     preset: String,
 
     /// Layers, instead of the model's own number
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::count(LAYERS))]
     layers: Option<NonZeroUsize>,
 
     /// The same seed gives the same bytes
@@ -40,15 +42,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let tenth = done * 10 / all.max(1);
         if tenth > told {
             told = tenth;
-            Loudness::Normal.note(&Note::Info(format!("{} of {} MB written", done / 1_000_000, all / 1_000_000)));
+            Loudness::Normal.note(&Note::Info(format!("{} of {} written", size(done), size(all))));
         }
     })?;
     let seconds = started.elapsed().as_secs_f64();
     Loudness::Normal.note(&Note::Info(format!(
-        "{}: {} tensors, {} MB in {} shards, {:.2} GB/s",
+        "{}: {} tensors, {} in {} shards, {:.2} GB/s",
         arguments.directory.display(),
         summary.tensors,
-        summary.bytes / 1_000_000,
+        size(summary.bytes),
         summary.shards,
         summary.bytes as f64 / 1e9 / seconds
     )));

@@ -1,44 +1,44 @@
 //! The options that say how tokens are chosen.
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::str::FromStr;
 
 use clap::Args;
 
-use crate::sample::Sampling;
+use super::numbers::{self, real, temperature};
+use crate::sample::{BIASES, Sampling};
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct SamplingArguments {
     /// Divides the logits: 0 always takes the best token, 0.0001 to 100 draw [default: the model's own, else 0; 1 with
     /// --top-k, --top-p or --min-p]
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: Option<f32>,
 
-    /// Draw among the K best tokens; 0 for all
-    #[arg(long, value_name = "K")]
+    /// Draw among the K best tokens; 0 or -1 for all
+    #[arg(long, value_name = "K", allow_negative_numbers = true, value_parser = numbers::top_k)]
     pub top_k: Option<usize>,
 
-    /// Draw among the best tokens that together have this share of the probability, up to 1
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    /// Draw among the best tokens that together have this share of the probability, above 0 up to 1
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = numbers::share::<f32>)]
     pub top_p: Option<f32>,
 
     /// Draw among tokens with at least this share of the best one's probability, 0 to 1
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = real(0.0..=1.0))]
     pub min_p: Option<f32>,
 
     /// Make tokens of prompt and answer less likely, 0.01 to 100; 1 for none
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(0.01..=100.0))]
     pub repeat_penalty: Option<f32>,
 
     /// Taken from the logits of tokens in the answer, -100 to 100
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(-100.0..=100.0))]
     pub presence_penalty: Option<f32>,
 
     /// Taken from the logits of tokens in the answer once for each time, -100 to 100
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = real(-100.0..=100.0))]
     pub frequency_penalty: Option<f32>,
 
-    /// Names the random numbers: the same seed gives the same text [default: another one each time]
-    #[arg(long, value_name = "N")]
+    /// Names the random numbers: the same seed gives the same text [default: -1, another one each time]
+    #[arg(long, short, value_name = "N", allow_negative_numbers = true, value_parser = numbers::seed)]
     pub seed: Option<u64>,
 
     /// Add to a token's logit, -100 to 100; repeatable
@@ -55,7 +55,9 @@ impl FromStr for Bias {
 
     fn from_str(text: &str) -> Result<Bias, String> {
         let parsed = text.split_once('=').and_then(|(id, value)| Some(Bias(id.parse().ok()?, value.parse().ok()?)));
-        parsed.ok_or_else(|| "expected a token id and a number, as in 42=-1.5".into())
+        let [least, most] = [BIASES.start(), BIASES.end()];
+        let expected = || format!("expected a token id and a number from {least} to {most}, as in 42=-1.5");
+        parsed.filter(|Bias(_, value)| BIASES.contains(value)).ok_or_else(expected)
     }
 }
 
@@ -83,9 +85,7 @@ impl SamplingArguments {
     /// The options over the model's own values; a seed that nobody chose is another one each time.
     pub fn over_model(&self, defaults: &Sampling) -> Sampling {
         let sampling = self.over(defaults);
-        // Every `RandomState` has keys of its own.
-        let chance = || RandomState::new().build_hasher().finish() >> 32;
-        Sampling { seed: self.seed.unwrap_or_else(chance), ..sampling }
+        Sampling { seed: self.seed.unwrap_or_else(numbers::chance), ..sampling }
     }
 }
 
@@ -105,6 +105,6 @@ mod tests {
     #[test]
     fn a_bias_is_an_id_and_a_number() {
         assert_eq!("42=-1.5".parse(), Ok(Bias(42, -1.5)));
-        assert!("42".parse::<Bias>().is_err() && "a=1".parse::<Bias>().is_err());
+        assert!(["42", "a=1", "1=x", "1=NaN", "1=101", "-1=1"].iter().all(|wrong| wrong.parse::<Bias>().is_err()));
     }
 }

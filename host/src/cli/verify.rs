@@ -19,7 +19,7 @@ const BATCH: usize = 8;
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
-    model: ModelArguments,
+    pub model: ModelArguments,
 
     /// Safetensors file with ids_L, logits_f32_L, logits_bf16_L and greedy_f32_L for prompts of L tokens
     #[arg(long, value_name = "FILE")]
@@ -107,5 +107,5 @@ fn outside(failed: &[&PromptReport]) -> Error {
     let prompts = failed.iter().map(describe).collect::<Vec<_>>().join("; ");
     Error::new(Category::Verification, "The model is outside the bounds")
         .details(prompts)
-        .hint("do the weights and the expected file belong together?")
+        .hint("try --device cpu --activations f32: what is outside there too is not rounding, and the weights or the expected file are of another revision")
 }

@@ -16,9 +16,9 @@ use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use gpu_kernels::Ptr;
+use gpu_kernels::{Element, Ptr};
 
-use crate::device::{Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Step, Ticket};
+use crate::device::{Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Step, Ticket, host_memory};
 use crate::error::{Category, Error, Result};
 
 pub use product::gemm;
@@ -73,6 +73,7 @@ impl<A: Activation> Device for Cpu<A> {
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {
         let sampled = buffers.iter().find(|(_, spec)| matches!(spec.kind, BufferKind::Sampled));
         self.sampled = sampled.map(|(id, spec)| (id.ptr(), spec.elements as usize));
+        check_memory(&buffers, size_of::<A>() as u64)?;
         self.memory = Memory::new::<A>(buffers);
         Ok(())
     }
@@ -83,6 +84,7 @@ impl<A: Activation> Device for Cpu<A> {
                 let fault = |requirement| {
                     Error::new(Category::Device, "A kernel cannot take this model")
                         .details(format_args!("{} requires: {requirement}; found {kernel:?}", kernel.name()))
+                        .hint("no published model has such sizes: correct config.json if it is wrong")
                 };
                 kernel.check().map_err(fault)?;
             }
@@ -110,6 +112,7 @@ impl<A: Activation> Device for Cpu<A> {
         kept.map(|(_, tokens)| tokens.clone()).ok_or_else(|| {
             Error::new(Category::Device, "The tokens of this run are no longer kept")
                 .details(format_args!("run {} of {}; the last {KEPT_TICKETS} are kept", ticket.0, self.next.0))
+                .hint("ask for the tokens of a run before two more are given")
         })
     }
 
@@ -137,7 +140,20 @@ fn run_step<A: Activation>(step: &Step, memory: &Memory) {
 }
 
 /// The processor's name as Linux reports it, else the architecture.
-fn processor_name() -> String {
+/// Weights that are BF16 on disk are read where they are mapped.
+fn check_memory(buffers: &Buffers, act_bytes: u64) -> Result<()> {
+    let weights = buffers.iter().map(|(_, spec)| match &spec.kind {
+        BufferKind::Weight(parts) => parts.bytes_to_convert(),
+        _ => 0,
+    });
+    let kv = buffers.bytes(act_bytes, |spec| spec.element == Element::Kv);
+    let rest =
+        buffers.bytes(act_bytes, |spec| spec.element != Element::Kv && !matches!(spec.kind, BufferKind::Weight(_)));
+    host_memory::check(&[("weights", weights.sum()), ("keys and values", kv), ("working memory", rest)])
+}
+
+/// The processor's name, as the system has it.
+pub fn processor_name() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name"));
     let name = name.and_then(|rest| rest.split_once(':')).map(|(_, name)| name.trim());
@@ -146,7 +162,7 @@ fn processor_name() -> String {
 
 #[cfg(test)]
 mod tests {
-    use gpu_kernels::{Argmax, Element};
+    use gpu_kernels::Argmax;
 
     use super::*;
 

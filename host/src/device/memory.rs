@@ -1,10 +1,10 @@
 //! Buffers in host memory, as the references see them: typed, bounds-checked, and borrow-checked at run time.
 use std::cell::{Ref, RefCell, RefMut};
 
-use gpu_kernels::{Element, Ptr, Role, Weight};
+use gpu_kernels::{Element, Ptr, Role};
 use half::bf16;
 
-use super::{Activation, BufferKind, BufferSpec, Buffers, WeightParts};
+use super::{Activation, BufferKind, BufferSpec, Buffers, Weight};
 
 /// One buffer's elements.
 #[derive(Clone, Debug)]
@@ -15,8 +15,8 @@ pub enum Storage {
     F32(Vec<f32>),
     /// Integers.
     I32(Vec<i32>),
-    /// A weight, where it stands.
-    Weight(WeightParts),
+    /// A bf16 weight, where it stands.
+    Weight(Weight),
 }
 
 /// A type that a [`Storage`] can hold.
@@ -102,8 +102,8 @@ impl Memory {
     /// The parts of a weight.
     ///
     /// # Panics
-    /// If the buffer is no weight, or `source` does not point to its start.
-    pub fn weight(&self, source: Ptr<Weight>) -> Ref<'_, WeightParts> {
+    /// If the buffer is no bf16 weight, or `source` does not point to its start.
+    pub fn weight(&self, source: Ptr<gpu_kernels::Weight>) -> Ref<'_, Weight> {
         let (buffer, offset) = source.target().expect("pointer is not null");
         assert_eq!(offset, 0, "weights are named whole");
         Ref::map(self.0[buffer as usize].borrow(), |storage| match storage {
@@ -116,7 +116,8 @@ impl Memory {
 fn storage<A: Activation>(spec: BufferSpec) -> Storage {
     let count = spec.elements as usize;
     match (spec.kind, spec.element) {
-        (BufferKind::Weight(parts), _) => Storage::Weight(parts.in_memory()),
+        (BufferKind::Weight(weight), Element::F32) => Storage::F32(weight.in_memory().to_f32()),
+        (BufferKind::Weight(weight), _) => Storage::Weight(weight.in_memory()),
         (BufferKind::Constant(values), Element::F32) => Storage::F32(values),
         (BufferKind::Constant(values), _) => A::storage(values.into_iter().map(A::from_f32).collect()),
         (_, Element::I32) => Storage::I32(vec![0; count]),

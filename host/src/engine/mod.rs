@@ -103,8 +103,8 @@ impl Engine {
         config: EngineConfig,
     ) -> Result<Engine> {
         let limits = config.limits();
-        let (layout, buffers) = Layout::new(spec, limits, weights)?;
-        device.allocate(buffers)?;
+        let (layout, memory) = Layout::new(spec, limits);
+        device.allocate(memory.load(weights)?)?;
         Ok(Engine {
             device,
             layout,
@@ -197,7 +197,7 @@ impl Engine {
         if request.max_tokens == 0 {
             return Err(Error::new(Category::Input, "Nothing is to be generated")
                 .details("expected at least 1 token, found 0")
-                .hint("raise --max-tokens"));
+                .hint("ask for 1 token or more with --max-tokens, or max_tokens in a batch line"));
         }
         let id = SequenceId(self.next_id);
         self.next_id += 1;
@@ -208,6 +208,12 @@ impl Engine {
         let id = sequence.id;
         self.waiting.push_back(sequence);
         id
+    }
+
+    /// Tokens of a sequence's prompt that are computed; none once it has ended.
+    pub fn prompt_progress(&self, id: SequenceId) -> Option<u64> {
+        let sequence = self.waiting.iter().chain(&self.running).find(|sequence| sequence.id == id)?;
+        Some(sequence.computed().min(sequence.prompt().len()) as u64)
     }
 
     /// Ends a sequence without a further event; unknown ids are ignored.
@@ -262,14 +268,14 @@ impl Engine {
                     "the prompt has {} tokens, the context {context}, of which one is for an answer",
                     prompt.len()
                 ))
-                .hint("shorten the prompt, or raise --context up to the model's length"));
+                .hint("shorten the prompt, or raise --context, up to what `nemotron inspect` calls context"));
         }
         let vocab = self.layout.vocab();
         match prompt.iter().find(|&&id| id as usize >= vocab) {
             None => Ok(()),
             Some(id) => Err(Error::new(Category::Input, "The prompt has a token that the model does not know")
                 .details(format!("token id {id}, the model's vocabulary ends at {}", vocab - 1))
-                .hint("is tokenizer.json the one of this checkpoint?")),
+                .hint("take tokenizer.json and the weights from one revision of the checkpoint")),
         }
     }
 

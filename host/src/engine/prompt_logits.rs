@@ -10,6 +10,16 @@ impl Engine {
     /// # Errors
     /// As [`Engine::submit`], and when a sequence runs, or `last` is not a number of rows of the prompt.
     pub fn logits(&mut self, prompt: &[u32], last: usize) -> Result<Vec<f32>> {
+        let mut logits = Vec::with_capacity(last.min(prompt.len()) * self.layout.vocab());
+        self.logits_in_pieces(prompt, last, &mut |rows| logits.extend(rows))?;
+        Ok(logits)
+    }
+
+    /// As [`Engine::logits`]; each step's rows are given to `take`, in order, and not kept.
+    ///
+    /// # Errors
+    /// As [`Engine::logits`].
+    pub fn logits_in_pieces(&mut self, prompt: &[u32], last: usize, take: &mut dyn FnMut(&[f32])) -> Result<()> {
         self.check(prompt)?;
         if !self.is_idle() || last == 0 || last > prompt.len() {
             return Err(Error::new(Category::Input, "Logits can not be read")
@@ -18,15 +28,20 @@ impl Engine {
         }
         self.forget();
         let pages = self.pages.take(prompt.len().div_ceil(PAGE_TOKENS as usize)).expect("an idle engine has its pages");
-        let logits = self.prompt_logits(prompt, last, &pages);
+        let outcome = self.prompt_logits(prompt, last, &pages, take);
         self.pages.put(pages);
-        logits
+        outcome
     }
 
-    fn prompt_logits(&mut self, prompt: &[u32], last: usize, pages: &[usize]) -> Result<Vec<f32>> {
+    fn prompt_logits(
+        &mut self,
+        prompt: &[u32],
+        last: usize,
+        pages: &[usize],
+        take: &mut dyn FnMut(&[f32]),
+    ) -> Result<()> {
         let limits = *self.layout.limits();
         let first_wanted = prompt.len() - last;
-        let mut logits = Vec::with_capacity(last * self.layout.vocab());
         let mut done = 0;
         while done < prompt.len() {
             let mut end = prompt.len().min(done + limits.rows);
@@ -45,10 +60,10 @@ impl Engine {
             };
             self.run(&[span], None)?;
             if wanted > 0 {
-                logits.extend(self.device.read_f32(self.layout.logits(), wanted * self.layout.vocab())?);
+                take(&self.device.read_f32(self.layout.logits(), wanted * self.layout.vocab())?);
             }
             done = end;
         }
-        Ok(logits)
+        Ok(())
     }
 }

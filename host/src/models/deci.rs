@@ -137,7 +137,9 @@ fn check_keys(config: &Config, known: &[&str]) -> Result<()> {
         None => Ok(()),
         Some((key, found)) => Err(Error::new(Category::Model, "Unsupported part of a layer")
             .details(format_args!("{}: {key}: expected null or false, found {found}", config.path()))
-            .hint("no published checkpoint sets this key; it is not implemented")),
+            .hint(
+                "remove the key if it is a mistake: no published checkpoint sets it, and such a model cannot run here",
+            )),
     }
 }
 

@@ -101,5 +101,5 @@ pub fn check_activation(config: &Config, activations: &[&str]) -> Result<()> {
     }
     Err(Error::new(Category::Model, "Unsupported activation")
         .details(format_args!("config.json: hidden_act: expected {}, found {found}", activations.join(" or ")))
-        .hint("no published model of this architecture has another activation"))
+        .hint("correct the key if it is wrong: a model with another activation cannot run here"))
 }

@@ -12,7 +12,8 @@ pub mod spec;
 use serde_json::Value;
 
 use crate::error::{Category, Error, Result};
-use config::{Config, MAX_SIZE};
+use config::Config;
+pub use config::MAX_SIZE;
 use spec::ModelSpec;
 
 /// One family: how config.json names it, and what reads it.

@@ -57,7 +57,7 @@ fn scaling(config: &Config, section: &Config) -> Result<RopeScaling> {
         "llama3" => llama3(section),
         other => Err(Error::new(Category::Model, "Unsupported rope type")
             .details(format_args!("config.json: rope_type: expected default, linear or llama3, found {other}"))
-            .hint("this model stretches its rotary embedding in a way that is not implemented")),
+            .hint("such a model cannot run here yet; take one whose config.json has another rope_scaling")),
     }
 }
 

@@ -115,5 +115,5 @@ pub fn divisible_by_8(key: &str, size: usize) -> Result<()> {
     }
     Err(Error::new(Category::Model, "Unsupported width")
         .details(format_args!("config.json: {key}: expected a multiple of 8, found {size}"))
-        .hint("the kernels read 8 values at a time; no published model has another width"))
+        .hint("correct the key if it is wrong: no published model has such a width, and none can run here"))
 }

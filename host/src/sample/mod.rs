@@ -5,7 +5,7 @@ use gpu_kernels::{Argmax, Penalize, Sample};
 
 use crate::device::Plan;
 
-pub use parameters::{MAX_BIASES, RowParameters, Sampling};
+pub use parameters::{BIASES, MAX_BIASES, RowParameters, Sampling, TEMPERATURES};
 
 /// Appends the greedy choice: the highest logit, the lowest id among equals.
 pub fn greedy(plan: &mut Plan, choice: Argmax) {

@@ -89,13 +89,21 @@ impl<'a> Answer<'a> {
             self.detokenizer.hold(event.token);
             return Ok(String::new());
         }
-        let (piece, stopped) = self.stops.push(&self.detokenizer.push(event.token)?);
+        let (piece, stopped) = self.watch(event.token)?;
         if stopped {
-            generation.finish = Finish::StopText;
+            self.generation.finish = Finish::StopText;
             self.ended = true;
         }
-        generation.text += &piece;
+        self.generation.text += &piece;
         Ok(piece)
+    }
+
+    /// What a token lets be shown, and whether a stop text came with it.
+    fn watch(&mut self, token: u32) -> Result<(String, bool)> {
+        match self.tokenizer.hidden_name(token).filter(|name| self.stops.mention(name)) {
+            None => Ok(self.stops.push(&self.detokenizer.push(token)?)),
+            Some(name) => Ok(self.stops.push_hidden(&self.detokenizer.pending()?, &name)),
+        }
     }
 
     /// Whether it ends with the token that came last.
@@ -120,5 +128,46 @@ impl<'a> Answer<'a> {
         }
         generation.text += &rest;
         Ok((generation, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is shown of `ids` until one of `stops` comes, and whether one came.
+    fn shown(tokenizer: &Tokenizer, ids: &[u32], stops: &[&str]) -> (String, bool) {
+        let stops = stops.iter().map(|stop| (*stop).to_owned()).collect();
+        let mut answer = Answer::new(tokenizer, &[], stops, None).unwrap();
+        let mut text = String::new();
+        for id in ids {
+            let (piece, stopped) = answer.watch(*id).unwrap();
+            text += &piece;
+            if stopped {
+                return (text, true);
+            }
+        }
+        (text + &answer.end().unwrap().1, false)
+    }
+
+    #[test]
+    fn a_special_token_ends_the_text_in_front_of_it() {
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/storyteller");
+        let tokenizer = Tokenizer::open(model.as_ref()).unwrap();
+        let encode = |text: &str| tokenizer.encode(text, false).unwrap();
+        let ids = encode("ab<extra_id_1>User\ncd");
+        for stop in ["<extra_id_1>", "<extra_id_1>User", "b<extra_id_1>User\nc"] {
+            let kept = if stop.starts_with('b') { "a" } else { "ab" };
+            assert_eq!(shown(&tokenizer, &ids, &[stop]), (kept.to_owned(), true), "{stop:?}");
+        }
+        for stop in ["extra_id", "<extra_id_0>", "<extra_id_1>cd", "</s>"] {
+            assert_eq!(shown(&tokenizer, &ids, &[stop]), (tokenizer.decode(&ids).unwrap(), false), "{stop:?}");
+        }
+        // The bytes of a character are held back until the run ends; in front of the stop they are there.
+        let bytes: Vec<u32> =
+            "\u{1F98A}".bytes().map(|b| tokenizer.token_to_id(&format!("<0x{b:02X}>")).unwrap()).collect();
+        let ids = [encode("a"), bytes, encode("<extra_id_1>")].concat();
+        assert_eq!(shown(&tokenizer, &ids, &["<extra_id_1>"]), ("a\u{1F98A}".to_owned(), true));
+        assert_eq!(shown(&tokenizer, &ids, &["\u{1F98A}<extra_id_1>"]), ("a".to_owned(), true));
     }
 }

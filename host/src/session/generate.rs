@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::prompt::{Prompt, Texts};
-use super::{LoadOptions, Model, Note, TokenLogprob};
+use super::{LoadOptions, Model, Note, Progress, TokenLogprob};
 use crate::engine::{self, Counters, Request};
 use crate::error::Result;
 use crate::sample::Sampling;
@@ -26,6 +26,8 @@ pub struct GenerateOptions {
     pub logprobs: Option<usize>,
     /// Whether its keys and values stay on the device, so that a prompt which goes on from there is computed only in part.
     pub keep: bool,
+    /// Told how many tokens of a prompt are computed, and how many it has, until all are.
+    pub progress: Option<Progress>,
     /// Once true, the generation ends after the step that runs. The caller sets it, for example on Ctrl-C.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -38,6 +40,7 @@ impl Default for GenerateOptions {
             stop: Vec::new(),
             logprobs: None,
             keep: false,
+            progress: None,
             interrupt: Arc::default(),
         }
     }
@@ -111,12 +114,17 @@ impl Session {
     pub fn load(options: &LoadOptions, note: &mut dyn FnMut(Note)) -> Result<Session> {
         let mut texts = None;
         let mut model = Model::load(options, note, |directory| {
-            texts = Some(Texts::open(directory)?);
+            texts = Some(Texts::open(directory, options.chat_template.as_deref())?);
             Ok(())
         })?;
         let mut texts = texts.expect("a loaded model has read its files");
+        texts.limit(model.engine.context());
+        texts.stops.append(&mut model.stop_strings);
+        if model.spec.eos.is_empty() && !options.ignore_eos {
+            model.spec.eos.extend(texts.tokenizer.eos());
+        }
         let printed = |end: &&str| texts.template.as_ref().is_ok_and(|template| template.mentions(end));
-        for end in TURN_ENDS.into_iter().filter(printed) {
+        for end in TURN_ENDS.into_iter().filter(|_| !options.ignore_eos).filter(printed) {
             match texts.tokenizer.token_to_id(end) {
                 Some(id) => model.spec.eos.push(id),
                 None => texts.stops.push(end.to_owned()),
@@ -166,6 +174,7 @@ impl Session {
                 on_piece(piece);
             }
         };
+        let prompt_tokens = prompt.len() as u64;
         let request = Request {
             prompt,
             max_tokens: options.max_tokens,
@@ -174,11 +183,19 @@ impl Session {
             logits: options.logprobs.is_some(),
         };
         let sequence = if options.keep { model.engine.submit_kept(request) } else { model.engine.submit(request) }?;
+        let mut untold = options.progress.inspect(|progress| progress(0, prompt_tokens));
         while !answer.ended() && !options.interrupt.load(Ordering::Relaxed) {
-            for event in model.engine.step()? {
+            let events = model.engine.step()?;
+            untold = untold.filter(|progress| {
+                let done = model.engine.prompt_progress(sequence).unwrap_or(prompt_tokens);
+                progress(done, prompt_tokens);
+                done < prompt_tokens
+            });
+            for event in events {
                 show(&answer.push(&event).inspect_err(|_| model.engine.cancel(sequence))?);
             }
         }
+        untold.inspect(|progress| progress(prompt_tokens, prompt_tokens));
         model.engine.cancel(sequence);
         let (generation, rest) = answer.end()?;
         show(&rest);
@@ -211,6 +228,11 @@ impl Session {
     /// What the engine has done so far.
     pub fn counters(&self) -> Counters {
         self.model.engine.counters()
+    }
+
+    /// The tokenizer, the template, and the texts that end every answer.
+    pub(super) fn texts(&self) -> &Texts {
+        &self.texts
     }
 
     /// The model to run, and the texts beside it.

@@ -1,17 +1,17 @@
 //! `Model::load`: a checkpoint's files and a device become an engine.
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use gpu_kernels::PAGE_TOKENS;
 
 use super::choice::{self, Activations, DeviceChoice, Opened, Progress};
 use super::memory::{self, Bound};
-use super::sampling;
+use super::{sampling, stop};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, EngineConfig};
-use crate::error::Result;
-use crate::forward::WeightSource;
+use crate::error::{Result, size};
+use crate::forward::format;
 use crate::models::{self, spec::ModelSpec};
 use crate::sample::Sampling;
 use crate::weights::Weights;
@@ -36,6 +36,12 @@ pub struct LoadOptions {
     pub gpu_memory_utilization: Option<f64>,
     /// Told how far the copy of the weights to a GPU is.
     pub progress: Option<Progress>,
+    /// A Jinja file with the chat template, instead of the checkpoint's own.
+    pub chat_template: Option<PathBuf>,
+    /// Whether no token and no turn's end of the model's ends an answer.
+    pub ignore_eos: bool,
+    /// Biases that will be asked for: checked against the vocabulary before the weights load.
+    pub logit_bias: Vec<(u32, f32)>,
 }
 
 impl LoadOptions {
@@ -50,6 +56,9 @@ impl LoadOptions {
             cache_bytes: u64::MAX,
             gpu_memory_utilization: None,
             progress: None,
+            chat_template: None,
+            ignore_eos: false,
+            logit_bias: Vec::new(),
         }
     }
 }
@@ -77,6 +86,8 @@ pub struct Model {
     pub(super) engine: Engine,
     pub(super) spec: ModelSpec,
     sampling: Sampling,
+    /// Texts that end every answer, of generation_config.json.
+    pub(super) stop_strings: Vec<String>,
     activations: Activations,
     stages: Vec<StageTime>,
     load_time: Duration,
@@ -99,9 +110,14 @@ impl Model {
         note(Note::Info(format!("Loading model from: {}", options.model)));
         let mut stages = Stages::new();
         let checkpoint = Checkpoint::open(&options.model)?;
-        let spec = models::read(checkpoint.config(), checkpoint.generation_config())?;
+        let mut spec = models::read(checkpoint.config(), checkpoint.generation_config())?;
+        if options.ignore_eos {
+            spec.eos.clear();
+        }
+        Sampling { logit_bias: options.logit_bias.clone(), ..Sampling::default() }.check(spec.vocab)?;
         let mut config = EngineConfig::for_model(&spec, options.context)?;
         let sampling = sampling::defaults(checkpoint.generation_config())?;
+        let stop_strings = stop::of_checkpoint(checkpoint.generation_config())?;
         stages.end("checkpoint");
         let opened = open(options, || companions(checkpoint.directory()), &mut stages)?;
         let described = describe(&opened, note);
@@ -110,14 +126,13 @@ impl Model {
         }
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
-        let source: WeightSource = &|tensors| weights.parts(tensors);
         config.max_sequences = options.max_sequences.max(1);
-        config.pages = Some(pages(&spec, &config, source, &opened, options)?);
-        let mut engine = Engine::new(opened.device, &spec, source, config)?;
+        config.pages = Some(pages(&spec, &config, &opened, options)?);
+        let mut engine = Engine::new(opened.device, &spec, &|tensors| weights.parts(tensors), config)?;
         stages.end("weights");
         engine.warm_up()?;
         stages.end("warm-up");
-        note(Note::Info(format!("Model weights loaded: {} MB", weight_bytes(&spec) >> 20)));
+        note(Note::Info(format!("Model weights loaded: {}", size(weight_bytes(&spec)))));
         note(Note::Detail(format!("KV cache: {} pages of {PAGE_TOKENS} tokens", engine.free_pages())));
         engine.description().into_iter().skip(described).for_each(|line| note(Note::Detail(line)));
         report(&weights, &spec, note);
@@ -125,6 +140,7 @@ impl Model {
             engine,
             spec,
             sampling,
+            stop_strings,
             activations: opened.activations,
             stages: stages.done,
             load_time: start.elapsed(),
@@ -193,20 +209,14 @@ fn open(options: &LoadOptions, companions: impl FnOnce() -> Result<()> + Send, s
 }
 
 /// The KV pages that fit on the device.
-fn pages(
-    spec: &ModelSpec,
-    config: &EngineConfig,
-    weights: WeightSource,
-    opened: &Opened,
-    options: &LoadOptions,
-) -> Result<usize> {
+fn pages(spec: &ModelSpec, config: &EngineConfig, opened: &Opened, options: &LoadOptions) -> Result<usize> {
     let utilization = options.gpu_memory_utilization.unwrap_or(memory::GPU_MEMORY_UTILIZATION);
     let bound = match opened.memory {
         Some(memory) => Bound::Gpu(memory, utilization),
         None => Bound::Cache(options.cache_bytes),
     };
     let act_bytes = if opened.activations == Activations::F32 { 4 } else { 2 };
-    memory::pages(spec, config, weights, act_bytes, bound)
+    memory::pages(spec, config, act_bytes, bound)
 }
 
 /// Says what was opened; returns how many lines the device had.
@@ -237,10 +247,10 @@ fn report(weights: &Weights, spec: &ModelSpec, note: &mut dyn FnMut(Note)) {
     }
 }
 
-/// Bytes of the weights as bf16, tied tensors counted once.
+/// Bytes of the weights as a device keeps them, tied tensors counted once.
 fn weight_bytes(spec: &ModelSpec) -> u64 {
     let tensors = spec.tensors();
-    let elements: BTreeMap<&str, usize> =
-        tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.iter().product())).collect();
-    elements.values().map(|&count| 2 * count as u64).sum()
+    let bytes: BTreeMap<&str, u64> =
+        tensors.iter().map(|tensor| (tensor.name.as_str(), format(tensor).bytes(tensor.elements()))).collect();
+    bytes.values().sum()
 }

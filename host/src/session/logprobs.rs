@@ -42,14 +42,22 @@ fn log_softmax(logits: &[f32], id: u32, count: usize) -> (f64, Vec<(u32, f64)>) 
     let highest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - highest).exp()).sum();
     let logprob = |id: u32| f64::from(logits[id as usize]) - highest - sum.ln();
+    if count == 0 {
+        return (logprob(id), Vec::new());
+    }
     let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
     let order = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
-    if count > 0 && count < ids.len() {
+    if count < ids.len() {
         ids.select_nth_unstable_by(count - 1, order);
     }
     ids.truncate(count);
     ids.sort_unstable_by(order);
     (logprob(id), ids.into_iter().map(|id| (id, logprob(id))).collect())
+}
+
+/// The log-softmax of `logits` at `id`, summed in f64.
+pub fn log_probability(logits: &[f32], id: u32) -> f64 {
+    log_softmax(logits, id, 0).0
 }
 
 /// Whether so many tokens can be asked for.

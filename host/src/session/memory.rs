@@ -1,14 +1,15 @@
 //! How many KV pages fit into the memory that a model may use.
-use gpu_kernels::Element;
-
-use crate::device::{BufferKind, Buffers, cuda};
+use crate::device::{cuda, host_memory};
 use crate::engine::EngineConfig;
-use crate::error::{Category, Error, Result};
-use crate::forward::{Layout, Limits, WeightSource};
+use crate::error::{Category, Error, Result, size};
+use crate::forward::{Layout, Limits, MemorySizes, table_bytes};
 use crate::models::spec::ModelSpec;
 
 /// Share of a GPU's memory that may be in use, unless the user says otherwise.
 pub const GPU_MEMORY_UTILIZATION: f64 = 0.9;
+
+/// Share of the host's available memory that a model's buffers may take where there is a choice.
+const HOST_SHARE: f64 = 0.9;
 
 /// Most bytes that the start of a buffer is moved on.
 const ALIGNMENT: u64 = 256;
@@ -25,7 +26,7 @@ pub struct GpuMemory {
 /// What bounds the pages.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {
-    /// Bytes of keys and values; one whole sequence may have more.
+    /// Bytes of keys and values in the host's memory, if that has so much; one whole sequence may have more.
     Cache(u64),
     /// The share of a GPU's memory that may be in use, other programs' included.
     Gpu(GpuMemory, f64),
@@ -35,7 +36,7 @@ pub enum Bound {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sizes {
     weights: u64,
-    /// Activations, tables, inputs and what products need.
+    /// Activations, tables, inputs, the slots of sequences and what products need.
     workspace: u64,
     /// Keys and values of a page, in all layers.
     page: u64,
@@ -47,32 +48,28 @@ struct Sizes {
 /// The KV pages of a model in `bound`: enough for one whole context, and at most for all sequences'.
 ///
 /// # Errors
-/// A GPU has no room for one context, or a tensor is missing.
-pub fn pages(
-    spec: &ModelSpec,
-    config: &EngineConfig,
-    weights: WeightSource,
-    act_bytes: u64,
-    bound: Bound,
-) -> Result<usize> {
+/// A GPU has no room for one context.
+pub fn pages(spec: &ModelSpec, config: &EngineConfig, act_bytes: u64, bound: Bound) -> Result<usize> {
     let limits = config.limits();
-    let (_, buffers) = Layout::new(spec, limits, weights)?;
-    let sizes = Sizes::of(&buffers, &limits, act_bytes);
+    host_memory::check(&[("rotary tables", table_bytes(spec, limits.context))])?;
+    let sizes = Sizes::of(&Layout::new(spec, limits).1.sizes(act_bytes), &limits);
     let pages = match bound {
-        Bound::Cache(bytes) => sizes.pages_in(bytes).max(sizes.least_pages),
+        Bound::Cache(bytes) => {
+            let available = host_memory::available().map_or(u64::MAX, |bytes| (bytes as f64 * HOST_SHARE) as u64);
+            let room = bytes.min(available.saturating_sub(sizes.workspace));
+            sizes.pages_in(room).max(sizes.least_pages)
+        }
         Bound::Gpu(memory, utilization) => sizes.pages_on_gpu(memory, utilization, limits.context)?,
     };
     Ok(pages as usize)
 }
 
 impl Sizes {
-    fn of(buffers: &Buffers, limits: &Limits, act_bytes: u64) -> Sizes {
-        let weights = buffers.bytes(act_bytes, |spec| matches!(spec.kind, BufferKind::Weight(_)));
-        let kv = buffers.bytes(act_bytes, |spec| spec.element == Element::Kv);
-        let padding = ALIGNMENT * buffers.iter().count() as u64;
+    fn of(sizes: &MemorySizes, limits: &Limits) -> Sizes {
+        let MemorySizes { weights, kv, slots, workspace, buffers } = *sizes;
         Sizes {
             weights,
-            workspace: buffers.bytes(act_bytes, |_| true) - weights - kv + padding + cuda::WORKSPACE_BYTES,
+            workspace: workspace + slots + ALIGNMENT * buffers + cuda::WORKSPACE_BYTES,
             page: kv / limits.pages as u64,
             most_pages: limits.pages as u64,
             least_pages: 1 + limits.pages_per_sequence() as u64,
@@ -93,11 +90,11 @@ impl Sizes {
         let least = self.page * self.least_pages;
         let [needed, weights, workspace, cache, allowed, total, in_use] =
             [self.weights + self.workspace + least, self.weights, self.workspace, least, allowed, memory.total, in_use]
-                .map(|bytes| bytes.div_ceil(1 << 20));
+                .map(size);
         Err(Error::new(Category::Device, "The model does not fit into the GPU memory that it may use")
             .details(format_args!(
-                "needed {needed} MB (weights {weights}, working memory {workspace}, keys and values of {context} tokens \
-                 {cache}), allowed {allowed} MB ({utilization} of {total} MB, less {in_use} MB in use)"
+                "needed {needed} (weights {weights}, working memory {workspace}, keys and values of {context} tokens \
+                 {cache}), allowed {allowed} ({utilization} of {total}, less {in_use} in use)"
             ))
             .hint(
                 "raise --gpu-memory-utilization, lower --context or --max-sequences, end other programs on this GPU, or \
@@ -110,43 +107,39 @@ impl Sizes {
 mod tests {
     use super::*;
 
-    const GIB: u64 = 1 << 30;
+    const GB: u64 = 1_000_000_000;
 
-    /// 8 GiB of weights, 1 GiB beside them, pages of 8 MiB: a context of 4096 tokens takes half a GiB, and there are 16.
+    /// 8 GB of weights, 1 GB beside them, pages of 8 MB: a context of 4096 tokens takes half a GB, and there are 16.
     fn sizes() -> Sizes {
-        Sizes { weights: 8 * GIB, workspace: GIB, page: 8 << 20, most_pages: 1 + 16 * 64, least_pages: 65 }
+        Sizes { weights: 8 * GB, workspace: GB, page: 8_000_000, most_pages: 1 + 16 * 64, least_pages: 65 }
     }
 
     fn on_gpu(total: u64, in_use: u64, utilization: f64) -> Result<u64> {
-        sizes().pages_on_gpu(GpuMemory { free: (total - in_use) * GIB, total: total * GIB }, utilization, 4096)
+        sizes().pages_on_gpu(GpuMemory { free: (total - in_use) * GB, total: total * GB }, utilization, 4096)
     }
 
     #[test]
     fn what_is_left_beside_the_weights_becomes_pages() {
         assert_eq!(on_gpu(80, 0, 0.9).unwrap(), 1025, "all that sixteen sequences may need, and no more");
-        assert_eq!(on_gpu(20, 0, 0.5).unwrap(), 128, "1 GiB of 10");
-        assert_eq!(on_gpu(20, 2, 0.75).unwrap(), 512, "4 GiB of 15 - 2");
-        assert_eq!(on_gpu(10, 0, 1.0).unwrap(), 128);
+        assert_eq!(on_gpu(20, 0, 0.5).unwrap(), 125, "1 GB of 10");
+        assert_eq!(on_gpu(20, 2, 0.75).unwrap(), 500, "4 GB of 15 - 2");
+        assert_eq!(on_gpu(10, 0, 1.0).unwrap(), 125);
     }
 
     #[test]
     fn a_model_that_does_not_fit_is_refused_with_figures() {
         let error = on_gpu(20, 1, 0.5).unwrap_err().to_string();
-        let needed = "needed 9736 MB (weights 8192, working memory 1024, keys and values of 4096 tokens 520)";
+        let needed = "needed 9.5 GB (weights 8.0 GB, working memory 1.0 GB, keys and values of 4096 tokens 520.0 MB)";
         assert!(error.contains(needed), "{error}");
-        assert!(error.contains("allowed 9216 MB (0.5 of 20480 MB, less 1024 MB in use)"), "{error}");
+        assert!(error.contains("allowed 9.0 GB (0.5 of 20.0 GB, less 1.0 GB in use)"), "{error}");
         assert!(on_gpu(8, 0, 1.0).is_err() && on_gpu(80, 79, 0.9).is_err());
     }
 
     #[test]
     fn a_cache_holds_one_context_at_least() {
         let sizes = sizes();
-        assert_eq!(sizes.pages_in(GIB), 128);
+        assert_eq!(sizes.pages_in(GB), 125);
         assert_eq!(sizes.pages_in(u64::MAX), 1025);
-        assert_eq!(
-            Sizes { page: 0, ..sizes }.pages_in(GIB),
-            1025,
-            "a model without attention needs no bytes for pages"
-        );
+        assert_eq!(Sizes { page: 0, ..sizes }.pages_in(GB), 1025, "a model without attention needs no bytes for pages");
     }
 }

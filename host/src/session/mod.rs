@@ -1,6 +1,7 @@
 //! A session: load a model, generate, stream. What the command, the examples and programs of others use.
 pub mod expected;
 pub mod inspect;
+pub mod perplexity;
 pub mod verify;
 
 mod answer;
@@ -23,6 +24,6 @@ pub use generate::{Finish, GenerateOptions, Generation, Session};
 pub use load::{LoadOptions, Model, Note, StageTime};
 pub use logprobs::{LikelyToken, MOST_LOGPROBS, TokenLogprob};
 pub use profile::StepProfile;
-pub use prompt::Prompt;
+pub use prompt::{Prompt, Texts};
 
 pub use crate::sample::Sampling;

@@ -4,7 +4,8 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
-use crate::error::Result;
+use super::stop;
+use crate::error::{Category, Error, Result};
 use crate::text::{ChatTemplate, Tokenizer};
 
 /// What is to be continued.
@@ -27,20 +28,64 @@ impl Prompt {
 }
 
 /// The tokenizer, the chat template, and the texts that end every answer.
-pub(super) struct Texts {
-    pub tokenizer: Tokenizer,
-    pub template: Result<ChatTemplate>,
+pub struct Texts {
+    pub(super) tokenizer: Tokenizer,
+    pub(super) template: Result<ChatTemplate>,
     /// Turn ends of the template that are no tokens.
-    pub stops: Vec<String>,
+    pub(super) stops: Vec<String>,
+    /// Tokens that a prompt may have; none before the context is known.
+    context: Option<usize>,
 }
+
+/// Bytes of text that are tokenized whatever the context: a normalizer may leave less of a text.
+const SHORT: usize = 1 << 20;
 
 impl Texts {
     /// Reads a checkpoint's tokenizer and template; a template that cannot be used is an error where it is needed.
+    /// A file that the user names replaces it.
     ///
     /// # Errors
-    /// There is no tokenizer that can be used.
-    pub fn open(directory: &Path) -> Result<Texts> {
-        Ok(Texts { tokenizer: Tokenizer::open(directory)?, template: ChatTemplate::open(directory), stops: Vec::new() })
+    /// There is no tokenizer that can be used, or the user's template cannot be.
+    pub fn open(directory: &Path, template: Option<&Path>) -> Result<Texts> {
+        let tokenizer = Tokenizer::open(directory)?;
+        let template = match template {
+            None => ChatTemplate::open(directory),
+            Some(file) => Ok(ChatTemplate::open_file(directory, file)?),
+        };
+        Ok(Texts { tokenizer, template, stops: Vec::new(), context: None })
+    }
+
+    /// As [`Texts::open`], of a model: a directory, or `org/name` of Hugging Face's cache. Weights are not looked at.
+    ///
+    /// # Errors
+    /// There is no such model, and those of [`Texts::open`].
+    pub fn of_model(model: &str, template: Option<&Path>) -> Result<Texts> {
+        Texts::open(&crate::checkpoint::directory(model)?, template)
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Refuses from now on, before anything is tokenized, texts that cannot fit into a context of so many tokens.
+    pub(super) fn limit(&mut self, context: usize) {
+        self.context = Some(context);
+    }
+
+    fn ids(&self, text: &str, post_process: bool) -> Result<Vec<u32>> {
+        if let Some(context) = self.context.filter(|_| text.len() > SHORT) {
+            let most = context.saturating_mul(self.tokenizer.longest()).max(SHORT);
+            if text.len() > most {
+                let bytes = text.len();
+                return Err(Error::new(Category::Input, "The prompt is longer than the context")
+                    .details(format!(
+                        "the prompt has {bytes} bytes; a context of {context} tokens holds at most {most}"
+                    ))
+                    .hint("shorten the prompt, or raise --context up to the model's length"));
+            }
+        }
+        self.tokenizer.encode(text, post_process)
     }
 
     /// Ids of a prompt; none for no text, of which the post-processor would make one too.
@@ -50,14 +95,14 @@ impl Texts {
     pub fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>> {
         match prompt {
             Prompt::Text(text) | Prompt::Raw(text) if text.is_empty() => Ok(Vec::new()),
-            Prompt::Text(text) => self.tokenizer.encode(text, true),
-            Prompt::Raw(text) => self.tokenizer.encode(text, false),
+            Prompt::Text(text) => self.ids(text, true),
+            Prompt::Raw(text) => self.ids(text, false),
             Prompt::Chat(messages) => {
                 let mut context = Map::new();
                 context.insert("messages".into(), json!(messages));
                 context.insert("add_generation_prompt".into(), true.into());
                 let rendered = self.template.as_ref().map_err(Clone::clone)?.render(&context)?;
-                self.tokenizer.encode(&rendered, false)
+                self.ids(&rendered, false)
             }
         }
     }
@@ -65,8 +110,65 @@ impl Texts {
     /// The text of what follows `prompt`, until one of `stop` comes or one that ends every answer.
     ///
     /// # Errors
-    /// A stop text is empty, too many log-probabilities are asked for, or the prompt cannot be decoded.
-    pub fn answer(&self, prompt: &[u32], stop: &[String], logprobs: Option<usize>) -> Result<Answer<'_>> {
+    /// A stop text is empty or can never come, too many log-probabilities are asked for, or the prompt cannot be decoded.
+    pub(super) fn answer(&self, prompt: &[u32], stop: &[String], logprobs: Option<usize>) -> Result<Answer<'_>> {
+        stop.iter().try_for_each(|stop| stop::check(&self.tokenizer, stop))?;
         Answer::new(&self.tokenizer, prompt, [&self.stops[..], stop].concat(), logprobs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_cannot_fit_is_refused_before_it_is_tokenized() {
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/storyteller");
+        let mut texts = Texts::open(Path::new(model), None).unwrap();
+        let longest = texts.tokenizer.longest();
+        texts.limit(100_000);
+        let most = 100_000 * longest;
+        let prompt = Prompt::Text("a".repeat(200_000_000));
+        let chat = Prompt::question(None, &"a".repeat(most));
+        let frame = "<extra_id_0>System\n\n<extra_id_1>User\n\n<extra_id_1>Assistant\n".len();
+        let start = std::time::Instant::now();
+        for (prompt, bytes) in [(prompt, 200_000_000), (chat, most + frame)] {
+            let error = texts.encode(&prompt).unwrap_err();
+            assert_eq!(error.message(), "The prompt is longer than the context");
+            let details = format!("the prompt has {bytes} bytes; a context of 100000 tokens holds at most {most}");
+            assert_eq!(error.details_text(), details);
+        }
+        assert!(start.elapsed().as_secs() < 10, "it was tokenized: {:?}", start.elapsed());
+        // A text of as many bytes as the longest tokens can have is tokenized.
+        texts.limit(1);
+        assert!(texts.encode(&Prompt::Text("a".repeat(SHORT))).unwrap().len() > 1);
+        assert!(texts.encode(&Prompt::Text("a".repeat(SHORT + 1))).is_err());
+    }
+
+    #[test]
+    fn a_stop_text_that_no_token_writes_is_refused() {
+        let open = |name: &str, edit: &dyn Fn(&mut Value)| {
+            let directory = tempfile::tempdir().unwrap();
+            let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/storyteller/tokenizer.json");
+            let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).expect(name);
+            edit(&mut tokenizer);
+            std::fs::write(directory.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+            Texts::open(directory.path(), None).unwrap()
+        };
+        let bytes = open("bytes", &|_| {});
+        let words = open("words", &|tokenizer| {
+            tokenizer["model"] = json!({ "type": "WordLevel", "unk_token": "<unk>",
+                "vocab": { "<pad>": 0, "<unk>": 1, "<s>": 2, "</s>": 3, "<extra_id_0>": 4, "<extra_id_1>": 5, "▁END": 6 } });
+        });
+        let refused = |texts: &Texts, stop: &str| texts.answer(&[], &[stop.to_owned()], None).err();
+        for stop in ["END", "龍🦊", "\n\n", "<extra_id_1>User", "\u{FFFD}"] {
+            assert_eq!(refused(&bytes, stop), None, "{stop:?}");
+        }
+        for stop in ["END", "D E", "<extra_id_1>", "</s>END"] {
+            assert_eq!(refused(&words, stop), None, "{stop:?}");
+        }
+        let error = refused(&words, "END龍").unwrap();
+        assert_eq!(error.message(), "A stop text can never come");
+        assert_eq!(error.details_text(), "\"END龍\" has '龍', which no token of the model writes");
     }
 }

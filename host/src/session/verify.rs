@@ -37,7 +37,7 @@ pub fn verify(model: &mut Model, expected: &Expected) -> Result<Vec<PromptReport
     if expected.vocab != model.spec.vocab {
         return Err(Error::new(Category::Input, "The expected file is for another model")
             .details(format!("its logits are {} wide, the model's vocabulary is {}", expected.vocab, model.spec.vocab))
-            .hint("do --model and --expected belong together?"));
+            .hint("name the --expected file that was made from this checkpoint"));
     }
     let activations = model.activations();
     let logits = expected.prompts.iter().map(|prompt| model.engine.logits(&prompt.ids, prompt.rows));

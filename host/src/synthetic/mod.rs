@@ -70,7 +70,7 @@ fn write_json(path: &Path, value: &Value) -> Result<()> {
 fn io_error(path: &Path, error: &std::io::Error) -> Error {
     Error::new(Category::Io, "The checkpoint can not be written")
         .details(format!("{}: {error}", path.display()))
-        .hint("is there room on the disk, and may you write there?")
+        .hint("make room on the disk, or name a directory that you may write to")
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use half::bf16;
 
 use super::values::{Normal, mix, stream};
 use crate::checkpoint::Elements;
-use crate::device::{WeightPart, WeightParts};
-use crate::models::spec::{Block, ModelSpec, Norm, Tensor};
+use crate::device::{Format, Weight, WeightPart};
+use crate::models::spec::{ModelSpec, Tensor, Values};
 
 /// Standard deviation of weights; with the norms near identity, activations stay near 1.
 pub const DEVIATION: f64 = 0.02;
@@ -21,12 +21,8 @@ const ALIGNMENT: usize = 128;
 
 /// Names of the weights that scale by themselves, not by one more than themselves.
 pub fn ones(spec: &ModelSpec) -> HashSet<String> {
-    let norms = spec.blocks.iter().map(Block::norm).chain([&spec.final_norm]);
-    let scales = norms.filter_map(|norm| match norm {
-        Norm::Rms { weight, .. } => Some(weight.name.clone()),
-        Norm::LayerNorm1p { .. } => None,
-    });
-    scales.collect()
+    let ones = spec.uses().into_iter().filter(|used| used.values == Values::AroundOne);
+    ones.map(|used| used.tensor.name.clone()).collect()
 }
 
 /// Random tensors of any shape.
@@ -61,18 +57,25 @@ impl RandomWeights {
     ///
     /// # Panics
     /// If there is no part, or their widths differ: a mistake in a family.
-    pub fn parts(&self, tensors: &[Tensor]) -> WeightParts {
-        WeightParts::new(tensors.iter().flat_map(|tensor| self.tensor(tensor)).collect())
+    pub fn parts(&self, tensors: &[Tensor]) -> Weight {
+        Weight::new(tensors.iter().flat_map(|tensor| self.tensor(tensor)).collect())
     }
 
     fn tensor(&self, tensor: &Tensor) -> Vec<WeightPart> {
         let columns = tensor.shape.last().copied().unwrap_or(1);
         let rows = tensor.shape.iter().rev().skip(1).product();
         let is_scale = self.ones.contains(&tensor.name);
+        let stream = stream(0, &tensor.name);
+        if tensor.exact {
+            let mut values = vec![bf16::ZERO; rows * columns];
+            normals()[usize::from(is_scale)].fill(stream, 0, &mut values);
+            let values = Elements(values.into_iter().map(bf16::to_f32).collect::<Vec<f32>>());
+            return vec![WeightPart::in_place(Format::F32, Bytes::from_owner(values), columns, 0..rows, 0..columns)];
+        }
         match &self.source {
-            Source::Cut(blocks) => cut(&blocks[usize::from(is_scale)], stream(0, &tensor.name), rows, columns),
+            Source::Cut(blocks) => cut(&blocks[usize::from(is_scale)], stream, rows, columns),
             Source::Own(normals) => {
-                let data = filled(&normals[usize::from(is_scale)], stream(0, &tensor.name), rows * columns);
+                let data = filled(&normals[usize::from(is_scale)], stream, rows * columns);
                 vec![WeightPart::new(data, columns, 0..rows, 0..columns)]
             }
         }
@@ -109,7 +112,7 @@ mod tests {
     #[test]
     fn both_sources_give_every_shape_with_values_around_the_right_mean() {
         let spec = models::read(&Preset::tiny()[1].config(Some(1)), None).expect("a known family");
-        let scale = spec.final_norm.tensors()[0].clone();
+        let scale = spec.final_norm.uses().next().expect("a norm has a weight").tensor.clone();
         for weights in [RandomWeights::cut(&spec), RandomWeights::own(&spec)] {
             let large = weights.parts(&[Tensor::matrix("large", 5000, 4096), Tensor::matrix("small", 3, 4096)]);
             assert_eq!((large.rows(), large.columns()), (5003, 4096));
@@ -117,6 +120,9 @@ mod tests {
             assert!([0, 4999, 5002].iter().all(|&row| mean(large.row(row)).abs() < 0.003));
             assert_ne!(large.row(0), large.row(4999));
             assert!((mean(weights.parts(std::slice::from_ref(&scale)).row(0)) - 1.0).abs() < 0.02);
+            let exact = weights.parts(&[scale.clone().exact()]);
+            assert_eq!(exact.format(), Format::F32);
+            assert!((exact.to_f32().iter().sum::<f32>() / exact.columns() as f32 - 1.0).abs() < 0.02);
         }
     }
 }

@@ -75,6 +75,14 @@ impl<'a> Detokenizer<'a> {
     /// # Errors
     /// The window cannot be decoded.
     pub fn finish(self) -> Result<String> {
+        self.pending()
+    }
+
+    /// The text that is held back now, as it would be if no further token came.
+    ///
+    /// # Errors
+    /// The window cannot be decoded.
+    pub fn pending(&self) -> Result<String> {
         let text = self.tokenizer.decode(&self.window)?;
         Ok(text[common_prefix(&self.printed, &text)..].to_owned())
     }

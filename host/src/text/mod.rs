@@ -1,7 +1,9 @@
 //! Text: tokenizer, chat template, incremental detokenizer.
+mod companions;
+mod definition;
 mod detokenizer;
-mod python_json;
-mod python_methods;
+mod files;
+mod jinja;
 mod template;
 mod tokenizer;
 

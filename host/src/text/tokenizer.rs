@@ -1,6 +1,10 @@
 //! `Tokenizer`: tokenizer.json of a checkpoint; text to ids, ids to text.
 use std::path::Path;
 
+use serde_json::Value;
+
+use super::companions::Companions;
+use super::{definition, files};
 use crate::error::{Category, Error, Result};
 
 /// What a token contributes to the text.
@@ -18,46 +22,44 @@ pub(super) enum TokenKind {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     byte_fallback: bool,
-    /// A special token that takes no text beside it with it.
-    anchor: Option<(u32, String)>,
+    /// The token that `eos_token` of the files beside tokenizer.json names.
+    eos: Option<u32>,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` in a checkpoint's directory.
+    /// Reads `tokenizer.json` in a checkpoint's directory, and adds the tokens that the files beside it add in transformers.
     ///
     /// Truncation and padding that the file asks for are for training and are left out, as transformers does.
     ///
     /// # Errors
-    /// The file is missing (another hint where only `tokenizer.model` is there), not readable, or no tokenizer.
+    /// The file is missing (another hint where only `tokenizer.model` is there), not readable, or no tokenizer, or a file
+    /// beside it is not what it should be.
     pub fn open(directory: &Path) -> Result<Tokenizer> {
         let path = directory.join("tokenizer.json");
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing(directory)),
-            Err(error) => {
-                return Err(Error::new(Category::Tokenizer, "tokenizer.json cannot be read")
-                    .details(format!("{}: {error}", path.display()))
-                    .hint("check the file and its permissions"));
-            }
-        };
-        Tokenizer::from_json(&bytes).map_err(|error| {
-            Error::new(Category::Tokenizer, "tokenizer.json is not a valid tokenizer")
-                .details(format!("{}: {error}", path.display()))
-                .hint("the file may be damaged or incomplete; download it again")
-        })
+        let bytes = files::bytes(&path)?.ok_or_else(|| missing(directory))?;
+        let invalid = |found: String| files::invalid(&path, "is not a valid tokenizer", found);
+        let inner = from_json(&bytes).map_err(invalid)?;
+        let companions = Companions::read(directory)?;
+        Tokenizer::with(inner, &companions).map_err(|error| invalid(error.to_string()))
     }
 
-    fn from_json(bytes: &[u8]) -> tokenizers::Result<Tokenizer> {
-        serde_json::from_slice::<serde::de::IgnoredAny>(bytes)?;
-        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(bytes))?;
-        inner.with_truncation(None)?;
-        inner.with_padding(None);
+    fn with(mut inner: tokenizers::Tokenizer, companions: &Companions) -> tokenizers::Result<Tokenizer> {
+        guarded(|| companions.add_to(&mut inner))?;
+        let eos =
+            companions.named().find(|(name, _)| *name == "eos_token").and_then(|(_, text)| inner.token_to_id(text));
         let lone_byte = inner.token_to_id("<0xE3>");
         let byte_fallback = lone_byte.is_some_and(|id| inner.decode(&[id], true).is_ok_and(|text| text == "\u{FFFD}"));
-        let added = inner.get_added_vocabulary().get_added_tokens_decoder();
-        let alone = added.iter().filter(|(_, token)| token.special && !token.rstrip && !token.single_word);
-        let anchor = alone.min_by_key(|(id, _)| **id).map(|(id, token)| (*id, token.content.clone()));
-        Ok(Tokenizer { inner, byte_fallback, anchor })
+        Ok(Tokenizer { inner, byte_fallback, eos })
+    }
+
+    /// The token that ends a text, where the files beside tokenizer.json name one.
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// Bytes of the longest token's name, which is no shorter than its text.
+    pub fn longest(&self) -> usize {
+        self.inner.get_vocab(true).keys().map(String::len).max().unwrap_or(0)
     }
 
     /// Ids of `text`. Special tokens written out in the text become their ids; `post_process` adds what the
@@ -74,26 +76,27 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Ids of a text that follows another. Tokenizers that put a space in front of a text put none here: a special token
-    /// stands in front while the text is split.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::encode`].
-    pub fn encode_continuation(&self, text: &str) -> Result<Vec<u32>> {
-        let Some((anchor, content)) = &self.anchor else { return self.encode(text, false) };
-        let mut ids = self.encode(&format!("{content}{text}"), false)?;
-        if ids.first() == Some(anchor) { Ok(ids.split_off(1)) } else { self.encode(text, false) }
-    }
-
     /// Text of `ids`, without special tokens. Bytes that are no UTF-8 become U+FFFD.
     ///
     /// # Errors
     /// The tokenizer's decoder cannot take the ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        guarded(|| self.inner.decode(ids, true)).map_err(|error| {
+        self.decoded(ids, true)
+    }
+
+    /// As [`Tokenizer::decode`], with special tokens by their names.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn decode_with_special(&self, ids: &[u32]) -> Result<String> {
+        self.decoded(ids, false)
+    }
+
+    fn decoded(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        guarded(|| self.inner.decode(ids, skip_special)).map_err(|error| {
             Error::new(Category::Tokenizer, "Tokens cannot be decoded")
                 .details(error)
-                .hint("the decoder in tokenizer.json does not fit its vocabulary")
+                .hint("the decoder in tokenizer.json does not fit its vocabulary: download the file again")
         })
     }
 
@@ -115,6 +118,29 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// The name of a token that adds no text; none for one that does, and for an id that the vocabulary lacks.
+    pub fn hidden_name(&self, id: u32) -> Option<String> {
+        (self.kind(id) == TokenKind::Hidden).then(|| self.inner.id_to_token(id)).flatten()
+    }
+
+    /// Whether some token's text has `character`: it is in the vocabulary, or comes back from the ids of a text.
+    pub fn writes(&self, character: char) -> bool {
+        let back = self.encode(&format!("x{character}"), false).and_then(|ids| self.decode(&ids));
+        character.is_whitespace()
+            || back.is_ok_and(|text| text.contains(character))
+            || self.inner.get_vocab(true).keys().any(|token| token.contains(character))
+    }
+
+    /// The name of a token; none for an id that the vocabulary lacks.
+    pub fn id_to_token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Tokens of the vocabulary, special ones included.
+    pub fn size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
     pub(super) fn kind(&self, id: u32) -> TokenKind {
         match self.inner.id_to_token(id) {
             None => TokenKind::Hidden,
@@ -123,6 +149,23 @@ impl Tokenizer {
             Some(_) => TokenKind::Text,
         }
     }
+}
+
+/// The tokenizer in tokenizer.json, or what is wrong with it.
+fn from_json(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String> {
+    let steps = files::parse::<definition::Steps>(bytes);
+    let fault = || files::parse::<Value>(bytes).map_or_else(Some, |file| definition::fault(&file));
+    let steps = steps.map_err(|error| fault().unwrap_or(error))?;
+    if let Some(fault) = steps.growth() {
+        return Err(fault);
+    }
+    let read = guarded(|| {
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)?;
+        inner.with_truncation(None)?;
+        inner.with_padding(None);
+        Ok(inner)
+    });
+    read.map_err(|error| fault().unwrap_or_else(|| error.to_string()))
 }
 
 /// The crate panics where a damaged file's vocabulary, merges, added tokens and post-processor contradict each other.

@@ -6,7 +6,7 @@ use gpu_kernels::Element;
 
 use super::failure::Answer;
 use crate::device::{BufferKind, BufferSpec, Buffers};
-use crate::error::{Category, Error, Result};
+use crate::error::{Category, Error, Result, size};
 
 /// Activations are bf16 here.
 pub const ACT_BYTES: u64 = 2;
@@ -34,7 +34,7 @@ impl Use {
             BufferKind::Input => Use::Input,
             BufferKind::Sampled => Use::Sampled,
             BufferKind::Scratch => Use::Scratch,
-            BufferKind::State | BufferKind::Counters => Use::Kept,
+            BufferKind::State | BufferKind::Slots | BufferKind::Counters => Use::Kept,
             BufferKind::Weight(_) | BufferKind::Constant(_) => Use::Loaded,
         }
     }
@@ -179,7 +179,7 @@ fn place(spec: &BufferSpec) -> Place {
 }
 
 fn filled(bytes: u64, value: u8) -> Result<DeviceBuffer<u8>> {
-    let doing = || format!("allocating {} MB", bytes >> 20);
+    let doing = || format!("allocating {}", size(bytes));
     // Sound: every byte is written before anything reads the buffer.
     let allocation = unsafe { DeviceBuffer::<u8>::uninitialized(bytes as usize) }.or_failed(doing())?;
     let address = allocation.as_device_ptr().as_raw();
@@ -193,15 +193,15 @@ fn compare(buffers: &Buffers, needed: u64) -> Result<()> {
     if needed <= free as u64 {
         return Ok(());
     }
-    let megabytes = |wanted: fn(&BufferSpec) -> bool| buffers.bytes(ACT_BYTES, wanted) >> 20;
+    let sum = |wanted: fn(&BufferSpec) -> bool| size(buffers.bytes(ACT_BYTES, wanted));
     Err(Error::new(Category::Device, "CUDA out of memory")
         .details(format!(
-            "needed {} MB (weights {}, KV cache {}, working memory and constants the rest), free {} MB of {} MB",
-            needed >> 20,
-            megabytes(|spec| matches!(spec.kind, BufferKind::Weight(_))),
-            megabytes(|spec| spec.element == Element::Kv),
-            free >> 20,
-            total >> 20
+            "needed {} (weights {}, KV cache {}, working memory and constants the rest), free {} of {}",
+            size(needed),
+            sum(|spec| matches!(spec.kind, BufferKind::Weight(_))),
+            sum(|spec| spec.element == Element::Kv),
+            size(free as u64),
+            size(total as u64)
         ))
-        .hint("lower --context, end other programs on this GPU, or take another with --device"))
+        .hint("lower --context, --max-sequences or --batch, end other programs on this GPU, or take another with --device"))
 }

@@ -8,6 +8,7 @@ use cust::memory::DeviceBuffer;
 use cust::stream::{Stream, StreamFlags};
 
 use super::failure::{Answer, failed};
+use super::library;
 use crate::error::Result;
 
 /// Device memory for the sums of products whose columns are split; what cuBLAS itself takes on Hopper.
@@ -65,7 +66,7 @@ impl Operands {
 
 /// A product whose addresses and algorithm are known.
 #[derive(Clone, Copy, Debug)]
-pub struct Product {
+pub struct PreparedGemm {
     matmul: usize,
     operands: Operands,
 }
@@ -101,9 +102,13 @@ impl CublasLt {
         stream.synchronize().or_failed("waiting for the first products")
     }
 
-    /// What the library has on the device of the current context.
+    /// What the library has on the device of the current context; opens the library for the first product.
+    ///
+    /// # Errors
+    /// There is no such library, or it does not start.
     fn start(&mut self) -> Result<&Started> {
         if self.started.is_none() {
+            library::find()?;
             // Sound: the workspace holds nothing between two products.
             let workspace = unsafe { DeviceBuffer::uninitialized(WORKSPACE_BYTES as usize) }
                 .or_failed("allocating the workspace of cuBLASLt")?;
@@ -116,7 +121,7 @@ impl CublasLt {
     ///
     /// # Errors
     /// The library has no algorithm for the shape.
-    pub fn prepare(&mut self, operands: Operands) -> Result<Product> {
+    pub fn prepare(&mut self, operands: Operands) -> Result<PreparedGemm> {
         let shape = operands.shape();
         let matmul = match self.chosen.get(&shape) {
             Some(index) => *index,
@@ -126,14 +131,14 @@ impl CublasLt {
                 *self.chosen.entry(shape).or_insert(self.matmuls.len() - 1)
             }
         };
-        Ok(Product { matmul, operands })
+        Ok(PreparedGemm { matmul, operands })
     }
 
     /// Enqueues a product.
     ///
     /// # Errors
     /// The library refuses it.
-    pub fn enqueue(&self, product: &Product, stream: &Stream) -> Result<()> {
+    pub fn enqueue(&self, product: &PreparedGemm, stream: &Stream) -> Result<()> {
         let (matmul, operands) = (&self.matmuls[product.matmul], &product.operands);
         let Started { handle, workspace } = self.started.as_ref().expect("the product was prepared");
         if operands.bias != 0 {

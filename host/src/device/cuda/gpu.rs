@@ -5,7 +5,7 @@ use gpu_kernels::DeviceInfo;
 use super::driver;
 use super::failure::{Answer, unavailable};
 use super::ptx;
-use crate::error::{Category, Error, Result};
+use crate::error::{Category, Error, Result, size};
 
 /// What the driver says about a GPU.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl Gpu {
         vec![
             self.name.clone(),
             format!("Compute Capability: {major}.{minor}"),
-            format!("Total Memory: {} MB", self.memory >> 20),
+            format!("Total Memory: {}", size(self.memory)),
             format!("Driver: CUDA {}.{}", self.driver.0, self.driver.1),
             match ptx::embedded(self.info.compute_capability) {
                 Ok(ptx) => format!("Kernels: PTX {}", ptx.architecture),

@@ -35,11 +35,15 @@ pub fn find() -> Result<()> {
         .hint("install CUDA's cuBLAS library, or name its folder in LD_LIBRARY_PATH; --device cpu runs without it"))
 }
 
-/// The library's version, for example `13.0.2`, once [`find`] has found it.
-pub fn version() -> String {
+/// The library's version, for example `13.0.2`; none where [`find`] has not found it.
+pub fn version() -> Option<String> {
+    // Sound: as in `find`.
+    if !unsafe { lt::is_culib_present() } {
+        return None;
+    }
     // Sound: the function takes nothing and only returns a number.
     let version = unsafe { lt::cublasLtGetVersion() };
-    format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
+    Some(format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100))
 }
 
 fn installed() -> Vec<PathBuf> {
@@ -62,9 +66,9 @@ mod tests {
     #[test]
     fn the_library_is_found_or_the_error_says_what_was_tried() {
         match find() {
-            Ok(()) => assert!(version().split('.').all(|part| part.parse::<u32>().is_ok())),
+            Ok(()) => assert!(version().is_some_and(|text| text.split('.').all(|part| part.parse::<u32>().is_ok()))),
             Err(error) => {
-                assert_eq!(error.message(), "cuBLASLt was not found");
+                assert_eq!((error.message(), version()), ("cuBLASLt was not found", None));
                 assert!(NAMES.iter().all(|name| error.details_text().contains(name)));
             }
         }

@@ -26,11 +26,10 @@ use std::time::Duration;
 
 use cust::context::{Context, CurrentContext};
 use cust::stream::Stream;
-use gpu_kernels::gemv::SMALL_WEIGHT;
 use gpu_kernels::{Element, Ptr};
 
-use crate::device::{BufferKind, Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
-use crate::error::Result;
+use crate::device::{Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
+use crate::error::{Result, size};
 use arena::Arena;
 use failure::{Answer, lost};
 use gemm::CublasLt;
@@ -150,12 +149,12 @@ impl Cuda {
 impl Device for Cuda {
     fn description(&self) -> Vec<String> {
         let mut lines = self.gpu.description();
-        lines.push(format!("cuBLASLt: {}", library::version()));
+        lines.push(format!("cuBLASLt: {}", library::version().as_deref().unwrap_or("not found")));
         if self.model.is_some() {
             lines.push(format!("Opening: {}", self.opening));
             let (uploaded, allocated) = (self.uploaded, self.model().arena.bytes());
-            let (megabytes, rate) = (uploaded.bytes >> 20, uploaded.gigabytes_per_second());
-            lines.push(format!("Upload: {megabytes} MB at {rate:.1} GB/s; GPU memory: {} MB", allocated >> 20));
+            let (bytes, rate) = (size(uploaded.bytes), uploaded.gigabytes_per_second());
+            lines.push(format!("Upload: {bytes} at {rate:.1} GB/s; GPU memory: {}", size(allocated)));
             if let Some(time) = self.warmed {
                 lines.push(format!("Warm-up of cuBLASLt beside the upload: {:.1} ms", time.as_secs_f64() * 1e3));
             }
@@ -169,8 +168,13 @@ impl Device for Cuda {
 
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {
         self.make_current()?;
+        let wanted = buffers.expects_gemms();
+        if wanted {
+            // Before the upload: a library that is missing is no surprise behind it.
+            library::find()?;
+        }
         let arena = Arena::new(&buffers, self.options.check)?;
-        let wanted = takes_cublaslt(&buffers).then_some(&mut self.cublas);
+        let wanted = wanted.then_some(&mut self.cublas);
         let context = &self.context;
         let (uploaded, warmed) = std::thread::scope(|scope| {
             let warming = wanted.map(|cublas| scope.spawn(|| timed(|| cublas.warm(context))));
@@ -238,11 +242,6 @@ impl Device for Cuda {
         staging.enqueue(inputs, arena, &self.stream)?;
         profile::times(&self.programs[plan.0].steps, &self.cublas, &self.stream)
     }
-}
-
-/// Whether a weight is too large for products of many rows to be `gemv`'s.
-fn takes_cublaslt(buffers: &Buffers) -> bool {
-    buffers.iter().any(|(_, spec)| matches!(spec.kind, BufferKind::Weight(_)) && spec.elements > SMALL_WEIGHT)
 }
 
 impl Drop for Cuda {

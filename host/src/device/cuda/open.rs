@@ -38,7 +38,7 @@ impl Cuda {
     /// Opens GPU number `ordinal`; its kernels are compiled as plans ask for them.
     ///
     /// # Errors
-    /// There is no driver, no such GPU or no cuBLASLt, the GPU is too old, or its driver refuses the PTX.
+    /// There is no driver or no such GPU, the GPU is too old, or its driver refuses the PTX.
     pub fn open(ordinal: u32, options: Options) -> Result<Cuda> {
         let mut opening = Opening::default();
         let gpu = opening.time("driver", || Gpu::new(ordinal))?;
@@ -53,7 +53,8 @@ impl Cuda {
             (opened, library.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         let (context, stream, kernels) = opened?;
-        opening.0.push(("cuBLASLt beside them", found?.1));
+        // A machine without the library runs what needs no product of it; the first one that does says so.
+        opening.0.extend(found.ok().map(|(_, time)| ("cuBLASLt beside them", time)));
         Ok(Cuda {
             programs: Vec::new(),
             model: None,

@@ -45,19 +45,11 @@ impl Cuda {
         cust::context::CurrentContext::synchronize().or_failed(format_args!("writing `{}`", place.name))
     }
 
-    /// Runs one kernel by itself and waits for it; in check mode the guards are looked at, but nothing is made undefined.
+    /// Runs one kernel by itself, launched as on `device`, and waits for it; in check mode the guards are looked at, but
+    /// nothing is made undefined.
     ///
     /// # Errors
-    /// The kernel's requirements are not met, the PTX has no such kernel, or the device failed.
-    pub fn run_kernel(&mut self, kernel: &dyn PlannedKernel) -> Result<()> {
-        let own = self.gpu.info;
-        self.run_kernel_for(&own, kernel)
-    }
-
-    /// The same as it is launched on another GPU, `device`.
-    ///
-    /// # Errors
-    /// As [`Cuda::run_kernel`]; the PTX that this GPU runs lacks the kernel's choice for the other.
+    /// The kernel's requirements are not met, the PTX that this GPU runs has no such kernel, or the device failed.
     pub fn run_kernel_for(&mut self, device: &DeviceInfo, kernel: &dyn PlannedKernel) -> Result<()> {
         self.make_current()?;
         let prepared = Prepared::launch(kernel, &mut Workshop { info: device, ..self.workshop() })?;

@@ -1,0 +1,59 @@
+//! Examples of each command, as help and manual pages show them.
+use clap::Command;
+
+/// The lines of a command, or of the program where `command` is its own name.
+pub fn of(command: &str) -> &'static [&'static str] {
+    match command {
+        "nemotron" => &[
+            "nemotron -m models/storyteller -p \"Once upon a time\"",
+            "nemotron chat -m nvidia/Nemotron-Mini-4B-Instruct",
+            "nemotron inspect nvidia/Nemotron-Mini-4B-Instruct",
+        ],
+        "generate" => &[
+            "nemotron generate -m DIR -p \"Once upon a time\" -n 200",
+            "nemotron generate -m DIR -f prompt.txt -n -1 --quiet",
+            "nemotron generate -m DIR --chat -p \"Why is the sky blue?\" --temperature 0.7 --top-p 0.9 --seed 1",
+            "nemotron generate -m DIR -p \"My name is\" --n 4 --temperature 1 --json",
+            "nemotron generate -m DIR --batch prompts.jsonl --max-sequences 32",
+        ],
+        "chat" => &["nemotron chat -m DIR", "nemotron chat -m DIR --system \"Be brief.\" -c 8192"],
+        "inspect" => &["nemotron inspect DIR", "nemotron inspect DIR --context 8192 --batch 16 --json"],
+        "random-checkpoint" => &["nemotron random-checkpoint --preset nemotron-mini-4b --layers 2 /tmp/small"],
+        "tokenize" => &["nemotron tokenize -m DIR -p \"Hello, world\"", "nemotron tokenize -m DIR --json < text.txt"],
+        "detokenize" => &["nemotron detokenize -m DIR 1 42 7", "nemotron detokenize -m DIR --special < ids.txt"],
+        "perplexity" => &[
+            "nemotron perplexity -m DIR -f wiki.test.raw -c 512",
+            "nemotron perplexity -m DIR -f wiki.test.raw -c 2048 --stride 512 --json",
+        ],
+        "verify" => &["nemotron verify -m DIR --expected expected.safetensors --device cpu"],
+        "bench" => &[
+            "nemotron bench -m DIR",
+            "nemotron bench decode --preset nemotron-mini-4b --batch 1,8 --depth 0,4000",
+            "nemotron bench kernels --preset nano-8b --prompt 512 --depth 128 --json",
+        ],
+        "devices" => &["nemotron devices", "nemotron devices --json"],
+        "completions" => &["nemotron completions bash > ~/.local/share/bash-completion/completions/nemotron"],
+        "man" => &["nemotron man | man -l -", "nemotron man generate | man -l -"],
+        _ => &[],
+    }
+}
+
+/// `command` with its examples, and those of its subcommands, at the end of their help.
+pub fn add(command: Command) -> Command {
+    let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let command = names.iter().fold(command, |command, name| command.mut_subcommand(name, with_own));
+    with_own(command)
+}
+
+fn with_own(command: Command) -> Command {
+    let lines: Vec<String> = of(command.get_name()).iter().map(|line| format!("  {line}")).collect();
+    let before = command.get_after_help().map(|text| format!("{text}\n\n")).unwrap_or_default();
+    command.after_help(format!("{before}Examples:\n{}", lines.join("\n")))
+}
+
+/// The examples as a section of a manual page.
+pub fn section(command: &str) -> String {
+    let escaped = |line: &&str| line.replace('\\', "\\e").replace('-', "\\-");
+    let lines: Vec<String> = of(command).iter().map(escaped).collect();
+    format!(".SH EXAMPLES\n.nf\n{}\n.fi\n", lines.join("\n"))
+}
