@@ -108,7 +108,7 @@ impl Kernel for SsmConv {
             self.tiles > 0 && self.tiles < 1 << 16 => "at least one tile, fewer than 65536",
             self.mixer().is_valid() => "heads divisible by groups, head_dim and state_size by 8",
             self.stride >= self.mixer().columns() && self.stride.is_multiple_of(8) => "stride of a whole row, divisible by 8",
-            self.dt_min >= 0.0 => "dt_min not negative",
+            !self.dt_min.is_sign_negative() && !self.dt_min.is_nan() => "dt_min not negative",
         }
     }
 

@@ -145,7 +145,7 @@ impl Kernel for SsmDecode {
             self.mixer().is_valid() => "heads divisible by groups, head_dim and state_size by 8",
             self.state_size <= 256 && self.head_dim <= 128 => "state_size at most 256, head_dim at most 128",
             self.stride >= self.mixer().columns() && self.stride.is_multiple_of(8) => "stride of a whole row, divisible by 8",
-            self.dt_min >= 0.0 => "dt_min not negative",
+            !self.dt_min.is_sign_negative() && !self.dt_min.is_nan() => "dt_min not negative",
         }
     }
 

@@ -125,11 +125,16 @@ impl<'a> Mixed<'a> {
     }
 
     fn prefill(&mut self, first: usize, new: usize) -> Outputs {
+        let convolved = self.convolve(first, new);
+        self.scan(first, new, convolved)
+    }
+
+    /// x, B and C of the tokens, and Δ.
+    fn convolve(&mut self, first: usize, new: usize) -> [Vec<f32>; 2] {
         let mixer = self.mixer;
         let (heads, channels) = (mixer.heads as usize, mixer.conv_dim() as usize);
-        let [weight, bias, a_log, d, dt_bias] = self.parameters.clone();
-        let starts: Vec<i32> = (0..new as i32).step_by(TILE_ROWS as usize).collect();
-        let counts: Vec<i32> = starts.iter().map(|row| (new as i32 - row).min(TILE_ROWS as i32)).collect();
+        let [weight, bias, _, _, dt_bias] = self.parameters.clone();
+        let (starts, counts) = tiles(new);
         let mut data = Data::default();
         let conv = SsmConv {
             xbc: data.undefined("xbc", new * channels),
@@ -143,9 +148,9 @@ impl<'a> Mixed<'a> {
             row_start: data.integers("row_start", vec![0, new as i32]),
             lengths: data.integers("lengths", vec![(first + new) as i32]),
             tile_sequence: data.integers("tile_sequence", vec![0; starts.len()]),
-            tile_row: data.integers("tile_row", starts.clone()),
-            tile_rows: data.integers("tile_rows", counts.clone()),
             tiles: starts.len() as u32,
+            tile_row: data.integers("tile_row", starts),
+            tile_rows: data.integers("tile_rows", counts),
             stride: self.stride() as u32,
             heads: mixer.heads,
             head_dim: mixer.head_dim,
@@ -154,9 +159,13 @@ impl<'a> Mixed<'a> {
             dt_min: 0.0,
         };
         let convolved = self.launch(&conv, &data, &[]);
-        let [xbc, dt] = [0, 1].map(|buffer: usize| -> Vec<f32> {
-            convolved[buffer].iter().map(|value| value.expect("written") as f32).collect()
-        });
+        [0, 1].map(|buffer: usize| convolved[buffer].iter().map(|value| value.expect("written") as f32).collect())
+    }
+
+    fn scan(&mut self, first: usize, new: usize, [xbc, dt]: [Vec<f32>; 2]) -> Outputs {
+        let mixer = self.mixer;
+        let [_, _, a_log, d, _] = self.parameters.clone();
+        let (starts, counts) = tiles(new);
         let mut data = Data::default();
         let scan = SsmScan {
             state: self.keep(&mut data, 0),
@@ -189,6 +198,12 @@ impl<'a> Mixed<'a> {
         let handed: Vec<_> = (0..6).map(|which| (which, which as u32)).collect();
         self.launch(&scan, &data, &handed).swap_remove(6)
     }
+}
+
+/// First row and rows of each tile of a step of one sequence.
+fn tiles(rows: usize) -> (Vec<i32>, Vec<i32>) {
+    let starts = (0..rows as i32).step_by(TILE_ROWS as usize);
+    starts.map(|row| (row, (rows as i32 - row).min(TILE_ROWS as i32))).unzip()
 }
 
 const SHAPE: Mixer = mixer(4, 16, 2, 16);

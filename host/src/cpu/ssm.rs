@@ -43,7 +43,7 @@ pub fn step_width(dt: f32, bias: f32, least: f32) -> f32 {
 }
 
 /// Where the state of sequences stands.
-pub struct Place {
+pub struct SlotState {
     pub mixer: Mixer,
     pub state: Ptr<f32>,
     pub chunk: Ptr<i32>,
@@ -53,7 +53,7 @@ pub struct Place {
     pub window: Ptr<Act>,
 }
 
-impl Place {
+impl SlotState {
     fn inner(&self) -> usize {
         self.mixer.inner() as usize
     }
@@ -129,7 +129,7 @@ pub struct Tokens<A> {
 }
 
 impl<A: Activation> Tokens<A> {
-    fn count(&self, place: &Place) -> usize {
+    fn count(&self, place: &SlotState) -> usize {
         self.dt.len() / place.heads()
     }
 
@@ -143,7 +143,7 @@ impl<A: Activation> Tokens<A> {
     }
 
     /// Runs the recurrence over the tokens; state, chunk and ring go on. The outputs, `[tokens, heads·head_dim]`.
-    pub fn run(&self, memory: &Memory, place: &Place, a_log: Ptr<f32>, d: Ptr<f32>) -> Vec<A> {
+    pub fn run(&self, memory: &Memory, place: &SlotState, a_log: Ptr<f32>, d: Ptr<f32>) -> Vec<A> {
         let (heads, dim, tokens) = (place.heads(), place.mixer.head_dim as usize, self.count(place));
         let mut by_head = vec![A::default(); tokens * place.inner()];
         {
@@ -173,7 +173,7 @@ impl<A: Activation> Tokens<A> {
 
     /// The chunk in front of the first token's where that is a chunk's first, the tokens in front of it in its chunk, and the
     /// new ones.
-    fn inputs(&self, memory: &Memory, place: &Place) -> [Entries; 3] {
+    fn inputs(&self, memory: &Memory, place: &SlotState) -> [Entries; 3] {
         let (chunk, begun) = (self.position / CHUNK_POSITIONS, self.position % CHUNK_POSITIONS);
         let whole = if chunk > 0 && begun == 0 { CHUNK_POSITIONS } else { 0 };
         [
@@ -185,7 +185,7 @@ impl<A: Activation> Tokens<A> {
 
     fn run_head(
         &self,
-        place: &Place,
+        place: &SlotState,
         head: usize,
         (rate, skip): (f32, f32),
         [last, begun, new]: &[Entries; 3],
@@ -222,7 +222,7 @@ impl<A: Activation> Tokens<A> {
     }
 
     /// Writes the tokens of the chunk that the state stands in front of to the ring.
-    fn store(&self, memory: &Memory, place: &Place) {
+    fn store(&self, memory: &Memory, place: &SlotState) {
         let (inner, shared, heads) = (place.inner(), place.shared(), place.heads());
         let end = self.position + self.count(place);
         let first = if self.folds_at_end { end / CHUNK_POSITIONS * CHUNK_POSITIONS } else { self.position };

@@ -2,7 +2,7 @@
 use gpu_kernels::SsmDecode;
 use gpu_kernels::ssm::TAPS;
 
-use super::ssm::{Convolution, Place, Tokens, step_width};
+use super::ssm::{Convolution, SlotState, Tokens, step_width};
 use crate::device::{Activation, Memory, Reference};
 
 impl Reference for SsmDecode {
@@ -26,7 +26,7 @@ impl Reference for SsmDecode {
 }
 
 trait Decode {
-    fn place(&self) -> Place;
+    fn place(&self) -> SlotState;
 
     fn token<A: Activation>(
         &self,
@@ -39,8 +39,8 @@ trait Decode {
 }
 
 impl Decode for SsmDecode {
-    fn place(&self) -> Place {
-        Place {
+    fn place(&self) -> SlotState {
+        SlotState {
             mixer: self.mixer(),
             state: self.state,
             chunk: self.chunk,

@@ -2,7 +2,7 @@
 use gpu_kernels::SsmScan;
 use gpu_kernels::ssm::WINDOW;
 
-use super::ssm::{Place, Tokens};
+use super::ssm::{SlotState, Tokens};
 use crate::device::{Activation, Memory, Reference};
 
 impl Reference for SsmScan {
@@ -28,7 +28,7 @@ impl Scan for SsmScan {
     fn span<A: Activation>(&self, memory: &Memory, slot: usize, position: usize, rows: std::ops::Range<usize>) {
         let mixer = self.mixer();
         let (inner, channels, heads) = (mixer.inner() as usize, mixer.conv_dim() as usize, mixer.heads as usize);
-        let place = Place {
+        let place = SlotState {
             mixer,
             state: self.state,
             chunk: self.chunk,
