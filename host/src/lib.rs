@@ -7,6 +7,7 @@
 //! * [`session`]: load a model, generate, stream
 //! * [`text`]: tokenizer and incremental detokenizer
 //! * [`checkpoint`]: files, shards, names, shapes, dtypes, bytes
+//! * [`files`]: what may be opened, how long it may be, JSON as Python writes it
 //! * [`weights`]: parts of tensors on their way to the device
 //! * [`models`]: a family = a file: config.json and tensor names become blocks
 //! * [`engine`]: sequences, KV pages, scheduler, step loop
@@ -22,6 +23,7 @@ pub mod cpu;
 pub mod device;
 pub mod engine;
 pub mod error;
+pub mod files;
 pub mod forward;
 pub mod models;
 pub mod sample;

@@ -94,6 +94,18 @@ impl Fixture {
         load(Checkpoint::open_with_cache(self.path().to_str().unwrap(), None)?)
     }
 
+    /// The checkpoint as its family reads it, with its notes and warnings.
+    pub fn reading(&self) -> Result<models::Reading> {
+        models::read_checkpoint(&Checkpoint::open_with_cache(self.path().to_str().unwrap(), None)?)
+    }
+
+    /// Rewrites the tensors of the one file.
+    pub fn edit_tensors(&self, edit: impl FnOnce(&mut Vec<Values>)) {
+        let mut tensors = values(&config());
+        edit(&mut tensors);
+        self.write(WEIGHTS, serialize(&tensors, Dtype::BF16));
+    }
+
     /// Checks that the checkpoint is refused with this message, with details that hold all of `details`.
     pub fn refused(&self, message: &str, details: &[&str]) {
         check_refusal(&self.load().expect_err(message), message, details);
@@ -105,7 +117,7 @@ pub const SHARDS: [&str; 2] = ["model-00001-of-00002.safetensors", "model-00002-
 
 /// Reads the family and checks the tensors of a checkpoint.
 pub fn load(checkpoint: Checkpoint) -> Result<(ModelSpec, Weights)> {
-    let spec = models::read(checkpoint.config(), checkpoint.generation_config())?;
+    let spec = models::read_checkpoint(&checkpoint)?.spec;
     let weights = Weights::new(checkpoint);
     weights.check_all(&spec)?;
     Ok((spec, weights))
@@ -128,7 +140,7 @@ pub fn config() -> Value {
     json!({
         "architectures": ["LlamaForCausalLM"], "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
         "num_key_value_heads": 1, "head_dim": 32, "intermediate_size": 40, "vocab_size": 11,
-        "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "hidden_act": "silu", "eos_token_id": 3
+        "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10_000.0, "hidden_act": "silu", "eos_token_id": 3
     })
 }
 

@@ -14,7 +14,7 @@ pub fn root() -> PathBuf {
 
 fn load(directory: &str) -> (models::spec::ModelSpec, Weights) {
     let checkpoint = Checkpoint::open(root().join(directory).to_str().unwrap()).unwrap();
-    let spec = models::read(checkpoint.config(), checkpoint.generation_config()).unwrap();
+    let spec = models::read_checkpoint(&checkpoint).unwrap().spec;
     (spec, Weights::new(checkpoint))
 }
 

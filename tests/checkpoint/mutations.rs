@@ -7,7 +7,7 @@ use crate::fixture::{Fixture, INDEX, WEIGHTS};
 
 /// One edit of a file's bytes; positions wrap at its length.
 #[derive(Clone, Debug)]
-enum Edit {
+pub enum Edit {
     Set(usize, u8),
     Flip(usize, u8),
     Insert(usize, u8),
@@ -15,7 +15,8 @@ enum Edit {
     Truncate(usize),
 }
 
-fn edits() -> impl Strategy<Value = Vec<Edit>> {
+/// A few edits.
+pub fn edits() -> impl Strategy<Value = Vec<Edit>> {
     // Digits and the punctuation of JSON keep a file parsable more often than other bytes do.
     let byte = || prop_oneof![prop::sample::select(&b"0123456789-.eE{}[]\",: /\\"[..]), any::<u8>()];
     let edit = prop_oneof![
@@ -29,7 +30,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
 }
 
 /// Applies the edits to the first `within` bytes.
-fn damage(mut bytes: Vec<u8>, within: usize, edits: &[Edit]) -> Vec<u8> {
+pub fn damage(mut bytes: Vec<u8>, within: usize, edits: &[Edit]) -> Vec<u8> {
     for edit in edits {
         let length = within.min(bytes.len());
         if length == 0 {
@@ -47,7 +48,7 @@ fn damage(mut bytes: Vec<u8>, within: usize, edits: &[Edit]) -> Vec<u8> {
 }
 
 /// A JSON value that a key does not expect.
-fn odd_value() -> impl Strategy<Value = Value> {
+pub fn odd_value() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -81,7 +82,7 @@ fn pointers(value: &Value, path: &str, found: &mut Vec<String>) {
 }
 
 /// Replaces values of a JSON file.
-fn replace(bytes: &[u8], replacements: &[(usize, Value)]) -> Vec<u8> {
+pub fn replace(bytes: &[u8], replacements: &[(usize, Value)]) -> Vec<u8> {
     let mut value: Value = serde_json::from_slice(bytes).unwrap();
     for (at, replacement) in replacements {
         let mut paths = Vec::new();
@@ -110,12 +111,13 @@ fn read_everything(fixture: &Fixture) {
     }
 }
 
-fn header_bytes(file: &[u8]) -> usize {
+/// The length of the header, with the number in front.
+pub fn header_bytes(file: &[u8]) -> usize {
     8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize
 }
 
 /// The config with every key that is read somewhere.
-fn full_config(fixture: &Fixture) {
+pub fn full_config(fixture: &Fixture) {
     fixture.edit_config(&[
         ("rope_theta", json!(10_000.0)),
         (

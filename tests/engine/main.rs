@@ -24,7 +24,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 fn load(model: &str) -> (ModelSpec, Weights) {
     let checkpoint = Checkpoint::open(&format!("{ROOT}/{model}")).expect("the model is in the repository");
-    let spec = nemotron::models::read(checkpoint.config(), checkpoint.generation_config()).expect("a known family");
+    let spec = nemotron::models::read_checkpoint(&checkpoint).expect("a known family").spec;
     (spec, Weights::new(checkpoint))
 }
 

@@ -28,7 +28,7 @@ fn engine(model: &str, device: Box<dyn Device>) -> (Engine, Vec<u32>) {
 
 fn engine_at(path: &str, device: Box<dyn Device>, small_weight: u64) -> (Engine, Vec<u32>) {
     let checkpoint = Checkpoint::open(path).expect("the model is there");
-    let spec = nemotron::models::read(checkpoint.config(), checkpoint.generation_config()).expect("a known family");
+    let spec = nemotron::models::read_checkpoint(&checkpoint).expect("a known family").spec;
     let weights = Weights::new(checkpoint);
     let config = EngineConfig { context: 384, max_sequences: 1, chunk: 256, pages: None, small_weight };
     let engine = Engine::new(device, &spec, &|parts| weights.parts(parts), config).expect("the engine starts");

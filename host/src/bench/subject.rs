@@ -38,7 +38,7 @@ impl Subject {
         match source {
             Source::Checkpoint(directory) => {
                 let checkpoint = Checkpoint::open(directory)?;
-                let spec = models::read(checkpoint.config(), None)?;
+                let spec = models::read_checkpoint(&checkpoint)?.spec;
                 let weights = Weights::new(checkpoint);
                 weights.check_all(&spec)?;
                 let config = weights.checkpoint().config().clone();

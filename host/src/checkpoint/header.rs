@@ -2,14 +2,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use bytes::Bytes;
 use safetensors::tensor::TensorInfo;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::json::unreadable;
+use super::shrunk;
 use crate::error::{Category, Error, Result};
+use crate::files::{self, unreadable};
 
 /// The length of the header, a little-endian u64, stands in front of it.
 const LENGTH_BYTES: usize = 8;
@@ -20,14 +22,16 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// Opens a file and maps it into memory.
 ///
 /// # Errors
-/// The file cannot be opened or mapped.
+/// The file cannot be opened or mapped, is no regular file, or holds a pointer of Git LFS.
 #[expect(unsafe_code, reason = "a mapped file is the only way to read weights in place")]
 pub fn map(path: &Path) -> Result<(File, Bytes)> {
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let file = files::open(path)?.ok_or_else(|| unreadable(path, &ErrorKind::NotFound.into()))?;
     // SAFETY: the mapping is read-only and lives as long as its `Bytes`. Its content must not change meanwhile: this
-    // program never writes to a checkpoint, and who rewrites a file in place while it is loaded breaks every loader.
+    // program never writes to a checkpoint, and who rewrites a file in place while it is loaded breaks every loader. One
+    // that becomes shorter ends the command with an error (`shrunk`).
     let mapped = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| unreadable(path, &error))?;
-    Ok((file, Bytes::from_owner(mapped)))
+    files::refuse_pointer(path, &mapped)?;
+    Ok((file, Bytes::from_owner(shrunk::Watched::new(path, mapped))))
 }
 
 /// Name, dtype, shape and range of every tensor of the file, in the order of their bytes; the ranges are absolute.
@@ -36,13 +40,14 @@ pub fn map(path: &Path) -> Result<(File, Bytes)> {
 /// The header is not what the format says, or the ranges are not exactly the file's bytes, one after the other.
 pub fn read(path: &Path, bytes: &[u8]) -> Result<Vec<(String, TensorInfo)>> {
     let (header, data_start) = split(path, bytes)?;
-    let entries: BTreeMap<String, Value> = serde_json::from_slice(header).map_err(|error| {
+    // Entries are kept as text until it is known what they are: values of any kind take many times the room.
+    let entries: BTreeMap<String, &RawValue> = serde_json::from_slice(header).map_err(|error| {
         invalid("Safetensors header is not valid JSON", format_args!("{}: {error}", path.display()))
     })?;
     let mut tensors = Vec::with_capacity(entries.len());
     for (name, entry) in entries {
         if name != "__metadata__" {
-            let info: TensorInfo = serde_json::from_value(entry).map_err(|error| {
+            let info: TensorInfo = serde_json::from_str(entry.get()).map_err(|error| {
                 invalid("Tensor is not described as expected", format_args!("{}: {name}: {error}", path.display()))
             })?;
             tensors.push((name, info));

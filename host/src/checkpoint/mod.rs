@@ -1,10 +1,11 @@
 //! A checkpoint's files: config, shards, and tensors by name, as their bytes or as bf16.
+mod adapter;
+mod environment;
 mod header;
-mod json;
 mod locate;
 mod narrow;
-mod quantization;
 mod shards;
+pub mod shrunk;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -18,8 +19,13 @@ pub use safetensors::Dtype;
 use serde_json::Value;
 
 use narrow::Convert;
+use shards::WeightFiles;
 
 use crate::error::{Category, Error, Result};
+use crate::files;
+
+/// Files beside config.json that may say how the weights are quantized.
+const COMPANIONS: [&str; 3] = ["hf_quant_config.json", "quantize_config.json", "quant_config.json"];
 
 /// An opened checkpoint: every header is read and checked; the tensors' bytes stay in the mapped files.
 #[derive(Debug)]
@@ -27,7 +33,10 @@ pub struct Checkpoint {
     directory: PathBuf,
     config: Value,
     generation_config: Option<Value>,
+    companions: BTreeMap<&'static str, Value>,
     tensors: BTreeMap<String, Arc<StoredTensor>>,
+    absent: BTreeMap<String, PathBuf>,
+    notes: Vec<String>,
 }
 
 /// A tensor as it stands in its file.
@@ -50,16 +59,17 @@ pub struct StoredTensor {
 /// # Errors
 /// There is neither.
 pub fn directory(model: &str) -> Result<PathBuf> {
-    locate::directory(model, locate::hub_cache(|name| std::env::var_os(name)).as_deref())
+    locate::directory(model, hub_cache().as_deref(), &mut Vec::new())
 }
 
 impl Checkpoint {
-    /// Opens a directory, or `org/name` from Hugging Face's cache; a directory that exists wins.
+    /// Opens a directory, or `org/name` from Hugging Face's cache, or a revision of that as `org/name@revision`; a
+    /// directory that holds a model wins.
     ///
     /// # Errors
     /// Nothing is there, config.json or weights are missing, or a file is not what it should be.
     pub fn open(model: &str) -> Result<Checkpoint> {
-        Checkpoint::open_with_cache(model, locate::hub_cache(|name| std::env::var_os(name)).as_deref())
+        Checkpoint::open_with_cache(model, hub_cache().as_deref())
     }
 
     /// As [`Checkpoint::open`], with Hugging Face's cache (the folder `hub`) at `cache`, or with none.
@@ -67,21 +77,28 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn open_with_cache(model: &str, cache: Option<&Path>) -> Result<Checkpoint> {
-        let directory = locate::directory(model, cache)?;
-        let config = json::read(&directory.join("config.json"))?.ok_or_else(|| {
-            Error::new(Category::Model, "config.json not found")
-                .details(format_args!("{} has no config.json", directory.display()))
-                .hint("name the directory that holds the model's config.json, model.safetensors and tokenizer.json")
-        })?;
-        quantization::check(&directory, &config)?;
-        let generation_config = json::read(&directory.join("generation_config.json"))?;
-        let mut tensors = BTreeMap::new();
-        let weights = shards::find(&directory)?;
-        for file in &weights.files {
-            add_file(&mut tensors, file)?;
+        let mut notes = Vec::new();
+        let directory = locate::directory(model, cache, &mut notes)?;
+        let adapter = adapter::find(&directory)?;
+        let alone = |adapter: Option<&adapter::Adapter>| adapter.map(|adapter| adapter.alone(&directory));
+        let Some(config) = files::json(&directory.join("config.json"))? else {
+            return Err(alone(adapter.as_ref()).unwrap_or_else(|| no_config(&directory)));
+        };
+        let Some(weights) = shards::find(&directory, &mut notes)? else {
+            return Err(alone(adapter.as_ref()).unwrap_or_else(|| shards::no_weights(&directory)));
+        };
+        notes.extend(adapter.map(|adapter| adapter.note()));
+        let generation_config = files::json(&directory.join("generation_config.json"))?;
+        let mut companions = BTreeMap::new();
+        for name in COMPANIONS {
+            companions.extend(files::json(&directory.join(name))?.map(|file| (name, file)));
         }
-        weights.check(&tensors)?;
-        Ok(Checkpoint { directory, config, generation_config, tensors })
+        let mut tensors = BTreeMap::new();
+        for file in &weights.files {
+            add_file(&mut tensors, file, &weights)?;
+        }
+        let absent = weights.compare(&tensors, &mut notes);
+        Ok(Checkpoint { directory, config, generation_config, companions, tensors, absent, notes })
     }
 
     /// The directory that the files are in.
@@ -97,6 +114,21 @@ impl Checkpoint {
     /// generation_config.json, where there is one: a JSON object.
     pub fn generation_config(&self) -> Option<&Value> {
         self.generation_config.as_ref()
+    }
+
+    /// What was ignored, for the checkpoint's owner.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// A file beside config.json that may say how the weights are quantized: a JSON object.
+    pub fn companion(&self, name: &str) -> Option<&Value> {
+        self.companions.get(name)
+    }
+
+    /// The shard that the index names for a tensor that is in none.
+    pub fn absent(&self, name: &str) -> Option<&Path> {
+        self.absent.get(name).map(PathBuf::as_path)
     }
 
     /// The tensor of that name.
@@ -119,6 +151,16 @@ impl StoredTensor {
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
         self.data.len() as u64
+    }
+
+    /// The bytes on disk.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// Whether its elements are plain numbers that become bf16.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.dtype, Dtype::BF16 | Dtype::F16 | Dtype::F32)
     }
 
     /// The open file, and where in it the bytes start.
@@ -193,7 +235,18 @@ pub enum StoredElements {
     },
 }
 
-fn add_file(tensors: &mut BTreeMap<String, Arc<StoredTensor>>, path: &Path) -> Result<()> {
+/// Hugging Face's cache of whoever runs this program.
+fn hub_cache() -> Option<PathBuf> {
+    environment::hub_cache(|name| std::env::var_os(name), environment::home_of)
+}
+
+fn no_config(directory: &Path) -> Error {
+    Error::new(Category::Model, "config.json not found")
+        .details(format_args!("{} has no config.json", directory.display()))
+        .hint("name the directory that holds the model's config.json, model.safetensors and tokenizer.json")
+}
+
+fn add_file(tensors: &mut BTreeMap<String, Arc<StoredTensor>>, path: &Path, weights: &WeightFiles) -> Result<()> {
     let (open, bytes) = header::map(path)?;
     let (open, file): (Arc<File>, Arc<Path>) = (open.into(), path.into());
     for (name, info) in header::read(path, &bytes)? {
@@ -202,15 +255,10 @@ fn add_file(tensors: &mut BTreeMap<String, Arc<StoredTensor>>, path: &Path) -> R
         let tensor = StoredTensor { file: file.clone(), dtype: info.dtype, shape: info.shape, data, place, bf16 };
         match tensors.entry(name) {
             Entry::Vacant(entry) => _ = entry.insert(Arc::new(tensor)),
-            Entry::Occupied(entry) => {
-                return Err(Error::new(Category::Model, "Tensor is in two shards")
-                    .details(format_args!(
-                        "{} is in {} and in {}; expected one of them",
-                        entry.key(),
-                        entry.get().file.display(),
-                        path.display()
-                    ))
-                    .hint("download the checkpoint again"));
+            Entry::Occupied(mut entry) => {
+                if weights.choose(entry.key(), &entry.get().file, path)? == path {
+                    entry.insert(Arc::new(tensor));
+                }
             }
         }
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::StoredTensor;
 use super::locate::is_word;
-use super::{StoredTensor, json};
 use crate::error::{Category, Error, Result};
+use crate::files;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -19,18 +20,21 @@ pub struct WeightFiles {
     index: BTreeMap<String, PathBuf>,
 }
 
-/// Finds the weights of a directory.
+/// Finds the weights of a directory; none where there is neither one file nor an index. One file counts, as in
+/// transformers.
 ///
 /// # Errors
-/// There are none, the index is not what it should be, or a shard is missing.
-pub fn find(directory: &Path) -> Result<WeightFiles> {
-    let single = directory.join(SINGLE);
+/// The index is not what it should be, or a shard is missing.
+pub fn find(directory: &Path, notes: &mut Vec<String>) -> Result<Option<WeightFiles>> {
+    let (single, path) = (directory.join(SINGLE), directory.join(INDEX));
     // Also true for a link to nothing, which is then said to be unreadable instead of absent.
     if single.symlink_metadata().is_ok() {
-        return Ok(WeightFiles { files: vec![single], index: BTreeMap::new() });
+        if path.exists() {
+            notes.push(format!("{INDEX} is ignored: {SINGLE} is there and counts"));
+        }
+        return Ok(Some(WeightFiles { files: vec![single], index: BTreeMap::new() }));
     }
-    let path = directory.join(INDEX);
-    let Some(index) = json::read(&path)? else { return Err(no_weights(directory)) };
+    let Some(index) = files::json(&path)? else { return Ok(None) };
     let Some(map) = index.get("weight_map").and_then(Value::as_object) else {
         return Err(invalid_index(&path, "weight_map: expected an object of tensor names and file names"));
     };
@@ -48,23 +52,44 @@ pub fn find(directory: &Path) -> Result<WeightFiles> {
             .hint("download the missing shard"));
     }
     let files = files.into_iter().cloned().collect();
-    Ok(WeightFiles { files, index: tensors })
+    Ok(Some(WeightFiles { files, index: tensors }))
 }
 
 impl WeightFiles {
-    /// Checks that every tensor of the index is in the shard that the index names.
+    /// Which of two shards has the tensor that counts: the one that the index names.
     ///
     /// # Errors
-    /// One is not.
-    pub fn check(&self, tensors: &BTreeMap<String, Arc<StoredTensor>>) -> Result<()> {
-        for (name, shard) in &self.index {
-            if tensors.get(name).is_none_or(|tensor| *tensor.file != **shard) {
-                return Err(Error::new(Category::Model, "Tensor is not in its shard")
-                    .details(format_args!("{name}: expected in {}, as {INDEX} says", shard.display()))
-                    .hint("download the index and its shards again, from one revision"));
-            }
+    /// The index names neither.
+    pub fn choose<'a>(&self, name: &str, first: &'a Path, second: &'a Path) -> Result<&'a Path> {
+        let named = self.index.get(name);
+        let counts = [first, second].into_iter().find(|path| named.is_some_and(|named| named == path));
+        counts.ok_or_else(|| {
+            Error::new(Category::Model, "Tensor is in two shards")
+                .details(format_args!(
+                    "{name} is in {} and in {}; expected one of them, or an index that names one",
+                    first.display(),
+                    second.display()
+                ))
+                .hint("download the checkpoint again")
+        })
+    }
+
+    /// The tensors that the index names and no shard has. A note counts those that another shard has.
+    pub fn compare(
+        &self,
+        tensors: &BTreeMap<String, Arc<StoredTensor>>,
+        notes: &mut Vec<String>,
+    ) -> BTreeMap<String, PathBuf> {
+        let elsewhere =
+            |(name, shard): &(&String, &PathBuf)| tensors.get(*name).is_some_and(|tensor| *tensor.file != ***shard);
+        let mut moved = self.index.iter().filter(elsewhere);
+        if let Some((name, shard)) = moved.next() {
+            let more = moved.count();
+            let others = if more > 0 { format!(", nor {more} more in theirs") } else { String::new() };
+            notes.push(format!("{INDEX}: {name} is not in {}{others}: other shards have them", shard.display()));
         }
-        Ok(())
+        let absent = self.index.iter().filter(|(name, _)| !tensors.contains_key(*name));
+        absent.map(|(name, shard)| (name.clone(), shard.clone())).collect()
     }
 }
 
@@ -85,7 +110,7 @@ fn invalid_index(path: &Path, details: impl std::fmt::Display) -> Error {
 }
 
 /// Says what is there instead of weights.
-fn no_weights(directory: &Path) -> Error {
+pub fn no_weights(directory: &Path) -> Error {
     let names = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<String> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();

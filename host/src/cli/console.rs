@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::session::Note;
 
 const ERROR: Style = AnsiColor::Red.on_default().effects(Effects::BOLD);
+const WARNING: Style = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
 const INFO: Style = AnsiColor::Green.on_default();
 const DETAIL: Style = Style::new().effects(Effects::DIMMED);
 const LABEL: Style = Style::new().effects(Effects::BOLD);
@@ -15,7 +16,7 @@ const LABEL: Style = Style::new().effects(Effects::BOLD);
 /// How much is said beside the results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loudness {
-    /// Errors alone.
+    /// Errors and warnings alone.
     Quiet,
     /// What everybody wants to know.
     Normal,
@@ -27,6 +28,7 @@ impl Loudness {
     /// Prints a note if it is meant for this loudness.
     pub fn note(self, note: &Note) {
         let line = match note {
+            Note::Warning(text) => format!("{WARNING}[WARNING]{WARNING:#} {text}\n"),
             Note::Info(text) if self >= Loudness::Normal => format!("{INFO}[INFO]{INFO:#} {text}\n"),
             Note::Detail(text) if self >= Loudness::Verbose => format!("{DETAIL}[VERBOSE]{DETAIL:#} {text}\n"),
             _ => return,

@@ -15,7 +15,7 @@ use crate::session::inspect::{Inspection, Need, Present};
 /// Show what a checkpoint is and what memory it takes
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Model directory, or org/name of a model in Hugging Face's cache
+    /// Model directory, or org/name or org/name@revision of a model in Hugging Face's cache
     #[arg(env = "NEMOTRON_MODEL", value_name = "DIR")]
     model: String,
 
@@ -102,6 +102,7 @@ fn table(inspection: &Inspection, present: &Present) -> String {
         writeln!(text, "{name:<12}{:>8}{:>18}{bytes:>12}", group.tensors, group.parameters).expect("as above");
     }
     inspection.unused.iter().for_each(|name| writeln!(text, "unused: {name}").expect("as above"));
+    inspection.notes.iter().for_each(|note| writeln!(text, "note: {note}").expect("as above"));
     text + &memory(inspection, present)
 }
 
@@ -152,6 +153,7 @@ fn json_object(inspection: &Inspection, present: &Present) -> String {
         "disk_bytes": inspection.disk_bytes,
         "tensors": groups.collect::<Vec<_>>(),
         "unused": inspection.unused,
+        "notes": inspection.notes,
         "context": inspection.config.context,
         "batch": inspection.config.max_sequences,
         "kv_bytes_per_token": inspection.kv_bytes_per_token,

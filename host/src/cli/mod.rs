@@ -66,6 +66,7 @@ enum Command {
 /// Runs the command that `arguments` (the program's name first) ask for and returns its exit code: 0, 1 for an error
 /// that was printed to stderr, 2 for a wrong command line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    crate::checkpoint::shrunk::report();
     let arguments = match parse(with_command(arguments.into_iter().collect())) {
         Ok(arguments) => arguments,
         Err(error) => {

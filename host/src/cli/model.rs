@@ -11,7 +11,7 @@ use crate::session::{DeviceChoice, LoadOptions, Model, Note};
 
 #[derive(Args, Debug)]
 pub struct ModelArguments {
-    /// Model directory, or org/name of a model in Hugging Face's cache
+    /// Model directory, or org/name or org/name@revision of a model in Hugging Face's cache
     #[arg(long, short, env = "NEMOTRON_MODEL", value_name = "DIR")]
     pub model: String,
 

@@ -23,12 +23,12 @@ const INTERMEDIATE_STEP: usize = 256;
 /// A key is missing, out of range or not supported.
 pub fn read(config: &Config) -> Result<ModelSpec> {
     decoder::check_activation(config, llama::ACTIVATIONS)?;
-    let sizes = Sizes::read_outer(config)?;
+    let sizes = Sizes::read_outer(config, llama::DEFAULTS)?;
     let family = Family {
         sizes,
         biases: decoder::biases(config)?,
-        rope: rope::read(config, sizes.head_dim, 1.0)?,
-        eps: config.positive(&["rms_norm_eps"])? as f32,
+        rope: rope::read(config, sizes.head_dim, sizes.context_length, None)?,
+        eps: llama::eps(config)?,
     };
     let layers = config.value("block_configs").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     if layers.len() != sizes.layers {

@@ -55,6 +55,9 @@ pub fn mlp_norm(layer: usize) -> String {
 /// The name of the norm before the head, without `.weight`.
 pub const FINAL_NORM: &str = "model.norm";
 
+/// The name of the head where it is not the embedding.
+pub const HEAD: &str = "lm_head.weight";
+
 /// The model around its blocks; the head is the embedding where the file ties them. Stop ids are the caller's.
 ///
 /// # Errors
@@ -68,7 +71,7 @@ pub fn model(
 ) -> Result<ModelSpec> {
     let embedding = Tensor::matrix("model.embed_tokens.weight", sizes.vocab, sizes.hidden);
     let tied = config.flag("tie_word_embeddings")?;
-    let head = if tied { embedding.clone() } else { Tensor::matrix("lm_head.weight", sizes.vocab, sizes.hidden) };
+    let head = if tied { embedding.clone() } else { Tensor::matrix(HEAD, sizes.vocab, sizes.hidden) };
     Ok(ModelSpec {
         family,
         hidden: sizes.hidden,
@@ -90,12 +93,16 @@ pub fn biases(config: &Config) -> Result<Biases> {
     Ok(Biases { attention: config.flag("attention_bias")?, mlp: config.flag("mlp_bias")? })
 }
 
-/// Refuses an activation that the family does not have.
+/// Keys of other architectures that transformers does not read here.
+const OTHER_ACTIVATIONS: &[&str] = &["hidden_activation", "mlp_hidden_act", "activation_function"];
+
+/// Refuses an activation that the family does not have; the first of `activations` is its default.
 ///
 /// # Errors
 /// `hidden_act` is given and none of `activations`.
 pub fn check_activation(config: &Config, activations: &[&str]) -> Result<()> {
-    let Some(found) = config.text("hidden_act")? else { return Ok(()) };
+    let found = config.text("hidden_act")?.unwrap_or(activations[0]);
+    config.note_ignored("hidden_act", &found.into(), OTHER_ACTIVATIONS);
     if activations.contains(&found) {
         return Ok(());
     }

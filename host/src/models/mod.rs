@@ -5,15 +5,18 @@ mod decoder;
 mod llama;
 mod mistral;
 mod nemotron;
+mod quantization;
 mod rope;
 mod sizes;
 pub mod spec;
+mod stored;
 
 use serde_json::Value;
 
+use crate::checkpoint::Checkpoint;
 use crate::error::{Category, Error, Result};
-use config::Config;
 pub use config::MAX_SIZE;
+use config::{Config, Notes};
 use spec::ModelSpec;
 
 /// One family: how config.json names it, and what reads it.
@@ -30,15 +33,47 @@ const FAMILIES: [Family; 4] = [
     Family { architecture: "DeciLMForCausalLM", model_types: &["nemotron-nas", "deci"], read: deci::read },
 ];
 
+/// A checkpoint as it was read.
+#[derive(Debug)]
+pub struct Reading {
+    /// The model.
+    pub spec: ModelSpec,
+    /// What was ignored and which defaults were taken: what the checkpoint's owner should know.
+    pub notes: Vec<String>,
+    /// What makes it doubtful that this is the model that its owner means.
+    pub warnings: Vec<String>,
+}
+
+/// Reads what a checkpoint holds: config.json and generation_config.json as [`read`] does, and where they leave it open
+/// or say otherwise, the stored tensors.
+///
+/// # Errors
+/// As [`read`]; the weights are quantized, or a tensor is not in the shard that the index names.
+pub fn read_checkpoint(checkpoint: &Checkpoint) -> Result<Reading> {
+    let notes = Notes::default();
+    notes.borrow_mut().extend(checkpoint.notes().iter().cloned());
+    let mut spec = read_noting(checkpoint.config(), checkpoint.generation_config(), &notes)?;
+    quantization::check_files(checkpoint, &spec, &notes)?;
+    quantization::check_tensors(checkpoint, &spec)?;
+    stored::settle_head(checkpoint, &mut spec, &notes)?;
+    stored::check_index(checkpoint, &spec)?;
+    let warnings = stored::uncounted_layers(checkpoint).into_iter().collect();
+    Ok(Reading { spec, notes: notes.into_inner(), warnings })
+}
+
 /// Translates config.json, and the stop ids of generation_config.json, into blocks.
 ///
 /// # Errors
 /// The architecture is unknown, or a key is missing, out of range or not supported.
 pub fn read(config: &Value, generation_config: Option<&Value>) -> Result<ModelSpec> {
-    let config = Config::new("config.json", config);
+    read_noting(config, generation_config, &Notes::default())
+}
+
+fn read_noting(config: &Value, generation_config: Option<&Value>, notes: &Notes) -> Result<ModelSpec> {
+    let config = Config::new("config.json", config).noting(notes);
     let family = family(&config)?;
-    refuse_quantization(&config)?;
     let mut spec = (family.read)(&config)?;
+    quantization::check_config(&config, &spec)?;
     spec.eos = eos(&config)?;
     if let Some(generation) = generation_config {
         spec.eos.extend(eos(&Config::new("generation_config.json", generation))?);
@@ -48,28 +83,31 @@ pub fn read(config: &Value, generation_config: Option<&Value>) -> Result<ModelSp
     Ok(spec)
 }
 
-/// The family that `architectures` names first, else the one of `model_type`.
+/// The family of `model_type` where that and `architectures` name two that are known, as in transformers; else the one
+/// that `architectures` names first, and the one of `model_type` where there is no such list.
 fn family(config: &Config) -> Result<&'static Family> {
     let architecture = config.value("architectures").and_then(|list| list.get(0)?.as_str());
-    let found = architecture.or(config.text("model_type")?);
-    let matches = |family: &&Family| match architecture {
-        Some(architecture) => architecture == family.architecture,
-        None => found.is_some_and(|found| family.model_types.contains(&found)),
+    let model_type = config.text("model_type")?;
+    let typed = FAMILIES.iter().find(|family| model_type.is_some_and(|found| family.model_types.contains(&found)));
+    let Some(architecture) = architecture else {
+        return typed.ok_or_else(|| unknown_family(model_type));
     };
-    FAMILIES.iter().find(matches).ok_or_else(|| {
-        Error::new(Category::Model, "Unknown architecture")
-            .details(format_args!("config.json: architectures: found {}", found.unwrap_or("nothing")))
-            .hint(format_args!("known are {}", FAMILIES.map(|family| family.architecture).join(", ")))
-    })
+    let named = FAMILIES.iter().find(|family| family.architecture == architecture);
+    match (named, typed) {
+        (Some(named), Some(typed)) if named.architecture != typed.architecture => {
+            let counts = model_type.unwrap_or_default();
+            config.note(format_args!("architectures {architecture} is ignored: model_type {counts} counts"));
+            Ok(typed)
+        }
+        (Some(named), _) => Ok(named),
+        (None, _) => Err(unknown_family(Some(architecture))),
+    }
 }
 
-fn refuse_quantization(config: &Config) -> Result<()> {
-    let Some(quantization) = config.object("quantization_config")? else { return Ok(()) };
-    let method = quantization.text("quant_method")?.unwrap_or("unknown");
-    let algorithm = quantization.text("quant_algo")?.map(|algorithm| format!(", {algorithm}")).unwrap_or_default();
-    Err(Error::new(Category::Model, "Quantized weights are not yet supported")
-        .details(format_args!("config.json: quantization_config: {method}{algorithm}"))
-        .hint("use the checkpoint in BF16"))
+fn unknown_family(found: Option<&str>) -> Error {
+    Error::new(Category::Model, "Unknown architecture")
+        .details(format_args!("config.json: architectures: found {}", found.unwrap_or("nothing")))
+        .hint(format_args!("known are {}", FAMILIES.map(|family| family.architecture).join(", ")))
 }
 
 /// `eos_token_id`: a number, a list of numbers, or none.

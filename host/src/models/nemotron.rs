@@ -1,12 +1,16 @@
 //! `NemotronForCausalLM`: LayerNorm1P with bias, partial rotary embedding, squared ReLU.
 use super::config::Config;
-use super::sizes::Sizes;
+use super::sizes::{Defaults, Sizes};
 use super::spec::{Activation, ModelSpec, Norm, Tensor};
 use super::{decoder, rope};
 use crate::error::Result;
 
 /// `norm_eps`, and what conversions by others write.
 const EPS: [&str; 4] = ["norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"];
+
+/// What `NemotronConfig` has for sizes and for eps that are missing.
+const DEFAULTS: Defaults = Defaults { context: 4096, kv_heads: None };
+const DEFAULT_EPS: f64 = 1e-5;
 
 /// Share of a head that is rotated where the file does not say.
 const ROTARY_SHARE: f64 = 0.5;
@@ -17,9 +21,9 @@ const ROTARY_SHARE: f64 = 0.5;
 /// A key is missing, out of range or not supported.
 pub fn read(config: &Config) -> Result<ModelSpec> {
     decoder::check_activation(config, &["relu2"])?;
-    let (sizes, biases) = (Sizes::read(config)?, decoder::biases(config)?);
-    let rope = rope::read(config, sizes.head_dim, ROTARY_SHARE)?;
-    let eps = config.positive(&EPS)? as f32;
+    let (sizes, biases) = (Sizes::read(config, DEFAULTS)?, decoder::biases(config)?);
+    let rope = rope::read(config, sizes.head_dim, sizes.context_length, Some(ROTARY_SHARE))?;
+    let eps = config.positive_or(&EPS, DEFAULT_EPS)? as f32;
     let norm = |name: String| Norm::LayerNorm1p {
         weight: Tensor::vector(format!("{name}.weight"), sizes.hidden),
         bias: Tensor::vector(format!("{name}.bias"), sizes.hidden),

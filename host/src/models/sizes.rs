@@ -13,6 +13,25 @@ const MAX_HIDDEN: usize = 1 << 16;
 /// The most query heads.
 const MAX_HEADS: usize = 1 << 12;
 
+/// What transformers takes where config.json does not have a key. Sizes that tensors have must be there.
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    /// `max_position_embeddings`.
+    pub context: usize,
+    /// `num_key_value_heads`; none for as many as there are heads, which null always stands for.
+    pub kv_heads: Option<usize>,
+}
+
+/// Keys of other programs and older versions that transformers does not read, each behind the one that counts.
+const IGNORED: [(&str, &[&str]); 6] = [
+    ("hidden_size", &["n_embd", "d_model"]),
+    ("num_hidden_layers", &["num_layers", "n_layer", "n_layers"]),
+    ("num_attention_heads", &["n_head", "n_heads"]),
+    ("num_key_value_heads", &["num_query_groups", "num_kv_heads", "n_kv_heads"]),
+    ("intermediate_size", &["ffn_hidden_size", "ffn_dim"]),
+    ("max_position_embeddings", &["max_sequence_length", "n_positions", "n_ctx"]),
+];
+
 /// The sizes of a decoder layer, and of what is around the layers.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
@@ -39,9 +58,14 @@ impl Sizes {
     ///
     /// # Errors
     /// A size is missing or out of range, or sizes do not go together.
-    pub fn read(config: &Config) -> Result<Sizes> {
-        let outer = Sizes::read_outer(config)?;
-        let kv_heads = config.optional_size(&["num_key_value_heads"])?.unwrap_or(outer.heads);
+    pub fn read(config: &Config, defaults: Defaults) -> Result<Sizes> {
+        let outer = Sizes::read_outer(config, defaults)?;
+        let key = "num_key_value_heads";
+        let default = defaults.kv_heads.filter(|_| !config.contains(key));
+        let kv_heads = match default {
+            Some(default) => config.size_or(key, default)?,
+            None => config.optional_size(&[key])?.unwrap_or(outer.heads),
+        };
         let sizes = Sizes { kv_heads, intermediate: config.size("intermediate_size")?, ..outer };
         sizes.check_layer()?;
         Ok(sizes)
@@ -52,7 +76,12 @@ impl Sizes {
     ///
     /// # Errors
     /// As [`Sizes::read`].
-    pub fn read_outer(config: &Config) -> Result<Sizes> {
+    pub fn read_outer(config: &Config, defaults: Defaults) -> Result<Sizes> {
+        for (key, others) in IGNORED {
+            if let Some(value) = config.value(key) {
+                config.note_ignored(key, value, others);
+            }
+        }
         let hidden = config.size("hidden_size")?;
         let heads = config.size("num_attention_heads")?;
         // `kv_channels` is what NeMo's exporter writes; where both are missing, the heads share the stream evenly.
@@ -61,7 +90,7 @@ impl Sizes {
             hidden,
             vocab: config.size("vocab_size")?,
             layers: config.size("num_hidden_layers")?,
-            context_length: config.size("max_position_embeddings")?,
+            context_length: config.size_or("max_position_embeddings", defaults.context)?,
             heads,
             kv_heads: heads,
             head_dim,

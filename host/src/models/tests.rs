@@ -75,7 +75,8 @@ fn all_spellings_of_the_rotary_share_are_read() {
         (json!({"rope_percent": 0.25}), 8),
         (json!({"rope_percentage": 0.25}), 8),
         (json!({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.25}}), 8),
-        (json!({"rope_percent": 0.25, "rope_percentage": 0.5, "partial_rotary_factor": 1.0}), 8),
+        (json!({"rope_percent": 0.25, "rope_percentage": 0.5, "partial_rotary_factor": 1.0}), 32),
+        (json!({"rope_percent": 0.25, "rope_percentage": 0.5}), 8),
         (json!({"partial_rotary_factor": 1}), 32),
     ] {
         assert_eq!(attention(&spec(&with(nemotron(), changes.clone())).unwrap()).rope.dims, dims, "{changes}");
@@ -172,6 +173,13 @@ fn the_mistral_window_is_null_a_number_or_the_default() {
 }
 
 #[test]
+fn the_model_type_decides_where_both_are_known() {
+    let both = with(llama(), json!({"model_type": "mistral"}));
+    assert_eq!(spec(&both).unwrap().family, "mistral");
+    assert_eq!(spec(&with(llama(), json!({"model_type": "something"}))).unwrap().family, "llama");
+}
+
+#[test]
 fn without_architectures_the_model_type_decides() {
     let config = with(llama(), json!({"architectures": null, "model_type": "llama"}));
     assert_eq!(spec(&config).unwrap().family, "llama");
@@ -199,7 +207,6 @@ fn unsupported_configs_say_what_was_found() {
         (json!({"hidden_size": 100}), "Unsupported width", "hidden_size: expected a multiple of 8, found 100"),
         (json!({"intermediate_size": 12}), "Unsupported width", "intermediate_size"),
         (json!({"hidden_size": null}), "Key missing in config", "hidden_size"),
-        (json!({"norm_eps": null}), "Key missing in config", "norm_eps or layer_norm_eps"),
         (json!({"norm_eps": "small"}), "Unexpected value in config", "found \"small\""),
         (json!({"vocab_size": 1.5}), "Unexpected value in config", "vocab_size"),
         (json!({"vocab_size": u64::MAX}), "Unexpected value in config", "vocab_size"),
@@ -214,6 +221,7 @@ fn unsupported_configs_say_what_was_found() {
         (json!({"rope_theta": -1}), "Unexpected value in config", "rope_theta"),
         (json!({"partial_rotary_factor": 0.1}), "Unexpected value in config", "32 dims of a head"),
         (json!({"partial_rotary_factor": 1.5}), "Unexpected value in config", "found 1.5"),
+        (json!({"rope_theta": "Infinity"}), "Unexpected value in config", "found \"Infinity\""),
         (json!({"eos_token_id": -1}), "Unexpected value in config", "eos_token_id: expected a token id, found -1"),
         (quantized(json!({"quant_method": "gptq"})), "Quantized weights are not yet supported", "gptq"),
         (
@@ -226,6 +234,43 @@ fn unsupported_configs_say_what_was_found() {
         assert!(error.starts_with(&format!("[ERROR] Model: {message}\n")), "{changes}: {error}");
         assert!(error.contains(details), "{changes}: {error}");
     }
+    let scaled = json!({"rope_scaling": {"type": "linear", "factor": 2.0}, "partial_rotary_factor": 0.5});
+    assert!(refusal(&with(llama(), scaled)).contains("rotate whole heads, found 0.5"));
+}
+
+#[test]
+fn a_section_that_quantizes_no_weights_is_let_through() {
+    let section = |section: Value| spec(&with(llama(), json!({ "quantization_config": section })));
+    let group = |weights: Value| json!({"group_0": {"targets": ["Linear"], "weights": weights}});
+    let weights = json!({"num_bits": 8, "type": "float"});
+    let cache = json!({"num_bits": 8, "type": "float", "dynamic": false});
+    let method = "compressed-tensors";
+    for free in [
+        json!({"quant_method": method, "config_groups": {}, "kv_cache_scheme": cache}),
+        json!({"quant_method": method, "config_groups": group(Value::Null), "kv_cache_scheme": cache}),
+        json!({"quant_method": method, "kv_cache_scheme": cache}),
+        json!({"quant_method": method, "config_groups": group(weights.clone()), "ignore": ["re:.*"]}),
+        json!({"quant_method": method, "config_groups": group(weights.clone()), "ignore": ["re:.*self_attn.*", "re:.*mlp.*", "lm_head"]}),
+        json!({"quant_method": "bitsandbytes", "load_in_8bit": false, "load_in_4bit": false}),
+        json!({"quant_method": "modelopt", "quant_algo": null, "kv_cache_quant_algo": "FP8"}),
+        json!({"quant_method": "modelopt", "quant_algo": "FP8", "exclude_modules": ["model.layers.*", "lm_head"]}),
+    ] {
+        assert!(section(free.clone()).is_ok(), "{free}");
+    }
+    for quantized in [
+        json!({"quant_method": method, "config_groups": group(weights.clone()), "ignore": ["lm_head"]}),
+        json!({"quant_method": method, "config_groups": group(weights), "ignore": ["re:.*self_attn.*", "lm_head"]}),
+        json!({"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}),
+        json!({"quant_method": "awq", "bits": 4, "modules_to_not_convert": null}),
+        json!({"quant_method": "bitsandbytes", "load_in_8bit": true}),
+        json!({"quant_method": "fp8"}),
+        json!({}),
+    ] {
+        let error = section(quantized.clone()).expect_err("quantized").to_string();
+        assert!(error.contains("Quantized weights are not yet supported"), "{quantized}: {error}");
+    }
+    let old = with(llama(), json!({"compression_config": {"quant_method": method, "bits": 8}}));
+    assert!(refusal(&old).contains("compression_config: compressed-tensors"));
 }
 
 /// A DeciLM of one layer: `attention` and `ffn` of its block config.

@@ -22,6 +22,8 @@ pub struct Inspection {
     pub spec: ModelSpec,
     /// Its tensors by what they are for, in the order of a pass; no tensor is in two groups.
     pub groups: Vec<Group>,
+    /// What was ignored, which defaults were taken, and what is doubtful.
+    pub notes: Vec<String>,
     /// Names of tensors that the model does not ask for.
     pub unused: Vec<String>,
     /// Bytes of all tensors on disk.
@@ -79,7 +81,7 @@ impl Inspection {
     /// The checkpoint cannot be used, or `context` is out of range.
     pub fn new(model: &str, context: Option<usize>, batch: usize) -> Result<Inspection> {
         let checkpoint = Checkpoint::open(model)?;
-        let spec = models::read(checkpoint.config(), checkpoint.generation_config())?;
+        let models::Reading { spec, notes, warnings } = models::read_checkpoint(&checkpoint)?;
         let mut config = EngineConfig::for_model(&spec, context)?;
         config.max_sequences = batch;
         let weights = Weights::new(checkpoint);
@@ -90,6 +92,7 @@ impl Inspection {
         let (_, memory) = Layout::new(&spec, limits);
         let (gpu, cpu) = (memory.sizes(2), memory.sizes(4));
         Ok(Inspection {
+            notes: warnings.into_iter().chain(notes).collect(),
             unused: weights.unused(&spec).into_iter().map(str::to_owned).collect(),
             disk_bytes: weights.checkpoint().bytes(),
             gpu: need(&gpu, weight_bytes, cuda::WORKSPACE_BYTES),

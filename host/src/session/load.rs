@@ -66,6 +66,8 @@ impl LoadOptions {
 /// What is told while a model loads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
+    /// For everybody, and for those who asked for silence: the result may not be what they mean.
+    Warning(String),
     /// For everybody.
     Info(String),
     /// For those who ask for more.
@@ -110,7 +112,9 @@ impl Model {
         note(Note::Info(format!("Loading model from: {}", options.model)));
         let mut stages = Stages::new();
         let checkpoint = Checkpoint::open(&options.model)?;
-        let mut spec = models::read(checkpoint.config(), checkpoint.generation_config())?;
+        let models::Reading { mut spec, notes, warnings } = models::read_checkpoint(&checkpoint)?;
+        warnings.into_iter().for_each(|text| note(Note::Warning(text)));
+        notes.into_iter().for_each(|text| note(Note::Info(format!("  {text}"))));
         if options.ignore_eos {
             spec.eos.clear();
         }

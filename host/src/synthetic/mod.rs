@@ -5,7 +5,8 @@ mod values;
 mod weights;
 mod writer;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -44,11 +45,13 @@ pub fn write(
     make_empty(directory)?;
     let config = preset.config(layers);
     let spec = models::read(&config, None)?;
-    write_json(&directory.join("config.json"), &config)?;
+    let summary = writer::write(&spec, seed, directory, progress)?;
     let generation = json!({ "bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"] });
     write_json(&directory.join("generation_config.json"), &generation)?;
     write_json(&directory.join("tokenizer.json"), &tokenizer::byte_level(spec.vocab))?;
-    writer::write(&spec, seed, directory, progress)
+    // Without this file a directory is no model: what was interrupted does not look whole.
+    write_json(&directory.join("config.json"), &config)?;
+    Ok(summary)
 }
 
 fn make_empty(directory: &Path) -> Result<()> {
@@ -64,7 +67,23 @@ fn make_empty(directory: &Path) -> Result<()> {
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {
     let text = serde_json::to_string_pretty(value).expect("a JSON value has a text");
-    fs::write(path, text + "\n").map_err(|error| io_error(path, &error))
+    whole(path, |file| file.write_all((text + "\n").as_bytes()).map_err(|error| io_error(path, &error)))
+}
+
+/// Writes a file under another name and gives it its own when it is whole, so that no part is taken for all of it.
+fn whole(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    let partial = Path::new(&name);
+    let written = File::create(partial)
+        .map_err(|error| io_error(path, &error))
+        .and_then(|mut file| write(&mut file))
+        .and_then(|()| fs::rename(partial, path).map_err(|error| io_error(path, &error)));
+    if written.is_err() {
+        // The error counts; the disk may be full, so what is of no use goes.
+        let _ = fs::remove_file(partial);
+    }
+    written
 }
 
 fn io_error(path: &Path, error: &std::io::Error) -> Error {
@@ -87,12 +106,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_interrupted_does_not_look_whole() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path();
+        let names = || -> Vec<String> {
+            let entries = fs::read_dir(path).expect("it is a directory").map(|entry| entry.expect("an entry"));
+            entries.map(|entry| entry.file_name().into_string().expect("UTF-8")).collect()
+        };
+        let mut seen = 0;
+        write(&Preset::tiny()[0], Some(1), 1, path, &mut |_, _| {
+            seen += 1;
+            assert_eq!(names(), ["model.safetensors.partial"]);
+        })
+        .expect("the checkpoint is written");
+        assert!(seen > 0 && names().iter().all(|name| !name.ends_with(".partial")));
+        let fails = whole(&path.join("new"), |_| Err(io_error(path, &std::io::ErrorKind::StorageFull.into())));
+        assert!(fails.is_err() && !names().iter().any(|name| name.starts_with("new")));
+    }
+
+    #[test]
     fn what_is_written_loads_whole_and_repeats() {
         for preset in Preset::tiny() {
             let (directory, summary) = written(&preset, 1);
             let path = directory.path();
             let checkpoint = Checkpoint::open(path.to_str().expect("a UTF-8 path")).expect("it loads");
-            let spec = models::read(checkpoint.config(), checkpoint.generation_config()).expect("a known family");
+            let spec = models::read_checkpoint(&checkpoint).expect("a known family").spec;
             assert_eq!((summary.bytes, summary.shards), (checkpoint.bytes(), 1));
             let weights = Weights::new(checkpoint);
             weights.check_all(&spec).expect("every tensor is there");

@@ -9,7 +9,7 @@ use serde_json::{Map, json};
 
 use super::values::{Normal, stream};
 use super::weights::{DEVIATION, ones};
-use super::{Summary, io_error, write_json};
+use super::{Summary, io_error, whole, write_json};
 use crate::error::Result;
 use crate::models::spec::{ModelSpec, Tensor};
 
@@ -69,7 +69,10 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn shard(&mut self, path: &Path, tensors: &[&Tensor]) -> Result<()> {
-        let mut file = File::create(path).map_err(|error| io_error(path, &error))?;
+        whole(path, |file| self.tensors(file, path, tensors))
+    }
+
+    fn tensors(&mut self, file: &mut File, path: &Path, tensors: &[&Tensor]) -> Result<()> {
         file.write_all(&header(tensors)).map_err(|error| io_error(path, &error))?;
         let (around_zero, around_one) = (Normal::new(0.0, DEVIATION), Normal::new(1.0, DEVIATION));
         let mut piece = vec![bf16::ZERO; PIECE];

@@ -55,7 +55,7 @@ impl ChatTemplate {
         let config_path = directory.join("tokenizer_config.json");
         let config = match read(&config_path)? {
             None => Json::Null,
-            Some(text) => serde_json::from_str(&text).map_err(|error| unusable(&config_path, error))?,
+            Some(text) => crate::files::parse(text.as_bytes()).map_err(|error| unusable(&config_path, error))?,
         };
         let jinja = file.map_or_else(|| directory.join("chat_template.jinja"), Path::to_owned);
         let additional = if file.is_some() { Vec::new() } else { additional_sources(&directory.join(ADDITIONAL))? };
@@ -168,11 +168,8 @@ fn additional_sources(folder: &Path) -> Result<Vec<(String, String)>> {
 }
 
 fn read(path: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unusable(path, error)),
-    }
+    let Some(bytes) = crate::files::read(path)? else { return Ok(None) };
+    String::from_utf8(bytes).map(Some).map_err(|error| unusable(path, error))
 }
 
 fn unusable(path: &Path, error: impl std::fmt::Display) -> Error {
