@@ -3,6 +3,7 @@ mod attention;
 mod parallel;
 mod product;
 mod residual;
+mod ssm;
 mod sum;
 mod tile;
 

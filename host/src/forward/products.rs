@@ -1,5 +1,5 @@
 //! Products, asked for once by what they compute and lowered here alone: to kernels, fusions and calls of the matrix library.
-use gpu_kernels::{Act, GEMV_MAX_ROWS, Gemv, LayerNorm1p, Ptr, Relu2, RmsNorm, Swiglu, Weight, gemv};
+use gpu_kernels::{Act, GEMV_MAX_ROWS, Gemv, LayerNorm1p, Ptr, Relu2, RmsNorm, Swiglu, Weight, gemv, rms_norm};
 
 use super::Limits;
 use super::builder::{NormBuffers, NormWeights};
@@ -132,7 +132,8 @@ impl Pass<'_> {
                 self.plan.launch(LayerNorm1p { x, weight, bias, y, rows, hidden, eps });
             }
             NormWeights::Rms { weight, eps } => {
-                self.plan.launch(RmsNorm { x, weight: weight.ptr(), y, rows, hidden, eps });
+                let roundings = rms_norm::TWICE;
+                self.plan.launch(RmsNorm { x, weight: weight.ptr(), y, rows, hidden, eps, roundings });
             }
         }
         y
