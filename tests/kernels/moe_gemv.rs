@@ -5,7 +5,7 @@ use gpu_kernels::gemv::{PLAIN, RELU2};
 use crate::approx::Approx;
 use crate::data::Data;
 use crate::mutants::{BARRIER, COPY_EDGE, Defect, STRIDE, TERM};
-use crate::oracle::{Oracle, Precision, Row, Written};
+use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
 #[derive(Clone, Copy, Debug)]
@@ -83,29 +83,46 @@ impl Oracle for MoeGemv {
     const DEFECTS: &[Defect] = &[NARROW_EDGE, TERM, STRIDE, BARRIER];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
-        let (x, w) = (data.f64s(self.x), data.f64s(self.w));
-        let (n, k, top_k) = (self.n as usize, self.k as usize, self.top_k as usize);
-        let mut values = Vec::new();
-        for (choice, id) in data.i32s(self.ids).iter().enumerate() {
+        let (x, w, top_k) = (data.f64s(self.x), data.f64s(self.w), self.top_k as usize);
+        let choice = |(choice, id): (usize, &i32)| {
             let row = if self.row_per_choice == 0 { choice / top_k } else { choice };
-            let weights = w[*id as usize * n * k..][..n * k].chunks(k);
-            values.extend(weights.map(|w| self.activated(dot(&x[row * k..][..k], w), precision).want()));
-        }
-        vec![Written::new(self.y, values)]
+            Choice { row, expert: *id as usize }
+        };
+        let choices: Vec<Choice> = data.i32s(self.ids).iter().enumerate().map(choice).collect();
+        let sizes = (self.n as usize, self.k as usize);
+        vec![Written::new(self.y, wants(&choices, &x, &w, sizes, self.activation, precision))]
     }
 }
 
-trait Activated {
-    fn activated(&self, sum: Approx, precision: Precision) -> Approx;
+/// A row of `x` and the expert that it goes to.
+#[derive(Clone, Copy)]
+pub struct Choice {
+    pub row: usize,
+    pub expert: usize,
 }
 
-impl Activated for MoeGemv {
-    fn activated(&self, sum: Approx, precision: Precision) -> Approx {
-        if self.activation == RELU2 {
-            return sum.rounded(precision).positive().squared().rounded(precision);
-        }
-        Approx { value: precision.round(sum.value), ..sum }
+/// The outputs of the choices, in their order, with weights of `n` rows and `k` columns.
+pub fn wants(
+    choices: &[Choice],
+    x: &[f64],
+    w: &[f64],
+    (n, k): (usize, usize),
+    activation: u32,
+    precision: Precision,
+) -> Vec<Want> {
+    let mut wants = Vec::new();
+    for choice in choices {
+        let (x, w) = (&x[choice.row * k..][..k], &w[choice.expert * n * k..][..n * k]);
+        wants.extend(w.chunks(k).map(|w| activated(dot(x, w), activation, precision).want()));
     }
+    wants
+}
+
+fn activated(sum: Approx, activation: u32, precision: Precision) -> Approx {
+    if activation == RELU2 {
+        return sum.rounded(precision).positive().squared().rounded(precision);
+    }
+    Approx { value: precision.round(sum.value), ..sum }
 }
 
 fn dot(x: &[f64], w: &[f64]) -> Approx {
