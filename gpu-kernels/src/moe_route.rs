@@ -10,8 +10,7 @@
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
 //! | `x` | `[rows, hidden]` | act | row-major |
-//! | `w` | `[experts, hidden]` or null | weight | row-major |
-//! | `w_f32` | `[experts, hidden]` or null | f32 | row-major |
+//! | `w` | `[experts, hidden]` | f32 | row-major |
 //! | `bias` | `[experts]` | f32 | |
 //! | `logits` | `[rows, experts]` | f32 | row-major, written |
 //! | `counters` | `[⌈rows/8⌉]` | i32 | 0 before and after |
@@ -23,18 +22,18 @@
 //! of the rows chooses, a row to a warp.
 //!
 //! # Requires
-//! At least 1 row; `hidden` divisible by 8; exactly one of `w` and `w_f32`; at most 1024 experts, a multiple of `groups`;
+//! At least 1 row; `hidden` divisible by 8; at most 1024 experts, a multiple of `groups`;
 //! 1 to 32 groups, of at least 2 experts where there are several; `top_k` from 1 to 32 and at most the experts of
-//! `top_groups` groups; `x`, `w` and `w_f32` 16-byte aligned.
+//! `top_groups` groups; `x` and `w` 16-byte aligned.
 //!
 //! # Moves
-//! `experts · hidden · w + rows · (hidden · act + experts · 8 + top_k · 8)` bytes.
+//! `experts · hidden · 4 + rows · (hidden · act + experts · 8 + top_k · 8)` bytes.
 //!
 //! # Numerics
 //! In f32: a lane sums every 32nd group of 8 products in order, then the lanes join by a butterfly, whatever `rows` is.
 //! The weights' sum is in the order of choice. c = 16, d = 0.
 use crate::kernel::{kernel_args, require};
-use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
+use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape};
 
 /// Warps of a block, and experts that it has.
 const WARPS: u32 = 8;
@@ -52,10 +51,8 @@ kernel_args! {
     pub struct MoeRoute {
         /// `[rows, hidden]`: the normalised residual stream.
         pub x: Ptr<Act>,
-        /// `[experts, hidden]` or null.
-        pub w: Ptr<Weight>,
-        /// `[experts, hidden]` or null.
-        pub w_f32: Ptr<f32>,
+        /// `[experts, hidden]`.
+        pub w: Ptr<f32>,
         /// `[experts]`: added for the choice alone.
         pub bias: Ptr<f32>,
         /// `[rows, experts]`, written.
@@ -92,7 +89,6 @@ impl Kernel for MoeRoute {
         require! {
             self.rows > 0 && self.rows.div_ceil(ROWS) < 1 << 16 => "at least one row, fewer than 8 · 65536",
             self.hidden > 0 && self.hidden.is_multiple_of(8) => "hidden divisible by 8",
-            self.w.is_null() != self.w_f32.is_null() => "exactly one of w and w_f32",
             self.experts > 0 && self.experts <= MAX_EXPERTS => "1 to 1024 experts",
             self.groups > 0 && self.groups <= MAX_GROUPS => "1 to 32 groups",
             self.experts.is_multiple_of(self.groups) => "groups of equal size",
@@ -111,8 +107,7 @@ impl Kernel for MoeRoute {
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
         let (rows, hidden, experts) = (u64::from(self.rows), u64::from(self.hidden), u64::from(self.experts));
-        let element = if self.w.is_null() { 4 } else { 2 };
-        experts * hidden * element + rows * (hidden * 2 + experts * 8 + u64::from(self.top_k) * 8)
+        experts * hidden * 4 + rows * (hidden * 2 + experts * 8 + u64::from(self.top_k) * 8)
     }
 
     fn flops(&self, _: &StepShape) -> u64 {

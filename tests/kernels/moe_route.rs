@@ -1,5 +1,5 @@
 //! Rows of `moe_route`.
-use gpu_kernels::{MoeRoute, Ptr};
+use gpu_kernels::MoeRoute;
 
 use crate::data::Data;
 use crate::mutants::{Defect, EDGE, LANES, STRIDE, TERM, TIE};
@@ -15,14 +15,12 @@ struct Shape {
     /// Groups, and how many of them stay.
     groups: (usize, usize),
     normalize: bool,
-    /// Whether the router's weight is f32.
-    wide: bool,
     /// Experts that are equal to expert 0 of their kind: expert e is expert e mod `kinds`.
     kinds: usize,
 }
 
 const fn shape(rows: usize, hidden: usize, experts: usize, top_k: usize) -> Shape {
-    Shape { rows, hidden, experts, top_k, groups: (1, 1), normalize: true, wide: false, kinds: usize::MAX }
+    Shape { rows, hidden, experts, top_k, groups: (1, 1), normalize: true, kinds: usize::MAX }
 }
 
 const SHAPES: [Shape; 31] = [
@@ -34,8 +32,8 @@ const SHAPES: [Shape; 31] = [
     shape(9, 72, 16, 4),
     shape(17, 24, 40, 22),
     Shape { normalize: false, ..shape(5, 136, 128, 6) },
-    Shape { wide: true, ..shape(4, 264, 12, 3) },
-    Shape { wide: true, ..shape(1, 2056, 9, 1) },
+    shape(4, 264, 12, 3),
+    shape(1, 2056, 9, 1),
     Shape { groups: (2, 1), ..shape(7, 72, 16, 4) },
     Shape { groups: (4, 2), ..shape(3, 136, 64, 9) },
     Shape { groups: (8, 3), normalize: false, ..shape(2, 24, 16, 3) },
@@ -64,7 +62,7 @@ pub fn rows() -> Vec<Row<MoeRoute>> {
 }
 
 fn row(seed: u64, shape: &Shape) -> Row<MoeRoute> {
-    let Shape { rows, hidden, experts, top_k, groups, normalize, wide, kinds } = *shape;
+    let Shape { rows, hidden, experts, top_k, groups, normalize, kinds } = *shape;
     let mut random = Random::new(seed);
     let mut data = Data::default();
     let x = data.reals("x", random.reals(rows * hidden, 1.0));
@@ -73,12 +71,9 @@ fn row(seed: u64, shape: &Shape) -> Row<MoeRoute> {
     let weight: Vec<f32> = (0..experts).flat_map(|e| kind[e % kinds * hidden..][..hidden].to_vec()).collect();
     let bias = random.reals(experts.min(kinds), 0.5);
     let bias = (0..experts).map(|e| bias[e % kinds]).collect();
-    let (w, w_f32) =
-        if wide { (Ptr::NULL, data.reals("w_f32", weight)) } else { (data.weight("w", weight, hidden), Ptr::NULL) };
     let kernel = MoeRoute {
         x,
-        w,
-        w_f32,
+        w: data.reals("w", weight),
         bias: data.reals("bias", bias),
         logits: data.undefined("logits", rows * experts),
         counters: data.integers("counters", vec![0; rows.div_ceil(8)]),
@@ -112,8 +107,7 @@ impl Oracle for MoeRoute {
     const DEFECTS: &[Defect] = &[EDGE, STRIDE, LANES, TIE, TERM];
 
     fn oracle(&self, data: &Data, _: Precision) -> Vec<Written> {
-        let w = if self.w.is_null() { data.f64s(self.w_f32) } else { data.f64s(self.w) };
-        let (x, bias) = (data.f64s(self.x), data.f64s(self.bias));
+        let (x, w, bias) = (data.f64s(self.x), data.f64s(self.w), data.f64s(self.bias));
         let rows: Vec<Routed> = x.chunks(self.hidden as usize).map(|x| routed(self, x, &w, &bias)).collect();
         let near = |(value, error): &Near| Want::near(*value, *error);
         let ids = rows.iter().flat_map(|row| row.ids.iter().map(|id| Want::exact(*id as f64)));

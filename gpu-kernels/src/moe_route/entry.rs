@@ -52,16 +52,10 @@ impl MoeRoute {
 /// The group is within the row.
 #[inline(always)]
 unsafe fn weights(args: &MoeRoute, expert: u32, group: u32) -> [f32; 8] {
-    let start = u64::from(expert) * u64::from(args.hidden) + u64::from(group * GROUP);
+    let start = args.w.addr + 4 * (u64::from(expert) * u64::from(args.hidden) + u64::from(group * GROUP));
     // SAFETY: the caller's promise.
-    unsafe {
-        if args.w.is_null() {
-            let [a, b]: [[f32; 4]; 2] = [0, 16].map(|bytes| global::load_readonly(args.w_f32.addr + start * 4 + bytes));
-            [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]
-        } else {
-            bf16::unpack_8(global::load_readonly(args.w.addr + start * 2))
-        }
-    }
+    let [a, b]: [[f32; 4]; 2] = unsafe { [global::load_readonly(start), global::load_readonly(start + 16)] };
+    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]
 }
 
 /// The logits of an expert for the block's rows, in every lane.

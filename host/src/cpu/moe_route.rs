@@ -11,7 +11,8 @@ impl Reference for MoeRoute {
     fn reference<A: Activation>(&self, memory: &Memory) {
         let (rows, hidden, experts) = (self.rows as usize, self.hidden as usize, self.experts as usize);
         let x = memory.read::<A>(self.x, rows * hidden);
-        let w: Vec<Vec<f32>> = weights(self, memory);
+        let w = memory.read::<f32>(self.w, experts * hidden);
+        let w: &[f32] = &w;
         let bias = memory.read::<f32>(self.bias, experts);
         let bias: &[f32] = &bias;
         let top_k = self.top_k as usize;
@@ -21,22 +22,12 @@ impl Reference for MoeRoute {
         let outputs = logits.chunks_mut(experts).zip(ids.chunks_mut(top_k)).zip(shares.chunks_mut(top_k));
         let items = x.chunks(hidden).zip(outputs).collect();
         for_each(rows * hidden * experts, items, |(x, ((logits, ids), shares))| {
-            for (logit, w) in logits.iter_mut().zip(&w) {
+            for (logit, w) in logits.iter_mut().zip(w.chunks(hidden)) {
                 *logit = sum(x.iter().zip(w).map(|(x, w)| x.to_f32() * w));
             }
             choose(self, logits, bias, ids, shares);
         });
     }
-}
-
-fn weights(route: &MoeRoute, memory: &Memory) -> Vec<Vec<f32>> {
-    let (hidden, experts) = (route.hidden as usize, route.experts as usize);
-    if route.w.is_null() {
-        let w = memory.read::<f32>(route.w_f32, experts * hidden);
-        return w.chunks(hidden).map(<[f32]>::to_vec).collect();
-    }
-    let w = memory.weight(route.w);
-    (0..experts).map(|expert| w.row(expert).iter().map(|w| w.to_f32()).collect()).collect()
 }
 
 fn choose(route: &MoeRoute, logits: &[f32], bias: &[f32], ids: &mut [i32], shares: &mut [f32]) {
