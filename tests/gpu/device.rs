@@ -2,7 +2,7 @@
 use bytes::Bytes;
 use half::bf16;
 use nemotron::device::cuda::{self, Cuda, Gpu, Options};
-use nemotron::device::{BufferId, BufferKind, Buffers, Device, Narrowed, WeightPart, WeightParts};
+use nemotron::device::{BufferId, BufferKind, Buffers, Device, Narrowed, Weight, WeightPart};
 
 use gpu_kernels::Element;
 
@@ -43,7 +43,7 @@ fn tensor(rows: usize, columns: usize, seed: u32) -> Bytes {
 }
 
 /// The parts' elements, one part below the other.
-fn expected(parts: &WeightParts) -> Vec<u8> {
+fn expected(parts: &Weight) -> Vec<u8> {
     let parts = parts.clone().in_memory();
     (0..parts.rows()).flat_map(|row| bytemuck::cast_slice::<bf16, u8>(parts.row(row)).to_vec()).collect()
 }
@@ -66,11 +66,11 @@ fn weights_arrive() -> Result<String, String> {
     let whole = |rows, columns, seed| WeightPart::new(tensor(rows, columns, seed), columns, 0..rows, 0..columns);
     let cut = WeightPart::new(tensor(40, 120, 3), 120, 7..40, 8..96);
     let weights = [
-        WeightParts::new(vec![whole(1, 8, 1)]),
-        WeightParts::new(vec![whole(33, 88, 2), cut, whole(1, 88, 4)]),
-        WeightParts::new(vec![whole(3000, 5000, 5), whole(1, 5000, 6)]),
-        WeightParts::new(vec![WeightPart::new(tensor(900, 9000, 7), 9000, 0..900, 8..8992)]),
-        WeightParts::new(vec![wide(3000, 1200, 0..1200), wide(70, 1300, 16..1216)]),
+        Weight::new(vec![whole(1, 8, 1)]),
+        Weight::new(vec![whole(33, 88, 2), cut, whole(1, 88, 4)]),
+        Weight::new(vec![whole(3000, 5000, 5), whole(1, 5000, 6)]),
+        Weight::new(vec![WeightPart::new(tensor(900, 9000, 7), 9000, 0..900, 8..8992)]),
+        Weight::new(vec![wide(3000, 1200, 0..1200), wide(70, 1300, 16..1216)]),
     ];
     for options in [Options::default(), Options { check: true, ..Options::default() }] {
         let mut buffers = Buffers::default();
@@ -135,7 +135,7 @@ fn upload_rate() -> Result<String, String> {
     let mut buffers = Buffers::default();
     for _ in 0..8 {
         let part = WeightPart::new(data.clone(), columns, 0..rows, 0..columns);
-        buffers.add_weight("weight", WeightParts::new(vec![part]));
+        buffers.add_weight("weight", Weight::new(vec![part]));
     }
     let mut cuda = open(Options::default())?;
     let start = std::time::Instant::now();

@@ -4,9 +4,7 @@ use gpu_kernels::{Act, Advance, Argmax, Element, Embed, GatherRows, Ptr, Relu2, 
 use half::bf16;
 use nemotron::cpu::Cpu;
 use nemotron::device::cuda::Options;
-use nemotron::device::{
-    BufferId, BufferKind, Buffers, Device, Gemm, Output, Plan, PlanId, Run, WeightPart, WeightParts,
-};
+use nemotron::device::{BufferId, BufferKind, Buffers, Device, Gemm, Output, Plan, PlanId, Run, Weight, WeightPart};
 
 use crate::{Row, ensure, open, text};
 
@@ -124,14 +122,14 @@ impl Tiny {
     }
 }
 
-fn weight(rows: u32, columns: u32, seed: u32) -> WeightParts {
+fn weight(rows: u32, columns: u32, seed: u32) -> Weight {
     let mut state = seed;
     let numbers = (0..rows * columns).map(|_| {
         state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
         bf16::from_f32((state >> 8) as f32 / (1 << 23) as f32 - 1.0)
     });
     let data = Bytes::from(bytemuck::pod_collect_to_vec::<bf16, u8>(&numbers.collect::<Vec<_>>()));
-    WeightParts::new(vec![WeightPart::new(data, columns as usize, 0..rows as usize, 0..columns as usize)])
+    Weight::new(vec![WeightPart::new(data, columns as usize, 0..rows as usize, 0..columns as usize)])
 }
 
 /// Tokens of each of `steps` steps, and the last logits.

@@ -3,7 +3,7 @@ use bytes::Bytes;
 use gpu_kernels::{Act, Element};
 use half::bf16;
 use nemotron::device::cuda::Options;
-use nemotron::device::{BufferKind, Buffers, Device, Gemm, Output, Plan, WeightPart, WeightParts};
+use nemotron::device::{BufferKind, Buffers, Device, Gemm, Output, Plan, Weight, WeightPart};
 
 use crate::{Row, ensure, open, text};
 
@@ -66,12 +66,12 @@ fn product((rows, n, k): (u32, u32, u32), kind: Kind) -> Result<Product, String>
     let x_buffer = buffers.add("x", Element::Act, u64::from(rows * k) + offset, BufferKind::Constant(values));
     let data = Bytes::from(bytemuck::pod_collect_to_vec::<bf16, u8>(&w));
     let part = WeightPart::new(data, k as usize, 0..n as usize, 0..k as usize);
-    let w_buffer = buffers.add_weight("w", WeightParts::new(vec![part]));
+    let w_buffer = buffers.add_weight("w", Weight::new(vec![part]));
     let addend =
         |is, count: u32, seed| if is { numbers(count as usize, seed) } else { vec![bf16::ZERO; count as usize] };
     let (bias, residual) = (addend(kind.bias, n, 3), addend(kind.residual, rows * n, 4));
     let column = WeightPart::new(Bytes::from(bytemuck::pod_collect_to_vec::<bf16, u8>(&bias)), 1, 0..n as usize, 0..1);
-    let bias_buffer = buffers.add_weight("bias", WeightParts::new(vec![column]));
+    let bias_buffer = buffers.add_weight("bias", Weight::new(vec![column]));
     let element = if f32_out { Element::F32 } else { Element::Act };
     let before = BufferKind::Constant(residual.iter().map(|value| value.to_f32()).collect());
     let out_buffer = buffers.add("out", element, u64::from(rows * n), before);
@@ -162,7 +162,7 @@ fn rate() -> Result<String, String> {
     let x = buffers.add("x", Element::Act, u64::from(rows * k), BufferKind::Constant(random(5)));
     let data = Bytes::from(bytemuck::pod_collect_to_vec::<bf16, u8>(&numbers((n * k) as usize, 6)));
     let part = WeightPart::new(data, k as usize, 0..n as usize, 0..k as usize);
-    let w = buffers.add_weight("w", WeightParts::new(vec![part]));
+    let w = buffers.add_weight("w", Weight::new(vec![part]));
     let out = buffers.add("out", Element::Act, u64::from(rows * n), BufferKind::Scratch);
     let mut cuda = open(Options::default())?;
     cuda.allocate(buffers).map_err(text)?;

@@ -81,7 +81,7 @@ impl Emulated {
             BufferKind::Sampled | BufferKind::Counters => {
                 self.write(start, spec.element, &vec![0i32; spec.elements as usize])
             }
-            BufferKind::Input | BufferKind::Scratch | BufferKind::State => Ok(()),
+            BufferKind::Input | BufferKind::Scratch | BufferKind::State | BufferKind::Slots => Ok(()),
         }
     }
 

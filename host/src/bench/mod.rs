@@ -16,7 +16,7 @@ mod walls;
 use crate::device::{BufferKind, Buffers, Device};
 use crate::engine::EngineConfig;
 use crate::error::Result;
-use crate::forward::{Layout, Limits};
+use crate::forward::Layout;
 use crate::session::{DeviceChoice, Note, choice};
 use crate::synthetic::RandomWeights;
 use gap::GapBuffers;
@@ -64,8 +64,8 @@ impl Bench {
             note(Note::Info(format!("  No GPU is used: {}", error.message())));
         }
         let random = if is_gpu { RandomWeights::cut(&subject.spec) } else { RandomWeights::own(&subject.spec) };
-        let limits = Limits::new(config.context, config.max_sequences, config.chunk);
-        let (layout, mut buffers) = Layout::new(&subject.spec, limits, &|tensors| subject.parts(tensors, &random))?;
+        let (layout, memory) = Layout::new(&subject.spec, config.limits());
+        let mut buffers = memory.load(&|tensors| subject.parts(tensors, &random))?;
         let wall_buffers = WallBuffers::add(&mut buffers, &random, is_gpu);
         let gap_buffers = GapBuffers::add(&mut buffers, lists.generate());
         let names = names(&buffers);

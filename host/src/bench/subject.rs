@@ -2,7 +2,7 @@
 use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
-use crate::device::WeightParts;
+use crate::device::Weight;
 use crate::error::Result;
 use crate::models;
 use crate::models::spec::{ModelSpec, Tensor};
@@ -60,7 +60,7 @@ impl Subject {
         tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum()
     }
 
-    pub(super) fn parts(&self, tensors: &[Tensor], random: &RandomWeights) -> Result<WeightParts> {
+    pub(super) fn parts(&self, tensors: &[Tensor], random: &RandomWeights) -> Result<Weight> {
         self.weights.as_ref().map_or_else(|| Ok(random.parts(tensors)), |weights| weights.parts(tensors))
     }
 }

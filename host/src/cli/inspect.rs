@@ -99,7 +99,7 @@ fn table(inspection: &Inspection, present: &Present) -> String {
     rows.iter().for_each(|(name, value)| writeln!(text, "{name:<14}{value}").expect("a String takes any text"));
     writeln!(text, "\n{:<12}{:>8}{:>18}{:>12}", "tensors", "count", "parameters", "as BF16").expect("as above");
     for group in &inspection.groups {
-        let (name, bytes) = (group.name, size(group.bytes()));
+        let (name, bytes) = (group.name, size(group.bytes));
         writeln!(text, "{name:<12}{:>8}{:>18}{bytes:>12}", group.tensors, group.parameters).expect("as above");
     }
     inspection.unused.iter().for_each(|name| writeln!(text, "unused: {name}").expect("as above"));
@@ -129,9 +129,9 @@ fn memory(inspection: &Inspection, present: &Present) -> String {
 fn json_object(inspection: &Inspection, present: &Present) -> String {
     let [attention, mlp, linear] = counts(inspection);
     let groups = inspection.groups.iter().map(
-        |group| json!({"name": group.name, "tensors": group.tensors, "parameters": group.parameters, "bytes": group.bytes()}),
+        |group| json!({"name": group.name, "tensors": group.tensors, "parameters": group.parameters, "bytes": group.bytes}),
     );
-    let need = |need: &Need| json!({"weights": need.weights, "kv": need.kv, "workspace": need.workspace, "total": need.total()});
+    let need = |need: &Need| json!({"weights": need.weights, "kv": need.kv, "slots": need.slots, "workspace": need.workspace, "total": need.total()});
     let per_layer: Vec<Value> = inspection
         .attentions()
         .map(|a| json!({"heads": a.heads, "kv_heads": a.kv_heads, "head_dim": a.head_dim, "window": a.window}))
@@ -152,6 +152,7 @@ fn json_object(inspection: &Inspection, present: &Present) -> String {
         "context": inspection.config.context,
         "batch": inspection.config.max_sequences,
         "kv_bytes_per_token": inspection.kv_bytes_per_token,
+        "slot_bytes_per_sequence": inspection.slot_bytes_per_sequence,
         "memory": {"gpu": need(&inspection.gpu), "cpu": need(&inspection.cpu)},
         "device": {
             "device": present.device, "name": present.name, "memory": present.memory,

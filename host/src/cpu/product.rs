@@ -7,7 +7,7 @@ use half::bf16;
 use super::parallel::for_each;
 use super::residual;
 use super::tile::{InstructionSet, strip};
-use crate::device::{Activation, Gemm, Memory, Output, WeightParts};
+use crate::device::{Activation, Gemm, Memory, Output, Weight};
 
 /// Weight rows that one core takes at a time: few enough to stay in its cache while all tokens pass.
 const STRIP_ROWS: usize = 64;
@@ -57,8 +57,8 @@ struct Strip<'a, O> {
 pub fn product<O: Activation>(
     set: InstructionSet,
     x: &[f32],
-    w: &WeightParts,
-    bias: Option<&WeightParts>,
+    w: &Weight,
+    bias: Option<&Weight>,
     out: &mut [O],
     rows: usize,
 ) {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     /// Each product and the sum of its terms' magnitudes.
-    fn naive(x: &[f32], w: &WeightParts, rows: usize) -> Vec<(f64, f64)> {
+    fn naive(x: &[f32], w: &Weight, rows: usize) -> Vec<(f64, f64)> {
         let dot = |x: &[f32], w: &[bf16]| {
             let terms = x.iter().zip(w).map(|(x, w)| f64::from(*x) * w.to_f64());
             terms.fold((0.0, 0.0), |(sum, magnitude), term| (sum + term, magnitude + term.abs()))
@@ -105,7 +105,7 @@ mod tests {
     }
 
     /// Checks rows 1 to 9 on each instruction set against f64, and that the sets and the row counts agree to the bit.
-    fn check(w: &WeightParts) {
+    fn check(w: &Weight) {
         let (n, k) = (w.rows(), w.columns());
         let x: Vec<f32> = (0..9 * k).map(number).collect();
         let want = naive(&x, w, 9);
@@ -129,14 +129,14 @@ mod tests {
     #[test]
     fn products_agree_with_f64_on_every_instruction_set_and_row_count() {
         for (n, k) in [(1, 8), (3, 24), (7, 40), (64, 16), (65, 256), (131, 264), (257, 1032)] {
-            check(&WeightParts::new(vec![WeightPart::new(matrix(n, k), k, 0..n, 0..k)]));
+            check(&Weight::new(vec![WeightPart::new(matrix(n, k), k, 0..n, 0..k)]));
         }
     }
 
     #[test]
     fn a_weight_may_be_several_parts_of_rows_and_columns() {
         let part = |rows, columns| WeightPart::new(matrix(70, 100), 100, rows, columns);
-        check(&WeightParts::new(vec![part(3..70, 4..92), part(0..1, 12..100), part(5..38, 0..88)]));
+        check(&Weight::new(vec![part(3..70, 4..92), part(0..1, 12..100), part(5..38, 0..88)]));
     }
 
     #[test]
@@ -146,9 +146,9 @@ mod tests {
         let x = BufferKind::Constant((0..rows * k).map(number).collect());
         let x = buffers.add("x", Element::Act, (rows * k) as u64, x).ptr();
         let part = WeightPart::new(matrix(n, k), k, 0..n, 0..k);
-        let w = buffers.add_weight("w", WeightParts::new(vec![part])).ptr();
-        let vector = |n| WeightParts::new(vec![WeightPart::new(matrix(1, n), n, 0..1, 0..n)]);
-        let bias = buffers.add_weight("bias", WeightParts::column(&[vector(20), vector(13)])).ptr();
+        let w = buffers.add_weight("w", Weight::new(vec![part])).ptr();
+        let vector = |n| Weight::new(vec![WeightPart::new(matrix(1, n), n, 0..1, 0..n)]);
+        let bias = buffers.add_weight("bias", Weight::column(&[vector(20), vector(13)])).ptr();
         let mut out = || buffers.add("out", Element::Act, (rows * n) as u64, BufferKind::Scratch).ptr();
         let (ours, theirs) = (out(), out());
         let (rows, n, k) = (rows as u32, n as u32, k as u32);

@@ -1,7 +1,7 @@
 //! The named buffers that all plans of a model share.
 use gpu_kernels::{Element, Ptr, Role};
 
-use super::WeightParts;
+use super::Weight;
 
 /// Number of a buffer in its [`Buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +18,7 @@ impl BufferId {
 #[derive(Clone, Debug)]
 pub enum BufferKind {
     /// Read only: part of the checkpoint.
-    Weight(WeightParts),
+    Weight(Weight),
     /// Read only: computed by the host, narrowed to the buffer's element.
     Constant(Vec<f32>),
     /// Written by the host before a run.
@@ -27,6 +27,8 @@ pub enum BufferKind {
     Scratch,
     /// Kept from step to step: KV pools.
     State,
+    /// Kept from step to step, as many elements for each sequence slot.
+    Slots,
     /// Zero at first; what a kernel that counts in it leaves there is what its next launch needs.
     Counters,
     /// Kept from step to step and read by ticket: the last token of each sequence slot.
@@ -55,35 +57,48 @@ impl BufferSpec {
 
 /// All buffers of a model, by number.
 #[derive(Clone, Debug, Default)]
-pub struct Buffers(Vec<BufferSpec>);
+pub struct Buffers {
+    specs: Vec<BufferSpec>,
+    gemms: bool,
+}
 
 impl Buffers {
     /// Adds a buffer and returns its number.
     pub fn add(&mut self, name: impl Into<String>, element: Element, elements: u64, kind: BufferKind) -> BufferId {
-        let id = BufferId(u32::try_from(self.0.len()).expect("a model has fewer than 2^24 buffers"));
-        self.0.push(BufferSpec { name: name.into(), element, elements, kind });
+        let id = BufferId(u32::try_from(self.specs.len()).expect("a model has fewer than 2^24 buffers"));
+        self.specs.push(BufferSpec { name: name.into(), element, elements, kind });
         id
     }
 
     /// Adds a weight and returns its number.
-    pub fn add_weight(&mut self, name: impl Into<String>, parts: WeightParts) -> BufferId {
+    pub fn add_weight(&mut self, name: impl Into<String>, parts: Weight) -> BufferId {
         let elements = parts.rows() as u64 * parts.columns() as u64;
         self.add(name, Element::Weight, elements, BufferKind::Weight(parts))
     }
 
+    /// Notes that plans over these buffers may hold products for the device's matrix library.
+    pub fn expect_gemms(&mut self) {
+        self.gemms = true;
+    }
+
+    /// Whether [`Buffers::expect_gemms`] was called: a device may start its library beside the upload.
+    pub fn expects_gemms(&self) -> bool {
+        self.gemms
+    }
+
     /// The buffers in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (BufferId, &BufferSpec)> {
-        self.0.iter().enumerate().map(|(i, spec)| (BufferId(i as u32), spec))
+        self.specs.iter().enumerate().map(|(i, spec)| (BufferId(i as u32), spec))
     }
 
     /// One buffer.
     pub fn get(&self, id: BufferId) -> &BufferSpec {
-        &self.0[id.0 as usize]
+        &self.specs[id.0 as usize]
     }
 
     /// Bytes of all buffers of which `wanted` holds, where an activation has `act_bytes` bytes.
     pub fn bytes(&self, act_bytes: u64, wanted: impl Fn(&BufferSpec) -> bool) -> u64 {
-        self.0.iter().filter(|spec| wanted(spec)).map(|spec| spec.bytes(act_bytes)).sum()
+        self.specs.iter().filter(|spec| wanted(spec)).map(|spec| spec.bytes(act_bytes)).sum()
     }
 }
 
@@ -92,6 +107,6 @@ impl IntoIterator for Buffers {
     type IntoIter = std::vec::IntoIter<BufferSpec>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.specs.into_iter()
     }
 }

@@ -1,10 +1,10 @@
 //! Buffers in host memory, as the references see them: typed, bounds-checked, and borrow-checked at run time.
 use std::cell::{Ref, RefCell, RefMut};
 
-use gpu_kernels::{Element, Ptr, Role, Weight};
+use gpu_kernels::{Element, Ptr, Role};
 use half::bf16;
 
-use super::{Activation, BufferKind, BufferSpec, Buffers, WeightParts};
+use super::{Activation, BufferKind, BufferSpec, Buffers, Weight};
 
 /// One buffer's elements.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub enum Storage {
     /// Integers.
     I32(Vec<i32>),
     /// A weight, where it stands.
-    Weight(WeightParts),
+    Weight(Weight),
 }
 
 /// A type that a [`Storage`] can hold.
@@ -103,7 +103,7 @@ impl Memory {
     ///
     /// # Panics
     /// If the buffer is no weight, or `source` does not point to its start.
-    pub fn weight(&self, source: Ptr<Weight>) -> Ref<'_, WeightParts> {
+    pub fn weight(&self, source: Ptr<gpu_kernels::Weight>) -> Ref<'_, Weight> {
         let (buffer, offset) = source.target().expect("pointer is not null");
         assert_eq!(offset, 0, "weights are named whole");
         Ref::map(self.0[buffer as usize].borrow(), |storage| match storage {

@@ -10,7 +10,7 @@ pub use activation::Activation;
 pub use buffers::{BufferId, BufferKind, BufferSpec, Buffers};
 pub use memory::{Memory, Storage, Stored};
 pub use plan::{Gemm, Output, Plan, PlannedKernel, Reference, Step};
-pub use weight::{Narrowed, WeightPart, WeightParts};
+pub use weight::{Format, Narrowed, Weight, WeightPart};
 
 use std::time::{Duration, Instant};
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use gpu_kernels::Element;
 use half::bf16;
 
 /// Rows and columns of one tensor.
@@ -57,7 +58,7 @@ impl WeightPart {
         WeightPart { elements: Elements::Bf16(data), file: None, tensor_columns, rows, columns }
     }
 
-    /// As [`WeightPart::new`], of a tensor that becomes bf16 where it is copied, or with [`WeightParts::in_memory`].
+    /// As [`WeightPart::new`], of a tensor that becomes bf16 where it is copied, or with [`Weight::in_memory`].
     ///
     /// # Panics
     /// If its bytes do not hold the rows; the checkpoint's reader sees to that.
@@ -91,7 +92,7 @@ impl WeightPart {
     /// Row `row` of this part.
     ///
     /// # Panics
-    /// If the tensor is not bf16 in memory: [`WeightParts::in_memory`] makes it so.
+    /// If the tensor is not bf16 in memory: [`Weight::in_memory`] makes it so.
     pub fn row(&self, row: usize) -> &[bf16] {
         &self.bf16()[self.start_of(row)..][..self.columns.len()]
     }
@@ -164,31 +165,58 @@ impl WeightPart {
     }
 }
 
+/// How the elements of a weight stand in a device's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// 16-bit brain floats.
+    Bf16,
+    /// 32-bit floats.
+    F32,
+}
+
+impl Format {
+    /// What a buffer of this format holds.
+    pub const fn element(self) -> Element {
+        match self {
+            Format::Bf16 => Element::Weight,
+            Format::F32 => Element::F32,
+        }
+    }
+
+    /// Bytes of `elements` elements.
+    pub const fn bytes(self, elements: u64) -> u64 {
+        match self {
+            Format::Bf16 => 2 * elements,
+            Format::F32 => 4 * elements,
+        }
+    }
+}
+
 /// Parts of equal width, one below the other.
 #[derive(Clone, Debug)]
-pub struct WeightParts(Vec<WeightPart>);
+pub struct Weight(Vec<WeightPart>);
 
-impl WeightParts {
+impl Weight {
     /// Stacks the parts.
     ///
     /// # Panics
     /// If there is none, or their widths differ.
-    pub fn new(parts: Vec<WeightPart>) -> WeightParts {
+    pub fn new(parts: Vec<WeightPart>) -> Weight {
         assert!(!parts.is_empty() && parts.iter().all(|p| p.columns() == parts[0].columns()));
-        WeightParts(parts)
+        Weight(parts)
     }
 
     /// Vectors, one below the other: `[n, 1]`.
     ///
     /// # Panics
     /// If there is none, or a part's elements do not stand adjacent.
-    pub fn column(vectors: &[WeightParts]) -> WeightParts {
-        WeightParts::new(vectors.iter().flat_map(|vector| &vector.0).map(WeightPart::as_column).collect())
+    pub fn column(vectors: &[Weight]) -> Weight {
+        Weight::new(vectors.iter().flat_map(|vector| &vector.0).map(WeightPart::as_column).collect())
     }
 
     /// The parts as bf16 that can be read where they are; narrowed tensors take memory of their own from here on.
-    pub fn in_memory(self) -> WeightParts {
-        WeightParts(self.0.into_iter().map(WeightPart::in_memory).collect())
+    pub fn in_memory(self) -> Weight {
+        Weight(self.0.into_iter().map(WeightPart::in_memory).collect())
     }
 
     /// Rows of all parts.

@@ -103,8 +103,8 @@ impl Engine {
         config: EngineConfig,
     ) -> Result<Engine> {
         let limits = config.limits();
-        let (layout, buffers) = Layout::new(spec, limits, weights)?;
-        device.allocate(buffers)?;
+        let (layout, memory) = Layout::new(spec, limits);
+        device.allocate(memory.load(weights)?)?;
         Ok(Engine {
             device,
             layout,

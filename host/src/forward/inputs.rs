@@ -1,171 +1,207 @@
-//! `StepInputs`: the integers that tell a plan which rows of which sequences it works on.
-use std::sync::Arc;
+//! The one table of step inputs: the integers that tell a plan which rows of which sequences it works on.
+use gpu_kernels::{Element, PAGE_TOKENS, TILE_ROWS, sampling};
 
-use gpu_kernels::{PAGE_TOKENS, TILE_ROWS, sampling};
-
+use super::builder::Builder;
 use super::limits::SCRAP_PAGE;
+use super::memory_plan::Content;
+use super::span::{PlacedSpan, Span, tiles};
 use super::{Bucket, Limits};
-use crate::sample::RowParameters;
+use crate::device::{BufferId, BufferKind};
+use crate::sample::MAX_BIASES;
 
-/// One sequence's share of a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// Ids of the new tokens; `-1 - slot` stands for the token last sampled for that slot.
-    pub ids: Vec<i32>,
-    /// Position of the first of them.
-    pub position: usize,
-    /// The sequence's KV pages; they hold `position + ids.len()` tokens at least.
-    pub pages: Vec<usize>,
-    /// The sequence's slot.
-    pub slot: usize,
-    /// How many of the last rows reach the head.
-    pub logit_rows: usize,
-    /// Whether the token chosen from the last row is kept in the slot.
-    pub samples: bool,
-    /// How that token is chosen; none for the highest logit.
-    pub sampling: Option<Arc<RowParameters>>,
+/// What pads stand behind.
+struct Pads<'a> {
+    /// Rows of sequences.
+    rows: usize,
+    bucket: &'a Bucket,
+    limits: &'a Limits,
 }
 
-impl Span {
-    /// Token rows.
-    pub fn rows(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// Tokens in the cache after the step.
-    pub fn length(&self) -> usize {
-        self.position + self.ids.len()
-    }
-
-    fn cache_row(&self, position: usize) -> i32 {
-        let page_tokens = PAGE_TOKENS as usize;
-        (self.pages[position / page_tokens] * page_tokens + position % page_tokens) as i32
+impl Pads<'_> {
+    /// Pad rows that are no sequences of their own are covered by tiles of no sequence, so that their attention is zeros.
+    fn tile(&self, index: usize) -> [i32; 2] {
+        tiles(self.rows, self.bucket.rows - self.rows).nth(index).unwrap_or_default()
     }
 }
 
-/// The integers of one step; each field is a device input of the same name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StepInputs {
+/// An input of a step.
+struct Input {
+    name: &'static str,
+    /// Values of the largest step.
+    most: fn(&Limits) -> usize,
+    /// Values of a step of this bucket, pads included: none where the plan does not read the input. Not known for what only
+    /// spans fill.
+    count: fn(&Bucket, &Limits) -> Option<usize>,
+    /// Appends the values of a span.
+    fill: fn(&PlacedSpan, &mut Vec<i32>),
+    /// The pad of a number, counted from 0.
+    pad: fn(&Pads, usize) -> i32,
+}
+
+macro_rules! inputs {
+    ($($(#[doc = $doc:literal])* $name:ident [$most:expr] $count:expr, $fill:expr, $pad:expr;)*) => {
+        /// The device inputs.
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) struct InputBuffers {
+            $($(#[doc = $doc])* pub $name: BufferId,)*
+        }
+
+        const TABLE: &[Input] = &[
+            $(Input { name: stringify!($name), most: $most, count: $count, fill: $fill, pad: $pad },)*
+        ];
+
+        impl InputBuffers {
+            fn from_table(mut input: impl FnMut(&Input) -> BufferId) -> InputBuffers {
+                let mut rows = TABLE.iter();
+                InputBuffers { $($name: input(rows.next().expect("a row for each field")),)* }
+            }
+
+            /// The buffers in the order of the table.
+            pub(super) fn all(&self) -> Vec<BufferId> {
+                vec![$(self.$name,)*]
+            }
+        }
+    };
+}
+
+// name [values of the largest step] values of a bucket, values of a span, pad;
+//
+// Pad rows hold token 0 at position 0, write the scrap page, and their attention is zeros: by a pad sequence each in a decode
+// bucket, by pad tiles in others.
+inputs! {
+    /// `[rows]`: token id, or −1 − slot.
+    ids [|limits| limits.rows] |bucket, _| Some(bucket.rows),
+        |at, out| out.extend(&at.span.ids),
+        |_, _| 0;
     /// `[rows]`.
-    pub ids: Vec<i32>,
-    /// `[rows]`.
-    pub positions: Vec<i32>,
+    positions [|limits| limits.rows] |bucket, _| Some(bucket.rows),
+        |at, out| out.extend(at.span.positions().map(|position| position as i32)),
+        |_, _| 0;
     /// `[rows]`: row of the KV pools.
-    pub slot_mapping: Vec<i32>,
-    /// `[sequences + 1]`.
-    pub row_start: Vec<i32>,
+    slot_mapping [|limits| limits.rows] |bucket, _| Some(bucket.rows),
+        |at, out| out.extend(at.span.positions().map(|position| at.span.cache_row(position))),
+        |_, _| (SCRAP_PAGE * PAGE_TOKENS as usize) as i32;
+    /// `[sequences + 1]`: the first row of each sequence, and the end of the last. Pads are sequences of one row in a decode
+    /// bucket, of none in others.
+    row_start [|limits| limits.sequences + 1] |bucket, _| Some(bucket.sequences + 1),
+        |at, out| out.push(at.first_row as i32),
+        |pads, index| (pads.rows + if pads.bucket.is_decode() { index } else { 0 }) as i32;
     /// `[sequences]`: 0 for pads.
-    pub lengths: Vec<i32>,
+    lengths [|limits| limits.sequences] |bucket, _| Some(bucket.sequences),
+        |at, out| out.push(at.span.length() as i32),
+        |_, _| 0;
     /// `[sequences, pages_per_sequence]`.
-    pub block_table: Vec<i32>,
+    block_table [|limits| limits.sequences * limits.pages_per_sequence()]
+        |bucket, limits| Some(bucket.sequences * limits.pages_per_sequence()),
+        |at, out| {
+            let pages = at.span.pages.iter().copied().chain(std::iter::repeat(SCRAP_PAGE));
+            out.extend(pages.take(at.limits.pages_per_sequence()).map(|page| page as i32));
+        },
+        |_, _| SCRAP_PAGE as i32;
     /// `[tiles]`: −1 for pads.
-    pub tile_sequence: Vec<i32>,
-    /// `[tiles]`.
-    pub tile_row: Vec<i32>,
-    /// `[tiles]`.
-    pub tile_rows: Vec<i32>,
+    tile_sequence [most_tiles] |bucket, _| Some(bucket.tiles),
+        |at, out| out.extend(at.tiles().map(|_| at.sequence as i32)),
+        |_, _| -1;
+    /// `[tiles]`: first row of the step.
+    tile_row [most_tiles] |bucket, _| Some(bucket.tiles),
+        |at, out| out.extend(at.tiles().map(|[row, _]| row)),
+        |pads, index| pads.tile(index)[0];
+    /// `[tiles]`: rows of the tile.
+    tile_rows [most_tiles] |bucket, _| Some(bucket.tiles),
+        |at, out| out.extend(at.tiles().map(|[_, rows]| rows)),
+        |pads, index| pads.tile(index)[1];
     /// `[logit_rows]`: row of the step.
-    pub logit_index: Vec<i32>,
+    logit_index [Limits::logit_rows] |bucket, _| Some(bucket.logit_rows),
+        |at, out| out.extend(at.logit_rows().map(|row| row as i32)),
+        |_, _| 0;
     /// `[logit_rows]`: sequence slot.
-    pub logit_slots: Vec<i32>,
-    /// `[rows]`: sequence slot. This and all below are empty in a bucket that does not sample.
-    pub row_slots: Vec<i32>,
+    logit_slots [Limits::logit_rows] |bucket, _| Some(bucket.logit_rows),
+        |at, out| {
+            let slot = |row| if at.keeps(row) { at.span.slot } else { at.limits.scrap_slot() };
+            out.extend(at.logit_rows().map(|row| slot(row) as i32));
+        },
+        |pads, _| pads.limits.scrap_slot() as i32;
+    /// `[rows]`: sequence slot.
+    row_slots [|limits| limits.rows] |bucket, _| Some(if bucket.sampling { bucket.rows } else { 0 }),
+        |at, out| out.extend(std::iter::repeat_n(at.span.slot as i32, at.span.rows())),
+        |pads, _| pads.limits.scrap_slot() as i32;
     /// `[logit_rows, 16]`: see `gpu_kernels::sampling`.
-    pub sampling: Vec<i32>,
+    sampling [|limits| limits.logit_rows() * sampling::WORDS as usize]
+        |bucket, _| Some(if bucket.sampling { bucket.logit_rows * sampling::WORDS as usize } else { 0 }),
+        |at, out| out.extend(at.logit_rows().flat_map(|row| {
+            at.parameters(row).map_or([0; sampling::WORDS as usize], |parameters| parameters.words(at.first_bias))
+        })),
+        |_, _| 0;
     /// Ids of all rows' biases.
-    pub bias_ids: Vec<i32>,
+    bias_ids [|limits| limits.sequences * MAX_BIASES] biases,
+        |at, out| out.extend(at.own_parameters().into_iter().flat_map(|parameters| parameters.bias_ids())),
+        |_, _| 0;
     /// Bits of all rows' biases.
-    pub bias_values: Vec<i32>,
+    bias_values [|limits| limits.sequences * MAX_BIASES] biases,
+        |at, out| out.extend(at.own_parameters().into_iter().flat_map(|parameters| parameters.bias_values())),
+        |_, _| 0;
     /// `[1]`: always 1.
-    pub fresh: Vec<i32>,
+    fresh [|_| 1] |_, _| Some(1),
+        |_, _| {},
+        |_, _| 1;
 }
+
+/// Tiles of the largest step.
+fn most_tiles(limits: &Limits) -> usize {
+    limits.rows.div_ceil(TILE_ROWS as usize) + limits.sequences + 1
+}
+
+/// As many as the spans have, where one samples.
+fn biases(bucket: &Bucket, _: &Limits) -> Option<usize> {
+    if bucket.sampling { None } else { Some(0) }
+}
+
+impl InputBuffers {
+    /// Asks for a buffer for each row of the table.
+    pub(super) fn lay_out(builder: &mut Builder) -> InputBuffers {
+        let limits = builder.limits;
+        InputBuffers::from_table(|input| {
+            let most = (input.most)(&limits) as u64;
+            builder.memory.add(input.name.to_owned(), Element::I32, most, Content::Empty(BufferKind::Input))
+        })
+    }
+}
+
+/// The integers of one step, one list for each row of the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StepInputs(Vec<Vec<i32>>);
 
 impl StepInputs {
     /// The inputs of a step of `spans`, padded to `bucket`.
     pub fn new(spans: &[Span], bucket: &Bucket, limits: &Limits) -> StepInputs {
-        let mut inputs = StepInputs { row_start: vec![0], fresh: vec![1], ..StepInputs::default() };
+        let (mut rows, mut biases) = (0, 0);
+        let mut placed = Vec::with_capacity(spans.len());
         for (sequence, span) in spans.iter().enumerate() {
-            inputs.push_tiles(sequence, span);
-            inputs.push_logits(span, bucket, limits);
-            if bucket.sampling {
-                inputs.row_slots.extend(std::iter::repeat_n(span.slot as i32, span.rows()));
-            }
-            inputs.push_span(span, limits);
+            let at = PlacedSpan { span, sequence, first_row: rows, first_bias: biases, bucket, limits };
+            rows += span.rows();
+            biases += at.own_parameters().map_or(0, |parameters| parameters.bias_ids().len());
+            placed.push(at);
         }
-        inputs.pad(bucket, limits);
-        inputs
+        let pads = Pads { rows, bucket, limits };
+        StepInputs(TABLE.iter().map(|input| input.values(&placed, &pads)).collect())
     }
 
-    fn push_span(&mut self, span: &Span, limits: &Limits) {
-        let positions = span.position..span.length();
-        self.ids.extend(&span.ids);
-        self.slot_mapping.extend(positions.clone().map(|position| span.cache_row(position)));
-        self.positions.extend(positions.map(|position| position as i32));
-        self.row_start.push(self.ids.len() as i32);
-        self.lengths.push(span.length() as i32);
-        let pages = span.pages.iter().copied().chain(std::iter::repeat(SCRAP_PAGE));
-        self.block_table.extend(pages.take(limits.pages_per_sequence()).map(|page| page as i32));
+    /// The lists in the order of the table.
+    pub(super) fn values(&self) -> &[Vec<i32>] {
+        &self.0
     }
+}
 
-    fn push_tiles(&mut self, sequence: usize, span: &Span) {
-        if span.rows() > 1 {
-            self.push_rows_as_tiles(sequence as i32, self.ids.len(), span.rows());
+impl Input {
+    fn values(&self, placed: &[PlacedSpan], pads: &Pads) -> Vec<i32> {
+        let count = (self.count)(pads.bucket, pads.limits);
+        let mut values = Vec::with_capacity(count.unwrap_or(0));
+        if count == Some(0) {
+            return values;
         }
-    }
-
-    fn push_rows_as_tiles(&mut self, sequence: i32, first: usize, rows: usize) {
-        for start in (0..rows).step_by(TILE_ROWS as usize) {
-            self.tile_sequence.push(sequence);
-            self.tile_row.push((first + start) as i32);
-            self.tile_rows.push((rows - start).min(TILE_ROWS as usize) as i32);
-        }
-    }
-
-    /// In a decode bucket the head takes every row, so a row whose token is not wanted goes to the scrap slot.
-    fn push_logits(&mut self, span: &Span, bucket: &Bucket, limits: &Limits) {
-        let wanted = if bucket.is_decode() { 1 } else { span.logit_rows };
-        let end = self.ids.len() + span.rows();
-        for row in end - wanted..end {
-            let kept = span.samples && row + 1 == end;
-            self.logit_index.push(row as i32);
-            self.logit_slots.push(if kept { span.slot } else { limits.scrap_slot() } as i32);
-            if bucket.sampling {
-                self.push_sampling(span.sampling.as_deref().filter(|_| kept));
-            }
-        }
-    }
-
-    /// Rows without parameters are greedy.
-    fn push_sampling(&mut self, parameters: Option<&RowParameters>) {
-        match parameters {
-            Some(row) => row.push_to(&mut self.sampling, &mut self.bias_ids, &mut self.bias_values),
-            None => self.sampling.extend([0; sampling::WORDS as usize]),
-        }
-    }
-
-    /// Pad rows hold token 0 at position 0, write the scrap page, and their attention is zeros: by a pad sequence each
-    /// in a decode bucket, by pad tiles in others.
-    fn pad(&mut self, bucket: &Bucket, limits: &Limits) {
-        let (live, live_sequences) = (self.ids.len(), self.lengths.len());
-        self.ids.resize(bucket.rows, 0);
-        self.positions.resize(bucket.rows, 0);
-        self.slot_mapping.resize(bucket.rows, (SCRAP_PAGE * PAGE_TOKENS as usize) as i32);
-        self.lengths.resize(bucket.sequences, 0);
-        self.block_table.resize(bucket.sequences * limits.pages_per_sequence(), SCRAP_PAGE as i32);
-        self.logit_index.resize(bucket.logit_rows, 0);
-        self.logit_slots.resize(bucket.logit_rows, limits.scrap_slot() as i32);
-        if bucket.sampling {
-            self.row_slots.resize(bucket.rows, limits.scrap_slot() as i32);
-            self.sampling.resize(bucket.logit_rows * sampling::WORDS as usize, 0);
-        }
-        for pad in 1..=bucket.sequences - live_sequences {
-            self.row_start.push((live + if bucket.is_decode() { pad } else { 0 }) as i32);
-        }
-        if !bucket.is_decode() {
-            self.push_rows_as_tiles(-1, live, bucket.rows - live);
-            self.tile_sequence.resize(bucket.tiles, -1);
-            self.tile_row.resize(bucket.tiles, 0);
-            self.tile_rows.resize(bucket.tiles, 0);
-        }
+        placed.iter().for_each(|at| (self.fill)(at, &mut values));
+        let filled = values.len();
+        values.extend((filled..count.unwrap_or(filled)).map(|index| (self.pad)(pads, index - filled)));
+        values
     }
 }

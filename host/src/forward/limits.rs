@@ -1,6 +1,6 @@
 //! `Limits`: the sizes that are fixed at start, so that nothing is allocated later.
 use gpu_kernels::gemv::SMALL_WEIGHT;
-use gpu_kernels::{GEMV_MAX_ROWS, PAGE_TOKENS, SPLIT_TOKENS};
+use gpu_kernels::{PAGE_TOKENS, SPLIT_TOKENS};
 
 /// Fewest rows of logits that a step can give, so that a prompt's logits can be read in few steps.
 const MIN_LOGIT_ROWS: usize = 64;
@@ -16,7 +16,7 @@ pub struct Limits {
     pub rows: usize,
     /// KV pages, the scrap page included.
     pub pages: usize,
-    /// Most elements of a weight that `gemv` multiplies more than [`GEMV_MAX_ROWS`] rows with; larger products are GEMMs.
+    /// Most elements of a weight that `gemv` multiplies more than 8 rows with; larger products are GEMMs.
     pub small_weight: u64,
 }
 
@@ -40,11 +40,6 @@ impl Limits {
     /// Rows of logits that one step can give.
     pub fn logit_rows(&self) -> usize {
         self.sequences.max(MIN_LOGIT_ROWS).min(self.rows.max(self.sequences))
-    }
-
-    /// Whether a product of `[rows, n, k]` is `gemv`'s.
-    pub fn takes_gemv(&self, [rows, n, k]: [u32; 3]) -> bool {
-        rows <= GEMV_MAX_ROWS || u64::from(n) * u64::from(k) <= self.small_weight
     }
 
     /// The sequence slot that pads are sampled into.

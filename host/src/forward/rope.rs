@@ -5,16 +5,15 @@ use rayon::prelude::*;
 
 use crate::models::spec::{Rope, RopeScaling};
 
-/// Cosines and sines, `[context, dims/2]` each.
+/// Cosine or sine of every angle, `[context, dims/2]`.
 ///
 /// Angles are the f32 product of position and frequency, as transformers forms them; cosine and sine of that angle are
 /// then exact to f32.
-pub fn tables(rope: &Rope, context: usize) -> (Vec<f32>, Vec<f32>) {
+pub fn table(rope: &Rope, context: usize, function: fn(f64) -> f64) -> Vec<f32> {
     let frequencies = frequencies(rope);
     let angle = |index: usize| (index / frequencies.len()) as f32 * frequencies[index % frequencies.len()];
     let count = context * frequencies.len();
-    let of = |f: fn(f64) -> f64| (0..count).into_par_iter().map(|i| f(f64::from(angle(i))) as f32).collect();
-    (of(f64::cos), of(f64::sin))
+    (0..count).into_par_iter().map(|index| function(f64::from(angle(index))) as f32).collect()
 }
 
 /// `theta^(−2j/dims)`, stretched as the scaling says (`_compute_llama3_parameters` of transformers), in f32 throughout.
@@ -50,7 +49,7 @@ mod tests {
     #[test]
     fn a_position_turns_by_its_frequency() {
         let rope = Rope { dims: 4, theta: 10_000.0, scaling: RopeScaling::None };
-        let (cos, sin) = tables(&rope, 3);
+        let (cos, sin) = (table(&rope, 3, f64::cos), table(&rope, 3, f64::sin));
         assert_eq!((cos[0], sin[0]), (1.0, 0.0));
         for (index, angle) in [(4, 2.0f64), (5, 0.02)] {
             assert!((f64::from(cos[index]) - angle.cos()).abs() < 1e-7, "{index}");

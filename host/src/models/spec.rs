@@ -1,4 +1,8 @@
 //! `ModelSpec`: a model as blocks, sizes and tensor names; closed enums, no maths, no device.
+mod blocks;
+
+pub(crate) use blocks::for_each_block;
+pub use blocks::{Activation, Attention, Block, Linear, Mlp};
 
 /// A model as its family file read it from config.json.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,71 +25,6 @@ pub struct ModelSpec {
     pub head: Product,
     /// Ids at which a generation stops, from config.json and generation_config.json.
     pub eos: Vec<u32>,
-}
-
-/// One residual block: `x + block(norm(x))`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Block {
-    /// Grouped-query attention.
-    Attention(Attention),
-    /// A dense feed-forward.
-    Mlp(Mlp),
-    /// A single product.
-    Linear(Linear),
-}
-
-/// Attention with grouped queries.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Attention {
-    /// The norm in front.
-    pub norm: Norm,
-    /// Queries, keys, values: `[(heads + 2·kv_heads)·head_dim, hidden]`.
-    pub qkv: Product,
-    /// Output: `[hidden, heads·head_dim]`.
-    pub out: Product,
-    /// Query heads.
-    pub heads: usize,
-    /// Key and value heads.
-    pub kv_heads: usize,
-    /// Width of a head.
-    pub head_dim: usize,
-    /// Rotary embedding.
-    pub rope: Rope,
-    /// Keys that a query sees, itself included; none for all.
-    pub window: Option<usize>,
-}
-
-/// A dense feed-forward.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Mlp {
-    /// The norm in front.
-    pub norm: Norm,
-    /// `[intermediate, hidden]`, or gate and up `[2·intermediate, hidden]`.
-    pub up: Product,
-    /// `[hidden, intermediate]`.
-    pub down: Product,
-    /// Width between the products.
-    pub intermediate: usize,
-    /// What stands between the products.
-    pub activation: Activation,
-}
-
-/// A single product in place of an attention or a feed-forward.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Linear {
-    /// The norm in front.
-    pub norm: Norm,
-    /// `[hidden, hidden]`.
-    pub product: Product,
-}
-
-/// What stands between the products of an MLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// `max(x, 0)²`.
-    Relu2,
-    /// `silu(gate)·up`.
-    SwiGlu,
 }
 
 /// A norm over the residual stream.
@@ -150,18 +89,51 @@ pub struct Tensor {
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
+    /// Whether a device keeps it in f32: what the file has is widened, never narrowed. Only a kernel that reads `Ptr<f32>` takes
+    /// such a tensor.
+    pub exact: bool,
 }
 
 impl Tensor {
     /// A vector.
     pub fn vector(name: impl Into<String>, elements: usize) -> Tensor {
-        Tensor { name: name.into(), shape: vec![elements] }
+        Tensor { name: name.into(), shape: vec![elements], exact: false }
     }
 
     /// A matrix, `[out, in]`.
     pub fn matrix(name: impl Into<String>, rows: usize, columns: usize) -> Tensor {
-        Tensor { name: name.into(), shape: vec![rows, columns] }
+        Tensor { name: name.into(), shape: vec![rows, columns], exact: false }
     }
+
+    /// The same tensor, kept in f32.
+    pub fn exact(self) -> Tensor {
+        Tensor { exact: true, ..self }
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().map(|&size| size as u64).product()
+    }
+}
+
+/// A tensor, and what is known of it beside name and shape.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TensorUse<'a> {
+    /// The tensor.
+    pub tensor: &'a Tensor,
+    /// What it is for: `embedding`, a block kind's word, `norms` or `head`.
+    pub group: &'static str,
+    /// Where its values lie in a trained model.
+    pub values: Values,
+}
+
+/// Where the values of a tensor lie in a trained model, so that random ones can stand for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Around zero.
+    AroundZero,
+    /// Around one: a factor.
+    AroundOne,
 }
 
 /// The weight of one product: matrices of equal width, one below the other, and what is added to the result.
@@ -193,48 +165,38 @@ impl Product {
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.parts.iter().chain(&self.biases)
     }
+
+    /// The tensors, which are for `group`.
+    pub fn uses(&self, group: &'static str) -> impl Iterator<Item = TensorUse<'_>> {
+        self.tensors().map(move |tensor| TensorUse { tensor, group, values: Values::AroundZero })
+    }
 }
 
 impl ModelSpec {
+    /// Every tensor that the model asks for and what it is for, in the order of use; tied ones appear twice.
+    pub fn uses(&self) -> Vec<TensorUse<'_>> {
+        let mut uses = vec![TensorUse { tensor: &self.embedding, group: "embedding", values: Values::AroundZero }];
+        uses.extend(self.blocks.iter().flat_map(Block::tensors));
+        uses.extend(self.final_norm.uses());
+        uses.extend(self.head.uses("head"));
+        uses
+    }
+
     /// Every tensor that the model asks for, in the order of use; tied ones appear twice.
     pub fn tensors(&self) -> Vec<&Tensor> {
-        let mut tensors = vec![&self.embedding];
-        for block in &self.blocks {
-            tensors.extend(block.norm().tensors());
-            tensors.extend(block.products().into_iter().flat_map(Product::tensors));
-        }
-        tensors.extend(self.final_norm.tensors());
-        tensors.extend(&self.head.parts);
-        tensors
-    }
-}
-
-impl Block {
-    /// The norm in front.
-    pub fn norm(&self) -> &Norm {
-        match self {
-            Block::Attention(attention) => &attention.norm,
-            Block::Mlp(mlp) => &mlp.norm,
-            Block::Linear(linear) => &linear.norm,
-        }
-    }
-
-    /// The products in the order of use.
-    pub fn products(&self) -> Vec<&Product> {
-        match self {
-            Block::Attention(attention) => vec![&attention.qkv, &attention.out],
-            Block::Mlp(mlp) => vec![&mlp.up, &mlp.down],
-            Block::Linear(linear) => vec![&linear.product],
-        }
+        self.uses().into_iter().map(|used| used.tensor).collect()
     }
 }
 
 impl Norm {
     /// The norm's tensors.
-    pub fn tensors(&self) -> Vec<&Tensor> {
-        match self {
-            Norm::LayerNorm1p { weight, bias, .. } => vec![weight, bias],
-            Norm::Rms { weight, .. } => vec![weight],
-        }
+    pub fn uses(&self) -> impl Iterator<Item = TensorUse<'_>> {
+        let (weight, values, bias) = match self {
+            Norm::LayerNorm1p { weight, bias, .. } => (weight, Values::AroundZero, Some(bias)),
+            Norm::Rms { weight, .. } => (weight, Values::AroundOne, None),
+        };
+        let bias = bias.map(|bias| (bias, Values::AroundZero));
+        let tensors = std::iter::once((weight, values)).chain(bias);
+        tensors.map(|(tensor, values)| TensorUse { tensor, group: "norms", values })
     }
 }

@@ -154,14 +154,22 @@ impl RowParameters {
         }
     }
 
-    /// Appends the row to a step's inputs.
-    pub fn push_to(&self, words: &mut Vec<i32>, bias_ids: &mut Vec<i32>, bias_values: &mut Vec<i32>) {
-        let start = words.len();
-        words.extend(self.words);
-        words[start + word::BIAS_START as usize] = bias_ids.len() as i32;
-        words[start + word::BIAS_COUNT as usize] = self.bias_ids.len() as i32;
-        bias_ids.extend(&self.bias_ids);
-        bias_values.extend(&self.bias_values);
+    /// The row's words, where its biases begin at number `first_bias` of all rows' biases.
+    pub fn words(&self, first_bias: usize) -> [i32; word::WORDS as usize] {
+        let mut words = self.words;
+        words[word::BIAS_START as usize] = first_bias as i32;
+        words[word::BIAS_COUNT as usize] = self.bias_ids.len() as i32;
+        words
+    }
+
+    /// Ids of the biases.
+    pub fn bias_ids(&self) -> &[i32] {
+        &self.bias_ids
+    }
+
+    /// Bits of the biases.
+    pub fn bias_values(&self) -> &[i32] {
+        &self.bias_values
     }
 }
 
@@ -203,10 +211,9 @@ mod tests {
     #[test]
     fn of_equal_biases_the_last_counts() {
         let sampling = Sampling { logit_bias: vec![(3, 1.0), (1, 2.0), (3, -5.0)], ..Sampling::default() };
-        let (mut words, mut ids, mut values) = (Vec::new(), vec![9], vec![9]);
-        RowParameters::new(&sampling, 4, 10).push_to(&mut words, &mut ids, &mut values);
-        assert_eq!(ids, [9, 1, 3]);
-        assert_eq!(values[1..], [2.0_f32, -5.0].map(|value| value.to_bits().cast_signed()));
-        assert_eq!(words[word::BIAS_START as usize..][..2], [1, 2]);
+        let row = RowParameters::new(&sampling, 4, 10);
+        assert_eq!(row.bias_ids(), [1, 3]);
+        assert_eq!(row.bias_values(), [2.0_f32, -5.0].map(|value| value.to_bits().cast_signed()));
+        assert_eq!(row.words(7)[word::BIAS_START as usize..][..2], [7, 2]);
     }
 }

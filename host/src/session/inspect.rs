@@ -1,17 +1,15 @@
 //! `Inspection`: what a checkpoint is and what memory it takes, without a device and without its weights being read.
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
-use gpu_kernels::{Element, PAGE_TOKENS};
+use gpu_kernels::PAGE_TOKENS;
 
 use crate::checkpoint::Checkpoint;
 use crate::device::cuda::{self, Gpu};
-use crate::device::{BufferKind, Buffers, WeightPart, WeightParts};
 use crate::engine::EngineConfig;
 use crate::error::Result;
-use crate::forward::{Layout, Limits};
+use crate::forward::{self, Layout, MemorySizes};
 use crate::models;
-use crate::models::spec::{Attention, Block, ModelSpec, Tensor};
+use crate::models::spec::{Attention, Block, ModelSpec};
 use crate::weights::Weights;
 
 /// What a checkpoint is.
@@ -33,6 +31,8 @@ pub struct Inspection {
     pub cpu: Need,
     /// KV bytes of a token on a GPU.
     pub kv_bytes_per_token: u64,
+    /// Bytes that a sequence has in its slot on a GPU, whatever its length.
+    pub slot_bytes_per_sequence: u64,
 }
 
 /// Tensors that are for the same thing.
@@ -44,22 +44,19 @@ pub struct Group {
     pub tensors: usize,
     /// Elements of all of them.
     pub parameters: u64,
-}
-
-impl Group {
-    /// Bytes in memory, as bf16.
-    pub fn bytes(&self) -> u64 {
-        2 * self.parameters
-    }
+    /// Bytes in a device's memory.
+    pub bytes: u64,
 }
 
 /// Bytes that a device needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// Weights as bf16. The CPU reads those that are BF16 on disk where they are.
+    /// Weights. The CPU reads those that are BF16 on disk where they are.
     pub weights: u64,
     /// KV pages of all sequences.
     pub kv: u64,
+    /// Slots of all sequences.
+    pub slots: u64,
     /// Activations, tables and inputs.
     pub workspace: u64,
 }
@@ -67,7 +64,7 @@ pub struct Need {
 impl Need {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.kv + self.workspace
+        self.weights + self.kv + self.slots + self.workspace
     }
 }
 
@@ -85,15 +82,17 @@ impl Inspection {
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
         let groups = groups(&spec);
-        let weight_bytes = groups.iter().map(Group::bytes).sum();
-        let limits = Limits::new(config.context, config.max_sequences, config.chunk);
-        let (_, buffers) = Layout::new(&spec, limits, &|_| Ok(placeholder()))?;
+        let weight_bytes = groups.iter().map(|group| group.bytes).sum();
+        let limits = config.limits();
+        let (_, memory) = Layout::new(&spec, limits);
+        let (gpu, cpu) = (memory.sizes(2), memory.sizes(4));
         Ok(Inspection {
             unused: weights.unused(&spec).into_iter().map(str::to_owned).collect(),
             disk_bytes: weights.checkpoint().bytes(),
-            gpu: need(&buffers, weight_bytes, 2, cuda::WORKSPACE_BYTES),
-            cpu: need(&buffers, weight_bytes, 4, 0),
-            kv_bytes_per_token: kv_bytes(&buffers, 2) / (limits.pages as u64 * u64::from(PAGE_TOKENS)),
+            gpu: need(&gpu, weight_bytes, cuda::WORKSPACE_BYTES),
+            cpu: need(&cpu, weight_bytes, 0),
+            kv_bytes_per_token: gpu.kv / (limits.pages as u64 * u64::from(PAGE_TOKENS)),
+            slot_bytes_per_sequence: gpu.slots / (limits.sequences as u64 + 1),
             groups,
             config,
             spec,
@@ -155,41 +154,26 @@ fn system_memory() -> Option<u64> {
     Some(kilobytes << 10)
 }
 
+/// In the order of a pass, but for the norms, which stand in front of the head.
 fn groups(spec: &ModelSpec) -> Vec<Group> {
     let mut seen = BTreeSet::new();
-    let mut group = |name, tensors: Vec<&Tensor>| {
-        let own: Vec<_> = tensors.into_iter().filter(|tensor| seen.insert(tensor.name.clone())).collect();
-        let parameters = own.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum();
-        Group { name, tensors: own.len(), parameters }
-    };
-    let products = |wanted: fn(&Block) -> bool| -> Vec<&Tensor> {
-        let blocks = spec.blocks.iter().filter(|block| wanted(block));
-        blocks.flat_map(|block| block.products().into_iter().flat_map(|product| product.tensors())).collect()
-    };
-    let norms = spec.blocks.iter().map(Block::norm).chain([&spec.final_norm]);
-    let groups = [
-        group("embedding", vec![&spec.embedding]),
-        group("attention", products(|block| matches!(block, Block::Attention(_)))),
-        group("mlp", products(|block| matches!(block, Block::Mlp(_)))),
-        group("linear", products(|block| matches!(block, Block::Linear(_)))),
-        group("norms", norms.flat_map(|norm| norm.tensors()).collect()),
-        group("head", spec.head.tensors().collect()),
-    ];
-    groups.into_iter().filter(|group| group.tensors > 0).collect()
+    let mut groups: Vec<Group> = Vec::new();
+    for used in spec.uses().into_iter().filter(|used| seen.insert(used.tensor.name.as_str())) {
+        let index = groups.iter().position(|group| group.name == used.group).unwrap_or_else(|| {
+            groups.push(Group { name: used.group, tensors: 0, parameters: 0, bytes: 0 });
+            groups.len() - 1
+        });
+        let (group, parameters) = (&mut groups[index], used.tensor.elements());
+        group.tensors += 1;
+        group.parameters += parameters;
+        group.bytes += forward::format(used.tensor).bytes(parameters);
+    }
+    groups.sort_by_key(|group| {
+        ["norms", "head"].iter().position(|last| *last == group.name).map_or(0, |place| place + 1)
+    });
+    groups
 }
 
-/// The layout asks for every weight; its size is known from the model already.
-fn placeholder() -> WeightParts {
-    WeightParts::new(vec![WeightPart::new(Bytes::from_owner(vec![0u8; 2]), 1, 0..1, 0..1)])
-}
-
-fn need(buffers: &Buffers, weights: u64, act_bytes: u64, products: u64) -> Need {
-    let kv = kv_bytes(buffers, act_bytes);
-    let rest =
-        buffers.bytes(act_bytes, |spec| !matches!(spec.kind, BufferKind::Weight(_)) && spec.element != Element::Kv);
-    Need { weights, kv, workspace: rest + products }
-}
-
-fn kv_bytes(buffers: &Buffers, act_bytes: u64) -> u64 {
-    buffers.bytes(act_bytes, |spec| spec.element == Element::Kv)
+fn need(sizes: &MemorySizes, weights: u64, products: u64) -> Need {
+    Need { weights, kv: sizes.kv, slots: sizes.slots, workspace: sizes.workspace + products }
 }

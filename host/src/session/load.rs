@@ -11,7 +11,7 @@ use super::sampling;
 use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, EngineConfig};
 use crate::error::Result;
-use crate::forward::WeightSource;
+use crate::forward::format;
 use crate::models::{self, spec::ModelSpec};
 use crate::sample::Sampling;
 use crate::weights::Weights;
@@ -110,10 +110,9 @@ impl Model {
         }
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
-        let source: WeightSource = &|tensors| weights.parts(tensors);
         config.max_sequences = options.max_sequences.max(1);
-        config.pages = Some(pages(&spec, &config, source, &opened, options)?);
-        let mut engine = Engine::new(opened.device, &spec, source, config)?;
+        config.pages = Some(pages(&spec, &config, &opened, options)?);
+        let mut engine = Engine::new(opened.device, &spec, &|tensors| weights.parts(tensors), config)?;
         stages.end("weights");
         engine.warm_up()?;
         stages.end("warm-up");
@@ -193,20 +192,14 @@ fn open(options: &LoadOptions, companions: impl FnOnce() -> Result<()> + Send, s
 }
 
 /// The KV pages that fit on the device.
-fn pages(
-    spec: &ModelSpec,
-    config: &EngineConfig,
-    weights: WeightSource,
-    opened: &Opened,
-    options: &LoadOptions,
-) -> Result<usize> {
+fn pages(spec: &ModelSpec, config: &EngineConfig, opened: &Opened, options: &LoadOptions) -> Result<usize> {
     let utilization = options.gpu_memory_utilization.unwrap_or(memory::GPU_MEMORY_UTILIZATION);
     let bound = match opened.memory {
         Some(memory) => Bound::Gpu(memory, utilization),
         None => Bound::Cache(options.cache_bytes),
     };
     let act_bytes = if opened.activations == Activations::F32 { 4 } else { 2 };
-    memory::pages(spec, config, weights, act_bytes, bound)
+    memory::pages(spec, config, act_bytes, bound)
 }
 
 /// Says what was opened; returns how many lines the device had.
@@ -237,10 +230,10 @@ fn report(weights: &Weights, spec: &ModelSpec, note: &mut dyn FnMut(Note)) {
     }
 }
 
-/// Bytes of the weights as bf16, tied tensors counted once.
+/// Bytes of the weights as a device keeps them, tied tensors counted once.
 fn weight_bytes(spec: &ModelSpec) -> u64 {
     let tensors = spec.tensors();
-    let elements: BTreeMap<&str, usize> =
-        tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.iter().product())).collect();
-    elements.values().map(|&count| 2 * count as u64).sum()
+    let bytes: BTreeMap<&str, u64> =
+        tensors.iter().map(|tensor| (tensor.name.as_str(), format(tensor).bytes(tensor.elements()))).collect();
+    bytes.values().sum()
 }

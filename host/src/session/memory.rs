@@ -1,10 +1,8 @@
 //! How many KV pages fit into the memory that a model may use.
-use gpu_kernels::Element;
-
-use crate::device::{BufferKind, Buffers, cuda};
+use crate::device::cuda;
 use crate::engine::EngineConfig;
 use crate::error::{Category, Error, Result};
-use crate::forward::{Layout, Limits, WeightSource};
+use crate::forward::{Layout, Limits, MemorySizes};
 use crate::models::spec::ModelSpec;
 
 /// Share of a GPU's memory that may be in use, unless the user says otherwise.
@@ -35,7 +33,7 @@ pub enum Bound {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sizes {
     weights: u64,
-    /// Activations, tables, inputs and what products need.
+    /// Activations, tables, inputs, the slots of sequences and what products need.
     workspace: u64,
     /// Keys and values of a page, in all layers.
     page: u64,
@@ -47,17 +45,10 @@ struct Sizes {
 /// The KV pages of a model in `bound`: enough for one whole context, and at most for all sequences'.
 ///
 /// # Errors
-/// A GPU has no room for one context, or a tensor is missing.
-pub fn pages(
-    spec: &ModelSpec,
-    config: &EngineConfig,
-    weights: WeightSource,
-    act_bytes: u64,
-    bound: Bound,
-) -> Result<usize> {
+/// A GPU has no room for one context.
+pub fn pages(spec: &ModelSpec, config: &EngineConfig, act_bytes: u64, bound: Bound) -> Result<usize> {
     let limits = config.limits();
-    let (_, buffers) = Layout::new(spec, limits, weights)?;
-    let sizes = Sizes::of(&buffers, &limits, act_bytes);
+    let sizes = Sizes::of(&Layout::new(spec, limits).1.sizes(act_bytes), &limits);
     let pages = match bound {
         Bound::Cache(bytes) => sizes.pages_in(bytes).max(sizes.least_pages),
         Bound::Gpu(memory, utilization) => sizes.pages_on_gpu(memory, utilization, limits.context)?,
@@ -66,13 +57,11 @@ pub fn pages(
 }
 
 impl Sizes {
-    fn of(buffers: &Buffers, limits: &Limits, act_bytes: u64) -> Sizes {
-        let weights = buffers.bytes(act_bytes, |spec| matches!(spec.kind, BufferKind::Weight(_)));
-        let kv = buffers.bytes(act_bytes, |spec| spec.element == Element::Kv);
-        let padding = ALIGNMENT * buffers.iter().count() as u64;
+    fn of(sizes: &MemorySizes, limits: &Limits) -> Sizes {
+        let MemorySizes { weights, kv, slots, workspace, buffers } = *sizes;
         Sizes {
             weights,
-            workspace: buffers.bytes(act_bytes, |_| true) - weights - kv + padding + cuda::WORKSPACE_BYTES,
+            workspace: workspace + slots + ALIGNMENT * buffers + cuda::WORKSPACE_BYTES,
             page: kv / limits.pages as u64,
             most_pages: limits.pages as u64,
             least_pages: 1 + limits.pages_per_sequence() as u64,

@@ -6,8 +6,8 @@ use half::bf16;
 
 use super::values::{Normal, mix, stream};
 use crate::checkpoint::Elements;
-use crate::device::{WeightPart, WeightParts};
-use crate::models::spec::{Block, ModelSpec, Norm, Tensor};
+use crate::device::{Weight, WeightPart};
+use crate::models::spec::{ModelSpec, Tensor, Values};
 
 /// Standard deviation of weights; with the norms near identity, activations stay near 1.
 pub const DEVIATION: f64 = 0.02;
@@ -21,12 +21,8 @@ const ALIGNMENT: usize = 128;
 
 /// Names of the weights that scale by themselves, not by one more than themselves.
 pub fn ones(spec: &ModelSpec) -> HashSet<String> {
-    let norms = spec.blocks.iter().map(Block::norm).chain([&spec.final_norm]);
-    let scales = norms.filter_map(|norm| match norm {
-        Norm::Rms { weight, .. } => Some(weight.name.clone()),
-        Norm::LayerNorm1p { .. } => None,
-    });
-    scales.collect()
+    let ones = spec.uses().into_iter().filter(|used| used.values == Values::AroundOne);
+    ones.map(|used| used.tensor.name.clone()).collect()
 }
 
 /// Random tensors of any shape.
@@ -61,8 +57,8 @@ impl RandomWeights {
     ///
     /// # Panics
     /// If there is no part, or their widths differ: a mistake in a family.
-    pub fn parts(&self, tensors: &[Tensor]) -> WeightParts {
-        WeightParts::new(tensors.iter().flat_map(|tensor| self.tensor(tensor)).collect())
+    pub fn parts(&self, tensors: &[Tensor]) -> Weight {
+        Weight::new(tensors.iter().flat_map(|tensor| self.tensor(tensor)).collect())
     }
 
     fn tensor(&self, tensor: &Tensor) -> Vec<WeightPart> {
@@ -109,7 +105,7 @@ mod tests {
     #[test]
     fn both_sources_give_every_shape_with_values_around_the_right_mean() {
         let spec = models::read(&Preset::tiny()[1].config(Some(1)), None).expect("a known family");
-        let scale = spec.final_norm.tensors()[0].clone();
+        let scale = spec.final_norm.uses().next().expect("a norm has a weight").tensor.clone();
         for weights in [RandomWeights::cut(&spec), RandomWeights::own(&spec)] {
             let large = weights.parts(&[Tensor::matrix("large", 5000, 4096), Tensor::matrix("small", 3, 4096)]);
             assert_eq!((large.rows(), large.columns()), (5003, 4096));

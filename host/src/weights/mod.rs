@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::checkpoint::{Checkpoint, Dtype, StoredElements, StoredTensor};
-use crate::device::{Narrowed, WeightPart, WeightParts};
+use crate::device::{Narrowed, Weight, WeightPart};
 use crate::error::{Category, Error, Result};
 use crate::models::spec::{ModelSpec, Tensor};
 
@@ -35,8 +35,8 @@ impl Weights {
     ///
     /// # Panics
     /// If there is no part, or their widths differ: a mistake in a family.
-    pub fn parts(&self, parts: &[Tensor]) -> Result<WeightParts> {
-        Ok(WeightParts::new(parts.iter().map(|part| self.part(part)).collect::<Result<_>>()?))
+    pub fn parts(&self, parts: &[Tensor]) -> Result<Weight> {
+        Ok(Weight::new(parts.iter().map(|part| self.part(part)).collect::<Result<_>>()?))
     }
 
     /// Checks all tensors of a model before any of them is read.

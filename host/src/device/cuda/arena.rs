@@ -34,7 +34,7 @@ impl Use {
             BufferKind::Input => Use::Input,
             BufferKind::Sampled => Use::Sampled,
             BufferKind::Scratch => Use::Scratch,
-            BufferKind::State | BufferKind::Counters => Use::Kept,
+            BufferKind::State | BufferKind::Slots | BufferKind::Counters => Use::Kept,
             BufferKind::Weight(_) | BufferKind::Constant(_) => Use::Loaded,
         }
     }

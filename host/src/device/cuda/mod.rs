@@ -26,10 +26,9 @@ use std::time::Duration;
 
 use cust::context::{Context, CurrentContext};
 use cust::stream::Stream;
-use gpu_kernels::gemv::SMALL_WEIGHT;
 use gpu_kernels::{Element, Ptr};
 
-use crate::device::{BufferKind, Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
+use crate::device::{Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
 use crate::error::Result;
 use arena::Arena;
 use failure::{Answer, lost};
@@ -170,7 +169,7 @@ impl Device for Cuda {
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {
         self.make_current()?;
         let arena = Arena::new(&buffers, self.options.check)?;
-        let wanted = takes_cublaslt(&buffers).then_some(&mut self.cublas);
+        let wanted = buffers.expects_gemms().then_some(&mut self.cublas);
         let context = &self.context;
         let (uploaded, warmed) = std::thread::scope(|scope| {
             let warming = wanted.map(|cublas| scope.spawn(|| timed(|| cublas.warm(context))));
@@ -238,11 +237,6 @@ impl Device for Cuda {
         staging.enqueue(inputs, arena, &self.stream)?;
         profile::times(&self.programs[plan.0].steps, &self.cublas, &self.stream)
     }
-}
-
-/// Whether a weight is too large for products of many rows to be `gemv`'s.
-fn takes_cublaslt(buffers: &Buffers) -> bool {
-    buffers.iter().any(|(_, spec)| matches!(spec.kind, BufferKind::Weight(_)) && spec.elements > SMALL_WEIGHT)
 }
 
 impl Drop for Cuda {

@@ -1,0 +1,32 @@
+//! The block kinds, a file each: which buffers a kind needs, and which steps it makes.
+mod attention;
+mod linear;
+mod mlp;
+
+use super::builder::Builder;
+use super::walk::Pass;
+use crate::models::spec::{Block, for_each_block};
+
+/// A block as its family describes it.
+pub(super) trait Kind {
+    /// Asks for every buffer that the block needs, with sizes from the description and the limits alone.
+    fn lay_out(&self, builder: &mut Builder) -> Box<dyn PlacedBlock>;
+}
+
+/// A block whose buffers have numbers.
+pub(super) trait PlacedBlock: Send + Sync {
+    /// Appends the block's steps, from the residual stream to the residual stream.
+    fn steps(&self, pass: &mut Pass);
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $file:ident $kind:ident,)*) => {
+        /// The kind that a block is of.
+        pub(super) fn kind(block: &Block) -> &dyn Kind {
+            match block {
+                $(Block::$kind(block) => block,)*
+            }
+        }
+    };
+}
+for_each_block!(kinds);

@@ -1,0 +1,123 @@
+//! `Builder`: what a block kind asks its buffers of, while a model is laid out.
+use gpu_kernels::{Element, PAGE_TOKENS};
+
+use super::Limits;
+use super::memory_plan::{Content, MemoryPlan};
+use super::products::{self, ProductBuffer};
+use super::rope;
+use crate::device::{BufferId, BufferKind};
+use crate::models::spec::{Norm, Product, Rope, Tensor};
+
+/// Collects the buffers of a model, block by block.
+pub(crate) struct Builder {
+    /// The sizes that are fixed at start.
+    pub limits: Limits,
+    /// What is asked for so far.
+    pub(super) memory: MemoryPlan,
+    hidden: usize,
+    /// In front of the names of what a block has for itself.
+    prefix: String,
+    ropes: Vec<(Rope, [BufferId; 2])>,
+}
+
+/// A norm whose result goes to a scratch buffer of all norms.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NormBuffers {
+    pub weights: NormWeights,
+    /// `[rows, hidden]`.
+    pub normed: BufferId,
+}
+
+/// The kind of a norm, with its weights.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NormWeights {
+    LayerNorm1p { weight: BufferId, bias: BufferId, eps: f32 },
+    Rms { weight: BufferId, eps: f32 },
+}
+
+impl Builder {
+    pub(super) fn new(limits: Limits, hidden: usize) -> Builder {
+        Builder { limits, memory: MemoryPlan::default(), hidden, prefix: String::new(), ropes: Vec::new() }
+    }
+
+    /// From here on, names belong to block `index`.
+    pub(super) fn begin_block(&mut self, index: usize) {
+        self.prefix = format!("blocks.{index}.");
+    }
+
+    pub(super) fn end_blocks(&mut self) {
+        self.prefix.clear();
+    }
+
+    /// A buffer that is undefined at the start of every step; blocks share it by name, and it has the size of the largest wish.
+    pub fn scratch(&mut self, name: &str, element: Element, elements: usize) -> BufferId {
+        self.memory.share(name, element, elements as u64, BufferKind::Scratch)
+    }
+
+    /// Zeros to count in, which whoever counts leaves as zeros; shared as [`Builder::scratch`] is.
+    pub fn counters(&mut self, name: &str, elements: usize) -> BufferId {
+        self.memory.share(name, Element::I32, elements as u64, BufferKind::Counters)
+    }
+
+    /// Keys or values of this block: `row` elements of every token of every page.
+    pub fn pool(&mut self, name: &str, row: usize) -> BufferId {
+        let elements = self.limits.pages * PAGE_TOKENS as usize * row;
+        let name = format!("{}{name}", self.prefix);
+        self.memory.add(name, Element::Kv, elements as u64, Content::Empty(BufferKind::State))
+    }
+
+    /// What is kept from step to step for each sequence slot, `elements` of them; zero at the start of the program, not of a
+    /// sequence. `scrap` asks for one more slot, which pads may write.
+    pub fn slots(&mut self, name: &str, element: Element, elements: usize, scrap: bool) -> BufferId {
+        let elements = (self.limits.sequences + usize::from(scrap)) * elements;
+        let name = format!("{}{name}", self.prefix);
+        self.memory.add(name, element, elements as u64, Content::Empty(BufferKind::Slots))
+    }
+
+    /// Cosines and sines of every position, `[context, dims/2]` each; blocks with the same rotary embedding share them.
+    pub fn rope(&mut self, rope: &Rope) -> [BufferId; 2] {
+        if let Some((_, tables)) = self.ropes.iter().find(|(known, _)| known == rope) {
+            return *tables;
+        }
+        let (number, context) = (self.ropes.len(), self.limits.context);
+        let elements = (context * rope.dims / 2) as u64;
+        let functions: [(&str, fn(f64) -> f64); 2] = [("cos", f64::cos), ("sin", f64::sin)];
+        let tables = functions.map(|(name, function)| {
+            let wanted = rope.clone();
+            let table = Box::new(move || rope::table(&wanted, context, function));
+            self.memory.add(format!("rope.{number}.{name}"), Element::Act, elements, Content::Table(table))
+        });
+        self.ropes.push((rope.clone(), tables));
+        tables
+    }
+
+    /// A norm over rows of the residual stream.
+    pub fn norm(&mut self, norm: &Norm) -> NormBuffers {
+        let weights = match norm {
+            Norm::LayerNorm1p { weight, bias, eps } => {
+                NormWeights::LayerNorm1p { weight: self.tensor(weight), bias: self.tensor(bias), eps: *eps }
+            }
+            Norm::Rms { weight, eps } => NormWeights::Rms { weight: self.tensor(weight), eps: *eps },
+        };
+        let rows = self.limits.rows.max(self.limits.logit_rows());
+        NormBuffers { weights, normed: self.scratch("normed", Element::Act, rows * self.hidden) }
+    }
+
+    /// The weight of a product, and its bias.
+    pub fn product(&mut self, name: &str, product: &Product) -> ProductBuffer {
+        let name = format!("{}{name}", self.prefix);
+        let (n, k) = (product.rows(), product.columns());
+        if !products::takes_gemv(&self.limits, [self.limits.rows as u32, n as u32, k as u32]) {
+            self.memory.expect_gemms();
+        }
+        let weight = self.memory.add_weight(name.clone(), Content::Matrices(product.parts.clone()));
+        let biases = (!product.biases.is_empty()).then(|| product.biases.clone());
+        let bias = biases.map(|biases| self.memory.add_weight(format!("{name}.bias"), Content::Vectors(biases)));
+        ProductBuffer { weight, bias, n, k }
+    }
+
+    /// A tensor by itself: bf16, or f32 where it is exact.
+    pub fn tensor(&mut self, tensor: &Tensor) -> BufferId {
+        self.memory.add_weight(tensor.name.clone(), Content::Matrices(vec![tensor.clone()]))
+    }
+}

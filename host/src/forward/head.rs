@@ -1,0 +1,99 @@
+//! The end of a pass: the last norm, the head, and the choice of a token.
+use gpu_kernels::sample::{TEAMS, TOLD_WORDS};
+use gpu_kernels::{Act, Argmax, Element, GatherRows, Penalize, Ptr, Sample};
+
+use super::builder::{Builder, NormBuffers};
+use super::memory_plan::Content;
+use super::products::{Multiply, ProductBuffer};
+use super::walk::Pass;
+use crate::device::{BufferId, BufferKind, Output};
+use crate::models::spec::ModelSpec;
+use crate::sample;
+
+/// What the end of a pass needs.
+pub(super) struct Head {
+    norm: NormBuffers,
+    product: ProductBuffer,
+    /// `[logit_rows, hidden]`: the rows of the residual stream that reach the head.
+    x: BufferId,
+    /// `[logit_rows, vocab]`.
+    pub logits: BufferId,
+    /// `[logit_rows, vocab]`: how often each token was generated, where that counts.
+    counts: BufferId,
+    /// What the blocks that choose a token tell each other.
+    told: BufferId,
+    choosers: BufferId,
+    arrivals: BufferId,
+    /// `[sequences + 1]`: the last token of each slot.
+    pub sampled: BufferId,
+    /// `[sequences + 1, context]`: the tokens of each slot, where one samples.
+    pub history: BufferId,
+}
+
+impl Head {
+    pub(super) fn lay_out(spec: &ModelSpec, builder: &mut Builder) -> Head {
+        let (limits, rows) = (builder.limits, builder.limits.logit_rows());
+        let sampled = (limits.sequences + 1) as u64;
+        Head {
+            norm: builder.norm(&spec.final_norm),
+            product: builder.product("head", &spec.head),
+            x: builder.scratch("head_x", Element::Act, rows * spec.hidden),
+            logits: builder.scratch("logits", Element::F32, rows * spec.vocab),
+            counts: builder.scratch("counts", Element::I32, rows * spec.vocab),
+            told: builder.scratch("told", Element::I32, (2 * TEAMS * TOLD_WORDS) as usize),
+            choosers: builder.counters("choosers", TEAMS as usize),
+            arrivals: builder.counters("arrivals", TEAMS as usize),
+            sampled: builder.memory.add("sampled".into(), Element::I32, sampled, Content::Empty(BufferKind::Sampled)),
+            history: builder.slots("history", Element::I32, limits.context, true),
+        }
+    }
+}
+
+impl Pass<'_> {
+    /// Only the rows that are asked for pass the last norm and the head. A decode bucket asks for every row in order.
+    pub(super) fn head(&mut self) {
+        let head = &self.layout.head;
+        let rows = self.bucket.logit_rows as u32;
+        let x = if self.bucket.is_decode() { self.layout.x.ptr() } else { self.gather() };
+        let logits = Multiply::new(x, &head.product, Output::F32(head.logits.ptr()), rows);
+        self.multiply(Multiply { norm: Some(&head.norm), ..logits });
+        self.choose(rows);
+    }
+
+    fn choose(&mut self, rows: u32) {
+        let (inputs, layout, head) = (&self.layout.inputs, self.layout, &self.layout.head);
+        let (logits, slots, sampled) = (head.logits.ptr(), inputs.logit_slots.ptr(), head.sampled.ptr());
+        let vocab = layout.vocab as u32;
+        let (shared, counters) = (head.told.ptr(), head.choosers.ptr());
+        let best = Argmax { logits, slots, sampled, shared, counters, rows, vocab };
+        if !self.bucket.sampling {
+            return sample::greedy(&mut self.plan, best);
+        }
+        let (sampling, index, positions) = (inputs.sampling.ptr(), inputs.logit_index.ptr(), inputs.positions.ptr());
+        let penalties = Penalize {
+            logits,
+            sampling,
+            bias_ids: inputs.bias_ids.ptr(),
+            bias_values: inputs.bias_values.ptr(),
+            history: head.history.ptr(),
+            slots,
+            index,
+            positions,
+            counts: head.counts.ptr(),
+            rows,
+            vocab,
+            context: layout.limits.context as u32,
+        };
+        let arrivals = head.arrivals.ptr();
+        let choice = Sample { logits, sampling, slots, index, positions, sampled, shared, arrivals, rows, vocab };
+        sample::by_parameters(&mut self.plan, penalties, best, choice);
+    }
+
+    /// The rows of the residual stream that reach the head.
+    fn gather(&mut self) -> Ptr<Act> {
+        let (x, out) = (self.layout.x.ptr(), self.layout.head.x.ptr());
+        let (rows, hidden) = (self.bucket.logit_rows as u32, self.layout.hidden as u32);
+        self.plan.launch(GatherRows { x, index: self.layout.inputs.logit_index.ptr(), out, rows, hidden });
+        out
+    }
+}

@@ -1,0 +1,113 @@
+//! The block kinds as a family describes them: sizes and tensor names, one struct per kind.
+use super::{Norm, Product, Rope, TensorUse};
+
+/// Calls `$callback!` with every block kind as `file Struct`: the one list that the enum and the walk are made from.
+macro_rules! for_each_block {
+    ($callback:ident) => {
+        $callback! {
+            /// Grouped-query attention.
+            attention Attention,
+            /// A dense feed-forward.
+            mlp Mlp,
+            /// A single product.
+            linear Linear,
+        }
+    };
+}
+pub(crate) use for_each_block;
+
+macro_rules! block {
+    ($($(#[$doc:meta])* $file:ident $kind:ident,)*) => {
+        /// One residual block: `x + block(norm(x))`.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Block {
+            $($(#[$doc])* $kind($kind),)*
+        }
+
+        impl Block {
+            /// The tensors of the block in the order of use.
+            pub fn tensors(&self) -> Vec<TensorUse<'_>> {
+                match self {
+                    $(Block::$kind(block) => block.tensors(),)*
+                }
+            }
+        }
+    };
+}
+for_each_block!(block);
+
+/// Attention with grouped queries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attention {
+    /// The norm in front.
+    pub norm: Norm,
+    /// Queries, keys, values: `[(heads + 2·kv_heads)·head_dim, hidden]`.
+    pub qkv: Product,
+    /// Output: `[hidden, heads·head_dim]`.
+    pub out: Product,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Rotary embedding.
+    pub rope: Rope,
+    /// Keys that a query sees, itself included; none for all.
+    pub window: Option<usize>,
+}
+
+impl Attention {
+    /// The tensors in the order of use.
+    pub fn tensors(&self) -> Vec<TensorUse<'_>> {
+        let products = [&self.qkv, &self.out].map(|product| product.uses("attention"));
+        self.norm.uses().chain(products.into_iter().flatten()).collect()
+    }
+}
+
+/// A dense feed-forward.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mlp {
+    /// The norm in front.
+    pub norm: Norm,
+    /// `[intermediate, hidden]`, or gate and up `[2·intermediate, hidden]`.
+    pub up: Product,
+    /// `[hidden, intermediate]`.
+    pub down: Product,
+    /// Width between the products.
+    pub intermediate: usize,
+    /// What stands between the products.
+    pub activation: Activation,
+}
+
+impl Mlp {
+    /// The tensors in the order of use.
+    pub fn tensors(&self) -> Vec<TensorUse<'_>> {
+        self.norm.uses().chain(self.up.uses("mlp")).chain(self.down.uses("mlp")).collect()
+    }
+}
+
+/// A single product in place of an attention or a feed-forward.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear {
+    /// The norm in front.
+    pub norm: Norm,
+    /// `[hidden, hidden]`.
+    pub product: Product,
+}
+
+impl Linear {
+    /// The tensors in the order of use.
+    pub fn tensors(&self) -> Vec<TensorUse<'_>> {
+        self.norm.uses().chain(self.product.uses("linear")).collect()
+    }
+}
+
+/// What stands between the products of an MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `max(x, 0)²`.
+    Relu2,
+    /// `silu(gate)·up`.
+    SwiGlu,
+}
