@@ -3,7 +3,7 @@
 //!
 //! # Formula
 //! `s[t, n] = Σ_k a[t, k] · w[n, k] + bias[n]`, where `a` is `x`, or with `norm_weight` the row of `x` as `layer_norm_1p`
-//! (with `norm_bias`) or `rms_norm` (without) gives it. Then `y_f32 = s`, or `y = r(s)`, or
+//! (with `norm_bias`) or `rms_norm` (without; with `roundings`) gives it. Then `y_f32 = s`, or `y = r(s)`, or
 //! with `residual` `y = r(residual + r(s))`, or with an activation `y = f(r(s))`, where f is `relu2`: `r(max(s, 0)²)`, or `swiglu`,
 //! of rows n and `n + N/2` of the weight: `r(r(silu(s[t, n])) · s[t, n + N/2])`. `r` rounds to the activation type.
 //!
@@ -43,7 +43,7 @@
 //! `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a norm or an activation takes or gives is rounded, and
 //! may be the neighbour of what it is to be; without them d counts for nothing.
 use crate::kernel::{kernel_args, require};
-use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape, Weight};
+use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape, Weight, rms_norm};
 
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod entry;
@@ -113,6 +113,8 @@ kernel_args! {
         pub activation: u32,
         /// Of the norm.
         pub eps: f32,
+        /// Of `rms_norm`: [`rms_norm::ONCE`] or [`rms_norm::TWICE`].
+        pub roundings: u32,
     }
 }
 
@@ -133,6 +135,7 @@ impl Gemv {
             k,
             activation: PLAIN,
             eps: 0.0,
+            roundings: rms_norm::TWICE,
         }
     }
 
@@ -162,6 +165,7 @@ impl Kernel for Gemv {
             self.k > 0 && self.k.is_multiple_of(8) => "k divisible by 8",
             !normed || (self.rows == 1 && self.k as usize <= MAX_NORMED) => "one row of at most 16384 behind a norm",
             normed || self.norm_bias.is_null() => "norm_bias with norm_weight alone",
+            matches!(self.roundings, rms_norm::ONCE | rms_norm::TWICE) => "one rounding or two",
             self.activation <= SWIGLU => "a known activation",
             self.activation != SWIGLU || self.n.is_multiple_of(2) => "as many gates as others",
             self.y.is_null() != self.y_f32.is_null() => "exactly one of y and y_f32",

@@ -1,6 +1,6 @@
 //! Plans on the GPU against the same plans on the CPU device: launches, graphs, inputs, tickets, profiles.
 use bytes::Bytes;
-use gpu_kernels::{Act, Advance, Argmax, Element, Embed, GatherRows, Ptr, Relu2, RmsNorm};
+use gpu_kernels::{Act, Advance, Argmax, Element, Embed, GatherRows, Ptr, Relu2, RmsNorm, rms_norm};
 use half::bf16;
 use nemotron::cpu::Cpu;
 use nemotron::device::cuda::Options;
@@ -86,7 +86,7 @@ impl Tiny {
         let (ids, table, x) = (self.ids.ptr(), self.table.ptr(), self.x.ptr());
         plan.launch(Embed { ids, sampled: self.sampled.ptr(), table, out: x, rows, hidden, vocab });
         let (weight, y) = (self.norm.ptr(), self.normed.ptr::<Act>());
-        plan.launch(RmsNorm { x, weight, y, rows, hidden, eps: 1e-5 });
+        plan.launch(RmsNorm { x, weight, y, rows, hidden, eps: 1e-5, roundings: rms_norm::TWICE });
         plan.launch(Relu2 { x: y, y, count: rows * hidden });
         plan.launch(GatherRows { x: y, index: self.index.ptr(), out: self.gathered.ptr(), rows, hidden });
         let (x, w, out) = (self.gathered.ptr(), self.head.ptr(), Output::F32(self.logits.ptr()));

@@ -79,7 +79,7 @@ unsafe fn behind_rms_norm<const QUADS: usize>(args: &Gemv) {
         let weight = Row::load(args.norm_weight.addr, args.k);
         let stream = Stream::<QUADS, _>::new(*args);
         let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
-        rms_norm::entry::normalise(x, weight, args.eps, |group, words| normed.store(group, words));
+        rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| normed.store(group, words));
         sync_threads();
         product(args, stream, Some(normed));
     }

@@ -4,6 +4,7 @@ mod experts;
 mod parallel;
 mod product;
 mod residual;
+mod ssm;
 mod sum;
 mod tile;
 
