@@ -13,17 +13,20 @@ pub const MAX_SIZE: usize = 1 << 24;
 pub struct Config<'a> {
     path: &'a str,
     value: &'a Value,
+    /// What goes before `value`.
+    own: Option<&'a Value>,
 }
 
 impl<'a> Config<'a> {
     /// The object `value`, called `path` in errors.
     pub fn new(path: &'a str, value: &'a Value) -> Config<'a> {
-        Config { path, value }
+        Config { path, value, own: None }
     }
 
     /// The value of `key`; null counts as missing.
     pub fn value(&self, key: &str) -> Option<&'a Value> {
-        self.value.get(key).filter(|value| !value.is_null())
+        let given = |object: &'a Value| object.get(key).filter(|value| !value.is_null());
+        self.own.and_then(given).or_else(|| given(self.value))
     }
 
     /// The first of `keys` that has a value, and that value.
@@ -74,6 +77,11 @@ impl<'a> Config<'a> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let object = value.is_object().then(|| Config::new(key, value));
         object.map(Some).ok_or_else(|| self.unexpected(key, "an object", value))
+    }
+
+    /// This object, whose keys count only where `own` has none.
+    pub fn overridden_by(self, own: &'a Value) -> Config<'a> {
+        Config { own: Some(own), ..self }
     }
 
     /// What errors call this object.

@@ -25,7 +25,7 @@ pub fn read_as(family: &'static str, config: &Config, window: Option<usize>) -> 
     let (sizes, biases) = (Sizes::read(config)?, decoder::biases(config)?);
     let rope = rope::read(config, sizes.head_dim, 1.0)?;
     let eps = config.positive(&["rms_norm_eps"])? as f32;
-    let norm = |name: String| Norm::Rms { weight: Tensor::vector(format!("{name}.weight"), sizes.hidden), eps };
+    let norm = |name: String| Norm::Rms { weight: Tensor::vector(format!("{name}.weight"), sizes.hidden), eps, rounds_once: false };
     let blocks = (0..sizes.layers).flat_map(|layer| {
         let (attention_norm, mlp_norm) = (norm(decoder::attention_norm(layer)), norm(decoder::mlp_norm(layer)));
         let attention = decoder::attention(&sizes, layer, attention_norm, biases, rope.clone(), window);
