@@ -1,4 +1,5 @@
 //! Taste, tested: first lines, sizes, names, who imports whom, and that no listed kernel lacks a part.
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -6,7 +7,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const MOST_LINES: usize = 400;
 const MOST_FUNCTION_LINES: usize = 60;
 
-/// Modules of `host` and what each may import besides itself and `error`.
+/// Modules of `host` and what each may import besides itself and `error`. Tests beside the code may import anything.
 const IMPORTS: [(&str, &[&str]); 11] = [
     ("bench", &["checkpoint", "device", "engine", "forward", "models", "session", "synthetic", "weights"]),
     ("synthetic", &["checkpoint", "device", "models", "text", "weights"]),
@@ -20,6 +21,12 @@ const IMPORTS: [(&str, &[&str]); 11] = [
     ("checkpoint", &[]),
     ("text", &[]),
 ];
+
+/// Parts of a module that it keeps to itself, and who else may import them.
+const GUARDED: [(&str, &[&str]); 1] = [("device::cuda", &["device", "session", "cli"])];
+
+/// Names that several public types of `host` have.
+const SHARED_NAMES: [&str; 5] = ["Activation", "Arguments", "Finish", "Lines", "Progress"];
 
 /// Files in folders that hold this project's own Rust code.
 fn sources() -> Vec<(PathBuf, String)> {
@@ -88,24 +95,95 @@ fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
     starts.map(length).collect()
 }
 
+/// Every path behind a `crate::` in `text`, braces written out, with its line: `a::{b, c::d}` is `a::b` and `a::c::d`.
+fn imports(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (at, word) in text.match_indices("crate::") {
+        let line = text[..at].lines().count();
+        let begun = text[..at].rsplit('\n').next().unwrap_or_default();
+        if !begun.ends_with('$') && !begun.trim_start().starts_with("//") {
+            let mut paths = Vec::new();
+            expand("", &text[at + word.len()..], &mut paths);
+            found.extend(paths.into_iter().map(|path| (line.max(1), path)));
+        }
+    }
+    found
+}
+
+/// Appends the paths that `text` starts with, each behind `prefix`; returns what follows them.
+fn expand<'a>(prefix: &str, text: &'a str, paths: &mut Vec<String>) -> &'a str {
+    let part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let end = text.find(|c| !part(c)).unwrap_or(text.len());
+    let (path, mut rest) = (format!("{prefix}{}", &text[..end]), &text[end..]);
+    if !rest.starts_with('{') || !(path.is_empty() || path.ends_with("::")) {
+        paths.push(path.trim_end_matches(':').to_owned());
+        return rest;
+    }
+    rest = &rest[1..];
+    loop {
+        rest = expand(&path, rest.trim_start(), paths).trim_start_matches(|c| c != ',' && c != '}');
+        match rest.strip_prefix(',') {
+            Some(next) if !next.trim_start().starts_with('}') => rest = next,
+            _ => return rest.find('}').map_or("", |end| &rest[end + 1..]),
+        }
+    }
+}
+
+#[test]
+fn imports_are_found_whole() {
+    let text =
+        "use crate::a;\nuse crate::b::{self, c, d::{e, f}};\n// crate::g\n  $crate::h; call(crate::i::j(k), crate::l);";
+    let found: Vec<String> = imports(text).into_iter().map(|(line, path)| format!("{line} {path}")).collect();
+    assert_eq!(found, ["1 a", "2 b::self", "2 b::c", "2 b::d::e", "2 b::d::f", "4 i::j", "4 l"]);
+}
+
+/// Whether `path` is `of` or lies below it.
+fn is_within(path: &str, of: &str) -> bool {
+    path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
 #[test]
 fn modules_import_what_the_table_allows() {
     let mut faults = Vec::new();
-    for (module, allowed) in IMPORTS {
-        let folder = Path::new(ROOT).join("host/src").join(module);
-        for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with(&folder)) {
-            for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
-                let imported = line.match_indices("crate::").filter(|(at, _)| !line[..*at].ends_with('$'));
-                for (at, _) in imported {
-                    let word: String =
-                        line[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                    if word != "error" && word != module && !allowed.contains(&word.as_str()) {
-                        faults.push(format!("{}:{}: `{module}` may not import `{word}`", name(&path), number + 1));
-                    }
-                }
+    let root = Path::new(ROOT).join("host/src");
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with(&root) && !path.ends_with("tests.rs"))
+    {
+        let file = path.strip_prefix(&root).expect("it is below").with_extension("");
+        let module = file.iter().next().and_then(|part| part.to_str()).unwrap_or_default();
+        let allowed = IMPORTS.iter().find(|(listed, _)| *listed == module).map(|(_, allowed)| *allowed);
+        for (line, imported) in imports(&text) {
+            let may = |listed: &&str| is_within(&imported, listed);
+            let own = [module, "error"];
+            let known = allowed.is_none_or(|allowed| allowed.iter().chain(&own).any(|listed| may(listed)));
+            let guarded = GUARDED.iter().any(|(guarded, to)| is_within(&imported, guarded) && !to.contains(&module));
+            if !known || guarded {
+                faults.push(format!("{}:{line}: `{module}` may not import `{imported}`", name(&path)));
             }
         }
     }
+    assert_none(faults);
+}
+
+#[test]
+fn a_public_type_has_a_name_of_its_own() {
+    let mut owners: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let root = Path::new(ROOT).join("host/src");
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with(&root)) {
+        for line in text.lines() {
+            let mut words = line.trim_start().split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            let is_type = ["struct", "enum", "trait", "type", "union"];
+            if let (Some("pub"), Some(kind), Some(found)) = (words.next(), words.next(), words.next())
+                && is_type.contains(&kind)
+            {
+                owners.entry(found.to_owned()).or_default().push(name(&path));
+            }
+        }
+    }
+    owners.retain(|_, files| files.len() > 1);
+    let unlisted = owners.iter().filter(|(found, _)| !SHARED_NAMES.contains(&found.as_str()));
+    let mut faults: Vec<String> = unlisted.map(|(found, files)| format!("`{found}`: {}", files.join(", "))).collect();
+    let gone = SHARED_NAMES.iter().filter(|listed| !owners.contains_key(**listed));
+    faults.extend(gone.map(|listed| format!("`{listed}` has one owner now: take it off the list")));
     assert_none(faults);
 }
 

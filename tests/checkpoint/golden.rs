@@ -45,8 +45,8 @@ fn bf16_parts_lie_in_the_mapped_file() {
         let parts = weights.parts(&attention.qkv.parts).unwrap();
         assert_eq!((parts.rows(), parts.columns()), ((4 + 2 * 2) * 64, 256));
         let key = weights.checkpoint().tensor(&attention.qkv.parts[1].name).unwrap();
-        assert_eq!(parts.parts()[1].row(0).as_ptr().cast(), key.bf16().unwrap().as_ptr());
-        assert_eq!(parts.row(4 * 64).as_ptr(), parts.parts()[1].row(0).as_ptr());
+        assert_eq!(parts.parts()[1].row_bytes(0).as_ptr().cast(), key.bf16().unwrap().as_ptr());
+        assert_eq!(parts.row_bytes(4 * 64).as_ptr(), parts.parts()[1].row_bytes(0).as_ptr());
     }
     assert!(weights.narrowed(&spec).is_empty());
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use half::{bf16, f16};
 use nemotron::checkpoint::{Checkpoint, Dtype};
+use nemotron::device::Format;
 use nemotron::models::spec::{ModelSpec, Tensor};
 use nemotron::weights::Weights;
 use serde_json::json;
@@ -28,7 +29,9 @@ fn check_copies(spec: &ModelSpec, weights: &Weights, narrow: impl Fn(f32) -> bf1
         let parts = weights.parts(std::slice::from_ref(tensor)).unwrap();
         let part = &parts.parts()[0];
         let mut found = vec![bf16::ZERO; part.rows() * part.columns()];
-        found.chunks_mut(7).enumerate().for_each(|(piece, target)| part.copy_adjacent(7 * piece, target));
+        for (piece, target) in found.chunks_mut(7).enumerate() {
+            part.copy_adjacent(7 * piece, bytemuck::cast_slice_mut(target)).unwrap();
+        }
         let expected: Vec<bf16> = expected[&tensor.name].iter().map(|&value| narrow(value)).collect();
         assert_eq!(found, expected, "{}", tensor.name);
     }
@@ -67,6 +70,42 @@ fn f32_and_f16_are_narrowed_and_it_is_known() {
         check_copies(&spec, &weights, narrow);
         assert_eq!(weights.narrowed(&spec), BTreeMap::from([(dtype, spec.tensors().len())]));
     }
+}
+
+#[test]
+fn exact_tensors_stay_f32_whatever_they_are_on_disk() {
+    let fixture = Fixture::new();
+    let through_f16 = |value: f32| f16::from_f32(value).to_f32();
+    let through_bf16 = |value: f32| bf16::from_f32(value).to_f32();
+    let types: [(Dtype, &dyn Fn(f32) -> f32); 3] =
+        [(Dtype::F32, &|value| value), (Dtype::F16, &through_f16), (Dtype::BF16, &through_bf16)];
+    for (dtype, stored) in types {
+        fixture.write(WEIGHTS, serialize(&values(&config()), dtype));
+        let (_, weights) = fixture.load().unwrap();
+        for (name, shape, expected) in values(&config()) {
+            let tensor = Tensor { name: name.clone(), shape, exact: true };
+            let weight = weights.parts(std::slice::from_ref(&tensor)).unwrap();
+            let expected: Vec<f32> = expected.into_iter().map(stored).collect();
+            assert_eq!(weight.format(), Format::F32);
+            let mut copied = vec![0f32; expected.len()];
+            weight.parts()[0].copy_adjacent(0, bytemuck::cast_slice_mut(&mut copied)).unwrap();
+            assert_eq!(copied, expected, "{name}, {dtype:?}, copied");
+            assert_eq!(weight.in_memory().to_f32(), expected, "{name}, {dtype:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_has_shrunk_since_it_was_opened_is_an_error() {
+    let fixture = Fixture::new();
+    let (spec, weights) = fixture.load().unwrap();
+    let weight = weights.parts(std::slice::from_ref(&spec.head.parts[0])).unwrap();
+    let part = &weight.parts()[0];
+    let mut target = vec![0u8; 2 * part.rows() * part.columns()];
+    part.copy_adjacent(0, &mut target).unwrap();
+    std::fs::OpenOptions::new().write(true).open(fixture.file(WEIGHTS)).unwrap().set_len(64).unwrap();
+    let error = part.copy_adjacent(0, &mut target).unwrap_err().to_string();
+    assert!(error.contains("A weight could not be read") && error.contains(WEIGHTS), "{error}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 use bytes::Bytes;
 use half::bf16;
 use nemotron::device::cuda::{self, Cuda, Gpu, Options};
-use nemotron::device::{BufferId, BufferKind, Buffers, Device, Narrowed, Weight, WeightPart};
+use nemotron::device::{BufferId, BufferKind, Buffers, Converted, Device, Format, Weight, WeightPart};
 
 use gpu_kernels::Element;
 
@@ -45,21 +45,29 @@ fn tensor(rows: usize, columns: usize, seed: u32) -> Bytes {
 /// The parts' elements, one part below the other.
 fn expected(parts: &Weight) -> Vec<u8> {
     let parts = parts.clone().in_memory();
-    (0..parts.rows()).flat_map(|row| bytemuck::cast_slice::<bf16, u8>(parts.row(row)).to_vec()).collect()
+    (0..parts.rows()).flat_map(|row| parts.row_bytes(row).to_vec()).collect()
 }
 
 /// A tensor of f32 elements that the upload narrows on its way.
 fn wide(rows: usize, columns: usize, cut: std::ops::Range<usize>) -> WeightPart {
-    fn narrow(bytes: &[u8], target: &mut [bf16]) {
-        let elements = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-        target.iter_mut().zip(elements).for_each(|(target, element)| *target = bf16::from_f32(element));
+    fn convert(bytes: &[u8], target: &mut [u8]) {
+        let elements = bytes.as_chunks::<4>().0.iter().map(|bytes| bf16::from_f32(f32::from_le_bytes(*bytes)));
+        let targets = target.as_chunks_mut::<2>().0;
+        targets.iter_mut().zip(elements).for_each(|(target, element)| *target = element.to_le_bytes());
     }
     let values: Vec<f32> = (0..(rows * columns) as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32).collect();
     let data = Bytes::from(bytemuck::pod_collect_to_vec::<f32, u8>(&values));
     let whole = values.iter().map(|value| bf16::from_f32(*value)).collect::<Vec<_>>();
     let whole = Bytes::from(bytemuck::pod_collect_to_vec::<bf16, u8>(&whole));
-    let narrowed = Narrowed { data, element_bytes: 4, narrow, whole: std::sync::Arc::new(move || whole.clone()) };
-    WeightPart::narrowed(narrowed, columns, 0..rows, cut)
+    let converted = Converted { data, element_bytes: 4, convert, whole: std::sync::Arc::new(move || whole.clone()) };
+    WeightPart::converted(Format::Bf16, converted, columns, 0..rows, cut)
+}
+
+/// A tensor that stays f32.
+fn exact(rows: usize, columns: usize) -> WeightPart {
+    let values: Vec<f32> = (0..rows * columns).map(|i| i as f32 / 3.0).collect();
+    let data = Bytes::from_owner(nemotron::checkpoint::Elements(values));
+    WeightPart::in_place(Format::F32, data, columns, 0..rows, 0..columns)
 }
 
 fn weights_arrive() -> Result<String, String> {
@@ -71,6 +79,7 @@ fn weights_arrive() -> Result<String, String> {
         Weight::new(vec![whole(3000, 5000, 5), whole(1, 5000, 6)]),
         Weight::new(vec![WeightPart::new(tensor(900, 9000, 7), 9000, 0..900, 8..8992)]),
         Weight::new(vec![wide(3000, 1200, 0..1200), wide(70, 1300, 16..1216)]),
+        Weight::new(vec![exact(1, 128), exact(9000, 128)]),
     ];
     for options in [Options::default(), Options { check: true, ..Options::default() }] {
         let mut buffers = Buffers::default();

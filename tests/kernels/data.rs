@@ -1,7 +1,7 @@
 //! A row's buffers, as data: every target lays out the same ones.
 use gpu_kernels::{Element, Ptr, Role, Weight};
 use half::bf16;
-use nemotron::device::{BufferKind, Buffers, Weight, WeightPart};
+use nemotron::device::{self, BufferKind, Buffers, WeightPart};
 
 /// What a buffer holds before the launch.
 #[derive(Clone)]
@@ -94,7 +94,7 @@ impl Data {
                     let bytes: Vec<u8> = reals.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
                     let (rows, columns) = (reals.len() / buffer.columns, buffer.columns);
                     let part = WeightPart::new(bytes.into(), columns, 0..rows, 0..columns);
-                    buffers.add_weight(buffer.name, Weight::new(vec![part]));
+                    buffers.add_weight(buffer.name, device::Weight::new(vec![part]));
                 }
                 (Values::Reals(reals), element) => {
                     buffers.add(buffer.name, element, reals.len() as u64, BufferKind::Constant(reals.clone()));

@@ -70,7 +70,7 @@ impl Emulated {
         match &spec.kind {
             BufferKind::Weight(parts) => {
                 let parts = parts.clone().in_memory();
-                let rows: Vec<bf16> = (0..parts.rows()).flat_map(|row| parts.row(row).to_vec()).collect();
+                let rows: Vec<u8> = (0..parts.rows()).flat_map(|row| parts.row_bytes(row).to_vec()).collect();
                 self.write(start, spec.element, &rows)
             }
             BufferKind::Constant(values) if spec.element == Element::F32 => self.write(start, spec.element, values),

@@ -17,7 +17,7 @@ pub use narrow::Elements;
 pub use safetensors::Dtype;
 use serde_json::Value;
 
-use narrow::Narrow;
+use narrow::Convert;
 
 use crate::error::{Category, Error, Result};
 
@@ -120,16 +120,30 @@ impl StoredTensor {
 
     /// The elements, as they become bf16; none where the type on disk is not BF16, F16 or F32.
     pub fn elements(&self) -> Option<StoredElements> {
-        let (element_bytes, narrow): (usize, Narrow) = match self.dtype {
+        let (element_bytes, convert): (usize, Convert) = match self.dtype {
             Dtype::BF16 if self.data.as_ptr().cast::<u16>().is_aligned() => {
-                return Some(StoredElements::Bf16(self.data.clone()));
+                return Some(StoredElements::InPlace(self.data.clone()));
             }
             Dtype::BF16 => (2, narrow::aligned),
             Dtype::F16 => (2, narrow::from_f16),
             Dtype::F32 => (4, narrow::from_f32),
             _ => return None,
         };
-        Some(StoredElements::Narrowed { data: self.data.clone(), element_bytes, narrow })
+        Some(StoredElements::Converted { data: self.data.clone(), element_bytes, convert })
+    }
+
+    /// The elements, as they become f32 without a change of value; none as for [`StoredTensor::elements`].
+    pub fn exact_elements(&self) -> Option<StoredElements> {
+        let (element_bytes, convert): (usize, Convert) = match self.dtype {
+            Dtype::F32 if self.data.as_ptr().cast::<f32>().is_aligned() => {
+                return Some(StoredElements::InPlace(self.data.clone()));
+            }
+            Dtype::F32 => (4, narrow::aligned),
+            Dtype::F16 => (2, narrow::widen_f16),
+            Dtype::BF16 => (2, narrow::widen_bf16),
+            _ => return None,
+        };
+        Some(StoredElements::Converted { data: self.data.clone(), element_bytes, convert })
     }
 
     /// The elements as bf16, aligned to 2 bytes; none where the type on disk is not BF16, F16 or F32.
@@ -138,9 +152,19 @@ impl StoredTensor {
     /// and kept for the next, such as the head that is tied to the embedding.
     pub fn bf16(&self) -> Option<Bytes> {
         Some(match self.elements()? {
-            StoredElements::Bf16(data) => data,
-            StoredElements::Narrowed { data, element_bytes, narrow } => {
-                self.bf16.get_or_init(|| narrow::whole(&data, element_bytes, narrow)).clone()
+            StoredElements::InPlace(data) => data,
+            StoredElements::Converted { data, element_bytes, convert } => {
+                self.bf16.get_or_init(|| narrow::whole::<half::bf16>(&data, element_bytes, convert)).clone()
+            }
+        })
+    }
+
+    /// The elements as f32, aligned to 4 bytes, without a change of value; none where the type on disk is not BF16, F16 or F32.
+    pub fn f32(&self) -> Option<Bytes> {
+        Some(match self.exact_elements()? {
+            StoredElements::InPlace(data) => data,
+            StoredElements::Converted { data, element_bytes, convert } => {
+                narrow::whole::<f32>(&data, element_bytes, convert)
             }
         })
     }
@@ -148,16 +172,16 @@ impl StoredTensor {
 
 /// Elements on disk.
 pub enum StoredElements {
-    /// Aligned bf16.
-    Bf16(Bytes),
-    /// What is narrowed or moved to become that.
-    Narrowed {
+    /// Of the wanted type, aligned.
+    InPlace(Bytes),
+    /// What is converted or moved to become that.
+    Converted {
         /// The elements' bytes.
         data: Bytes,
         /// Bytes of one.
         element_bytes: usize,
-        /// Makes bf16 of the bytes of as many elements.
-        narrow: Narrow,
+        /// Makes elements of the wanted type of the bytes of as many.
+        convert: Convert,
     },
 }
 

@@ -1,4 +1,4 @@
-//! Elements on disk that are not yet aligned bf16 become so; rounding is to nearest, ties to even.
+//! Elements on disk become those of a device, as little-endian bytes: bf16, rounded to nearest, ties to even, or exact f32.
 use bytes::Bytes;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -6,43 +6,59 @@ use rayon::prelude::*;
 /// Elements that one task converts: enough to outweigh its start.
 const CHUNK: usize = 1 << 16;
 
-/// Makes bf16 of the bytes of as many elements.
-pub type Narrow = fn(&[u8], &mut [bf16]);
+/// Makes the bytes of some elements those of as many of another type.
+pub type Convert = fn(&[u8], &mut [u8]);
 
-/// bf16, little-endian, that does not start on an even address.
-pub fn aligned(data: &[u8], target: &mut [bf16]) {
-    convert(data, target, bf16::from_le_bytes);
+/// Elements that are right but for the address that they start at.
+pub fn aligned(data: &[u8], target: &mut [u8]) {
+    target.copy_from_slice(data);
 }
 
-/// f16, little-endian.
-pub fn from_f16(data: &[u8], target: &mut [bf16]) {
-    convert(data, target, |bytes| bf16::from_f32(f16::from_le_bytes(bytes).to_f32()));
+/// f16 to bf16.
+pub fn from_f16(data: &[u8], target: &mut [u8]) {
+    convert(data, target, |bytes| bf16::from_f32(f16::from_le_bytes(bytes).to_f32()).to_le_bytes());
 }
 
-/// f32, little-endian.
-pub fn from_f32(data: &[u8], target: &mut [bf16]) {
-    convert(data, target, |bytes| bf16::from_f32(f32::from_le_bytes(bytes)));
+/// f32 to bf16.
+pub fn from_f32(data: &[u8], target: &mut [u8]) {
+    convert(data, target, |bytes| bf16::from_f32(f32::from_le_bytes(bytes)).to_le_bytes());
 }
 
-fn convert<const SIZE: usize>(data: &[u8], target: &mut [bf16], element: impl Fn([u8; SIZE]) -> bf16) {
-    let (elements, _) = data.as_chunks::<SIZE>();
-    for (target, source) in target.iter_mut().zip(elements) {
+/// bf16 to f32, exactly.
+pub fn widen_bf16(data: &[u8], target: &mut [u8]) {
+    convert(data, target, |bytes| bf16::from_le_bytes(bytes).to_f32().to_le_bytes());
+}
+
+/// f16 to f32, exactly.
+pub fn widen_f16(data: &[u8], target: &mut [u8]) {
+    convert(data, target, |bytes| f16::from_le_bytes(bytes).to_f32().to_le_bytes());
+}
+
+fn convert<const FROM: usize, const TO: usize>(
+    data: &[u8],
+    target: &mut [u8],
+    element: impl Fn([u8; FROM]) -> [u8; TO],
+) {
+    let (elements, _) = data.as_chunks::<FROM>();
+    let (targets, _) = target.as_chunks_mut::<TO>();
+    for (target, source) in targets.iter_mut().zip(elements) {
         *target = element(*source);
     }
 }
 
-/// All elements of a tensor, each of `element_bytes` bytes, in memory.
-pub fn whole(data: &[u8], element_bytes: usize, narrow: Narrow) -> Bytes {
-    let mut narrowed: Vec<bf16> = bytemuck::allocation::zeroed_vec(data.len() / element_bytes);
+/// All elements of a tensor, each of `element_bytes` bytes, converted to `T` in memory.
+pub fn whole<T: bytemuck::Pod + Send + Sync>(data: &[u8], element_bytes: usize, convert: Convert) -> Bytes {
+    let mut converted: Vec<T> = bytemuck::allocation::zeroed_vec(data.len() / element_bytes);
     let sources = data.par_chunks(CHUNK * element_bytes);
-    narrowed.par_chunks_mut(CHUNK).zip(sources).for_each(|(target, source)| narrow(source, target));
-    Bytes::from_owner(Elements(narrowed))
+    let targets = converted.par_chunks_mut(CHUNK);
+    targets.zip(sources).for_each(|(target, source)| convert(source, bytemuck::cast_slice_mut(target)));
+    Bytes::from_owner(Elements(converted))
 }
 
-/// Lets bf16 elements be the bytes that they are, with their alignment.
-pub struct Elements(pub Vec<bf16>);
+/// Lets elements be the bytes that they are, with their alignment.
+pub struct Elements<T>(pub Vec<T>);
 
-impl AsRef<[u8]> for Elements {
+impl<T: bytemuck::Pod> AsRef<[u8]> for Elements<T> {
     fn as_ref(&self) -> &[u8] {
         bytemuck::cast_slice(&self.0)
     }
@@ -52,8 +68,13 @@ impl AsRef<[u8]> for Elements {
 mod tests {
     use super::*;
 
-    fn bits(data: &[u8], element_bytes: usize, narrow: Narrow) -> Vec<u16> {
-        whole(data, element_bytes, narrow).as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes)).collect()
+    fn bits(data: &[u8], element_bytes: usize, narrow: Convert) -> Vec<u16> {
+        whole::<bf16>(data, element_bytes, narrow)
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|bytes| u16::from_le_bytes(*bytes))
+            .collect()
     }
 
     #[test]
@@ -85,6 +106,18 @@ mod tests {
         ];
         let data: Vec<u8> = rows.iter().flat_map(|row| row.0.to_le_bytes()).collect();
         assert_eq!(bits(&data, 2, from_f16), rows.map(|row| row.1));
+    }
+
+    #[test]
+    fn widening_is_exact() {
+        let values = [0.0f32, -0.0, 1.5, -3.25, 2f32.powi(-24), f32::INFINITY];
+        let f16s: Vec<u8> = values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
+        let bf16s: Vec<u8> = values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect();
+        for (data, widen) in [(f16s, widen_f16 as Convert), (bf16s, widen_bf16)] {
+            let bytes = whole::<f32>(&data, 2, widen);
+            let found = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes).to_bits());
+            assert_eq!(found.collect::<Vec<_>>(), values.map(f32::to_bits));
+        }
     }
 
     #[test]

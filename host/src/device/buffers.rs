@@ -71,9 +71,9 @@ impl Buffers {
     }
 
     /// Adds a weight and returns its number.
-    pub fn add_weight(&mut self, name: impl Into<String>, parts: Weight) -> BufferId {
-        let elements = parts.rows() as u64 * parts.columns() as u64;
-        self.add(name, Element::Weight, elements, BufferKind::Weight(parts))
+    pub fn add_weight(&mut self, name: impl Into<String>, weight: Weight) -> BufferId {
+        let elements = weight.rows() as u64 * weight.columns() as u64;
+        self.add(name, weight.format().element(), elements, BufferKind::Weight(weight))
     }
 
     /// Notes that plans over these buffers may hold products for the device's matrix library.

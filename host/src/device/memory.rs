@@ -15,7 +15,7 @@ pub enum Storage {
     F32(Vec<f32>),
     /// Integers.
     I32(Vec<i32>),
-    /// A weight, where it stands.
+    /// A bf16 weight, where it stands.
     Weight(Weight),
 }
 
@@ -102,7 +102,7 @@ impl Memory {
     /// The parts of a weight.
     ///
     /// # Panics
-    /// If the buffer is no weight, or `source` does not point to its start.
+    /// If the buffer is no bf16 weight, or `source` does not point to its start.
     pub fn weight(&self, source: Ptr<gpu_kernels::Weight>) -> Ref<'_, Weight> {
         let (buffer, offset) = source.target().expect("pointer is not null");
         assert_eq!(offset, 0, "weights are named whole");
@@ -116,7 +116,8 @@ impl Memory {
 fn storage<A: Activation>(spec: BufferSpec) -> Storage {
     let count = spec.elements as usize;
     match (spec.kind, spec.element) {
-        (BufferKind::Weight(parts), _) => Storage::Weight(parts.in_memory()),
+        (BufferKind::Weight(weight), Element::F32) => Storage::F32(weight.in_memory().to_f32()),
+        (BufferKind::Weight(weight), _) => Storage::Weight(weight.in_memory()),
         (BufferKind::Constant(values), Element::F32) => Storage::F32(values),
         (BufferKind::Constant(values), _) => A::storage(values.into_iter().map(A::from_f32).collect()),
         (_, Element::I32) => Storage::I32(vec![0; count]),

@@ -2,15 +2,19 @@
 mod activation;
 mod buffers;
 pub mod cuda;
+mod format;
 mod memory;
 mod plan;
 mod weight;
+mod weight_part;
 
 pub use activation::Activation;
 pub use buffers::{BufferId, BufferKind, BufferSpec, Buffers};
+pub use format::Format;
 pub use memory::{Memory, Storage, Stored};
 pub use plan::{Gemm, Output, Plan, PlannedKernel, Reference, Step};
-pub use weight::{Format, Narrowed, Weight, WeightPart};
+pub use weight::Weight;
+pub use weight_part::{Converted, FileRange, WeightPart};
 
 use std::time::{Duration, Instant};
 

@@ -6,7 +6,7 @@ use half::bf16;
 
 use super::values::{Normal, mix, stream};
 use crate::checkpoint::Elements;
-use crate::device::{Weight, WeightPart};
+use crate::device::{Format, Weight, WeightPart};
 use crate::models::spec::{ModelSpec, Tensor, Values};
 
 /// Standard deviation of weights; with the norms near identity, activations stay near 1.
@@ -65,10 +65,17 @@ impl RandomWeights {
         let columns = tensor.shape.last().copied().unwrap_or(1);
         let rows = tensor.shape.iter().rev().skip(1).product();
         let is_scale = self.ones.contains(&tensor.name);
+        let stream = stream(0, &tensor.name);
+        if tensor.exact {
+            let mut values = vec![bf16::ZERO; rows * columns];
+            normals()[usize::from(is_scale)].fill(stream, 0, &mut values);
+            let values = Elements(values.into_iter().map(bf16::to_f32).collect::<Vec<f32>>());
+            return vec![WeightPart::in_place(Format::F32, Bytes::from_owner(values), columns, 0..rows, 0..columns)];
+        }
         match &self.source {
-            Source::Cut(blocks) => cut(&blocks[usize::from(is_scale)], stream(0, &tensor.name), rows, columns),
+            Source::Cut(blocks) => cut(&blocks[usize::from(is_scale)], stream, rows, columns),
             Source::Own(normals) => {
-                let data = filled(&normals[usize::from(is_scale)], stream(0, &tensor.name), rows * columns);
+                let data = filled(&normals[usize::from(is_scale)], stream, rows * columns);
                 vec![WeightPart::new(data, columns, 0..rows, 0..columns)]
             }
         }
@@ -113,6 +120,9 @@ mod tests {
             assert!([0, 4999, 5002].iter().all(|&row| mean(large.row(row)).abs() < 0.003));
             assert_ne!(large.row(0), large.row(4999));
             assert!((mean(weights.parts(std::slice::from_ref(&scale)).row(0)) - 1.0).abs() < 0.02);
+            let exact = weights.parts(&[scale.clone().exact()]);
+            assert_eq!(exact.format(), Format::F32);
+            assert!((exact.to_f32().iter().sum::<f32>() / exact.columns() as f32 - 1.0).abs() < 0.02);
         }
     }
 }

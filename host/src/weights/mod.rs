@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::checkpoint::{Checkpoint, Dtype, StoredElements, StoredTensor};
-use crate::device::{Narrowed, Weight, WeightPart};
+use crate::device::{Converted, FileRange, Format, Weight, WeightPart};
 use crate::error::{Category, Error, Result};
 use crate::models::spec::{ModelSpec, Tensor};
 
@@ -27,8 +27,8 @@ impl Weights {
         &self.checkpoint
     }
 
-    /// The parts, stacked; a vector is one row. BF16 stays in the mapped file, F16 and F32 are narrowed when a device
-    /// copies them, or asks for them in memory.
+    /// The parts, stacked; a vector is one row. What has the weight's format in the mapped file stays there, the rest is
+    /// converted when a device copies it, or asks for it in memory: to bf16, or to f32 where the tensor is exact.
     ///
     /// # Errors
     /// A tensor is missing, or of another shape or type than expected.
@@ -56,7 +56,8 @@ impl Weights {
 
     /// How many of the model's tensors are narrowed to bf16, by their type on disk.
     pub fn narrowed(&self, spec: &ModelSpec) -> BTreeMap<Dtype, usize> {
-        let used: BTreeSet<&str> = spec.tensors().into_iter().map(|tensor| tensor.name.as_str()).collect();
+        let narrow = spec.tensors().into_iter().filter(|tensor| !tensor.exact);
+        let used: BTreeSet<&str> = narrow.map(|tensor| tensor.name.as_str()).collect();
         let mut narrowed = BTreeMap::new();
         for stored in used.into_iter().filter_map(|name| self.checkpoint.tensor(name)) {
             if stored.dtype != Dtype::BF16 {
@@ -70,15 +71,22 @@ impl Weights {
         let stored = self.find(tensor)?;
         let columns = tensor.shape.last().copied().unwrap_or(1);
         let rows = tensor.shape.iter().rev().skip(1).product();
-        match stored.elements().ok_or_else(|| wrong_dtype(tensor, stored))? {
-            StoredElements::Bf16(data) => {
-                Ok(WeightPart::new(data, columns, 0..rows, 0..columns).in_file(stored.place()))
+        let (format, elements) = match tensor.exact {
+            true => (Format::F32, stored.exact_elements()),
+            false => (Format::Bf16, stored.elements()),
+        };
+        match elements.ok_or_else(|| wrong_dtype(tensor, stored))? {
+            StoredElements::InPlace(data) => {
+                let (file, start) = stored.place();
+                let file = FileRange { file, path: stored.file.clone(), start };
+                Ok(WeightPart::in_place(format, data, columns, 0..rows, 0..columns).in_file(file))
             }
-            StoredElements::Narrowed { data, element_bytes, narrow } => {
-                let shared = stored.clone();
-                let whole = Arc::new(move || shared.bf16().expect("its type is one that becomes bf16"));
-                let narrowed = Narrowed { data, element_bytes, narrow, whole };
-                Ok(WeightPart::narrowed(narrowed, columns, 0..rows, 0..columns))
+            StoredElements::Converted { data, element_bytes, convert } => {
+                let (shared, exact) = (stored.clone(), tensor.exact);
+                let whole = move || if exact { shared.f32() } else { shared.bf16() };
+                let whole = Arc::new(move || whole().expect("its type is one that can be converted"));
+                let converted = Converted { data, element_bytes, convert, whole };
+                Ok(WeightPart::converted(format, converted, columns, 0..rows, 0..columns))
             }
         }
     }

@@ -65,7 +65,7 @@ impl Operands {
 
 /// A product whose addresses and algorithm are known.
 #[derive(Clone, Copy, Debug)]
-pub struct Product {
+pub struct PreparedGemm {
     matmul: usize,
     operands: Operands,
 }
@@ -116,7 +116,7 @@ impl CublasLt {
     ///
     /// # Errors
     /// The library has no algorithm for the shape.
-    pub fn prepare(&mut self, operands: Operands) -> Result<Product> {
+    pub fn prepare(&mut self, operands: Operands) -> Result<PreparedGemm> {
         let shape = operands.shape();
         let matmul = match self.chosen.get(&shape) {
             Some(index) => *index,
@@ -126,14 +126,14 @@ impl CublasLt {
                 *self.chosen.entry(shape).or_insert(self.matmuls.len() - 1)
             }
         };
-        Ok(Product { matmul, operands })
+        Ok(PreparedGemm { matmul, operands })
     }
 
     /// Enqueues a product.
     ///
     /// # Errors
     /// The library refuses it.
-    pub fn enqueue(&self, product: &Product, stream: &Stream) -> Result<()> {
+    pub fn enqueue(&self, product: &PreparedGemm, stream: &Stream) -> Result<()> {
         let (matmul, operands) = (&self.matmuls[product.matmul], &product.operands);
         let Started { handle, workspace } = self.started.as_ref().expect("the product was prepared");
         if operands.bias != 0 {

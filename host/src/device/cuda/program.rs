@@ -7,7 +7,7 @@ use gpu_kernels::{DeviceInfo, Element, Launch, Ptr, Role};
 
 use super::arena::Arena;
 use super::failure::{Answer, failed};
-use super::gemm::{CublasLt, Operands, Product};
+use super::gemm::{CublasLt, Operands, PreparedGemm};
 use super::graph::Graph;
 use super::module::Kernels;
 use super::overlap::Overlap;
@@ -58,7 +58,7 @@ pub struct Prepared {
 
 enum Work {
     Launch { function: CUfunction, launch: Launch, args: Vec<u8>, overlap: Option<Overlap> },
-    Product(Product),
+    Product(PreparedGemm),
 }
 
 impl Program {

@@ -61,15 +61,21 @@ struct Piece<'a> {
 }
 
 impl Piece<'_> {
-    /// Elements that are no bf16 in the file become so here: no more of them is in memory than the chunks hold.
-    fn read(&self, chunk: &mut [u8]) {
+    /// Elements that are not in their weight's format in the file are converted here: no more of them is in memory than the
+    /// chunks hold.
+    fn read(&self, chunk: &mut [u8]) -> Result<()> {
         let chunk = &mut chunk[..self.bytes];
         match &self.source {
-            Source::Adjacent(part, first) => part.copy_adjacent(*first, bytemuck::cast_slice_mut(chunk)),
-            Source::Bytes(bytes) => chunk.copy_from_slice(bytes),
+            Source::Adjacent(part, first) => part.copy_adjacent(*first, chunk),
             Source::Rows(part, rows) => {
-                let targets = bytemuck::cast_slice_mut(chunk).chunks_exact_mut(part.columns());
-                rows.clone().zip(targets).for_each(|(row, target)| part.copy_row(row, target));
+                let row_bytes = self.bytes / rows.len();
+                rows.clone()
+                    .zip(chunk.chunks_exact_mut(row_bytes))
+                    .try_for_each(|(row, target)| part.copy_row(row, target))
+            }
+            Source::Bytes(bytes) => {
+                chunk.copy_from_slice(bytes);
+                Ok(())
             }
         }
     }
@@ -78,7 +84,7 @@ impl Piece<'_> {
 /// Copies every weight and constant of `buffers` to its place.
 ///
 /// # Errors
-/// Pinned memory is short, or a copy failed.
+/// Pinned memory is short, a weight's file can not be read, or a copy failed.
 pub fn upload(buffers: &Buffers, arena: &Arena, stream: &Stream, mut progress: Option<Progress>) -> Result<Uploaded> {
     let start = Instant::now();
     let pieces = pieces(buffers, arena);
@@ -88,7 +94,6 @@ pub fn upload(buffers: &Buffers, arena: &Arena, stream: &Stream, mut progress: O
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let readers = threads.clamp(1, MOST_READERS).min(pieces.len());
-    // Every element has an even number of bytes, so chunks side by side are as aligned as bf16 must be.
     let widest = pieces.iter().map(|piece| piece.bytes).max().unwrap_or(0);
     // Sound: a chunk's bytes are written by a reader before they are copied.
     let mut pinned = unsafe { LockedBuffer::<u8>::uninitialized(widest * (readers + COPYING)) }
@@ -112,19 +117,20 @@ pub fn upload(buffers: &Buffers, arena: &Arena, stream: &Stream, mut progress: O
     Ok(Uploaded { bytes: total, duration: start.elapsed() })
 }
 
-/// Fills empty chunks with pieces until there is no piece left, or nobody who takes them.
+/// Fills empty chunks with pieces until there is no piece left, nobody who takes them, or one that can not be read.
 fn read<'c>(
     pieces: &[Piece],
     next: &AtomicUsize,
     empty: &Mutex<Receiver<&'c mut [u8]>>,
-    filled: Sender<(usize, &'c mut [u8])>,
+    filled: Sender<Result<(usize, &'c mut [u8])>>,
 ) {
     loop {
         let index = next.fetch_add(1, Ordering::Relaxed);
         let Some(piece) = pieces.get(index) else { return };
         let Ok(chunk) = empty.lock().unwrap_or_else(PoisonError::into_inner).recv() else { return };
-        piece.read(chunk);
-        if filled.send((index, chunk)).is_err() {
+        let arrival = piece.read(chunk).map(|()| (index, chunk));
+        let failed = arrival.is_err();
+        if filled.send(arrival).is_err() || failed {
             return;
         }
     }
@@ -133,14 +139,15 @@ fn read<'c>(
 /// Copies filled chunks and gives each back when its copy has ended.
 fn copy<'c>(
     pieces: &[Piece],
-    arrivals: Receiver<(usize, &'c mut [u8])>,
+    arrivals: Receiver<Result<(usize, &'c mut [u8])>>,
     give_back: Sender<&'c mut [u8]>,
     stream: &Stream,
     report: &mut dyn FnMut(u64),
 ) -> Result<()> {
     let mut copying: VecDeque<(Event, &mut [u8])> = VecDeque::new();
     let mut done = 0;
-    for (index, chunk) in arrivals {
+    for arrival in arrivals {
+        let (index, chunk) = arrival?;
         let piece = &pieces[index];
         let (address, bytes) = (piece.address, piece.bytes);
         // Sound: the piece lies in a buffer of the arena, and its chunk stays untouched until the event behind it.
@@ -183,15 +190,16 @@ fn pieces<'a>(buffers: &'a Buffers, arena: &Arena) -> Vec<Piece<'a>> {
 
 /// Cuts a part into pieces; returns the address behind it.
 fn push_part<'a>(pieces: &mut Vec<Piece<'a>>, part: &'a WeightPart, mut address: u64) -> u64 {
+    let bytes = |elements: usize| part.format().bytes(elements as u64) as usize;
     if part.is_adjacent() {
-        let elements = part.rows() * part.columns();
-        for first in (0..elements).step_by(CHUNK / 2) {
-            let count = (elements - first).min(CHUNK / 2);
-            address = push(pieces, address, count * 2, Source::Adjacent(part, first));
+        let (elements, most) = (part.rows() * part.columns(), CHUNK / bytes(1));
+        for first in (0..elements).step_by(most) {
+            let count = (elements - first).min(most);
+            address = push(pieces, address, bytes(count), Source::Adjacent(part, first));
         }
         return address;
     }
-    let row_bytes = part.columns() * 2;
+    let row_bytes = bytes(part.columns());
     let rows_per_piece = (CHUNK / row_bytes).max(1);
     for first in (0..part.rows()).step_by(rows_per_piece) {
         let rows = first..part.rows().min(first + rows_per_piece);

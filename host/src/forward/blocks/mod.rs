@@ -3,7 +3,9 @@ mod attention;
 mod linear;
 mod mamba2;
 mod mlp;
+#[cfg(test)]
 mod moe;
+mod tests;
 
 use super::builder::Builder;
 use super::walk::Pass;

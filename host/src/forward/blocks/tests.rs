@@ -1,0 +1,116 @@
+//! A toy block kind, as docs/add-a-block.md adds it: laid out, planned and run on the CPU beside plain arithmetic.
+use gpu_kernels::{Element, Relu2};
+use half::bf16;
+
+use super::{Kind, PlacedBlock};
+use crate::cpu::Cpu;
+use crate::device::{BufferId, Device, Format, Output};
+use crate::forward::builder::{Builder, NormBuffers};
+use crate::forward::products::{Multiply, ProductBuffer};
+use crate::forward::walk::Pass;
+use crate::forward::{Bucket, Layout, Limits, Span, StepInputs, plan};
+use crate::models;
+use crate::models::spec::{Norm, Product, Tensor};
+use crate::synthetic::{Preset, RandomWeights};
+
+/// `x + relu2(norm(x)) · wᵀ`.
+struct Squared {
+    norm: Norm,
+    product: Product,
+    /// A vector in f32, and what a sequence keeps in its slot: neither is read, both are laid out.
+    exact: Tensor,
+    slot: usize,
+}
+
+struct PlacedSquared {
+    norm: NormBuffers,
+    product: ProductBuffer,
+    squared: BufferId,
+}
+
+impl Kind for Squared {
+    fn lay_out(&self, builder: &mut Builder) -> Box<dyn PlacedBlock> {
+        let elements = builder.limits.rows * self.product.columns();
+        builder.tensor(&self.exact);
+        builder.slots("kept", Element::F32, self.slot, false);
+        Box::new(PlacedSquared {
+            norm: builder.norm(&self.norm),
+            product: builder.product("squared", &self.product),
+            squared: builder.scratch("squared", Element::Act, elements),
+        })
+    }
+}
+
+impl PlacedBlock for PlacedSquared {
+    fn steps(&self, pass: &mut Pass) {
+        let (x, rows) = (pass.layout.x.ptr(), pass.rows());
+        let (normed, y) = (pass.norm(&self.norm, x, rows), self.squared.ptr());
+        pass.plan.launch(Relu2 { x: normed, y, count: rows * self.product.k as u32 });
+        pass.multiply(Multiply { residual: x, ..Multiply::new(y, &self.product, Output::Act(x), rows) });
+    }
+}
+
+fn normed(row: &[f64]) -> Vec<f64> {
+    let mean = row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64;
+    row.iter().map(|x| x / (mean + 1e-5).sqrt()).collect()
+}
+
+/// `w · x` for each row of `w`.
+fn times(w: &crate::device::Weight, x: &[f64]) -> Vec<f64> {
+    let dot = |row: &[bf16]| row.iter().zip(x).map(|(w, x)| w.to_f64() * x).sum();
+    (0..w.rows()).map(|row| dot(w.row(row))).collect()
+}
+
+#[test]
+fn a_new_kind_is_its_own_file() {
+    let mut spec = models::read(&Preset::tiny()[1].config(Some(1)), None).expect("a known family");
+    let hidden = spec.hidden;
+    let ones = |name: &str| Norm::Rms { weight: Tensor::vector(name, hidden), eps: 1e-5 };
+    spec.final_norm = ones("final");
+    let square = |name: &str| Squared {
+        norm: ones(name),
+        product: Product::of(Tensor::matrix(format!("{name}.product"), hidden, hidden)),
+        exact: Tensor::vector(format!("{name}.exact"), 24).exact(),
+        slot: 5,
+    };
+    let kinds = [square("a"), square("b")];
+    let limits = Limits::new(64, 3, 64);
+    let (layout, memory) = Layout::of(&spec, kinds.iter().map(|kind| kind as &dyn Kind), limits);
+
+    // Sizes from the description alone.
+    let sizes = memory.sizes(4);
+    let (vectors, squares, tables) = (3 * hidden, 2 * hidden * hidden, 2 * spec.vocab * hidden);
+    let weights = Format::Bf16.bytes((vectors + squares + tables) as u64) + Format::F32.bytes(2 * 24);
+    assert_eq!((sizes.weights, sizes.kv), (weights, 0));
+    assert_eq!(sizes.slots, (4 * 2 * 5 * 3 + 4 * 64 * (3 + 1)) as u64, "two blocks' slots, and the history");
+
+    // One token through the plan.
+    let random = RandomWeights::own(&spec);
+    let parts = |tensors: &[Tensor]| match tensors {
+        [tensor] if tensor.shape.len() == 1 && !tensor.exact => {
+            let data = bytes::Bytes::from_owner(crate::checkpoint::Elements(vec![bf16::ONE; hidden]));
+            crate::device::Weight::new(vec![crate::device::WeightPart::new(data, hidden, 0..1, 0..hidden)])
+        }
+        _ => random.parts(tensors),
+    };
+    let mut device = Cpu::<f32>::new();
+    device.allocate(memory.load(&|tensors| Ok(parts(tensors))).expect("random weights")).expect("memory for them");
+    let span =
+        Span { ids: vec![7], position: 0, pages: vec![1], slot: 0, logit_rows: 1, samples: true, sampling: None };
+    let bucket = Bucket::of(std::slice::from_ref(&span), &limits);
+    let prepared = device.prepare(plan(&layout, &bucket)).expect("a plan that fits");
+    let inputs = StepInputs::new(&[span], &bucket, &limits);
+    layout.with_inputs(&inputs, |inputs| device.run(prepared, inputs)).expect("a run");
+    let found = device.read_f32(layout.logits(), spec.vocab).expect("the logits");
+
+    // The same in plain f64.
+    let mut x: Vec<f64> = parts(std::slice::from_ref(&spec.embedding)).row(7).iter().map(|w| w.to_f64()).collect();
+    for kind in &kinds {
+        let squared: Vec<f64> = normed(&x).iter().map(|x| x.max(0.0).powi(2)).collect();
+        x.iter_mut().zip(times(&parts(&kind.product.parts), &squared)).for_each(|(x, y)| *x += y);
+    }
+    let wanted = times(&parts(&spec.head.parts), &normed(&x));
+    for (found, wanted) in found.iter().zip(&wanted) {
+        assert!((f64::from(*found) - wanted).abs() < 1e-5, "{found} {wanted}");
+    }
+}
