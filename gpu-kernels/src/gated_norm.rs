@@ -76,3 +76,47 @@ impl Kernel for GatedNorm {
         u64::from(self.rows) * u64::from(self.width) * 6 + u64::from(self.width) * 2
     }
 }
+
+#[cfg(target_arch = "nvptx64")]
+mod entry {
+    use super::GatedNorm;
+    use crate::row::{self, Row};
+    use crate::ssm::arithmetic::silu;
+    use cuda_std::{bf16, block, global, grid, kernel, math, shared, thread};
+
+    shared! {
+        fn gated_norm_scratch() -> [f32; block::SCRATCH_WORDS as usize];
+    }
+
+    kernel! {
+        /// A group of a row to a block; all its threads come to the reduction.
+        pub fn gated_norm(args: GatedNorm) {
+            let width = args.width / args.groups;
+            let first = thread::block_idx_x() * width;
+            let at = |row_width: u32| 2 * (u64::from(thread::block_idx_y()) * u64::from(row_width) + u64::from(first));
+            grid::launch_dependents();
+            let weight = Row::load(args.weight.addr + 2 * u64::from(first), width);
+            grid::wait_for_dependencies();
+            let y = Row::load(args.y.addr + at(args.width), width);
+            let z = Row::load(args.z.addr + at(args.z_stride), width);
+            let mut squares = 0.0;
+            y.for_each_with([z], |_, y, [z]| {
+                squares = gated(y, z).iter().fold(squares, |sum, &g| math::fma(g, g, sum));
+            });
+            let mean_square = block::sum_f32_once(squares, gated_norm_scratch()) / width as f32;
+            let scale = math::rsqrt(mean_square + args.eps);
+            let out = args.out.addr + at(args.width);
+            y.for_each_with([z, weight], |group, y, [z, weight]| {
+                let (g, weight) = (gated(y, z), bf16::unpack_8(weight));
+                global::store(row::at(out, group), bf16::pack_8(core::array::from_fn(|i| weight[i] * (g[i] * scale))));
+            });
+        }
+    }
+
+    /// Eight outputs behind their gates.
+    #[inline(always)]
+    fn gated(y: [u32; 4], z: [u32; 4]) -> [f32; 8] {
+        let (y, z) = (bf16::unpack_8(y), bf16::unpack_8(z));
+        core::array::from_fn(|i| y[i] * silu(z[i]))
+    }
+}

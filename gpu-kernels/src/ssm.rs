@@ -18,6 +18,9 @@
 //! if its last tokens were `ssm_scan`'s, or of all six buffers.
 use crate::PAGE_TOKENS;
 
+#[cfg(target_arch = "nvptx64")]
+pub(crate) mod arithmetic;
+
 /// Positions of a chunk, counted from position 0: as many as a page of the KV cache has.
 pub const CHUNK: u32 = PAGE_TOKENS;
 

@@ -123,3 +123,127 @@ impl Kernel for SsmConv {
         rows * (channels * 4 + heads * 6) + channels * u64::from(TAPS + 1) * 2
     }
 }
+
+#[cfg(target_arch = "nvptx64")]
+mod entry {
+    use super::{CHANNELS, SsmConv, THREADS};
+    use crate::row::{self, GROUP};
+    use crate::ssm::arithmetic::{convolved, dt_address, integer, number, step_width};
+    use crate::ssm::{TAPS, WINDOW};
+    use cuda_std::unroll::{array, unroll};
+    use cuda_std::{bf16, global, grid, kernel, thread};
+
+    /// Where a tile stands.
+    struct Tile {
+        /// Its first row, and the row behind its last.
+        rows: [u32; 2],
+        /// The first row of its sequence, and that row's position.
+        first: [u32; 2],
+        slot: u32,
+    }
+
+    kernel! {
+        /// Some channels, or the Δ of some heads, of a tile.
+        pub fn ssm_conv(args: SsmConv) {
+            grid::launch_dependents();
+            let tile = thread::block_idx_y();
+            let sequence = integer(args.tile_sequence, tile);
+            if sequence < 0 {
+                return;
+            }
+            let sequence = sequence as u32;
+            let first = integer(args.row_start, sequence);
+            let new = integer(args.row_start, sequence + 1) - first;
+            let row = integer(args.tile_row, tile);
+            let tile = Tile {
+                rows: [row as u32, (row + integer(args.tile_rows, tile)) as u32],
+                first: [first as u32, (integer(args.lengths, sequence) - new) as u32],
+                slot: integer(args.slots, sequence) as u32,
+            };
+            let blocks = args.mixer().conv_dim().div_ceil(CHANNELS);
+            if thread::block_idx_x() < blocks {
+                channels(&args, &tile, thread::block_idx_x() * (CHANNELS / GROUP));
+            } else {
+                widths(&args, &tile, (thread::block_idx_x() - blocks) * CHANNELS);
+            }
+        }
+    }
+
+    /// The convolution of the block's channels, from group `from` on: eight to a thread.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold.
+    #[inline(always)]
+    unsafe fn channels(args: &SsmConv, tile: &Tile, from: u32) {
+        let (mixer, lanes) = (args.mixer(), CHANNELS / GROUP);
+        let group = from + thread::thread_idx_x() % lanes;
+        if group >= mixer.conv_dim() / GROUP {
+            return;
+        }
+        // SAFETY: the group is one of the channels'; rows are the tile's, and older ones of its sequence.
+        unsafe {
+            let taps: [[u32; 4]; 4] =
+                array::<4, _>(|i| global::load(row::at(args.conv_weight.addr, group * 4 + i as u32)));
+            let bias = bf16::unpack_8(global::load(row::at(args.conv_bias.addr, group)));
+            grid::wait_for_dependencies();
+            let mut row = tile.rows[0] + thread::thread_idx_x() / lanes;
+            while row < tile.rows[1] {
+                let mut inputs = [[0.0; 8]; TAPS as usize];
+                unroll::<{ TAPS as usize }>(|tap| inputs[tap] = input(args, tile, row, TAPS - 1 - tap as u32, group));
+                let out = array::<8, _>(|i| {
+                    let taps = [taps[i / 2][i % 2 * 2], taps[i / 2][i % 2 * 2 + 1]];
+                    convolved(taps, bias[i], [inputs[0][i], inputs[1][i], inputs[2][i], inputs[3][i]])
+                });
+                let at = 2 * u64::from(row) * u64::from(mixer.conv_dim());
+                global::store(row::at(args.xbc.addr + at, group), bf16::pack_8(out));
+                row += THREADS / lanes;
+            }
+        }
+    }
+
+    /// Eight channels of the row `back` positions before `row`.
+    ///
+    /// # Safety
+    /// As for [`channels`].
+    #[inline(always)]
+    unsafe fn input(args: &SsmConv, tile: &Tile, row: u32, back: u32, group: u32) -> [f32; 8] {
+        let [first_row, first] = tile.first;
+        let position = first + row - first_row;
+        let mixer = args.mixer();
+        let address = if row >= first_row + back {
+            let start = u64::from(row - back) * u64::from(args.stride) + u64::from(mixer.inner());
+            args.zxbcdt.addr + 2 * start
+        } else if position >= back {
+            let entry = tile.slot * WINDOW + (position - back) % WINDOW;
+            args.window.addr + 2 * u64::from(entry) * u64::from(mixer.conv_dim())
+        } else {
+            return [0.0; 8];
+        };
+        // SAFETY: a row of the step, or an entry of the window that an earlier step wrote.
+        bf16::unpack_8(unsafe { global::load(row::at(address, group)) })
+    }
+
+    /// Δ of the block's heads, from `from` on.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold.
+    #[inline(always)]
+    unsafe fn widths(args: &SsmConv, tile: &Tile, from: u32) {
+        let head = from + thread::thread_idx_x() % CHANNELS;
+        if head >= args.heads {
+            return;
+        }
+        // SAFETY: the head is one of the mixer's, the rows are the tile's.
+        unsafe {
+            let bias = number(args.dt_bias, head);
+            grid::wait_for_dependencies();
+            let mut row = tile.rows[0] + thread::thread_idx_x() / CHANNELS;
+            while row < tile.rows[1] {
+                let dt = global::load::<u16>(dt_address(args.zxbcdt, args.stride, &args.mixer(), (row, head)));
+                let at = u64::from(row) * u64::from(args.heads) + u64::from(head);
+                global::store(args.dt.addr + 4 * at, step_width(bf16::to_f32(dt) + bias, args.dt_min));
+                row += THREADS / CHANNELS;
+            }
+        }
+    }
+}

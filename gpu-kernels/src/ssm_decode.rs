@@ -32,8 +32,8 @@
 //! first head stores them. B has room for two chunks: while one block folds the last chunk, another begins the next.
 //!
 //! # Requires
-//! `heads` divisible by `groups`; `head_dim`, `state_size` and `stride` divisible by 8, `state_size` at most 512; `lengths` above
-//! 0 and slots different among sequences that are no pads; `state`, `ring_x`, `ring_b` and `zxbcdt` 16-byte aligned. The kernel
+//! `heads` divisible by `groups`; `head_dim`, `state_size` and `stride` divisible by 8, `state_size` at most 256, `head_dim` at most
+//! 128; `lengths` above 0 and slots different among sequences that are no pads; `state`, `ring_x`, `ring_b` and `zxbcdt` 16-byte aligned. The kernel
 //! in front, with which it may overlap, writes none of the integers and none of these slots' state.
 //!
 //! # Moves
@@ -46,8 +46,36 @@ use crate::kernel::{kernel_args, require};
 use crate::ssm::{CHUNK, Mixer, TAPS};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 
+#[cfg(target_arch = "nvptx64")]
+mod channels;
+#[cfg(target_arch = "nvptx64")]
+mod entry;
+#[cfg(target_arch = "nvptx64")]
+mod heads;
+
 /// Threads of a block.
 const THREADS: u32 = 256;
+
+/// Elements of S that shared memory holds at once: all of a head of 80 rows of 128.
+const STATE_ELEMENTS: u32 = 10_240;
+
+/// Rows of S that shared memory holds at once: whole warps' of them.
+const fn state_rows(head_dim: u32, state_size: u32) -> u32 {
+    let fit = STATE_ELEMENTS / state_size / 8 * 8;
+    if head_dim < fit { head_dim } else { fit }
+}
+
+/// Elements from one row of x to the next in shared memory: 8 more than it has, so that a column's are in different banks.
+const fn x_stride(head_dim: u32) -> u32 {
+    head_dim + 8
+}
+
+/// S, the ring's B and x, the token's x, B and C, and four numbers for each entry.
+const fn shared_bytes(head_dim: u32, state_size: u32) -> u32 {
+    let state = state_rows(head_dim, state_size) * state_size * 4;
+    let ring = CHUNK * (state_size + x_stride(head_dim)) * 2;
+    state + ring + (head_dim + 2 * state_size) * 4 + 4 * CHUNK * 4
+}
 
 kernel_args! {
     /// Arguments of `ssm_decode`.
@@ -115,7 +143,7 @@ impl Kernel for SsmDecode {
         require! {
             self.sequences > 0 && self.sequences < 1 << 16 => "at least one sequence, fewer than 65536",
             self.mixer().is_valid() => "heads divisible by groups, head_dim and state_size by 8",
-            self.state_size <= 512 => "state_size at most 512",
+            self.state_size <= 256 && self.head_dim <= 128 => "state_size at most 256, head_dim at most 128",
             self.stride >= self.mixer().columns() && self.stride.is_multiple_of(8) => "stride of a whole row, divisible by 8",
             self.dt_min >= 0.0 => "dt_min not negative",
         }
@@ -123,7 +151,8 @@ impl Kernel for SsmDecode {
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
         let grid = [self.heads, self.sequences, 1];
-        Launch { grid, overlaps: true, ..Launch::linear(Self::NAME, 1, THREADS) }
+        let shared_bytes = shared_bytes(self.head_dim, self.state_size);
+        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(Self::NAME, 1, THREADS) }
     }
 
     fn bytes_moved(&self, shape: &StepShape) -> u64 {

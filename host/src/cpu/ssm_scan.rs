@@ -11,7 +11,7 @@ impl Reference for SsmScan {
         let row_start = memory.read::<i32>(self.row_start, sequences + 1).to_vec();
         let slots = memory.read::<i32>(self.slots, sequences).to_vec();
         let lengths = memory.read::<i32>(self.lengths, sequences).to_vec();
-        for s in (0..sequences).filter(|s| row_start[s + 1] - row_start[*s] > 1) {
+        for s in (0..sequences).filter(|s| slots[*s] >= 0 && row_start[s + 1] - row_start[*s] > 1) {
             let rows = row_start[s] as usize..row_start[s + 1] as usize;
             self.span::<A>(memory, slots[s] as usize, lengths[s] as usize - rows.len(), rows);
         }
