@@ -3,8 +3,8 @@ mod attention;
 mod linear;
 mod mamba2;
 mod mlp;
-#[cfg(test)]
 mod moe;
+#[cfg(test)]
 mod tests;
 
 use super::builder::Builder;
