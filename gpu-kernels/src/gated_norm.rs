@@ -82,6 +82,7 @@ mod entry {
     use super::GatedNorm;
     use crate::row::{self, Row};
     use crate::ssm::arithmetic::silu;
+    use crate::ssm::divide;
     use cuda_std::{bf16, block, global, grid, kernel, math, shared, thread};
 
     shared! {
@@ -91,7 +92,7 @@ mod entry {
     kernel! {
         /// A group of a row to a block; all its threads come to the reduction.
         pub fn gated_norm(args: GatedNorm) {
-            let width = args.width / args.groups;
+            let width = divide(args.width, args.groups).0;
             let first = thread::block_idx_x() * width;
             let at = |row_width: u32| 2 * (u64::from(thread::block_idx_y()) * u64::from(row_width) + u64::from(first));
             grid::launch_dependents();

@@ -46,26 +46,26 @@ use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape, Weight, rms_norm};
 
 #[cfg(target_arch = "nvptx64")]
-mod entry;
+pub(crate) mod entry;
 #[cfg(target_arch = "nvptx64")]
 mod store;
 #[cfg(target_arch = "nvptx64")]
-mod stream;
+pub(crate) mod stream;
 
 /// Warps of a block: they share the columns.
-const WARPS: u32 = 8;
+pub(crate) const WARPS: u32 = 8;
 /// Rows of the weight in a tile.
-const TILE: u32 = 16;
+pub(crate) const TILE: u32 = 16;
 /// Steps of a warp that its ring holds.
-const SLOTS: u32 = 3;
+pub(crate) const SLOTS: u32 = 3;
 /// Columns of a step of the wide and the narrow variants, in units of 32.
-const WIDE: u32 = 4;
-const NARROW: u32 = 2;
+pub(crate) const WIDE: u32 = 4;
+pub(crate) const NARROW: u32 = 2;
 /// Most blocks to a multiprocessor. Products of one and of two blocks in turn lose a quarter of their time to each other:
 /// the next one's blocks find room in some places only.
-const BLOCKS: u32 = 2;
+pub(crate) const BLOCKS: u32 = 2;
 /// Shared memory that the system takes of every block, and a multiprocessor has beyond what one block may ask for.
-const SYSTEM_BYTES: u32 = 1024;
+pub(crate) const SYSTEM_BYTES: u32 = 1024;
 /// What a block has beside its rings and the normalised row: two tiles' sums, a norm's sums, the system's share.
 const FIXED_BYTES: u32 = 2 * WARPS * TILE * GEMV_MAX_ROWS * 4 + 128 + SYSTEM_BYTES;
 
@@ -206,6 +206,6 @@ impl Kernel for Gemv {
 }
 
 /// Bytes of one step of a warp in its ring: `quads · 32` columns of 16 rows of the weight.
-const fn slot_bytes(quads: u32) -> u32 {
+pub(crate) const fn slot_bytes(quads: u32) -> u32 {
     TILE * quads * 64
 }

@@ -30,6 +30,15 @@ pub const TAPS: u32 = 4;
 /// Positions whose inputs of the convolution are kept: three are read, and a step may write five ahead without harm.
 pub const WINDOW: u32 = 8;
 
+/// `a / b` and what is left; 0 and `a` where `b` is 0: a divisor that may be zero would bring a panic, and its message, into a
+/// kernel.
+pub(crate) const fn divide(a: u32, b: u32) -> (u32, u32) {
+    match a.checked_div(b) {
+        Some(quotient) => (quotient, a - quotient * b),
+        None => (0, a),
+    }
+}
+
 /// The shape of a mixer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mixer {
@@ -64,9 +73,14 @@ impl Mixer {
         self.inner() + self.conv_dim() + self.heads
     }
 
+    /// Heads of a group.
+    pub const fn sharing(&self) -> u32 {
+        divide(self.heads, self.groups).0
+    }
+
     /// The group of head `head`.
     pub const fn group(&self, head: u32) -> u32 {
-        head / (self.heads / self.groups)
+        divide(head, self.sharing()).0
     }
 
     /// What every kernel of a mixer asks of its shape.

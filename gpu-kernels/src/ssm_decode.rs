@@ -43,7 +43,7 @@
 //! In f32; sums of Δ·A are subtracted before e is raised to them. x, B, C and y are rounded once each. c = 16, d = 4: a
 //! rounded x, B or C may be the neighbour of what it is to be.
 use crate::kernel::{kernel_args, require};
-use crate::ssm::{CHUNK, Mixer, TAPS};
+use crate::ssm::{CHUNK, Mixer, TAPS, divide};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 
 #[cfg(target_arch = "nvptx64")]
@@ -61,7 +61,7 @@ const STATE_ELEMENTS: u32 = 10_240;
 
 /// Rows of S that shared memory holds at once: whole warps' of them.
 const fn state_rows(head_dim: u32, state_size: u32) -> u32 {
-    let fit = STATE_ELEMENTS / state_size / 8 * 8;
+    let fit = divide(STATE_ELEMENTS, state_size).0 / 8 * 8;
     if head_dim < fit { head_dim } else { fit }
 }
 

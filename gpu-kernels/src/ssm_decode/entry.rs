@@ -3,8 +3,8 @@ use super::channels::{Channels, store_entry};
 use super::heads::{Room, Token, ask_for_entries, ask_for_state, state_address};
 use super::{SsmDecode, THREADS, state_rows, x_stride};
 use crate::row::GROUP;
-use crate::ssm::CHUNK;
 use crate::ssm::arithmetic::{dt_address, integer, number, step_width, store_sums};
+use crate::ssm::{CHUNK, divide};
 use cuda_std::barrier::sync_threads;
 use cuda_std::{bf16, cp_async, global, grid, kernel, math, thread, warp};
 
@@ -202,7 +202,7 @@ unsafe fn fold(args: &SsmDecode, token: &Token, room: &Room, (first, rows): (u32
         let state = room.state.cast::<[f32; 4]>();
         let mut piece = thread::thread_idx_x();
         while piece < rows * quads {
-            let (row, quad) = (piece / quads, piece % quads);
+            let (row, quad) = divide(piece, quads);
             let mut s = if token.front() > 0 { state.load(piece).map(|s| s * decay) } else { [0.0; 4] };
             let mut entry = 0;
             while entry < CHUNK {

@@ -1,7 +1,7 @@
 //! What a block of `ssm_decode` works on, its place in shared memory, and what it asks for ahead.
 use super::{SsmDecode, THREADS, state_rows, x_stride};
 use crate::row::GROUP;
-use crate::ssm::{CHUNK, Mixer};
+use crate::ssm::{CHUNK, Mixer, divide};
 use cuda_std::shared::{self, Shared};
 use cuda_std::{cp_async, thread};
 
@@ -37,7 +37,7 @@ impl Token {
     /// Whether its block stores what the group shares.
     #[inline(always)]
     pub fn is_first_of_group(&self, mixer: &Mixer) -> bool {
-        self.head.is_multiple_of(mixer.heads / mixer.groups)
+        self.head.is_multiple_of(mixer.sharing())
     }
 }
 
@@ -125,7 +125,8 @@ unsafe fn ask_for_rows(rows: u32, width: u32, (from, from_stride): (u64, u32), (
     let groups = width / GROUP;
     let mut piece = thread::thread_idx_x();
     while piece < rows * groups {
-        let (row, column) = (piece / groups, piece % groups * GROUP);
+        let (row, rest) = divide(piece, groups);
+        let column = rest * GROUP;
         let address = from + 2 * (u64::from(row) * u64::from(from_stride) + u64::from(column));
         // SAFETY: the caller's promise.
         unsafe { cp_async::copy_16(to.offset(row * to_stride + column).address(), address) };

@@ -3,7 +3,7 @@ use super::span::{Room, Span, state_address};
 use super::{SsmScan, THREADS, stride};
 use crate::row::GROUP;
 use crate::ssm::arithmetic::integer;
-use crate::ssm::{CHUNK, WINDOW};
+use crate::ssm::{CHUNK, WINDOW, divide};
 use cuda_std::barrier::sync_threads;
 use cuda_std::{global, thread};
 
@@ -16,7 +16,10 @@ pub unsafe fn store_state(args: &SsmScan, span: &Span, room: &Room) {
     let quads = args.state_size / 4;
     let mut piece = thread::thread_idx_x();
     while piece < args.head_dim * quads {
-        let from = room.state.offset(piece / quads * stride(args.state_size) + piece % quads * 4).cast::<[f32; 4]>();
+        let from = room
+            .state
+            .offset(divide(piece, quads).0 * stride(args.state_size) + divide(piece, quads).1 * 4)
+            .cast::<[f32; 4]>();
         // SAFETY: the head's own state.
         unsafe { global::store(state_address(args, span) + 16 * u64::from(piece), from.load(0)) };
         piece += THREADS;
@@ -48,11 +51,12 @@ unsafe fn copy(span: &Span, (first, width): (u32, u32), from: Columns, to: Colum
     let groups = width / GROUP;
     let mut piece = thread::thread_idx_x();
     while piece < (span.end - first) * groups {
-        let (position, column) = (first + piece / groups, piece % groups * GROUP);
+        let (row, rest) = divide(piece, groups);
+        let (position, column) = (first + row, rest * GROUP);
         // SAFETY: the caller's promise.
         unsafe {
             let words: [u32; 4] = global::load(from.address(span.row_at(position), column));
-            global::store(to.address(slot_row + position % entries, column), words);
+            global::store(to.address(slot_row + divide(position, entries).1, column), words);
         }
         piece += THREADS;
     }
@@ -75,7 +79,7 @@ pub unsafe fn store_tokens(args: &SsmScan, span: &Span, room: &Room) {
         copy(span, (first, dim), rows(span.head * dim), to, (span.slot * CHUNK, CHUNK));
         store_numbers(args, span, first);
         store_window(args, span, (span.head * dim, dim));
-        if span.head.is_multiple_of(args.heads / args.groups) {
+        if span.head.is_multiple_of(mixer.sharing()) {
             store_window(args, span, (inner + group, size));
             store_window(args, span, (inner + mixer.shared() + group, size));
         }
@@ -127,7 +131,7 @@ unsafe fn store_window(args: &SsmScan, span: &Span, (channel, width): (u32, u32)
 /// As for [`store_tokens`].
 #[inline(always)]
 unsafe fn is_last_of_group(args: &SsmScan, span: &Span, room: &Room) -> bool {
-    let sharing = args.heads / args.groups;
+    let sharing = args.mixer().sharing();
     let counter = thread::block_idx_y() * args.groups + args.mixer().group(span.head);
     let counter = args.counters.addr + 4 * u64::from(counter);
     // SAFETY: one thread counts, behind the barrier that the caller stands behind.
@@ -159,8 +163,8 @@ pub unsafe fn fill_pads(args: &SsmScan) {
                 let (row, groups) = (integer(args.tile_row, tile) as u32, args.head_dim / GROUP);
                 let mut piece = thread::thread_idx_x();
                 while piece < integer(args.tile_rows, tile) as u32 * groups {
-                    let at = u64::from(row + piece / groups) * u64::from(inner);
-                    let at = at + u64::from(head * args.head_dim + piece % groups * GROUP);
+                    let at = u64::from(row + divide(piece, groups).0) * u64::from(inner);
+                    let at = at + u64::from(head * args.head_dim + divide(piece, groups).1 * GROUP);
                     global::store(args.y.addr + 2 * at, [0_u32; 4]);
                     piece += THREADS;
                 }

@@ -1,8 +1,8 @@
 //! A sequence's new tokens for a head, and the way of a chunk's inputs to shared memory.
 use super::{SsmScan, THREADS, stage_bytes, state_bytes, stride};
 use crate::row::GROUP;
-use crate::ssm::CHUNK;
 use crate::ssm::arithmetic::{integer, number};
+use crate::ssm::{CHUNK, divide};
 use cuda_std::shared::{self, Shared};
 use cuda_std::{cp_async, thread};
 
@@ -98,7 +98,7 @@ impl Room {
     #[inline(always)]
     pub fn stage(&self, args: &SsmScan, chunk: u32, stages: u32) -> Stage {
         let (dim, size) = (args.head_dim, args.state_size);
-        let b = self.stages.offset(chunk % stages * stage_bytes(dim, size)).cast::<u16>();
+        let b = self.stages.offset(divide(chunk, stages).1 * stage_bytes(dim, size)).cast::<u16>();
         let c = b.offset(CHUNK * stride(size));
         let widths = self.numbers.offset(chunk % 2 * 2 * CHUNK);
         Stage { b, c, x: c.offset(CHUNK * stride(size)), widths, sums: widths.offset(CHUNK) }
@@ -114,7 +114,7 @@ pub unsafe fn ask_for_state(args: &SsmScan, span: &Span, room: &Room) {
     let quads = args.state_size / 4;
     let mut piece = thread::thread_idx_x();
     while piece < args.head_dim * quads {
-        let to = room.state.offset(piece / quads * stride(args.state_size) + piece % quads * 4);
+        let to = room.state.offset(divide(piece, quads).0 * stride(args.state_size) + divide(piece, quads).1 * 4);
         // SAFETY: the head's own state.
         unsafe {
             if span.front > 0 {
@@ -181,7 +181,8 @@ unsafe fn ask_for_rows<const FIRST: bool>(
     let groups = width / GROUP;
     let mut piece = thread::thread_idx_x();
     while piece < CHUNK * groups {
-        let (entry, column) = (piece / groups, piece % groups * GROUP);
+        let (entry, rest) = divide(piece, groups);
+        let column = rest * GROUP;
         let position = chunk * CHUNK + entry;
         let (start, column_at) = if FIRST && position < span.position {
             (from.ring + 2 * u64::from(entry) * u64::from(from.ring_stride), column)

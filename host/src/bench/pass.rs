@@ -69,9 +69,9 @@ fn chunk(first: usize, end: usize, tokens: usize, layout: &Layout) -> Span {
     }
 }
 
-/// The next token of a sequence whose last one was chosen on the device.
+/// The next token of a sequence; another one in each slot, for equal ones would all choose the same experts.
 fn one_token(slot: usize, position: usize, layout: &Layout) -> Span {
-    let ids = vec![-1 - slot as i32];
+    let ids = vec![((slot + 1).wrapping_mul(2_654_435_761) % layout.vocab()) as i32];
     Span { ids, position, pages: pages(slot, layout), slot, logit_rows: 1, samples: true, sampling: None }
 }
 

@@ -1,5 +1,6 @@
 //! The CPU device: one reference per kernel, in the file of the kernel's name.
 mod attention;
+mod experts;
 mod parallel;
 mod product;
 mod residual;

@@ -188,7 +188,7 @@ impl Engine {
     /// Gives up all kept sequences.
     pub fn forget(&mut self) {
         while let Some(kept) = self.kept.pop_oldest() {
-            self.pages.put(kept.pages);
+            self.free(kept);
         }
     }
 

@@ -50,7 +50,8 @@ impl Engine {
             end = end.min(done.max(first_wanted) + limits.logit_rows());
             let wanted = end.saturating_sub(done.max(first_wanted));
             let ids = prompt[done..end].iter().map(|&id| id as i32).collect();
-            let slot = limits.scrap_slot();
+            // An idle engine has its slots.
+            let slot = self.free_slots.last().copied().unwrap_or(limits.scrap_slot());
             let span = Span {
                 ids,
                 position: done,

@@ -89,7 +89,7 @@ impl Sequence {
         let mut ids = self.request.prompt;
         ids.extend(self.generated.iter().take(self.generated.len().saturating_sub(1)));
         ids.truncate(self.computed);
-        (self.slot, Kept { ids, pages: self.pages })
+        (self.slot, Kept { ids, pages: self.pages, slot: None })
     }
 
     /// The sequence's slot.
@@ -108,6 +108,13 @@ impl Sequence {
         let total = self.request.prompt.len() + self.generated.len() + self.unread;
         let wanted = self.generated.len() + self.unread < self.request.max_tokens && total < self.context;
         if wanted { total - self.computed } else { 0 }
+    }
+
+    /// Pending tokens that one step may take. A step whose logits are read before they are changed runs twice, and a state may be
+    /// brought on by one token twice, but not by several: so a prompt's last token is alone then.
+    pub fn next_tokens(&self) -> usize {
+        let pending = self.pending();
+        if pending > 1 && self.wants_logits() && self.changes_logits() { pending - 1 } else { pending }
     }
 
     /// Whether its prompt may be partly computed already. Penalties and phrases read what the sequence's own steps noted.

@@ -90,6 +90,10 @@ inputs! {
     lengths [|limits| limits.sequences] |bucket, _| Some(bucket.sequences),
         |at, out| out.push(at.span.length() as i32),
         |_, _| 0;
+    /// `[sequences]`: the slot of each sequence, where it keeps what is no key or value; −1 for pads, which keep nothing.
+    slots [|limits| limits.sequences] |bucket, _| Some(bucket.sequences),
+        |at, out| out.push(at.span.slot as i32),
+        |_, _| -1;
     /// `[sequences, pages_per_sequence]`.
     block_table [|limits| limits.sequences * limits.pages_per_sequence()]
         |bucket, limits| Some(bucket.sequences * limits.pages_per_sequence()),

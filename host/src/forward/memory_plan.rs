@@ -92,6 +92,11 @@ impl MemoryPlan {
         self.gemms = true;
     }
 
+    /// Whether something is kept for each sequence slot.
+    pub(super) fn has_slots(&self) -> bool {
+        self.planned.iter().any(|planned| matches!(planned.content, Content::Empty(BufferKind::Slots)))
+    }
+
     /// Bytes where an activation has `act_bytes` bytes.
     pub fn sizes(&self, act_bytes: u64) -> MemorySizes {
         let mut sizes = MemorySizes { buffers: self.planned.len() as u64, ..MemorySizes::default() };

@@ -1,5 +1,5 @@
 //! Products, asked for once by what they compute and lowered here alone: to kernels, fusions and calls of the matrix library.
-use gpu_kernels::{Act, GEMV_MAX_ROWS, Gemv, LayerNorm1p, Ptr, Relu2, RmsNorm, Swiglu, Weight, gemv, rms_norm};
+use gpu_kernels::{Act, GEMV_MAX_ROWS, Gemv, LayerNorm1p, Ptr, Relu2, RmsNorm, Swiglu, Weight, gemv};
 
 use super::Limits;
 use super::builder::{NormBuffers, NormWeights};
@@ -104,7 +104,9 @@ impl Pass<'_> {
             Some(NormWeights::LayerNorm1p { weight, bias, eps }) => {
                 Gemv { norm_weight: weight.ptr(), norm_bias: bias.ptr(), eps, ..gemv }
             }
-            Some(NormWeights::Rms { weight, eps }) => Gemv { norm_weight: weight.ptr(), eps, ..gemv },
+            Some(NormWeights::Rms { weight, eps, roundings }) => {
+                Gemv { norm_weight: weight.ptr(), eps, roundings, ..gemv }
+            }
         });
     }
 
@@ -131,8 +133,7 @@ impl Pass<'_> {
                 let (weight, bias) = (weight.ptr(), bias.ptr());
                 self.plan.launch(LayerNorm1p { x, weight, bias, y, rows, hidden, eps });
             }
-            NormWeights::Rms { weight, eps } => {
-                let roundings = rms_norm::TWICE;
+            NormWeights::Rms { weight, eps, roundings } => {
                 self.plan.launch(RmsNorm { x, weight: weight.ptr(), y, rows, hidden, eps, roundings });
             }
         }

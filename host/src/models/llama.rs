@@ -42,7 +42,10 @@ pub fn read_as(family: &'static str, config: &Config, defaults: Defaults, window
     let (sizes, biases) = (Sizes::read(config, defaults)?, decoder::biases(config)?);
     let rope = rope::read(config, sizes.head_dim, sizes.context_length, None)?;
     let eps = eps(config)?;
-    let norm = |name: String| Norm::Rms { weight: Tensor::vector(format!("{name}.weight"), sizes.hidden), eps };
+    let norm = |name: String| {
+        let weight = Tensor::vector(format!("{name}.weight"), sizes.hidden);
+        Norm::Rms { weight, eps, rounds_once: false }
+    };
     let blocks = (0..sizes.layers).flat_map(|layer| {
         let (attention_norm, mlp_norm) = (norm(decoder::attention_norm(layer)), norm(decoder::mlp_norm(layer)));
         let attention = decoder::attention(&sizes, layer, attention_norm, biases, rope.clone(), window);

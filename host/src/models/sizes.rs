@@ -100,6 +100,27 @@ impl Sizes {
         Ok(sizes)
     }
 
+    /// As [`Sizes::read`], for a model of `layers` layers of which each has one mixer; the width of an MLP is not read.
+    ///
+    /// # Errors
+    /// As [`Sizes::read`].
+    pub fn of_mixers(config: &Config, layers: usize) -> Result<Sizes> {
+        let (hidden, heads) = (config.size("hidden_size")?, config.size("num_attention_heads")?);
+        let sizes = Sizes {
+            hidden,
+            vocab: config.size("vocab_size")?,
+            layers,
+            context_length: config.size("max_position_embeddings")?,
+            heads,
+            kv_heads: config.optional_size(&["num_key_value_heads"])?.unwrap_or(heads),
+            head_dim: config.optional_size(&["head_dim", "attention_head_dim"])?.unwrap_or(hidden / heads),
+            intermediate: hidden,
+        };
+        sizes.check()?;
+        sizes.check_layer()?;
+        Ok(sizes)
+    }
+
     fn check(&self) -> Result<()> {
         at_most("num_hidden_layers", self.layers, MAX_LAYERS)?;
         at_most("hidden_size", self.hidden, MAX_HIDDEN)?;

@@ -41,7 +41,7 @@ fn spec(config: &Value) -> Result<ModelSpec> {
 fn attention(spec: &ModelSpec) -> &Attention {
     match &spec.blocks[0] {
         Block::Attention(attention) => attention,
-        Block::Mlp(_) | Block::Linear(_) => panic!("attention comes first"),
+        _ => panic!("attention comes first"),
     }
 }
 
@@ -305,6 +305,7 @@ fn deci_layers_have_their_own_parts() {
             Block::Attention(attention) => format!("attention {}", attention.kv_heads),
             Block::Mlp(mlp) => format!("mlp {}", mlp.intermediate),
             Block::Linear(linear) => format!("linear {}", linear.product.parts[0].name),
+            Block::Mamba2(_) | Block::Moe(_) => panic!("no kind of this family"),
         };
         spec.blocks.iter().map(kind).collect()
     };
