@@ -130,6 +130,20 @@ fn golden_mistral_on_the_emulator() {
     assert_on_the_emulator("mistral", &[1, 7, 33]);
 }
 
+/// State, scan, gated norm and experts as PTX, for a prompt of each hybrid.
+#[test]
+fn hybrids_on_the_emulator() {
+    for (hybrid, length) in
+        [("nemotron_h", 33), ("nemotron_h_wide_state", 33), ("nemotron_h_moe", 7), ("nemotron_h_latent", 7)]
+    {
+        let (mut engine, _, ran) = emulated(&format!("tests/golden/{hybrid}"), SMALL_WEIGHT);
+        assert_bf16(&mut engine, hybrid, length);
+        let ran = ran.lock().expect("no thread died").clone();
+        assert_eq!(ran.kernels.values().sum::<u64>(), engine.counters().launches, "{hybrid}: {ran:?}");
+        assert!(["ssm_conv", "ssm_scan", "gated_norm"].iter().all(|kernel| ran.kernels[kernel] > 0), "{ran:?}");
+    }
+}
+
 /// One prompt of each shape; the window's is longer than the window.
 #[test]
 fn other_shapes_on_the_emulator() {

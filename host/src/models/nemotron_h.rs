@@ -134,3 +134,6 @@ fn refuse_other(key: &str, known: &str, config: &Config) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;
