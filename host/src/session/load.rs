@@ -126,7 +126,7 @@ impl Model {
         stages.end("checkpoint");
         let opened = open(options, || companions(checkpoint.directory()), &mut stages)?;
         let described = describe(&opened, note);
-        defaults.notes.iter().for_each(|line| note(Note::Info(line.clone())));
+        defaults.notes.into_iter().for_each(&mut *note);
         if opened.memory.is_none() && options.gpu_memory_utilization.is_some() {
             note(Note::Info("  --gpu-memory-utilization is ignored: no GPU is used".to_owned()));
         }

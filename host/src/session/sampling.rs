@@ -1,7 +1,7 @@
 //! How a model's owner wants tokens chosen: generation_config.json.
 use serde_json::Value;
 
-use super::rules;
+use super::{Note, rules};
 use crate::error::{Category, Error, Result};
 use crate::sample::Sampling;
 
@@ -35,6 +35,18 @@ const NOT_APPLIED: [(&str, &[f64]); 19] = [
 const DRAWING: [(&str, &[f64]); 4] =
     [("temperature", &[0.0, 1.0]), ("top_k", &[0.0, 50.0]), ("top_p", &[1.0]), ("min_p", &[0.0])];
 
+/// Keys whose rules are applied. Nobody asks for them on the command line, so those who ask for more are told.
+const APPLIED: [(&str, &[f64]); 8] = [
+    ("bad_words_ids", &[]),
+    ("begin_suppress_tokens", &[]),
+    ("forced_eos_token_id", &[]),
+    ("min_length", &[0.0]),
+    ("min_new_tokens", &[0.0]),
+    ("no_repeat_ngram_size", &[0.0]),
+    ("sequence_bias", &[]),
+    ("suppress_tokens", &[]),
+];
+
 /// What a file says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Defaults {
@@ -42,8 +54,8 @@ pub struct Defaults {
     pub sampling: Sampling,
     /// Most tokens of an answer.
     pub max_tokens: Option<usize>,
-    /// Lines about keys that change the choice of tokens and are not applied.
-    pub notes: Vec<String>,
+    /// Lines about keys that change the choice of tokens: for everybody those that are not applied.
+    pub notes: Vec<Note>,
 }
 
 /// What a file says for a model of `vocab` tokens whose texts `eos` ends; without `do_sample` the choice is greedy.
@@ -66,21 +78,31 @@ pub fn defaults(generation_config: Option<&Value>, eos: &[u32], vocab: usize) ->
         min_p: number(file, "min_p")?.unwrap_or(0.0),
         ..plain.clone()
     };
-    let mut ignored: Vec<&str> = NOT_APPLIED.iter().filter(|row| changes(file, row)).map(|(key, _)| *key).collect();
-    ignored.extend(rules.ignored);
+    let mut ignored = changing(file, &NOT_APPLIED);
+    ignored.extend(&rules.ignored);
     let mut notes = Vec::new();
     if !ignored.is_empty() {
-        notes.push(format!("  generation_config.json: {} not applied", are(&ignored)));
+        notes.push(Note::Info(format!("  generation_config.json: {} not applied", are(&ignored))));
     }
-    let undrawn: Vec<&str> = DRAWING.iter().filter(|row| !drawn && changes(file, row)).map(|(key, _)| *key).collect();
-    if !undrawn.is_empty() {
-        notes.push(format!("  generation_config.json: {} not applied without do_sample", are(&undrawn)));
+    let undrawn = changing(file, &DRAWING);
+    if !drawn && !undrawn.is_empty() {
+        notes.push(Note::Info(format!("  generation_config.json: {} not applied without do_sample", are(&undrawn))));
+    }
+    let mut applied = changing(file, &APPLIED);
+    applied.retain(|key| !rules.ignored.contains(key));
+    if !applied.is_empty() {
+        notes.push(Note::Detail(format!("generation_config.json: {} applied", are(&applied))));
     }
     let max_tokens = rules::count(file, "max_new_tokens")?;
     if max_tokens == Some(0) {
         return Err(unexpected(file, "max_new_tokens", "a number of tokens from 1 on"));
     }
     Ok(Defaults { sampling: if drawn { drawing } else { plain }, max_tokens, notes })
+}
+
+/// The keys for which a file has a value that changes something.
+fn changing(file: &Value, table: &[(&'static str, &[f64])]) -> Vec<&'static str> {
+    table.iter().filter(|row| changes(file, row)).map(|(key, _)| *key).collect()
 }
 
 /// Whether a file has a value for a key that is none of those which change nothing.
@@ -130,10 +152,13 @@ mod tests {
         assert_eq!(defaults(None, &[], 100).unwrap(), Defaults::default());
         let greedy = read(json!({ "temperature": 0.3, "top_p": 0.5 })).unwrap();
         assert_eq!(greedy.sampling, Sampling::default());
-        assert_eq!(greedy.notes, ["  generation_config.json: temperature, top_p are not applied without do_sample"]);
+        assert_eq!(
+            greedy.notes,
+            [Note::Info("  generation_config.json: temperature, top_p are not applied without do_sample".into())]
+        );
         let drawn = read(json!({ "do_sample": true, "temperature": 0.6, "top_p": 0.95 })).unwrap();
         assert_eq!(drawn.sampling, Sampling { temperature: 0.6, top_k: 50, top_p: 0.95, ..Sampling::default() });
-        assert_eq!(drawn.notes, Vec::<String>::new());
+        assert_eq!(drawn.notes, []);
         assert!(read(json!({ "do_sample": true, "top_k": "x" })).is_err());
     }
 
@@ -155,10 +180,21 @@ mod tests {
             let mut file = neutral.clone();
             file[key] = json!(0.5);
             let notes = read(file).unwrap().notes;
-            assert_eq!(notes, [format!("  generation_config.json: {key} is not applied")]);
+            assert_eq!(notes, [Note::Info(format!("  generation_config.json: {key} is not applied"))]);
         }
         let notes = read(json!({ "num_beams": 4, "typical_p": 0.9, "forced_eos_token_id": [3, 4] })).unwrap().notes;
-        assert_eq!(notes, ["  generation_config.json: num_beams, typical_p, forced_eos_token_id are not applied"]);
+        assert_eq!(
+            notes,
+            [Note::Info("  generation_config.json: num_beams, typical_p, forced_eos_token_id are not applied".into())]
+        );
+    }
+
+    #[test]
+    fn what_is_applied_is_said_to_those_who_ask_for_more() {
+        let notes =
+            read(json!({ "suppress_tokens": [1], "min_new_tokens": 2, "forced_eos_token_id": 3 })).unwrap().notes;
+        let keys = "forced_eos_token_id, min_new_tokens, suppress_tokens";
+        assert_eq!(notes, [Note::Detail(format!("generation_config.json: {keys} are applied"))]);
     }
 
     #[test]
