@@ -197,6 +197,7 @@ fn llama_as_deci(directory: &Path) {
     let mut blocks = vec![layer; layers as usize];
     blocks.push(json!({"attention": {"no_op": true}, "ffn": {"no_op": true}}));
     config["architectures"] = json!(["DeciLMForCausalLM"]);
+    config["model_type"] = "nemotron-nas".into();
     config["num_hidden_layers"] = json!(layers + 1);
     config["block_configs"] = json!(blocks);
     config["intermediate_size"] = Value::Null;

@@ -19,65 +19,44 @@ shared! {
     fn moe_counts() -> [u32; COUNTS as usize];
 }
 
+/// A choice of this thread's.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// The first choice of its group.
+    leader: u32,
+    /// How many of its group come before it.
+    rank: u32,
+    /// Its expert.
+    id: u32,
+    /// How many groups begin in the lanes before.
+    led: u32,
+}
+
 /// Finds the groups; returns how many there are.
 ///
 /// # Safety
 /// The kernel's Requires hold; all 256 threads of the block call it together.
 #[inline(always)]
 pub unsafe fn find(args: &MoeGemv) -> u32 {
-    let (ids, experts, members, counts) = (moe_ids(), moe_group_experts(), moe_members(), moe_counts());
     let choices = args.choices();
-    let own = |share: usize| thread::thread_idx_x() + share as u32 * thread::block_dim_x();
     // SAFETY: each thread writes the words of its own choices, and reads those of others behind a barrier.
     unsafe {
-        unroll::<SHARES>(
-            #[inline(always)]
-            |share| {
-                if own(share) < choices {
-                    let id: u32 = global::load(args.ids.addr + 4 * u64::from(own(share)));
-                    ids.store(own(share), id as u16);
-                }
-            },
-        );
-        let mut word = thread::thread_idx_x();
-        while word < choices * GROUP / 2 {
-            members.cast::<u32>().store(word, u32::MAX);
-            word += thread::block_dim_x();
-        }
+        load(args, choices);
         sync_threads();
-        // Before a choice: the first of its group, and how many of its group come before it.
-        let mut places = [(0, 0, 0); SHARES];
+        let mut places = [Place::default(); SHARES];
         unroll::<SHARES>(
             #[inline(always)]
-            |share| {
-                let choice = own(share);
-                let (mut leader, mut rank, mut id) = (choice, 0, NONE);
-                if choice < choices {
-                    id = ids.load(choice);
-                    for before in 0..choice {
-                        if ids.load(before) == id {
-                            leader = if rank % GROUP == 0 { before } else { leader };
-                            rank += 1;
-                        }
-                    }
-                    leader = if rank % GROUP == 0 { choice } else { leader };
-                }
-                let leads = warp::ballot(choice < choices && rank % GROUP == 0);
-                if thread::lane_id() == 0 {
-                    counts.store(share as u32 * 8 + thread::warp_id(), leads.count_ones());
-                }
-                places[share] = (leader, rank % GROUP, u32::from(id) | (leads & lower_lanes()).count_ones() << 16);
-            },
+            |share| places[share] = place(own(share), share, choices),
         );
         sync_threads();
         unroll::<SHARES>(
             #[inline(always)]
             |share| {
-                let (leader, _, packed) = places[share];
+                let Place { leader, id, led, .. } = places[share];
                 if own(share) < choices && leader == own(share) {
-                    let group = before(share as u32 * 8 + thread::warp_id()) + (packed >> 16);
-                    ids.store(leader, group as u16);
-                    experts.store(group, packed as u16);
+                    let group = before(share as u32 * 8 + thread::warp_id()) + led;
+                    moe_ids().store(leader, group as u16);
+                    moe_group_experts().store(group, id as u16);
                 }
             },
         );
@@ -85,15 +64,76 @@ pub unsafe fn find(args: &MoeGemv) -> u32 {
         unroll::<SHARES>(
             #[inline(always)]
             |share| {
-                let (leader, rank, _) = places[share];
                 if own(share) < choices {
-                    members.store(u32::from(ids.load(leader)) * GROUP + rank, own(share) as u16);
+                    let group = u32::from(moe_ids().load(places[share].leader));
+                    moe_members().store(group * GROUP + places[share].rank, own(share) as u16);
                 }
             },
         );
         sync_threads();
         before(COUNTS)
     }
+}
+
+/// The choice that this thread has in a share.
+#[inline(always)]
+fn own(share: usize) -> u32 {
+    thread::thread_idx_x() + share as u32 * thread::block_dim_x()
+}
+
+/// Brings the experts of all choices to shared memory, and leaves no choice in the groups.
+///
+/// # Safety
+/// As for [`find`].
+#[inline(always)]
+unsafe fn load(args: &MoeGemv, choices: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        unroll::<SHARES>(
+            #[inline(always)]
+            |share| {
+                if own(share) < choices {
+                    let id: u32 = global::load(args.ids.addr + 4 * u64::from(own(share)));
+                    moe_ids().store(own(share), id as u16);
+                }
+            },
+        );
+        let mut word = thread::thread_idx_x();
+        while word < choices * GROUP / 2 {
+            moe_members().cast::<u32>().store(word, u32::MAX);
+            word += thread::block_dim_x();
+        }
+    }
+}
+
+/// Where a choice stands in its group; counts the groups that begin in the warp.
+///
+/// # Safety
+/// The whole warp comes here; the experts are written.
+#[inline(always)]
+unsafe fn place(choice: u32, share: usize, choices: u32) -> Place {
+    let mut place = Place { leader: choice, rank: 0, id: u32::from(NONE), led: 0 };
+    // SAFETY: the caller's promise.
+    unsafe {
+        if choice < choices {
+            let id = moe_ids().load(choice);
+            place.id = u32::from(id);
+            for before in 0..choice {
+                if moe_ids().load(before) == id {
+                    place.leader = if place.rank % GROUP == 0 { before } else { place.leader };
+                    place.rank += 1;
+                }
+            }
+            place.rank %= GROUP;
+            place.leader = if place.rank == 0 { choice } else { place.leader };
+        }
+        let leads = warp::ballot(choice < choices && place.rank == 0);
+        if thread::lane_id() == 0 {
+            moe_counts().store(share as u32 * 8 + thread::warp_id(), leads.count_ones());
+        }
+        place.led = (leads & lower_lanes()).count_ones();
+    }
+    place
 }
 
 /// The lanes below this one.

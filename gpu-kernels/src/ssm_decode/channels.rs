@@ -2,7 +2,7 @@
 use super::heads::{Room, Token};
 use super::{SsmDecode, THREADS};
 use crate::ssm::arithmetic::convolved;
-use crate::ssm::{CHUNK, Mixer, WINDOW, divide};
+use crate::ssm::{CHUNK, Mixer, WINDOW};
 use cuda_std::unroll::unroll;
 use cuda_std::{bf16, global, thread};
 
@@ -29,7 +29,7 @@ fn channel(mixer: &Mixer, head: u32, k: u32) -> u32 {
         return head * mixer.head_dim + k;
     }
     let k = k - mixer.head_dim;
-    let (part, within) = divide(k, mixer.state_size);
+    let (part, within) = if k < mixer.state_size { (0, k) } else { (1, k - mixer.state_size) };
     mixer.inner() + part * mixer.shared() + mixer.group(head) * mixer.state_size + within
 }
 

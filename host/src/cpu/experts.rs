@@ -6,7 +6,7 @@ use super::{relu2, sum};
 use crate::device::{Activation, Memory};
 
 /// What is multiplied.
-pub struct Product {
+pub struct ExpertProduct {
     pub x: Ptr<Act>,
     pub w: Ptr<Weight>,
     pub y: Ptr<Act>,
@@ -18,7 +18,7 @@ pub struct Product {
     pub row_per_choice: bool,
 }
 
-impl Product {
+impl ExpertProduct {
     /// Writes the row of `y` for each choice; `ids` are the experts.
     pub fn run<A: Activation>(&self, ids: &[i32], memory: &Memory) {
         let (n, k, top_k) = (self.n as usize, self.k as usize, self.top_k as usize);

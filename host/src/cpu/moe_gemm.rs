@@ -2,7 +2,7 @@
 use gpu_kernels::MoeGemm;
 use gpu_kernels::moe_sort::max_tiles;
 
-use super::experts::Product;
+use super::experts::ExpertProduct;
 use crate::device::{Activation, Memory, Reference};
 
 impl Reference for MoeGemm {
@@ -11,9 +11,9 @@ impl Reference for MoeGemm {
     }
 }
 
-fn product(args: &MoeGemm) -> Product {
+fn product(args: &MoeGemm) -> ExpertProduct {
     let MoeGemm { x, w, y, top_k, n, k, activation, row_per_choice, .. } = *args;
-    Product { x, w, y, top_k, n, k, activation, row_per_choice: row_per_choice != 0 }
+    ExpertProduct { x, w, y, top_k, n, k, activation, row_per_choice: row_per_choice != 0 }
 }
 
 /// The expert of each choice, as the tiles have it.

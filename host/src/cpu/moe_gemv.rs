@@ -1,7 +1,7 @@
 //! Reference of `moe_gemv`.
 use gpu_kernels::MoeGemv;
 
-use super::experts::Product;
+use super::experts::ExpertProduct;
 use crate::device::{Activation, Memory, Reference};
 
 impl Reference for MoeGemv {
@@ -12,7 +12,7 @@ impl Reference for MoeGemv {
     }
 }
 
-fn product(args: &MoeGemv) -> Product {
+fn product(args: &MoeGemv) -> ExpertProduct {
     let MoeGemv { x, w, y, top_k, n, k, activation, row_per_choice, .. } = *args;
-    Product { x, w, y, top_k, n, k, activation, row_per_choice: row_per_choice != 0 }
+    ExpertProduct { x, w, y, top_k, n, k, activation, row_per_choice: row_per_choice != 0 }
 }

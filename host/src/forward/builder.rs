@@ -2,7 +2,7 @@
 use gpu_kernels::{Element, PAGE_TOKENS, rms_norm};
 
 use super::Limits;
-use super::memory_plan::{Content, MemoryPlan};
+use super::memory_plan::{BLOCK_PREFIX, Content, MemoryPlan};
 use super::products::{self, ProductBuffer};
 use super::rope;
 use crate::device::{BufferId, BufferKind};
@@ -42,7 +42,7 @@ impl Builder {
 
     /// From here on, names belong to block `index`.
     pub(super) fn begin_block(&mut self, index: usize) {
-        self.prefix = format!("blocks.{index}.");
+        self.prefix = format!("{BLOCK_PREFIX}{index}.");
     }
 
     pub(super) fn end_blocks(&mut self) {

@@ -47,7 +47,7 @@ impl Layout {
         builder.end_blocks();
         let head = Head::lay_out(spec, &mut builder);
         let (hidden, vocab) = (spec.hidden, spec.vocab);
-        let has_state = builder.memory.has_slots();
+        let has_state = builder.memory.has_state();
         (Layout { limits, hidden, vocab, inputs, x, embedding, blocks, head, has_state }, builder.memory)
     }
 

@@ -6,6 +6,9 @@ use crate::device::{BufferId, BufferKind, Buffers, Format, Weight};
 use crate::error::Result;
 use crate::models::spec::Tensor;
 
+/// How the names of a block's own buffers begin.
+pub(super) const BLOCK_PREFIX: &str = "blocks.";
+
 /// Values that the host computes when the plan is loaded.
 pub type Table = Box<dyn Fn() -> Vec<f32> + Send + Sync>;
 
@@ -92,9 +95,10 @@ impl MemoryPlan {
         self.gemms = true;
     }
 
-    /// Whether something is kept for each sequence slot.
-    pub(super) fn has_slots(&self) -> bool {
-        self.planned.iter().any(|planned| matches!(planned.content, Content::Empty(BufferKind::Slots)))
+    /// Whether a block keeps something for each sequence slot.
+    pub(super) fn has_state(&self) -> bool {
+        let of_block = |planned: &&Planned| planned.name.starts_with(BLOCK_PREFIX);
+        self.planned.iter().filter(of_block).any(|block| matches!(block.content, Content::Empty(BufferKind::Slots)))
     }
 
     /// Bytes where an activation has `act_bytes` bytes.

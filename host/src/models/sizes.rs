@@ -15,7 +15,7 @@ const MAX_HEADS: usize = 1 << 12;
 
 /// What transformers takes where config.json does not have a key. Sizes that tensors have must be there.
 #[derive(Clone, Copy, Debug)]
-pub struct Defaults {
+pub struct SizeDefaults {
     /// `max_position_embeddings`.
     pub context: usize,
     /// `num_key_value_heads`; none for as many as there are heads, which null always stands for.
@@ -58,7 +58,7 @@ impl Sizes {
     ///
     /// # Errors
     /// A size is missing or out of range, or sizes do not go together.
-    pub fn read(config: &Config, defaults: Defaults) -> Result<Sizes> {
+    pub fn read(config: &Config, defaults: SizeDefaults) -> Result<Sizes> {
         let outer = Sizes::read_outer(config, defaults)?;
         let key = "num_key_value_heads";
         let default = defaults.kv_heads.filter(|_| !config.contains(key));
@@ -76,7 +76,7 @@ impl Sizes {
     ///
     /// # Errors
     /// As [`Sizes::read`].
-    pub fn read_outer(config: &Config, defaults: Defaults) -> Result<Sizes> {
+    pub fn read_outer(config: &Config, defaults: SizeDefaults) -> Result<Sizes> {
         for (key, others) in IGNORED {
             if let Some(value) = config.value(key) {
                 config.note_ignored(key, value, others);
