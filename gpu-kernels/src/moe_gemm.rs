@@ -1,7 +1,7 @@
 //! `moe_gemm`: the product of each token row with the weights of the experts that were chosen for it, for many rows.
 //!
 //! # Formula
-//! As `moe_gemv`: for choice p of token t and e = ids[p], `s[p, n] = Σ_k x[q, k] · w[e, n, k]`, where q is t, or p with
+//! As `moe_gemv`: for choice p of token t and `e = ids[p]`, `s[p, n] = Σ_k x[q, k] · w[e, n, k]`, where q is t, or p with
 //! `row_per_choice`; `y = r(s)`, or with the activation `relu2` `y = r(max(r(s), 0)²)`. `r` rounds to the activation type.
 //!
 //! # Arguments

@@ -2,7 +2,7 @@
 //! the bytes of the experts that are met, each of which is read once for every eight rows that go to it.
 //!
 //! # Formula
-//! For choice j of token t, p = t · top_k + j and e = ids[p]: `s[p, n] = Σ_k x[q, k] · w[e, n, k]`, where q is t, or p with
+//! For choice j of token t, p = t · top_k + j and `e = ids[p]`: `s[p, n] = Σ_k x[q, k] · w[e, n, k]`, where q is t, or p with
 //! `row_per_choice`. Then `y = r(s)`, or with the activation `relu2` `y = r(max(r(s), 0)²)`. `r` rounds to the activation type.
 //!
 //! # Arguments
