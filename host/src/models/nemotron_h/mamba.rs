@@ -73,11 +73,11 @@ fn check(config: &Config, [heads, head_dim, groups, state_size]: [usize; 4]) -> 
         () if !heads.is_multiple_of(groups) => {
             refuse("mamba_num_heads", format!("a multiple of {groups} groups"), heads)
         }
-        () if !head_dim.is_multiple_of(8) || head_dim > 128 => {
-            refuse("mamba_head_dim", "a multiple of 8, at most 128".into(), head_dim)
+        () if !head_dim.is_multiple_of(16) || head_dim > 128 => {
+            refuse("mamba_head_dim", "a multiple of 16, at most 128".into(), head_dim)
         }
-        () if !state_size.is_multiple_of(8) || state_size > 256 => {
-            refuse("ssm_state_size", "a multiple of 8, at most 256".into(), state_size)
+        () if !state_size.is_multiple_of(16) || state_size > 256 => {
+            refuse("ssm_state_size", "a multiple of 16, at most 256".into(), state_size)
         }
         () if head_dim * state_size > 16_384 => {
             refuse("ssm_state_size", format!("at most {}", 16_384 / head_dim), state_size)
