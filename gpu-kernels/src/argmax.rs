@@ -3,31 +3,41 @@
 //! # Formula
 //! `sampled[slots[l]] = the lowest i with logits[l, i] = max over i of logits[l, i]`
 //!
+//! `faults[slots[l]]` is [`NOT_A_NUMBER`] if a logit of the row is NaN or +∞, else [`NONE_FINITE`] if all are −∞, else 0.
+//! With a fault, `sampled[slots[l]] = 0`: an id like any other for the step that may be in flight behind this one.
+//!
 //! # Arguments
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
 //! | `logits` | `[rows, vocab]` | f32 | row-major |
 //! | `slots` | `[rows]` | i32 | sequence slot of each row; pads name the scrap slot |
 //! | `sampled` | `[*]` | i32 | the named slots are written |
+//! | `faults` | `[*]` | i32 | the named slots are written |
 //! | `shared` | `[TEAMS, 2]` or null | i32 | written: the best of each block of a row |
 //! | `counters` | `[TEAMS]` or null | i32 | 0 before and after |
 //!
 //! # Launch
 //! Several blocks own a row, a range each, as many as find room on the device together; one where `shared` is null. A
 //! thread owns every `threads`-th group of 4 neighbours and carries (value, index). A block counts itself when its best is
-//! stored, and the last one of a row chooses among those.
+//! stored, and the last one of a row chooses among those. A thread that meets a NaN carries +∞ from there on, so the best
+//! value alone says whether the row has a fault: no further exchange.
 //!
 //! # Requires
-//! `vocab` at least 1; logits are numbers; `logits` 16-byte aligned. Two rows with one slot only for pads.
+//! `vocab` at least 1; `logits` 16-byte aligned. Two rows with one slot only for pads.
 //!
 //! # Moves
-//! `rows · (vocab · 4 + 8)` bytes. On an H200, one row of 256 000: 3.4 µs, with one block 8.6 (`nemotron bench kernels`).
+//! `rows · (vocab · 4 + 12)` bytes. On an H200, one row of 256 000: 3.4 µs, with one block 8.6 (`nemotron bench kernels`).
 //!
 //! # Numerics
 //! Comparisons: exact; the lowest index wins a tie.
 use crate::kernel::{kernel_args, require};
 use crate::sample::team;
 use crate::{DeviceInfo, Kernel, Launch, Ptr, StepShape};
+
+/// The fault of a row in which a logit is NaN or +∞.
+pub const NOT_A_NUMBER: i32 = 1;
+/// The fault of a row whose logits are all −∞.
+pub const NONE_FINITE: i32 = 2;
 
 kernel_args! {
     /// Arguments of `argmax`.
@@ -38,6 +48,8 @@ kernel_args! {
         pub slots: Ptr<i32>,
         /// `[*]`, written at the named slots.
         pub sampled: Ptr<i32>,
+        /// `[*]`, written at the named slots.
+        pub faults: Ptr<i32>,
         /// `[TEAMS, 2]` or null: written.
         pub shared: Ptr<i32>,
         /// `[TEAMS]` or null: 0 between launches.
@@ -65,13 +77,13 @@ impl Kernel for Argmax {
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
-        u64::from(self.rows) * (u64::from(self.vocab) * 4 + 8)
+        u64::from(self.rows) * (u64::from(self.vocab) * 4 + 12)
     }
 }
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
-    use super::Argmax;
+    use super::{Argmax, NONE_FINITE, NOT_A_NUMBER};
     use core::num::NonZero;
     use cuda_std::{barrier, global, grid, kernel, shared, thread, warp};
 
@@ -101,8 +113,10 @@ mod entry {
                 best = joined;
             }
             if thread::lane_id() == 0 {
-                let slot: u32 = global::load(args.slots.addr + 4 * u64::from(row));
-                global::store(args.sampled.addr + 4 * u64::from(slot), best.index);
+                let slot = 4 * u64::from(global::load::<u32>(args.slots.addr + 4 * u64::from(row)));
+                let fault = best.fault();
+                global::store(args.sampled.addr + slot, if fault == 0 { best.index } else { 0 });
+                global::store(args.faults.addr + slot, fault);
             }
         }
     }
@@ -121,6 +135,18 @@ mod entry {
         fn or(self, other: Best) -> Best {
             let wins = other.value > self.value || (other.value == self.value && other.index < self.index);
             if wins { other } else { self }
+        }
+
+        /// What is wrong with the row whose best this is.
+        #[inline(always)]
+        fn fault(self) -> i32 {
+            if self.value == f32::INFINITY {
+                NOT_A_NUMBER
+            } else if self.value == f32::NEG_INFINITY {
+                NONE_FINITE
+            } else {
+                0
+            }
         }
 
         /// The best with four neighbours from `index` on, all behind those that it knows: on a tie it stays.
@@ -149,12 +175,15 @@ mod entry {
         // The first element stands for the share until a larger one comes, so that −∞ everywhere has an index too.
         let first = if quad < quads { head + 4 * quad } else { u32::MAX };
         let mut best = Best { value: f32::NEG_INFINITY, index: first };
+        let mut numbers = true;
         // SAFETY: the quadruples are within the row and start at 16-byte boundaries.
         unsafe {
             // Four loads in flight: a single block reads the whole row, so latency is all that counts.
             while quad + 3 * threads < quads {
                 let load = |k: u32| global::load::<[f32; 4]>(row + 4 * u64::from(head + 4 * (quad + k * threads)));
                 let loaded = [load(0), load(1), load(2), load(3)];
+                numbers &= are_numbers(loaded[0]) & are_numbers(loaded[1]);
+                numbers &= are_numbers(loaded[2]) & are_numbers(loaded[3]);
                 best = best.or_later(loaded[0], head + 4 * quad);
                 best = best.or_later(loaded[1], head + 4 * (quad + threads));
                 best = best.or_later(loaded[2], head + 4 * (quad + 2 * threads));
@@ -162,7 +191,9 @@ mod entry {
                 quad += 4 * threads;
             }
             while quad < quads {
-                best = best.or_later(global::load(row + 4 * u64::from(head + 4 * quad)), head + 4 * quad);
+                let loaded = global::load(row + 4 * u64::from(head + 4 * quad));
+                numbers &= are_numbers(loaded);
+                best = best.or_later(loaded, head + 4 * quad);
                 quad += threads;
             }
         }
@@ -171,9 +202,19 @@ mod entry {
         let index = if single < head { single } else { single + 4 * quads };
         if index < vocab {
             // SAFETY: the element is within the row.
-            best = best.or(Best { value: unsafe { global::load(row + 4 * u64::from(index)) }, index });
+            let value: f32 = unsafe { global::load(row + 4 * u64::from(index)) };
+            numbers &= !value.is_nan();
+            best = best.or(Best { value, index });
         }
-        best
+        // The index stays one of the vocabulary.
+        if numbers { best } else { Best { value: f32::INFINITY, ..best } }
+    }
+
+    /// Whether none of four neighbours is NaN; infinities show in the best.
+    #[inline(always)]
+    fn are_numbers(values: [f32; 4]) -> bool {
+        let either = |a: f32, b: f32| a.is_nan() | b.is_nan();
+        !(either(values[0], values[1]) | either(values[2], values[3]))
     }
 
     /// The best of all threads, in every thread.

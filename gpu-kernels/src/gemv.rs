@@ -3,7 +3,7 @@
 //!
 //! # Formula
 //! `s[t, n] = Σ_k a[t, k] · w[n, k] + bias[n]`, where `a` is `x`, or with `norm_weight` the row of `x` as `layer_norm_1p`
-//! (with `norm_bias`) or `rms_norm` (without) gives it. Then `y_f32 = s`, or `y = r(s)`, or
+//! (with `norm_bias`) or `rms_norm` (without; with `roundings`) gives it. Then `y_f32 = s`, or `y = r(s)`, or
 //! with `residual` `y = r(residual + r(s))`, or with an activation `y = f(r(s))`, where f is `relu2`: `r(max(s, 0)²)`, or `swiglu`,
 //! of rows n and `n + N/2` of the weight: `r(r(silu(s[t, n])) · s[t, n + N/2])`. `r` rounds to the activation type.
 //!
@@ -43,29 +43,29 @@
 //! `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a norm or an activation takes or gives is rounded, and
 //! may be the neighbour of what it is to be; without them d counts for nothing.
 use crate::kernel::{kernel_args, require};
-use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape, Weight};
+use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape, Weight, rms_norm};
 
 #[cfg(target_arch = "nvptx64")]
-mod entry;
+pub(crate) mod entry;
 #[cfg(target_arch = "nvptx64")]
 mod store;
 #[cfg(target_arch = "nvptx64")]
-mod stream;
+pub(crate) mod stream;
 
 /// Warps of a block: they share the columns.
-const WARPS: u32 = 8;
+pub(crate) const WARPS: u32 = 8;
 /// Rows of the weight in a tile.
-const TILE: u32 = 16;
+pub(crate) const TILE: u32 = 16;
 /// Steps of a warp that its ring holds.
-const SLOTS: u32 = 3;
+pub(crate) const SLOTS: u32 = 3;
 /// Columns of a step of the wide and the narrow variants, in units of 32.
-const WIDE: u32 = 4;
-const NARROW: u32 = 2;
+pub(crate) const WIDE: u32 = 4;
+pub(crate) const NARROW: u32 = 2;
 /// Most blocks to a multiprocessor. Products of one and of two blocks in turn lose a quarter of their time to each other:
 /// the next one's blocks find room in some places only.
-const BLOCKS: u32 = 2;
+pub(crate) const BLOCKS: u32 = 2;
 /// Shared memory that the system takes of every block, and a multiprocessor has beyond what one block may ask for.
-const SYSTEM_BYTES: u32 = 1024;
+pub(crate) const SYSTEM_BYTES: u32 = 1024;
 /// What a block has beside its rings and the normalised row: two tiles' sums, a norm's sums, the system's share.
 const FIXED_BYTES: u32 = 2 * WARPS * TILE * GEMV_MAX_ROWS * 4 + 128 + SYSTEM_BYTES;
 
@@ -113,6 +113,8 @@ kernel_args! {
         pub activation: u32,
         /// Of the norm.
         pub eps: f32,
+        /// Of `rms_norm`: [`rms_norm::ONCE`] or [`rms_norm::TWICE`].
+        pub roundings: u32,
     }
 }
 
@@ -133,6 +135,7 @@ impl Gemv {
             k,
             activation: PLAIN,
             eps: 0.0,
+            roundings: rms_norm::TWICE,
         }
     }
 
@@ -162,6 +165,7 @@ impl Kernel for Gemv {
             self.k > 0 && self.k.is_multiple_of(8) => "k divisible by 8",
             !normed || (self.rows == 1 && self.k as usize <= MAX_NORMED) => "one row of at most 16384 behind a norm",
             normed || self.norm_bias.is_null() => "norm_bias with norm_weight alone",
+            matches!(self.roundings, rms_norm::ONCE | rms_norm::TWICE) => "one rounding or two",
             self.activation <= SWIGLU => "a known activation",
             self.activation != SWIGLU || self.n.is_multiple_of(2) => "as many gates as others",
             self.y.is_null() != self.y_f32.is_null() => "exactly one of y and y_f32",
@@ -202,6 +206,6 @@ impl Kernel for Gemv {
 }
 
 /// Bytes of one step of a warp in its ring: `quads · 32` columns of 16 rows of the weight.
-const fn slot_bytes(quads: u32) -> u32 {
+pub(crate) const fn slot_bytes(quads: u32) -> u32 {
     TILE * quads * 64
 }

@@ -15,6 +15,7 @@ mod rope;
 #[cfg(target_arch = "nvptx64")]
 mod row;
 pub mod sampling;
+pub mod ssm;
 
 pub use kernel::{Args, DeviceInfo, Kernel, Launch, SequenceShape, StepShape};
 pub use ptr::{Act, Element, Field, Kv, Ptr, Role, Weight};
@@ -45,16 +46,25 @@ macro_rules! for_each_kernel {
             attn_decode AttnDecode,
             attn_prefill AttnPrefill,
             embed Embed,
+            gated_norm GatedNorm,
             gather_rows GatherRows,
             gemv Gemv,
             history_append HistoryAppend,
             layer_norm_1p LayerNorm1p,
+            moe_combine MoeCombine,
+            moe_gemm MoeGemm,
+            moe_gemv MoeGemv,
+            moe_route MoeRoute,
+            moe_sort MoeSort,
             penalize Penalize,
             publish Publish,
             relu2 Relu2,
             rms_norm RmsNorm,
             rope_kv_append RopeKvAppend,
             sample Sample,
+            ssm_conv SsmConv,
+            ssm_decode SsmDecode,
+            ssm_scan SsmScan,
             step_gap StepGap,
             swiglu Swiglu,
         }

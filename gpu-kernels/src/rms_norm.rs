@@ -1,8 +1,9 @@
 //! `rms_norm`: root-mean-square norm.
 //!
 //! # Formula
-//! Over the row, `y = r(weight · r(x / √(mean(x²) + eps)))`. `r` rounds to the activation type.
-//! Source: `LlamaRMSNorm` of transformers, which rounds before the weight.
+//! Over the row, with `roundings` 2 `y = r(weight · r(x / √(mean(x²) + eps)))`, with 1 `y = r(weight · x / √(mean(x²) + eps))`.
+//! `r` rounds to the activation type.
+//! Source: transformers' `LlamaRMSNorm`, which rounds before the weight, and `NemotronHRMSNorm`, which does not.
 //!
 //! # Arguments
 //! | name | shape | dtype | layout |
@@ -21,8 +22,8 @@
 //! `rows · hidden · 2 · act + 2 · hidden` bytes.
 //!
 //! # Numerics
-//! Sum of squares in f32; the normalised value and the output are rounded once each. c = 8, d = 1:
-//! a normalised value at a tie may round to its neighbour.
+//! Sum of squares in f32; the output is rounded once, and with `roundings` 2 the normalised value too. c = 8, d = 1:
+//! that value at a tie may round to its neighbour.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 
@@ -31,6 +32,11 @@ use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 pub(crate) const fn threads(rows: u32) -> u32 {
     if rows > 64 { 128 } else { 256 }
 }
+
+/// The output alone is rounded: Nemotron-H.
+pub const ONCE: u32 = 1;
+/// The normalised value is rounded before the weight: Llama.
+pub const TWICE: u32 = 2;
 
 kernel_args! {
     /// Arguments of `rms_norm`.
@@ -47,6 +53,8 @@ kernel_args! {
         pub hidden: u32,
         /// Added to the mean square.
         pub eps: f32,
+        /// [`ONCE`] or [`TWICE`].
+        pub roundings: u32,
     }
 }
 
@@ -58,6 +66,7 @@ impl Kernel for RmsNorm {
             self.rows > 0 => "at least one row",
             self.hidden > 0 && self.hidden.is_multiple_of(8) => "hidden divisible by 8",
             self.hidden <= 65_536 => "hidden at most 65536",
+            matches!(self.roundings, ONCE | TWICE) => "one rounding or two",
         }
     }
 
@@ -72,7 +81,7 @@ impl Kernel for RmsNorm {
 
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod entry {
-    use super::RmsNorm;
+    use super::{RmsNorm, TWICE};
     use crate::row::{self, Row};
     use cuda_std::{bf16, block, global, grid, kernel, math, shared, thread};
 
@@ -89,7 +98,7 @@ pub(crate) mod entry {
             grid::wait_for_dependencies();
             let row = Row::load(args.x.addr + start, args.hidden);
             let y = args.y.addr + start;
-            normalise(row, weight, args.eps, |group, words| global::store(row::at(y, group), words));
+            normalise(row, weight, (args.eps, args.roundings), |group, words| global::store(row::at(y, group), words));
         }
     }
 
@@ -98,7 +107,7 @@ pub(crate) mod entry {
     /// # Safety
     /// The whole block comes here; the rows are as for [`Row::for_each_with`].
     #[inline(always)]
-    pub unsafe fn normalise(row: Row, weight: Row, eps: f32, mut emit: impl FnMut(u32, [u32; 4])) {
+    pub unsafe fn normalise(row: Row, weight: Row, (eps, roundings): (f32, u32), mut emit: impl FnMut(u32, [u32; 4])) {
         // SAFETY: the caller's promise.
         unsafe {
             let mut squares = 0.0;
@@ -107,7 +116,8 @@ pub(crate) mod entry {
             let scale = math::rsqrt(mean_square + eps);
             row.for_each_with([weight], |group, x, [weight]| {
                 let (x, weight) = (bf16::unpack_8(x), bf16::unpack_8(weight));
-                emit(group, bf16::pack_8(core::array::from_fn(|i| weight[i] * bf16::round(x[i] * scale))));
+                let unit = |i: usize| if roundings == TWICE { bf16::round(x[i] * scale) } else { x[i] * scale };
+                emit(group, bf16::pack_8(core::array::from_fn(|i| weight[i] * unit(i))));
             });
         }
     }

@@ -34,5 +34,16 @@ pub const BIAS_START: u32 = 12;
 /// Number of the row's biases.
 pub const BIAS_COUNT: u32 = 13;
 
+/// Tokens of an n-gram that may not come twice; 0 where any may.
+pub const NGRAM: u32 = 14;
+/// Where the row's table of phrases starts in `phrases`; 0 for none.
+///
+/// A table is the number of phrases; for each [`PHRASE_WORDS`] words: its last id, the value as f32, where its other ids start
+/// in the table, and how many these are; then the ids. Phrases stand in the order of their last ids.
+pub const PHRASES: u32 = 15;
+
+/// Words of a phrase in its table, beside its ids.
+pub const PHRASE_WORDS: u32 = 4;
+
 /// The largest distance from the best logit, in units of 2⁻¹⁹ after the temperature; all further ones count as this.
 pub const MAX_DISTANCE: u32 = (1 << 24) - 1;

@@ -80,6 +80,22 @@ fn every_shape_is_within_its_bounds() {
     }
 }
 
+const HYBRIDS: [&str; 4] = ["nemotron_h", "nemotron_h_moe", "nemotron_h_latent", "nemotron_h_wide_state"];
+
+#[test]
+fn hybrids_are_within_their_bounds() {
+    for hybrid in HYBRIDS {
+        let run = verify(hybrid, hybrid, &["--json", "--quiet"]);
+        assert_eq!(run.code, 0, "{hybrid}: {run:?}");
+        let report: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(report["family"], "nemotron_h", "{hybrid}");
+        for prompt in report["prompts"].as_array().unwrap() {
+            assert!(prompt["error"].as_f64().unwrap() <= 2e-5, "{hybrid}: {prompt}");
+            assert_eq!(prompt["greedy_agreeing"], prompt["greedy_expected"], "{hybrid}: {prompt}");
+        }
+    }
+}
+
 /// The window and the biases are seen: without them the same weights are far outside.
 #[test]
 fn a_shape_without_what_it_is_for_is_outside() {

@@ -40,7 +40,7 @@ fn finish(engine: &mut Engine, ids: &[SequenceId]) -> Vec<(Vec<u32>, Finish)> {
     while !engine.is_idle() {
         for event in engine.step().expect("the CPU does not fail") {
             if let Some(index) = ids.iter().position(|id| *id == event.sequence) {
-                results[index].0.push(event.token);
+                results[index].0.push(event.token.expect("numbers"));
                 results[index].1 = event.finish;
             }
         }

@@ -1,6 +1,8 @@
 //! The engine on the CPU device: batches, chunks and page boundaries change no bit.
 mod forks;
+mod hybrids;
 mod logits;
+mod numbers;
 mod profile;
 mod turns;
 
@@ -45,7 +47,7 @@ fn generate(engine: &mut Engine, requests: Vec<Request>) -> Vec<(Vec<u32>, Finis
     while !engine.is_idle() {
         for event in engine.step().expect("the CPU does not fail") {
             assert!(!ends.contains_key(&event.sequence), "no event follows the last");
-            tokens.entry(event.sequence).or_default().push(event.token);
+            tokens.entry(event.sequence).or_default().push(event.token.expect("numbers"));
             ends.extend(event.finish.map(|finish| (event.sequence, finish)));
         }
     }

@@ -22,6 +22,7 @@ mod kernels {
     pub mod oracle;
     pub mod paged;
     pub mod random;
+    pub mod ssm;
     pub mod target;
 
     macro_rules! files {

@@ -1,6 +1,6 @@
 //! Plans on the GPU against the same plans on the CPU device: launches, graphs, inputs, tickets, profiles.
 use bytes::Bytes;
-use gpu_kernels::{Act, Advance, Argmax, Element, Embed, GatherRows, Ptr, Relu2, RmsNorm};
+use gpu_kernels::{Act, Advance, Argmax, Element, Embed, GatherRows, Ptr, Relu2, RmsNorm, rms_norm};
 use half::bf16;
 use nemotron::cpu::Cpu;
 use nemotron::device::cuda::Options;
@@ -19,6 +19,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 const ROWS_OF_X: u32 = 11;
+const SLOTS: u64 = 16;
 const HIDDEN: u32 = 256;
 const VOCAB: u32 = 1000;
 
@@ -52,7 +53,7 @@ impl Tiny {
         let [x, normed, gathered] =
             ["x", "normed", "gathered"].map(|name| scratch(name, Element::Act, rows * u64::from(HIDDEN)));
         let logits = scratch("logits", Element::F32, rows * u64::from(VOCAB));
-        let sampled = b.add("sampled", Element::I32, 16, BufferKind::Sampled);
+        let sampled = b.add("sampled", Element::I32, 2 * SLOTS, BufferKind::Sampled);
         let [table, head] = [1, 2].map(|seed| b.add_weight("table", weight(VOCAB, HIDDEN, seed)));
         let norm = b.add_weight("norm", weight(1, HIDDEN, 3));
         let tiny = Tiny {
@@ -86,14 +87,15 @@ impl Tiny {
         let (ids, table, x) = (self.ids.ptr(), self.table.ptr(), self.x.ptr());
         plan.launch(Embed { ids, sampled: self.sampled.ptr(), table, out: x, rows, hidden, vocab });
         let (weight, y) = (self.norm.ptr(), self.normed.ptr::<Act>());
-        plan.launch(RmsNorm { x, weight, y, rows, hidden, eps: 1e-5 });
+        plan.launch(RmsNorm { x, weight, y, rows, hidden, eps: 1e-5, roundings: rms_norm::TWICE });
         plan.launch(Relu2 { x: y, y, count: rows * hidden });
         plan.launch(GatherRows { x: y, index: self.index.ptr(), out: self.gathered.ptr(), rows, hidden });
         let (x, w, out) = (self.gathered.ptr(), self.head.ptr(), Output::F32(self.logits.ptr()));
         plan.gemm(Gemm::new(x, w, out, [rows, vocab, hidden]));
         let (logits, slots) = (self.logits.ptr(), self.slots.ptr());
-        let (sampled, shared, counters) = (self.sampled.ptr(), Ptr::NULL, Ptr::NULL);
-        plan.launch(Argmax { logits, slots, sampled, shared, counters, rows, vocab });
+        let (sampled, shared, counters) = (self.sampled.ptr::<i32>(), Ptr::NULL, Ptr::NULL);
+        let faults = sampled.offset(SLOTS);
+        plan.launch(Argmax { logits, slots, sampled, faults, shared, counters, rows, vocab });
         plan
     }
 

@@ -1,8 +1,9 @@
 //! Rows of `argmax`.
+use gpu_kernels::argmax::{NONE_FINITE, NOT_A_NUMBER};
 use gpu_kernels::{Argmax, sample};
 
 use crate::data::Data;
-use crate::mutants::{BARRIER, Defect, EDGE, LANES, STRIDE, TIE};
+use crate::mutants::{BARRIER, Defect, EDGE, LANES, NUMBER, STRIDE, TIE};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
@@ -48,7 +49,49 @@ const TEAM_BEST: [&[usize]; 6] = [&[31], &[0, 1], &[0, 2], &[0, 4], &[0, 8], &[0
 
 pub fn rows() -> Vec<Row<Argmax>> {
     let shapes = SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, *shape));
-    shapes.chain(TEAM_BEST.iter().map(|blocks| team_row(blocks))).collect()
+    let teams = TEAM_BEST.iter().map(|blocks| team_row(blocks));
+    shapes
+        .chain(teams)
+        .chain(FAULTY.iter().map(|places| faulty_row(places)))
+        .chain([masked_row(), row_of_one_block()])
+        .collect()
+}
+
+/// Rows in which one logit each is no number: in front of the first group of four, in each place of a group, in the group
+/// of each load that is in flight, behind the last, in other warps and other blocks. Three teams share the device.
+const FAULTY: [&[(usize, f32)]; 5] = [
+    &[(0, f32::NAN), (4, -f32::NAN), (9, f32::INFINITY)],
+    &[(2, f32::NAN), (5 + 4096, f32::NAN), (10 + 8192, f32::INFINITY)],
+    &[(3 + 4 * 33, f32::NAN), (TEAM - 1, f32::NAN), (TEAM - 2, f32::INFINITY)],
+    &[(31 * TEAM.div_ceil(32) + 6, f32::NAN), (TEAM / 2, f32::NAN), (11, f32::NEG_INFINITY)],
+    &[(7 + 12_288, -f32::NAN)],
+];
+
+fn faulty_row(places: &[(usize, f32)]) -> Row<Argmax> {
+    let mut logits = Random::new(6).reals(places.len() * TEAM, 1.0);
+    places.iter().enumerate().for_each(|(row, (place, value))| logits[row * TEAM + place] = *value);
+    kernel(format!("no numbers at {places:?}"), logits, &[2, 0, 1][..places.len()])
+}
+
+/// So many rows that each has one block, with a NaN in each place of each load that is in flight, and behind all of them.
+fn row_of_one_block() -> Row<Argmax> {
+    let (rows, vocab) = (65, 20_003);
+    let mut random = Random::new(7);
+    let mut logits = random.reals(rows * vocab, 1.0);
+    for (row, logits) in logits.chunks_mut(vocab).enumerate().take(40) {
+        logits[row % 4 + row / 4 % 5 * 4096 + 4 * random.below(100)] = f32::NAN;
+    }
+    kernel("a block to a row".to_owned(), logits, &random.permutation(rows + 2)[..rows])
+}
+
+/// −∞ everywhere; everywhere but in one place, which is the best; beside a NaN; and NaN everywhere.
+fn masked_row() -> Row<Argmax> {
+    let vocab = 5003;
+    let mut logits = vec![f32::NEG_INFINITY; 4 * vocab];
+    logits[vocab + 4321] = -1e30;
+    logits[2 * vocab + 17] = f32::NAN;
+    logits[3 * vocab..].fill(f32::NAN);
+    kernel("rows of −∞ and of NaN".to_owned(), logits, &[1, 0, 3, 5])
 }
 
 fn team_row(blocks: &[usize]) -> Row<Argmax> {
@@ -77,6 +120,7 @@ fn kernel(name: String, logits: Vec<f32>, slots: &[usize]) -> Row<Argmax> {
         logits: data.reals("logits", logits),
         slots: data.integers("slots", slots.iter().map(|slot| *slot as i32).collect()),
         sampled: data.integers("sampled", vec![-7; rows + 2]),
+        faults: data.integers("faults", vec![-7; rows + 2]),
         shared: data.integers("shared", vec![-7; 2 * sample::TEAMS as usize]),
         counters: data.integers("counters", vec![0; sample::TEAMS as usize]),
         rows: rows as u32,
@@ -88,20 +132,29 @@ fn kernel(name: String, logits: Vec<f32>, slots: &[usize]) -> Row<Argmax> {
 impl Oracle for Argmax {
     const C: f64 = 0.0;
     const D: f64 = 0.0;
-    const DEFECTS: &[Defect] = &[EDGE, STRIDE, LANES, TIE, BARRIER];
+    const DEFECTS: &[Defect] = &[EDGE, STRIDE, LANES, TIE, NUMBER, BARRIER];
 
     fn oracle(&self, data: &Data, _: Precision) -> Vec<Written> {
         let logits = data.f64s(self.logits);
         let mut sampled = vec![Want::Kept; data.i32s(self.sampled).len()];
+        let mut faults = sampled.clone();
         for (row, slot) in logits.chunks(self.vocab as usize).zip(data.i32s(self.slots)) {
             let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let first = row.iter().position(|logit| *logit == max).expect("a row has a maximum");
-            sampled[*slot as usize] = Want::exact(first as f64);
+            let first = row.iter().position(|logit| *logit == max).unwrap_or(0);
+            let fault = match max {
+                _ if row.iter().any(|logit| logit.is_nan()) => NOT_A_NUMBER,
+                f64::INFINITY => NOT_A_NUMBER,
+                f64::NEG_INFINITY => NONE_FINITE,
+                _ => 0,
+            };
+            sampled[*slot as usize] = Want::exact(if fault == 0 { first as f64 } else { 0.0 });
+            faults[*slot as usize] = Want::exact(f64::from(fault));
         }
         let told = vec![Want::Any; data.i32s(self.shared).len()];
         let counters = data.i32s(self.counters).iter().map(|count| Want::exact(f64::from(*count))).collect();
         vec![
             Written::new(self.sampled, sampled),
+            Written::new(self.faults, faults),
             Written::new(self.shared, told),
             Written::new(self.counters, counters),
         ]

@@ -120,13 +120,18 @@ impl Tolerance {
     }
 
     fn allows(&self, element: Element, got: f64, value: f64, error: f64, terms: f64) -> bool {
-        if got == value || self.c == 0.0 && self.d == 0.0 {
-            return got == value;
+        if same(got, value) || self.c == 0.0 && self.d == 0.0 {
+            return same(got, value);
         }
         let plain = element == Element::F32 && (self.d == 0.0 || terms == 0.0);
         let ulp = if plain { Precision::F32.ulp(value) } else { self.precision.ulp(value) };
         (got - value).abs() <= ulp + self.c * 2f64.powi(-24) * error + self.d * 2f64.powi(-9) * terms
     }
+}
+
+/// Whether two values are equal; NaN is NaN here.
+fn same(a: f64, b: f64) -> bool {
+    a == b || (a.is_nan() && b.is_nan())
 }
 
 /// The first faults, in words.
@@ -148,7 +153,8 @@ fn compare(tolerance: &Tolerance, data: &Data, wants: &[Vec<Want>], outcome: &Ou
 fn fault(tolerance: &Tolerance, buffer: &Buffer, index: usize, want: Want, got: Option<f64>) -> Option<String> {
     let fine = match (want, got) {
         (Want::Any, _) => true,
-        (Want::Kept, got) => got == buffer.initial(index),
+        (Want::Kept, Some(got)) => buffer.initial(index).is_some_and(|initial| same(got, initial)),
+        (Want::Kept, None) => buffer.initial(index).is_none(),
         (Want::Value { .. }, None) => false,
         (Want::Value { value, error, terms }, Some(got)) => tolerance.allows(buffer.element, got, value, error, terms),
     };

@@ -11,7 +11,7 @@ use crate::target::Target;
 /// `draws` rows of the same logits, at successive positions.
 fn draws(logits: &[f32], sampling: &Sampling, first: usize, draws: usize) -> (Sample, Data) {
     let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("a row has a best");
-    let words = RowParameters::new(sampling, 0, logits.len()).words(0);
+    let words = RowParameters::new(sampling, 0, &[], logits.len()).words(0, 0);
     let integers = |start: usize| (start..start + draws).map(|value| value as i32).collect::<Vec<_>>();
     let mut data = Data::default();
     let kernel = Sample {

@@ -1,6 +1,6 @@
 //! Rows of `gemv`.
-use gpu_kernels::Gemv;
 use gpu_kernels::gemv::{PLAIN, RELU2, SWIGLU};
+use gpu_kernels::{Gemv, rms_norm};
 
 use crate::approx::Approx;
 use crate::data::Data;
@@ -13,6 +13,8 @@ use crate::random::Random;
 enum Norm {
     None,
     Rms,
+    /// With one rounding.
+    RmsOnce,
     LayerNorm1p,
 }
 
@@ -34,7 +36,7 @@ const fn shape(rows: usize, n: usize, k: usize) -> Shape {
     Shape { rows, n, k, norm, logits: false, bias: false, activation, residual: false, scale: 1.0 }
 }
 
-const SHAPES: [Shape; 47] = [
+const SHAPES: [Shape; 51] = [
     shape(1, 1, 8),
     shape(1, 7, 24),
     shape(1, 33, 1032),
@@ -74,6 +76,10 @@ const SHAPES: [Shape; 47] = [
     Shape { norm: Norm::Rms, activation: SWIGLU, bias: true, ..shape(1, 38, 1032) },
     Shape { norm: Norm::Rms, logits: true, ..shape(1, 9, 8200) },
     Shape { norm: Norm::Rms, logits: true, ..shape(1, 9, 12_360) },
+    Shape { norm: Norm::RmsOnce, ..shape(1, 35, 72) },
+    Shape { norm: Norm::RmsOnce, residual: true, ..shape(1, 19, 776) },
+    Shape { norm: Norm::RmsOnce, ..shape(1, 18, 2056) },
+    Shape { norm: Norm::RmsOnce, logits: true, ..shape(1, 9, 12_360) },
     Shape { norm: Norm::LayerNorm1p, ..shape(1, 35, 72) },
     Shape { norm: Norm::LayerNorm1p, ..shape(1, 18, 2056) },
     Shape { norm: Norm::LayerNorm1p, activation: RELU2, bias: true, ..shape(1, 21, 1032) },
@@ -120,6 +126,9 @@ fn row(seed: u64, shape: &Shape) -> Row<Gemv> {
     }
     if norm != Norm::None {
         kernel.norm_weight = data.weight("norm_weight", random.reals(k, 0.5), k);
+    }
+    if norm == Norm::RmsOnce {
+        kernel.roundings = rms_norm::ONCE;
     }
     if norm == Norm::LayerNorm1p {
         kernel.norm_bias = data.weight("norm_bias", random.reals(k, 0.5), k);
@@ -200,8 +209,11 @@ impl Normed for Gemv {
         if self.norm_bias.is_null() {
             let root = (mean_of(&|x| x * x) + eps).sqrt();
             // The root, its reciprocal and the product.
-            let unit = |x: f64| Approx::near(x / root, 3.0 * (x / root).abs()).rounded(precision);
-            return x.iter().zip(weight).map(|(x, w)| unit(*x).times(w).rounded(precision)).collect();
+            let unit = |x: f64| Approx::near(x / root, 3.0 * (x / root).abs());
+            let once = self.roundings == rms_norm::ONCE;
+            let unit = |x: f64| if once { unit(x) } else { unit(x).rounded(precision) };
+            let weighed = |x: f64, w: f64| unit(x).times(w).with_error((x / root * w).abs()).rounded(precision);
+            return x.iter().zip(weight).map(|(x, w)| weighed(*x, w)).collect();
         }
         let (mean, mean_error) = (mean_of(&|x| x), mean_of(&f64::abs));
         let deviation = (mean_of(&|x| (x - mean) * (x - mean)) + eps).sqrt();

@@ -12,6 +12,8 @@ mod mutants;
 mod oracle;
 mod paged;
 mod random;
+mod ssm;
+mod ssm_splits;
 mod target;
 
 macro_rules! kernels {

@@ -114,6 +114,9 @@ pub const TIE: Defect = defect(
     &[edit("setp.gt.f32", "", Change::Opcode("setp.ge.f32")), edit("setp.lt.f32", "", Change::Opcode("setp.le.f32"))],
 );
 
+/// A number that is none and passes for one.
+pub const NUMBER: Defect = defect("a NaN that passes", &[edit("setp.num.f32", "", Change::Opcode("setp.neu.f32"))]);
+
 /// A barrier that is not there.
 pub const BARRIER: Defect = defect("a dropped barrier", &[edit("bar.sync", "", Change::Drop)]);
 

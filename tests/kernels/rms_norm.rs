@@ -1,5 +1,6 @@
 //! Rows of `rms_norm`.
 use gpu_kernels::RmsNorm;
+use gpu_kernels::rms_norm::{ONCE, TWICE};
 
 use crate::data::Data;
 use crate::mutants::{BARRIER, Defect, EDGE, FACTOR, LANES, STRIDE, TERM};
@@ -28,10 +29,11 @@ const SHAPES: [(usize, usize, f32); 17] = [
 ];
 
 pub fn rows() -> Vec<Row<RmsNorm>> {
-    SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, *shape)).collect()
+    let shapes = SHAPES.iter().enumerate();
+    shapes.flat_map(|(seed, shape)| [ONCE, TWICE].map(|roundings| row(seed as u64, *shape, roundings))).collect()
 }
 
-fn row(seed: u64, (rows, hidden, scale): (usize, usize, f32)) -> Row<RmsNorm> {
+fn row(seed: u64, (rows, hidden, scale): (usize, usize, f32), roundings: u32) -> Row<RmsNorm> {
     let mut random = Random::new(seed);
     let mut data = Data::default();
     let kernel = RmsNorm {
@@ -41,8 +43,9 @@ fn row(seed: u64, (rows, hidden, scale): (usize, usize, f32)) -> Row<RmsNorm> {
         rows: rows as u32,
         hidden: hidden as u32,
         eps: 1e-5,
+        roundings,
     };
-    Row { name: format!("{rows}x{hidden}, scale {scale:e}"), kernel, data }
+    Row { name: format!("{rows}x{hidden}, scale {scale:e}, rounded {roundings}"), kernel, data }
 }
 
 impl Oracle for RmsNorm {
@@ -54,17 +57,18 @@ impl Oracle for RmsNorm {
         let x = data.f64s(self.x);
         let weight = data.f64s(self.weight);
         let rows = x.chunks(self.hidden as usize);
-        let y = rows.flat_map(|x| normalised(x, &weight, f64::from(self.eps), precision));
+        let y = rows.flat_map(|x| normalised(x, &weight, f64::from(self.eps), (precision, self.roundings)));
         vec![Written::new(self.y, y.collect())]
     }
 }
 
-fn normalised(x: &[f64], weight: &[f64], eps: f64, precision: Precision) -> Vec<Want> {
+fn normalised(x: &[f64], weight: &[f64], eps: f64, (precision, roundings): (Precision, u32)) -> Vec<Want> {
     let root = (x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64 + eps).sqrt();
     let want = |(x, weight): (&f64, &f64)| {
-        let value = precision.round(weight * precision.round(x / root));
+        let unit = if roundings == TWICE { precision.round(x / root) } else { x / root };
+        let value = precision.round(weight * unit);
         // The root and its reciprocal, the two products.
-        Want::Value { value, error: 4.0 * value.abs(), terms: value.abs() }
+        Want::Value { value, error: 4.0 * value.abs(), terms: if roundings == TWICE { value.abs() } else { 0.0 } }
     };
     x.iter().zip(weight).map(want).collect()
 }

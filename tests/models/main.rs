@@ -76,7 +76,9 @@ fn greedy(engine: &mut Engine, prompt: &[u32], max_tokens: usize, eos: &[u32]) -
     engine.submit(request).expect("a good request");
     let mut tokens = Vec::new();
     while !engine.is_idle() {
-        tokens.extend(engine.step().expect("the device does not fail").into_iter().map(|event| event.token));
+        tokens.extend(
+            engine.step().expect("the device does not fail").into_iter().map(|event| event.token.expect("numbers")),
+        );
     }
     tokens
 }
@@ -126,6 +128,20 @@ fn golden_llama_on_the_emulator() {
 #[test]
 fn golden_mistral_on_the_emulator() {
     assert_on_the_emulator("mistral", &[1, 7, 33]);
+}
+
+/// State, scan, gated norm and experts as PTX, for a prompt of each hybrid.
+#[test]
+fn hybrids_on_the_emulator() {
+    for (hybrid, length) in
+        [("nemotron_h", 33), ("nemotron_h_wide_state", 33), ("nemotron_h_moe", 7), ("nemotron_h_latent", 7)]
+    {
+        let (mut engine, _, ran) = emulated(&format!("tests/golden/{hybrid}"), SMALL_WEIGHT);
+        assert_bf16(&mut engine, hybrid, length);
+        let ran = ran.lock().expect("no thread died").clone();
+        assert_eq!(ran.kernels.values().sum::<u64>(), engine.counters().launches, "{hybrid}: {ran:?}");
+        assert!(["ssm_conv", "ssm_scan", "gated_norm"].iter().all(|kernel| ran.kernels[kernel] > 0), "{ran:?}");
+    }
 }
 
 /// One prompt of each shape; the window's is longer than the window.
@@ -181,6 +197,7 @@ fn llama_as_deci(directory: &Path) {
     let mut blocks = vec![layer; layers as usize];
     blocks.push(json!({"attention": {"no_op": true}, "ffn": {"no_op": true}}));
     config["architectures"] = json!(["DeciLMForCausalLM"]);
+    config["model_type"] = "nemotron-nas".into();
     config["num_hidden_layers"] = json!(layers + 1);
     config["block_configs"] = json!(blocks);
     config["intermediate_size"] = Value::Null;

@@ -26,7 +26,9 @@ fn generate(engine: &mut Engine, sampling: Sampling) -> Vec<u32> {
     engine.submit(request).expect("a good request");
     let mut tokens = Vec::new();
     while !engine.is_idle() {
-        tokens.extend(engine.step().expect("the device does not fail").into_iter().map(|event| event.token));
+        tokens.extend(
+            engine.step().expect("the device does not fail").into_iter().map(|event| event.token.expect("numbers")),
+        );
     }
     tokens
 }

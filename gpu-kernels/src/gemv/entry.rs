@@ -16,13 +16,13 @@ kernel! {
     /// Up to eight token rows to a block.
     pub fn gemv(args: Gemv) {
         let args = of_block(&args);
-        product(&args, Stream::<W>::new(&args), None);
+        product(&args, Stream::<W, _>::new(args), None);
     }
 
     /// Up to eight token rows to a block, narrow steps.
     pub fn gemv_narrow(args: Gemv) {
         let args = of_block(&args);
-        product(&args, Stream::<N>::new(&args), None);
+        product(&args, Stream::<N, _>::new(args), None);
     }
 
     /// One token row behind `rms_norm`.
@@ -77,9 +77,9 @@ unsafe fn behind_rms_norm<const QUADS: usize>(args: &Gemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let weight = Row::load(args.norm_weight.addr, args.k);
-        let stream = Stream::<QUADS>::new(args);
+        let stream = Stream::<QUADS, _>::new(*args);
         let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
-        rms_norm::entry::normalise(x, weight, args.eps, |group, words| normed.store(group, words));
+        rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| normed.store(group, words));
         sync_threads();
         product(args, stream, Some(normed));
     }
@@ -92,7 +92,7 @@ unsafe fn behind_layer_norm_1p<const QUADS: usize>(args: &Gemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
-        let stream = Stream::<QUADS>::new(args);
+        let stream = Stream::<QUADS, _>::new(*args);
         let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
         layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| normed.store(group, words));
         sync_threads();
@@ -112,7 +112,7 @@ fn behind_the_rings(quads: u32) -> Normed {
 /// # Safety
 /// The kernel's Requires hold; the whole block comes here, behind a barrier where the row is `normed`.
 #[inline(always)]
-unsafe fn product<const QUADS: usize>(args: &Gemv, mut stream: Stream<QUADS>, normed: Option<Normed>) {
+unsafe fn product<const QUADS: usize>(args: &Gemv, mut stream: Stream<QUADS, Gemv>, normed: Option<Normed>) {
     let mut sums = Sums::new(args);
     let mut tile = thread::block_idx_x();
     let rows = Tokens::new(args);
@@ -154,7 +154,7 @@ unsafe fn product<const QUADS: usize>(args: &Gemv, mut stream: Stream<QUADS>, no
 /// # Safety
 /// The whole warp comes here.
 #[inline(always)]
-unsafe fn multiply(c: [f32; 4], [low, high]: [[u32; 4]; 2], tokens: [u32; 4]) -> [f32; 4] {
+pub(crate) unsafe fn multiply(c: [f32; 4], [low, high]: [[u32; 4]; 2], tokens: [u32; 4]) -> [f32; 4] {
     // SAFETY: the whole warp is here.
     unsafe {
         let c = mma::m16n8k16_bf16([low[0], high[0], low[1], high[1]], [tokens[0], tokens[1]], c);

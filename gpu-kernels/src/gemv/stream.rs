@@ -7,9 +7,58 @@ use cuda_std::{cp_async, global, grid, shared, thread, warp};
 /// Steps on their way.
 const AHEAD: usize = SLOTS as usize - 1;
 
+/// The tiles of a product: 16 rows of a weight each, in two halves of eight neighbours.
+pub trait Tiles: Copy {
+    /// Columns of the weight.
+    fn columns(&self) -> u32;
+
+    /// The addresses of row `row` of both halves of a tile; of what is not there, anything.
+    fn halves(&self, tile: u32, row: u32) -> [u64; 2];
+
+    /// The number of a tile's first row among the rows of all tiles.
+    fn first_row(&self, tile: u32) -> u32;
+
+    /// Rows from the first of a tile to the first of its half `half`.
+    fn ahead(&self, half: u32) -> u32;
+
+    /// Rows of all tiles: what is not below is not there.
+    fn rows(&self) -> u32;
+}
+
+/// With gates, a gate's partner is `width` further on, and eight in the tile.
+impl Tiles for Gemv {
+    #[inline(always)]
+    fn columns(&self) -> u32 {
+        self.k
+    }
+
+    #[inline(always)]
+    fn halves(&self, tile: u32, row: u32) -> [u64; 2] {
+        let own = tile * self.tile_width() + row;
+        let partner = own + if self.activation == SWIGLU { self.width() } else { TILE / 2 };
+        [own, partner].map(|row| self.w.addr + u64::from(row) * u64::from(self.k) * 2)
+    }
+
+    #[inline(always)]
+    fn first_row(&self, tile: u32) -> u32 {
+        tile * self.tile_width()
+    }
+
+    #[inline(always)]
+    fn ahead(&self, half: u32) -> u32 {
+        // With gates both halves end where the gates do.
+        if self.activation == SWIGLU { 0 } else { half * TILE / 2 }
+    }
+
+    #[inline(always)]
+    fn rows(&self) -> u32 {
+        self.width()
+    }
+}
+
 /// A warp's ring: a step is `QUADS · 32` columns of a tile.
-pub struct Stream<const QUADS: usize> {
-    args: Gemv,
+pub struct Stream<const QUADS: usize, T> {
+    tiles: T,
     /// Steps of a warp in a tile.
     pub steps: u32,
     /// Tile and step to ask for next.
@@ -23,44 +72,69 @@ pub struct Stream<const QUADS: usize> {
     take: u32,
 }
 
-impl<const QUADS: usize> Stream<QUADS> {
+impl<const QUADS: usize, T: Tiles> Stream<QUADS, T> {
     /// Bytes of a slot.
     const SLOT: u32 = slot_bytes(QUADS as u32);
     /// Lanes that copy a row's share of a step, which lies side by side, 16 bytes each.
-    const LANES: u32 = QUADS as u32 * 4;
+    const LANES: u32 = lanes(QUADS);
     /// Rows from one of a lane's copies to the next.
     const APART: u32 = thread::WARP_SIZE / Self::LANES;
 
     /// The warp's ring, with its first steps on their way. Behind it, the kernel in front has ended.
     ///
     /// # Safety
-    /// The kernel's Requires hold; the whole block comes here.
+    /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn new(args: &Gemv) -> Self {
-        let start = shared::dynamic::<u8>().address() + thread::warp_id() * SLOTS * Self::SLOT;
-        let steps = args.k.div_ceil(WARPS * QUADS as u32 * 32);
-        let tile = thread::block_idx_x();
-        let mut stream = Stream { args: *args, steps, tile, step: 0, weights: [0; 2], start, fill: start, take: start };
-        stream.find_rows();
+    pub unsafe fn new(tiles: T) -> Self {
+        let mut stream = Stream::empty(tiles);
         grid::launch_dependents();
-        // SAFETY: the slots are free, weights are nobody's output, and all that follows is read behind the wait.
+        // SAFETY: the slots are free, and all that follows is read behind the wait.
         unsafe {
-            unroll::<AHEAD>(
-                #[inline(always)]
-                |_| stream.ask(),
-            );
+            stream.fill();
             grid::wait_for_dependencies();
         }
         stream
     }
 
-    /// The rows of the tile to ask for: with gates, a gate's partner is `width` further on, and eight in the tile.
+    /// As [`Stream::new`], behind the kernel in front: which weights they are is its output.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold; the whole block comes here.
+    #[inline(always)]
+    pub unsafe fn behind_the_wait(tiles: T) -> Self {
+        let mut stream = Stream::empty(tiles);
+        // SAFETY: the slots are free.
+        unsafe { stream.fill() };
+        stream
+    }
+
+    #[inline(always)]
+    fn empty(tiles: T) -> Self {
+        let start = shared::dynamic::<u8>().address() + thread::warp_id() * SLOTS * Self::SLOT;
+        let steps = tiles.columns().div_ceil(WARPS * QUADS as u32 * 32);
+        let tile = thread::block_idx_x();
+        let mut stream = Stream { tiles, steps, tile, step: 0, weights: [0; 2], start, fill: start, take: start };
+        stream.find_rows();
+        stream
+    }
+
+    /// Asks for the first steps.
+    ///
+    /// # Safety
+    /// The slots are free.
+    #[inline(always)]
+    unsafe fn fill(&mut self) {
+        unroll::<AHEAD>(
+            #[inline(always)]
+            // SAFETY: the caller's promise.
+            |_| unsafe { self.ask() },
+        );
+    }
+
+    /// Finds the rows of the tile to ask for.
     #[inline(always)]
     fn find_rows(&mut self) {
-        let args = &self.args;
-        let own = self.tile * args.tile_width() + thread::lane_id() / Self::LANES;
-        let partner = own + if args.activation == SWIGLU { args.width() } else { TILE / 2 };
-        self.weights = [own, partner].map(|row| args.w.addr + u64::from(row) * u64::from(args.k) * 2);
+        self.weights = self.tiles.halves(self.tile, thread::lane_id() / Self::LANES);
     }
 
     /// Starts the copies of the weight's part of the next step; behind the last tile nothing is live, and nothing read.
@@ -69,22 +143,21 @@ impl<const QUADS: usize> Stream<QUADS> {
     /// The slot is free.
     #[inline(always)]
     unsafe fn copy_weights(&self, slot: u32) {
-        let args = &self.args;
+        let k = self.tiles.columns();
         let (own, piece) = (thread::lane_id() / Self::LANES, thread::lane_id() % Self::LANES);
         let group = self.first_group(self.step) + piece;
-        let first = self.tile * args.tile_width() + own;
+        let first = self.tiles.first_row(self.tile) + own;
         unroll::<2>(
             #[inline(always)]
             |half| {
-                // With gates both halves end where the gates do.
-                let ahead = if args.activation == SWIGLU { 0 } else { half as u32 * TILE / 2 };
+                let ahead = self.tiles.ahead(half as u32);
                 unroll::<QUADS>(
                     #[inline(always)]
                     |i| {
                         let row = i as u32 * Self::APART;
-                        let live = first + ahead + row < args.width() && group < args.k / row::GROUP;
-                        let from = row::at(self.weights[half] + u64::from(row * args.k) * 2, group);
-                        let to = slot + Self::place(half as u32 * TILE / 2 + own + row, piece);
+                        let live = first + ahead + row < self.tiles.rows() && group < k / row::GROUP;
+                        let from = row::at(self.weights[half] + u64::from(row * k) * 2, group);
+                        let to = slot + place(QUADS, half as u32 * TILE / 2 + own + row, piece);
                         // SAFETY: only groups within live rows are read.
                         unsafe { cp_async::copy_16_or_zero(to, from, if live { 16 } else { 0 }) };
                     },
@@ -146,13 +219,18 @@ impl<const QUADS: usize> Stream<QUADS> {
         let next = slot + Self::SLOT;
         if next == self.start + SLOTS * Self::SLOT { self.start } else { next }
     }
+}
 
-    /// Where a row's piece of 16 bytes stands in a slot: in every other row four neighbours change places with the next
-    /// four, so that the lanes that read two rows together find them in different banks.
-    #[inline(always)]
-    fn place(row: u32, piece: u32) -> u32 {
-        (row * Self::LANES + (piece ^ (row % 2 * 4))) * 16
-    }
+/// Lanes that copy a row's share of a step.
+const fn lanes(quads: usize) -> u32 {
+    quads as u32 * 4
+}
+
+/// Where a row's piece of 16 bytes stands in a slot: in every other row four neighbours change places with the next
+/// four, so that the lanes that read two rows together find them in different banks.
+#[inline(always)]
+fn place(quads: usize, row: u32, piece: u32) -> u32 {
+    (row * lanes(quads) + (piece ^ (row % 2 * 4))) * 16
 }
 
 /// A step that has landed.
@@ -168,20 +246,23 @@ impl<const QUADS: usize> Step<QUADS> {
     #[inline(always)]
     pub unsafe fn weights(&self, quad: usize) -> [[u32; 4]; 2] {
         let (row, piece) = (thread::lane_id() / 4, quad as u32 * 4 + thread::lane_id() % 4);
-        let at = |row: u32| self.slot + Stream::<QUADS>::place(row, piece);
+        let at = |row: u32| self.slot + place(QUADS, row, piece);
         // SAFETY: the caller's promise.
         unsafe { [shared::Word::load(at(row)), shared::Word::load(at(row + TILE / 2))] }
     }
 }
 
-/// Where a lane finds its columns of its token row; of the last row, where there are fewer than eight.
+/// Where a lane finds its columns of its token row: row `lane / 4` of eight.
 #[derive(Clone, Copy)]
 pub struct Tokens {
-    row: u64,
-    groups: u32,
+    /// The address of the row.
+    pub row: u64,
+    /// Its groups of eight elements.
+    pub groups: u32,
 }
 
 impl Tokens {
+    /// The rows of a product; of the last row, where there are fewer than eight.
     #[inline(always)]
     pub fn new(args: &Gemv) -> Tokens {
         let token = (thread::lane_id() / 4).min(args.rows - 1);

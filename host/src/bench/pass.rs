@@ -6,6 +6,7 @@ use gpu_kernels::{Ptr, SequenceShape, StepShape};
 use super::gap::GapBuffers;
 use super::{Times, Walls};
 use crate::device::{Device, Inputs, Plan, PlanId, Run};
+use crate::engine::check_fault;
 use crate::error::Result;
 use crate::forward::{self, Bucket, Layout, Span, StepInputs};
 
@@ -68,9 +69,9 @@ fn chunk(first: usize, end: usize, tokens: usize, layout: &Layout) -> Span {
     }
 }
 
-/// The next token of a sequence whose last one was chosen on the device.
+/// The next token of a sequence; another one in each slot, for equal ones would all choose the same experts.
 fn one_token(slot: usize, position: usize, layout: &Layout) -> Span {
-    let ids = vec![-1 - slot as i32];
+    let ids = vec![((slot + 1).wrapping_mul(2_654_435_761) % layout.vocab()) as i32];
     Span { ids, position, pages: pages(slot, layout), slot, logit_rows: 1, samples: true, sampling: None }
 }
 
@@ -232,6 +233,14 @@ impl Pass {
     }
 }
 
+/// Whether the last step's tokens were chosen from numbers: what computes none may take another time.
+fn check_numbers(sampled: &[i32]) -> Result<()> {
+    let faults = &sampled[sampled.len() / 2..];
+    // The last slot is for pads.
+    let mut slots = faults.iter().enumerate().take(faults.len().saturating_sub(1));
+    slots.try_for_each(|(slot, fault)| check_fault(*fault, format_args!("sequence {slot} of the pass that is timed")))
+}
+
 /// The engine's own order: where the device runs ahead, a step is given before the tokens of the one before are read.
 pub(super) fn by_the_host(runs: &[Run], device: &mut dyn Device) -> Result<Duration> {
     let started = Instant::now();
@@ -242,6 +251,8 @@ pub(super) fn by_the_host(runs: &[Run], device: &mut dyn Device) -> Result<Durat
             device.sampled(before)?;
         }
     }
-    before.map_or(Ok(Vec::new()), |last| device.sampled(last))?;
-    Ok(started.elapsed())
+    let last = before.map_or(Ok(Vec::new()), |last| device.sampled(last))?;
+    let time = started.elapsed();
+    check_numbers(&last)?;
+    Ok(time)
 }

@@ -63,7 +63,7 @@ pub struct Arguments {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct SourceArguments {
-    /// Model directory, or org/name of a model in Hugging Face's cache
+    /// Model directory, or org/name or org/name@revision of a model in Hugging Face's cache
     #[arg(long, short, env = "NEMOTRON_MODEL", value_name = "DIR")]
     model: Option<String>,
 

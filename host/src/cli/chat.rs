@@ -21,6 +21,9 @@ use super::stream::{interrupt, stream};
 use crate::error::Category;
 use crate::session::{Conversation, Finish, GenerateOptions, Generation, Note, Session};
 
+/// Most tokens of an answer where neither the user nor the model says.
+const MAX_TOKENS: usize = 1024;
+
 /// Talk with a model
 #[derive(Args, Debug)]
 #[command(after_help = "A turn computes what is new in the conversation; with penalties it computes all of it.\n\
@@ -34,10 +37,9 @@ pub struct Arguments {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     system: Option<String>,
 
-    /// Most tokens of an answer; -1 to go on until the context is full
-    #[arg(long, short = 'n', value_name = "N", default_value = "1024", allow_negative_numbers = true,
-        value_parser = numbers::max_tokens)]
-    max_tokens: NonZeroUsize,
+    /// Most tokens of an answer; -1 to go on until the context is full [default: the model's own, else 1024]
+    #[arg(long, short = 'n', value_name = "N", allow_negative_numbers = true, value_parser = numbers::max_tokens)]
+    max_tokens: Option<NonZeroUsize>,
 
     #[command(flatten)]
     sampling: SamplingArguments,
@@ -59,9 +61,10 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     note_stages(session.model(), loudness);
     let sampling = arguments.sampling.over_model(session.model().sampling());
     sampling.check(session.model().spec().vocab)?;
+    let max_tokens = arguments.max_tokens.map(NonZeroUsize::get).or(session.model().max_tokens());
     let options = GenerateOptions {
         sampling,
-        max_tokens: arguments.max_tokens.get(),
+        max_tokens: max_tokens.unwrap_or(MAX_TOKENS),
         stop: arguments.stop.clone(),
         interrupt: interrupt(loudness)?,
         progress: progress::prompt(loudness),

@@ -10,7 +10,7 @@ use crate::session::Texts;
 /// Show the text of token ids
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Model directory, or org/name of a model in Hugging Face's cache; its weights are not needed
+    /// Model directory, or org/name or org/name@revision of a model in Hugging Face's cache; its weights are not needed
     #[arg(long, short, env = "NEMOTRON_MODEL", value_name = "DIR")]
     model: String,
 

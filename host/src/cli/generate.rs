@@ -36,10 +36,9 @@ pub struct Arguments {
     #[command(flatten)]
     form: FormArguments,
 
-    /// Most tokens to generate; -1 to go on until the context is full
-    #[arg(long, short = 'n', value_name = "N", default_value = "100", allow_negative_numbers = true,
-        value_parser = numbers::max_tokens)]
-    max_tokens: NonZeroUsize,
+    /// Most tokens to generate; -1 to go on until the context is full [default: the model's own, else 100]
+    #[arg(long, short = 'n', value_name = "N", allow_negative_numbers = true, value_parser = numbers::max_tokens)]
+    max_tokens: Option<NonZeroUsize>,
 
     #[command(flatten)]
     sampling: SamplingArguments,
@@ -104,14 +103,16 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     if sampling.temperature > 0.0 {
         loudness.note(&Note::Detail(format!("Seed: {}", sampling.seed)));
     }
+    let defaults = GenerateOptions::default();
+    let max_tokens = arguments.max_tokens.map(NonZeroUsize::get).or(session.model().max_tokens());
     let options = GenerateOptions {
         sampling,
-        max_tokens: arguments.max_tokens.get(),
+        max_tokens: max_tokens.unwrap_or(defaults.max_tokens),
         stop: arguments.stop.clone(),
         logprobs: arguments.logprobs,
         interrupt: interrupt(loudness)?,
         progress: progress::prompt(loudness),
-        ..GenerateOptions::default()
+        ..defaults
     };
     if let Some(lines) = lines {
         let (form, timings) = (&arguments.form, arguments.json);

@@ -78,6 +78,7 @@ impl SamplingArguments {
             frequency_penalty: self.frequency_penalty.unwrap_or(defaults.frequency_penalty),
             seed: self.seed.unwrap_or(defaults.seed),
             stream: defaults.stream,
+            constraints: defaults.constraints.clone(),
             logit_bias: if self.logit_bias.is_empty() { defaults.logit_bias.clone() } else { bias.collect() },
         }
     }

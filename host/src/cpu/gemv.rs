@@ -29,7 +29,7 @@ fn normed<A: Activation>(gemv: &Gemv, memory: &Memory) -> Vec<A> {
     }
     let (row, weight) = (x.clone(), memory.weight(gemv.norm_weight));
     if gemv.norm_bias.is_null() {
-        rms_norm::normalise(&row, weight.row(0), gemv.eps, &mut x);
+        rms_norm::normalise(&row, weight.row(0), (gemv.eps, gemv.roundings), &mut x);
     } else {
         layer_norm_1p::normalise(&row, weight.row(0), memory.weight(gemv.norm_bias).row(0), gemv.eps, &mut x);
     }

@@ -1,8 +1,10 @@
 //! The CPU device: one reference per kernel, in the file of the kernel's name.
 mod attention;
+mod experts;
 mod parallel;
 mod product;
 mod residual;
+mod ssm;
 mod sum;
 mod tile;
 
@@ -170,10 +172,11 @@ mod tests {
         let mut buffers = Buffers::default();
         let logits = buffers.add("logits", Element::F32, 2, BufferKind::Constant(vec![1.0, 2.0])).ptr();
         let slots = buffers.add("slots", Element::I32, 1, BufferKind::Input).ptr();
-        let sampled = buffers.add("sampled", Element::I32, 3, BufferKind::Sampled).ptr();
+        let sampled = buffers.add("sampled", Element::I32, 6, BufferKind::Sampled).ptr::<i32>();
         let mut device = Cpu::new();
         device.allocate(buffers).expect("memory for a few numbers");
-        (device, Argmax { logits, slots, sampled, shared: Ptr::NULL, counters: Ptr::NULL, rows: 1, vocab: 2 }, slots)
+        let (faults, shared, counters) = (sampled.offset(3), Ptr::NULL, Ptr::NULL);
+        (device, Argmax { logits, slots, sampled, faults, shared, counters, rows: 1, vocab: 2 }, slots)
     }
 
     #[test]
@@ -184,8 +187,8 @@ mod tests {
         let plan = device.prepare(plan).expect("a plan that fits");
         let tickets = [0, 1, 2].map(|slot| device.run(plan, &[(slots, &[slot])]).expect("a run"));
         assert!(device.sampled(tickets[0]).is_err());
-        assert_eq!(device.sampled(tickets[1]), Ok(vec![1, 1, 0]));
-        assert_eq!(device.sampled(tickets[2]), Ok(vec![1, 1, 1]));
+        assert_eq!(device.sampled(tickets[1]), Ok(vec![1, 1, 0, 0, 0, 0]));
+        assert_eq!(device.sampled(tickets[2]), Ok(vec![1, 1, 1, 0, 0, 0]));
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub enum BufferKind {
     Slots,
     /// Zero at first; what a kernel that counts in it leaves there is what its next launch needs.
     Counters,
-    /// Kept from step to step and read by ticket: the last token of each sequence slot.
+    /// Kept from step to step and read by ticket: the last token of each sequence slot, then what was wrong with the
+    /// logits that each was chosen from (`gpu_kernels::argmax`).
     Sampled,
 }
 

@@ -66,7 +66,7 @@ pub trait Device {
     /// The device failed; which step is said where the device knows it.
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket>;
 
-    /// The [`BufferKind::Sampled`] buffer as it was after that run. Only the last two tickets are kept.
+    /// The [`BufferKind::Sampled`] buffer as it was after that run: a token of each slot, then a fault of each. Only the last two tickets are kept.
     ///
     /// # Errors
     /// The device failed.

@@ -1,6 +1,7 @@
 //! Which waiting sequences begin, with which pages, and what becomes of the pages of those that end.
 use gpu_kernels::PAGE_TOKENS;
 
+use super::kept::Kept;
 use super::prefix::Prefix;
 use super::sequence::Sequence;
 use super::{Engine, Request, SequenceId};
@@ -9,13 +10,14 @@ use crate::error::Result;
 impl Engine {
     /// As [`Engine::submit`], for a request that begins as `earlier` does, such as another completion of its prompt: the
     /// whole pages in which both agree are computed once. `earlier` should wait or run; where it has ended, was kept, or
-    /// where penalties must note every token of the prompt, this is [`Engine::submit`].
+    /// where penalties must note every token of the prompt, or where a sequence keeps more than keys and values, this is
+    /// [`Engine::submit`].
     ///
     /// # Errors
     /// As [`Engine::submit`].
     pub fn submit_fork(&mut self, request: Request, earlier: SequenceId) -> Result<SequenceId> {
         let mut sequence = self.sequence(request)?;
-        if sequence.may_resume() {
+        if sequence.may_resume() && !self.layout.has_state() {
             self.share_prefix(&mut sequence, earlier);
         }
         Ok(self.wait(sequence))
@@ -46,14 +48,56 @@ impl Engine {
     /// A sequence starts when a slot is free and all pages that it may ever need, so none is put out again; and when what
     /// it shares with a running one is computed. They start in order.
     pub(super) fn admit(&mut self) {
-        while let Some(&slot) = self.free_slots.last() {
-            let Some(mut sequence) = self.waiting.pop_front() else { return };
-            let Some((pages, computed)) = self.pages_for(&sequence) else { return self.waiting.push_front(sequence) };
-            self.free_slots.pop();
+        while let Some(mut sequence) = self.waiting.pop_front() {
+            let Some((slot, pages, computed)) = self.place_for(&sequence) else {
+                return self.waiting.push_front(sequence);
+            };
             sequence.start(slot, pages, computed);
             self.counters.reused += computed as u64;
             self.running.push(sequence);
         }
+    }
+
+    /// Slot and pages of a sequence, and how many tokens of its prompt they hold.
+    fn place_for(&mut self, sequence: &Sequence) -> Option<(usize, Vec<usize>, usize)> {
+        if self.layout.has_state() {
+            return self.place_behind_state(sequence);
+        }
+        let slot = *self.free_slots.last()?;
+        let (pages, computed) = self.pages_for(sequence)?;
+        self.free_slots.pop();
+        Some((slot, pages, computed))
+    }
+
+    /// As [`Engine::place_for`], where a sequence that was kept has its slot still.
+    fn place_behind_state(&mut self, sequence: &Sequence) -> Option<(usize, Vec<usize>, usize)> {
+        let resumes = sequence.keep && sequence.may_resume();
+        let (mut kept, common) = if resumes { self.kept.take(sequence.prompt()) } else { None }.unwrap_or_default();
+        while kept.slot.is_none() {
+            match self.free_slots.pop() {
+                Some(slot) => kept.slot = Some(slot),
+                None => self.make_room(None)?,
+            }
+        }
+        self.pages.put(kept.truncate(common));
+        loop {
+            if let Some(pages) = self.pages.take(sequence.pages_needed() - kept.pages.len()) {
+                kept.pages.extend(pages);
+                return Some((kept.slot?, kept.pages, common));
+            }
+            if self.make_room(None).is_none() {
+                break;
+            }
+        }
+        // Others run: it is tried again when one of them has ended, from the start.
+        self.free(kept);
+        None
+    }
+
+    /// Frees what a kept sequence has.
+    pub(super) fn free(&mut self, kept: Kept) {
+        self.pages.put(kept.pages);
+        self.free_slots.extend(kept.slot);
     }
 
     /// All pages of a sequence, and how many tokens of its prompt they hold.
@@ -109,11 +153,13 @@ impl Engine {
     /// Gives up pages that no running sequence needs: those of the oldest kept one, else those of a prefix but `spared`.
     fn make_room(&mut self, spared: Option<super::prefix::PrefixId>) -> Option<()> {
         let in_use = |id| spared == Some(id) || self.running.iter().any(|sequence| sequence.prefix == Some(id));
-        let freed = match self.kept.pop_oldest() {
-            Some(kept) => kept.pages,
-            None => self.prefixes.give_up(in_use)?,
-        };
-        self.pages.put(freed);
+        match self.kept.pop_oldest() {
+            Some(kept) => self.free(kept),
+            None => {
+                let freed = self.prefixes.give_up(in_use)?;
+                self.pages.put(freed);
+            }
+        }
         Some(())
     }
 
@@ -124,6 +170,12 @@ impl Engine {
             let prefix = self.prefixes.get(id);
             prefix.computed = prefix.computed.max(sequence.computed().min(prefix.tokens));
         }
+    }
+
+    /// Ends a sequence whose keys and values are of no use to anybody.
+    pub(super) fn give_up(&mut self, id: SequenceId) {
+        self.running.iter_mut().filter(|sequence| sequence.id == id).for_each(|sequence| sequence.keep = false);
+        self.retire(id);
     }
 
     /// Ends a sequence that waits or runs, if it does.
@@ -137,13 +189,17 @@ impl Engine {
         let (shared, keep) = (self.leave_prefix(&sequence), sequence.keep);
         // Steps run in order, so a discarded step is behind whatever takes slot and pages next.
         let (slot, mut kept) = sequence.release();
-        self.free_slots.push(slot);
-        if keep {
-            self.pages.put(kept.truncate(kept.ids.len()));
-            self.kept.push(kept);
-        } else {
-            self.pages.put(kept.pages.split_off(shared));
+        if !keep {
+            self.free_slots.push(slot);
+            return self.pages.put(kept.pages.split_off(shared));
         }
+        if self.layout.has_state() {
+            kept.slot = Some(slot);
+        } else {
+            self.free_slots.push(slot);
+        }
+        self.pages.put(kept.truncate(kept.ids.len()));
+        self.kept.push(kept);
     }
 
     /// Returns how many of the sequence's pages are its prefix's.

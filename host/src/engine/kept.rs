@@ -1,7 +1,7 @@
 //! `KeptSequences`: ended sequences whose pages stay, for a request that begins as they did.
 use std::collections::VecDeque;
 
-use gpu_kernels::PAGE_TOKENS;
+use gpu_kernels::{PAGE_TOKENS, ssm};
 
 /// Ids and the pages that hold their keys and values.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub struct Kept {
     pub ids: Vec<u32>,
     /// Pages for them, and no more.
     pub pages: Vec<usize>,
+    /// The slot, where a sequence of the model keeps more than keys and values.
+    pub slot: Option<usize>,
 }
 
 impl Kept {
@@ -17,6 +19,20 @@ impl Kept {
     pub fn truncate(&mut self, tokens: usize) -> Vec<usize> {
         self.ids.truncate(tokens);
         self.pages.split_off(self.ids.len().div_ceil(PAGE_TOKENS as usize).min(self.pages.len()))
+    }
+}
+
+/// Tokens at the end of a sequence with state that another may part from it at: what is kept of the inputs before, and one step
+/// that a device may have run ahead.
+const LOOSE_END: usize = (ssm::WINDOW - ssm::TAPS) as usize;
+
+impl Kept {
+    /// How many of the first `common` tokens another sequence can go on from. Keys and values are there for each of them; a
+    /// state stands at the end, from which it goes back a few tokens, and not out of its chunk.
+    fn usable(&self, common: usize) -> usize {
+        let (end, chunk) = (self.ids.len(), ssm::CHUNK as usize);
+        let in_reach = common == end || (common + LOOSE_END >= end && common / chunk == end / chunk);
+        if self.slot.is_none() || in_reach { common } else { 0 }
     }
 }
 
@@ -37,7 +53,7 @@ impl KeptSequences {
     pub fn take(&mut self, prompt: &[u32]) -> Option<(Kept, usize)> {
         let shared = |kept: &Kept| {
             let common = kept.ids.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-            common.min(prompt.len().saturating_sub(1))
+            kept.usable(common.min(prompt.len().saturating_sub(1)))
         };
         let (index, common) =
             self.sequences.iter().map(shared).enumerate().max_by_key(|(_, common)| *common).filter(|(_, c)| *c > 0)?;
@@ -56,7 +72,7 @@ mod tests {
 
     fn kept(ids: std::ops::Range<u32>) -> Kept {
         let pages = (0..ids.len().div_ceil(PAGE_TOKENS as usize)).collect();
-        Kept { ids: ids.collect(), pages }
+        Kept { ids: ids.collect(), pages, slot: None }
     }
 
     #[test]
@@ -70,6 +86,23 @@ mod tests {
         assert_eq!(sequences.take(&[0, 1]).map(|(_, common)| common), Some(1));
         assert_eq!(sequences.take(&[1, 2]), None);
         assert_eq!(sequences.pop_oldest(), Some(kept(7..90)));
+    }
+
+    #[test]
+    fn a_state_goes_back_a_few_tokens_within_its_chunk() {
+        for (length, common, usable) in [
+            (200, 200, 200),
+            (200, 197, 197),
+            (200, 196, 196),
+            (200, 195, 0),
+            (192, 192, 192),
+            (192, 191, 0),
+            (193, 192, 192),
+            (193, 191, 0),
+        ] {
+            let kept = Kept { slot: Some(0), ..kept(0..length) };
+            assert_eq!(kept.usable(common), usable, "{common} of {length}");
+        }
     }
 
     #[test]

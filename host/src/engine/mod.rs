@@ -5,6 +5,7 @@
 mod admission;
 mod config;
 mod kept;
+mod numbers;
 mod pages;
 mod prefix;
 mod profile;
@@ -26,6 +27,7 @@ use crate::error::{Category, Error, Result};
 use crate::forward::{self, Bucket, Layout, Span, StepInputs, WeightSource};
 use crate::models::spec::ModelSpec;
 use kept::KeptSequences;
+pub use numbers::check_fault;
 use pages::PagePool;
 use prefix::Prefixes;
 use sequence::Sequence;
@@ -186,7 +188,7 @@ impl Engine {
     /// Gives up all kept sequences.
     pub fn forget(&mut self) {
         while let Some(kept) = self.kept.pop_oldest() {
-            self.pages.put(kept.pages);
+            self.free(kept);
         }
     }
 
@@ -194,6 +196,7 @@ impl Engine {
     fn sequence(&mut self, request: Request) -> Result<Sequence> {
         self.check(&request.prompt)?;
         request.sampling.check(self.layout.vocab())?;
+        request.sampling.check_room(&request.eos)?;
         if request.max_tokens == 0 {
             return Err(Error::new(Category::Input, "Nothing is to be generated")
                 .details("expected at least 1 token, found 0")
@@ -345,9 +348,16 @@ impl Engine {
         let sampled = self.device.sampled(flight.ticket)?;
         for (id, logits) in flight.sampling {
             let Some(sequence) = self.running.iter_mut().find(|sequence| sequence.id == id) else { continue };
-            let token = sampled[sequence.slot()] as u32;
-            let finish = sequence.push(token);
-            events.push(Event { sequence: id, token, finish, reused: sequence.reused(), logits });
+            let (slot, reused) = (sequence.slot(), sequence.reused());
+            let fault = sampled[self.layout.limits().slots() + slot];
+            let place = format_args!("sequence {}, position {}", id.0, sequence.tokens());
+            if let Err(error) = check_fault(fault, place) {
+                events.push(Event { sequence: id, token: Err(error), finish: None, reused, logits: None });
+                self.give_up(id);
+                continue;
+            }
+            let (token, finish) = sequence.push(sampled[slot] as u32);
+            events.push(Event { sequence: id, token: Ok(token), finish, reused, logits });
             if finish.is_some() {
                 self.retire(id);
             }

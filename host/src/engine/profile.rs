@@ -55,7 +55,7 @@ impl Engine {
         let pages = self.pages.take(pages).expect("an idle engine has its pages");
         let ids = vec![0; rows];
         // Behind the step begins what penalties count: nothing.
-        let parameters = || Arc::new(RowParameters::new(sampling, position + rows, self.layout.vocab()));
+        let parameters = || Arc::new(RowParameters::new(sampling, position + rows, &[], self.layout.vocab()));
         let sampling = (!sampling.is_greedy()).then(parameters);
         let slot = limits.scrap_slot();
         let span = Span { ids, position, pages, slot, logit_rows: 1, samples: true, sampling };

@@ -1,5 +1,6 @@
 //! The logits of a prompt's rows, for `verify`: the same plans as generation, with more rows at the head.
 use super::Engine;
+use super::numbers::check_row;
 use crate::error::{Category, Error, Result};
 use crate::forward::Span;
 use gpu_kernels::PAGE_TOKENS;
@@ -8,7 +9,8 @@ impl Engine {
     /// Logits of the last `last` rows of `prompt`, `[last, vocab]`. The engine must be idle.
     ///
     /// # Errors
-    /// As [`Engine::submit`], and when a sequence runs, or `last` is not a number of rows of the prompt.
+    /// As [`Engine::submit`], and when a sequence runs, or `last` is not a number of rows of the prompt; and when
+    /// a row is no numbers.
     pub fn logits(&mut self, prompt: &[u32], last: usize) -> Result<Vec<f32>> {
         let mut logits = Vec::with_capacity(last.min(prompt.len()) * self.layout.vocab());
         self.logits_in_pieces(prompt, last, &mut |rows| logits.extend(rows))?;
@@ -48,7 +50,8 @@ impl Engine {
             end = end.min(done.max(first_wanted) + limits.logit_rows());
             let wanted = end.saturating_sub(done.max(first_wanted));
             let ids = prompt[done..end].iter().map(|&id| id as i32).collect();
-            let slot = limits.scrap_slot();
+            // An idle engine has its slots.
+            let slot = self.free_slots.last().copied().unwrap_or(limits.scrap_slot());
             let span = Span {
                 ids,
                 position: done,
@@ -60,7 +63,11 @@ impl Engine {
             };
             self.run(&[span], None)?;
             if wanted > 0 {
-                take(&self.device.read_f32(self.layout.logits(), wanted * self.layout.vocab())?);
+                let rows = self.device.read_f32(self.layout.logits(), wanted * self.layout.vocab())?;
+                for (row, position) in rows.chunks(self.layout.vocab()).zip(end - wanted..) {
+                    check_row(row, format_args!("a prompt of {} tokens, position {position}", prompt.len()))?;
+                }
+                take(&rows);
             }
             done = end;
         }

@@ -1,4 +1,5 @@
 //! What goes into the engine and what comes out.
+use crate::error::Result;
 use crate::sample::Sampling;
 
 /// A prompt to be continued.
@@ -26,8 +27,9 @@ pub struct SequenceId(pub u64);
 pub struct Event {
     /// Which sequence.
     pub sequence: SequenceId,
-    /// Its next token; an id of [`Request::eos`] is told too.
-    pub token: u32,
+    /// Its next token; an id of [`Request::eos`] is told too. An error where the logits that it was to be chosen from are no
+    /// numbers: the sequence has ended, and other sequences go on.
+    pub token: Result<u32>,
     /// Why the sequence ended with this token, if it did.
     pub finish: Option<Finish>,
     /// Tokens of its prompt that another sequence had computed before.

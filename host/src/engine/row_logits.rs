@@ -12,7 +12,7 @@ impl Engine {
     /// Runs `spans`, and reads a row of logits for each of `shares` that chooses a token and asks for it.
     ///
     /// Reading waits for the step. Penalties and biases change logits in
-    /// place: where a sequence has them, the step runs twice, first without a choice. It then writes what it wrote.
+    /// place: where sequences have them, their share of the step runs first without a choice. It then writes what it wrote.
     ///
     /// # Errors
     /// The device failed.
@@ -32,10 +32,19 @@ impl Engine {
             let ticket = self.run(spans, residents)?;
             return Ok((ticket, self.read_rows(spans, &wanted)?));
         }
-        let plain = |span: &Span| Span { samples: false, sampling: None, ..span.clone() };
-        self.run(&spans.iter().map(plain).collect::<Vec<_>>(), None)?;
-        let rows = self.read_rows(spans, &wanted)?;
-        Ok((self.run(spans, residents)?, rows))
+        // Only the rows that are written over: other spans of several tokens must not bring a state on twice.
+        let first: Vec<usize> = (0..spans.len()).filter(|&i| wanted[i] && of(&shares[i]).changes_logits()).collect();
+        let plain = |&index: &usize| Span { samples: false, sampling: None, ..spans[index].clone() };
+        let plain: Vec<Span> = first.iter().map(plain).collect();
+        self.run(&plain, None)?;
+        let mut read = self.read_rows(&plain, &vec![true; plain.len()])?;
+        let ticket = self.run(spans, residents)?;
+        let left: Vec<bool> = (0..spans.len()).map(|index| wanted[index] && !first.contains(&index)).collect();
+        let mut rows = self.read_rows(spans, &left)?;
+        for (index, row) in first.into_iter().zip(read.drain(..)) {
+            rows[index] = row;
+        }
+        Ok((ticket, rows))
     }
 
     fn read_rows(&mut self, spans: &[Span], wanted: &[bool]) -> Result<Rows> {

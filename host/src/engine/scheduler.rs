@@ -18,7 +18,7 @@ pub fn schedule(running: &[Sequence], rows: usize) -> Vec<Share> {
     let (decoding, prefilling): (Vec<_>, Vec<_>) =
         running.iter().enumerate().filter(|(_, s)| s.pending() > 0).partition(|(_, s)| s.is_decoding());
     for (sequence, state) in decoding.into_iter().chain(prefilling) {
-        let tokens = state.pending().min(room);
+        let tokens = state.next_tokens().min(room);
         if tokens > 0 {
             shares.push(Share { sequence, tokens });
             room -= tokens;

@@ -34,7 +34,7 @@ pub struct Sequence {
 impl Sequence {
     /// A sequence that has no slot yet.
     pub fn new(id: SequenceId, request: Request, context: usize, vocab: usize) -> Sequence {
-        let parameters = || Arc::new(RowParameters::new(&request.sampling, request.prompt.len(), vocab));
+        let parameters = || Arc::new(RowParameters::new(&request.sampling, request.prompt.len(), &request.eos, vocab));
         let sampling = (!request.sampling.is_greedy()).then(parameters);
         Sequence {
             id,
@@ -89,7 +89,7 @@ impl Sequence {
         let mut ids = self.request.prompt;
         ids.extend(self.generated.iter().take(self.generated.len().saturating_sub(1)));
         ids.truncate(self.computed);
-        (self.slot, Kept { ids, pages: self.pages })
+        (self.slot, Kept { ids, pages: self.pages, slot: None })
     }
 
     /// The sequence's slot.
@@ -110,9 +110,16 @@ impl Sequence {
         if wanted { total - self.computed } else { 0 }
     }
 
-    /// Whether its prompt may be partly computed already. Penalties count tokens that the sequence's own steps noted.
+    /// Pending tokens that one step may take. A step whose logits are read before they are changed runs twice, and a state may be
+    /// brought on by one token twice, but not by several: so a prompt's last token is alone then.
+    pub fn next_tokens(&self) -> usize {
+        let pending = self.pending();
+        if pending > 1 && self.wants_logits() && self.changes_logits() { pending - 1 } else { pending }
+    }
+
+    /// Whether its prompt may be partly computed already. Penalties and phrases read what the sequence's own steps noted.
     pub fn may_resume(&self) -> bool {
-        !self.request.sampling.penalizes()
+        !self.request.sampling.reads_history()
     }
 
     /// Whether its tokens come with their logits.
@@ -156,10 +163,22 @@ impl Sequence {
         self.computed += tokens;
     }
 
-    /// Takes the token that the device chose, and says whether the sequence ends with it.
-    pub fn push(&mut self, token: u32) -> Option<Finish> {
+    /// Tokens of the prompt and generated ones that have been read: the position of the next.
+    pub fn tokens(&self) -> usize {
+        self.request.prompt.len() + self.generated.len()
+    }
+
+    /// Takes the token that the device chose, and says whether the sequence ends with it. The last token of all may be a
+    /// forced one: no step reads it.
+    pub fn push(&mut self, token: u32) -> (u32, Option<Finish>) {
         self.unread -= 1;
+        let last = self.generated.len() + 1 == self.request.max_tokens;
+        let token = self.request.sampling.constraints.forced_eos.filter(|_| last).unwrap_or(token);
         self.generated.push(token);
+        (token, self.finish(token))
+    }
+
+    fn finish(&self, token: u32) -> Option<Finish> {
         if self.request.eos.contains(&token) {
             Some(Finish::Stop)
         } else if self.generated.len() == self.request.max_tokens {

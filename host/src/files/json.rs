@@ -1,4 +1,5 @@
 //! JSON as Python writes and reads it: with the bare words `NaN`, `Infinity` and `-Infinity`.
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// The words, longest first where one is part of another.
@@ -9,7 +10,7 @@ const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
 ///
 /// # Errors
 /// It is not JSON, with the place in the original.
-pub fn parse(bytes: &[u8]) -> serde_json::Result<Value> {
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(bytes).or_else(|error| {
         let Some(quoted) = quote_words(bytes) else { return Err(error) };
         serde_json::from_slice(&quoted)
@@ -103,7 +104,7 @@ mod tests {
             ),
             ("[1e999, -1E+400, 1e5]", json!(["Infinity", "-Infinity", 1e5])),
         ] {
-            assert_eq!(parse(text.as_bytes()).unwrap(), expected, "{text}");
+            assert_eq!(parse::<Value>(text.as_bytes()).unwrap(), expected, "{text}");
         }
     }
 
@@ -122,7 +123,7 @@ mod tests {
             "[NaN",
             "\"NaN",
         ] {
-            assert!(parse(text.as_bytes()).is_err(), "{text}");
+            assert!(parse::<Value>(text.as_bytes()).is_err(), "{text}");
         }
     }
 }

@@ -69,7 +69,7 @@ fn read_at_most(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
 pub fn json(path: &Path) -> Result<Option<Value>> {
     let Some(bytes) = read_at_most(path, MAX_JSON_BYTES)? else { return Ok(None) };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let value = parse(&bytes).map_err(|error| {
+    let value: Value = parse(&bytes).map_err(|error| {
         Error::new(Category::Model, format!("{name} is not valid JSON"))
             .details(format_args!("{}: {error}", path.display()))
             .hint("correct the file, or download it again")

@@ -1,8 +1,8 @@
 //! `Builder`: what a block kind asks its buffers of, while a model is laid out.
-use gpu_kernels::{Element, PAGE_TOKENS};
+use gpu_kernels::{Element, PAGE_TOKENS, rms_norm};
 
 use super::Limits;
-use super::memory_plan::{Content, MemoryPlan};
+use super::memory_plan::{BLOCK_PREFIX, Content, MemoryPlan};
 use super::products::{self, ProductBuffer};
 use super::rope;
 use crate::device::{BufferId, BufferKind};
@@ -32,7 +32,7 @@ pub(crate) struct NormBuffers {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NormWeights {
     LayerNorm1p { weight: BufferId, bias: BufferId, eps: f32 },
-    Rms { weight: BufferId, eps: f32 },
+    Rms { weight: BufferId, eps: f32, roundings: u32 },
 }
 
 impl Builder {
@@ -42,7 +42,7 @@ impl Builder {
 
     /// From here on, names belong to block `index`.
     pub(super) fn begin_block(&mut self, index: usize) {
-        self.prefix = format!("blocks.{index}.");
+        self.prefix = format!("{BLOCK_PREFIX}{index}.");
     }
 
     pub(super) fn end_blocks(&mut self) {
@@ -80,11 +80,13 @@ impl Builder {
             return *tables;
         }
         let (number, context) = (self.ropes.len(), self.limits.context);
-        let elements = (context * rope.dims / 2) as u64;
+        // Also where nothing is rotated the kernels have a table, which they do not read.
+        let elements = (context * rope.dims / 2).max(1) as u64;
         let functions = [("cos", f64::cos as fn(f64) -> f64), ("sin", f64::sin)];
         let tables = functions.map(|(name, function)| {
             let wanted = rope.clone();
-            let table = Box::new(move || rope::table(&wanted, context, function));
+            let table =
+                Box::new(move || if wanted.dims == 0 { vec![0.0] } else { rope::table(&wanted, context, function) });
             self.memory.add(format!("rope.{number}.{name}"), Element::Act, elements, Content::Table(table))
         });
         self.ropes.push((rope.clone(), tables));
@@ -97,7 +99,10 @@ impl Builder {
             Norm::LayerNorm1p { weight, bias, eps } => {
                 NormWeights::LayerNorm1p { weight: self.tensor(weight), bias: self.tensor(bias), eps: *eps }
             }
-            Norm::Rms { weight, eps } => NormWeights::Rms { weight: self.tensor(weight), eps: *eps },
+            Norm::Rms { weight, eps, rounds_once } => {
+                let roundings = if *rounds_once { rms_norm::ONCE } else { rms_norm::TWICE };
+                NormWeights::Rms { weight: self.tensor(weight), eps: *eps, roundings }
+            }
         };
         let rows = self.limits.rows.max(self.limits.logit_rows());
         NormBuffers { weights, normed: self.scratch("normed", Element::Act, rows * self.hidden) }
@@ -114,6 +119,11 @@ impl Builder {
         let biases = (!product.biases.is_empty()).then(|| product.biases.clone());
         let bias = biases.map(|biases| self.memory.add_weight(format!("{name}.bias"), Content::Vectors(biases)));
         ProductBuffer { weight, bias, n, k }
+    }
+
+    /// A vector as a column, `[elements, 1]`.
+    pub fn column(&mut self, vector: &Tensor) -> BufferId {
+        self.memory.add_weight(vector.name.clone(), Content::Vectors(vec![vector.clone()]))
     }
 
     /// A tensor by itself: bf16, or f32 where it is exact.

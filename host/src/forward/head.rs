@@ -24,7 +24,7 @@ pub(super) struct Head {
     told: BufferId,
     choosers: BufferId,
     arrivals: BufferId,
-    /// `[sequences + 1]`: the last token of each slot.
+    /// `[2, sequences + 1]`: the last token of each slot, and the fault of its logits.
     pub sampled: BufferId,
     /// `[sequences + 1, context]`: the tokens of each slot, where one samples.
     pub history: BufferId,
@@ -33,7 +33,7 @@ pub(super) struct Head {
 impl Head {
     pub(super) fn lay_out(spec: &ModelSpec, builder: &mut Builder) -> Head {
         let (limits, rows) = (builder.limits, builder.limits.logit_rows());
-        let sampled = (limits.sequences + 1) as u64;
+        let sampled = 2 * limits.slots() as u64;
         Head {
             norm: builder.norm(&spec.final_norm),
             product: builder.product("head", &spec.head),
@@ -63,9 +63,10 @@ impl Pass<'_> {
     fn choose(&mut self, rows: u32) {
         let (inputs, layout, head) = (&self.layout.inputs, self.layout, &self.layout.head);
         let (logits, slots, sampled) = (head.logits.ptr(), inputs.logit_slots.ptr(), head.sampled.ptr());
+        let faults = sampled.offset(layout.limits.slots() as u64);
         let vocab = layout.vocab as u32;
         let (shared, counters) = (head.told.ptr(), head.choosers.ptr());
-        let best = Argmax { logits, slots, sampled, shared, counters, rows, vocab };
+        let best = Argmax { logits, slots, sampled, faults, shared, counters, rows, vocab };
         if !self.bucket.sampling {
             return sample::greedy(&mut self.plan, best);
         }
@@ -75,6 +76,8 @@ impl Pass<'_> {
             sampling,
             bias_ids: inputs.bias_ids.ptr(),
             bias_values: inputs.bias_values.ptr(),
+            bias_until: inputs.bias_until.ptr(),
+            phrases: inputs.phrases.ptr(),
             history: head.history.ptr(),
             slots,
             index,

@@ -7,7 +7,7 @@ use super::memory_plan::Content;
 use super::span::{PlacedSpan, Span, tiles};
 use super::{Bucket, Limits};
 use crate::device::{BufferId, BufferKind};
-use crate::sample::MAX_BIASES;
+use crate::sample::{MAX_BIASES, MAX_PHRASE_WORDS, RowParameters};
 
 /// What pads stand behind.
 struct Pads<'a> {
@@ -90,6 +90,10 @@ inputs! {
     lengths [|limits| limits.sequences] |bucket, _| Some(bucket.sequences),
         |at, out| out.push(at.span.length() as i32),
         |_, _| 0;
+    /// `[sequences]`: the slot of each sequence, where it keeps what is no key or value; −1 for pads, which keep nothing.
+    slots [|limits| limits.sequences] |bucket, _| Some(bucket.sequences),
+        |at, out| out.push(at.span.slot as i32),
+        |_, _| -1;
     /// `[sequences, pages_per_sequence]`.
     block_table [|limits| limits.sequences * limits.pages_per_sequence()]
         |bucket, limits| Some(bucket.sequences * limits.pages_per_sequence()),
@@ -129,16 +133,27 @@ inputs! {
     sampling [|limits| limits.logit_rows() * sampling::WORDS as usize]
         |bucket, _| Some(if bucket.sampling { bucket.logit_rows * sampling::WORDS as usize } else { 0 }),
         |at, out| out.extend(at.logit_rows().flat_map(|row| {
-            at.parameters(row).map_or([0; sampling::WORDS as usize], |parameters| parameters.words(at.first_bias))
+            at.parameters(row).map_or([0; sampling::WORDS as usize], |parameters| parameters.words(at.first_bias, at.first_phrase))
         })),
         |_, _| 0;
     /// Ids of all rows' biases.
     bias_ids [|limits| limits.sequences * MAX_BIASES] biases,
-        |at, out| out.extend(at.own_parameters().into_iter().flat_map(|parameters| parameters.bias_ids())),
+        |at, out| out.extend(own_biases(at).iter().map(|bias| bias[0])),
         |_, _| 0;
     /// Bits of all rows' biases.
     bias_values [|limits| limits.sequences * MAX_BIASES] biases,
-        |at, out| out.extend(at.own_parameters().into_iter().flat_map(|parameters| parameters.bias_values())),
+        |at, out| out.extend(own_biases(at).iter().map(|bias| bias[1])),
+        |_, _| 0;
+    /// How many tokens are there when each of those ids is no longer forbidden.
+    bias_until [|limits| limits.sequences * MAX_BIASES] biases,
+        |at, out| out.extend(own_biases(at).iter().map(|bias| bias[2])),
+        |_, _| 0;
+    /// Tables of phrases, see `gpu_kernels::sampling::PHRASES`.
+    phrases [|limits| 1 + limits.sequences * MAX_PHRASE_WORDS] biases,
+        |at, out| {
+            out.resize(out.len().max(1), 0);
+            out.extend(at.own_parameters().map_or(&[][..], RowParameters::phrases));
+        },
         |_, _| 0;
     /// `[1]`: always 1.
     fresh [|_| 1] |_, _| Some(1),
@@ -149,6 +164,10 @@ inputs! {
 /// Tiles of the largest step.
 fn most_tiles(limits: &Limits) -> usize {
     limits.rows.div_ceil(TILE_ROWS as usize) + limits.sequences + 1
+}
+
+fn own_biases<'a>(at: &'a PlacedSpan) -> &'a [[i32; 3]] {
+    at.own_parameters().map_or(&[], RowParameters::biases)
 }
 
 /// As many as the spans have, where one samples.
@@ -174,12 +193,21 @@ pub struct StepInputs(Vec<Vec<i32>>);
 impl StepInputs {
     /// The inputs of a step of `spans`, padded to `bucket`.
     pub fn new(spans: &[Span], bucket: &Bucket, limits: &Limits) -> StepInputs {
-        let (mut rows, mut biases) = (0, 0);
+        let (mut rows, mut biases, mut phrases) = (0, 0, 1);
         let mut placed = Vec::with_capacity(spans.len());
         for (sequence, span) in spans.iter().enumerate() {
-            let at = PlacedSpan { span, sequence, first_row: rows, first_bias: biases, bucket, limits };
+            let at = PlacedSpan {
+                span,
+                sequence,
+                first_row: rows,
+                first_bias: biases,
+                first_phrase: phrases,
+                bucket,
+                limits,
+            };
             rows += span.rows();
-            biases += at.own_parameters().map_or(0, |parameters| parameters.bias_ids().len());
+            biases += own_biases(&at).len();
+            phrases += at.own_parameters().map_or(0, |parameters| parameters.phrases().len());
             placed.push(at);
         }
         let pads = Pads { rows, bucket, limits };

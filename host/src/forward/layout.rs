@@ -20,6 +20,7 @@ pub struct Layout {
     pub(super) embedding: BufferId,
     pub(super) blocks: Vec<Box<dyn PlacedBlock>>,
     pub(super) head: Head,
+    has_state: bool,
 }
 
 impl Layout {
@@ -46,7 +47,8 @@ impl Layout {
         builder.end_blocks();
         let head = Head::lay_out(spec, &mut builder);
         let (hidden, vocab) = (spec.hidden, spec.vocab);
-        (Layout { limits, hidden, vocab, inputs, x, embedding, blocks, head }, builder.memory)
+        let has_state = builder.memory.has_state();
+        (Layout { limits, hidden, vocab, inputs, x, embedding, blocks, head, has_state }, builder.memory)
     }
 
     /// The sizes that the buffers were made for.
@@ -57,6 +59,11 @@ impl Layout {
     /// The logits of the last step, `[logit_rows, vocab]`.
     pub fn logits(&self) -> Ptr<f32> {
         self.head.logits.ptr()
+    }
+
+    /// Whether a sequence keeps more than keys and values.
+    pub fn has_state(&self) -> bool {
+        self.has_state
     }
 
     /// Columns of the logits.

@@ -42,6 +42,11 @@ impl Limits {
         self.sequences.max(MIN_LOGIT_ROWS).min(self.rows.max(self.sequences))
     }
 
+    /// Sequence slots, the scrap slot included.
+    pub fn slots(&self) -> usize {
+        self.sequences + 1
+    }
+
     /// The sequence slot that pads are sampled into.
     pub fn scrap_slot(&self) -> usize {
         self.sequences

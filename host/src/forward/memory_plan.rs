@@ -6,6 +6,9 @@ use crate::device::{BufferId, BufferKind, Buffers, Format, Weight};
 use crate::error::Result;
 use crate::models::spec::Tensor;
 
+/// How the names of a block's own buffers begin.
+pub(super) const BLOCK_PREFIX: &str = "blocks.";
+
 /// Values that the host computes when the plan is loaded.
 pub type Table = Box<dyn Fn() -> Vec<f32> + Send + Sync>;
 
@@ -90,6 +93,12 @@ impl MemoryPlan {
     /// Notes that plans of the model may hold products for the device's matrix library.
     pub(super) fn expect_gemms(&mut self) {
         self.gemms = true;
+    }
+
+    /// Whether a block keeps something for each sequence slot.
+    pub(super) fn has_state(&self) -> bool {
+        let of_block = |planned: &&Planned| planned.name.starts_with(BLOCK_PREFIX);
+        self.planned.iter().filter(of_block).any(|block| matches!(block.content, Content::Empty(BufferKind::Slots)))
     }
 
     /// Bytes where an activation has `act_bytes` bytes.

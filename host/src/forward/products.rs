@@ -104,7 +104,9 @@ impl Pass<'_> {
             Some(NormWeights::LayerNorm1p { weight, bias, eps }) => {
                 Gemv { norm_weight: weight.ptr(), norm_bias: bias.ptr(), eps, ..gemv }
             }
-            Some(NormWeights::Rms { weight, eps }) => Gemv { norm_weight: weight.ptr(), eps, ..gemv },
+            Some(NormWeights::Rms { weight, eps, roundings }) => {
+                Gemv { norm_weight: weight.ptr(), eps, roundings, ..gemv }
+            }
         });
     }
 
@@ -131,8 +133,8 @@ impl Pass<'_> {
                 let (weight, bias) = (weight.ptr(), bias.ptr());
                 self.plan.launch(LayerNorm1p { x, weight, bias, y, rows, hidden, eps });
             }
-            NormWeights::Rms { weight, eps } => {
-                self.plan.launch(RmsNorm { x, weight: weight.ptr(), y, rows, hidden, eps });
+            NormWeights::Rms { weight, eps, roundings } => {
+                self.plan.launch(RmsNorm { x, weight: weight.ptr(), y, rows, hidden, eps, roundings });
             }
         }
         y

@@ -58,6 +58,8 @@ pub(super) struct PlacedSpan<'a> {
     pub first_row: usize,
     /// How many biases the spans in front have.
     pub first_bias: usize,
+    /// Where the span's phrases start: behind a word that is nobody's, and those of the spans in front.
+    pub first_phrase: usize,
     pub bucket: &'a Bucket,
     pub limits: &'a Limits,
 }

@@ -18,12 +18,14 @@ pub struct Config<'a> {
     path: &'a str,
     value: &'a Value,
     notes: Option<&'a Notes>,
+    /// What goes before `value`.
+    own: Option<&'a Value>,
 }
 
 impl<'a> Config<'a> {
     /// The object `value`, called `path` in errors.
     pub fn new(path: &'a str, value: &'a Value) -> Config<'a> {
-        Config { path, value, notes: None }
+        Config { path, value, notes: None, own: None }
     }
 
     /// The same object, which collects notes in `notes`.
@@ -52,7 +54,8 @@ impl<'a> Config<'a> {
 
     /// The value of `key`; null counts as missing.
     pub fn value(&self, key: &str) -> Option<&'a Value> {
-        self.value.get(key).filter(|value| !value.is_null())
+        let given = |object: &'a Value| object.get(key).filter(|value| !value.is_null());
+        self.own.and_then(given).or_else(|| given(self.value))
     }
 
     /// The first of `keys` that has a value, and that value; a note names those behind it that differ.
@@ -118,8 +121,13 @@ impl<'a> Config<'a> {
     /// An object within this one; `key` is its name in errors.
     pub fn object(&self, key: &'a str) -> Result<Option<Config<'a>>> {
         let Some(value) = self.value(key) else { return Ok(None) };
-        let object = value.is_object().then_some(Config { path: key, value, notes: self.notes });
+        let object = value.is_object().then_some(Config { path: key, value, notes: self.notes, own: None });
         object.map(Some).ok_or_else(|| self.unexpected(key, "an object", value))
+    }
+
+    /// This object, whose keys count only where `own` has none.
+    pub fn overridden_by(self, own: &'a Value) -> Config<'a> {
+        Config { own: Some(own), ..self }
     }
 
     /// What errors call this object.

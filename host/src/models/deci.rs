@@ -108,7 +108,11 @@ impl Family {
     }
 
     fn norm(&self, name: String) -> Norm {
-        Norm::Rms { weight: Tensor::vector(format!("{name}.weight"), self.sizes.hidden), eps: self.eps }
+        Norm::Rms {
+            weight: Tensor::vector(format!("{name}.weight"), self.sizes.hidden),
+            eps: self.eps,
+            rounds_once: false,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `LlamaForCausalLM`: RMSNorm, rotary embedding of whole heads, SwiGLU.
 use super::config::Config;
-use super::sizes::{Defaults, Sizes};
+use super::sizes::{SizeDefaults, Sizes};
 use super::spec::{Activation, ModelSpec, Norm, Tensor};
 use super::{decoder, rope};
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::error::Result;
 pub const ACTIVATIONS: &[&str] = &["silu", "swish"];
 
 /// What `LlamaConfig` has for sizes that are missing.
-pub const DEFAULTS: Defaults = Defaults { context: 2048, kv_heads: None };
+pub const DEFAULTS: SizeDefaults = SizeDefaults { context: 2048, kv_heads: None };
 
 /// What `LlamaConfig` and `MistralConfig` have for `rms_norm_eps`.
 const DEFAULT_EPS: f64 = 1e-6;
@@ -37,12 +37,20 @@ pub fn eps(config: &Config) -> Result<f32> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_as(family: &'static str, config: &Config, defaults: Defaults, window: Option<usize>) -> Result<ModelSpec> {
+pub fn read_as(
+    family: &'static str,
+    config: &Config,
+    defaults: SizeDefaults,
+    window: Option<usize>,
+) -> Result<ModelSpec> {
     decoder::check_activation(config, ACTIVATIONS)?;
     let (sizes, biases) = (Sizes::read(config, defaults)?, decoder::biases(config)?);
     let rope = rope::read(config, sizes.head_dim, sizes.context_length, None)?;
     let eps = eps(config)?;
-    let norm = |name: String| Norm::Rms { weight: Tensor::vector(format!("{name}.weight"), sizes.hidden), eps };
+    let norm = |name: String| {
+        let weight = Tensor::vector(format!("{name}.weight"), sizes.hidden);
+        Norm::Rms { weight, eps, rounds_once: false }
+    };
     let blocks = (0..sizes.layers).flat_map(|layer| {
         let (attention_norm, mlp_norm) = (norm(decoder::attention_norm(layer)), norm(decoder::mlp_norm(layer)));
         let attention = decoder::attention(&sizes, layer, attention_norm, biases, rope.clone(), window);

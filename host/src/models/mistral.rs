@@ -1,7 +1,7 @@
 //! `MistralForCausalLM`: Llama with an attention window.
 use super::config::Config;
 use super::llama;
-use super::sizes::Defaults;
+use super::sizes::SizeDefaults;
 use super::spec::ModelSpec;
 use crate::error::Result;
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 const DEFAULT_WINDOW: usize = 4096;
 
 /// What `MistralConfig` has for sizes that are missing.
-const DEFAULTS: Defaults = Defaults { context: 131_072, kv_heads: Some(8) };
+const DEFAULTS: SizeDefaults = SizeDefaults { context: 131_072, kv_heads: Some(8) };
 
 /// Translates config.json.
 ///

@@ -5,6 +5,7 @@ mod decoder;
 mod llama;
 mod mistral;
 mod nemotron;
+mod nemotron_h;
 mod quantization;
 mod rope;
 mod sizes;
@@ -26,10 +27,13 @@ struct Family {
     read: fn(&Config) -> Result<ModelSpec>,
 }
 
-const FAMILIES: [Family; 4] = [
+const FAMILIES: [Family; 7] = [
     Family { architecture: "NemotronForCausalLM", model_types: &["nemotron"], read: nemotron::read },
     Family { architecture: "LlamaForCausalLM", model_types: &["llama"], read: llama::read },
     Family { architecture: "MistralForCausalLM", model_types: &["mistral"], read: mistral::read },
+    Family { architecture: "NemotronHForCausalLM", model_types: &["nemotron_h"], read: nemotron_h::read },
+    Family { architecture: "NemotronHPuzzleForCausalLM", model_types: &["nemotron_h_puzzle"], read: nemotron_h::read },
+    Family { architecture: "NemotronH_Nano_VL_V2", model_types: &["nemotron_h_omni"], read: nemotron_h::read_wrapped },
     Family { architecture: "DeciLMForCausalLM", model_types: &["nemotron-nas", "deci"], read: deci::read },
 ];
 

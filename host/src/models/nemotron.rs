@@ -1,6 +1,6 @@
 //! `NemotronForCausalLM`: LayerNorm1P with bias, partial rotary embedding, squared ReLU.
 use super::config::Config;
-use super::sizes::{Defaults, Sizes};
+use super::sizes::{SizeDefaults, Sizes};
 use super::spec::{Activation, ModelSpec, Norm, Tensor};
 use super::{decoder, rope};
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::error::Result;
 const EPS: [&str; 4] = ["norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"];
 
 /// What `NemotronConfig` has for sizes and for eps that are missing.
-const DEFAULTS: Defaults = Defaults { context: 4096, kv_heads: None };
+const DEFAULTS: SizeDefaults = SizeDefaults { context: 4096, kv_heads: None };
 const DEFAULT_EPS: f64 = 1e-5;
 
 /// Share of a head that is rotated where the file does not say.

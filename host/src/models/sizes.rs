@@ -15,7 +15,7 @@ const MAX_HEADS: usize = 1 << 12;
 
 /// What transformers takes where config.json does not have a key. Sizes that tensors have must be there.
 #[derive(Clone, Copy, Debug)]
-pub struct Defaults {
+pub struct SizeDefaults {
     /// `max_position_embeddings`.
     pub context: usize,
     /// `num_key_value_heads`; none for as many as there are heads, which null always stands for.
@@ -58,7 +58,7 @@ impl Sizes {
     ///
     /// # Errors
     /// A size is missing or out of range, or sizes do not go together.
-    pub fn read(config: &Config, defaults: Defaults) -> Result<Sizes> {
+    pub fn read(config: &Config, defaults: SizeDefaults) -> Result<Sizes> {
         let outer = Sizes::read_outer(config, defaults)?;
         let key = "num_key_value_heads";
         let default = defaults.kv_heads.filter(|_| !config.contains(key));
@@ -76,7 +76,7 @@ impl Sizes {
     ///
     /// # Errors
     /// As [`Sizes::read`].
-    pub fn read_outer(config: &Config, defaults: Defaults) -> Result<Sizes> {
+    pub fn read_outer(config: &Config, defaults: SizeDefaults) -> Result<Sizes> {
         for (key, others) in IGNORED {
             if let Some(value) = config.value(key) {
                 config.note_ignored(key, value, others);
@@ -97,6 +97,27 @@ impl Sizes {
             intermediate: hidden,
         };
         sizes.check()?;
+        Ok(sizes)
+    }
+
+    /// As [`Sizes::read`], for a model of `layers` layers of which each has one mixer; the width of an MLP is not read.
+    ///
+    /// # Errors
+    /// As [`Sizes::read`].
+    pub fn of_mixers(config: &Config, layers: usize) -> Result<Sizes> {
+        let (hidden, heads) = (config.size("hidden_size")?, config.size("num_attention_heads")?);
+        let sizes = Sizes {
+            hidden,
+            vocab: config.size("vocab_size")?,
+            layers,
+            context_length: config.size("max_position_embeddings")?,
+            heads,
+            kv_heads: config.optional_size(&["num_key_value_heads"])?.unwrap_or(heads),
+            head_dim: config.optional_size(&["head_dim", "attention_head_dim"])?.unwrap_or(hidden / heads),
+            intermediate: hidden,
+        };
+        sizes.check()?;
+        sizes.check_layer()?;
         Ok(sizes)
     }
 

@@ -1,8 +1,10 @@
 //! `ModelSpec`: a model as blocks, sizes and tensor names; closed enums, no maths, no device.
 mod blocks;
+mod mixers;
 
 pub(crate) use blocks::for_each_block;
 pub use blocks::{Activation, Attention, Block, Linear, Mlp};
+pub use mixers::{Mamba2, Moe, Router, SharedExpert};
 
 /// A model as its family file read it from config.json.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,12 +41,14 @@ pub enum Norm {
         /// Added to the variance.
         eps: f32,
     },
-    /// Root-mean-square norm that rounds before the weight.
+    /// Root-mean-square norm.
     Rms {
         /// `[hidden]`.
         weight: Tensor,
         /// Added to the mean square.
         eps: f32,
+        /// Whether the normalised value is not rounded before the weight.
+        rounds_once: bool,
     },
 }
 
@@ -57,6 +61,13 @@ pub struct Rope {
     pub theta: f64,
     /// How frequencies are stretched.
     pub scaling: RopeScaling,
+}
+
+impl Rope {
+    /// No rotary embedding.
+    pub fn none() -> Rope {
+        Rope { dims: 0, theta: 1.0, scaling: RopeScaling::None }
+    }
 }
 
 /// How rotary frequencies are stretched for long contexts.

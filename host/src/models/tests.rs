@@ -41,7 +41,7 @@ fn spec(config: &Value) -> Result<ModelSpec> {
 fn attention(spec: &ModelSpec) -> &Attention {
     match &spec.blocks[0] {
         Block::Attention(attention) => attention,
-        Block::Mlp(_) | Block::Linear(_) => panic!("attention comes first"),
+        _ => panic!("attention comes first"),
     }
 }
 
@@ -186,7 +186,11 @@ fn without_architectures_the_model_type_decides() {
     let other = with(llama(), json!({"architectures": ["GemmaForCausalLM"], "model_type": "llama"}));
     let error = refusal(&other);
     assert!(error.contains("Unknown architecture") && error.contains("GemmaForCausalLM"), "{error}");
-    assert!(error.contains("NemotronForCausalLM, LlamaForCausalLM, MistralForCausalLM, DeciLMForCausalLM"), "{error}");
+    for known in
+        ["NemotronForCausalLM", "LlamaForCausalLM", "MistralForCausalLM", "DeciLMForCausalLM", "NemotronHForCausalLM"]
+    {
+        assert!(error.contains(known), "{error}");
+    }
     assert!(refusal(&json!({})).contains("found nothing"));
 }
 
@@ -305,6 +309,7 @@ fn deci_layers_have_their_own_parts() {
             Block::Attention(attention) => format!("attention {}", attention.kv_heads),
             Block::Mlp(mlp) => format!("mlp {}", mlp.intermediate),
             Block::Linear(linear) => format!("linear {}", linear.product.parts[0].name),
+            Block::Mamba2(_) | Block::Moe(_) => panic!("no kind of this family"),
         };
         spec.blocks.iter().map(kind).collect()
     };

@@ -1,11 +1,13 @@
 //! The choice of the next token, as steps of a plan: it is made on the device, and only ids come back.
+mod constraints;
 mod parameters;
 
 use gpu_kernels::{Argmax, Penalize, Sample};
 
 use crate::device::Plan;
 
-pub use parameters::{BIASES, MAX_BIASES, RowParameters, Sampling, TEMPERATURES};
+pub use constraints::{Constraints, MAX_BIASES, MAX_PHRASE_WORDS};
+pub use parameters::{BIASES, RowParameters, Sampling, TEMPERATURES};
 
 /// Appends the greedy choice: the highest logit, the lowest id among equals.
 pub fn greedy(plan: &mut Plan, choice: Argmax) {

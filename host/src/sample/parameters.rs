@@ -1,12 +1,11 @@
 //! `Sampling`: how the next token is chosen; checked, and as the words that the kernels read.
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use gpu_kernels::sampling as word;
 
+use super::constraints::{Constraints, MAX_BIASES};
 use crate::error::{Category, Error, Result};
-
-/// Most biases of one sequence.
-pub const MAX_BIASES: usize = 300;
 
 /// Temperatures that are not greedy. At the lowest, 1 / temperature and its product with a logit stay finite.
 pub const TEMPERATURES: RangeInclusive<f32> = 1e-4..=100.0;
@@ -16,7 +15,7 @@ pub const BIASES: RangeInclusive<f32> = -100.0..=100.0;
 
 /// How the next token is chosen. The default is greedy.
 ///
-/// Repeat penalty, frequency and presence penalty and biases come first, then temperature, top-k, top-p and min-p in this
+/// Repeat penalty, frequency and presence penalty, rules and biases come first, then temperature, top-k, top-p and min-p in this
 /// order, as transformers has it. The repeat penalty is for tokens of prompt and answer, the other two for those of the
 /// answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +40,8 @@ pub struct Sampling {
     pub stream: u32,
     /// Added to the logits of these ids; of equal ids the last counts.
     pub logit_bias: Vec<(u32, f32)>,
+    /// Which tokens may not come, or not yet, or not again.
+    pub constraints: Constraints,
 }
 
 impl Default for Sampling {
@@ -56,6 +57,7 @@ impl Default for Sampling {
             seed: 0,
             stream: 0,
             logit_bias: Vec::new(),
+            constraints: Constraints::default(),
         }
     }
 }
@@ -66,9 +68,14 @@ impl Sampling {
         self.temperature == 0.0 && !self.changes_logits()
     }
 
-    /// Whether logits are changed, by penalties or biases, before the choice.
+    /// Whether logits are changed, by penalties, biases or rules, before the choice.
     pub fn changes_logits(&self) -> bool {
-        self.penalizes() || !self.logit_bias.is_empty()
+        self.penalizes() || !self.logit_bias.is_empty() || self.constraints.changes_logits()
+    }
+
+    /// Whether the choice depends on which tokens are there.
+    pub fn reads_history(&self) -> bool {
+        self.penalizes() || self.constraints.reads_history()
     }
 
     /// Whether tokens that are there already are penalized.
@@ -95,10 +102,22 @@ impl Sampling {
                 return Err(out_of_range("logit-bias", format_args!("an id from 0 to {}", vocab - 1), id));
             }
         }
-        match self.logit_bias.len() {
-            count if count > MAX_BIASES => {
-                Err(out_of_range("logit-bias", format_args!("at most {MAX_BIASES} of them"), count))
-            }
+        self.constraints.check(vocab)?;
+        self.check_room(&[])
+    }
+
+    /// Whether there is room for all ids that have a bias or are forbidden, those of `eos` included where they are for some
+    /// time.
+    ///
+    /// # Errors
+    /// Says how many have room and how many there are.
+    pub fn check_room(&self, eos: &[u32]) -> Result<()> {
+        match biases(self, 0, eos, usize::MAX).len() {
+            count if count > MAX_BIASES => Err(out_of_range(
+                "logit-bias",
+                format_args!("at most {MAX_BIASES} ids that have a bias or are forbidden"),
+                count,
+            )),
             _ => Ok(()),
         }
     }
@@ -122,13 +141,14 @@ fn out_of_range(name: &str, expected: impl std::fmt::Display, found: impl std::f
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowParameters {
     words: [i32; word::WORDS as usize],
-    bias_ids: Vec<i32>,
-    bias_values: Vec<i32>,
+    /// Id, bits of the value, tokens until which the id is forbidden.
+    biases: Vec<[i32; 3]>,
+    phrases: Vec<i32>,
 }
 
 impl RowParameters {
-    /// The words for a sequence with a prompt of `prompt_length` tokens, in a model of `vocab` tokens.
-    pub fn new(sampling: &Sampling, prompt_length: usize, vocab: usize) -> RowParameters {
+    /// The words for a sequence with a prompt of `prompt_length` tokens which `eos` ends, in a model of `vocab` tokens.
+    pub fn new(sampling: &Sampling, prompt_length: usize, eos: &[u32], vocab: usize) -> RowParameters {
         let mut words = [0_u32; word::WORDS as usize];
         let mut set = |index: u32, value: u32| words[index as usize] = value;
         if sampling.temperature > 0.0 {
@@ -149,31 +169,45 @@ impl RowParameters {
         set(word::PRESENCE_PENALTY, sampling.presence_penalty.to_bits());
         set(word::FREQUENCY_PENALTY, sampling.frequency_penalty.to_bits());
         set(word::PROMPT_LENGTH, prompt_length as u32);
-        let biases: std::collections::BTreeMap<u32, f32> = sampling.logit_bias.iter().copied().collect();
+        // An n-gram is not longer than any text.
+        set(word::NGRAM, u32::try_from(sampling.constraints.no_repeat_ngram).unwrap_or(u32::MAX));
         RowParameters {
             words: words.map(u32::cast_signed),
-            bias_ids: biases.keys().map(|id| id.cast_signed()).collect(),
-            bias_values: biases.values().map(|value| value.to_bits().cast_signed()).collect(),
+            biases: biases(sampling, prompt_length, eos, vocab),
+            phrases: sampling.constraints.table(),
         }
     }
 
-    /// The row's words, where its biases begin at number `first_bias` of all rows' biases.
-    pub fn words(&self, first_bias: usize) -> [i32; word::WORDS as usize] {
+    /// The row's words, where its biases begin at number `first_bias` of all rows' biases and its phrases at word
+    /// `first_phrase` of all rows' phrases.
+    pub fn words(&self, first_bias: usize, first_phrase: usize) -> [i32; word::WORDS as usize] {
         let mut words = self.words;
         words[word::BIAS_START as usize] = first_bias as i32;
-        words[word::BIAS_COUNT as usize] = self.bias_ids.len() as i32;
+        words[word::BIAS_COUNT as usize] = self.biases.len() as i32;
+        words[word::PHRASES as usize] = if self.phrases.is_empty() { 0 } else { first_phrase as i32 };
         words
     }
 
-    /// Ids of the biases.
-    pub fn bias_ids(&self) -> &[i32] {
-        &self.bias_ids
+    /// For each bias its id, the bits of its value, and the number of tokens until which the id is forbidden.
+    pub fn biases(&self) -> &[[i32; 3]] {
+        &self.biases
     }
 
-    /// Bits of the biases.
-    pub fn bias_values(&self) -> &[i32] {
-        &self.bias_values
+    /// The table of phrases; empty where there are none.
+    pub fn phrases(&self) -> &[i32] {
+        &self.phrases
     }
+}
+
+/// An entry for each id that has a bias or is forbidden for some time.
+fn biases(sampling: &Sampling, prompt_length: usize, eos: &[u32], vocab: usize) -> Vec<[i32; 3]> {
+    let forbidden = sampling.constraints.forbidden(prompt_length, eos);
+    let mut biases: BTreeMap<u32, (f32, u32)> =
+        sampling.logit_bias.iter().map(|(id, bias)| (*id, (*bias, 0))).collect();
+    for (id, until) in forbidden.into_iter().filter(|(id, _)| (*id as usize) < vocab) {
+        biases.entry(id).or_default().1 = until;
+    }
+    biases.into_iter().map(|(id, (value, until))| [id, value.to_bits(), until].map(u32::cast_signed)).collect()
 }
 
 #[cfg(test)]
@@ -214,9 +248,18 @@ mod tests {
     #[test]
     fn of_equal_biases_the_last_counts() {
         let sampling = Sampling { logit_bias: vec![(3, 1.0), (1, 2.0), (3, -5.0)], ..Sampling::default() };
-        let row = RowParameters::new(&sampling, 4, 10);
-        assert_eq!(row.bias_ids(), [1, 3]);
-        assert_eq!(row.bias_values(), [2.0_f32, -5.0].map(|value| value.to_bits().cast_signed()));
-        assert_eq!(row.words(7)[word::BIAS_START as usize..][..2], [7, 2]);
+        let row = RowParameters::new(&sampling, 4, &[], 10);
+        let bits = |value: f32| value.to_bits().cast_signed();
+        assert_eq!(row.biases(), [[1, bits(2.0), 0], [3, bits(-5.0), 0]]);
+        assert_eq!(row.words(7, 9)[word::BIAS_START as usize..][..4], [7, 2, 0, 0]);
+    }
+
+    #[test]
+    fn a_bias_and_a_rule_for_one_id_are_one_entry() {
+        let constraints = Constraints { bad_words: vec![vec![1, 2]], min_tokens: 3, ..Constraints::default() };
+        let sampling = Sampling { logit_bias: vec![(9, 1.0)], constraints, ..Sampling::default() };
+        let row = RowParameters::new(&sampling, 4, &[9, 10], 10);
+        assert_eq!(row.biases(), [[9, 1.0_f32.to_bits().cast_signed(), 7]]);
+        assert_eq!(row.words(7, 9)[word::BIAS_START as usize..][..4], [7, 1, 0, 9]);
     }
 }

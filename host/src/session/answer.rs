@@ -65,20 +65,21 @@ impl<'a> Answer<'a> {
     /// behind the end nothing counts.
     ///
     /// # Errors
-    /// The token cannot be decoded.
+    /// The token cannot be decoded, or the logits that it was to be chosen from are no numbers.
     pub fn push(&mut self, event: &Event) -> Result<String> {
         if self.ended {
             return Ok(String::new());
         }
+        let token = event.token.clone()?;
         let (generation, since) = (&mut self.generation, self.started.elapsed());
         if generation.ids.is_empty() {
             generation.prompt_time = since;
             generation.prefilled_tokens = generation.prompt_tokens - event.reused;
         }
         generation.generation_time = since - generation.prompt_time;
-        generation.ids.push(event.token);
+        generation.ids.push(token);
         if let Some((logits, count)) = event.logits.as_ref().zip(self.logprobs) {
-            generation.logprobs.push(TokenLogprob::new(self.tokenizer, logits, event.token, count)?);
+            generation.logprobs.push(TokenLogprob::new(self.tokenizer, logits, token, count)?);
         }
         generation.finish = event.finish.map_or(Finish::Interrupted, Finish::from);
         self.ended = event.finish.is_some();
@@ -86,10 +87,10 @@ impl<'a> Answer<'a> {
             return Ok(String::new());
         }
         if self.whole {
-            self.detokenizer.hold(event.token);
+            self.detokenizer.hold(token);
             return Ok(String::new());
         }
-        let (piece, stopped) = self.watch(event.token)?;
+        let (piece, stopped) = self.watch(token)?;
         if stopped {
             self.generation.finish = Finish::StopText;
             self.ended = true;

@@ -88,6 +88,7 @@ pub struct Model {
     pub(super) engine: Engine,
     pub(super) spec: ModelSpec,
     sampling: Sampling,
+    max_tokens: Option<usize>,
     /// Texts that end every answer, of generation_config.json.
     pub(super) stop_strings: Vec<String>,
     activations: Activations,
@@ -120,11 +121,12 @@ impl Model {
         }
         Sampling { logit_bias: options.logit_bias.clone(), ..Sampling::default() }.check(spec.vocab)?;
         let mut config = EngineConfig::for_model(&spec, options.context)?;
-        let sampling = sampling::defaults(checkpoint.generation_config())?;
+        let defaults = sampling::defaults(checkpoint.generation_config(), &spec.eos, spec.vocab)?;
         let stop_strings = stop::of_checkpoint(checkpoint.generation_config())?;
         stages.end("checkpoint");
         let opened = open(options, || companions(checkpoint.directory()), &mut stages)?;
         let described = describe(&opened, note);
+        defaults.notes.into_iter().for_each(&mut *note);
         if opened.memory.is_none() && options.gpu_memory_utilization.is_some() {
             note(Note::Info("  --gpu-memory-utilization is ignored: no GPU is used".to_owned()));
         }
@@ -146,7 +148,8 @@ impl Model {
         Ok(Model {
             engine,
             spec,
-            sampling,
+            sampling: defaults.sampling,
+            max_tokens: defaults.max_tokens,
             stop_strings,
             activations: opened.activations,
             stages: stages.done,
@@ -162,6 +165,11 @@ impl Model {
     /// How the model's owner wants tokens chosen.
     pub fn sampling(&self) -> &Sampling {
         &self.sampling
+    }
+
+    /// Most tokens of an answer, if the model's owner says.
+    pub fn max_tokens(&self) -> Option<usize> {
+        self.max_tokens
     }
 
     /// The type of the activations.

@@ -14,6 +14,7 @@ mod logprobs;
 mod memory;
 mod profile;
 mod prompt;
+mod rules;
 mod sampling;
 mod stop;
 

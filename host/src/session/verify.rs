@@ -78,7 +78,8 @@ fn greedy(engine: &mut Engine, prompts: &[ExpectedPrompt]) -> Result<Vec<Vec<u32
     while !engine.is_idle() {
         for event in engine.step()? {
             let known = sequences.iter().find(|(id, _)| *id == event.sequence);
-            known.into_iter().for_each(|&(_, index)| tokens[index].push(event.token));
+            let token = event.token?;
+            known.into_iter().for_each(|&(_, index)| tokens[index].push(token));
         }
     }
     Ok(tokens)

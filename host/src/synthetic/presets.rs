@@ -1,4 +1,7 @@
 //! Presets: the sizes of published models, a row each.
+mod hybrid;
+
+use hybrid::{HYBRIDS, Hybrid};
 use serde_json::{Value, json};
 
 /// Sizes of a published model.
@@ -6,6 +9,18 @@ use serde_json::{Value, json};
 pub struct Preset {
     /// The word that names it.
     pub name: &'static str,
+    sizes: Sizes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sizes {
+    Dense(Dense),
+    Hybrid(Hybrid),
+}
+
+/// Sizes of a model whose layers are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Dense {
     family: Family,
     hidden: usize,
     layers: usize,
@@ -27,15 +42,15 @@ enum Family {
 macro_rules! presets {
     ($($name:literal $family:ident $hidden:literal $layers:literal $heads:literal $kv_heads:literal $head_dim:literal
        $intermediate:literal $vocab:literal $context:literal;)*) => {
-        [$(Preset {
-            name: $name, family: Family::$family, hidden: $hidden, layers: $layers, heads: $heads, kv_heads: $kv_heads,
+        [$(($name, Dense {
+            family: Family::$family, hidden: $hidden, layers: $layers, heads: $heads, kv_heads: $kv_heads,
             head_dim: $head_dim, intermediate: $intermediate, vocab: $vocab, context: $context,
-        },)*]
+        }),)*]
     };
 }
 
 // name, family, hidden, layers, heads, kv heads, head dim, intermediate, vocabulary, context
-const PRESETS: [Preset; 7] = presets! {
+const DENSE: [(&str, Dense); 7] = presets! {
     "nemotron-mini-4b" Nemotron 3072 32 24 8 128 9216 256000 4096;
     "minitron-8b" Nemotron 4096 32 48 8 128 16384 256000 4096;
     "nemotron-4-15b" Nemotron 6144 32 48 8 128 24576 256000 4096;
@@ -46,26 +61,42 @@ const PRESETS: [Preset; 7] = presets! {
 };
 
 impl Preset {
+    /// All of them.
+    fn all() -> impl Iterator<Item = Preset> {
+        let dense = DENSE.into_iter().map(|(name, sizes)| Preset { name, sizes: Sizes::Dense(sizes) });
+        dense.chain(HYBRIDS.into_iter().map(|(name, sizes)| Preset { name, sizes: Sizes::Hybrid(sizes) }))
+    }
+
     /// The preset of that name.
     pub fn named(name: &str) -> Option<Preset> {
-        PRESETS.into_iter().find(|preset| preset.name == name)
+        Preset::all().find(|preset| preset.name == name)
     }
 
     /// All names.
     pub fn names() -> Vec<&'static str> {
-        PRESETS.iter().map(|preset| preset.name).collect()
+        Preset::all().map(|preset| preset.name).collect()
     }
 
-    /// One preset per family, small enough for tests.
+    /// One preset per dense family, small enough for tests.
     #[cfg(test)]
     pub fn tiny() -> [Preset; 3] {
-        let preset = PRESETS[0];
-        let small = Preset { hidden: 64, heads: 4, kv_heads: 2, head_dim: 32, intermediate: 96, vocab: 512, ..preset };
-        [Family::Nemotron, Family::Llama, Family::Mistral].map(|family| Preset { family, ..small })
+        let (name, dense) = DENSE[0];
+        let small = Dense { hidden: 64, heads: 4, kv_heads: 2, head_dim: 32, intermediate: 96, vocab: 512, ..dense };
+        [Family::Nemotron, Family::Llama, Family::Mistral]
+            .map(|family| Preset { name, sizes: Sizes::Dense(Dense { family, ..small }) })
     }
 
     /// The config.json of a checkpoint of these sizes, as transformers reads it; `layers` replaces the preset's number.
     pub fn config(&self, layers: Option<usize>) -> Value {
+        match &self.sizes {
+            Sizes::Dense(dense) => dense.config(layers),
+            Sizes::Hybrid(hybrid) => hybrid.config(layers),
+        }
+    }
+}
+
+impl Dense {
+    fn config(&self, layers: Option<usize>) -> Value {
         let layers = layers.unwrap_or(self.layers);
         let mut config = json!({
             "hidden_size": self.hidden, "num_hidden_layers": layers, "num_attention_heads": self.heads,

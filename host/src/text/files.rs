@@ -13,7 +13,7 @@ const MOST_BYTES: u64 = 512 << 20;
 /// The bytes of `path`; none where there is no such file.
 ///
 /// # Errors
-/// It cannot be read, is no regular file, or is too large.
+/// It cannot be read, is no regular file, is too large, or is a pointer of Git LFS.
 pub(super) fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
     let cannot = |error: &dyn std::fmt::Display| {
         Error::new(Category::Tokenizer, format!("{} cannot be read", name(path)))
@@ -34,6 +34,7 @@ pub(super) fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes));
     read.map_err(|error| cannot(&error))?;
+    crate::files::refuse_pointer(path, &bytes)?;
     Ok(Some(bytes))
 }
 
@@ -49,12 +50,12 @@ pub(super) fn object(path: &Path) -> Result<Option<Map<String, Value>>> {
     }
 }
 
-/// The JSON value, or what is wrong and where.
+/// The JSON value, with Python's words for numbers that JSON does not have; or what is wrong and where.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<T, String> {
     if bytes.starts_with(b"\xEF\xBB\xBF") {
         return Err("it begins with a byte order mark, which JSON does not allow: save it as UTF-8 without one".into());
     }
-    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+    crate::files::parse(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Eof if bytes.is_empty() => "the file is empty".to_owned(),
         serde_json::error::Category::Eof => format!("the file ends in the middle of line {}", error.line()),
         _ => format!("{error}"),

@@ -123,6 +123,8 @@ mod tests {
             let module =
                 Module::parse(&alone(&ptx, symbol).unwrap()).unwrap_or_else(|error| panic!("{symbol}: {error}"));
             assert_eq!(module.entries().collect::<Vec<_>>(), [symbol]);
+            // A function, such as a panic's, would be declared in the head and not be there.
+            assert!(!alone(&ptx, symbol).unwrap().contains(".func"), "{symbol} calls a function");
         }
         assert!(alone(&ptx, "attn_decode").is_none(), "the name of a variant is longer");
     }

@@ -1,7 +1,9 @@
 //! The block kinds, a file each: which buffers a kind needs, and which steps it makes.
 mod attention;
 mod linear;
+mod mamba2;
 mod mlp;
+mod moe;
 #[cfg(test)]
 mod tests;
 

@@ -65,7 +65,7 @@ fn times(w: &crate::device::Weight, x: &[f64]) -> Vec<f64> {
 fn a_new_kind_is_its_own_file() {
     let mut spec = models::read(&Preset::tiny()[1].config(Some(1)), None).expect("a known family");
     let hidden = spec.hidden;
-    let ones = |name: &str| Norm::Rms { weight: Tensor::vector(name, hidden), eps: 1e-5 };
+    let ones = |name: &str| Norm::Rms { weight: Tensor::vector(name, hidden), eps: 1e-5, rounds_once: false };
     spec.final_norm = ones("final");
     let square = |name: &str| Squared {
         norm: ones(name),

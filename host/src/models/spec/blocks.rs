@@ -1,5 +1,5 @@
 //! The block kinds as a family describes them: sizes and tensor names, one struct per kind.
-use super::{Norm, Product, Rope, TensorUse};
+use super::{Mamba2, Moe, Norm, Product, Rope, TensorUse};
 
 /// Calls `$callback!` with every block kind as `file Struct`: the one list that the enum and the walk are made from.
 macro_rules! for_each_block {
@@ -11,6 +11,10 @@ macro_rules! for_each_block {
             mlp Mlp,
             /// A single product.
             linear Linear,
+            /// A state space model.
+            mamba2 Mamba2,
+            /// Experts.
+            moe Moe,
         }
     };
 }

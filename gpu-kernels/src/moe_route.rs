@@ -1,0 +1,121 @@
+//! `moe_route`: which experts a token row goes to, and how much each of them counts.
+//!
+//! # Formula
+//! `logits[t, e] = Σ_k x[t, k] · w[e, k]`, `s = 1 / (1 + e^(−logits))`, `c = s + bias`. With several groups, a group's score is
+//! the sum of its two best `c`, and only the `top_groups` best groups stay. `ids[t, j]` is the j-th best `c` of what stays;
+//! `weights[t, j] = scale · s[ids[t, j]]`, with `normalize` over `Σ_j s[ids[t, j]] + 1e-20`. The lowest number wins a tie.
+//! Source: `NemotronHTopkRouter` of transformers.
+//!
+//! # Arguments
+//! | name | shape | dtype | layout |
+//! |---|---|---|---|
+//! | `x` | `[rows, hidden]` | act | row-major |
+//! | `w` | `[experts, hidden]` | f32 | row-major |
+//! | `bias` | `[experts]` | f32 | |
+//! | `logits` | `[rows, experts]` | f32 | row-major, written |
+//! | `counters` | `[⌈rows/8⌉]` | i32 | 0 before and after |
+//! | `ids` | `[rows, top_k]` | i32 | row-major, written |
+//! | `weights` | `[rows, top_k]` | f32 | row-major, written |
+//!
+//! # Launch
+//! A block has 8 experts, one to a warp, and 8 token rows. A block counts itself when its logits are stored; the last one
+//! of the rows chooses, a row to a warp.
+//!
+//! # Requires
+//! At least 1 row; `hidden` divisible by 8; at most 1024 experts, a multiple of `groups`;
+//! 1 to 32 groups, of at least 2 experts where there are several; `top_k` from 1 to 32 and at most the experts of
+//! `top_groups` groups; `x` and `w` 16-byte aligned.
+//!
+//! # Moves
+//! `experts · hidden · 4 + rows · (hidden · act + experts · 8 + top_k · 8)` bytes.
+//!
+//! # Numerics
+//! In f32: a lane sums every 32nd group of 8 products in order, then the lanes join by a butterfly, whatever `rows` is.
+//! The weights' sum is in the order of choice. c = 16, d = 0.
+use crate::kernel::{kernel_args, require};
+use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape};
+
+/// Warps of a block, and experts that it has.
+const WARPS: u32 = 8;
+/// Token rows of a block.
+pub const ROWS: u32 = 8;
+/// Most experts of a layer.
+pub const MAX_EXPERTS: u32 = 1024;
+/// Most experts that a row goes to.
+pub const MAX_TOP_K: u32 = 32;
+/// Most groups of experts.
+pub const MAX_GROUPS: u32 = 32;
+
+kernel_args! {
+    /// Arguments of `moe_route`.
+    pub struct MoeRoute {
+        /// `[rows, hidden]`: the normalised residual stream.
+        pub x: Ptr<Act>,
+        /// `[experts, hidden]`.
+        pub w: Ptr<f32>,
+        /// `[experts]`: added for the choice alone.
+        pub bias: Ptr<f32>,
+        /// `[rows, experts]`, written.
+        pub logits: Ptr<f32>,
+        /// `[⌈rows/8⌉]`: 0 between launches.
+        pub counters: Ptr<i32>,
+        /// `[rows, top_k]`, written.
+        pub ids: Ptr<i32>,
+        /// `[rows, top_k]`, written.
+        pub weights: Ptr<f32>,
+        /// Token rows.
+        pub rows: u32,
+        /// Width of a row.
+        pub hidden: u32,
+        /// Experts.
+        pub experts: u32,
+        /// Experts that a row goes to.
+        pub top_k: u32,
+        /// Groups of experts.
+        pub groups: u32,
+        /// Groups that a row may choose from.
+        pub top_groups: u32,
+        /// Whether the weights are divided by their sum: 0 or 1.
+        pub normalize: u32,
+        /// What the weights are multiplied by.
+        pub scale: f32,
+    }
+}
+
+impl Kernel for MoeRoute {
+    const NAME: &'static str = "moe_route";
+
+    fn check(&self) -> Result<(), &'static str> {
+        require! {
+            self.rows > 0 && self.rows.div_ceil(ROWS) < 1 << 16 => "at least one row, fewer than 8 · 65536",
+            self.hidden > 0 && self.hidden.is_multiple_of(8) => "hidden divisible by 8",
+            self.experts > 0 && self.experts <= MAX_EXPERTS => "1 to 1024 experts",
+            self.groups > 0 && self.groups <= MAX_GROUPS => "1 to 32 groups",
+            self.experts.is_multiple_of(self.groups) => "groups of equal size",
+            self.groups == 1 || self.experts / self.groups >= 2 => "at least 2 experts in a group",
+            self.top_groups > 0 && self.top_groups <= self.groups => "1 to all groups to choose from",
+            self.top_k > 0 && self.top_k <= MAX_TOP_K => "1 to 32 experts for a row",
+            self.top_k <= self.experts / self.groups * self.top_groups => "as many experts as a row goes to",
+        }
+    }
+
+    fn launch(&self, _: &DeviceInfo) -> Launch {
+        let grid = [self.experts.div_ceil(WARPS), self.rows.div_ceil(ROWS), 1];
+        let shared_bytes = WARPS * self.experts * 4;
+        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(Self::NAME, 1, WARPS * 32) }
+    }
+
+    fn bytes_moved(&self, _: &StepShape) -> u64 {
+        let (rows, hidden, experts) = (u64::from(self.rows), u64::from(self.hidden), u64::from(self.experts));
+        experts * hidden * 4 + rows * (hidden * 2 + experts * 8 + u64::from(self.top_k) * 8)
+    }
+
+    fn flops(&self, _: &StepShape) -> u64 {
+        2 * u64::from(self.rows) * u64::from(self.hidden) * u64::from(self.experts)
+    }
+}
+
+#[cfg(target_arch = "nvptx64")]
+mod choose;
+#[cfg(target_arch = "nvptx64")]
+mod entry;

@@ -1,0 +1,18 @@
+//! Reference of `moe_gemv`.
+use gpu_kernels::MoeGemv;
+
+use super::experts::ExpertProduct;
+use crate::device::{Activation, Memory, Reference};
+
+impl Reference for MoeGemv {
+    fn reference<A: Activation>(&self, memory: &Memory) {
+        let choices = (self.rows * self.top_k) as usize;
+        let ids = memory.read::<i32>(self.ids, choices);
+        product(self).run::<A>(&ids, memory);
+    }
+}
+
+fn product(args: &MoeGemv) -> ExpertProduct {
+    let MoeGemv { x, w, y, top_k, n, k, activation, row_per_choice, .. } = *args;
+    ExpertProduct { x, w, y, top_k, n, k, activation, row_per_choice: row_per_choice != 0 }
+}

@@ -1,0 +1,234 @@
+//! A Mamba-2 mixer: two products, and between them convolution, state and gated norm.
+use gpu_kernels::ssm::{CHUNK, Mixer, WINDOW};
+use gpu_kernels::{Element, GatedNorm, SsmConv, SsmDecode, SsmScan};
+
+use super::{Kind, PlacedBlock};
+use crate::device::{BufferId, Output};
+use crate::forward::builder::{Builder, NormBuffers};
+use crate::forward::products::{Multiply, ProductBuffer};
+use crate::forward::walk::Pass;
+use crate::models::spec::Mamba2;
+
+struct PlacedMamba2 {
+    norm: NormBuffers,
+    in_proj: ProductBuffer,
+    conv_weight: BufferId,
+    conv_bias: BufferId,
+    a_log: BufferId,
+    d: BufferId,
+    dt_bias: BufferId,
+    gate_norm: BufferId,
+    out_proj: ProductBuffer,
+    state: State,
+    scratch: Scratch,
+    mixer: Mixer,
+    dt_min: f32,
+    eps: f32,
+}
+
+/// What each sequence keeps in its slot: see [`gpu_kernels::ssm`].
+struct State {
+    state: BufferId,
+    chunk: BufferId,
+    ring_x: BufferId,
+    ring_b: BufferId,
+    ring_dt: BufferId,
+    window: BufferId,
+}
+
+struct Scratch {
+    /// `[rows, columns]`: z, x, B, C, dt.
+    zxbcdt: BufferId,
+    /// `[rows, conv_dim]`: x, B, C behind the convolution.
+    xbc: BufferId,
+    /// `[rows, heads]`.
+    dt: BufferId,
+    /// `[rows, heads·head_dim]`.
+    y: BufferId,
+    /// `[sequences, groups]`: how many heads of a group are done.
+    counters: BufferId,
+}
+
+impl Kind for Mamba2 {
+    fn lay_out(&self, builder: &mut Builder) -> Box<dyn PlacedBlock> {
+        let mixer = mixer(self);
+        Box::new(PlacedMamba2 {
+            norm: builder.norm(&self.norm),
+            in_proj: builder.product("in_proj", &self.in_proj),
+            conv_weight: builder.tensor(&self.conv_weight),
+            conv_bias: builder.column(&self.conv_bias),
+            a_log: builder.tensor(&self.a_log),
+            d: builder.tensor(&self.d),
+            dt_bias: builder.tensor(&self.dt_bias),
+            gate_norm: builder.tensor(&self.gate_norm),
+            out_proj: builder.product("out_proj", &self.out_proj),
+            state: state(&mixer, builder),
+            scratch: scratch(&mixer, builder),
+            mixer,
+            dt_min: self.dt_min,
+            eps: self.eps,
+        })
+    }
+}
+
+fn mixer(block: &Mamba2) -> Mixer {
+    Mixer {
+        heads: block.heads as u32,
+        head_dim: block.head_dim as u32,
+        groups: block.groups as u32,
+        state_size: block.state_size as u32,
+    }
+}
+
+fn state(mixer: &Mixer, builder: &mut Builder) -> State {
+    let (heads, inner, shared) = (mixer.heads, mixer.inner(), mixer.shared());
+    let mut slots =
+        |name: &str, element: Element, elements: u32| builder.slots(name, element, elements as usize, false);
+    State {
+        state: slots("ssm.state", Element::F32, inner * mixer.state_size),
+        chunk: slots("ssm.chunk", Element::I32, heads),
+        ring_x: slots("ssm.ring_x", Element::Act, CHUNK * inner),
+        ring_b: slots("ssm.ring_b", Element::Act, 2 * CHUNK * shared),
+        ring_dt: slots("ssm.ring_dt", Element::F32, CHUNK * heads),
+        window: slots("ssm.window", Element::Act, WINDOW * mixer.conv_dim()),
+    }
+}
+
+fn scratch(mixer: &Mixer, builder: &mut Builder) -> Scratch {
+    let limits = builder.limits;
+    let mut rows =
+        |name: &str, element: Element, width: u32| builder.scratch(name, element, limits.rows * width as usize);
+    Scratch {
+        zxbcdt: rows("zxbcdt", Element::Act, mixer.columns()),
+        xbc: rows("xbc", Element::Act, mixer.conv_dim()),
+        dt: rows("dt", Element::F32, mixer.heads),
+        y: rows("ssm.y", Element::Act, mixer.inner()),
+        counters: builder.counters("ssm.counters", limits.sequences * mixer.groups as usize),
+    }
+}
+
+impl PlacedBlock for PlacedMamba2 {
+    fn steps(&self, pass: &mut Pass) {
+        let (x, rows) = (pass.layout.x.ptr(), pass.rows());
+        let zxbcdt = Output::Act(self.scratch.zxbcdt.ptr());
+        pass.multiply(Multiply { norm: Some(&self.norm), ..Multiply::new(x, &self.in_proj, zxbcdt, rows) });
+        if !pass.bucket.is_decode() {
+            self.conv(pass);
+            self.scan(pass);
+        }
+        if pass.bucket.splits > 0 {
+            self.decode(pass);
+        }
+        self.gated_norm(pass);
+        let out = Multiply::new(self.scratch.y.ptr(), &self.out_proj, Output::Act(x), rows);
+        pass.multiply(Multiply { residual: x, ..out });
+    }
+}
+
+impl PlacedMamba2 {
+    fn conv(&self, pass: &mut Pass) {
+        let (inputs, scratch) = (&pass.layout.inputs, &self.scratch);
+        let Mixer { heads, head_dim, groups, state_size } = self.mixer;
+        pass.plan.launch(SsmConv {
+            zxbcdt: scratch.zxbcdt.ptr(),
+            conv_weight: self.conv_weight.ptr(),
+            conv_bias: self.conv_bias.ptr(),
+            dt_bias: self.dt_bias.ptr(),
+            window: self.state.window.ptr(),
+            slots: inputs.slots.ptr(),
+            row_start: inputs.row_start.ptr(),
+            lengths: inputs.lengths.ptr(),
+            tile_sequence: inputs.tile_sequence.ptr(),
+            tile_row: inputs.tile_row.ptr(),
+            tile_rows: inputs.tile_rows.ptr(),
+            xbc: scratch.xbc.ptr(),
+            dt: scratch.dt.ptr(),
+            tiles: pass.bucket.tiles as u32,
+            stride: self.mixer.columns(),
+            heads,
+            head_dim,
+            groups,
+            state_size,
+            dt_min: self.dt_min,
+        });
+    }
+
+    fn scan(&self, pass: &mut Pass) {
+        let (inputs, scratch, state) = (&pass.layout.inputs, &self.scratch, &self.state);
+        let Mixer { heads, head_dim, groups, state_size } = self.mixer;
+        pass.plan.launch(SsmScan {
+            xbc: scratch.xbc.ptr(),
+            dt: scratch.dt.ptr(),
+            zxbcdt: scratch.zxbcdt.ptr(),
+            a_log: self.a_log.ptr(),
+            d: self.d.ptr(),
+            slots: inputs.slots.ptr(),
+            row_start: inputs.row_start.ptr(),
+            lengths: inputs.lengths.ptr(),
+            tile_sequence: inputs.tile_sequence.ptr(),
+            tile_row: inputs.tile_row.ptr(),
+            tile_rows: inputs.tile_rows.ptr(),
+            state: state.state.ptr(),
+            chunk: state.chunk.ptr(),
+            ring_x: state.ring_x.ptr(),
+            ring_b: state.ring_b.ptr(),
+            ring_dt: state.ring_dt.ptr(),
+            window: state.window.ptr(),
+            counters: scratch.counters.ptr(),
+            y: scratch.y.ptr(),
+            sequences: pass.bucket.sequences as u32,
+            tiles: pass.bucket.tiles as u32,
+            stride: self.mixer.columns(),
+            heads,
+            head_dim,
+            groups,
+            state_size,
+        });
+    }
+
+    fn decode(&self, pass: &mut Pass) {
+        let (inputs, scratch, state) = (&pass.layout.inputs, &self.scratch, &self.state);
+        let Mixer { heads, head_dim, groups, state_size } = self.mixer;
+        pass.plan.launch(SsmDecode {
+            zxbcdt: scratch.zxbcdt.ptr(),
+            conv_weight: self.conv_weight.ptr(),
+            conv_bias: self.conv_bias.ptr(),
+            a_log: self.a_log.ptr(),
+            d: self.d.ptr(),
+            dt_bias: self.dt_bias.ptr(),
+            slots: inputs.slots.ptr(),
+            row_start: inputs.row_start.ptr(),
+            lengths: inputs.lengths.ptr(),
+            state: state.state.ptr(),
+            chunk: state.chunk.ptr(),
+            ring_x: state.ring_x.ptr(),
+            ring_b: state.ring_b.ptr(),
+            ring_dt: state.ring_dt.ptr(),
+            window: state.window.ptr(),
+            y: scratch.y.ptr(),
+            sequences: pass.bucket.sequences as u32,
+            stride: self.mixer.columns(),
+            heads,
+            head_dim,
+            groups,
+            state_size,
+            dt_min: self.dt_min,
+        });
+    }
+
+    /// In place: y becomes what the last product reads.
+    fn gated_norm(&self, pass: &mut Pass) {
+        let y = self.scratch.y.ptr();
+        pass.plan.launch(GatedNorm {
+            y,
+            z: self.scratch.zxbcdt.ptr(),
+            weight: self.gate_norm.ptr(),
+            out: y,
+            rows: pass.rows(),
+            width: self.mixer.inner(),
+            groups: self.mixer.groups,
+            z_stride: self.mixer.columns(),
+            eps: self.eps,
+        });
+    }
+}

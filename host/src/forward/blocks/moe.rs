@@ -1,0 +1,237 @@
+//! Experts: a router, the products of the experts that are chosen, a shared expert, and their sum.
+use gpu_kernels::moe_gemv::MAX_CHOICES;
+use gpu_kernels::{Act, Element, MoeCombine, MoeGemm, MoeGemv, MoeRoute, MoeSort, Ptr, gemv, moe_route, moe_sort};
+
+use super::{Kind, PlacedBlock};
+use crate::device::{BufferId, Output};
+use crate::forward::builder::{Builder, NormBuffers};
+use crate::forward::products::{Activated, Multiply, ProductBuffer};
+use crate::forward::walk::Pass;
+use crate::models::spec::{Activation, Moe, Router, SharedExpert};
+
+struct PlacedMoe {
+    norm: NormBuffers,
+    router_weight: BufferId,
+    router_bias: BufferId,
+    up: BufferId,
+    down: BufferId,
+    latent: Option<[ProductBuffer; 2]>,
+    shared: Option<Shared>,
+    scratch: Scratch,
+    /// The router's numbers.
+    experts: u32,
+    top_k: u32,
+    groups: u32,
+    top_groups: u32,
+    normalize: bool,
+    scale: f32,
+    intermediate: u32,
+    width: u32,
+}
+
+struct Shared {
+    up: ProductBuffer,
+    down: ProductBuffer,
+    /// `[rows, width]`.
+    activated: BufferId,
+    /// `[rows, hidden]`.
+    out: BufferId,
+}
+
+struct Scratch {
+    /// `[rows, experts]`.
+    logits: BufferId,
+    /// `[⌈rows/8⌉]`.
+    counters: BufferId,
+    /// `[rows, top_k]`.
+    ids: BufferId,
+    /// `[rows, top_k]`.
+    weights: BufferId,
+    /// `[rows · top_k]`.
+    order: BufferId,
+    /// `[max_tiles, 4]`.
+    tiles: BufferId,
+    /// `[rows · top_k, intermediate]`.
+    activated: BufferId,
+    /// `[rows · top_k, width]`.
+    out: BufferId,
+    /// `[rows, width]`: into the latent experts, and what they give.
+    latent: BufferId,
+    /// `[rows, hidden]`: out of the latent experts.
+    widened: BufferId,
+}
+
+impl Kind for Moe {
+    fn lay_out(&self, builder: &mut Builder) -> Box<dyn PlacedBlock> {
+        let Router { experts, top_k, groups, top_groups, normalize, scale, .. } = self.router;
+        Box::new(PlacedMoe {
+            norm: builder.norm(&self.norm),
+            router_weight: builder.tensor(&self.router.weight),
+            router_bias: builder.tensor(&self.router.bias),
+            up: builder.product("experts.up", &self.up).weight,
+            down: builder.product("experts.down", &self.down).weight,
+            latent: self
+                .latent
+                .as_ref()
+                .map(|[into, out]| [builder.product("latent.into", into), builder.product("latent.out", out)]),
+            shared: self.shared.as_ref().map(|shared| lay_out_shared(shared, builder)),
+            scratch: scratch(self, builder),
+            experts: experts as u32,
+            top_k: top_k as u32,
+            groups: groups as u32,
+            top_groups: top_groups as u32,
+            normalize,
+            scale,
+            intermediate: self.intermediate as u32,
+            width: self.width as u32,
+        })
+    }
+}
+
+fn lay_out_shared(shared: &SharedExpert, builder: &mut Builder) -> Shared {
+    let rows = builder.limits.rows;
+    Shared {
+        up: builder.product("shared.up", &shared.up),
+        down: builder.product("shared.down", &shared.down),
+        activated: builder.scratch("shared.activated", Element::Act, rows * shared.width),
+        out: builder.scratch("shared.out", Element::Act, rows * shared.down.rows()),
+    }
+}
+
+fn scratch(block: &Moe, builder: &mut Builder) -> Scratch {
+    let (rows, router) = (builder.limits.rows, &block.router);
+    let choices = rows * router.top_k;
+    let tiles = moe_sort::max_tiles(choices as u32, router.experts as u32) as usize;
+    let (latent, widened) = block.latent.as_ref().map_or((0, 0), |[into, out]| (rows * into.rows(), rows * out.rows()));
+    Scratch {
+        logits: builder.scratch("moe.logits", Element::F32, rows * router.experts),
+        counters: builder.counters("moe.counters", rows.div_ceil(moe_route::ROWS as usize)),
+        ids: builder.scratch("moe.ids", Element::I32, choices),
+        weights: builder.scratch("moe.weights", Element::F32, choices),
+        order: builder.scratch("moe.order", Element::I32, choices),
+        tiles: builder.scratch("moe.tiles", Element::I32, 4 * tiles),
+        activated: builder.scratch("moe.activated", Element::Act, choices * block.intermediate),
+        out: builder.scratch("moe.out", Element::Act, choices * block.width),
+        latent: builder.scratch("moe.latent", Element::Act, latent.max(1)),
+        widened: builder.scratch("moe.widened", Element::Act, widened.max(1)),
+    }
+}
+
+impl PlacedBlock for PlacedMoe {
+    fn steps(&self, pass: &mut Pass) {
+        let (x, rows) = (pass.layout.x.ptr(), pass.rows());
+        let normed = pass.norm(&self.norm, x, rows);
+        let shared = self.shared.as_ref().map_or(Ptr::NULL, |shared| shared.steps(pass, normed));
+        self.route(pass, normed);
+        let latent = self.scratch.latent.ptr();
+        let Some([into, out]) = &self.latent else {
+            self.experts(pass, normed);
+            return self.combine(pass, Combined { shared, residual: x, y: x });
+        };
+        pass.multiply(Multiply::new(normed, into, Output::Act(latent), rows));
+        self.experts(pass, latent);
+        self.combine(pass, Combined { shared: Ptr::NULL, residual: Ptr::NULL, y: latent });
+        let widened = self.scratch.widened.ptr();
+        pass.multiply(Multiply::new(latent, out, Output::Act(widened), rows));
+        let (weights, top_k, n) = (Ptr::NULL, 1, out.n as u32);
+        pass.plan.launch(MoeCombine { experts: widened, weights, shared, residual: x, y: x, rows, top_k, n });
+    }
+}
+
+impl Shared {
+    /// The shared expert's output for normalised rows.
+    fn steps(&self, pass: &mut Pass, normed: Ptr<Act>) -> Ptr<Act> {
+        let (activated, out, rows) = (self.activated.ptr(), self.out.ptr(), pass.rows());
+        let activation = Some(Activated { by: Activation::Relu2, sums: activated });
+        pass.multiply(Multiply { activation, ..Multiply::new(normed, &self.up, Output::Act(activated), rows) });
+        pass.multiply(Multiply::new(activated, &self.down, Output::Act(out), rows));
+        out
+    }
+}
+
+/// What the experts' sum is added to, and where it goes.
+struct Combined {
+    shared: Ptr<Act>,
+    residual: Ptr<Act>,
+    y: Ptr<Act>,
+}
+
+impl PlacedMoe {
+    fn route(&self, pass: &mut Pass, x: Ptr<Act>) {
+        pass.plan.launch(MoeRoute {
+            x,
+            w: self.router_weight.ptr(),
+            bias: self.router_bias.ptr(),
+            logits: self.scratch.logits.ptr(),
+            counters: self.scratch.counters.ptr(),
+            ids: self.scratch.ids.ptr(),
+            weights: self.scratch.weights.ptr(),
+            rows: pass.rows(),
+            hidden: pass.layout.hidden as u32,
+            experts: self.experts,
+            top_k: self.top_k,
+            groups: self.groups,
+            top_groups: self.top_groups,
+            normalize: self.normalize.into(),
+            scale: self.scale,
+        });
+    }
+
+    /// Both products of the chosen experts: few rows by streaming the weights that are met, many sorted by expert.
+    fn experts(&self, pass: &mut Pass, x: Ptr<Act>) {
+        let (ids, rows) = (self.scratch.ids.ptr(), pass.rows());
+        let (activated, out) = (self.scratch.activated.ptr(), self.scratch.out.ptr());
+        let &PlacedMoe { top_k, experts, intermediate, width, .. } = self;
+        if rows * top_k <= MAX_CHOICES {
+            let up = MoeGemv {
+                x,
+                w: self.up.ptr(),
+                ids,
+                y: activated,
+                rows,
+                top_k,
+                experts,
+                n: intermediate,
+                k: width,
+                activation: gemv::RELU2,
+                row_per_choice: 0,
+            };
+            let (w, n, k, activation) = (self.down.ptr(), width, intermediate, gemv::PLAIN);
+            pass.plan.launch(up);
+            pass.plan.launch(MoeGemv { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ..up });
+            return;
+        }
+        let (order, tiles) = (self.scratch.order.ptr(), self.scratch.tiles.ptr());
+        pass.plan.launch(MoeSort { ids, order, tiles, rows, top_k, experts });
+        let up = MoeGemm {
+            x,
+            w: self.up.ptr(),
+            order,
+            tiles,
+            y: activated,
+            rows,
+            top_k,
+            experts,
+            n: intermediate,
+            k: width,
+            activation: gemv::RELU2,
+            row_per_choice: 0,
+        };
+        let (w, n, k, activation) = (self.down.ptr(), width, intermediate, gemv::PLAIN);
+        pass.plan.launch(up);
+        pass.plan.launch(MoeGemm { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ..up });
+    }
+
+    fn combine(&self, pass: &mut Pass, Combined { shared, residual, y }: Combined) {
+        pass.plan.launch(MoeCombine {
+            experts: self.scratch.out.ptr(),
+            weights: self.scratch.weights.ptr(),
+            shared,
+            residual,
+            y,
+            rows: pass.rows(),
+            top_k: self.top_k,
+            n: self.width,
+        });
+    }
+}

@@ -1,0 +1,108 @@
+//! Rows of `moe_gemm`: the product is that of `moe_gemv`.
+use gpu_kernels::MoeGemm;
+use gpu_kernels::gemv::{PLAIN, RELU2};
+use gpu_kernels::moe_sort::{TILE, max_tiles};
+
+use crate::data::Data;
+use crate::moe_gemv::{Choice, wants};
+use crate::mutants::{BARRIER, Defect, EDGE, STRIDE};
+use crate::oracle::{Oracle, Precision, Row, Written};
+use crate::random::Random;
+
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    rows: usize,
+    top_k: usize,
+    experts: usize,
+    n: usize,
+    k: usize,
+    activation: u32,
+    row_per_choice: bool,
+}
+
+const fn shape(rows: usize, top_k: usize, experts: usize, n: usize, k: usize) -> Shape {
+    Shape { rows, top_k, experts, n, k, activation: PLAIN, row_per_choice: false }
+}
+
+const SHAPES: [Shape; 23] = [
+    shape(1, 1, 1, 16, 8),
+    shape(4, 1, 1, 32, 8),
+    shape(12, 1, 1, 32, 8),
+    shape(20, 1, 1, 32, 8),
+    shape(28, 1, 1, 32, 8),
+    shape(36, 1, 1, 32, 8),
+    shape(44, 1, 1, 32, 8),
+    shape(52, 1, 1, 32, 8),
+    shape(12, 1, 1, 16, 8),
+    shape(20, 1, 1, 16, 8),
+    shape(28, 1, 1, 16, 8),
+    shape(36, 1, 1, 16, 8),
+    shape(44, 1, 1, 16, 8),
+    shape(52, 1, 1, 16, 8),
+    shape(3, 2, 4, 48, 72),
+    shape(9, 3, 5, 144, 136),
+    shape(70, 1, 1, 128, 64),
+    shape(150, 2, 3, 32, 200),
+    shape(20, 2, 2, 272, 328),
+    Shape { activation: RELU2, ..shape(17, 2, 3, 64, 264) },
+    Shape { row_per_choice: true, ..shape(13, 3, 4, 96, 72) },
+    Shape { row_per_choice: true, ..shape(66, 2, 3, 16, 136) },
+    Shape { row_per_choice: true, activation: RELU2, ..shape(5, 2, 2, 160, 520) },
+];
+
+pub fn rows() -> Vec<Row<MoeGemm>> {
+    SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, shape)).collect()
+}
+
+fn row(seed: u64, shape: &Shape) -> Row<MoeGemm> {
+    let Shape { rows, top_k, experts, n, k, activation, row_per_choice } = *shape;
+    let mut random = Random::new(seed);
+    let mut data = Data::default();
+    let x_rows = if row_per_choice { rows * top_k } else { rows };
+    let ids: Vec<usize> = (0..rows).flat_map(|_| random.permutation(experts)[..top_k].to_vec()).collect();
+    let (mut order, mut tiles) = (Vec::new(), Vec::new());
+    for expert in 0..experts {
+        let own: Vec<i32> =
+            (0..ids.len()).filter(|choice| ids[*choice] == expert).map(|choice| choice as i32).collect();
+        for places in own.chunks(TILE as usize) {
+            tiles.push([expert as i32, order.len() as i32, places.len() as i32, 0]);
+            order.extend(places);
+        }
+    }
+    tiles.resize(max_tiles(ids.len() as u32, experts as u32) as usize, [0; 4]);
+    let kernel = MoeGemm {
+        x: data.reals("x", random.reals(x_rows * k, 1.0)),
+        w: data.weight("w", random.reals(experts * n * k, 1.0), k),
+        order: data.integers("order", order),
+        tiles: data.integers("tiles", tiles.concat()),
+        y: data.undefined("y", rows * top_k * n),
+        rows: rows as u32,
+        top_k: top_k as u32,
+        experts: experts as u32,
+        n: n as u32,
+        k: k as u32,
+        activation,
+        row_per_choice: row_per_choice.into(),
+    };
+    Row { name: format!("{shape:?}"), kernel, data }
+}
+
+impl Oracle for MoeGemm {
+    const C: f64 = 16.0;
+    const D: f64 = 4.0;
+    const DEFECTS: &[Defect] = &[EDGE, STRIDE, BARRIER];
+
+    fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
+        let order = data.i32s(self.order);
+        let mut choices = vec![Choice { row: 0, expert: 0 }; order.len()];
+        for tile in data.i32s(self.tiles).chunks(4) {
+            for choice in &order[tile[1] as usize..][..tile[2] as usize] {
+                let row = if self.row_per_choice == 0 { *choice as u32 / self.top_k } else { *choice as u32 };
+                choices[*choice as usize] = Choice { row: row as usize, expert: tile[0] as usize };
+            }
+        }
+        let (x, w) = (data.f64s(self.x), data.f64s(self.w));
+        let sizes = (self.n as usize, self.k as usize);
+        vec![Written::new(self.y, wants(&choices, &x, &w, sizes, self.activation, precision))]
+    }
+}

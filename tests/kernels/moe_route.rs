@@ -1,0 +1,165 @@
+//! Rows of `moe_route`.
+use gpu_kernels::MoeRoute;
+
+use crate::data::Data;
+use crate::mutants::{Defect, EDGE, LANES, STRIDE, TERM, TIE};
+use crate::oracle::{Oracle, Precision, Row, Want, Written};
+use crate::random::Random;
+
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    rows: usize,
+    hidden: usize,
+    experts: usize,
+    top_k: usize,
+    /// Groups, and how many of them stay.
+    groups: (usize, usize),
+    normalize: bool,
+    /// Experts that are equal to expert 0 of their kind: expert e is expert e mod `kinds`.
+    kinds: usize,
+}
+
+const fn shape(rows: usize, hidden: usize, experts: usize, top_k: usize) -> Shape {
+    Shape { rows, hidden, experts, top_k, groups: (1, 1), normalize: true, kinds: usize::MAX }
+}
+
+const SHAPES: [Shape; 31] = [
+    shape(1, 8, 1, 1),
+    shape(1, 8, 2, 2),
+    shape(2, 264, 8, 2),
+    shape(3, 40, 17, 6),
+    shape(8, 1032, 33, 5),
+    shape(9, 72, 16, 4),
+    shape(17, 24, 40, 22),
+    Shape { normalize: false, ..shape(5, 136, 128, 6) },
+    shape(4, 264, 12, 3),
+    shape(1, 2056, 9, 1),
+    Shape { groups: (2, 1), ..shape(7, 72, 16, 4) },
+    Shape { groups: (4, 2), ..shape(3, 136, 64, 9) },
+    Shape { groups: (8, 3), normalize: false, ..shape(2, 24, 16, 3) },
+    Shape { groups: (32, 31), ..shape(2, 40, 64, 32) },
+    Shape { kinds: 3, ..shape(3, 72, 40, 7) },
+    Shape { kinds: 33, ..shape(2, 72, 130, 12) },
+    Shape { kinds: 5, groups: (4, 2), ..shape(2, 40, 40, 6) },
+    Shape { kinds: 1, ..shape(2, 24, 80, 9) },
+    Shape { kinds: 2, ..shape(2, 24, 80, 9) },
+    Shape { kinds: 4, ..shape(2, 24, 80, 9) },
+    Shape { kinds: 8, ..shape(2, 24, 80, 9) },
+    Shape { kinds: 16, ..shape(2, 24, 80, 9) },
+    Shape { kinds: 32, ..shape(2, 24, 160, 9) },
+    Shape { kinds: 2, groups: (32, 5), ..shape(2, 24, 64, 9) },
+    Shape { kinds: 4, groups: (32, 5), ..shape(2, 24, 64, 9) },
+    Shape { kinds: 8, groups: (32, 5), ..shape(2, 24, 64, 9) },
+    Shape { kinds: 16, groups: (32, 5), ..shape(2, 24, 64, 9) },
+    Shape { kinds: 32, groups: (32, 5), ..shape(2, 24, 64, 9) },
+    Shape { groups: (4, 1), ..shape(5, 40, 128, 6) },
+    Shape { kinds: 34, groups: (2, 1), ..shape(5, 40, 136, 6) },
+    shape(2, 16, 600, 32),
+];
+
+pub fn rows() -> Vec<Row<MoeRoute>> {
+    SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, shape)).collect()
+}
+
+fn row(seed: u64, shape: &Shape) -> Row<MoeRoute> {
+    let Shape { rows, hidden, experts, top_k, groups, normalize, kinds } = *shape;
+    let mut random = Random::new(seed);
+    let mut data = Data::default();
+    let x = data.reals("x", random.reals(rows * hidden, 1.0));
+    // Logits of a few units, whatever the width.
+    let kind = random.reals(experts.min(kinds) * hidden, 2.0 / (hidden as f32).sqrt());
+    let weight: Vec<f32> = (0..experts).flat_map(|e| kind[e % kinds * hidden..][..hidden].to_vec()).collect();
+    let bias = random.reals(experts.min(kinds), 0.5);
+    let bias = (0..experts).map(|e| bias[e % kinds]).collect();
+    let kernel = MoeRoute {
+        x,
+        w: data.reals("w", weight),
+        bias: data.reals("bias", bias),
+        logits: data.undefined("logits", rows * experts),
+        counters: data.integers("counters", vec![0; rows.div_ceil(8)]),
+        ids: data.undefined("ids", rows * top_k),
+        weights: data.undefined("weights", rows * top_k),
+        rows: rows as u32,
+        hidden: hidden as u32,
+        experts: experts as u32,
+        top_k: top_k as u32,
+        groups: groups.0 as u32,
+        top_groups: groups.1 as u32,
+        normalize: normalize.into(),
+        scale: 2.5,
+    };
+    Row { name: format!("{shape:?}"), kernel, data }
+}
+
+/// A value, and its error as in [`Want::Value`].
+type Near = (f64, f64);
+
+/// What one row of `x` gives.
+struct Routed {
+    logits: Vec<Near>,
+    ids: Vec<usize>,
+    weights: Vec<Near>,
+}
+
+impl Oracle for MoeRoute {
+    const C: f64 = 16.0;
+    const D: f64 = 0.0;
+    const DEFECTS: &[Defect] = &[EDGE, STRIDE, LANES, TIE, TERM];
+
+    fn oracle(&self, data: &Data, _: Precision) -> Vec<Written> {
+        let (x, w, bias) = (data.f64s(self.x), data.f64s(self.w), data.f64s(self.bias));
+        let rows: Vec<Routed> = x.chunks(self.hidden as usize).map(|x| routed(self, x, &w, &bias)).collect();
+        let near = |(value, error): &Near| Want::near(*value, *error);
+        let ids = rows.iter().flat_map(|row| row.ids.iter().map(|id| Want::exact(*id as f64)));
+        vec![
+            Written::new(self.logits, rows.iter().flat_map(|row| row.logits.iter().map(near)).collect()),
+            Written::new(self.counters, vec![Want::exact(0.0); data.i32s(self.counters).len()]),
+            Written::new(self.ids, ids.collect()),
+            Written::new(self.weights, rows.iter().flat_map(|row| row.weights.iter().map(near)).collect()),
+        ]
+    }
+}
+
+fn routed(route: &MoeRoute, x: &[f64], w: &[f64], bias: &[f64]) -> Routed {
+    let dot = |w: &[f64]| {
+        let terms = x.iter().zip(w).map(|(x, w)| x * w);
+        terms.fold((0.0, 0.0), |(sum, error), term| (sum + term, error + term.abs()))
+    };
+    let logits: Vec<Near> = w.chunks(x.len()).map(dot).collect();
+    let scores: Vec<Near> = logits.iter().map(|&logit| sigmoid(logit)).collect();
+    let mut choice: Vec<f64> = scores.iter().zip(bias).map(|((score, _), bias)| score + bias).collect();
+    let size = choice.len() / route.groups as usize;
+    let group_scores: Vec<f64> =
+        choice.chunks(size).map(|group| best(group, 2).iter().map(|i| group[*i]).sum()).collect();
+    let kept = best(&group_scores, route.top_groups as usize);
+    for (group, scores) in choice.chunks_mut(size).enumerate() {
+        if !kept.contains(&group) {
+            scores.fill(f64::NEG_INFINITY);
+        }
+    }
+    let ids = best(&choice, route.top_k as usize);
+    let total = ids.iter().fold((1e-20, 0.0), |sum, id| (sum.0 + scores[*id].0, sum.1 + scores[*id].1));
+    let total = if route.normalize == 0 { (1.0, 0.0) } else { total };
+    let scale = f64::from(route.scale);
+    let weight = |id: &usize| {
+        let (score, error) = scores[*id];
+        let share = score / total.0;
+        (scale * share, scale * (error / total.0 + share * total.1 / total.0 + 4.0 * share))
+    };
+    let weights = ids.iter().map(weight).collect();
+    Routed { logits, ids, weights }
+}
+
+fn sigmoid((logit, error): Near) -> Near {
+    let score = 1.0 / (1.0 + (-logit).exp());
+    // The exponential is within 4 ulp; the sum and the quotient add one each.
+    (score, score * (1.0 - score) * error + 6.0 * score)
+}
+
+/// Where the largest values stand, the largest first; of equal ones the first.
+fn best(values: &[f64], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
+    order.truncate(count);
+    order
+}
