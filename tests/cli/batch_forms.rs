@@ -148,7 +148,7 @@ fn openais_batches_are_answered_in_their_own_form() {
     assert!(content.iter().all(|token| token["top_logprobs"].as_array().is_some_and(|best| best.len() == 2)));
 
     let (plain, choice) = (bodies[1], &bodies[1]["choices"][0]);
-    assert_eq!((&plain["object"], &choice["text"]), (&json!("text_completion"), &json!(" Paris")));
+    assert_eq!((&plain["object"], &choice["text"]), (&json!("text_completion"), &json!(" Paris.")));
     assert_eq!((&choice["finish_reason"], &plain["usage"]["completion_tokens"]), (&json!("length"), &json!(2)));
     assert_eq!(choice["logprobs"]["token_logprobs"].as_array().map(Vec::len), Some(2));
     assert_eq!(choice["logprobs"]["text_offset"][0], 0);

@@ -60,14 +60,14 @@ fn the_last_turn_can_be_taken_back_or_answered_anew() {
 #[test]
 fn parameters_can_be_set_and_shown() {
     let lines = format!(
-        "/set\n/set max_tokens 2\n{ADA}\n/set max_tokens -1\n/set stop Would\n{ADA}\n/set stop\n/set top_p 3\n/set colour 1"
+        "/set\n/set max_tokens 2\n{ADA}\n/set max_tokens -1\n/set stop Would\n/set stop\n{ADA}\n/set stop []\n{ADA}\n/set top_p 3\n/set colour 1"
     );
     let run = chat(&[&STORYTELLER[..], &["--temperature", "0"]].concat(), &lines);
     assert!(
-        run.stdout.starts_with("temperature      0\n") && run.stdout.contains("\nmax_tokens       1024\n"),
+        run.stdout.starts_with("temperature       0\n") && run.stdout.contains("\nmax_tokens        1024\n"),
         "{run:?}"
     );
-    assert!(run.stdout.ends_with("\nHello, \nHello, Ada! \n"), "{run:?}");
+    assert!(run.stdout.ends_with(&format!("\nHello,\nHello, Ada! \n{ANSWER}\n")), "{run:?}");
     assert!(run.stderr.contains("\nDetails: /set top_p 3: expected a number above 0, up to 1\n"), "{run:?}");
     assert!(run.stderr.contains("[ERROR] Input: No such parameter\nDetails: /set colour\n"), "{run:?}");
 }
@@ -91,7 +91,7 @@ fn a_saved_conversation_goes_on_where_it_was() {
     let last = |run: &Run, label| *numbers(&run.stdout, label).last().unwrap();
     assert_eq!(last(&whole, "Prompt tokens:"), last(&parts, "Prompt tokens:"));
     assert!(numbers(&parts.stdout, "Context:")[0] > 20, "{parts:?}");
-    let answers = |run: &Run| run.stdout.lines().filter(|line| !line.contains(':')).last().map(str::to_owned);
+    let answers = |run: &Run| run.stdout.lines().rfind(|line| !line.contains(':')).map(str::to_owned);
     assert_eq!(answers(&whole), answers(&parts));
 
     let other = directory.path().join("other.jsonl");

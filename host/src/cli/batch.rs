@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use super::console::Loudness;
 use super::failure::Failure;
 use super::generate::FormArguments;
-use super::line::{Head, Line};
+use super::line::{Line, LineHead};
 use super::numbers;
 use super::progress::Prompts;
 use crate::error::{Category, Error, Result};
@@ -62,14 +62,14 @@ pub fn run(
         Came::End => Arrival::End,
         Came::Line(number, text) => {
             let (head, request) = match text.map(|text| Line::read(&text)) {
-                Err(error) => (Head::default(), Err(error)),
+                Err(error) => (LineHead::default(), Err(error)),
                 Ok(line) => (
                     line.head.clone(),
                     line.over(defaults, batch.form).map_err(|what| bad_line(arrivals.name(), number, what)),
                 ),
             };
             heads.borrow_mut().push_back((number, head));
-            Arrival::Request(request)
+            Arrival::Request(Box::new(request))
         }
     };
     let BatchOptions { model, echo, timings, loudness, .. } = *batch;

@@ -23,17 +23,17 @@ const BODY: [&str; 7] = ["model", "messages", "prompt", "echo", "user", "metadat
 /// A line.
 pub struct Line {
     /// What its result has of it.
-    pub head: Head,
+    pub head: LineHead,
     asked: Result<Asked, String>,
 }
 
 /// What the result of a line has of it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Head {
+pub struct LineHead {
     /// `id` and `custom_id`, as they are.
     pub names: Map<String, Value>,
     /// The form of the result.
-    pub shape: Shape,
+    pub shape: ResultForm,
     /// The text in front of the answer, where the line asks for it.
     pub echo: Option<bool>,
     /// The prompt, where it is a text.
@@ -42,7 +42,7 @@ pub struct Head {
 
 /// The form of a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Shape {
+pub enum ResultForm {
     /// That of this program.
     #[default]
     Own,
@@ -72,14 +72,14 @@ impl Line {
         }
         if trimmed.starts_with('[') && serde_json::from_str::<Vec<Value>>(trimmed).is_ok() {
             let what = "it is a JSON array: write each object in a line of its own, and a prompt that is one as {\"prompt\": …}";
-            return Line { head: Head::default(), asked: Err(what.into()) };
+            return Line { head: LineHead::default(), asked: Err(what.into()) };
         }
         let asked = Asked { prompt: Some(text.to_owned()), ..Asked::default() };
-        Line { head: Head { prompt: text.to_owned(), ..Head::default() }, asked: Ok(asked) }
+        Line { head: LineHead { prompt: text.to_owned(), ..LineHead::default() }, asked: Ok(asked) }
     }
 
     fn of_object(text: &str) -> Line {
-        let mut head = Head::default();
+        let mut head = LineHead::default();
         let asked = Fields::parse(text).and_then(|fields| asked(fields, &mut head));
         if let Ok(Asked { prompt: Some(prompt), .. }) = &asked {
             head.prompt.clone_from(prompt);
@@ -97,7 +97,7 @@ impl Line {
 }
 
 /// What an object asks for; `head` is filled as far as the object is understood.
-fn asked(mut fields: Fields, head: &mut Head) -> Result<Asked, String> {
+fn asked(mut fields: Fields, head: &mut LineHead) -> Result<Asked, String> {
     for name in ["id", "custom_id"] {
         head.names.extend(fields.value(name).map(|value| (name.to_owned(), value)));
     }
@@ -118,12 +118,12 @@ fn asked(mut fields: Fields, head: &mut Head) -> Result<Asked, String> {
 }
 
 /// What a request of OpenAI's batch format asks for.
-fn enveloped(mut fields: Fields, head: &mut Head) -> Result<Asked, String> {
-    head.shape = Shape::Chat;
+fn enveloped(mut fields: Fields, head: &mut LineHead) -> Result<Asked, String> {
+    head.shape = ResultForm::Chat;
     let url = fields.text("url")?.ok_or("a request with a body needs a url")?;
     head.shape = match url.as_str() {
-        "/v1/chat/completions" => Shape::Chat,
-        "/v1/completions" => Shape::Completion,
+        "/v1/chat/completions" => ResultForm::Chat,
+        "/v1/completions" => ResultForm::Completion,
         _ => {
             return Err(format!("url: expected /v1/chat/completions or /v1/completions, found {}", shown(&url.into())));
         }
@@ -136,7 +136,7 @@ fn enveloped(mut fields: Fields, head: &mut Head) -> Result<Asked, String> {
     for ignored in ["model", "user", "metadata", "store"] {
         body.value(ignored);
     }
-    let is_chat = head.shape == Shape::Chat;
+    let is_chat = head.shape == ResultForm::Chat;
     let mut asked = Asked { chat: is_chat.then_some(true), ..Asked::default() };
     if is_chat {
         asked.messages = Some(listed(&mut body)?.ok_or("body.messages: expected a list of messages, found none")?);

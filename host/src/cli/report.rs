@@ -130,7 +130,8 @@ pub fn explain_kernels(
 
 /// Labels and values below each other.
 pub fn table(rows: &[(&str, String)]) -> String {
-    rows.iter().map(|(label, value)| format!("{label:<16} {value}\n")).collect()
+    let width = rows.iter().map(|(label, _)| label.len()).fold(16, usize::max);
+    rows.iter().map(|(label, value)| format!("{label:<width$} {value}\n")).collect()
 }
 
 /// A generation as a JSON object; `echo` stands in front of its text.

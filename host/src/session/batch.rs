@@ -36,7 +36,7 @@ pub struct BatchRequest {
 /// What a source of requests has at the moment.
 pub enum Arrival {
     /// The next request, or why it is none.
-    Request(Result<BatchRequest>),
+    Request(Box<Result<BatchRequest>>),
     /// None yet.
     Later,
     /// None any more.
@@ -58,7 +58,7 @@ impl Session {
         on_result: impl FnMut(Result<Generation>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let mut requests = requests.into_iter().fuse();
-        let source = |_| requests.next().map_or(Arrival::End, Arrival::Request);
+        let source = |_| requests.next().map_or(Arrival::End, |request| Arrival::Request(Box::new(request)));
         self.generate_arriving(source, interrupt, on_result)
     }
 
@@ -103,7 +103,7 @@ fn arrived(source: &mut impl FnMut(bool) -> Arrival, room: usize, wait: bool) ->
     let mut requests = Vec::new();
     while requests.len() < room {
         match source(wait && requests.is_empty()) {
-            Arrival::Request(request) => requests.push(request),
+            Arrival::Request(request) => requests.push(*request),
             Arrival::Later => break,
             Arrival::End => return (requests, true),
         }

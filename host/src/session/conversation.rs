@@ -60,12 +60,16 @@ impl Conversation {
         self.messages.splice(..0, Conversation::new(text).messages);
     }
 
-    /// Counts the tokens of the turns as they are; none where the template does not take them.
+    /// Counts the tokens of the turns as they are; none before the first turn of the user, or where the template does
+    /// not take them.
     pub fn recount(&mut self, session: &Session) {
-        let context = Map::from_iter([("messages".to_owned(), json!(self.messages))]);
-        let rendered = session.template().and_then(|template| template.render(&context));
-        let ids = rendered.and_then(|text| session.texts().encode(&Prompt::Raw(text)));
-        self.tokens = if self.messages.is_empty() { 0 } else { ids.map_or(0, |ids| ids.len()) };
+        self.tokens = 0;
+        if self.messages.iter().any(|message| message.role != "system") {
+            let context = Map::from_iter([("messages".to_owned(), json!(self.messages))]);
+            let rendered = session.template().and_then(|template| template.render(&context));
+            let ids = rendered.and_then(|text| session.texts().encode(&Prompt::Raw(text)));
+            self.tokens = ids.map_or(0, |ids| ids.len());
+        }
     }
 
     /// All turns.

@@ -3,7 +3,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::line::{Head, Shape};
+use crate::cli::line::{LineHead, ResultForm};
 use crate::cli::report::{error_object, numbered, result_object};
 use crate::error::Error;
 use crate::session::{Finish, Generation, TokenLogprob};
@@ -22,11 +22,11 @@ pub struct Results<'a> {
 
 impl Results<'_> {
     /// The object for the line with this index.
-    pub fn object(&self, index: usize, head: &Head, result: &Result<Generation, Error>) -> Value {
+    pub fn object(&self, index: usize, head: &LineHead, result: &Result<Generation, Error>) -> Value {
         let echo = if head.echo.unwrap_or(self.echo) { head.prompt.as_str() } else { "" };
         match (head.shape, result) {
-            (Shape::Own, Ok(generation)) => own(index, head, result_object(generation, echo, self.timings)),
-            (Shape::Own, Err(error)) => own(index, head, error_object(error)),
+            (ResultForm::Own, Ok(generation)) => own(index, head, result_object(generation, echo, self.timings)),
+            (ResultForm::Own, Err(error)) => own(index, head, error_object(error)),
             (shape, result) => self.of_openai(index, head, shape, echo, result),
         }
     }
@@ -34,8 +34,8 @@ impl Results<'_> {
     fn of_openai(
         &self,
         index: usize,
-        head: &Head,
-        shape: Shape,
+        head: &LineHead,
+        shape: ResultForm,
         echo: &str,
         result: &Result<Generation, Error>,
     ) -> Value {
@@ -62,14 +62,14 @@ impl Results<'_> {
     }
 
     /// A completion, as the API that the request is written for gives it.
-    fn body(&self, name: &str, shape: Shape, echo: &str, generation: &Generation) -> Value {
+    fn body(&self, name: &str, shape: ResultForm, echo: &str, generation: &Generation) -> Value {
         let finish_reason = match generation.finish {
             Finish::Stop | Finish::StopText | Finish::Interrupted => "stop",
             Finish::Length | Finish::Context => "length",
         };
         let logprobs = &generation.logprobs;
         let mut choice = json!({ "index": 0 });
-        if shape == Shape::Chat {
+        if shape == ResultForm::Chat {
             choice["message"] = json!({ "role": "assistant", "content": generation.text, "refusal": null });
             choice["logprobs"] = if logprobs.is_empty() { Value::Null } else { chat_logprobs(logprobs) };
         } else {
@@ -79,7 +79,7 @@ impl Results<'_> {
         choice["finish_reason"] = finish_reason.into();
         let (prompt, generated) = (generation.prompt_tokens, generation.ids.len());
         let (prefix, object) =
-            if shape == Shape::Chat { ("chatcmpl", "chat.completion") } else { ("cmpl", "text_completion") };
+            if shape == ResultForm::Chat { ("chatcmpl", "chat.completion") } else { ("cmpl", "text_completion") };
         json!({
             "id": format!("{prefix}-{name}"),
             "object": object,
@@ -92,7 +92,7 @@ impl Results<'_> {
 }
 
 /// An object with its index and the line's own names in front.
-fn own(index: usize, head: &Head, object: Value) -> Value {
+fn own(index: usize, head: &LineHead, object: Value) -> Value {
     let mut named = head.names.clone();
     if let Value::Object(object) = object {
         named.extend(object);

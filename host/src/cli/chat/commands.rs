@@ -16,7 +16,8 @@ const HELP: &str = "\
 /undo            take the last turn back, with its answer
 /regenerate      answer the last turn anew
 /system TEXT     what the model is told in front of all turns, from the next one on; without TEXT nothing
-/set NAME VALUE  a parameter from the next turn on, such as temperature, max_tokens or stop; /set shows them
+/set NAME VALUE  a parameter from the next turn on, such as temperature, max_tokens or stop; /set shows them, and
+                 /set stop [] ends no answer at a text any more
 /save FILE       write the conversation as JSON; /save! also over a file that is none
 /load FILE       go on with a conversation that was saved
 /stats           tokens and times of the last answer
@@ -58,6 +59,7 @@ impl Chat {
             ("reset", "") => {
                 self.conversation.reset();
                 self.changed();
+                self.session.forget();
                 self.note("A new conversation");
             }
             ("undo", "") => {
@@ -92,9 +94,6 @@ impl Chat {
     fn changed(&mut self) {
         self.last = None;
         self.conversation.recount(&self.session);
-        if self.conversation.messages().is_empty() {
-            self.session.forget();
-        }
     }
 
     fn take_back(&mut self) -> Result<String> {

@@ -51,9 +51,11 @@ pub fn set(options: &mut GenerateOptions, line: &str, vocabulary: usize) -> Resu
             .details(format_args!("/set {name}"))
             .hint(format_args!("known is: {near}")));
     }
-    if name == "stop" {
+    if value.is_empty() {
+        // What it is shall be said, no more.
+    } else if name == "stop" {
         options.stop = stops(value);
-    } else if !value.is_empty() {
+    } else {
         let setting = parse(&name, value)?;
         let sampling = setting.sampling.over(&options.sampling);
         sampling.check(vocabulary)?;
@@ -78,7 +80,7 @@ fn parse(name: &str, value: &str) -> Result<Setting> {
     })
 }
 
-/// Stop texts: one as it stands there, or JSON for several and for line ends. None for `""`, `[]` or nothing.
+/// Stop texts: one as it stands there, or JSON for several and for line ends. None for `""` or `[]`.
 fn stops(value: &str) -> Vec<String> {
     let several = || serde_json::from_str::<Vec<String>>(value).ok();
     let one = || serde_json::from_str::<String>(value).ok().map(|stop| vec![stop]);
@@ -128,7 +130,8 @@ mod tests {
         assert_eq!(say("logit_bias 42=-1.5").unwrap(), "logit_bias = 42=-1.5");
         assert_eq!(say("stop The end").unwrap(), "stop = \"The end\"");
         assert_eq!(say(r#"stop ["a", "\n\n"]"#).unwrap(), r#"stop = "a" "\n\n""#);
-        assert_eq!(say("stop").unwrap(), "stop = none");
+        assert_eq!(say("stop").unwrap(), r#"stop = "a" "\n\n""#);
+        assert_eq!(say("stop []").unwrap(), "stop = none");
         for (line, words) in [
             ("temperature hot", "/set temperature hot: expected 0, or 0.0001 to 100"),
             ("top_p 3", "/set top_p 3: expected a number above 0, up to 1"),

@@ -89,7 +89,7 @@ fn requests_of_openais_batches_are_taken() {
     assert_eq!((chat.prompt, chat.max_tokens, chat.logprobs), (Prompt::question(None, "x"), 5, Some(3)));
     let body = json!({"model": "any", "prompt": "x", "max_tokens": 6, "logprobs": 2, "echo": true});
     let line = Line::read(&envelope("/v1/completions", body).to_string());
-    assert_eq!((line.head.shape, line.head.echo, line.head.prompt.as_str()), (Shape::Completion, Some(true), "x"));
+    assert_eq!((line.head.shape, line.head.echo, line.head.prompt.as_str()), (ResultForm::Completion, Some(true), "x"));
     let form = FormArguments { raw: false, chat: true, system: None };
     let plain = line.over(&GenerateOptions::default(), &form).unwrap();
     assert_eq!((plain.prompt, plain.max_tokens, plain.logprobs), (Prompt::Text("x".into()), 6, Some(2)));
