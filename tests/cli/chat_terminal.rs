@@ -41,6 +41,26 @@ fn lines_that_come_at_once_are_answered_one_by_one_and_kept_in_the_history() {
     assert_eq!(shown.matches("Context:  ").count(), 1, "{shown}");
 }
 
+/// As a terminal sends what is pasted: marked, with the line ends of the Enter key.
+#[test]
+fn each_line_of_a_paste_is_a_turn_unless_fences_hold_them_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("talk.json");
+    let pasted = "\u{1b}[200~Hello, my name is Ada.\r\rtwo\r\"\"\"one\r\rtwo\"\"\"\r/undo\r  three\u{1b}[201~";
+    let shown = terminal(Path::new(""), &format!("{pasted} more\r/save {}\r/exit\r", argument(&file)));
+    let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).expect(&shown)).unwrap();
+    let said = saved["messages"].as_array().unwrap().iter().filter(|message| message["role"] == "user");
+    let said: Vec<&str> = said.map(|message| message["content"].as_str().unwrap()).collect();
+    assert_eq!(said, ["Hello, my name is Ada.", "two", "three more"], "{shown}");
+    assert_eq!(shown.matches("Hello, Ada! Would you like to hear a story?").count(), 1, "{shown}");
+    assert!(shown.contains("\n> two\r\n") && shown.contains("\n... two\"\"\"\r\n"), "{shown}");
+
+    let fenced = "\"\"\"\r\u{1b}[200~one\r\r/two\r\u{1b}[201~\"\"\"\r";
+    let shown = terminal(Path::new(""), &format!("{fenced}/save! {}\r/exit\r", argument(&file)));
+    let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).expect(&shown)).unwrap();
+    assert_eq!(saved["messages"][0]["content"], "one\n\n/two", "{shown}");
+}
+
 #[test]
 fn tab_completes_commands_and_file_names_and_an_empty_variable_keeps_nothing() {
     let directory = tempfile::tempdir().unwrap();

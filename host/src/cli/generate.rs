@@ -63,6 +63,10 @@ pub struct Arguments {
     #[arg(long, value_name = "K", value_parser = numbers::whole(0..=MOST_LOGPROBS))]
     logprobs: Option<usize>,
 
+    /// The same for the prompt's own tokens, which are computed once more for that; JSON as vLLM writes it
+    #[arg(long, value_name = "K", value_parser = numbers::whole(0..=MOST_LOGPROBS))]
+    prompt_logprobs: Option<usize>,
+
     /// Print the prompt in front of the text
     #[arg(long)]
     echo: bool,
@@ -110,6 +114,7 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         max_tokens: max_tokens.unwrap_or(defaults.max_tokens),
         stop: arguments.stop.clone(),
         logprobs: arguments.logprobs,
+        prompt_logprobs: arguments.prompt_logprobs,
         interrupt: interrupt(loudness)?,
         progress: progress::prompt(loudness),
         ..defaults
@@ -183,7 +188,7 @@ fn print_text(
     out.write_all(echo.as_bytes()).and_then(|()| out.flush())?;
     let generation = stream(&mut out, &options.interrupt, |show| session.generate_from(ids, options, show))?;
     writeln!(out)?;
-    let table = logprobs::table(&generation.logprobs);
+    let table = logprobs::tables(&generation);
     if framed.is_some() {
         write!(out, "{table}{}", statistics(&generation, session.model().load_time()))?;
     }

@@ -2,7 +2,8 @@
 mod completer;
 mod history;
 
-use std::io::{IsTerminal, stdin};
+use std::collections::VecDeque;
+use std::io::{IsTerminal, Write, stdin, stdout};
 use std::path::PathBuf;
 
 use rustyline::error::ReadlineError;
@@ -37,6 +38,8 @@ struct Terminal {
     editor: Editor<Vocabulary, FileHistory>,
     /// The file that keeps the history, if one does.
     history: Option<PathBuf>,
+    /// Lines that were pasted together with one that was taken.
+    pasted: VecDeque<String>,
 }
 
 /// What came.
@@ -74,7 +77,10 @@ impl Lines {
             )));
             history = None;
         }
-        Ok(Lines { source: Source::Terminal(Box::new(Terminal { editor, history })), loudness })
+        Ok(Lines {
+            source: Source::Terminal(Box::new(Terminal { editor, history, pasted: VecDeque::new() })),
+            loudness,
+        })
     }
 
     /// Whether somebody sits in front of it.
@@ -118,23 +124,36 @@ impl Lines {
 }
 
 impl Terminal {
+    /// The next line. A paste is edited as a whole; where it has several lines, each is shown again when its turn comes.
     fn line(&mut self, prompt: &str, loudness: Loudness) -> Result<Input> {
+        if let Some(line) = self.pasted.pop_front() {
+            // Nobody misses the echo where stdout is closed: the answer's error says it.
+            let _ = writeln!(stdout(), "{prompt}{line}");
+            return self.take(line, loudness);
+        }
         match self.editor.readline(prompt) {
-            Ok(line) => {
-                let added = self.editor.add_history_entry(line.as_str()).map_err(unreadable)?;
-                if let Some(file) = self.history.as_ref().filter(|_| added)
-                    && let Err(error) = self.editor.append_history(file)
-                {
-                    loudness
-                        .note(&Note::Info(format!("The history is not kept any more: {}: {error}", file.display())));
-                    self.history = None;
-                }
-                Ok(Input::Line(line))
+            Ok(typed) => {
+                let mut lines = typed.split('\n').map(str::to_owned);
+                let first = lines.next().unwrap_or_default();
+                self.pasted.extend(lines);
+                self.take(first, loudness)
             }
             Err(ReadlineError::Interrupted) => Ok(Input::Interrupt),
             Err(ReadlineError::Eof) => Ok(Input::End),
             Err(error) => Err(unreadable(error)),
         }
+    }
+
+    /// A line for the conversation and for the history.
+    fn take(&mut self, line: String, loudness: Loudness) -> Result<Input> {
+        let added = self.editor.add_history_entry(line.as_str()).map_err(unreadable)?;
+        if let Some(file) = self.history.as_ref().filter(|_| added)
+            && let Err(error) = self.editor.append_history(file)
+        {
+            loudness.note(&Note::Info(format!("The history is not kept any more: {}: {error}", file.display())));
+            self.history = None;
+        }
+        Ok(Input::Line(line))
     }
 }
 

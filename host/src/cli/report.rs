@@ -154,6 +154,9 @@ pub fn result_object(generation: &Generation, echo: &str, timings: bool) -> Valu
     if !generation.logprobs.is_empty() {
         object["logprobs"] = logprobs::list(&generation.logprobs);
     }
+    if let Some(prompt) = &generation.prompt_logprobs {
+        object["prompt_logprobs"] = logprobs::of_vllm(prompt);
+    }
     if timings {
         object["timings"] = json!({
             "prompt_ms": milliseconds(generation.prompt_time),

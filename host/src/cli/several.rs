@@ -36,6 +36,7 @@ pub fn run(
         sampling: Sampling { stream, ..options.sampling.clone() },
         stop: options.stop.clone(),
         logprobs: options.logprobs,
+        prompt_logprobs: options.prompt_logprobs.filter(|_| stream == 0),
     };
     let SeveralOptions { n, prompt, echo, json, loudness } = *several;
     let requests = (0..n as u32).map(|stream| Ok(request(stream)));
@@ -50,7 +51,7 @@ pub fn run(
         let text = if json {
             format!("{}\n", numbered(index, result_object(&generation, echo, true)))
         } else {
-            let (frame, table) = (if framed { frame() } else { String::new() }, logprobs::table(&generation.logprobs));
+            let (frame, table) = (if framed { frame() } else { String::new() }, logprobs::tables(&generation));
             format!("{frame}{echo}{}\n{table}", generation.text)
         };
         index += 1;

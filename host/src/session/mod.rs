@@ -14,6 +14,7 @@ mod logprobs;
 mod memory;
 mod profile;
 mod prompt;
+mod prompt_logprobs;
 mod rules;
 mod sampling;
 mod stop;
@@ -26,5 +27,6 @@ pub use load::{LoadOptions, Model, Note, StageTime};
 pub use logprobs::{LikelyToken, MOST_LOGPROBS, TokenLogprob};
 pub use profile::StepProfile;
 pub use prompt::{Prompt, Texts};
+pub use prompt_logprobs::PromptLogprob;
 
 pub use crate::sample::Sampling;

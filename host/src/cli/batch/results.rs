@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use crate::cli::line::{LineHead, ResultForm};
+use crate::cli::logprobs;
 use crate::cli::report::{error_object, numbered, result_object};
 use crate::error::Error;
 use crate::session::{Finish, Generation, TokenLogprob};
@@ -77,17 +78,26 @@ impl Results<'_> {
             choice["logprobs"] = if logprobs.is_empty() { Value::Null } else { text_logprobs(logprobs, echo) };
         }
         choice["finish_reason"] = finish_reason.into();
+        let scored = generation.prompt_logprobs.as_deref().map(logprobs::of_vllm);
+        if let Some(scored) = scored.as_ref().filter(|_| shape == ResultForm::Completion) {
+            choice["prompt_logprobs"] = scored.clone();
+        }
         let (prompt, generated) = (generation.prompt_tokens, generation.ids.len());
         let (prefix, object) =
             if shape == ResultForm::Chat { ("chatcmpl", "chat.completion") } else { ("cmpl", "text_completion") };
-        json!({
+        let mut body = json!({
             "id": format!("{prefix}-{name}"),
             "object": object,
             "created": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
             "model": self.model,
             "choices": [choice],
             "usage": { "prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated },
-        })
+        });
+        // vLLM has them beside the choices of a chat, and in the choice of a completion.
+        if let Some(scored) = scored.filter(|_| shape == ResultForm::Chat) {
+            body["prompt_logprobs"] = scored;
+        }
+        body
     }
 }
 

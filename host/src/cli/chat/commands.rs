@@ -25,7 +25,7 @@ const HELP: &str = "\
 /help            this list
 /exit            end, as Ctrl-D does
 Ctrl-C ends an answer. A line that begins with a space is never a command. A turn of several lines stands between two
-\"\"\", or is pasted. On a terminal Tab completes commands and file names.
+\"\"\"; else each line is a turn, pasted ones too. On a terminal Tab completes commands and file names.
 ";
 
 /// Every command, with what may follow it.

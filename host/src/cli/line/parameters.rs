@@ -7,7 +7,7 @@ use crate::cli::sampling::{Bias, SamplingArguments};
 use crate::session::{BatchRequest, GenerateOptions, Prompt};
 
 /// The fields of a line of this program's own form.
-pub const OWN: [&str; 13] = [
+pub const OWN: [&str; 14] = [
     "max_tokens",
     "temperature",
     "top_k",
@@ -21,10 +21,11 @@ pub const OWN: [&str; 13] = [
     "logit_bias",
     "stop",
     "logprobs",
+    "prompt_logprobs",
 ];
 
 /// The fields of a body of OpenAI's, with those that vLLM adds to them.
-pub const OPENAI: [&str; 17] = [
+pub const OPENAI: [&str; 18] = [
     "max_tokens",
     "max_completion_tokens",
     "temperature",
@@ -39,6 +40,7 @@ pub const OPENAI: [&str; 17] = [
     "stop",
     "logprobs",
     "top_logprobs",
+    "prompt_logprobs",
     "n",
     "stream",
     "best_of",
@@ -51,6 +53,7 @@ pub struct Parameters {
     max_tokens: Option<usize>,
     stop: Option<Vec<String>>,
     logprobs: Option<usize>,
+    prompt_logprobs: Option<usize>,
 }
 
 impl Parameters {
@@ -95,7 +98,8 @@ impl Parameters {
         };
         let max_tokens = fields.count("max_tokens", Some(usize::MAX))?;
         let stop = fields.take("stop", "a text or a list of texts", texts)?;
-        Ok(Parameters { sampling, max_tokens, stop, logprobs: None })
+        let prompt_logprobs = fields.count("prompt_logprobs", None)?;
+        Ok(Parameters { sampling, max_tokens, stop, logprobs: None, prompt_logprobs })
     }
 
     /// The request for a prompt.
@@ -106,6 +110,7 @@ impl Parameters {
             sampling: self.sampling.over(&defaults.sampling),
             stop: self.stop.unwrap_or_else(|| defaults.stop.clone()),
             logprobs: self.logprobs.or(defaults.logprobs),
+            prompt_logprobs: self.prompt_logprobs.or(defaults.prompt_logprobs),
         }
     }
 }
