@@ -120,7 +120,7 @@ fn a_block_that_waits_for_another_is_stuck_where_one_is_resident_at_a_time() {
     let params: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let launch = Launch { grid: [4, 1, 1], block: [96, 1, 1], shared_bytes: 0 };
     let options = Options { resident: 1, ..Options::default() };
-    let fault = module.launch_with(&memory, "test", &launch, &params, &options).err().expect("a fault");
+    let fault = module.launch_with(&memory, "test", &launch, &params, &options).expect_err("a fault");
     assert_eq!(fault.kind, Deadlock);
 }
 
