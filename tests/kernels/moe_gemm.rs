@@ -112,7 +112,9 @@ impl Oracle for MoeGemm {
         let sizes = (self.n as usize, self.k as usize);
         let held = |expert: usize| (self.first..self.first + self.held).contains(&(expert as u32));
         let kept: Vec<bool> = choices.iter().map(|choice| !held(choice.expert)).collect();
-        choices.iter_mut().for_each(|choice| choice.expert = choice.expert.saturating_sub(self.first as usize) % self.held as usize);
+        choices
+            .iter_mut()
+            .for_each(|choice| choice.expert = choice.expert.saturating_sub(self.first as usize) % self.held as usize);
         let mut wants = wants(&choices, &x, &w, sizes, self.activation, precision);
         for (wants, kept) in wants.chunks_mut(sizes.0).zip(kept) {
             if kept {

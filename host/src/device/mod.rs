@@ -1,8 +1,8 @@
 //! What the engine asks of a device: buffers, plans, runs and tokens by ticket. It does not grow with the kernels.
 mod activation;
 mod buffers;
-mod elements;
 pub mod cuda;
+mod elements;
 pub mod host_memory;
 mod memory;
 mod plan;

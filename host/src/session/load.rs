@@ -261,7 +261,6 @@ fn report(weights: &Weights, spec: &ModelSpec, note: &mut dyn FnMut(Note)) {
 /// Bytes of the weights as a device keeps them, tied tensors counted once.
 fn weight_bytes(spec: &ModelSpec) -> u64 {
     let tensors = spec.tensors();
-    let bytes: BTreeMap<&str, u64> =
-        tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.bytes())).collect();
+    let bytes: BTreeMap<&str, u64> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.bytes())).collect();
     bytes.values().sum()
 }
