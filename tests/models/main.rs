@@ -170,6 +170,29 @@ fn other_shapes_on_the_emulator() {
     }
 }
 
+/// Every format and layout through the kernel that widens it, behind a GEMM and behind `gemv`.
+#[test]
+fn quantized_weights_on_the_emulator() {
+    for (set, length, small_weight) in [
+        ("nemotron_fp8", 33, 0),
+        ("nemotron_fp8", 7, SMALL_WEIGHT),
+        ("llama_nvfp4", 7, SMALL_WEIGHT),
+        ("nemotron_h_latent_mixed", 7, SMALL_WEIGHT),
+        ("llama_int4_awq", 7, SMALL_WEIGHT),
+        ("mistral_ct_fp8_block", 7, 0),
+        ("mistral_ct_int4_asym", 7, SMALL_WEIGHT),
+        ("llama_gptq_act_order", 7, SMALL_WEIGHT),
+        ("llama_gptq_8bit", 7, 0),
+        ("mistral_awq", 7, SMALL_WEIGHT),
+    ] {
+        let (mut engine, _, ran) = emulated(&format!("tests/golden/{set}"), small_weight);
+        assert_bf16(&mut engine, set, length);
+        let ran = ran.lock().expect("no thread died").clone();
+        assert_eq!(ran.kernels.values().sum::<u64>() + ran.gemms, engine.counters().launches, "{set}: {ran:?}");
+        assert_eq!((ran.kernels["widen"] > 0, ran.gemms > 0), (true, small_weight == 0), "{set}: {ran:?}");
+    }
+}
+
 /// Decode with a window that has left whole pages behind, against the prompt computed at once.
 #[test]
 fn a_window_in_decode_gives_the_greedy_tokens_of_the_reference() {
