@@ -24,7 +24,7 @@ const fn shape(rows: usize, top_k: usize, experts: usize, n: usize, k: usize) ->
     Shape { rows, top_k, experts, n, k, activation: PLAIN, row_per_choice: false }
 }
 
-const SHAPES: [Shape; 28] = [
+const SHAPES: [Shape; 38] = [
     shape(1, 1, 1, 16, 8),
     shape(4, 1, 1, 32, 8),
     shape(12, 1, 1, 32, 8),
@@ -47,6 +47,16 @@ const SHAPES: [Shape; 28] = [
     shape(257, 1, 1, 80, 72),
     shape(300, 2, 3, 208, 136),
     shape(520, 1, 2, 16, 24),
+    shape(100, 1, 1, 16, 8),
+    shape(20, 1, 1, 272, 264),
+    shape(40, 1, 1, 272, 264),
+    shape(70, 1, 1, 272, 264),
+    shape(100, 1, 1, 272, 264),
+    shape(140, 1, 1, 272, 264),
+    shape(170, 1, 1, 272, 264),
+    shape(200, 1, 1, 272, 264),
+    shape(240, 1, 1, 272, 264),
+    shape(30, 3, 8, 272, 328),
     Shape { row_per_choice: true, activation: RELU2, ..shape(200, 2, 2, 144, 328) },
     shape(20, 2, 2, 272, 328),
     Shape { activation: RELU2, ..shape(17, 2, 3, 64, 264) },

@@ -5,7 +5,7 @@ use super::{DEPTH, MoeRoute, STAGE_BYTES, TILE_EXPERTS, TILE_ROWS, WARPS};
 use crate::row::{self, GROUP};
 use cuda_std::barrier::sync_threads;
 use cuda_std::shared::{self, Shared};
-use cuda_std::unroll::unroll;
+use cuda_std::unroll::{array, unroll};
 use cuda_std::{bf16, cp_async, global, grid, kernel, math, thread, warp};
 
 /// Token rows and experts of a warp.
@@ -13,10 +13,12 @@ const WARP_ROWS: u32 = 16;
 const WARP_EXPERTS: u32 = 8;
 const ROWS: usize = WARP_ROWS as usize;
 const EXPERTS: usize = WARP_EXPERTS as usize;
-/// Sums of a warp, expert by expert; each lane has its own part of every one.
-const SUMS: usize = ROWS * EXPERTS;
 /// Sums that a lane has when all lanes are joined.
-const OWN: usize = SUMS / thread::WARP_SIZE as usize;
+const OWN: usize = ROWS * EXPERTS / thread::WARP_SIZE as usize;
+
+/// Sums of a warp, expert by expert; each lane has its own part of every one. A flat array would lie in local memory: the loop
+/// that clears it is not unrolled.
+type Sums = [[f32; ROWS]; EXPERTS];
 
 /// Bytes of a row of tokens in a stage, and of half the pieces of a row of weights.
 const ROW_BYTES: u32 = DEPTH * 2;
@@ -66,17 +68,22 @@ impl Tile {
     /// # Safety
     /// The whole block comes here; the kernel's Requires hold.
     #[inline(always)]
-    unsafe fn sums(&self, args: &MoeRoute) -> [f32; SUMS] {
+    unsafe fn sums(&self, args: &MoeRoute) -> Sums {
         let stages = (args.hidden / GROUP).div_ceil(thread::WARP_SIZE);
         let start = shared::dynamic::<u8>().address();
-        let mut sums = [0.0; SUMS];
+        let mut sums = [[0.0; ROWS]; EXPERTS];
         let (mut step, mut stage, mut other) = (0, start, start + STAGE_BYTES);
         // SAFETY: a stage is filled when all have used what was in its place, and used when all copies have landed.
         unsafe {
             self.ask(args, 0, stage);
+            cp_async::commit();
             while step < stages {
                 step += 1;
-                self.ask(args, step, other);
+                if step != stages {
+                    self.ask(args, step, other);
+                }
+                // Also where nothing was left to ask for: the wait counts groups.
+                cp_async::commit();
                 cp_async::wait::<1>();
                 sync_threads();
                 add(&mut sums, stage);
@@ -95,36 +102,32 @@ impl Tile {
     unsafe fn ask(&self, args: &MoeRoute, step: u32, stage: u32) {
         let groups = args.hidden / GROUP;
         let first = step * thread::WARP_SIZE;
-        if first < groups {
-            unroll::<TOKEN_COPIES>(
-                #[inline(always)]
-                |i| {
-                    let piece = thread::thread_idx_x() + i as u32 * WARPS * 32;
-                    let (row, group) = (piece / TOKEN_PIECES, first + piece % TOKEN_PIECES);
-                    let is_there = self.first + row < args.rows && group < groups;
-                    let from = args.x.addr + u64::from(self.first + row) * u64::from(args.hidden) * 2;
-                    // SAFETY: only what is there is read.
-                    unsafe {
-                        cp_async::copy_16_or_zero(stage + piece * 16, row::at(from, group), 16 * u32::from(is_there));
-                    }
-                },
-            );
-            unroll::<WEIGHT_COPIES>(
-                #[inline(always)]
-                |i| {
-                    let piece = thread::thread_idx_x() + i as u32 * WARPS * 32;
-                    let (expert, half) = (piece / WEIGHT_PIECES, first * 2 + piece % WEIGHT_PIECES);
-                    let is_there = self.expert + expert < args.experts && half < groups * 2;
-                    let from = args.w.addr + u64::from(self.expert + expert) * u64::from(args.hidden) * 4;
-                    // The halves of groups lie apart, so that the lanes read 16 bytes side by side.
-                    let to = WEIGHTS + expert * 2 * ROW_BYTES + half % 2 * ROW_BYTES + piece % WEIGHT_PIECES / 2 * 16;
-                    // SAFETY: only what is there is read.
-                    unsafe { cp_async::copy_16_or_zero(stage + to, row::at(from, half), 16 * u32::from(is_there)) };
-                },
-            );
-        }
-        // Also where nothing is left to ask for: the waits count groups.
-        cp_async::commit();
+        unroll::<TOKEN_COPIES>(
+            #[inline(always)]
+            |i| {
+                let piece = thread::thread_idx_x() + i as u32 * WARPS * 32;
+                let (row, group) = (piece / TOKEN_PIECES, first + piece % TOKEN_PIECES);
+                let is_there = self.first + row < args.rows && group < groups;
+                let from = args.x.addr + u64::from(self.first + row) * u64::from(args.hidden) * 2;
+                // SAFETY: only what is there is read.
+                unsafe {
+                    cp_async::copy_16_or_zero(stage + piece * 16, row::at(from, group), 16 * u32::from(is_there));
+                }
+            },
+        );
+        unroll::<WEIGHT_COPIES>(
+            #[inline(always)]
+            |i| {
+                let piece = thread::thread_idx_x() + i as u32 * WARPS * 32;
+                let (expert, half) = (piece / WEIGHT_PIECES, first * 2 + piece % WEIGHT_PIECES);
+                let is_there = self.expert + expert < args.experts && half < groups * 2;
+                let from = args.w.addr + u64::from(self.expert + expert) * u64::from(args.hidden) * 4;
+                // The halves of groups lie apart, so that the lanes read 16 bytes side by side.
+                let to = WEIGHTS + expert * 2 * ROW_BYTES + half % 2 * ROW_BYTES + piece % WEIGHT_PIECES / 2 * 16;
+                // SAFETY: only what is there is read.
+                unsafe { cp_async::copy_16_or_zero(stage + to, row::at(from, half), 16 * u32::from(is_there)) };
+            },
+        );
     }
 
     /// Joins the lanes' parts and stores the logits.
@@ -132,7 +135,7 @@ impl Tile {
     /// # Safety
     /// The whole warp comes here.
     #[inline(always)]
-    unsafe fn store(&self, args: &MoeRoute, sums: [f32; SUMS]) {
+    unsafe fn store(&self, args: &MoeRoute, sums: Sums) {
         let (row, expert) = Tile::of_warp();
         // SAFETY: the caller's promise; what is not there is not stored.
         unsafe {
@@ -156,7 +159,7 @@ impl Tile {
 /// # Safety
 /// The stage has landed.
 #[inline(always)]
-unsafe fn add(sums: &mut [f32; SUMS], stage: u32) {
+unsafe fn add(sums: &mut Sums, stage: u32) {
     let (row, expert) = Tile::of_warp();
     let own = |offset: u32| Shared::<u32>::from_address(stage + offset + thread::lane_id() * 16);
     let mut weights = [[0.0; 8]; EXPERTS];
@@ -178,7 +181,7 @@ unsafe fn add(sums: &mut [f32; SUMS], stage: u32) {
             unroll::<EXPERTS>(
                 #[inline(always)]
                 |e| {
-                    let sum = &mut sums[e * ROWS + r];
+                    let sum = &mut sums[e][r];
                     unroll::<8>(|k| *sum = math::fma(x[k], weights[e][k], *sum));
                 },
             );
@@ -191,38 +194,46 @@ unsafe fn add(sums: &mut [f32; SUMS], stage: u32) {
 /// # Safety
 /// The whole warp comes here.
 #[inline(always)]
-unsafe fn joined(sums: [f32; SUMS]) -> [f32; OWN] {
+unsafe fn joined(sums: Sums) -> [f32; OWN] {
     // SAFETY: the caller's promise.
     unsafe {
-        let sums: [f32; SUMS / 2] = halved(sums, 16);
-        let sums: [f32; SUMS / 4] = halved(sums, 8);
-        let sums: [f32; SUMS / 8] = halved(sums, 4);
-        let sums: [f32; SUMS / 16] = halved(sums, 2);
-        halved(sums, 1)
+        let sums: [[f32; ROWS]; 4] = halved(sums, 16);
+        let sums: [[f32; ROWS]; 2] = halved(sums, 8);
+        let [sums]: [[f32; ROWS]; 1] = halved(sums, 4);
+        let sums: [[f32; OWN]; 4] = array(|i| array(|row| sums[i * OWN + row]));
+        let sums: [[f32; OWN]; 2] = halved(sums, 2);
+        let [sums] = halved(sums, 1);
+        sums
     }
 }
 
-/// Joins the lanes that are `lanes` apart: the lower one gets the first half of the sums, the other the second.
+/// Joins the lanes that are `lanes` apart: the lower one gets the first half of the sums, the other the second. Values change
+/// places by masks: a condition would choose addresses, and so need the sums in memory.
 ///
 /// # Safety
 /// The whole warp comes here; `HALF` is half of `N`.
 #[inline(always)]
-unsafe fn halved<const N: usize, const HALF: usize>(sums: [f32; N], lanes: u32) -> [f32; HALF] {
+unsafe fn halved<const N: usize, const HALF: usize, const WIDTH: usize>(
+    sums: [[f32; WIDTH]; N],
+    lanes: u32,
+) -> [[f32; WIDTH]; HALF] {
     const { assert!(2 * HALF == N) };
-    let is_upper = thread::lane_id() & lanes != 0;
-    let mut joined = [0.0; HALF];
-    let mut join = |i: usize| {
-        let (kept, given) = if is_upper { (sums[HALF + i], sums[i]) } else { (sums[i], sums[HALF + i]) };
-        // SAFETY: the caller's promise.
-        joined[i] = kept + unsafe { warp::shuffle_xor(given, lanes) };
-    };
-    unroll::<{ cuda_std::unroll::MAX }>(|i| {
-        if i < HALF {
-            join(i);
-        }
-        if i + cuda_std::unroll::MAX < HALF {
-            join(i + cuda_std::unroll::MAX);
-        }
-    });
+    let is_upper = if thread::lane_id() & lanes != 0 { u32::MAX } else { 0 };
+    let mut joined = [[0.0; WIDTH]; HALF];
+    unroll::<HALF>(
+        #[inline(always)]
+        |i| {
+            unroll::<WIDTH>(
+                #[inline(always)]
+                |j| {
+                    let (lower, upper) = (sums[i][j].to_bits(), sums[HALF + i][j].to_bits());
+                    let change = (lower ^ upper) & is_upper;
+                    let (kept, given) = (f32::from_bits(lower ^ change), f32::from_bits(upper ^ change));
+                    // SAFETY: the caller's promise.
+                    joined[i][j] = kept + unsafe { warp::shuffle_xor(given, lanes) };
+                },
+            );
+        },
+    );
     joined
 }

@@ -3,6 +3,7 @@
 use super::super::stages::token;
 use super::super::{DEPTH, MoeGemm, RING_ROWS, RING_STAGES, WARPS};
 use super::share::{Chunk, Share};
+use crate::moe_sort::{NARROW, TILE};
 use crate::row::{self, GROUP};
 use cuda_std::barrier::sync_threads;
 use cuda_std::unroll::unroll;
@@ -113,7 +114,7 @@ impl Ring {
             self.is_live = true;
             unroll::<COPIES>(
                 #[inline(always)]
-                |i| self.rows[i] = address(args, &chunk, thread::thread_idx_x() / PIECES + i as u32 * TOGETHER),
+                |i| self.rows[i] = address(args, &chunk, i as u32),
             );
         }
     }
@@ -126,20 +127,21 @@ fn behind(stage: u32) -> u32 {
     if next == start + RING_STAGES * STAGE_BYTES { start } else { next }
 }
 
-/// Where row `row` of a stage comes from; 0 for nowhere.
+/// Where the thread's row number `i` of a stage comes from; 0 for nowhere.
 ///
 /// # Safety
 /// The kernel's Requires hold.
 #[inline(always)]
-unsafe fn address(args: &MoeGemm, chunk: &Chunk, row: u32) -> u64 {
+unsafe fn address(args: &MoeGemm, chunk: &Chunk, i: u32) -> u64 {
+    let row = thread::thread_idx_x() / PIECES + i * TOGETHER;
     let row_bytes = u64::from(args.k) * 2;
-    let corner = chunk.most_rows();
-    if row < corner {
+    // The rows between depend on the chunk.
+    if i * TOGETHER < NARROW || i * TOGETHER < TILE && chunk.is_narrow() {
         let expert = u64::from(chunk.expert) * u64::from(args.n);
         let from = args.w.addr + (expert + u64::from(chunk.row + row)) * row_bytes;
         return if row < chunk.rows { from } else { 0 };
     }
-    let place = row - corner;
+    let place = row - chunk.most_rows();
     if place >= chunk.live {
         return 0;
     }
