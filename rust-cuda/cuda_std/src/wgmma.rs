@@ -80,6 +80,9 @@ pub trait Accumulator: Copy {
     /// All 128 threads call it together.
     unsafe fn fence(&mut self);
 
+    /// Hands this result over beside one that is fenced behind it, or takes it back beside one that was waited for before.
+    fn hold(&mut self);
+
     /// Waits until at most `NEWEST` groups of products are under way, and takes this result back.
     ///
     /// # Safety
@@ -131,6 +134,13 @@ macro_rules! accumulator {
             unsafe fn fence(&mut self) {
                 // SAFETY: it touches no memory.
                 ptx!(concat!("//sm_90a: wgmma.fence.sync.aligned; // {", $first, "}", $(" {", $i, "}"),*),
+                    inout(reg32) self[0][0], $(inout(reg32) self[$i / 4][$i % 4],)* options(nostack));
+            }
+
+            #[inline(always)]
+            fn hold(&mut self) {
+                // SAFETY: a comment.
+                ptx!(concat!("// {", $first, "}", $(" {", $i, "}"),*),
                     inout(reg32) self[0][0], $(inout(reg32) self[$i / 4][$i % 4],)* options(nostack));
             }
 
