@@ -29,9 +29,9 @@ impl Engine {
                 .hint("ask an idle engine for 1 row up to the prompt's length"));
         }
         self.forget();
-        let pages = self.pages.take(prompt.len().div_ceil(PAGE_TOKENS as usize)).expect("an idle engine has its pages");
+        let pages = self.cache.take(prompt.len().div_ceil(PAGE_TOKENS as usize)).expect("an idle engine has its pages");
         let outcome = self.prompt_logits(prompt, last, &pages, take);
-        self.pages.put(pages);
+        self.cache.put(pages);
         outcome
     }
 
@@ -51,7 +51,7 @@ impl Engine {
             let wanted = end.saturating_sub(done.max(first_wanted));
             let ids = prompt[done..end].iter().map(|&id| id as i32).collect();
             // An idle engine has its slots.
-            let slot = self.free_slots.last().copied().unwrap_or(limits.scrap_slot());
+            let slot = self.cache.free_slot().unwrap_or(limits.scrap_slot());
             let span = Span {
                 ids,
                 position: done,

@@ -97,10 +97,7 @@ impl Batch<'_> {
 
     fn submit(&mut self, model: &mut Model, request: Request) -> Result<SequenceId> {
         let prompt = request.prompt.clone();
-        let id = match self.last.take().filter(|(_, before)| *before == prompt) {
-            Some((earlier, _)) => model.engine.submit_fork(request, earlier)?,
-            None => model.engine.submit(request)?,
-        };
+        let id = model.engine.submit(request)?;
         self.last = Some((id, prompt));
         Ok(id)
     }

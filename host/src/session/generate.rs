@@ -182,7 +182,7 @@ impl Session {
             sampling: options.sampling.clone(),
             logits: options.logprobs.is_some(),
         };
-        let sequence = if options.keep { model.engine.submit_kept(request) } else { model.engine.submit(request) }?;
+        let sequence = model.engine.submit(request)?;
         let mut untold = options.progress.inspect(|progress| progress(0, prompt_tokens));
         while !answer.ended() && !options.interrupt.load(Ordering::Relaxed) {
             let events = model.engine.step()?;
