@@ -16,6 +16,7 @@ mod rope;
 mod row;
 pub mod sampling;
 pub mod ssm;
+pub mod team;
 
 pub use kernel::{Args, DeviceInfo, Kernel, Launch, SequenceShape, StepShape};
 pub use ptr::{Act, Element, Field, Kv, Ptr, Role, Weight};
@@ -62,6 +63,7 @@ macro_rules! for_each_kernel {
             rms_norm RmsNorm,
             rope_kv_append RopeKvAppend,
             sample Sample,
+            sample_limit SampleLimit,
             ssm_conv SsmConv,
             ssm_decode SsmDecode,
             ssm_scan SsmScan,

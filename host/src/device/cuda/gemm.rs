@@ -109,7 +109,7 @@ impl CublasLt {
     fn start(&mut self) -> Result<&Started> {
         if self.started.is_none() {
             library::find()?;
-            // Sound: the workspace holds nothing between two products.
+            // SAFETY: the workspace holds nothing between two products.
             let workspace = unsafe { DeviceBuffer::uninitialized(WORKSPACE_BYTES as usize) }
                 .or_failed("allocating the workspace of cuBLASLt")?;
             self.started = Some(Started { handle: Handle::new()?, workspace });
@@ -148,7 +148,7 @@ impl CublasLt {
         let out = operands.out as *mut c_void;
         let (kept, residual) =
             if operands.residual == 0 { (&zero, out) } else { (&one, operands.residual as *mut c_void) };
-        // Sound: descriptors and algorithm belong together, the addresses were resolved from the arena for this shape, and
+        // SAFETY: descriptors and algorithm belong together, the addresses were resolved from the arena for this shape, and
         // products that share the workspace follow each other in one stream.
         let status = unsafe {
             lt::cublasLtMatmul(
@@ -192,10 +192,10 @@ impl Matmul {
         let x = Layout::new(CUDA_R_16BF, k, rows)?;
         let out = Layout::new(if shape.f32_out { CUDA_R_32F } else { CUDA_R_16BF }, n, rows)?;
         let preference = Preference::of(shape)?;
-        // Sound: an all-zero result is a value of this plain struct.
+        // SAFETY: an all-zero result is a value of this plain struct.
         let mut found: lt::cublasLtMatmulHeuristicResult_t = unsafe { std::mem::zeroed() };
         let mut count = 0;
-        // Sound: all handles are alive, and room for one result is asked for and given.
+        // SAFETY: all handles are alive, and room for one result is asked for and given.
         let status = unsafe {
             lt::cublasLtMatmulAlgoGetHeuristic(
                 handle.0,
@@ -228,7 +228,7 @@ macro_rules! handles {
 
         impl Drop for $name {
             fn drop(&mut self) {
-                // Sound: the handle was made by the library, and this is its only owner.
+                // SAFETY: the handle was made by the library, and this is its only owner.
                 unsafe { lt::$destroy(self.0) };
             }
         }
@@ -248,7 +248,7 @@ handles! {
 impl Handle {
     fn new() -> Result<Handle> {
         let mut handle = std::ptr::null_mut();
-        // Sound: `handle` is writable; the library was found before.
+        // SAFETY: `handle` is writable; the library was found before.
         checked(unsafe { lt::cublasLtCreate(&mut handle) }, "starting cuBLASLt")?;
         Ok(Handle(handle))
     }
@@ -277,14 +277,14 @@ impl Description {
     fn new() -> Result<Description> {
         let (sums, scale) = (lt::cublasComputeType_t::CUBLAS_COMPUTE_32F, lt::cudaDataType_t::CUDA_R_32F);
         let mut description = std::ptr::null_mut();
-        // Sound: `description` is writable.
+        // SAFETY: `description` is writable.
         checked(unsafe { lt::cublasLtMatmulDescCreate(&mut description, sums, scale) }, "describing a product")?;
         Ok(Description(description))
     }
 
     fn set<T>(&self, attribute: lt::cublasLtMatmulDescAttributes_t, value: &T) -> Result<()> {
         let value: *const T = value;
-        // Sound: the value is as long as it says; the library copies it.
+        // SAFETY: the value is as long as it says; the library copies it.
         let status = unsafe { lt::cublasLtMatmulDescSetAttribute(self.0, attribute, value.cast(), size_of::<T>()) };
         checked(status, "describing a product")
     }
@@ -293,7 +293,7 @@ impl Description {
 impl Layout {
     fn new(element: lt::cudaDataType_t, rows: u64, columns: u64) -> Result<Layout> {
         let mut layout = std::ptr::null_mut();
-        // Sound: `layout` is writable.
+        // SAFETY: `layout` is writable.
         let status = unsafe { lt::cublasLtMatrixLayoutCreate(&mut layout, element, rows, columns, rows as i64) };
         checked(status, "describing a matrix")?;
         Ok(Layout(layout))
@@ -305,7 +305,7 @@ impl Preference {
     fn of(shape: &Shape) -> Result<Preference> {
         use lt::cublasLtMatmulPreferenceAttributes_t as Attribute;
         let mut handle = std::ptr::null_mut();
-        // Sound: `handle` is writable.
+        // SAFETY: `handle` is writable.
         checked(unsafe { lt::cublasLtMatmulPreferenceCreate(&mut handle) }, "asking for an algorithm")?;
         let preference = Preference(handle);
         preference.set(Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &WORKSPACE_BYTES)?;
@@ -321,7 +321,7 @@ impl Preference {
 
     fn set<T>(&self, attribute: lt::cublasLtMatmulPreferenceAttributes_t, value: &T) -> Result<()> {
         let value: *const T = value;
-        // Sound: the value is as long as it says; the library copies it.
+        // SAFETY: the value is as long as it says; the library copies it.
         let status =
             unsafe { lt::cublasLtMatmulPreferenceSetAttribute(self.0, attribute, value.cast(), size_of::<T>()) };
         checked(status, "asking for an algorithm")

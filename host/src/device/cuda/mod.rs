@@ -141,7 +141,7 @@ impl Cuda {
     fn read(&self, address: u64, bytes: &mut [u8]) -> Result<()> {
         self.make_current()?;
         self.stream.synchronize().map_err(lost)?;
-        // Sound: callers name a range of a buffer, and the slice is as long.
+        // SAFETY: callers name a range of a buffer, and the slice is as long.
         unsafe { cust_raw::cuMemcpyDtoH_v2(bytes.as_mut_ptr().cast(), address, bytes.len()) }
             .or_failed("reading results from the GPU")
     }

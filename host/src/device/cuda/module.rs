@@ -71,7 +71,7 @@ impl Kernels {
         }
         if launch.shared_bytes > allowed {
             let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // Sound: the function belongs to a module that `self` keeps loaded.
+            // SAFETY: the function belongs to a module that `self` keeps loaded.
             unsafe { cust_raw::cuFuncSetAttribute(function, attribute, launch.shared_bytes as i32) }
                 .or_failed(format!("allowing `{symbol}` {} bytes of shared memory", launch.shared_bytes))?;
         }
@@ -95,7 +95,7 @@ fn compiler_log(ptx: &str) -> String {
     let mut module = std::ptr::null_mut();
     let mut options = [CUjit_option::CU_JIT_ERROR_LOG_BUFFER, CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
     let mut values = [log.as_mut_ptr().cast::<c_void>(), log.len() as *mut c_void];
-    // Sound: the image ends in a zero byte, the log is as long as its option says, and a module that loads is unloaded.
+    // SAFETY: the image ends in a zero byte, the log is as long as its option says, and a module that loads is unloaded.
     unsafe {
         let image = image.as_ptr().cast();
         let code = cust_raw::cuModuleLoadDataEx(&mut module, image, 2, options.as_mut_ptr(), values.as_mut_ptr());

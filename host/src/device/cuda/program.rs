@@ -155,7 +155,7 @@ impl Prepared {
             Work::Launch { function, launch, args, overlap: None } => {
                 let ([x, y, z], [threads_x, threads_y, threads_z]) = (launch.grid, launch.block);
                 let mut parameters = [args.as_ptr() as *mut c_void];
-                // Sound: the kernel takes one struct by value, and `args` are the bytes of that very struct with its
+                // SAFETY: the kernel takes one struct by value, and `args` are the bytes of that very struct with its
                 // pointers resolved from the arena; the driver copies them before it returns.
                 unsafe {
                     cust_raw::cuLaunchKernel(
