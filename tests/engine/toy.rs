@@ -39,7 +39,16 @@ pub struct Toy {
 }
 
 const NAMES: [&str; 10] = [
-    "ids", "positions", "row_start", "lengths", "slots", "block_table", "logit_index", "logit_slots", "fresh", "slot_mapping",
+    "ids",
+    "positions",
+    "row_start",
+    "lengths",
+    "slots",
+    "block_table",
+    "logit_index",
+    "logit_slots",
+    "fresh",
+    "slot_mapping",
 ];
 
 impl Toy {

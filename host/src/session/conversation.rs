@@ -20,7 +20,7 @@ pub struct Message {
 /// A conversation with a model.
 ///
 /// Each turn's prompt is the ids of the whole text that the template makes of all turns: a tokenizer may judge a text by
-/// what stands in front of it. What the device kept of earlier turns is used again as far as the ids are the same.
+/// what stands in front of it. What the device has of earlier turns is used again as far as the ids are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Conversation {
     messages: Vec<Message>,
@@ -41,6 +41,35 @@ impl Conversation {
         let thinking = self.thinking;
         let system = self.messages.first().filter(|message| message.role == "system");
         *self = Conversation { thinking, ..Conversation::new(system.map(|message| message.content.as_str())) };
+    }
+
+    /// Goes on from turns that were had before, a system turn first if there is one.
+    pub fn resume(&mut self, messages: Vec<Message>) {
+        *self = Conversation { messages, thinking: self.thinking, tokens: 0 };
+    }
+
+    /// Takes the last turn of the user back, with its answer, and returns what the user said; none where there is none.
+    pub fn take_back(&mut self) -> Option<String> {
+        let last = self.messages.iter().rposition(|message| message.role == "user")?;
+        self.messages.drain(last..).next().map(|message| message.content)
+    }
+
+    /// Tells the model something else in front of all turns, or nothing.
+    pub fn set_system(&mut self, text: Option<&str>) {
+        self.messages.retain(|message| message.role != "system");
+        self.messages.splice(..0, Conversation::new(text).messages);
+    }
+
+    /// Counts the tokens of the turns as they are; none before the first turn of the user, or where the template does
+    /// not take them.
+    pub fn recount(&mut self, session: &Session) {
+        self.tokens = 0;
+        if self.messages.iter().any(|message| message.role != "system") {
+            let context = Map::from_iter([("messages".to_owned(), json!(self.messages))]);
+            let rendered = session.template().and_then(|template| template.render(&context));
+            let ids = rendered.and_then(|text| session.texts().encode(&Prompt::Raw(text)));
+            self.tokens = ids.map_or(0, |ids| ids.len());
+        }
     }
 
     /// All turns.
@@ -70,8 +99,7 @@ impl Conversation {
         on_piece: impl FnMut(&str),
     ) -> Result<Generation> {
         let before = self.clone();
-        let options = GenerateOptions { keep: true, ..options.clone() };
-        let answered = self.ask(session, text).and_then(|prompt| session.generate_from(prompt, &options, on_piece));
+        let answered = self.ask(session, text).and_then(|prompt| session.generate_from(prompt, options, on_piece));
         match answered {
             Ok(generation) => {
                 self.hear(&generation);

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::prompt::{Prompt, Texts};
+use super::prompt_logprobs::{PromptLogprob, of_prompt};
 use super::{LoadOptions, Model, Note, Progress, TokenLogprob};
 use crate::engine::{self, Counters, Request};
 use crate::error::Result;
@@ -24,8 +25,8 @@ pub struct GenerateOptions {
     pub stop: Vec<String>,
     /// How many of the best tokens' log-probabilities come with each token's own; none for no such numbers.
     pub logprobs: Option<usize>,
-    /// Whether its keys and values stay on the device, so that a prompt which goes on from there is computed only in part.
-    pub keep: bool,
+    /// The same for the tokens of the prompt, which is then computed once more; none for no such numbers.
+    pub prompt_logprobs: Option<usize>,
     /// Told how many tokens of a prompt are computed, and how many it has, until all are.
     pub progress: Option<Progress>,
     /// Once true, the generation ends after the step that runs. The caller sets it, for example on Ctrl-C.
@@ -39,7 +40,7 @@ impl Default for GenerateOptions {
             sampling: Sampling::default(),
             stop: Vec::new(),
             logprobs: None,
-            keep: false,
+            prompt_logprobs: None,
             progress: None,
             interrupt: Arc::default(),
         }
@@ -78,13 +79,15 @@ pub struct Generation {
     pub text: String,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Those of them that were computed; the others were there from a generation that was kept, or that
-    /// shares its prompt.
+    /// Those of them that were computed; the others were there from a generation that begins alike.
     pub prefilled_tokens: usize,
     /// The generated ids, those that ended the generation included.
     pub ids: Vec<u32>,
     /// One for each of `ids` where [`GenerateOptions::logprobs`] asks for them, else none.
     pub logprobs: Vec<TokenLogprob>,
+    /// Where [`GenerateOptions::prompt_logprobs`] asks for them: one for each token of the prompt but the first, which
+    /// nothing stands in front of; fewer of one that was interrupted.
+    pub prompt_logprobs: Option<Vec<PromptLogprob>>,
     /// Why it ended.
     pub finish: Finish,
     /// From the request to the first token.
@@ -169,6 +172,9 @@ impl Session {
     ) -> Result<Generation> {
         let (model, texts) = (&mut self.model, &self.texts);
         let mut answer = texts.answer(&prompt, &options.stop, options.logprobs)?;
+        if let Some(count) = options.prompt_logprobs {
+            answer.score(of_prompt(model, &texts.tokenizer, &prompt, count, &options.interrupt)?);
+        }
         let mut show = |piece: &str| {
             if !piece.is_empty() {
                 on_piece(piece);
@@ -220,7 +226,12 @@ impl Session {
         self.model.engine.context()
     }
 
-    /// Gives up what was kept of earlier generations.
+    /// Most bytes of a prompt: longer ones are refused before they are tokenized.
+    pub fn longest_prompt(&self) -> usize {
+        self.texts.most_bytes(self.context())
+    }
+
+    /// Gives up what is cached of earlier generations.
     pub fn forget(&mut self) {
         self.model.engine.forget();
     }
