@@ -82,7 +82,7 @@ impl<'a> Answer<'a> {
         let (generation, since) = (&mut self.generation, self.started.elapsed());
         if generation.ids.is_empty() {
             generation.prompt_time = since;
-            generation.prefilled_tokens = generation.prompt_tokens - event.reused;
+            generation.prefilled_tokens = generation.prompt_tokens - event.cached_tokens;
         }
         generation.generation_time = since - generation.prompt_time;
         generation.ids.push(token);

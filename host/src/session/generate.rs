@@ -27,8 +27,6 @@ pub struct GenerateOptions {
     pub logprobs: Option<usize>,
     /// The same for the tokens of the prompt, which is then computed once more; none for no such numbers.
     pub prompt_logprobs: Option<usize>,
-    /// Whether its keys and values stay on the device, so that a prompt which goes on from there is computed only in part.
-    pub keep: bool,
     /// Told how many tokens of a prompt are computed, and how many it has, until all are.
     pub progress: Option<Progress>,
     /// Once true, the generation ends after the step that runs. The caller sets it, for example on Ctrl-C.
@@ -43,7 +41,6 @@ impl Default for GenerateOptions {
             stop: Vec::new(),
             logprobs: None,
             prompt_logprobs: None,
-            keep: false,
             progress: None,
             interrupt: Arc::default(),
         }
@@ -82,8 +79,7 @@ pub struct Generation {
     pub text: String,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Those of them that were computed; the others were there from a generation that was kept, or that
-    /// shares its prompt.
+    /// Those of them that were computed; the others were there from a generation that begins alike.
     pub prefilled_tokens: usize,
     /// The generated ids, those that ended the generation included.
     pub ids: Vec<u32>,
@@ -192,7 +188,7 @@ impl Session {
             sampling: options.sampling.clone(),
             logits: options.logprobs.is_some(),
         };
-        let sequence = if options.keep { model.engine.submit_kept(request) } else { model.engine.submit(request) }?;
+        let sequence = model.engine.submit(request)?;
         let mut untold = options.progress.inspect(|progress| progress(0, prompt_tokens));
         while !answer.ended() && !options.interrupt.load(Ordering::Relaxed) {
             let events = model.engine.step()?;
@@ -235,7 +231,7 @@ impl Session {
         self.texts.most_bytes(self.context())
     }
 
-    /// Gives up what was kept of earlier generations.
+    /// Gives up what is cached of earlier generations.
     pub fn forget(&mut self) {
         self.model.engine.forget();
     }
