@@ -49,7 +49,8 @@ pub fn ptx(device: &DeviceInfo) -> &'static str {
 pub struct Emulator<'a> {
     /// Other PTX than the device's.
     module: Option<&'a Module>,
-    options: Options,
+    /// How it runs.
+    pub options: Options,
     /// What launches are made for.
     pub device: DeviceInfo,
 }

@@ -186,6 +186,10 @@ impl Device for Emulated {
     fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>> {
         self.read(source.target().expect("not null"), Element::F32, count)
     }
+
+    fn read_i32(&mut self, source: Ptr<i32>, count: usize) -> Result<Vec<i32>> {
+        self.read(source.target().expect("not null"), Element::I32, count)
+    }
 }
 
 fn failure(fault: &Fault) -> Error {

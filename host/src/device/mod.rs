@@ -81,6 +81,12 @@ pub trait Device {
     /// The device failed.
     fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>>;
 
+    /// `count` integers from `source` on, after all runs so far.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn read_i32(&mut self, source: Ptr<i32>, count: usize) -> Result<Vec<i32>>;
+
     /// How long `runs` take one behind the other, by the device's own clock where it has one.
     ///
     /// # Errors
