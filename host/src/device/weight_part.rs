@@ -1,16 +1,13 @@
 //! `WeightPart`: rows and columns of one tensor, read in place or copied to a device.
-use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::Format;
 use super::elements::{Check, Converted, Elements, RowSource, Rows};
-use crate::error::{Category, Error, Result};
+use super::{FileRange, Format};
+use crate::error::Result;
 
 /// Bytes of packed rows that one task makes in memory.
 const TASK_BYTES: usize = 1 << 20;
@@ -40,29 +37,6 @@ struct Beside {
     order: Option<Arc<WeightPart>>,
     /// F32, `[1, columns]`.
     factors: Option<Arc<WeightPart>>,
-}
-
-/// A tensor's bytes in a file.
-#[derive(Clone, Debug)]
-pub struct FileRange {
-    /// The open file.
-    pub file: Arc<File>,
-    /// Its name.
-    pub path: Arc<Path>,
-    /// Where the tensor starts, in bytes.
-    pub start: u64,
-}
-
-impl FileRange {
-    /// Fills `target` from byte `first` of the tensor on.
-    fn read(&self, first: u64, target: &mut [u8]) -> Result<()> {
-        let at = self.start + first;
-        self.file.read_exact_at(target, at).map_err(|error| {
-            Error::new(Category::Model, "A weight could not be read")
-                .details(format_args!("{}: {} bytes from byte {at} on: {error}", self.path.display(), target.len()))
-                .hint("the file has changed since it was opened, or its disk fails: download the checkpoint again")
-        })
-    }
 }
 
 impl WeightPart {
@@ -339,6 +313,9 @@ fn row_bytes(format: Format, columns: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+    use std::path::Path;
+
     use half::bf16;
 
     use super::*;
