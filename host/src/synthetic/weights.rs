@@ -1,5 +1,6 @@
 //! `RandomWeights`: the tensors of a model without a checkpoint, for benchmarks.
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use half::bf16;
@@ -35,23 +36,23 @@ pub struct RandomWeights {
 enum Source {
     /// Cut from two blocks: around zero and around one.
     Cut([Bytes; 2]),
-    /// Each in memory of its own: values around zero and around one.
-    Own([Normal; 2]),
+    /// Each in memory of its own.
+    Own,
 }
 
 impl RandomWeights {
     /// For a device that copies its weights: all tensors are cut, at varying places, from one block of 64 MB, so that
     /// neither memory nor time is lost on numbers that nobody looks at.
     pub fn cut(spec: &ModelSpec) -> RandomWeights {
-        let [around_zero, around_one] = normals();
+        let [around_zero, around_one] = &*NORMALS;
         let seed = stream(0, "block");
-        let blocks = [filled(&around_zero, seed, BLOCK), filled(&around_one, seed, SCALES)];
+        let blocks = [filled(around_zero, seed, BLOCK), filled(around_one, seed, SCALES)];
         RandomWeights { ones: ones(spec), source: Source::Cut(blocks) }
     }
 
     /// For a device that reads its weights where they are: each tensor has memory of its own, as a cache would notice.
     pub fn own(spec: &ModelSpec) -> RandomWeights {
-        RandomWeights { ones: ones(spec), source: Source::Own(normals()) }
+        RandomWeights { ones: ones(spec), source: Source::Own }
     }
 
     /// The parts, stacked; a vector is one row.
@@ -73,14 +74,14 @@ impl RandomWeights {
         let stream = stream(0, &tensor.name);
         if tensor.format == Format::F32 {
             let mut values = vec![bf16::ZERO; rows * columns];
-            normals()[usize::from(is_scale)].fill(stream, 0, &mut values);
+            NORMALS[usize::from(is_scale)].fill(stream, 0, &mut values);
             let values = Elements(values.into_iter().map(bf16::to_f32).collect::<Vec<f32>>());
             return vec![WeightPart::in_place(Format::F32, Bytes::from_owner(values), columns, 0..rows, 0..columns)];
         }
         match &self.source {
             Source::Cut(blocks) => cut(&blocks[usize::from(is_scale)], stream, rows, columns),
-            Source::Own(normals) => {
-                let data = filled(&normals[usize::from(is_scale)], stream, rows * columns);
+            Source::Own => {
+                let data = filled(&NORMALS[usize::from(is_scale)], stream, rows * columns);
                 vec![WeightPart::new(data, columns, 0..rows, 0..columns)]
             }
         }
@@ -98,9 +99,8 @@ fn cut(block: &Bytes, stream: u64, rows: usize, columns: usize) -> Vec<WeightPar
     (0..rows).step_by(most).enumerate().map(piece).collect()
 }
 
-fn normals() -> [Normal; 2] {
-    [0.0, 1.0].map(|mean| Normal::new(mean, DEVIATION))
-}
+/// Values around zero and around one; to make their tables takes a while.
+static NORMALS: LazyLock<[Normal; 2]> = LazyLock::new(|| [0.0, 1.0].map(|mean| Normal::new(mean, DEVIATION)));
 
 fn filled(normal: &Normal, stream: u64, elements: usize) -> Bytes {
     let mut values = vec![bf16::ZERO; elements];
