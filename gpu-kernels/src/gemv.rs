@@ -48,7 +48,7 @@ use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape, Weig
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod entry;
 #[cfg(target_arch = "nvptx64")]
-mod store;
+pub(crate) mod store;
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod stream;
 
@@ -140,16 +140,16 @@ impl Gemv {
     }
 
     /// Columns of the output.
-    const fn width(&self) -> u32 {
+    pub(crate) const fn width(&self) -> u32 {
         if self.activation == SWIGLU { self.n / 2 } else { self.n }
     }
 
     /// Columns of the output that a tile gives.
-    const fn tile_width(&self) -> u32 {
+    pub(crate) const fn tile_width(&self) -> u32 {
         if self.activation == SWIGLU { TILE / 2 } else { TILE }
     }
 
-    const fn tiles(&self) -> u32 {
+    pub(crate) const fn tiles(&self) -> u32 {
         self.width().div_ceil(self.tile_width())
     }
 }

@@ -20,6 +20,7 @@ mod kernels {
     pub mod emulator;
     pub mod mutants;
     pub mod oracle;
+    pub mod packed;
     pub mod paged;
     pub mod random;
     pub mod ssm;

@@ -1,5 +1,5 @@
 //! A row's buffers, as data: every target lays out the same ones.
-use gpu_kernels::{Element, Ptr, Role, Weight};
+use gpu_kernels::{Element, Format, Packed, Ptr, Role, Weight};
 use half::bf16;
 use nemotron::device::{self, BufferKind, Buffers, WeightPart};
 
@@ -10,6 +10,8 @@ pub enum Values {
     Reals(Vec<f32>),
     /// Integers.
     Integers(Vec<i32>),
+    /// A weight's codes.
+    Packed(Vec<u8>, Format),
     /// Nothing: reading an element before it is written is a fault.
     Undefined(usize),
 }
@@ -29,6 +31,7 @@ impl Buffer {
         match &self.values {
             Values::Reals(reals) => reals.len(),
             Values::Integers(integers) => integers.len(),
+            Values::Packed(bytes, _) => bytes.len(),
             Values::Undefined(count) => *count,
         }
     }
@@ -38,6 +41,7 @@ impl Buffer {
         match &self.values {
             Values::Reals(reals) => Some(f64::from(reals[index])),
             Values::Integers(integers) => Some(f64::from(integers[index])),
+            Values::Packed(bytes, _) => Some(f64::from(bytes[index])),
             Values::Undefined(_) => None,
         }
     }
@@ -59,6 +63,11 @@ impl Data {
 
     pub fn weight(&mut self, name: &'static str, values: Vec<f32>, columns: usize) -> Ptr<Weight> {
         self.add(name, Values::Reals(values), columns)
+    }
+
+    /// The codes of rows of `columns` columns.
+    pub fn packed(&mut self, name: &'static str, bytes: Vec<u8>, format: Format, columns: usize) -> Ptr<Packed> {
+        self.add(name, Values::Packed(bytes, format), columns)
     }
 
     pub fn integers(&mut self, name: &'static str, values: Vec<i32>) -> Ptr<i32> {
@@ -85,6 +94,12 @@ impl Data {
         integers
     }
 
+    /// The codes behind a pointer, for the oracle.
+    pub fn bytes(&self, source: Ptr<Packed>) -> &[u8] {
+        let Values::Packed(bytes, _) = self.values(source) else { panic!("not a buffer of codes") };
+        bytes
+    }
+
     /// The buffers as a device takes them. Contents other than weights and constants are still to be written.
     pub fn buffers(&self) -> Buffers {
         let mut buffers = Buffers::default();
@@ -94,6 +109,11 @@ impl Data {
                     let bytes: Vec<u8> = reals.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
                     let (rows, columns) = (reals.len() / buffer.columns, buffer.columns);
                     let part = WeightPart::new(bytes.into(), columns, 0..rows, 0..columns);
+                    buffers.add_weight(buffer.name, device::Weight::new(vec![part]));
+                }
+                (Values::Packed(bytes, format), _) => {
+                    let (rows, columns) = (bytes.len() / format.row_bytes(buffer.columns as u64) as usize, buffer.columns);
+                    let part = WeightPart::in_place(*format, bytes.clone().into(), columns, 0..rows, 0..columns);
                     buffers.add_weight(buffer.name, device::Weight::new(vec![part]));
                 }
                 (Values::Reals(reals), element) => {

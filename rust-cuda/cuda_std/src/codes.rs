@@ -17,21 +17,27 @@ const MINUS_ZERO: u32 = twice(0x8000);
 const ONE: u32 = twice(0x3f80);
 
 /// Four bytes of the eight of `low` and `high`: digit i of `selector`, from the right, names byte i of the result.
-#[cfg(target_arch = "nvptx64")]
 #[inline(always)]
 pub fn permute<const SELECTOR: u32>(low: u32, high: u32) -> u32 {
+    permute_by(low, high, SELECTOR)
+}
+
+/// As [`permute`], by a selector that is known at run time.
+#[cfg(target_arch = "nvptx64")]
+#[inline(always)]
+pub fn permute_by(low: u32, high: u32, selector: u32) -> u32 {
     let bytes: u32;
     // SAFETY: arithmetic on registers, the same for the same operands.
-    ptx!("prmt.b32 {}, {}, {}, {};", out(reg32) bytes, in(reg32) low, in(reg32) high, const SELECTOR,
+    ptx!("prmt.b32 {}, {}, {}, {};", out(reg32) bytes, in(reg32) low, in(reg32) high, in(reg32) selector,
         options(pure, nomem, nostack));
     bytes
 }
 
-/// Four bytes of the eight of `low` and `high`: digit i of `selector`, from the right, names byte i of the result.
+/// As [`permute`], by a selector that is known at run time.
 #[cfg(not(target_arch = "nvptx64"))]
-pub fn permute<const SELECTOR: u32>(low: u32, high: u32) -> u32 {
-    let bytes = (high as u64) << 32 | low as u64;
-    let byte = |i: u32| (bytes >> (SELECTOR >> (4 * i) & 7) * 8) as u32 & 0xff;
+pub fn permute_by(low: u32, high: u32, selector: u32) -> u32 {
+    let bytes = u64::from(high) << 32 | u64::from(low);
+    let byte = |i: u32| (bytes >> ((selector >> (4 * i) & 7) * 8)) as u32 & 0xff;
     byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24
 }
 
@@ -69,12 +75,6 @@ pub fn e4m3(word: u32) -> [u32; 2] {
     [permute::<0x1404>(word, 0), permute::<0x3424>(word, 0)].map(e4m3_in_upper_bytes)
 }
 
-/// The byte that is `SELECTOR`'s upper digit and its digit third from the right, as [`e4m3`], twice: of a scale.
-#[inline(always)]
-pub fn e4m3_twice<const SELECTOR: u32>(word: u32) -> u32 {
-    e4m3_in_upper_bytes(permute::<SELECTOR>(word, 0))
-}
-
 #[inline(always)]
 fn e4m3_in_upper_bytes(codes: u32) -> u32 {
     multiply(codes >> 4 & twice(0x07f0) | codes & twice(0x8000), TWO_TO_120)
@@ -94,14 +94,20 @@ pub fn u4(word: u32, zeros: u32) -> [u32; 4] {
     [pair(word), pair(word >> 4), pair(word >> 8), pair(word >> 12)]
 }
 
-/// What [`e2m1`] multiplies its codes with: this power of two, by a scale, is its `scale`.
-pub const E2M1_SCALE: u32 = twice(0x7b00);
-/// What is then left: by this the result is still to be multiplied.
+/// 2¹¹⁹, twice.
+const TWO_TO_119: u32 = twice(0x7b00);
+
+/// By this the products of [`e2m1`] are still to be multiplied.
 pub const E2M1_REST: f32 = 128.0;
 
-/// Eight floats of 1 sign, 2 exponent and 1 mantissa bits (e2m1), each multiplied by `scale` and 2⁻¹²⁶.
-///
-/// bf16 has no 2¹²⁶ times a scale of e4m3: so `scale` is [`E2M1_SCALE`] times it, and the products lack
+/// The `place`-th of four scales of e4m3 as [`e2m1`] takes it: bf16 has no 2¹²⁶ times it, but 2¹¹⁹ times it.
+#[inline(always)]
+pub fn e2m1_scale(word: u32, place: u32) -> u32 {
+    // The byte in the upper half of both.
+    multiply(e4m3_in_upper_bytes(permute_by(word, 0, 0x0404 + place * 0x1010)), TWO_TO_119)
+}
+
+/// Eight floats of 1 sign, 2 exponent and 1 mantissa bits (e2m1), multiplied by the scale that [`e2m1_scale`] made, but for
 /// [`E2M1_REST`].
 #[inline(always)]
 pub fn e2m1(word: u32, scale: u32) -> [u32; 4] {
@@ -148,8 +154,6 @@ mod tests {
                 let got = floats(e4m3(others | code << (8 * place)));
                 same(got[place as usize], float(code, 4, 3, 7));
             }
-            same(unpack(e4m3_twice::<0x1414>(code << 8))[0], float(code, 4, 3, 7));
-            same(unpack(e4m3_twice::<0x0404>(code))[1], float(code, 4, 3, 7));
         }
         assert_eq!(floats(e4m3(0x7e01_3800)), [0.0, 1.0, 2f32.powi(-9), 448.0]);
     }
@@ -180,11 +184,12 @@ mod tests {
 
     #[test]
     fn every_e2m1_with_every_scale_at_every_place() {
-        for (code, scale) in (0..16u32).flat_map(|code| (0..0x7fu32).map(move |scale| (code, scale))) {
-            let scale_times = multiply(e4m3_twice::<0x0404>(scale), E2M1_SCALE);
+        let scales = (0..=255u32).filter(|scale| scale & 0x7f != 0x7f);
+        for (scale, code) in scales.flat_map(|scale| (0..16u32).map(move |code| (scale, code))) {
+            let made = e2m1_scale(0x1234_5678 & !(0xff << (8 * (code % 4))) | scale << (8 * (code % 4)), code % 4);
             for (at, column) in ORDER.into_iter().enumerate() {
                 let word = 0x1f80_ff01 & !(0xf << (4 * column)) | code << (4 * column);
-                let got = floats(e2m1(word, scale_times))[at] * E2M1_REST;
+                let got = floats(e2m1(word, made))[at] * E2M1_REST;
                 same(got, float(code, 2, 1, 1) * float(scale, 4, 3, 7));
             }
         }

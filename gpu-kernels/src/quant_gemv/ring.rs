@@ -1,0 +1,300 @@
+//! The way of codes and scales through shared memory in `quant_gemv`.
+use core::marker::PhantomData;
+
+use super::forms::{Form, Matrix};
+use crate::gemv::{TILE, WARPS};
+use cuda_std::unroll::unroll;
+use cuda_std::{cp_async, grid, shared, thread, warp};
+
+/// Most steps that a ring holds, and most copies of a lane for a half of a tile.
+const MOST_SLOTS: usize = 6;
+const MOST_COPIES: usize = 4;
+/// Rows of half a tile.
+const HALF: u32 = TILE / 2;
+
+/// The tiles of a product: 16 rows of a weight each, in two halves of eight neighbours.
+pub trait Tiles: Copy {
+    /// The numbers of row `row` of both halves of a tile; of what is not there, anything.
+    fn rows(&self, tile: u32, row: u32) -> [u32; 2];
+
+    /// Whether row `row` of half `half` of a tile is there.
+    fn has(&self, tile: u32, half: u32, row: u32) -> bool;
+}
+
+/// How deep and how wide a ring is.
+pub trait Shape: Copy {
+    /// 16-byte pieces of a row's codes in a step: 8 or 16.
+    const PIECES: u32;
+    /// Steps.
+    const SLOTS: u32;
+}
+
+/// 256 columns of 8 bits.
+#[derive(Clone, Copy)]
+pub struct Bytes256;
+
+/// 128 columns of 8 bits, or with `SLOTS` steps 256 of 4.
+#[derive(Clone, Copy)]
+pub struct Bytes128<const SLOTS: u32>;
+
+impl Shape for Bytes256 {
+    const PIECES: u32 = 16;
+    const SLOTS: u32 = 3;
+}
+
+impl<const DEPTH: u32> Shape for Bytes128<DEPTH> {
+    const PIECES: u32 = 8;
+    const SLOTS: u32 = DEPTH;
+}
+
+/// A warp's ring.
+pub struct Ring<S, F, T> {
+    tiles: T,
+    matrix: Matrix,
+    /// Steps of a warp in a tile.
+    pub steps: u32,
+    /// Tile and step to ask for next.
+    tile: u32,
+    step: u32,
+    /// Of that tile, the first row of which this lane copies a part, in both halves, and the row of which it copies scales.
+    codes: [u64; 2],
+    scaled: u64,
+    /// Shared address of the ring, and of the slots to fill and to use next.
+    start: u32,
+    fill: u32,
+    take: u32,
+    kind: PhantomData<(S, F)>,
+}
+
+impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
+    /// Bytes of a slot.
+    const SLOT: u32 = TILE * (S::PIECES * 16 + F::SCALES);
+    /// Bytes of all rings of a block.
+    pub const ALL: u32 = WARPS * S::SLOTS * Self::SLOT;
+    /// Rows from one of a lane's copies to the next.
+    const APART: u32 = thread::WARP_SIZE / S::PIECES;
+
+    /// The warp's ring, with its first steps on their way. Behind it, the kernel in front has ended.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
+    #[inline(always)]
+    pub unsafe fn new(tiles: T, matrix: Matrix) -> Self {
+        let mut ring = Ring::empty(tiles, matrix);
+        grid::launch_dependents();
+        // SAFETY: the slots are free, and all that follows is read behind the wait.
+        unsafe {
+            ring.fill();
+            grid::wait_for_dependencies();
+        }
+        ring
+    }
+
+    /// As [`Ring::new`], behind the kernel in front: which weights they are is its output.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold; the whole block comes here.
+    #[inline(always)]
+    pub unsafe fn behind_the_wait(tiles: T, matrix: Matrix) -> Self {
+        let mut ring = Ring::empty(tiles, matrix);
+        // SAFETY: the slots are free.
+        unsafe { ring.fill() };
+        ring
+    }
+
+    #[inline(always)]
+    fn empty(tiles: T, matrix: Matrix) -> Self {
+        let start = shared::dynamic::<u8>().address() + thread::warp_id() * S::SLOTS * Self::SLOT;
+        let (steps, tile) = (matrix.pieces.div_ceil(WARPS * S::PIECES), thread::block_idx_x());
+        let (codes, kind) = ([0; 2], PhantomData);
+        let mut ring =
+            Ring { tiles, matrix, steps, tile, step: 0, codes, scaled: 0, start, fill: start, take: start, kind };
+        ring.find_rows();
+        ring
+    }
+
+    /// Asks for the first steps.
+    ///
+    /// # Safety
+    /// The slots are free.
+    #[inline(always)]
+    unsafe fn fill(&mut self) {
+        unroll::<MOST_SLOTS>(
+            #[inline(always)]
+            |step| {
+                if (step as u32) < S::SLOTS - 1 {
+                    // SAFETY: the caller's promise.
+                    unsafe { self.ask() };
+                }
+            },
+        );
+    }
+
+    /// The row of a tile of which this lane copies scales, and their 16 bytes.
+    #[inline(always)]
+    fn scaled() -> (u32, u32) {
+        let pieces = if F::SCALES > 16 { F::SCALES / 16 } else { 1 };
+        (thread::lane_id() / pieces, thread::lane_id() % pieces)
+    }
+
+    /// Finds the rows of the tile to ask for.
+    #[inline(always)]
+    fn find_rows(&mut self) {
+        let at = |row: u32| self.matrix.codes + u64::from(row) * u64::from(self.matrix.row_bytes);
+        self.codes = self.tiles.rows(self.tile, thread::lane_id() / S::PIECES).map(at);
+        if F::SCALES > 0 {
+            let (row, piece) = Self::scaled();
+            let [low, high] = self.tiles.rows(self.tile, row % HALF);
+            self.scaled = at(if row % TILE < HALF { low } else { high }) + u64::from(piece) * 16;
+        }
+    }
+
+    /// Starts the copies of the codes of the next step; behind the last tile nothing is there, and nothing read.
+    ///
+    /// # Safety
+    /// The slot is free.
+    #[inline(always)]
+    unsafe fn copy_codes(&self, slot: u32) {
+        let (own, piece) = (thread::lane_id() / S::PIECES, thread::lane_id() % S::PIECES);
+        let number = self.first_piece(self.step) + piece;
+        let within = F::piece(number);
+        unroll::<2>(
+            #[inline(always)]
+            |half| {
+                unroll::<MOST_COPIES>(
+                    #[inline(always)]
+                    |i| {
+                        if (i as u32) < S::PIECES / 4 {
+                            let row = i as u32 * Self::APART;
+                            let there = number < self.matrix.pieces && self.tiles.has(self.tile, half as u32, own + row);
+                            let from = self.codes[half] + u64::from(row * self.matrix.row_bytes + within);
+                            let to = slot + place::<S, F>(half as u32 * HALF + own + row, piece);
+                            // SAFETY: only pieces within rows that are there are read.
+                            unsafe { cp_async::copy_16_or_zero(to, from, if there { 16 } else { 0 }) };
+                        }
+                    },
+                );
+            },
+        );
+    }
+
+    /// Starts the copies of the scales that come with them.
+    ///
+    /// # Safety
+    /// The slot is free.
+    #[inline(always)]
+    unsafe fn copy_scales(&self, slot: u32) {
+        let ((row, piece), first) = (Self::scaled(), self.first_piece(self.step));
+        if row < TILE {
+            let there = first < self.matrix.pieces && self.tiles.has(self.tile, row / HALF, row % HALF);
+            let from = self.scaled + u64::from(F::scales(first));
+            let to = slot + TILE * S::PIECES * 16 + row * F::SCALES + piece * 16;
+            // SAFETY: only scales of rows that are there are read.
+            unsafe { cp_async::copy_16_or_zero(to, from, if there { 16 } else { 0 }) };
+        }
+    }
+
+    /// Asks for the next step.
+    ///
+    /// # Safety
+    /// The slot to fill is free.
+    #[inline(always)]
+    unsafe fn ask(&mut self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.copy_codes(self.fill);
+            if F::SCALES > 0 {
+                self.copy_scales(self.fill);
+            }
+        }
+        self.step += 1;
+        if self.step == self.steps {
+            self.step = 0;
+            self.tile += thread::grid_dim_x();
+            self.find_rows();
+        }
+        cp_async::commit();
+        self.fill = self.behind(self.fill);
+    }
+
+    /// The first piece of a step of this warp.
+    #[inline(always)]
+    fn first_piece(&self, step: u32) -> u32 {
+        (step * WARPS + thread::warp_id()) * S::PIECES
+    }
+
+    /// The first column of a step of this warp.
+    #[inline(always)]
+    pub fn first_column(&self, step: u32) -> u32 {
+        self.first_piece(step) * (128 / F::BITS)
+    }
+
+    /// Waits for the next step, and asks for the one that is `SLOTS − 1` behind it.
+    ///
+    /// # Safety
+    /// The whole warp comes here, done with the step that it got last.
+    #[inline(always)]
+    pub unsafe fn next(&mut self) -> Step<S, F> {
+        match S::SLOTS {
+            3 => cp_async::wait::<1>(),
+            4 => cp_async::wait::<2>(),
+            5 => cp_async::wait::<3>(),
+            _ => cp_async::wait::<0>(),
+        }
+        // SAFETY: behind the barrier the lanes' copies have landed, and the slot used last is free.
+        unsafe {
+            warp::sync();
+            self.ask();
+        }
+        let step = Step { slot: self.take, kind: PhantomData };
+        self.take = self.behind(self.take);
+        step
+    }
+
+    /// The slot behind the one at `slot`.
+    #[inline(always)]
+    fn behind(&self, slot: u32) -> u32 {
+        let next = slot + Self::SLOT;
+        if next == self.start + S::SLOTS * Self::SLOT { self.start } else { next }
+    }
+}
+
+/// Where a row's piece of 16 bytes stands in a slot: neighbours change places from row to row, so that the lanes that read
+/// some rows together find them in different banks.
+#[inline(always)]
+fn place<S: Shape, F: Form>(row: u32, piece: u32) -> u32 {
+    let rows = 32 / F::WORD_BYTES;
+    (row * S::PIECES + (piece ^ (row % rows * (8 / rows)))) * 16
+}
+
+/// A step that has landed.
+pub struct Step<S, F> {
+    slot: u32,
+    kind: PhantomData<(S, F)>,
+}
+
+impl<S: Shape, F: Form> Step<S, F> {
+    /// A lane's codes of unit `unit`, of its row in the tile and of the row eight further on.
+    ///
+    /// # Safety
+    /// The step is the one that its ring gave last.
+    #[inline(always)]
+    pub unsafe fn codes(&self, unit: u32) -> [F::Word; 2] {
+        let (row, byte) = (thread::lane_id() / 4, (unit * 4 + thread::lane_id() % 4) * F::WORD_BYTES);
+        let at = |row: u32| self.slot + place::<S, F>(row, byte / 16) + byte % 16;
+        // SAFETY: the caller's promise.
+        unsafe { [shared::Word::load(at(row)), shared::Word::load(at(row + HALF))] }
+    }
+
+    /// The scales of those rows from byte `byte` on.
+    ///
+    /// # Safety
+    /// The step is the one that its ring gave last.
+    #[inline(always)]
+    pub unsafe fn scales<W: shared::Word>(&self, byte: u32) -> [W; 2] {
+        let row = thread::lane_id() / 4;
+        let at = |row: u32| self.slot + TILE * S::PIECES * 16 + row * F::SCALES + byte;
+        // SAFETY: the caller's promise.
+        unsafe { [shared::Word::load(at(row)), shared::Word::load(at(row + HALF))] }
+    }
+}
