@@ -49,6 +49,7 @@ macro_rules! for_each_kernel {
             attn_prefill AttnPrefill,
             embed Embed,
             gated_norm GatedNorm,
+            gather_columns GatherColumns,
             gather_rows GatherRows,
             gemv Gemv,
             history_append HistoryAppend,
@@ -70,6 +71,7 @@ macro_rules! for_each_kernel {
             ssm_scan SsmScan,
             step_gap StepGap,
             swiglu Swiglu,
+            widen Widen,
         }
     };
 }

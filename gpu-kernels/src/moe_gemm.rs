@@ -8,12 +8,13 @@
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
 //! | `x` | `[rows, k]`, or `[rows · top_k, k]` | act | row-major |
-//! | `w` | `[experts, n, k]` | weight | row-major |
+//! | `w` | `[held, n, k]` | weight | row-major: experts `first` to `first + held` |
 //! | `order` | `[rows · top_k]` | i32 | choices by expert: `moe_sort` |
 //! | `tiles` | `[max_tiles, 4]` | i32 | expert, first place in `order`, places: `moe_sort` |
 //! | `y` | `[rows · top_k, n]` | act | row-major, written |
 //!
 //! # Launch
+//! Choices of experts that `w` does not hold are left alone: a launch for each panel of experts serves all.
 //! A block has a tile of up to 64 choices of one expert and 128 rows of its weight: 8 warps of 32 × 32, 64 columns at a time
 //! through a ring of 3 stages in shared memory. Blocks of tiles without places end at once.
 //!
@@ -54,7 +55,7 @@ kernel_args! {
     pub struct MoeGemm {
         /// `[rows, k]`, or with `row_per_choice` `[rows · top_k, k]`.
         pub x: Ptr<Act>,
-        /// `[experts, n, k]`.
+        /// `[held, n, k]`.
         pub w: Ptr<Weight>,
         /// `[rows · top_k]`: choices by expert.
         pub order: Ptr<i32>,
@@ -68,6 +69,10 @@ kernel_args! {
         pub top_k: u32,
         /// Experts.
         pub experts: u32,
+        /// The first expert that `w` holds.
+        pub first: u32,
+        /// Experts that `w` holds.
+        pub held: u32,
         /// Rows of an expert's weight.
         pub n: u32,
         /// Columns of an expert's weight.
@@ -87,6 +92,7 @@ impl Kernel for MoeGemm {
             self.rows > 0 && self.top_k > 0 => "at least one choice",
             self.rows < 1 << 20 && self.top_k < 1 << 10 => "fewer than 2^20 rows and 2^10 choices of a row",
             self.experts > 0 && self.experts <= MAX_EXPERTS => "1 to 1024 experts",
+            self.held > 0 && self.first + self.held <= self.experts => "experts that are there",
             self.n > 0 && self.n.is_multiple_of(16) && self.n.div_ceil(COLUMNS) < 1 << 16 => "n divisible by 16",
             self.k > 0 && self.k.is_multiple_of(8) => "k divisible by 8",
             self.activation == PLAIN || self.activation == RELU2 => "a known activation",
@@ -102,11 +108,13 @@ impl Kernel for MoeGemm {
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
         let (n, k, choices) = (u64::from(self.n), u64::from(self.k), u64::from(self.rows) * u64::from(self.top_k));
-        let weights = met(self.rows, self.top_k, self.experts) * (2 * n * k) as f64;
-        weights as u64 + choices * 2 * (n + k)
+        let share = f64::from(self.held) / f64::from(self.experts);
+        let weights = met(self.rows, self.top_k, self.experts) * (2 * n * k) as f64 + (choices * 2 * (n + k)) as f64;
+        (share * weights) as u64
     }
 
     fn flops(&self, _: &StepShape) -> u64 {
-        2 * u64::from(self.rows) * u64::from(self.top_k) * u64::from(self.n) * u64::from(self.k)
+        let all = 2 * u64::from(self.rows) * u64::from(self.top_k) * u64::from(self.n) * u64::from(self.k);
+        all * u64::from(self.held) / u64::from(self.experts)
     }
 }

@@ -6,7 +6,7 @@ use gpu_kernels::moe_sort::{TILE, max_tiles};
 use crate::data::Data;
 use crate::moe_gemv::{Choice, wants};
 use crate::mutants::{BARRIER, Defect, EDGE, STRIDE};
-use crate::oracle::{Oracle, Precision, Row, Written};
+use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
 #[derive(Clone, Copy, Debug)]
@@ -18,13 +18,15 @@ struct Shape {
     k: usize,
     activation: u32,
     row_per_choice: bool,
+    /// Experts in front and behind that the weight does not hold.
+    skipped: usize,
 }
 
 const fn shape(rows: usize, top_k: usize, experts: usize, n: usize, k: usize) -> Shape {
-    Shape { rows, top_k, experts, n, k, activation: PLAIN, row_per_choice: false }
+    Shape { rows, top_k, experts, n, k, activation: PLAIN, row_per_choice: false, skipped: 0 }
 }
 
-const SHAPES: [Shape; 23] = [
+const SHAPES: [Shape; 25] = [
     shape(1, 1, 1, 16, 8),
     shape(4, 1, 1, 32, 8),
     shape(12, 1, 1, 32, 8),
@@ -46,6 +48,8 @@ const SHAPES: [Shape; 23] = [
     shape(20, 2, 2, 272, 328),
     Shape { activation: RELU2, ..shape(17, 2, 3, 64, 264) },
     Shape { row_per_choice: true, ..shape(13, 3, 4, 96, 72) },
+    Shape { skipped: 1, ..shape(40, 2, 4, 32, 72) },
+    Shape { skipped: 2, row_per_choice: true, ..shape(30, 3, 5, 16, 40) },
     Shape { row_per_choice: true, ..shape(66, 2, 3, 16, 136) },
     Shape { row_per_choice: true, activation: RELU2, ..shape(5, 2, 2, 160, 520) },
 ];
@@ -55,7 +59,8 @@ pub fn rows() -> Vec<Row<MoeGemm>> {
 }
 
 fn row(seed: u64, shape: &Shape) -> Row<MoeGemm> {
-    let Shape { rows, top_k, experts, n, k, activation, row_per_choice } = *shape;
+    let Shape { rows, top_k, experts, n, k, activation, row_per_choice, skipped } = *shape;
+    let held = skipped..experts - skipped;
     let mut random = Random::new(seed);
     let mut data = Data::default();
     let x_rows = if row_per_choice { rows * top_k } else { rows };
@@ -72,13 +77,15 @@ fn row(seed: u64, shape: &Shape) -> Row<MoeGemm> {
     tiles.resize(max_tiles(ids.len() as u32, experts as u32) as usize, [0; 4]);
     let kernel = MoeGemm {
         x: data.reals("x", random.reals(x_rows * k, 1.0)),
-        w: data.weight("w", random.reals(experts * n * k, 1.0), k),
+        w: data.weight("w", random.reals(held.len() * n * k, 1.0), k),
         order: data.integers("order", order),
         tiles: data.integers("tiles", tiles.concat()),
         y: data.undefined("y", rows * top_k * n),
         rows: rows as u32,
         top_k: top_k as u32,
         experts: experts as u32,
+        first: held.start as u32,
+        held: held.len() as u32,
         n: n as u32,
         k: k as u32,
         activation,
@@ -103,6 +110,15 @@ impl Oracle for MoeGemm {
         }
         let (x, w) = (data.f64s(self.x), data.f64s(self.w));
         let sizes = (self.n as usize, self.k as usize);
-        vec![Written::new(self.y, wants(&choices, &x, &w, sizes, self.activation, precision))]
+        let held = |expert: usize| (self.first..self.first + self.held).contains(&(expert as u32));
+        let kept: Vec<bool> = choices.iter().map(|choice| !held(choice.expert)).collect();
+        choices.iter_mut().for_each(|choice| choice.expert = choice.expert.saturating_sub(self.first as usize) % self.held as usize);
+        let mut wants = wants(&choices, &x, &w, sizes, self.activation, precision);
+        for (wants, kept) in wants.chunks_mut(sizes.0).zip(kept) {
+            if kept {
+                wants.fill(Want::Kept);
+            }
+        }
+        vec![Written::new(self.y, wants)]
     }
 }

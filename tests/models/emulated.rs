@@ -69,7 +69,7 @@ impl Emulated {
         let start = (id.0, 0);
         match &spec.kind {
             BufferKind::Weight(parts) => {
-                let parts = parts.clone().in_memory();
+                let parts = parts.clone().in_memory().unwrap();
                 let rows: Vec<u8> = (0..parts.rows()).flat_map(|row| parts.row_bytes(row).to_vec()).collect();
                 self.write(start, spec.element, &rows)
             }

@@ -23,10 +23,11 @@ kernel! {
         grid::launch_dependents();
         grid::wait_for_dependencies();
         let [expert, first, live, _]: [u32; 4] = global::load(args.tiles.addr + 16 * u64::from(thread::block_idx_x()));
-        if live == 0 {
+        let held = expert.wrapping_sub(args.first);
+        if live == 0 || held >= args.held {
             return;
         }
-        let mut source = Source::new(&args, expert, first, live);
+        let mut source = Source::new(&args, held, first, live);
         unroll::<{ STAGES as usize - 1 }>(
             #[inline(always)]
             |_| source.ask(),

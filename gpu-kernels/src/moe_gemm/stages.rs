@@ -30,7 +30,7 @@ impl Source {
     /// The rows of the block's tile.
     ///
     /// # Safety
-    /// The kernel's Requires hold; places `first` to `first + live` are of `expert`.
+    /// The kernel's Requires hold; places `first` to `first + live` are of the expert that `w` holds at `expert`.
     #[inline(always)]
     pub unsafe fn new(args: &MoeGemm, expert: u32, first: u32, live: u32) -> Source {
         let own = thread::thread_idx_x() / PIECES;

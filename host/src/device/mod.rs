@@ -1,21 +1,24 @@
 //! What the engine asks of a device: buffers, plans, runs and tokens by ticket. It does not grow with the kernels.
 mod activation;
 mod buffers;
+mod elements;
 pub mod cuda;
-mod format;
 pub mod host_memory;
 mod memory;
 mod plan;
+mod unpack;
 mod weight;
 mod weight_part;
 
 pub use activation::Activation;
 pub use buffers::{BufferId, BufferKind, BufferSpec, Buffers};
-pub use format::Format;
+pub use elements::{Check, Converted, RowSource};
+pub use gpu_kernels::Format;
 pub use memory::{Memory, Storage, Stored};
 pub use plan::{Gemm, Output, Plan, PlannedKernel, Reference, Step};
+pub use unpack::{e2m1, e4m3, unpack};
 pub use weight::Weight;
-pub use weight_part::{Converted, FileRange, WeightPart};
+pub use weight_part::{FileRange, WeightPart};
 
 use std::time::{Duration, Instant};
 

@@ -22,13 +22,23 @@ pub enum Output {
     F32(Ptr<f32>),
 }
 
+impl Output {
+    /// The place `elements` further on.
+    pub const fn offset(self, elements: u64) -> Output {
+        match self {
+            Output::Act(out) => Output::Act(out.offset(elements)),
+            Output::F32(out) => Output::F32(out.offset(elements)),
+        }
+    }
+}
+
 /// `out[t, n] = s[t, n] = Σ_k x[t, k] · w[n, k] + bias[n]`, or with a residual `residual[t, n] + r(s[t, n])`, for more rows than
 /// `gemv` serves.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
     /// `[rows, k]`.
     pub x: Ptr<Act>,
-    /// `[n, k]`.
+    /// `[n, k]`: a weight, or a panel of activations that a step has made of one.
     pub w: Ptr<Weight>,
     /// `[n]` or null. A GPU takes one where the result is activations.
     pub bias: Ptr<Weight>,
@@ -43,12 +53,14 @@ pub struct Gemm {
     pub n: u32,
     /// Columns of the weight.
     pub k: u32,
+    /// Elements from one row of `out`, and of the residual, to the next: more than `n` where the weight is a panel of one.
+    pub stride: u32,
 }
 
 impl Gemm {
     /// `x · wᵀ` of `[rows, n, k]` alone.
     pub const fn new(x: Ptr<Act>, w: Ptr<Weight>, out: Output, [rows, n, k]: [u32; 3]) -> Gemm {
-        Gemm { x, w, bias: Ptr::NULL, residual: Ptr::NULL, out, rows, n, k }
+        Gemm { x, w, bias: Ptr::NULL, residual: Ptr::NULL, out, rows, n, k, stride: n }
     }
 
     /// Bytes read and written at least once, with activations of 2 bytes.

@@ -186,6 +186,7 @@ fn prepare_product(gemm: &Gemm, workshop: &mut Workshop) -> Result<Work> {
     };
     let operands = Operands {
         shape: [gemm.rows, gemm.n, gemm.k],
+        stride: gemm.stride,
         x: resolve(arena, gemm.x),
         w: resolve(arena, gemm.w),
         bias: resolve(arena, gemm.bias),
