@@ -46,7 +46,7 @@ use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Gemv, Kernel, Launch, Packed, Ptr, StepShape, Weight, rms_norm};
 
 #[cfg(target_arch = "nvptx64")]
-mod entry;
+pub(crate) mod entry;
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod forms;
 #[cfg(target_arch = "nvptx64")]

@@ -78,7 +78,9 @@ fn row(seed: u64, format: Format, shape: &Shape) -> Row<QuantGemv> {
     let mut random = Random::new(seed);
     let mut data = Data::default();
     let x = data.reals("x", random.reals(rows * k, 1.0));
-    let w = packed::weight(&mut data, &mut random, format, [n, k], 1.0);
+    // A gate is not to be so far below zero that nothing is left of it.
+    let scale = if activation == SWIGLU { 0.05 } else { 1.0 };
+    let w = packed::weight(&mut data, &mut random, format, [n, k], scale);
     let plain = QuantGemv::new(x, w, format, [rows as u32, n as u32, k as u32]);
     let mut kernel = QuantGemv { activation, eps: 1e-5, ..plain };
     let width = if activation == SWIGLU { n / 2 } else { n };

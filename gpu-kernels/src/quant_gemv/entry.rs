@@ -3,7 +3,7 @@ use core::marker::PhantomData;
 
 use super::QuantGemv;
 use super::forms::{Bits8, E4m3, Form, Groups32, Groups64, I8, Matrix, Nvfp4, Place, Sums};
-use super::ring::{Bytes128, Bytes256, Ring, Shape, Tiles};
+use super::ring::{Bytes128, Bytes256, Ring, Shape, Step, Tiles};
 use crate::gemv::stream::Tokens;
 use crate::gemv::{BLOCKS, SWIGLU, TILE, WARPS, store};
 use crate::row::{self, Row};
@@ -65,6 +65,11 @@ impl Tiles for Gemv {
         let ahead = if self.activation == SWIGLU { 0 } else { half * TILE / 2 };
         tile * self.tile_width() + ahead + row < self.width()
     }
+
+    #[inline(always)]
+    fn has_all(&self, tile: u32) -> bool {
+        (tile + 1) * self.tile_width() <= self.width()
+    }
 }
 
 /// A row in groups of eight elements.
@@ -107,8 +112,8 @@ unsafe fn product<S: Shape, F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring
         unroll::<MOST_GROUPS>(
             #[inline(always)]
             |at| {
-                if normed.is_none() && (at as u32) < groups::<S, F>() {
-                    ahead[at] = first.ask(&tokens, at);
+                if normed.is_none() && (at as u32) < groups_of_step::<S, F>() {
+                    ahead[at] = first.ask(at);
                 }
             },
         );
@@ -121,37 +126,71 @@ unsafe fn product<S: Shape, F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring
                 let behind = if at + 1 == ring.steps { 0 } else { at + 1 };
                 let step = ring.next();
                 let column = ring.first_column(at);
-                let (own, next) =
-                    (Groups::<F>::new(&tokens, column), Groups::<F>::new(&tokens, ring.first_column(behind)));
-                let place = Place { rows, column, units: groups::<S, F>() / F::GROUPS as u32 };
-                let scales = F::of_step(&step);
-                unroll::<MOST_GROUPS>(
+                let (own, next) = (Groups::new(&tokens, column), Groups::new(&tokens, ring.first_column(behind)));
+                let tokens = StepTokens { ahead: &mut ahead, own, next, normed };
+                let place = Place { rows, column, units: groups_of_step::<S, F>() / F::GROUPS as u32 };
+                if F::GROUPABLE && matrix.group > 0 {
+                    multiply_step::<S, F, true>(&mut sums, &matrix, place, &step, tokens);
+                } else {
+                    multiply_step::<S, F, false>(&mut sums, &matrix, place, &step, tokens);
+                }
+            }
+            sums.close(row_scales);
+            store.finish(tile, sums.whole.map(|sum| sum * F::REST), addends);
+            tile += thread::grid_dim_x();
+        }
+    }
+}
+
+/// The tokens of a step, and where the next one's go.
+struct StepTokens<'a, F> {
+    ahead: &'a mut [[u32; 4]; MOST_GROUPS],
+    own: Groups<F>,
+    next: Groups<F>,
+    normed: Option<Normed>,
+}
+
+/// Adds the products of a step to `sums`, and asks for the tokens of the next.
+///
+/// # Safety
+/// The step is the one that its ring gave last; the whole warp comes here.
+#[inline(always)]
+unsafe fn multiply_step<S: Shape, F: Form, const GROUPED: bool>(
+    sums: &mut Sums,
+    matrix: &Matrix,
+    place: Place,
+    step: &Step<S, F>,
+    tokens: StepTokens<F>,
+) {
+    let StepTokens { ahead, own, next, normed } = tokens;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let scales = F::of_step(step);
+        unroll::<MOST_GROUPS>(
+            #[inline(always)]
+            |first| {
+                if first % F::GROUPS != 0 || first as u32 >= groups_of_step::<S, F>() {
+                    return;
+                }
+                let unit = (first / F::GROUPS) as u32;
+                let group = |i: usize| match normed {
+                    _ if i == F::GROUPS => [0; 4],
+                    None => ahead[first + i],
+                    Some(row) => own.load(row, first + i),
+                };
+                let x = [group(0), group(1)];
+                F::add::<GROUPED>(sums, matrix, place, &scales, unit, step.codes(unit), x);
+                // A step ahead of the weights: tokens come from L2 meanwhile.
+                unroll::<2>(
                     #[inline(always)]
-                    |first| {
-                        if first % F::GROUPS == 0 && (first as u32) < groups::<S, F>() {
-                            let unit = (first / F::GROUPS) as u32;
-                            let mut x = [[0; 4]; 2];
-                            unroll::<2>(
-                                #[inline(always)]
-                                |i| {
-                                    if i < F::GROUPS {
-                                        x[i] = match normed {
-                                            // A step ahead of the weights: tokens come from L2 meanwhile.
-                                            None => core::mem::replace(&mut ahead[first + i], next.ask(&tokens, first + i)),
-                                            Some(row) => own.load(row, first + i),
-                                        };
-                                    }
-                                },
-                            );
-                            F::add(&mut sums, &matrix, place, &scales, unit, step.codes(unit), x);
+                    |i| {
+                        if i < F::GROUPS && normed.is_none() {
+                            ahead[first + i] = next.ask(first + i);
                         }
                     },
                 );
-            }
-            sums.close(row_scales);
-            store.finish(tile, sums.whole, addends);
-            tile += thread::grid_dim_x();
-        }
+            },
+        );
     }
 }
 
@@ -164,7 +203,7 @@ fn existing(args: &Gemv, tile: u32) -> [u32; 2] {
 
 /// Groups of eight columns that a lane has of a step.
 #[inline(always)]
-pub const fn groups<S: Shape, F: Form>() -> u32 {
+pub const fn groups_of_step<S: Shape, F: Form>() -> u32 {
     S::PIECES * 4 / F::BITS
 }
 
@@ -172,6 +211,8 @@ pub const fn groups<S: Shape, F: Form>() -> u32 {
 pub struct Groups<F> {
     /// The number of the first.
     first: u32,
+    /// Its address in the lane's token row.
+    address: u64,
     /// How many there are from it to the end of the row.
     left: u32,
     form: PhantomData<F>,
@@ -182,7 +223,9 @@ impl<F: Form> Groups<F> {
     #[inline(always)]
     pub fn new(tokens: &Tokens, column: u32) -> Groups<F> {
         let first = column / row::GROUP + thread::lane_id() % 4 * F::GROUPS as u32;
-        Groups { first, left: tokens.groups.saturating_sub(first), form: PhantomData }
+        // Hidden from the compiler, the others' distances are part of the loads.
+        let address = thread::hidden(row::at(tokens.row, first));
+        Groups { first, address, left: tokens.groups.saturating_sub(first), form: PhantomData }
     }
 
     /// How far behind the first the `at`-th is.
@@ -196,12 +239,12 @@ impl<F: Form> Groups<F> {
     /// # Safety
     /// The token rows are written.
     #[inline(always)]
-    pub unsafe fn ask(&self, tokens: &Tokens, at: usize) -> [u32; 4] {
+    pub unsafe fn ask(&self, at: usize) -> [u32; 4] {
         if Self::offset(at) >= self.left {
             return [0; 4];
         }
         // SAFETY: the group is within the row.
-        unsafe { global::load(row::at(tokens.row, self.first) + u64::from(Self::offset(at)) * 16) }
+        unsafe { global::load(self.address + u64::from(Self::offset(at)) * 16) }
     }
 
     /// The `at`-th of the normalised row; zeros behind the row.

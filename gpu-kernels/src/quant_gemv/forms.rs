@@ -140,11 +140,16 @@ pub trait Form: Copy {
     /// The step is the one that its ring gave last.
     unsafe fn of_step<S: Shape>(step: &Step<S, Self>) -> Self::Scales;
 
+    /// What all sums are still to be multiplied by.
+    const REST: f32 = 1.0;
+    /// Whether f32 scales beside the codes may be those of groups: then `GROUPED` says whether they are.
+    const GROUPABLE: bool = false;
+
     /// Adds the products of a unit.
     ///
     /// # Safety
     /// The whole warp comes here.
-    unsafe fn add(
+    unsafe fn add<const GROUPED: bool>(
         sums: &mut Sums,
         matrix: &Matrix,
         place: Place,
@@ -163,6 +168,9 @@ pub trait Form: Copy {
 
 /// How four codes of a byte each become pairs of bf16.
 pub trait Widen: Copy {
+    /// What they are still to be multiplied by.
+    const REST: f32;
+
     /// The pairs, in the order of memory.
     fn widen(word: u32) -> [u32; 2];
 }
@@ -172,6 +180,8 @@ pub trait Widen: Copy {
 pub struct E4m3;
 
 impl Widen for E4m3 {
+    const REST: f32 = 1.0;
+
     #[inline(always)]
     fn widen(word: u32) -> [u32; 2] {
         codes::e4m3(word)
@@ -183,6 +193,8 @@ impl Widen for E4m3 {
 pub struct I8;
 
 impl Widen for I8 {
+    const REST: f32 = codes::INTEGER_REST;
+
     #[inline(always)]
     fn widen(word: u32) -> [u32; 2] {
         codes::i8(word)
@@ -197,6 +209,8 @@ impl<W: Widen> Form for Bits8<W> {
     const BITS: u32 = 8;
     const SCALES: u32 = 0;
     const GROUPS: usize = 1;
+    const REST: f32 = W::REST;
+    const GROUPABLE: bool = true;
     type Word = [u32; 2];
     type Scales = ();
 
@@ -204,7 +218,7 @@ impl<W: Widen> Form for Bits8<W> {
     unsafe fn of_step<S: Shape>(_: &Step<S, Self>) {}
 
     #[inline(always)]
-    unsafe fn add(
+    unsafe fn add<const GROUPED: bool>(
         sums: &mut Sums,
         matrix: &Matrix,
         place: Place,
@@ -217,7 +231,7 @@ impl<W: Widen> Form for Bits8<W> {
         unsafe {
             sums.multiply(W::widen(low[0]), W::widen(high[0]), [tokens[0], tokens[1]]);
             sums.multiply(W::widen(low[1]), W::widen(high[1]), [tokens[2], tokens[3]]);
-            if matrix.group > 0 {
+            if GROUPED {
                 let column = place.column + unit * 32;
                 if unit + 1 == place.units || (column + 32) & (matrix.group - 1) == 0 {
                     let group = (column >> matrix.group.trailing_zeros()).min(matrix.row_scales - 1);
@@ -250,13 +264,14 @@ pub struct Groups32;
 fn zeros_and_scales(matrix: &Matrix, entries: [u32; 2]) -> ([u32; 2], [f32; 2]) {
     // With zero points they are the lowest bits; else 8, and those bits are the scale's.
     let (mask, zero) = if matrix.kind == INT4_ZEROS { (0xf, 0) } else { (0, 8) };
-    let zeros = entries.map(|entry| ((entry & mask) | zero) * 0x0001_0001 | 0xc300_c300);
+    let zeros = entries.map(|entry| codes::zero_point(entry & mask | zero));
     (zeros, entries.map(|entry| f32::from_bits(entry & !mask)))
 }
 
 impl Form for Groups64 {
     const BITS: u32 = 4;
     const SCALES: u32 = Format::Int4 { group: 64, zeros: false }.block_scales();
+    const REST: f32 = codes::INTEGER_REST;
     const GROUPS: usize = 2;
     type Word = [u32; 2];
     type Scales = [[u32; 4]; 2];
@@ -268,7 +283,7 @@ impl Form for Groups64 {
     }
 
     #[inline(always)]
-    unsafe fn add(
+    unsafe fn add<const GROUPED: bool>(
         sums: &mut Sums,
         matrix: &Matrix,
         _: Place,
@@ -298,6 +313,7 @@ impl Form for Groups64 {
 impl Form for Groups32 {
     const BITS: u32 = 4;
     const SCALES: u32 = Format::Int4 { group: 32, zeros: false }.block_scales();
+    const REST: f32 = codes::INTEGER_REST;
     const GROUPS: usize = 1;
     type Word = u32;
     type Scales = [[[u32; 4]; 2]; 2];
@@ -309,7 +325,7 @@ impl Form for Groups32 {
     }
 
     #[inline(always)]
-    unsafe fn add(
+    unsafe fn add<const GROUPED: bool>(
         sums: &mut Sums,
         matrix: &Matrix,
         _: Place,
@@ -339,6 +355,7 @@ pub struct Nvfp4;
 impl Form for Nvfp4 {
     const BITS: u32 = 4;
     const SCALES: u32 = Format::Nvfp4.block_scales();
+    const REST: f32 = codes::E2M1_REST;
     const GROUPS: usize = 2;
     type Word = [u32; 2];
     type Scales = [[u32; 4]; 2];
@@ -350,7 +367,7 @@ impl Form for Nvfp4 {
     }
 
     #[inline(always)]
-    unsafe fn add(
+    unsafe fn add<const GROUPED: bool>(
         sums: &mut Sums,
         _: &Matrix,
         _: Place,
@@ -375,6 +392,6 @@ impl Form for Nvfp4 {
     #[inline(always)]
     unsafe fn of_rows(matrix: &Matrix, rows: [u32; 2]) -> [f32; 2] {
         // SAFETY: the caller's promise.
-        unsafe { rows.map(|row| matrix.scale(row, 0) * codes::E2M1_REST) }
+        unsafe { [matrix.scale(rows[0], 0), matrix.scale(rows[1], 0)] }
     }
 }

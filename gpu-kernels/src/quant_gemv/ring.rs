@@ -19,6 +19,9 @@ pub trait Tiles: Copy {
 
     /// Whether row `row` of half `half` of a tile is there.
     fn has(&self, tile: u32, half: u32, row: u32) -> bool;
+
+    /// Whether all of them are.
+    fn has_all(&self, tile: u32) -> bool;
 }
 
 /// How deep and how wide a ring is.
@@ -149,12 +152,13 @@ impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
         }
     }
 
-    /// Starts the copies of the codes of the next step; behind the last tile nothing is there, and nothing read.
+    /// Starts the copies of the codes of the next step. With `CHECKED`, what is not there is not read, and zero; behind the
+    /// last tile that is all.
     ///
     /// # Safety
-    /// The slot is free.
+    /// The slot is free; without `CHECKED`, all of the step is there.
     #[inline(always)]
-    unsafe fn copy_codes(&self, slot: u32) {
+    unsafe fn copy_codes<const CHECKED: bool>(&self, slot: u32) {
         let (own, piece) = (thread::lane_id() / S::PIECES, thread::lane_id() % S::PIECES);
         let number = self.first_piece(self.step) + piece;
         let within = F::piece(number);
@@ -166,11 +170,11 @@ impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
                     |i| {
                         if (i as u32) < S::PIECES / 4 {
                             let row = i as u32 * Self::APART;
-                            let there = number < self.matrix.pieces && self.tiles.has(self.tile, half as u32, own + row);
                             let from = self.codes[half] + u64::from(row * self.matrix.row_bytes + within);
                             let to = slot + place::<S, F>(half as u32 * HALF + own + row, piece);
+                            let there = || number < self.matrix.pieces && self.tiles.has(self.tile, half as u32, own + row);
                             // SAFETY: only pieces within rows that are there are read.
-                            unsafe { cp_async::copy_16_or_zero(to, from, if there { 16 } else { 0 }) };
+                            unsafe { copy::<CHECKED>(to, from, there) };
                         }
                     },
                 );
@@ -181,16 +185,16 @@ impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
     /// Starts the copies of the scales that come with them.
     ///
     /// # Safety
-    /// The slot is free.
+    /// As for [`Ring::copy_codes`].
     #[inline(always)]
-    unsafe fn copy_scales(&self, slot: u32) {
+    unsafe fn copy_scales<const CHECKED: bool>(&self, slot: u32) {
         let ((row, piece), first) = (Self::scaled(), self.first_piece(self.step));
-        if row < TILE {
-            let there = first < self.matrix.pieces && self.tiles.has(self.tile, row / HALF, row % HALF);
+        if F::SCALES > 0 && row < TILE {
             let from = self.scaled + u64::from(F::scales(first));
             let to = slot + TILE * S::PIECES * 16 + row * F::SCALES + piece * 16;
+            let there = || first < self.matrix.pieces && self.tiles.has(self.tile, row / HALF, row % HALF);
             // SAFETY: only scales of rows that are there are read.
-            unsafe { cp_async::copy_16_or_zero(to, from, if there { 16 } else { 0 }) };
+            unsafe { copy::<CHECKED>(to, from, there) };
         }
     }
 
@@ -200,11 +204,16 @@ impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
     /// The slot to fill is free.
     #[inline(always)]
     unsafe fn ask(&mut self) {
+        // The same for the whole warp.
+        let whole = self.tiles.has_all(self.tile) && self.first_piece(self.step) + S::PIECES <= self.matrix.pieces;
         // SAFETY: the caller's promise.
         unsafe {
-            self.copy_codes(self.fill);
-            if F::SCALES > 0 {
-                self.copy_scales(self.fill);
+            if whole {
+                self.copy_codes::<false>(self.fill);
+                self.copy_scales::<false>(self.fill);
+            } else {
+                self.copy_codes::<true>(self.fill);
+                self.copy_scales::<true>(self.fill);
             }
         }
         self.step += 1;
@@ -256,6 +265,22 @@ impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
     fn behind(&self, slot: u32) -> u32 {
         let next = slot + Self::SLOT;
         if next == self.start + S::SLOTS * Self::SLOT { self.start } else { next }
+    }
+}
+
+/// Starts a copy of 16 bytes; with `CHECKED` of zeros where they are not there.
+///
+/// # Safety
+/// As for [`cp_async::copy_16`]; without `CHECKED`, they are there.
+#[inline(always)]
+unsafe fn copy<const CHECKED: bool>(to: u32, from: u64, there: impl Fn() -> bool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if CHECKED {
+            cp_async::copy_16_or_zero(to, from, if there() { 16 } else { 0 });
+        } else {
+            cp_async::copy_16_ahead(to, from);
+        }
     }
 }
 

@@ -14,7 +14,10 @@ const fn twice(half: u32) -> u32 {
 /// 2¹²⁰ and −0, twice.
 const TWO_TO_120: u32 = twice(0x7b80);
 const MINUS_ZERO: u32 = twice(0x8000);
-const ONE: u32 = twice(0x3f80);
+/// 2¹²⁷, 2¹²³ and −128/64, twice.
+const TWO_TO_127: u32 = twice(0x7f00);
+const TWO_TO_123: u32 = twice(0x7d00);
+const MINUS_128_REST: u32 = twice(0xc000);
 
 /// Four bytes of the eight of `low` and `high`: digit i of `selector`, from the right, names byte i of the result.
 #[inline(always)]
@@ -80,18 +83,38 @@ fn e4m3_in_upper_bytes(codes: u32) -> u32 {
     multiply(codes >> 4 & twice(0x07f0) | codes & twice(0x8000), TWO_TO_120)
 }
 
-/// Four signed integers of 8 bits: the lower seven in the mantissa of 128, less 128 or, where the sign stands, 256.
+/// By this the products of [`i8`] and [`u4`] are still to be multiplied.
+pub const INTEGER_REST: f32 = 64.0;
+
+/// Four signed integers of 8 bits, but for [`INTEGER_REST`].
+///
+/// With 128 added they are no sign, and the lower byte of a bf16 without one: as a number that is 2⁻¹³³ for each unit, up to
+/// 255, since the smallest normal numbers lie as close as the subnormal ones.
 #[inline(always)]
 pub fn i8(word: u32) -> [u32; 2] {
-    let pair = |codes: u32| fma(codes & twice(0x7f) | twice(0x4300), ONE, codes & twice(0x80) | twice(0xc300));
-    [pair(permute::<0x4140>(word, 0)), pair(permute::<0x4342>(word, 0))]
+    let unsigned = word ^ twice(0x8080);
+    let pair = |codes: u32| fma(codes, TWO_TO_127, MINUS_128_REST);
+    [pair(permute::<0x4140>(unsigned, 0)), pair(permute::<0x4342>(unsigned, 0))]
 }
 
-/// Eight unsigned integers of 4 bits, less `zeros` of them: −128 less the zero point, twice.
+/// What [`u4`] subtracts for a zero point of 0 to 15.
 #[inline(always)]
-pub fn u4(word: u32, zeros: u32) -> [u32; 4] {
-    let pair = |codes: u32| fma(codes & twice(0xf) | twice(0x4300), ONE, zeros);
-    [pair(word), pair(word >> 4), pair(word >> 8), pair(word >> 12)]
+pub fn zero_point(zero: u32) -> u32 {
+    multiply(twice(1) * zero, TWO_TO_127 | twice(0x8000))
+}
+
+/// Eight unsigned integers of 4 bits less a zero point, as [`zero_point`] made it, but for [`INTEGER_REST`].
+///
+/// As for [`i8`], 4 bits are a number where they stand in the lower byte of a bf16, in its upper half 16 times theirs.
+#[inline(always)]
+pub fn u4(word: u32, zero: u32) -> [u32; 4] {
+    let (low, high) = (word, word >> 8);
+    [
+        fma(low & twice(0x0f), TWO_TO_127, zero),
+        fma(low & twice(0xf0), TWO_TO_123, zero),
+        fma(high & twice(0x0f), TWO_TO_127, zero),
+        fma(high & twice(0xf0), TWO_TO_123, zero),
+    ]
 }
 
 /// 2¹¹⁹, twice.
@@ -163,7 +186,7 @@ mod tests {
         for code in i8::MIN..=i8::MAX {
             for place in 0..4 {
                 let word = 0x7f80_ff01 & !(0xff << (8 * place)) | u32::from(code as u8) << (8 * place);
-                same(floats(i8(word))[place as usize], f32::from(code));
+                same(floats(i8(word))[place as usize] * INTEGER_REST, f32::from(code));
             }
         }
     }
@@ -173,11 +196,11 @@ mod tests {
 
     #[test]
     fn every_u4_with_every_zero_point_at_every_place() {
-        for (code, zero) in (0..16u32).flat_map(|code| (0..=16u32).map(move |zero| (code, zero))) {
-            let zeros = pack([-128.0 - zero as f32; 2]);
+        for (code, zero) in (0..16u32).flat_map(|code| (0..16u32).map(move |zero| (code, zero))) {
+            let zeros = zero_point(zero);
             for (at, column) in ORDER.into_iter().enumerate() {
                 let word = 0x1f80_ff01 & !(0xf << (4 * column)) | code << (4 * column);
-                same(floats(u4(word, zeros))[at], code as f32 - zero as f32);
+                same(floats(u4(word, zeros))[at] * INTEGER_REST, code as f32 - zero as f32);
             }
         }
     }

@@ -72,6 +72,16 @@ pub fn blocks_at_once<const THREADS: u32, const BLOCKS: u32>() {
     ptx!("//sm_90: .maxntid {}, 1, 1\n\t//sm_90: .minnctapersm {}", const THREADS, const BLOCKS, options(nostack));
 }
 
+/// The number itself, of which the compiler does not know where it is from: what is added to it stays an addition, which a load
+/// makes by itself.
+#[inline(always)]
+pub fn hidden(number: u64) -> u64 {
+    let same: u64;
+    // SAFETY: a copy of a register.
+    ptx!("mov.b64 {}, {};", out(reg64) same, in(reg64) number, options(pure, nomem, nostack));
+    same
+}
+
 /// This thread's warp in a block whose threads lie along x.
 #[inline(always)]
 pub fn warp_id() -> u32 {
