@@ -165,3 +165,35 @@ impl Oracle for QuantGemv {
         gemv::written(&self.around(), &w, data, precision)
     }
 }
+
+/// Rows `rows` of eight, multiplied with a weight that is always the same.
+fn some_of_eight(format: Format, [n, k]: [usize; 2], rows: std::ops::Range<usize>) -> Row<QuantGemv> {
+    let mut random = Random::new(77);
+    let mut data = Data::default();
+    let x = random.reals(8 * k, 1.0);
+    let count = rows.len();
+    let x = data.reals("x", x[rows.start * k..rows.end * k].to_vec());
+    let w = packed::weight(&mut data, &mut random, format, [n, k], 1.0);
+    let y_f32 = data.undefined("y_f32", count * n);
+    let kernel = QuantGemv { y_f32, ..QuantGemv::new(x, w, format, [count as u32, n as u32, k as u32]) };
+    Row { name: format!("{format:?}, rows {rows:?}"), kernel, data }
+}
+
+#[test]
+fn a_row_has_the_same_bits_in_any_company() {
+    use crate::target::Target;
+    for format in FORMATS {
+        for [n, k] in [[33, 2312], [18, 264]] {
+            let run = |rows: std::ops::Range<usize>| {
+                let row = some_of_eight(format, [n, k], rows);
+                let outcome = crate::emulator::Emulator::new().run(&row.kernel, &row.data).expect("it runs");
+                let (y, _) = row.kernel.y_f32.target().expect("not null");
+                outcome[y as usize].clone()
+            };
+            let all = run(0..8);
+            for rows in [0..1, 3..4, 7..8, 2..5, 1..8] {
+                assert_eq!(run(rows.clone()), all[rows.start * n..rows.end * n], "{format:?}, {n}x{k}, rows {rows:?}");
+            }
+        }
+    }
+}
