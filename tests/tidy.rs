@@ -9,8 +9,8 @@ const MOST_FUNCTION_LINES: usize = 60;
 
 /// Modules of `host` and what each may import besides itself and `error`. Tests beside the code may import anything.
 const IMPORTS: [(&str, &[&str]); 13] = [
-    ("bench", &["checkpoint", "device", "engine", "forward", "models", "session", "synthetic", "weights"]),
-    ("synthetic", &["checkpoint", "device", "models", "text", "weights"]),
+    ("bench", &["checkpoint", "device", "engine", "forward", "models", "quantized", "session", "synthetic", "weights"]),
+    ("synthetic", &["checkpoint", "device", "models", "quantized", "text", "weights"]),
     ("engine", &["forward", "sample", "models", "device"]),
     ("forward", &["models", "sample", "device"]),
     ("sample", &["device"]),
@@ -28,7 +28,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
 const GUARDED: [(&str, &[&str]); 1] = [("device::cuda", &["device", "session", "cli"])];
 
 /// Names that several public types of `host` have.
-const SHARED_NAMES: [&str; 5] = ["Activation", "Arguments", "Finish", "Lines", "Progress"];
+const SHARED_NAMES: [&str; 4] = ["Activation", "Arguments", "Finish", "Progress"];
 
 /// Files in folders that hold this project's own Rust code.
 fn sources() -> Vec<(PathBuf, String)> {

@@ -13,11 +13,11 @@
 //! | `slots` | `[rows]` | i32 | sequence slot of each row; pads name the scrap slot |
 //! | `sampled` | `[*]` | i32 | the named slots are written |
 //! | `faults` | `[*]` | i32 | the named slots are written |
-//! | `shared` | `[TEAMS, 2]` or null | i32 | written: the best of each block of a row |
-//! | `counters` | `[TEAMS]` or null | i32 | 0 before and after |
+//! | `shared` | `[256, 2]` or null | i32 | written: the best of each block of a row |
+//! | `counters` | `[64]` or null | i32 | 0 before and after |
 //!
 //! # Launch
-//! Several blocks own a row, a range each, as many as find room on the device together; one where `shared` is null. A
+//! Several blocks own a row (`team.rs`), a range of it each; one where `shared` is null. A
 //! thread owns every `threads`-th group of 4 neighbours and carries (value, index). A block counts itself when its best is
 //! stored, and the last one of a row chooses among those. A thread that meets a NaN carries +∞ from there on, so the best
 //! value alone says whether the row has a fault: no further exchange.
@@ -31,8 +31,7 @@
 //! # Numerics
 //! Comparisons: exact; the lowest index wins a tie.
 use crate::kernel::{kernel_args, require};
-use crate::sample::team;
-use crate::{DeviceInfo, Kernel, Launch, Ptr, StepShape};
+use crate::{DeviceInfo, Kernel, Launch, Ptr, StepShape, team};
 
 /// The fault of a row in which a logit is NaN or +∞.
 pub const NOT_A_NUMBER: i32 = 1;
@@ -50,9 +49,9 @@ kernel_args! {
         pub sampled: Ptr<i32>,
         /// `[*]`, written at the named slots.
         pub faults: Ptr<i32>,
-        /// `[TEAMS, 2]` or null: written.
+        /// `[256, 2]` or null: written.
         pub shared: Ptr<i32>,
-        /// `[TEAMS]` or null: 0 between launches.
+        /// `[64]` or null: 0 between launches.
         pub counters: Ptr<i32>,
         /// Rows of logits.
         pub rows: u32,
@@ -71,8 +70,8 @@ impl Kernel for Argmax {
         }
     }
 
-    fn launch(&self, device: &DeviceInfo) -> Launch {
-        let blocks = if self.shared.is_null() { 1 } else { team(self.rows, self.vocab, device) };
+    fn launch(&self, _: &DeviceInfo) -> Launch {
+        let blocks = if self.shared.is_null() { 1 } else { team::blocks(self.rows, self.vocab) };
         Launch { grid: [blocks, self.rows, 1], overlaps: true, ..Launch::linear(Self::NAME, 1, 1024) }
     }
 

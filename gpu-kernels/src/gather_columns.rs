@@ -83,8 +83,9 @@ mod entry {
         pub fn gather_columns(args: GatherColumns) {
             grid::launch_dependents();
             grid::wait_for_dependencies();
-            let (group, groups) = (thread::global_index(), args.k / GROUP);
-            if group < args.rows * groups {
+            let group = thread::global_index();
+            let Some(groups) = core::num::NonZero::new(args.k / GROUP) else { return };
+            if group < args.rows * groups.get() {
                 let (row, column) = (group / groups, u64::from(group % groups) * 4 * u64::from(GROUP));
                 let x = if args.order.addr == 0 {
                     bf16::unpack_8(global::load(row::at(args.x.addr, group)))

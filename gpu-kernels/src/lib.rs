@@ -17,6 +17,7 @@ mod rope;
 mod row;
 pub mod sampling;
 pub mod ssm;
+pub mod team;
 
 pub use format::Format;
 pub use kernel::{Args, DeviceInfo, Kernel, Launch, SequenceShape, StepShape};
@@ -67,6 +68,7 @@ macro_rules! for_each_kernel {
             rms_norm RmsNorm,
             rope_kv_append RopeKvAppend,
             sample Sample,
+            sample_limit SampleLimit,
             ssm_conv SsmConv,
             ssm_decode SsmDecode,
             ssm_scan SsmScan,

@@ -114,10 +114,10 @@ impl Kernel for MoeQuantGemv {
         Launch { shared_bytes: rings.bytes, overlaps: true, ..Launch::linear(rings.expert_symbol, blocks, WARPS * 32) }
     }
 
-    fn bytes_moved(&self, _: &StepShape) -> u64 {
+    fn bytes_moved(&self, shape: &StepShape) -> u64 {
         let (n, k, choices) = (u64::from(self.n), u64::from(self.k), u64::from(self.rows * self.top_k));
         let expert = Format::of(self.format, self.group).map_or(0, |format| format.bytes(n, k));
-        let weights = met(self.rows, self.top_k, self.experts) * expert as f64;
+        let weights = met(shape, self.rows, self.top_k, self.experts) * expert as f64;
         weights as u64 + choices * 2 * (n + k)
     }
 

@@ -22,43 +22,25 @@
 //! | `index` | `[rows]` | i32 | token row of each row |
 //! | `positions` | `[*]` | i32 | of the token rows; the chosen token's is one more |
 //! | `sampled` | `[*]` | i32 | in: the greedy choice; out: the choice, at the slots of rows that sample |
-//! | `shared` | `[2, TEAMS, 512]` | i32 | written: what the blocks of a row tell each other |
-//! | `arrivals` | `[TEAMS]` | i32 | 0 before the first launch, and left as the next one needs it |
+//! | `limits` | `[rows, 4]` | i32 | what `sample_limit` found for rows with top-k or top-p, first word |
+//! | `sums` | `[min(rows, 64), 32, 2]` | i32 | written: each block's sum of weights, low word first |
+//! | `counters` | `[64]` | i32 | 0 before and after |
 //!
 //! # Launch
-//! A team of blocks owns a row, as many as find room on the device together, each a range of it, a thread every
-//! `threads`-th token of that. A limit is found eight bits at a time, from the highest on, by histograms in shared memory,
-//! which the blocks of a team exchange. The choice is found by sums over a block's range each, then over a 32nd of the
-//! range, then over a 32nd of that.
+//! Several blocks own a row (`team.rs`), a range of it each, and sum its weights. The last block to arrive finds the range in
+//! which the choice lies, and in that by sums over a 32nd each, and a 32nd of that.
 //!
 //! # Requires
-//! Logits are numbers; `sampled` names a best one. Two rows that sample have different slots. All blocks are resident: no
-//! other kernel that waits for its own blocks runs beside this one.
+//! Logits are numbers; `sampled` names a best one. Two rows that sample have different slots.
 //!
 //! # Moves
-//! `rows · (vocab · 4 + 80)` bytes. On an H200, one row of 256 000: 14 µs with a temperature alone, 34 with top-k, 41 with top-p,
-//! 56 with all (67, 129, 301 and 235 with a block to a row; `nemotron --verbose`).
+//! `rows · (vocab · 4 + 80)` bytes.
 //!
 //! # Numerics
 //! Distances round to f32 after each operation; `exp` is a polynomial in f32 without fused operations, within 2⁻²¹;
 //! everything behind it is integers, so neither the order of the sums nor the device changes the choice. Exact.
 use crate::kernel::{kernel_args, require};
-use crate::{DeviceInfo, Kernel, Launch, Ptr, StepShape};
-
-/// Most blocks of all teams together where a row has several: fewer than any GPU holds. With more rows, each has one block.
-pub const TEAMS: u32 = 128;
-/// Words that a block tells the others of its team at once.
-pub const TOLD_WORDS: u32 = 512;
-/// Most blocks of a team: with more, they wait for each other longer than they work.
-const MOST_BLOCKS: u32 = 32;
-/// Tokens that a block has at least, where there are several.
-const FEWEST_TOKENS: u32 = 4096;
-
-/// Blocks of a team of each of `rows` rows.
-pub(crate) fn team(rows: u32, vocab: u32, device: &DeviceInfo) -> u32 {
-    let room = TEAMS.min(device.multiprocessors) / rows;
-    room.min(MOST_BLOCKS).min(vocab / FEWEST_TOKENS).max(1)
-}
+use crate::{DeviceInfo, Kernel, Launch, Ptr, StepShape, team};
 
 kernel_args! {
     /// Arguments of `sample`.
@@ -75,10 +57,12 @@ kernel_args! {
         pub positions: Ptr<i32>,
         /// `[*]`, in and out.
         pub sampled: Ptr<i32>,
-        /// `[2, TEAMS, 512]`: written.
-        pub shared: Ptr<i32>,
-        /// `[TEAMS]`: in and out.
-        pub arrivals: Ptr<i32>,
+        /// `[rows, 4]`: the limit of rows with top-k or top-p in front.
+        pub limits: Ptr<i32>,
+        /// `[min(rows, 64), 32, 2]`: written.
+        pub sums: Ptr<i32>,
+        /// `[64]`: 0 between launches.
+        pub counters: Ptr<i32>,
         /// Rows of logits.
         pub rows: u32,
         /// Width of a row.
@@ -96,10 +80,10 @@ impl Kernel for Sample {
         }
     }
 
-    fn launch(&self, device: &DeviceInfo) -> Launch {
-        let blocks = team(self.rows, self.vocab, device);
+    fn launch(&self, _: &DeviceInfo) -> Launch {
+        let blocks = team::blocks(self.rows, self.vocab);
         let threads = (self.vocab / blocks / 4).next_power_of_two().clamp(32, 1024);
-        Launch { grid: [blocks, self.rows, 1], ..Launch::linear(Self::NAME, 1, threads) }
+        Launch { grid: [blocks, self.rows, 1], overlaps: true, ..Launch::linear(Self::NAME, 1, threads) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -108,61 +92,85 @@ impl Kernel for Sample {
 }
 
 #[cfg(target_arch = "nvptx64")]
-mod choose;
+pub(crate) mod walk;
 #[cfg(target_arch = "nvptx64")]
-mod limit;
-#[cfg(target_arch = "nvptx64")]
-mod team;
-#[cfg(target_arch = "nvptx64")]
-mod weigh;
+pub(crate) mod weigh;
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::Sample;
-    use super::choose::choose;
-    use super::limit::{count_within, mass_within, top_p_target};
-    use super::team::Team;
-    use super::weigh::{Logits, random};
-    use crate::sampling;
-    use cuda_std::{global, kernel, thread};
+    use super::walk::{first_above, leave_sums, sum_of_block};
+    use super::weigh::{Logits, Range, multiply_high, of_lane, of_last_lane, random, sum_up_to_lane};
+    use crate::sample_limit::LIMIT_WORDS;
+    use crate::{sampling, team};
+    use cuda_std::{global, grid, kernel, shared, thread, warp};
+
+    shared! {
+        fn sample_told() -> [u32; 1];
+    }
 
     kernel! {
         /// One row per team.
         pub fn sample(args: Sample) {
-            let row = u64::from(thread::block_idx_y());
-            let parameters = args.sampling.addr + row * u64::from(4 * sampling::WORDS);
+            grid::wait_for_dependencies();
+            let (row, blocks) = (thread::block_idx_y(), thread::grid_dim_x());
+            let parameters = args.sampling.addr + u64::from(4 * row * sampling::WORDS);
             let word = |index: u32| global::load::<u32>(parameters + u64::from(4 * index));
             let inverse_temperature = f32::from_bits(word(sampling::INVERSE_TEMPERATURE));
-            // The parameters are the row's, so the whole team takes each branch together.
+            // The parameters are the row's, so all its blocks take each branch together.
             if inverse_temperature == 0.0 {
                 return;
             }
-            let slot: u32 = global::load(args.slots.addr + 4 * row);
+            let mut limit = word(sampling::MIN_P_DISTANCE);
+            if word(sampling::TOP_K) | word(sampling::TOP_P) != 0 {
+                limit = limit.min(global::load(args.limits.addr + u64::from(4 * row * LIMIT_WORDS)));
+            }
+            let slot: u32 = global::load(args.slots.addr + u64::from(4 * row));
             let target = args.sampled.addr + 4 * u64::from(slot);
-            let logits = args.logits.addr + 4 * row * u64::from(args.vocab);
-            let best: u32 = global::load(target);
-            let mut team = Team::new(&args);
-            let logits = Logits {
-                address: logits,
-                range: team.range(args.vocab),
-                best: global::load(logits + 4 * u64::from(best)),
-                inverse_temperature,
-            };
-            let mut limit = sampling::MAX_DISTANCE;
-            let (top_k, top_p) = (word(sampling::TOP_K), word(sampling::TOP_P));
-            if top_k > 0 {
-                limit = count_within(&logits, &mut team, top_k);
-            }
-            if top_p > 0 {
-                let target = top_p_target(&logits, &mut team, limit, top_p);
-                limit = mass_within(&logits, &mut team, limit, target);
-            }
-            let min_p = word(sampling::MIN_P_DISTANCE);
-            limit = if min_p < limit { min_p } else { limit };
-            let index: u32 = global::load(args.index.addr + 4 * row);
+            let logits =
+                Logits::new(args.logits.addr, u64::from(row), args.vocab, global::load(target), inverse_temperature);
+            let weight = |index: u32| logits.weight(index, limit);
+            let index: u32 = global::load(args.index.addr + u64::from(4 * row));
             let position: u32 = global::load(args.positions.addr + 4 * u64::from(index));
             let seed = [word(sampling::SEED), word(sampling::SEED_HIGH)];
-            choose(&logits, &mut team, limit, random(seed, position + 1, word(sampling::STREAM)), target);
+            let random = random(seed, position + 1, word(sampling::STREAM));
+
+            let whole = Range { start: 0, end: args.vocab };
+            let mut range = whole.part(thread::block_idx_x(), blocks);
+            leave_sums(range, weight);
+            let own = sum_of_block();
+            let mut share = multiply_high(random, own);
+            if blocks > 1 {
+                let sums = args.sums.addr + u64::from(8 * row * team::TEAM_BLOCKS);
+                if thread::thread_idx_x() == 0 {
+                    global::store(sums + u64::from(8 * thread::block_idx_x()), own);
+                }
+                if !grid::arrives_last(args.counters.addr + u64::from(4 * row), blocks, sample_told()) {
+                    return;
+                }
+                let (block, rest) = block_of(sums, blocks, random);
+                (range, share) = (whole.part(block, blocks), rest);
+                leave_sums(range, weight);
+            }
+            first_above(range, share, weight, |index, _| global::store(target, index));
+        }
+    }
+
+    /// The block in whose range the sum over all passes the share `random · 2⁻⁶⁴` of the whole, and what of the share is left
+    /// there; in every lane.
+    ///
+    /// # Safety
+    /// Whole warps call it together; the sums of `blocks` blocks, 2 to 32, are at `sums`.
+    #[inline(always)]
+    unsafe fn block_of(sums: u64, blocks: u32, random: u64) -> (u32, u64) {
+        let lane = thread::lane_id();
+        // SAFETY: the caller's promise; the sum up to the last lane is above the share, so a lane is found.
+        unsafe {
+            let own = if lane < blocks { global::load(sums + u64::from(8 * lane)) } else { 0 };
+            let end = sum_up_to_lane(own);
+            let share = multiply_high(random, of_last_lane(end));
+            let block = warp::ballot(end > share).trailing_zeros();
+            (block, share - of_lane(end - own, block))
         }
     }
 }

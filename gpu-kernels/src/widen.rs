@@ -152,8 +152,9 @@ mod entry {
         pub fn widen(args: Widen) {
             grid::launch_dependents();
             grid::wait_for_dependencies();
-            let (group, groups) = (thread::global_index(), args.k / GROUP);
-            if group < args.rows * groups {
+            let group = thread::global_index();
+            let Some(groups) = core::num::NonZero::new(args.k / GROUP) else { return };
+            if group < args.rows * groups.get() {
                 let (row, column) = (group / groups, group % groups * GROUP);
                 let source = if args.ids.addr == 0 { row } else { token(&args, row) };
                 let codes = args.codes.addr + u64::from(source) * u64::from(args.row_bytes);
@@ -225,7 +226,8 @@ mod entry {
     #[inline(always)]
     unsafe fn nibbles(args: &Widen, row: u64, number: u32, column: u32) -> [f32; 8] {
         let floats = args.kind == format::NVFP4;
-        let scale_bytes = if floats { BLOCK / args.group } else { BLOCK / args.group * 4 };
+        let group = args.group.max(1);
+        let scale_bytes = if floats { BLOCK / group } else { BLOCK / group * 4 };
         let (block, within) = (column / BLOCK, column % BLOCK);
         let block = row + u64::from(block) * u64::from(scale_bytes + BLOCK / 2);
         // SAFETY: the caller's promise; 8 columns are 4 bytes of a chunk.
@@ -237,14 +239,14 @@ mod entry {
                 let scale = args.scales.addr + 4 * u64::from(number);
                 (global::load(block + u64::from(within / 32 * 2)), global::load(scale))
             };
-            let group = e4m3(u32::from(pair) >> (within / 16 % 2 * 8) & 0xff);
+            let group_scale = e4m3(u32::from(pair) >> (within / 16 % 2 * 8) & 0xff);
             return core::array::from_fn(
                 #[inline(always)]
-                |index| e2m1(code(index)) * group * scale,
+                |index| e2m1(code(index)) * group_scale * scale,
             );
         }
         // SAFETY: as above.
-        let entry: u32 = unsafe { global::load(block + u64::from(within / args.group * 4)) };
+        let entry: u32 = unsafe { global::load(block + u64::from(within / group * 4)) };
         let zeros = args.kind == format::INT4_ZEROS;
         let (zero, scale) = if zeros { (entry & 15, entry & !15) } else { (8, entry) };
         core::array::from_fn(

@@ -99,7 +99,7 @@ impl Stand {
         let (x, y) = (self.x.ptr(), self.y.ptr());
         let norm = if fused.normed { self.norm.ptr() } else { Ptr::NULL };
         let residual: Ptr<Act> = if fused.residual { y } else { Ptr::NULL };
-        let shape = StepShape { sequences: &[] };
+        let shape = StepShape { sequences: &[], experts: None };
         if format == Format::Bf16 {
             let w: Ptr<Weight> = self.codes.ptr::<Weight>().offset(start / 2);
             let gemv = Gemv { y, residual, activation: fused.activation, norm_weight: norm, ..Gemv::new(x, w, [rows, n, k]) };

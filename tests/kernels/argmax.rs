@@ -1,6 +1,6 @@
 //! Rows of `argmax`.
 use gpu_kernels::argmax::{NONE_FINITE, NOT_A_NUMBER};
-use gpu_kernels::{Argmax, sample};
+use gpu_kernels::{Argmax, team};
 
 use crate::data::Data;
 use crate::mutants::{BARRIER, Defect, EDGE, LANES, NUMBER, STRIDE, TIE};
@@ -24,7 +24,7 @@ const SHAPES: [(usize, usize, usize, f32); 16] = [
     (1, 32_000, 300, 1.0),
     (3, 2178, 1 << 20, 10.0),
     (16, 4099, 1 << 20, 1.0),
-    (64, 32_001, 1 << 20, 1.0),
+    (65, 32_001, 1 << 20, 1.0),
 ];
 
 /// How far apart the two largest logits of a row stand, the first in the first group: beside each other, in the groups of
@@ -121,8 +121,8 @@ fn kernel(name: String, logits: Vec<f32>, slots: &[usize]) -> Row<Argmax> {
         slots: data.integers("slots", slots.iter().map(|slot| *slot as i32).collect()),
         sampled: data.integers("sampled", vec![-7; rows + 2]),
         faults: data.integers("faults", vec![-7; rows + 2]),
-        shared: data.integers("shared", vec![-7; 2 * sample::TEAMS as usize]),
-        counters: data.integers("counters", vec![0; sample::TEAMS as usize]),
+        shared: data.integers("shared", vec![-7; 2 * team::ALL_BLOCKS as usize]),
+        counters: data.integers("counters", vec![0; team::TEAM_ROWS as usize]),
         rows: rows as u32,
         vocab: vocab as u32,
     };

@@ -1,8 +1,10 @@
 //! The one check: an outcome against the f64 oracle, or against the reference with the oracle's tolerance.
 use gpu_kernels::Element;
+use ptx_emulator::Options;
 
 use crate::data::{Buffer, Data};
-use crate::emulator::{Emulator, devices};
+use crate::emulator::{Emulator, devices, ptx};
+use crate::mutants::entry;
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::target::{Outcome, Target};
 
@@ -46,10 +48,23 @@ pub fn emulator<K: Oracle>(rows: Vec<Row<K>>) {
     for check in checks(&rows) {
         for device in devices(&check.row.kernel) {
             emulator.device = device;
-            faults.extend(check.faults(&mut emulator));
+            let symbol = check.row.kernel.launch(&device).symbol;
+            for options in orders(entry(ptx(&device), symbol).1) {
+                emulator.options = options;
+                faults.extend(check.faults(&mut emulator));
+            }
         }
     }
     assert!(faults.is_empty(), "{}:\n{}", K::NAME, faults.join("\n"));
+}
+
+/// How an entry runs: where blocks tell each other something, one after the other too, since none may wait for another, and
+/// out of order.
+fn orders(entry: &str) -> impl Iterator<Item = Options> {
+    let alone = Options { resident: 1, ..Options::default() };
+    let shuffled = Options { shuffle: Some(1), ..Options::default() };
+    let count = if entry.contains("atom.") { 3 } else { 1 };
+    [Options::default(), alone, shuffled].into_iter().take(count)
 }
 
 /// A row with what its bf16 activations must be, by f64 and by the reference.

@@ -10,8 +10,8 @@ pub enum Values {
     Reals(Vec<f32>),
     /// Integers.
     Integers(Vec<i32>),
-    /// A weight's codes.
-    Packed(Vec<u8>, Format),
+    /// Rows of a weight's codes.
+    Codes(Format, Vec<u8>),
     /// Nothing: reading an element before it is written is a fault.
     Undefined(usize),
 }
@@ -31,7 +31,7 @@ impl Buffer {
         match &self.values {
             Values::Reals(reals) => reals.len(),
             Values::Integers(integers) => integers.len(),
-            Values::Packed(bytes, _) => bytes.len(),
+            Values::Codes(_, codes) => codes.len(),
             Values::Undefined(count) => *count,
         }
     }
@@ -41,7 +41,7 @@ impl Buffer {
         match &self.values {
             Values::Reals(reals) => Some(f64::from(reals[index])),
             Values::Integers(integers) => Some(f64::from(integers[index])),
-            Values::Packed(bytes, _) => Some(f64::from(bytes[index])),
+            Values::Codes(_, codes) => Some(f64::from(codes[index])),
             Values::Undefined(_) => None,
         }
     }
@@ -65,9 +65,9 @@ impl Data {
         self.add(name, Values::Reals(values), columns)
     }
 
-    /// The codes of rows of `columns` columns.
-    pub fn packed(&mut self, name: &'static str, bytes: Vec<u8>, format: Format, columns: usize) -> Ptr<Packed> {
-        self.add(name, Values::Packed(bytes, format), columns)
+    /// Rows of `columns` columns in a packed format.
+    pub fn codes(&mut self, name: &'static str, format: Format, codes: Vec<u8>, columns: usize) -> Ptr<Packed> {
+        self.add(name, Values::Codes(format, codes), columns)
     }
 
     pub fn integers(&mut self, name: &'static str, values: Vec<i32>) -> Ptr<i32> {
@@ -88,16 +88,16 @@ impl Data {
         reals.iter().map(|real| f64::from(*real)).collect()
     }
 
+    /// The codes behind a pointer, for the oracle.
+    pub fn packed(&self, source: Ptr<Packed>) -> &[u8] {
+        let Values::Codes(_, codes) = self.values(source) else { panic!("not a buffer of codes") };
+        codes
+    }
+
     /// The integers behind a pointer, for the oracle.
     pub fn i32s(&self, source: Ptr<i32>) -> &[i32] {
         let Values::Integers(integers) = self.values(source) else { panic!("not a buffer of integers") };
         integers
-    }
-
-    /// The codes behind a pointer, for the oracle.
-    pub fn bytes(&self, source: Ptr<Packed>) -> &[u8] {
-        let Values::Packed(bytes, _) = self.values(source) else { panic!("not a buffer of codes") };
-        bytes
     }
 
     /// The buffers as a device takes them. Contents other than weights and constants are still to be written.
@@ -111,10 +111,14 @@ impl Data {
                     let part = WeightPart::new(bytes.into(), columns, 0..rows, 0..columns);
                     buffers.add_weight(buffer.name, device::Weight::new(vec![part]));
                 }
-                (Values::Packed(bytes, format), _) => {
-                    let (rows, columns) = (bytes.len() / format.row_bytes(buffer.columns as u64) as usize, buffer.columns);
-                    let part = WeightPart::in_place(*format, bytes.clone().into(), columns, 0..rows, 0..columns);
-                    buffers.add_weight(buffer.name, device::Weight::new(vec![part]));
+                (Values::Codes(format, codes), element) => {
+                    let (columns, row_bytes) = (buffer.columns, format.row_bytes(buffer.columns as u64) as usize);
+                    let words: Vec<u32> =
+                        codes.chunks(4).map(|four| u32::from_le_bytes(four.try_into().expect("whole words"))).collect();
+                    let data = bytes::Bytes::from_owner(Words(words));
+                    let part = WeightPart::in_place(*format, data, columns, 0..codes.len() / row_bytes, 0..columns);
+                    let weight = BufferKind::Weight(device::Weight::new(vec![part]));
+                    buffers.add(buffer.name, element, codes.len() as u64, weight);
                 }
                 (Values::Reals(reals), element) => {
                     buffers.add(buffer.name, element, reals.len() as u64, BufferKind::Constant(reals.clone()));
@@ -125,5 +129,14 @@ impl Data {
             }
         }
         buffers
+    }
+}
+
+/// Lets words be the bytes that they are: f32 stays aligned.
+struct Words(Vec<u32>);
+
+impl AsRef<[u8]> for Words {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
     }
 }

@@ -1,37 +1,74 @@
 //! `sample` by its results: draws follow the probabilities after each filter, and the PTX draws what the reference draws.
-use gpu_kernels::{Sample, sample};
+use gpu_kernels::sample_limit::{BINS, LIMIT_WORDS};
+use gpu_kernels::{Ptr, Sample, SampleLimit, sampling, team};
 use nemotron::sample::{RowParameters, Sampling};
 
-use crate::data::Data;
+use crate::data::{Data, Values};
 use crate::emulator::Emulator;
 use crate::oracle::Precision;
 use crate::random::Random;
 use crate::target::Target;
 
-/// `draws` rows of the same logits, at successive positions.
-fn draws(logits: &[f32], sampling: &Sampling, first: usize, draws: usize) -> (Sample, Data) {
-    let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("a row has a best");
-    let words = RowParameters::new(sampling, 0, &[], logits.len()).words(0, 0);
-    let integers = |start: usize| (start..start + draws).map(|value| value as i32).collect::<Vec<_>>();
-    let mut data = Data::default();
-    let kernel = Sample {
-        logits: data.reals("logits", logits.repeat(draws)),
-        sampling: data.integers("sampling", words.repeat(draws)),
-        slots: data.integers("slots", integers(0)),
-        index: data.integers("index", integers(0)),
-        positions: data.integers("positions", integers(first)),
-        sampled: data.integers("sampled", vec![best as i32; draws]),
-        shared: data.integers("shared", vec![0; (2 * sample::TEAMS * sample::TOLD_WORDS) as usize]),
-        arrivals: data.integers("arrivals", vec![0; sample::TEAMS as usize]),
-        rows: draws as u32,
-        vocab: logits.len() as u32,
-    };
-    (kernel, data)
+/// The launches that draw, over the same buffers.
+struct Draws {
+    limits: [SampleLimit; 4],
+    choice: Sample,
+    data: Data,
 }
 
-fn drawn(target: &mut impl Target, kernel: &Sample, data: &Data) -> Vec<usize> {
-    let outcome = target.run(kernel, data).expect("the kernel takes the row");
-    outcome[5].iter().map(|id| id.expect("it is defined") as usize).collect()
+impl Draws {
+    /// `count` rows of the same logits, at successive positions.
+    fn new(logits: &[f32], sampling: &Sampling, first: usize, count: usize) -> Draws {
+        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("a row has a best");
+        let words = RowParameters::new(sampling, 0, &[], logits.len()).words(0, 0);
+        let integers = |start: usize| (start..start + count).map(|value| value as i32).collect::<Vec<_>>();
+        let mut data = Data::default();
+        let choice = Sample {
+            logits: data.reals("logits", logits.repeat(count)),
+            sampling: data.integers("sampling", words.repeat(count)),
+            slots: data.integers("slots", integers(0)),
+            index: data.integers("index", integers(0)),
+            positions: data.integers("positions", integers(first)),
+            sampled: data.integers("sampled", vec![best as i32; count]),
+            limits: data.integers("limits", vec![-7; count * LIMIT_WORDS as usize]),
+            sums: data.undefined("sums", (2 * team::TEAM_ROWS * team::TEAM_BLOCKS) as usize),
+            counters: data.integers("counters", vec![0; team::TEAM_ROWS as usize]),
+            rows: count as u32,
+            vocab: logits.len() as u32,
+        };
+        let Sample { logits, sampling, slots, sampled, limits, counters, rows, vocab, .. } = choice;
+        let bins = data.integers("bins", vec![0; 2 * count.min(team::TEAM_ROWS as usize) * BINS as usize]);
+        let limit = |filter, digit| SampleLimit {
+            logits,
+            sampling,
+            slots,
+            sampled,
+            limits,
+            bins,
+            counters,
+            rows,
+            vocab,
+            filter,
+            digit,
+        };
+        let [by_count, by_mass] = [sampling::TOP_K, sampling::TOP_P];
+        let limits = [limit(by_count, 0), limit(by_count, 1), limit(by_mass, 0), limit(by_mass, 1)];
+        Draws { limits, choice, data }
+    }
+
+    /// The ids that a target draws.
+    fn run(mut self, target: &mut impl Target) -> Vec<usize> {
+        let buffer = |pointer: Ptr<i32>| pointer.target().expect("a buffer of the row").0 as usize;
+        let at = buffer(self.choice.limits);
+        for limit in &self.limits {
+            let outcome = target.run(limit, &self.data).expect("the kernel takes the row");
+            let limits = outcome[at].iter().map(|word| word.expect("it is defined") as i32);
+            self.data.0[at].values = Values::Integers(limits.collect());
+        }
+        let outcome = target.run(&self.choice, &self.data).expect("the kernel takes the row");
+        let sampled = &outcome[buffer(self.choice.sampled)];
+        sampled.iter().map(|id| id.expect("it is defined") as usize).collect()
+    }
 }
 
 /// Probabilities in f64 as transformers' warpers make them: each filter sets logits to −∞, and softmax follows.
@@ -82,8 +119,8 @@ fn draws_follow_the_probabilities_after_each_filter() {
     for sampling in rows {
         let expected = probabilities(&logits, &sampling);
         let mut counts = vec![0_u32; logits.len()];
-        let (kernel, data) = draws(&logits, &sampling, 0, DRAWS);
-        drawn(&mut Precision::F32, &kernel, &data).into_iter().for_each(|id| counts[id] += 1);
+        let drawn = Draws::new(&logits, &sampling, 0, DRAWS).run(&mut Precision::F32);
+        drawn.into_iter().for_each(|id| counts[id] += 1);
         let (mut chi_square, mut kept) = (0.0, 0.0);
         for (&probability, &count) in expected.iter().zip(&counts) {
             if probability == 0.0 {
@@ -113,9 +150,9 @@ fn the_ptx_draws_what_the_reference_draws() {
     ];
     let logits = logits(64);
     for (sampling, count) in rows {
-        let (kernel, data) = draws(&logits, &sampling, 1000, count);
-        let expected = drawn(&mut Precision::F32, &kernel, &data);
+        let draws = || Draws::new(&logits, &sampling, 1000, count);
+        let expected = draws().run(&mut Precision::F32);
         assert!(expected.iter().any(|id| *id != expected[0]), "draws differ");
-        assert_eq!(drawn(&mut Emulator::new(), &kernel, &data), expected, "{sampling:?}");
+        assert_eq!(draws().run(&mut Emulator::new()), expected, "{sampling:?}");
     }
 }

@@ -49,7 +49,8 @@ pub fn ptx(device: &DeviceInfo) -> &'static str {
 pub struct Emulator<'a> {
     /// Other PTX than the device's.
     module: Option<&'a Module>,
-    options: Options,
+    /// How it runs.
+    pub options: Options,
     /// What launches are made for.
     pub device: DeviceInfo,
 }
@@ -108,7 +109,7 @@ fn element_bytes(element: Element) -> usize {
 fn bytes(buffer: &Buffer) -> Vec<u8> {
     match (&buffer.values, buffer.element) {
         (Values::Undefined(_), _) => Vec::new(),
-        (Values::Packed(bytes, _), _) => bytes.clone(),
+        (Values::Codes(_, codes), _) => codes.clone(),
         (Values::Integers(integers), _) => integers.iter().flat_map(|value| value.to_le_bytes()).collect(),
         (Values::Reals(reals), Element::F32) => reals.iter().flat_map(|value| value.to_le_bytes()).collect(),
         (Values::Reals(reals), _) => reals.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
@@ -122,7 +123,7 @@ fn contents(memory: &Memory, buffer: &Buffer, address: u64) -> Result<Vec<Option
     let value = |bytes: &[u8]| match (buffer.element, bytes) {
         (Element::I32, &[a, b, c, d]) => f64::from(i32::from_le_bytes([a, b, c, d])),
         (Element::F32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
-        (_, &[a]) => f64::from(a),
+        (Element::Packed, &[code]) => f64::from(code),
         (_, &[a, b]) => f64::from(bf16::from_le_bytes([a, b]).to_f32()),
         _ => f64::NAN,
     };

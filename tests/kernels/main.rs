@@ -13,6 +13,7 @@ mod oracle;
 mod packed;
 mod paged;
 mod random;
+mod route_rows;
 mod ssm;
 mod ssm_splits;
 mod target;

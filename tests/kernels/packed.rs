@@ -26,7 +26,7 @@ pub fn weight(data: &mut Data, random: &mut Random, format: Format, [n, k]: [usi
 
 /// The weight of these bytes and scales.
 pub fn of(data: &mut Data, format: Format, k: usize, bytes: Vec<u8>, scales: Vec<f32>) -> Weight {
-    let codes = data.packed("w", bytes, format, k);
+    let codes = data.codes("w", format, bytes, k);
     (codes, if scales.is_empty() { Ptr::NULL } else { data.reals("scales", scales) })
 }
 
@@ -101,7 +101,7 @@ pub fn values(data: &Data, (codes, scales): Weight, format: Format, k: usize) ->
     let row_bytes = format.row_bytes(k as u64) as usize;
     let row_scales = format.scales(k as u64) as usize;
     let beside = if scales.is_null() { Vec::new() } else { data.f64s(scales) };
-    let rows = data.bytes(codes).chunks(row_bytes).enumerate();
+    let rows = data.packed(codes).chunks(row_bytes).enumerate();
     let row = |(row, bytes): (usize, &[u8])| -> Vec<f64> {
         let scales = &beside[row * row_scales..][..row_scales];
         (0..k).map(|column| value(format, bytes, scales, column)).collect()

@@ -1,5 +1,5 @@
 //! Rows of `sample`, and its distribution.
-use gpu_kernels::{Ptr, Sample, sample, sampling};
+use gpu_kernels::{Sample, sampling, team};
 
 use crate::data::Data;
 use crate::mutants::{BARRIER, Defect};
@@ -35,41 +35,77 @@ pub fn rows() -> Vec<Row<Sample>> {
     SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, *shape)).collect()
 }
 
-fn row(seed: u64, (rows, vocab, temperature, top_k, top_p, min_p, levels): Shape) -> Row<Sample> {
-    let mut random = Random::new(seed);
-    let mut logit = || random.below(levels) as f32 * 20.0 / levels as f32 - 9.0;
-    let logits: Vec<f32> = (0..rows * vocab).map(|_| logit()).collect();
-    let slots = random.permutation(rows + 2)[..rows].to_vec();
-    let mut sampled = vec![-7; rows + 2];
-    for (row, slot) in logits.chunks(vocab).zip(&slots) {
-        let best = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        sampled[*slot] = row.iter().position(|logit| *logit == best).expect("a row has a best") as i32;
-    }
-    let mut parameters = Vec::new();
-    for row in 0..rows {
+/// What the kernels that sample read, for one shape.
+pub struct Case {
+    pub logits: Vec<f32>,
+    pub parameters: Vec<i32>,
+    pub slots: Vec<i32>,
+    pub sampled: Vec<i32>,
+    pub rows: u32,
+    pub vocab: u32,
+    pub name: String,
+}
+
+pub fn cases() -> impl Iterator<Item = Case> {
+    SHAPES.iter().enumerate().map(|(seed, shape)| Case::new(&mut Random::new(seed as u64), seed as u64, *shape))
+}
+
+impl Case {
+    fn new(random: &mut Random, seed: u64, (rows, vocab, temperature, top_k, top_p, min_p, levels): Shape) -> Case {
+        let mut logit = || random.below(levels) as f32 * 20.0 / levels as f32 - 9.0;
+        let logits: Vec<f32> = (0..rows * vocab).map(|_| logit()).collect();
+        let slots = random.permutation(rows + 2)[..rows].to_vec();
+        let mut sampled = vec![-7; rows + 2];
+        for (row, slot) in logits.chunks(vocab).zip(&slots) {
+            let best = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            sampled[*slot] = row.iter().position(|logit| *logit == best).expect("a row has a best") as i32;
+        }
         // Every fifth row is greedy.
-        let inverse_temperature = if row % 5 == 4 { 0.0 } else { 1.0 / temperature };
-        parameters.extend(words(inverse_temperature, top_k, top_p, min_p, 77 + seed));
+        let inverse = |row: usize| if row % 5 == 4 { 0.0 } else { 1.0 / temperature };
+        Case {
+            logits,
+            parameters: (0..rows).flat_map(|row| words(inverse(row), top_k, top_p, min_p, 77 + seed)).collect(),
+            slots: slots.iter().map(|slot| *slot as i32).collect(),
+            sampled,
+            rows: rows as u32,
+            vocab: vocab as u32,
+            name: format!("rows {rows}, vocab {vocab}, T {temperature}, k {top_k}, p {top_p}, min {min_p}"),
+        }
     }
-    let index: Vec<i32> = random.permutation(rows + 1)[..rows].iter().map(|row| *row as i32).collect();
+
+    /// Logits and parameters of each row.
+    pub fn by_row(&self) -> impl Iterator<Item = (Vec<f64>, &[i32])> {
+        let logits = self.logits.chunks(self.vocab as usize);
+        logits
+            .map(|row| row.iter().copied().map(f64::from).collect())
+            .zip(self.parameters.chunks(sampling::WORDS as usize))
+    }
+}
+
+fn row(seed: u64, shape: Shape) -> Row<Sample> {
+    let mut random = Random::new(seed);
+    let case = Case::new(&mut random, seed, shape);
+    let index: Vec<i32> = random.permutation(shape.0 + 1)[..shape.0].iter().map(|row| *row as i32).collect();
+    let limits = case.by_row().flat_map(|(logits, parameters)| {
+        let limit = Filtered::new(&logits, parameters).map_or(-7.0, |row| row.limit);
+        [limit.min(f64::from(sampling::MAX_DISTANCE)) as i32, -7, -7, -7]
+    });
+    let limits = limits.collect();
     let mut data = Data::default();
     let kernel = Sample {
-        logits: data.reals("logits", logits),
-        sampling: data.integers("sampling", parameters),
-        slots: data.integers("slots", slots.iter().map(|slot| *slot as i32).collect()),
+        logits: data.reals("logits", case.logits),
+        sampling: data.integers("sampling", case.parameters),
+        slots: data.integers("slots", case.slots),
         index: data.integers("index", index),
-        positions: data.integers("positions", (0..=rows as i32).map(|row| row * 3 + 5).collect()),
-        sampled: data.integers("sampled", sampled),
-        shared: data.integers("shared", vec![0; (2 * sample::TEAMS * sample::TOLD_WORDS) as usize]),
-        arrivals: data.integers("arrivals", vec![0; sample::TEAMS as usize]),
-        rows: rows as u32,
-        vocab: vocab as u32,
+        positions: data.integers("positions", (0..=case.rows as i32).map(|row| row * 3 + 5).collect()),
+        sampled: data.integers("sampled", case.sampled),
+        limits: data.integers("limits", limits),
+        sums: data.undefined("sums", (2 * team::TEAM_ROWS * team::TEAM_BLOCKS) as usize),
+        counters: data.integers("counters", vec![0; team::TEAM_ROWS as usize]),
+        rows: case.rows,
+        vocab: case.vocab,
     };
-    Row {
-        name: format!("rows {rows}, vocab {vocab}, T {temperature}, k {top_k}, p {top_p}, min {min_p}"),
-        kernel,
-        data,
-    }
+    Row { name: case.name, kernel, data }
 }
 
 fn words(inverse_temperature: f32, top_k: u32, top_p: f64, min_p: f64, seed: u64) -> [i32; sampling::WORDS as usize] {
@@ -84,39 +120,56 @@ fn words(inverse_temperature: f32, top_k: u32, top_p: f64, min_p: f64, seed: u64
     words.map(u32::cast_signed)
 }
 
-/// Weights in f64 of the tokens that the filters keep, found by sorting.
-fn weights(logits: &[f64], parameters: &[i32]) -> Vec<f64> {
-    let word = |word: u32| parameters[word as usize].cast_unsigned();
-    let inverse_temperature = f64::from(f32::from_bits(word(sampling::INVERSE_TEMPERATURE)));
-    let single = |value: f64| f64::from(value as f32);
-    let best = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let distance = |logit: &f64| {
-        let scaled = single(single(best - logit) * inverse_temperature) * 2f64.powi(19);
-        scaled.trunc().min(f64::from(sampling::MAX_DISTANCE))
-    };
-    let distances: Vec<f64> = logits.iter().map(distance).collect();
-    let weight = |distance: f64| (2f64.powi(40) * (-distance * 2f64.powi(-19)).exp()).trunc();
-    let mut sorted = distances.clone();
-    sorted.sort_by(f64::total_cmp);
-    let mut limit = f64::INFINITY;
-    if word(sampling::TOP_K) > 0 {
-        limit = sorted[word(sampling::TOP_K) as usize - 1];
-    }
-    if word(sampling::TOP_P) > 0 {
-        let kept = || sorted.iter().copied().filter(|distance| *distance <= limit);
-        let target = kept().map(weight).sum::<f64>() * f64::from(word(sampling::TOP_P)) * 2f64.powi(-32);
-        let mut before = 0.0;
-        limit = kept()
-            .take_while(|distance| {
+/// A row's distances in f64, and what top-k and top-p keep of them, found by sorting.
+pub struct Filtered {
+    /// Of each token.
+    pub distances: Vec<f64>,
+    /// The limit of top-k; infinite without it.
+    pub top_k: f64,
+    /// The limit of both; infinite without either.
+    pub limit: f64,
+}
+
+/// The weight at a distance.
+pub fn weight(distance: f64) -> f64 {
+    (2f64.powi(40) * (-distance * 2f64.powi(-19)).exp()).trunc()
+}
+
+impl Filtered {
+    /// None for a greedy row.
+    pub fn new(logits: &[f64], parameters: &[i32]) -> Option<Filtered> {
+        let word = |word: u32| parameters[word as usize].cast_unsigned();
+        let inverse_temperature = f64::from(f32::from_bits(word(sampling::INVERSE_TEMPERATURE)));
+        if inverse_temperature == 0.0 {
+            return None;
+        }
+        let single = |value: f64| f64::from(value as f32);
+        let best = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let distance = |logit: &f64| {
+            let scaled = single(single(best - logit) * inverse_temperature) * 2f64.powi(19);
+            scaled.trunc().min(f64::from(sampling::MAX_DISTANCE))
+        };
+        let distances: Vec<f64> = logits.iter().map(distance).collect();
+        let mut sorted = distances.clone();
+        sorted.sort_by(f64::total_cmp);
+        let top_k = match word(sampling::TOP_K) as usize {
+            0 => f64::INFINITY,
+            count => sorted[count - 1],
+        };
+        let mut limit = top_k;
+        if word(sampling::TOP_P) > 0 {
+            let kept = || sorted.iter().copied().filter(|distance| *distance <= top_k);
+            let target = kept().map(weight).sum::<f64>() * f64::from(word(sampling::TOP_P)) * 2f64.powi(-32);
+            let mut before = 0.0;
+            let within = kept().take_while(|distance| {
                 let enters = before < target;
                 before += weight(*distance);
                 enters
-            })
-            .last()
-            .expect("top-p keeps a token");
+            });
+            limit = within.last().expect("top-p keeps a token");
+        }
+        Some(Filtered { distances, top_k, limit })
     }
-    limit = limit.min(f64::from(word(sampling::MIN_P_DISTANCE)));
-    distances.iter().map(|distance| if *distance <= limit { weight(*distance) } else { 0.0 }).collect()
 }
 
 /// Philox4x32-10 in wide arithmetic, as a number from 0 to 1.
@@ -142,23 +195,23 @@ impl Oracle for Sample {
         for (row, logits) in logits.chunks(self.vocab as usize).enumerate() {
             let parameters = &data.i32s(self.sampling)[row * sampling::WORDS as usize..][..sampling::WORDS as usize];
             let word = |word: u32| parameters[word as usize];
-            if word(sampling::INVERSE_TEMPERATURE) == 0 {
-                continue;
-            }
-            let weights = weights(logits, parameters);
+            let Some(filtered) = Filtered::new(logits, parameters) else { continue };
+            let limit = filtered.limit.min(f64::from(word(sampling::MIN_P_DISTANCE)));
+            let weights = || filtered.distances.iter().map(|d| if *d <= limit { weight(*d) } else { 0.0 });
             let seed = u64::from(word(sampling::SEED).cast_unsigned())
                 | u64::from(word(sampling::SEED_HIGH).cast_unsigned()) << 32;
             let position = data.i32s(self.positions)[data.i32s(self.index)[row] as usize] + 1;
-            let share = uniform(seed, position, word(sampling::STREAM)) * weights.iter().sum::<f64>();
+            let share = uniform(seed, position, word(sampling::STREAM)) * weights().sum::<f64>();
             let mut sum = 0.0;
-            let passed = |weight: &f64| {
+            let passed = |weight: f64| {
                 sum += weight;
                 sum > share
             };
-            let choice = weights.iter().position(passed).expect("the sum passes every share of it");
+            let choice = weights().position(passed).expect("the sum passes every share of it");
             sampled[data.i32s(self.slots)[row] as usize] = Want::exact(choice as f64);
         }
-        let any = |of: Ptr<i32>| Written::new(of, vec![Want::Any; data.i32s(of).len()]);
-        vec![Written::new(self.sampled, sampled), any(self.shared), any(self.arrivals)]
+        let sums = vec![Want::Any; (2 * team::TEAM_ROWS * team::TEAM_BLOCKS) as usize];
+        let counters = vec![Want::exact(0.0); team::TEAM_ROWS as usize];
+        vec![Written::new(self.sampled, sampled), Written::new(self.sums, sums), Written::new(self.counters, counters)]
     }
 }

@@ -25,15 +25,26 @@ impl Range {
 }
 
 /// A row of logits, seen from its best.
+#[derive(Clone, Copy)]
 pub struct Logits {
-    pub address: u64,
-    /// The block's share of the row.
-    pub range: Range,
-    pub best: f32,
-    pub inverse_temperature: f32,
+    address: u64,
+    best: f32,
+    inverse_temperature: f32,
 }
 
 impl Logits {
+    /// Row `row` of `logits`, whose best id is `best`.
+    ///
+    /// # Safety
+    /// The row is within the written matrix, and `best` is below `vocab`.
+    #[inline(always)]
+    pub unsafe fn new(logits: u64, row: u64, vocab: u32, best: u32, inverse_temperature: f32) -> Logits {
+        let address = logits + 4 * row * u64::from(vocab);
+        // SAFETY: the caller's promise.
+        let best = unsafe { global::load(address + 4 * u64::from(best)) };
+        Logits { address, best, inverse_temperature }
+    }
+
     /// The distance of a token.
     ///
     /// # Safety
@@ -59,18 +70,18 @@ impl Logits {
         if distance <= limit { weight(distance) } else { 0 }
     }
 
-    /// Calls `visit` with the distance of each of this thread's tokens, of the block's share.
+    /// Calls `visit` with the distance of each of this thread's tokens of `range`.
     ///
     /// # Safety
     /// The row is written.
     #[inline(always)]
-    pub unsafe fn for_each(&self, mut visit: impl FnMut(u32)) {
+    pub unsafe fn for_each(&self, range: Range, mut visit: impl FnMut(u32)) {
         let threads = thread::block_dim_x();
-        let mut index = self.range.start + thread::thread_idx_x();
+        let mut index = range.start + thread::thread_idx_x();
         // SAFETY: the indices are below the vocabulary.
         unsafe {
             // Four loads in flight: few blocks read the whole row.
-            while index + 3 * threads < self.range.end {
+            while index + 3 * threads < range.end {
                 let distances = [
                     self.distance(index),
                     self.distance(index + threads),
@@ -83,7 +94,7 @@ impl Logits {
                 visit(distances[3]);
                 index += 4 * threads;
             }
-            while index < self.range.end {
+            while index < range.end {
                 visit(self.distance(index));
                 index += threads;
             }
@@ -146,9 +157,19 @@ pub unsafe fn sum_up_to_lane(value: u64) -> u64 {
 /// All 32 lanes call it together.
 #[inline(always)]
 pub unsafe fn of_last_lane(value: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { of_lane(value, thread::WARP_SIZE - 1) }
+}
+
+/// The value of lane `lane`, in every lane.
+///
+/// # Safety
+/// All 32 lanes call it together with the same `lane`, below 32.
+#[inline(always)]
+pub unsafe fn of_lane(value: u64, lane: u32) -> u64 {
     let (low, high) = (value as u32, (value >> 32) as u32);
     // SAFETY: the caller's promise.
-    unsafe { u64::from(warp::shuffle(high, 31)) << 32 | u64::from(warp::shuffle(low, 31)) }
+    unsafe { u64::from(warp::shuffle(high, lane)) << 32 | u64::from(warp::shuffle(low, lane)) }
 }
 
 /// The high half of a product.

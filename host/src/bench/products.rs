@@ -98,7 +98,7 @@ pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
 
 /// Bytes and operations of a product.
 fn work(made: &WallBuffers, w: Stored, format: Format, shape: [u32; 3]) -> [u64; 2] {
-    let step = StepShape { sequences: &[] };
+    let step = StepShape { sequences: &[], experts: None };
     if format == Format::Bf16 {
         let gemv = made.gemv(w.codes, shape);
         return [gemv.bytes_moved(&step), gemv.flops(&step)];

@@ -7,6 +7,7 @@ use clap::Args;
 use super::console::Loudness;
 use super::numbers::{self, CONTEXT, THREADS};
 use super::progress;
+use crate::quantized::Recipe;
 use crate::session::{DeviceChoice, LoadOptions, Model, Note};
 
 #[derive(Args, Debug)]
@@ -32,6 +33,14 @@ pub struct ModelArguments {
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = numbers::share::<f64>)]
     gpu_memory_utilization: Option<f64>,
 
+    /// Make codes of 8 or 4 bits of a BF16 checkpoint's weights while it loads: those of all products but the head
+    #[arg(long, value_name = "FORMAT", value_parser = numbers::recipe())]
+    quantize: Option<Recipe>,
+
+    /// Make codes of the head too
+    #[arg(long, requires = "quantize")]
+    quantize_lm_head: bool,
+
     /// Say more: unused tensors, steps, launches, where the load time went
     #[arg(long, short, conflicts_with = "quiet", overrides_with = "verbose")]
     verbose: bool,
@@ -50,6 +59,8 @@ impl ModelArguments {
             context: self.context,
             gpu_memory_utilization: self.gpu_memory_utilization,
             progress,
+            quantize: self.quantize,
+            quantize_lm_head: self.quantize_lm_head,
             ..LoadOptions::new(&self.model)
         }
     }

@@ -122,6 +122,10 @@ impl<A: Activation> Device for Cpu<A> {
         Ok(self.memory.read::<f32>(source, count).to_vec())
     }
 
+    fn read_i32(&mut self, source: Ptr<i32>, count: usize) -> Result<Vec<i32>> {
+        Ok(self.memory.read::<i32>(source, count).to_vec())
+    }
+
     fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {
         self.write(inputs);
         let (memory, steps) = (&mut self.memory, &self.plans[plan.0].steps);

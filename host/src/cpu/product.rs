@@ -71,7 +71,7 @@ pub fn gemm<A: Activation>(gemm: &Gemm, memory: &Memory) {
 /// A gemv's product of `x`, `[rows, k]`, and `w` with the bias.
 pub fn product_of<A: Activation, O: Activation>(x: &[A], gemv: &Gemv, w: &Matrix<A>, memory: &Memory, out: &mut [O]) {
     let bias = bias(memory, gemv.bias, gemv.n);
-    product(*WIDEST, &widened(x), w, bias.as_deref(), out, gemv.rows as usize);
+    product(*WIDEST, &widened(x), w.source(), bias.as_deref(), out, gemv.rows as usize);
 }
 
 fn widened<A: Activation>(x: &[A]) -> Vec<f32> {
@@ -89,7 +89,7 @@ fn sums<A: Activation, O: Activation>(x: &[f32], memory: &Memory, gemm: &Gemm) -
     let bias = bias(memory, gemm.bias, gemm.n);
     let w = Matrix::<A>::of(memory, gemm.w, [gemm.n as usize, gemm.k as usize]);
     let mut sums = vec![O::default(); (gemm.rows * gemm.n) as usize];
-    product(*WIDEST, x, &w, bias.as_deref(), &mut sums, gemm.rows as usize);
+    product(*WIDEST, x, w.source(), bias.as_deref(), &mut sums, gemm.rows as usize);
     sums
 }
 
@@ -109,7 +109,7 @@ struct Strip<'a, O> {
 pub fn product<A: Activation, O: Activation>(
     set: InstructionSet,
     x: &[f32],
-    w: &Matrix<A>,
+    w: Source<A>,
     bias: Option<&[f32]>,
     out: &mut [O],
     rows: usize,
@@ -120,11 +120,10 @@ pub fn product<A: Activation, O: Activation>(
     for row in out.chunks_mut(n) {
         strips.iter_mut().zip(row.chunks_mut(STRIP_ROWS)).for_each(|(strip, piece)| strip.out.push(piece));
     }
-    let source = w.source();
     for_each(rows * n * k / 8, strips, |mut task| {
         let of = task.first..task.first + task.out[0].len();
         let bias = bias.map_or_else(|| vec![NO_BIAS; of.len()], |bias| bias[of.clone()].to_vec());
-        match source {
+        match w {
             Source::Weight(weight, first) => {
                 let rows: Vec<&[bf16]> = of.map(|row| weight.row(first + row)).collect();
                 strip(set, &rows, &bias, x, &mut task.out);
@@ -170,6 +169,10 @@ mod tests {
         (0..rows * columns).flat_map(|i| bf16::from_f32(number(i + 7)).to_le_bytes()).collect::<Vec<u8>>().into()
     }
 
+    fn of(w: &Weight) -> Source<'_, bf16> {
+        Source::Weight(w, 0)
+    }
+
     /// Each product and the sum of its terms' magnitudes.
     fn naive(x: &[f32], w: &Weight, rows: usize) -> Vec<(f64, f64)> {
         let dot = |x: &[f32], w: &[bf16]| {
@@ -186,7 +189,7 @@ mod tests {
         let x: Vec<f32> = (0..9 * k).map(number).collect();
         let want = naive(&x, w, 9);
         let mut first = vec![0.0; 9 * n];
-        product(InstructionSet::available()[0], &x, w, None, &mut first, 9);
+        product(InstructionSet::available()[0], &x, of(w), None, &mut first, 9);
         // A term is rounded once in each block of its lane that follows, and in the folds of the lanes.
         let roundings = k.div_ceil(16) as f64 + 4.0;
         for (i, (got, (want, magnitude))) in first.iter().zip(&want).enumerate() {
@@ -196,7 +199,7 @@ mod tests {
         for set in InstructionSet::available() {
             for rows in 1..=9 {
                 let mut out = vec![0.0; rows * n];
-                product(set, &x[..rows * k], w, None, &mut out, rows);
+                product(set, &x[..rows * k], of(w), None, &mut out, rows);
                 assert_eq!(out, first[..rows * n], "{set:?} with {rows} rows, {n}x{k}");
             }
         }

@@ -1,6 +1,7 @@
 //! Reference of `sample`.
 use std::f32::consts::LN_2;
 
+use gpu_kernels::sample_limit::LIMIT_WORDS;
 use gpu_kernels::{Sample, sampling};
 
 use crate::device::{Activation, Memory, Reference};
@@ -12,31 +13,29 @@ impl Reference for Sample {
         let parameters = memory.read::<i32>(self.sampling, rows * words);
         let (slots, index) = (memory.read::<i32>(self.slots, rows), memory.read::<i32>(self.index, rows));
         let positions = memory.read_all::<i32>(self.positions);
+        let limits = memory.read::<i32>(self.limits, rows * LIMIT_WORDS as usize);
         let mut sampled = memory.write_all::<i32>(self.sampled);
         for (row, logits) in logits.chunks(vocab).enumerate() {
             let parameters = &parameters[row * words..][..words];
             if parameters[sampling::INVERSE_TEMPERATURE as usize] != 0 {
                 let position = positions[index[row] as usize] + 1;
                 let choice = &mut sampled[slots[row] as usize];
-                *choice = choose(logits, logits[*choice as usize], parameters, position.cast_unsigned());
+                let limit = limits[row * LIMIT_WORDS as usize].cast_unsigned();
+                *choice = choose(logits, logits[*choice as usize], parameters, limit, position.cast_unsigned());
             }
         }
     }
 }
 
-fn choose(logits: &[f32], best: f32, parameters: &[i32], position: u32) -> i32 {
+fn choose(logits: &[f32], best: f32, parameters: &[i32], limit: u32, position: u32) -> i32 {
     let word = |word: u32| parameters[word as usize].cast_unsigned();
     let inverse_temperature = f32::from_bits(word(sampling::INVERSE_TEMPERATURE));
-    let distances: Vec<u32> = logits.iter().map(|logit| distance(best - logit, inverse_temperature)).collect();
-    let mut limit = sampling::MAX_DISTANCE;
-    if word(sampling::TOP_K) > 0 {
-        limit = *distances.clone().select_nth_unstable(word(sampling::TOP_K) as usize - 1).1;
-    }
-    if word(sampling::TOP_P) > 0 {
-        limit = top_p(&distances, limit, word(sampling::TOP_P));
-    }
-    limit = limit.min(word(sampling::MIN_P_DISTANCE));
-    let weights = || distances.iter().map(|distance| if *distance <= limit { weight(*distance) } else { 0 });
+    let filtered = word(sampling::TOP_K) > 0 || word(sampling::TOP_P) > 0;
+    let limit = if filtered { limit.min(word(sampling::MIN_P_DISTANCE)) } else { word(sampling::MIN_P_DISTANCE) };
+    let weights = || {
+        let distances = logits.iter().map(|logit| distance(best - logit, inverse_temperature));
+        distances.map(|distance| if distance <= limit { weight(distance) } else { 0 })
+    };
     let random = philox([word(sampling::SEED), word(sampling::SEED_HIGH)], [position, word(sampling::STREAM), 0, 0]);
     let random = u128::from(random[1]) << 32 | u128::from(random[0]);
     let share = ((random * u128::from(weights().sum::<u64>())) >> 64) as u64;
@@ -48,25 +47,12 @@ fn choose(logits: &[f32], best: f32, parameters: &[i32], position: u32) -> i32 {
     passed.expect("the best token has a weight") as i32
 }
 
-fn distance(behind: f32, inverse_temperature: f32) -> u32 {
+pub(super) fn distance(behind: f32, inverse_temperature: f32) -> u32 {
     ((behind * inverse_temperature * 524_288.0) as u32).min(sampling::MAX_DISTANCE)
 }
 
-fn top_p(distances: &[u32], limit: u32, share: u32) -> u32 {
-    let mut kept: Vec<u32> = distances.iter().copied().filter(|distance| *distance <= limit).collect();
-    kept.sort_unstable();
-    let total: u64 = kept.iter().map(|distance| weight(*distance)).sum();
-    let target = ((u128::from(total) * u128::from(share)) >> 32).max(1) as u64;
-    let mut sum = 0;
-    let reaching = kept.iter().find(|distance| {
-        sum += weight(**distance);
-        sum >= target
-    });
-    *reaching.expect("the best token has a weight")
-}
-
 /// Each operation rounds, as the doc block has it; Horner's scheme with the coefficients of `2^-f`.
-fn weight(distance: u32) -> u64 {
+pub(super) fn weight(distance: u32) -> u64 {
     let exponent = distance as f32 * (std::f32::consts::LOG2_E / 524_288.0);
     let f = exponent - exponent.trunc();
     let coefficients = [0.000_114_919_95, -0.001_291_636_8, 0.009_597_035, -0.055_499_23, 0.240_226_09, -LN_2];

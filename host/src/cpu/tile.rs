@@ -38,7 +38,13 @@ impl InstructionSet {
 
 /// `out[t][n] = Σ_k x[t·k..][k] · w[n][k] + bias[n]`, rounded to `O`. `set` is one of [`InstructionSet::available`].
 #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "calls of functions with target features"))]
-pub fn strip<O: Activation, W: Activation>(set: InstructionSet, w: &[&[W]], bias: &[f32], x: &[f32], out: &mut [&mut [O]]) {
+pub fn strip<O: Activation, W: Activation>(
+    set: InstructionSet,
+    w: &[&[W]],
+    bias: &[f32],
+    x: &[f32],
+    out: &mut [&mut [O]],
+) {
     match set {
         // SAFETY: `available` names an instruction set only where the processor was found to have it.
         #[cfg(target_arch = "x86_64")]

@@ -1,8 +1,8 @@
 //! What the engine asks of a device: buffers, plans, runs and tokens by ticket. It does not grow with the kernels.
 mod activation;
 mod buffers;
-mod elements;
 pub mod cuda;
+mod elements;
 pub mod host_memory;
 mod memory;
 mod plan;
@@ -80,6 +80,12 @@ pub trait Device {
     /// # Errors
     /// The device failed.
     fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>>;
+
+    /// `count` integers from `source` on, after all runs so far.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn read_i32(&mut self, source: Ptr<i32>, count: usize) -> Result<Vec<i32>>;
 
     /// How long `runs` take one behind the other, by the device's own clock where it has one.
     ///

@@ -1,4 +1,6 @@
 //! `Plan`: the ordered steps of one pass over the model, over named buffers; no grid and no address in it.
+use std::any::Any;
+
 use gpu_kernels::{Act, DeviceInfo, Element, Kernel, Launch, Ptr, StepShape, Weight};
 use half::bf16;
 
@@ -147,6 +149,8 @@ pub trait PlannedKernel: std::fmt::Debug + Send + Sync {
     fn flops(&self, shape: &StepShape) -> u64;
     /// The bytes of the args struct after every pointer was replaced by `resolve(buffer, element offset, element)`.
     fn args(&self, resolve: &mut dyn FnMut(u32, u64, Element) -> u64) -> Vec<u8>;
+    /// The args struct itself, for those who look for one kernel.
+    fn as_any(&self) -> &dyn Any;
     /// [`Reference::reference`] with f32 activations.
     fn reference_f32(&self, memory: &Memory);
     /// [`Reference::reference`] with bf16 activations.
@@ -180,6 +184,10 @@ impl<K: Reference> PlannedKernel for K {
         let mut bytes = vec![0; size_of::<K>()];
         args.write(&mut bytes);
         bytes
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn reference_f32(&self, memory: &Memory) {

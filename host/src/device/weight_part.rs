@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::elements::{Check, Converted, Elements, RowSource, Rows};
 use super::Format;
+use super::elements::{Check, Converted, Elements, RowSource, Rows};
 use crate::error::{Category, Error, Result};
 
 /// Bytes of packed rows that one task makes in memory.
@@ -104,7 +104,16 @@ impl WeightPart {
     ) -> WeightPart {
         let whole = columns == (0..tensor_columns);
         assert!(whole || !format.is_packed(), "packed rows are whole");
-        WeightPart { format, elements, file: None, tensor_columns, rows, columns, check: None, beside: Beside::default() }
+        WeightPart {
+            format,
+            elements,
+            file: None,
+            tensor_columns,
+            rows,
+            columns,
+            check: None,
+            beside: Beside::default(),
+        }
     }
 
     /// As [`WeightPart::in_place`], of a tensor that gets its format where it is copied, or with [`WeightPart::in_memory`].

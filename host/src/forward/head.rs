@@ -1,6 +1,7 @@
 //! The end of a pass: the last norm, the head, and the choice of a token.
-use gpu_kernels::sample::{TEAMS, TOLD_WORDS};
-use gpu_kernels::{Act, Argmax, Element, GatherRows, Penalize, Ptr, Sample};
+use gpu_kernels::sample_limit::{BINS, LIMIT_WORDS};
+use gpu_kernels::team::{ALL_BLOCKS, TEAM_BLOCKS, TEAM_ROWS};
+use gpu_kernels::{Act, Argmax, Element, GatherRows, Penalize, Ptr, Sample, SampleLimit, sampling};
 
 use super::builder::{Builder, NormBuffers};
 use super::memory_plan::Content;
@@ -20,10 +21,14 @@ pub(super) struct Head {
     pub logits: BufferId,
     /// `[logit_rows, vocab]`: how often each token was generated, where that counts.
     counts: BufferId,
-    /// What the blocks that choose a token tell each other.
-    told: BufferId,
-    choosers: BufferId,
-    arrivals: BufferId,
+    /// `[256, 2]`: the best token of each block of `argmax`, or the sum of each block of `sample`.
+    blocks: BufferId,
+    /// `[64]`: blocks of a row that have arrived.
+    arrived: BufferId,
+    /// `[logit_rows, 4]`: the limits of top-k and top-p.
+    limits: BufferId,
+    /// `[min(logit_rows, 64), 4096, 2]`: how many tokens, or what weights, are how far from the best.
+    bins: BufferId,
     /// `[2, sequences + 1]`: the last token of each slot, and the fault of its logits.
     pub sampled: BufferId,
     /// `[sequences + 1, context]`: the tokens of each slot, where one samples.
@@ -40,9 +45,14 @@ impl Head {
             x: builder.scratch("head_x", Element::Act, rows * spec.hidden),
             logits: builder.scratch("logits", Element::F32, rows * spec.vocab),
             counts: builder.scratch("counts", Element::I32, rows * spec.vocab),
-            told: builder.scratch("told", Element::I32, (2 * TEAMS * TOLD_WORDS) as usize),
-            choosers: builder.counters("choosers", TEAMS as usize),
-            arrivals: builder.counters("arrivals", TEAMS as usize),
+            blocks: builder.scratch(
+                "block_results",
+                Element::I32,
+                2 * ALL_BLOCKS.max(TEAM_ROWS * TEAM_BLOCKS) as usize,
+            ),
+            arrived: builder.counters("blocks_arrived", TEAM_ROWS as usize),
+            limits: builder.scratch("limits", Element::I32, rows * LIMIT_WORDS as usize),
+            bins: builder.counters("limit_bins", 2 * rows.min(TEAM_ROWS as usize) * BINS as usize),
             sampled: builder.memory.add("sampled".into(), Element::I32, sampled, Content::Empty(BufferKind::Sampled)),
             history: builder.slots("history", Element::I32, limits.context, true),
         }
@@ -65,15 +75,15 @@ impl Pass<'_> {
         let (logits, slots, sampled) = (head.logits.ptr(), inputs.logit_slots.ptr(), head.sampled.ptr());
         let faults = sampled.offset(layout.limits.slots() as u64);
         let vocab = layout.vocab as u32;
-        let (shared, counters) = (head.told.ptr(), head.choosers.ptr());
+        let (shared, counters) = (head.blocks.ptr(), head.arrived.ptr());
         let best = Argmax { logits, slots, sampled, faults, shared, counters, rows, vocab };
         if !self.bucket.sampling {
             return sample::greedy(&mut self.plan, best);
         }
-        let (sampling, index, positions) = (inputs.sampling.ptr(), inputs.logit_index.ptr(), inputs.positions.ptr());
+        let (parameters, index, positions) = (inputs.sampling.ptr(), inputs.logit_index.ptr(), inputs.positions.ptr());
         let penalties = Penalize {
             logits,
-            sampling,
+            sampling: parameters,
             bias_ids: inputs.bias_ids.ptr(),
             bias_values: inputs.bias_values.ptr(),
             bias_until: inputs.bias_until.ptr(),
@@ -87,9 +97,36 @@ impl Pass<'_> {
             vocab,
             context: layout.limits.context as u32,
         };
-        let arrivals = head.arrivals.ptr();
-        let choice = Sample { logits, sampling, slots, index, positions, sampled, shared, arrivals, rows, vocab };
-        sample::by_parameters(&mut self.plan, penalties, best, choice);
+        let (limits, bins) = (head.limits.ptr(), head.bins.ptr());
+        let limit = |filter, digit| SampleLimit {
+            logits,
+            sampling: parameters,
+            slots,
+            sampled,
+            limits,
+            bins,
+            counters,
+            rows,
+            vocab,
+            filter,
+            digit,
+        };
+        let filters = [sampling::TOP_K, sampling::TOP_P];
+        let limits_of = filters.map(|filter| [limit(filter, 0), limit(filter, 1)]);
+        let choice = Sample {
+            logits,
+            sampling: parameters,
+            slots,
+            index,
+            positions,
+            sampled,
+            limits,
+            sums: shared,
+            counters,
+            rows,
+            vocab,
+        };
+        sample::by_parameters(&mut self.plan, penalties, best, limits_of.as_flattened(), choice);
     }
 
     /// The rows of the residual stream that reach the head.

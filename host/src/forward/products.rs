@@ -2,7 +2,8 @@
 use std::ops::Range;
 
 use gpu_kernels::{
-    Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, Packed, Ptr, Relu2, RmsNorm, Swiglu, Weight, Widen, gemv,
+    Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, Packed, Ptr, Relu2, RmsNorm, Swiglu, Weight, Widen,
+    gemv,
 };
 
 use super::Limits;
@@ -149,10 +150,8 @@ impl Pass<'_> {
     fn with_changed_input<'a>(&mut self, product: Multiply<'a>) -> Multiply<'a> {
         let Some(ChangedInput { order, factors, changed }) = product.weight.input else { return product };
         let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, product.rows));
-        let (order, factors) = (
-            order.map_or(Ptr::NULL, |order| order.ptr()),
-            factors.map_or(Ptr::NULL, |factors| factors.ptr()),
-        );
+        let (order, factors) =
+            (order.map_or(Ptr::NULL, |order| order.ptr()), factors.map_or(Ptr::NULL, |factors| factors.ptr()));
         let (rows, k) = (product.rows, product.weight.k as u32);
         self.plan.launch(GatherColumns { x, order, factors, y: changed.ptr(), rows, k });
         Multiply { x: changed.ptr(), norm: None, ..product }

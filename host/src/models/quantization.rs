@@ -132,18 +132,21 @@ impl Section<'_> {
         if let Some(groups) = self.value["config_groups"].as_object() {
             return groups.values().find_map(|group| of_group(group, module)).unwrap_or(Said::Nothing);
         }
-        let integers = |bits| Kind { bits, floats: false };
-        let bits = self.value["bits"].as_u64().or(self.value["w_bit"].as_u64());
-        let floats = || (self.value["quant_method"] == "fp8").then_some(Kind { bits: 8, floats: true });
-        let kind = of_algorithm(self.value).or(bits.map(integers)).or_else(floats);
+        let method = self.value["quant_method"].as_str();
+        let bits = ["bits", "w_bit"].iter().find_map(|key| self.value[*key].as_u64());
+        let integers = bits.or((method == Some("awq")).then_some(4)).map(|bits| Kind { bits, floats: false });
+        let floats = (method == Some("fp8")).then_some(Kind { bits: 8, floats: true });
+        let kind = of_algorithm(self.value).or(integers).or(floats);
         kind.map_or(Said::Nothing, Said::Classed)
     }
 
     fn contradiction(&self, module: &str, said: impl Display, found: Option<Format>) -> Error {
-        let found = found.map_or("plain numbers".to_owned(), |format| format!("{format:?}"));
+        let found = found.map_or("plain numbers", Format::name);
         Error::new(Category::Model, "Configuration and weights contradict each other")
             .details(format_args!("{}: {module}: expected {said}, found {found}", self.place))
-            .hint("download config and weights from one revision; if the weights are right, correct what is said of them")
+            .hint(
+                "download config and weights from one revision; if the weights are right, correct what is said of them",
+            )
     }
 }
 

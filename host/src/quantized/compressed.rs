@@ -74,12 +74,7 @@ fn eight_bits(module: &Module, codes: &Arc<StoredTensor>) -> Result<Quantized> {
 ///
 /// # Errors
 /// The scales are missing, or of a wrong shape or type.
-pub fn integers(
-    module: &Module,
-    codes: &Arc<StoredTensor>,
-    suffix: &str,
-    layout: bytes::Layout,
-) -> Result<Quantized> {
+pub fn integers(module: &Module, codes: &Arc<StoredTensor>, suffix: &str, layout: bytes::Layout) -> Result<Quantized> {
     let (scales, groups) = Grid::rows(module, ".weight_scale")?;
     let format = Format::Int8 { group: group(module, groups)? };
     let name = format!("{}{suffix}", module.name).into();
@@ -98,7 +93,9 @@ pub fn group(module: &Module, groups: usize) -> Result<u32> {
     match () {
         () if groups == 1 => Ok(0),
         () if columns == size * groups && size.is_multiple_of(32) => Ok(size as u32),
-        () => Err(errors::wrong_group(module, groups, format_args!("groups of a multiple of 32 columns are supported"))),
+        () => {
+            Err(errors::wrong_group(module, groups, format_args!("groups of a multiple of 32 columns are supported")))
+        }
     }
 }
 

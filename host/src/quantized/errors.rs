@@ -66,10 +66,7 @@ pub fn wrong_type(module: &Module, suffix: &str, found: &StoredTensor, expected:
 /// A number of columns that share a scale which no format has.
 pub fn wrong_group(module: &Module, groups: usize, what: impl Display) -> Error {
     Error::new(Category::Model, "Columns cannot be divided into the groups of this weight")
-        .details(format_args!(
-            "{}: {} columns in {groups} groups; {what}",
-            module.name, module.shape[1]
-        ))
+        .details(format_args!("{}: {} columns in {groups} groups; {what}", module.name, module.shape[1]))
         .hint("quantize the model again with a group size that divides its widths, such as 32, 64 or 128")
 }
 
@@ -90,6 +87,10 @@ pub fn nan_code(tensor: &StoredTensor, name: impl Display) -> Error {
 /// An index of a group that is not there.
 pub fn wrong_index(module: &Module, column: usize, group: i32, groups: usize) -> Error {
     Error::new(Category::Model, "A column belongs to a group that is not there")
-        .details(format_args!("{}.g_idx: column {column}: expected a group of 0 to {}, found {group}", module.name, groups - 1))
+        .details(format_args!(
+            "{}.g_idx: column {column}: expected a group of 0 to {}, found {group}",
+            module.name,
+            groups - 1
+        ))
         .hint("the file is damaged, or was quantized wrongly: download it again")
 }

@@ -69,7 +69,10 @@ fn eight_bits(module: &Module, codes: &Arc<StoredTensor>) -> Result<Quantized> {
     let plus = stored_less(module.checkpoint);
     let middle = u32::from_le_bytes([128 - plus; 4]);
     if (0..groups * rows / 4).any(|index| word(zeros.data(), index) != middle) {
-        return Err(unsupported(format_args!("{}.qzeros: GPTQ of 8 bits with zero points other than 128", module.name)));
+        return Err(unsupported(format_args!(
+            "{}.qzeros: GPTQ of 8 bits with zero points other than 128",
+            module.name
+        )));
     }
     let size = group(module, groups)?;
     if groups > 1 && !size.is_multiple_of(32) {

@@ -93,7 +93,11 @@ impl Grid {
             Place::Blocks { height, groups } => row / height * groups + group,
         };
         let value = number(&self.tensor, index);
-        if value.is_finite() { Ok(value) } else { Err(errors::not_finite(&self.tensor, &self.name, [row, group], value)) }
+        if value.is_finite() {
+            Ok(value)
+        } else {
+            Err(errors::not_finite(&self.tensor, &self.name, [row, group], value))
+        }
     }
 
     /// Whether the four lowest bits of each number are zero as f32.

@@ -23,9 +23,7 @@ pub fn find(module: &Module, weight: &Arc<StoredTensor>) -> Result<Quantized> {
             compressed::floats(module, weight)
         }
         Dtype::I8 => compressed::integers(module, weight, WEIGHT, Bytes::Rows),
-        Dtype::U8 if module.get(".weight_scale_2").is_some() => {
-            nvfp4::find(module, WEIGHT, ".weight_scale_2", false)
-        }
+        Dtype::U8 if module.get(".weight_scale_2").is_some() => nvfp4::find(module, WEIGHT, ".weight_scale_2", false),
         Dtype::U8 => {
             refuse_mx(module)?;
             row_pairs(module, weight)

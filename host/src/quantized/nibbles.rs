@@ -94,7 +94,12 @@ impl Nibbles {
         match self.layout {
             Layout::Rows => {
                 let bytes = &data[rows.start * columns / 2..];
-                codes.as_chunks_mut::<2>().0.iter_mut().zip(bytes).for_each(|(two, byte)| *two = [byte & 15, byte >> 4]);
+                codes
+                    .as_chunks_mut::<2>()
+                    .0
+                    .iter_mut()
+                    .zip(bytes)
+                    .for_each(|(two, byte)| *two = [byte & 15, byte >> 4]);
             }
             Layout::RowPairs => {
                 for (row, codes) in rows.zip(codes.chunks_exact_mut(columns)) {

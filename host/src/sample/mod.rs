@@ -2,7 +2,7 @@
 mod constraints;
 mod parameters;
 
-use gpu_kernels::{Argmax, Penalize, Sample};
+use gpu_kernels::{Argmax, Penalize, Sample, SampleLimit};
 
 use crate::device::Plan;
 
@@ -14,9 +14,11 @@ pub fn greedy(plan: &mut Plan, choice: Argmax) {
     plan.launch(choice);
 }
 
-/// Appends penalties, the greedy choice, and the choice by chance for the rows that have a temperature.
-pub fn by_parameters(plan: &mut Plan, penalties: Penalize, best: Argmax, choice: Sample) {
+/// Appends penalties, the greedy choice, and for the rows that have a temperature the limits of their filters and the choice by
+/// chance.
+pub fn by_parameters(plan: &mut Plan, penalties: Penalize, best: Argmax, limits: &[SampleLimit], choice: Sample) {
     plan.launch(penalties);
     plan.launch(best);
+    limits.iter().for_each(|limit| plan.launch(*limit));
     plan.launch(choice);
 }

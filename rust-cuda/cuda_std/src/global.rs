@@ -180,6 +180,16 @@ atomics! {
     atomic_exchange_relaxed "atom.relaxed.gpu.global.exch.b32";
 }
 
+/// Adds to a double word modulo 2⁶⁴, without ordering anything else.
+///
+/// # Safety
+/// `address` is an aligned global address of a live, written double word.
+#[inline(always)]
+pub unsafe fn add_relaxed(address: u64, value: u64) {
+    // SAFETY: the caller's promise.
+    ptx!("red.relaxed.gpu.global.add.u64 [{}], {};", in(reg64) address, in(reg64) value, options(nostack));
+}
+
 /// Orders all accesses of this thread before it against all behind it, as seen by the whole GPU.
 #[inline(always)]
 pub fn fence() {

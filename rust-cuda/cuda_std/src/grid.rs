@@ -1,30 +1,31 @@
-//! Across blocks: the barrier of a cooperative grid, and launches that overlap their predecessor.
+//! Across blocks: which one of several arrives last, and launches that overlap their predecessor.
 use crate::barrier::sync_threads;
 use crate::global;
 use crate::instruction::ptx;
-use crate::thread::{block_idx_x, grid_dim_x, thread_idx_x};
+use crate::shared::Shared;
+use crate::thread::thread_idx_x;
 
-const PHASE: u32 = 1 << 31;
-
-/// Waits for all blocks of a grid along x; what any of them wrote before is then visible to all of them.
+/// Whether this block is the last of `blocks` to call it, in every thread of the block. What thread 0 of the others wrote
+/// before it is then visible, and what their other threads wrote before a barrier in front of it.
 ///
-/// `counter` is one word, 0 before its first use and fit for the next at once. Block 0 adds what makes the sum of all
-/// arrivals 2³¹, so that the top bit flips exactly when the last block arrives.
+/// `counter` is one word, 0 before its first use and after the last block's call; `told` is a word of shared memory.
 ///
 /// # Safety
-/// All threads of all blocks call it together; the whole grid is resident (a cooperative launch); `counter` is used for
-/// nothing else.
+/// All threads of a block call it together; `blocks` blocks do so for this `counter`, which is used for nothing else
+/// meanwhile; `told` is this block's, and no other thread touches it without a barrier between.
 #[inline(always)]
-pub unsafe fn sync(counter: u64) {
-    // SAFETY: one thread of each block counts, between two barriers of that block, which order the others' accesses.
+pub unsafe fn arrives_last(counter: u64, blocks: u32, told: Shared<u32>) -> bool {
+    // SAFETY: one thread counts, and the barrier orders what the last block's threads read behind that.
     unsafe {
-        sync_threads();
         if thread_idx_x() == 0 {
-            let arrival = if block_idx_x() == 0 { PHASE - (grid_dim_x() - 1) } else { 1 };
-            let before = global::atomic_add(counter, arrival);
-            while (before ^ global::load_acquire(counter)) & PHASE == 0 {}
+            let last = global::atomic_add(counter, 1) + 1 == blocks;
+            if last {
+                global::store(counter, 0_u32);
+            }
+            told.store(0, u32::from(last));
         }
         sync_threads();
+        told.load(0) != 0
     }
 }
 

@@ -41,6 +41,31 @@ fn blocks_meet_at_a_grid_barrier() {
 }
 
 #[test]
+fn the_last_block_to_arrive_has_all_that_the_others_left_out_of_order_too() {
+    let text = include_str!("clean/last_block.ptx");
+    let runs = |text: &str| -> Vec<u32> {
+        let module = Module::parse(text).expect("the text parses");
+        let shuffles = (0..8).map(|seed| Options { shuffle: Some(seed), ..Options::default() });
+        let sum = |options: Options| {
+            let mut memory = Memory::new();
+            let [counter, sum, out] = ["counter", "sum", "out"].map(|name| memory.allocate(name, 4));
+            [counter, sum, out].iter().for_each(|word| memory.write(*word, &[0; 4]).expect("a word"));
+            let params = bytes(&[counter, sum, out]);
+            module.launch_with(&memory, "test", &launch(9, 96, 0), &params, &options).expect("no fault");
+            words(&memory, out, 1)[0]
+        };
+        [Options::default(), Options { resident: 1, ..Options::default() }]
+            .into_iter()
+            .chain(shuffles)
+            .map(sum)
+            .collect()
+    };
+    assert_eq!(runs(text), [9 * 96; 10]);
+    let without_barrier = text.replacen("bar.sync 0;", "", 1);
+    assert!(runs(&without_barrier).iter().any(|sum| *sum != 9 * 96), "a missing barrier shows out of order");
+}
+
+#[test]
 fn named_barriers_order_a_producer_and_a_consumer() {
     let mut memory = Memory::new();
     let out = memory.allocate("out", 128);

@@ -112,6 +112,19 @@ fn a_runaway_loop_ends_with_its_budget() {
 }
 
 #[test]
+fn a_block_that_waits_for_another_is_stuck_where_one_is_resident_at_a_time() {
+    let module = Module::parse(include_str!("clean/grid_barrier.ptx")).expect("the text parses");
+    let mut memory = Memory::new();
+    let words = ["counter", "numbers", "sums"].map(|name| memory.allocate(name, 16));
+    memory.write(words[0], &[0; 16]).expect("a write inside the counter");
+    let params: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let launch = Launch { grid: [4, 1, 1], block: [96, 1, 1], shared_bytes: 0 };
+    let options = Options { resident: 1, ..Options::default() };
+    let fault = module.launch_with(&memory, "test", &launch, &params, &options).expect_err("a fault");
+    assert_eq!(fault.kind, Deadlock);
+}
+
+#[test]
 fn an_unknown_instruction_is_refused_with_its_line() {
     let text =
         ".version 7.4\n.target sm_80\n.address_size 64\n.visible .entry test()\n{\n\tfrobnicate.sync.b32;\n\tret;\n}\n";

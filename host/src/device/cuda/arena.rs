@@ -131,7 +131,7 @@ impl Arena {
     pub fn poison(&self, stream: &Stream) -> Result<()> {
         for place in self.used_as(Use::Scratch).filter(|_| self.guarded) {
             let (address, bytes) = (place.address, place.bytes as usize);
-            // Sound: the range is a buffer of this arena, and what is enqueued before and after it is in one stream.
+            // SAFETY: the range is a buffer of this arena, and what is enqueued before and after it is in one stream.
             unsafe { cust_raw::cuMemsetD8Async(address, UNDEFINED, bytes, stream.as_inner()) }
                 .or_failed(format!("making `{}` undefined", place.name))?;
         }
@@ -146,7 +146,7 @@ impl Arena {
         for place in self.places.iter().filter(|_| self.guarded) {
             for (start, side) in [(place.address - GUARD, "in front of"), (place.address + place.bytes, "behind")] {
                 let mut guard = [0u8; GUARD as usize];
-                // Sound: the guard is part of the allocation and as long as the array.
+                // SAFETY: the guard is part of the allocation and as long as the array.
                 unsafe { cust_raw::cuMemcpyDtoH_v2(guard.as_mut_ptr().cast(), start, guard.len()) }
                     .or_failed(format!("reading the guard {side} `{}`", place.name))?;
                 if let Some(at) = guard.iter().position(|byte| *byte != UNDEFINED) {
@@ -161,7 +161,7 @@ impl Arena {
 
     fn zero(&self) -> Result<()> {
         for place in self.places.iter().filter(|place| place.used_as != Use::Loaded) {
-            // Sound: the range is a buffer of this arena, and no work is under way yet.
+            // SAFETY: the range is a buffer of this arena, and no work is under way yet.
             unsafe { cust_raw::cuMemsetD8_v2(place.address, 0, place.bytes as usize) }
                 .or_failed(format!("clearing `{}`", place.name))?;
         }
@@ -180,10 +180,10 @@ fn place(spec: &BufferSpec) -> Place {
 
 fn filled(bytes: u64, value: u8) -> Result<DeviceBuffer<u8>> {
     let doing = || format!("allocating {}", size(bytes));
-    // Sound: every byte is written before anything reads the buffer.
+    // SAFETY: every byte is written before anything reads the buffer.
     let allocation = unsafe { DeviceBuffer::<u8>::uninitialized(bytes as usize) }.or_failed(doing())?;
     let address = allocation.as_device_ptr().as_raw();
-    // Sound: the range is the allocation just made.
+    // SAFETY: the range is the allocation just made.
     unsafe { cust_raw::cuMemsetD8_v2(address, value, bytes as usize) }.or_failed(doing())?;
     Ok(allocation)
 }

@@ -14,7 +14,7 @@ const LIBRARY: &str = "libcuda.so.1";
 /// The opened driver, or why there is none.
 pub fn library() -> Result<&'static Library, &'static str> {
     static OPENED: OnceLock<Result<Library, String>> = OnceLock::new();
-    // Sound: initialising NVIDIA's library has no requirement but a process.
+    // SAFETY: initialising NVIDIA's library has no requirement but a process.
     let open = || unsafe { Library::new(LIBRARY) }.map_err(|error| loader_words(&error));
     OPENED.get_or_init(open).as_ref().map_err(String::as_str)
 }
@@ -28,23 +28,23 @@ pub fn loader_words(error: &libloading::Error) -> String {
 fn named(code: i32) -> CUresult {
     let known = matches!(code, 0..=8 | 34 | 100..=102 | 200..=202 | 205..=224 | 300..=304 | 400 | 401 | 500 | 600)
         || matches!(code, 700..=705 | 708..=720 | 800..=809 | 900..=911);
-    // Sound: the enum is `repr(i32)`, and every number in these ranges is one of its variants.
+    // SAFETY: the enum is `repr(i32)`, and every number in these ranges is one of its variants.
     if known { unsafe { std::mem::transmute::<i32, CUresult>(code) } } else { CUresult::CUDA_ERROR_UNKNOWN }
 }
 
 /// Defines each function as a look-up, made once, and a call; without a driver it answers as the driver does before `cuInit`.
 macro_rules! forward {
     ($(fn $name:ident($($argument:ident: $type:ty),*);)*) => { $(
-        // Sound: nothing else in the program defines these names, and callers keep the driver's own contract.
+        // SAFETY: nothing else in the program defines these names, and callers keep the driver's own contract.
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name($($argument: $type),*) -> CUresult {
             type Function<R> = unsafe extern "C" fn($($type),*) -> R;
             const _: Function<CUresult> = cust_raw::$name;
             static FOUND: OnceLock<Option<Function<i32>>> = OnceLock::new();
-            // Sound: `cust_raw` says that the library's symbol has this signature.
+            // SAFETY: `cust_raw` says that the library's symbol has this signature.
             let find = || Some(*unsafe { library().ok()?.get::<Function<i32>>(stringify!($name)) }.ok()?);
             match FOUND.get_or_init(find) {
-                // Sound: the caller's arguments, handed on as they are.
+                // SAFETY: the caller's arguments, handed on as they are.
                 Some(function) => named(unsafe { function($($argument),*) }),
                 None => CUresult::CUDA_ERROR_NOT_INITIALIZED,
             }

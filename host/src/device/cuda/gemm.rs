@@ -113,7 +113,7 @@ impl CublasLt {
     fn start(&mut self) -> Result<&Started> {
         if self.started.is_none() {
             library::find()?;
-            // Sound: the workspace holds nothing between two products.
+            // SAFETY: the workspace holds nothing between two products.
             let workspace = unsafe { DeviceBuffer::uninitialized(WORKSPACE_BYTES as usize) }
                 .or_failed("allocating the workspace of cuBLASLt")?;
             self.started = Some(Started { handle: Handle::new()?, workspace });
@@ -152,7 +152,7 @@ impl CublasLt {
         let out = operands.out as *mut c_void;
         let (kept, residual) =
             if operands.residual == 0 { (&zero, out) } else { (&one, operands.residual as *mut c_void) };
-        // Sound: descriptors and algorithm belong together, the addresses were resolved from the arena for this shape, and
+        // SAFETY: descriptors and algorithm belong together, the addresses were resolved from the arena for this shape, and
         // products that share the workspace follow each other in one stream.
         let status = unsafe {
             lt::cublasLtMatmul(
@@ -197,10 +197,10 @@ impl Matmul {
         let element = if shape.f32_out { CUDA_R_32F } else { CUDA_R_16BF };
         let out = Layout::new(element, [n, rows], u64::from(shape.stride))?;
         let preference = Preference::of(shape)?;
-        // Sound: an all-zero result is a value of this plain struct.
+        // SAFETY: an all-zero result is a value of this plain struct.
         let mut found: lt::cublasLtMatmulHeuristicResult_t = unsafe { std::mem::zeroed() };
         let mut count = 0;
-        // Sound: all handles are alive, and room for one result is asked for and given.
+        // SAFETY: all handles are alive, and room for one result is asked for and given.
         let status = unsafe {
             lt::cublasLtMatmulAlgoGetHeuristic(
                 handle.0,
@@ -233,7 +233,7 @@ macro_rules! handles {
 
         impl Drop for $name {
             fn drop(&mut self) {
-                // Sound: the handle was made by the library, and this is its only owner.
+                // SAFETY: the handle was made by the library, and this is its only owner.
                 unsafe { lt::$destroy(self.0) };
             }
         }
@@ -253,7 +253,7 @@ handles! {
 impl Handle {
     fn new() -> Result<Handle> {
         let mut handle = std::ptr::null_mut();
-        // Sound: `handle` is writable; the library was found before.
+        // SAFETY: `handle` is writable; the library was found before.
         checked(unsafe { lt::cublasLtCreate(&mut handle) }, "starting cuBLASLt")?;
         Ok(Handle(handle))
     }
@@ -282,14 +282,14 @@ impl Description {
     fn new() -> Result<Description> {
         let (sums, scale) = (lt::cublasComputeType_t::CUBLAS_COMPUTE_32F, lt::cudaDataType_t::CUDA_R_32F);
         let mut description = std::ptr::null_mut();
-        // Sound: `description` is writable.
+        // SAFETY: `description` is writable.
         checked(unsafe { lt::cublasLtMatmulDescCreate(&mut description, sums, scale) }, "describing a product")?;
         Ok(Description(description))
     }
 
     fn set<T>(&self, attribute: lt::cublasLtMatmulDescAttributes_t, value: &T) -> Result<()> {
         let value: *const T = value;
-        // Sound: the value is as long as it says; the library copies it.
+        // SAFETY: the value is as long as it says; the library copies it.
         let status = unsafe { lt::cublasLtMatmulDescSetAttribute(self.0, attribute, value.cast(), size_of::<T>()) };
         checked(status, "describing a product")
     }
@@ -299,7 +299,7 @@ impl Layout {
     /// A column-major matrix whose columns are `stride` elements apart.
     fn new(element: lt::cudaDataType_t, [rows, columns]: [u64; 2], stride: u64) -> Result<Layout> {
         let mut layout = std::ptr::null_mut();
-        // Sound: `layout` is writable.
+        // SAFETY: `layout` is writable.
         let status = unsafe { lt::cublasLtMatrixLayoutCreate(&mut layout, element, rows, columns, stride as i64) };
         checked(status, "describing a matrix")?;
         Ok(Layout(layout))
@@ -311,7 +311,7 @@ impl Preference {
     fn of(shape: &Shape) -> Result<Preference> {
         use lt::cublasLtMatmulPreferenceAttributes_t as Attribute;
         let mut handle = std::ptr::null_mut();
-        // Sound: `handle` is writable.
+        // SAFETY: `handle` is writable.
         checked(unsafe { lt::cublasLtMatmulPreferenceCreate(&mut handle) }, "asking for an algorithm")?;
         let preference = Preference(handle);
         preference.set(Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &WORKSPACE_BYTES)?;
@@ -327,7 +327,7 @@ impl Preference {
 
     fn set<T>(&self, attribute: lt::cublasLtMatmulPreferenceAttributes_t, value: &T) -> Result<()> {
         let value: *const T = value;
-        // Sound: the value is as long as it says; the library copies it.
+        // SAFETY: the value is as long as it says; the library copies it.
         let status =
             unsafe { lt::cublasLtMatmulPreferenceSetAttribute(self.0, attribute, value.cast(), size_of::<T>()) };
         checked(status, "asking for an algorithm")

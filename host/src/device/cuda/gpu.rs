@@ -102,7 +102,7 @@ impl Gpu {
 fn most_shared_bytes(device: Device) -> cust::error::CudaResult<u32> {
     let attribute = cust_raw::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
     let mut value = 0;
-    // Sound: `value` is writable, and the device came from the driver.
+    // SAFETY: `value` is writable, and the device came from the driver.
     match unsafe { cust_raw::cuDeviceGetAttribute(&mut value, attribute, device.as_raw()) } {
         cust_raw::CUresult::CUDA_SUCCESS => Ok(value as u32),
         _ => device.get_attribute(DeviceAttribute::MaxSharedMemoryPerBlock).map(|value| value as u32),

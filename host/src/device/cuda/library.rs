@@ -17,7 +17,7 @@ const NAMES: [&str; 2] = ["libcublasLt.so.13", "libcublasLt.so.12"];
 pub fn find() -> Result<()> {
     let mut tried = Vec::new();
     for candidate in NAMES.iter().map(PathBuf::from).chain(installed()) {
-        // Sound: initialising NVIDIA's library has no requirement but a process.
+        // SAFETY: initialising NVIDIA's library has no requirement but a process.
         match unsafe { Library::new(&candidate) } {
             Ok(library) => {
                 std::mem::forget(library);
@@ -26,7 +26,7 @@ pub fn find() -> Result<()> {
             Err(error) => tried.push(loader_words(&error)),
         }
     }
-    // Sound: as above.
+    // SAFETY: as above.
     if unsafe { lt::is_culib_present() } {
         return Ok(());
     }
@@ -37,11 +37,11 @@ pub fn find() -> Result<()> {
 
 /// The library's version, for example `13.0.2`; none where [`find`] has not found it.
 pub fn version() -> Option<String> {
-    // Sound: as in `find`.
+    // SAFETY: as in `find`.
     if !unsafe { lt::is_culib_present() } {
         return None;
     }
-    // Sound: the function takes nothing and only returns a number.
+    // SAFETY: the function takes nothing and only returns a number.
     let version = unsafe { lt::cublasLtGetVersion() };
     Some(format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100))
 }

@@ -46,7 +46,7 @@ impl Overlap {
     /// The driver's function, where the driver is new enough; what the GPU can is the caller's to know.
     pub fn find(gpu: &Gpu) -> Option<Overlap> {
         let library = driver::library().ok().filter(|_| gpu.driver >= VERSION)?;
-        // Sound: the signature is that of cuda.h since CUDA 11.8.
+        // SAFETY: the signature is that of cuda.h since CUDA 11.8.
         Some(Overlap(*unsafe { library.get::<LaunchKernelEx>("cuLaunchKernelEx") }.ok()?))
     }
 
@@ -67,7 +67,7 @@ impl Overlap {
             attribute_count: 1,
         };
         let mut parameters = [args.as_ptr() as *mut c_void];
-        // Sound: the kernel takes one struct by value, and `args` are the bytes of that very struct with its pointers
+        // SAFETY: the kernel takes one struct by value, and `args` are the bytes of that very struct with its pointers
         // resolved from the arena; the driver copies them, and the configuration, before it returns.
         match unsafe { (self.0)(&raw const config, function, parameters.as_mut_ptr(), std::ptr::null_mut()) } {
             0 => Ok(()),

@@ -39,7 +39,7 @@ impl Cuda {
         self.stream.synchronize().map_err(lost)?;
         let place = self.model().arena.place(buffer.0);
         assert_eq!(bytes.len() as u64, place.bytes, "`{}` is written whole", place.name);
-        // Sound: the buffer is as long as the slice, and nothing is under way.
+        // SAFETY: the buffer is as long as the slice, and nothing is under way.
         unsafe { cust_raw::cuMemcpyHtoD_v2(place.address, bytes.as_ptr().cast(), bytes.len()) }
             .or_failed(format_args!("writing `{}`", place.name))?;
         cust::context::CurrentContext::synchronize().or_failed(format_args!("writing `{}`", place.name))

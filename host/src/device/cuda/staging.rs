@@ -28,7 +28,7 @@ impl Area {
     /// Where the device finds it.
     fn address(&mut self) -> Result<u64> {
         let mut address = 0;
-        // Sound: the memory is pinned, and `address` is writable.
+        // SAFETY: the memory is pinned, and `address` is writable.
         unsafe { cust_raw::cuMemHostGetDevicePointer_v2(&mut address, self.pinned.as_mut_ptr().cast(), 0) }
             .or_failed("mapping pinned memory")?;
         Ok(address)
@@ -77,7 +77,7 @@ impl InputStaging {
         area.copied.synchronize().map_err(lost)?;
         for span in pack(inputs, arena, area.pinned.as_mut_slice())? {
             let values = &area.pinned[span.first..][..span.elements];
-            // Sound: the span lies in input buffers, and the area is not written again before the event behind the copy.
+            // SAFETY: the span lies in input buffers, and the area is not written again before the event behind the copy.
             unsafe {
                 cust_raw::cuMemcpyHtoDAsync_v2(
                     span.address,

@@ -90,7 +90,7 @@ pub fn upload(buffers: &Buffers, arena: &Arena, stream: &Stream, mut progress: O
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let readers = threads.clamp(1, MOST_READERS).min(pieces.len());
     let widest = pieces.iter().map(|piece| piece.bytes).max().unwrap_or(0);
-    // Sound: a chunk's bytes are written by a reader before they are copied.
+    // SAFETY: a chunk's bytes are written by a reader before they are copied.
     let mut pinned = unsafe { LockedBuffer::<u8>::uninitialized(widest * (readers + COPYING)) }
         .or_failed("allocating pinned memory for the upload")?;
     let next = AtomicUsize::new(0);
@@ -145,7 +145,7 @@ fn copy<'c>(
         let (index, chunk) = arrival?;
         let piece = &pieces[index];
         let (address, bytes) = (piece.address, piece.bytes);
-        // Sound: the piece lies in a buffer of the arena, and its chunk stays untouched until the event behind it.
+        // SAFETY: the piece lies in a buffer of the arena, and its chunk stays untouched until the event behind it.
         unsafe { cust_raw::cuMemcpyHtoDAsync_v2(address, chunk.as_ptr().cast(), bytes, stream.as_inner()) }
             .or_failed("copying weights to the GPU")?;
         let event = Event::new(EventFlags::DISABLE_TIMING).or_failed("creating an event")?;

@@ -222,7 +222,10 @@ impl PlacedMoe {
         };
         let (w, n, k, activation) = (self.down.weight.ptr(), width, intermediate, gemv::PLAIN);
         pass.multiply_experts(&self.up, up);
-        pass.multiply_experts(&self.down, MoeGemm { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ..up });
+        pass.multiply_experts(
+            &self.down,
+            MoeGemm { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ..up },
+        );
     }
 
     fn combine(&self, pass: &mut Pass, Combined { shared, residual, y }: Combined) {

@@ -57,12 +57,16 @@ impl Block {
         self.shared.reset(env.program.static_shared + env.launch.shared_bytes as usize, clock);
     }
 
-    /// Runs every warp that can run for at most `slice` instructions; `true` when the block has ended.
-    pub fn turn(&mut self, env: &Env, slice: u64) -> Result<bool, Fault> {
+    /// Runs every warp that can run for at most `slice()` instructions; `true` when the block has ended.
+    pub fn turn(&mut self, env: &Env, mut slice: impl FnMut() -> u64) -> Result<bool, Fault> {
         let mut ran = false;
         for index in 0..self.warps.len() {
+            let slice = slice();
             while self.states[index] == State::Running {
                 ran = true;
+                if slice == 0 {
+                    break;
+                }
                 match self.run_warp(env, index, slice)? {
                     Pause::Slice => break,
                     Pause::Done => {
@@ -87,7 +91,7 @@ impl Block {
     /// Runs the block to its end.
     pub fn run(&mut self, env: &Env) -> Result<(), Fault> {
         // Long slices: warps of one block wait for each other at barriers, rarely by polling shared memory.
-        while !self.turn(env, 1 << 16)? {}
+        while !self.turn(env, || 1 << 16)? {}
         Ok(())
     }
 

@@ -16,20 +16,26 @@ pub struct Launch {
     pub shared_bytes: u32,
 }
 
-/// How a launch is run; the results do not depend on it.
+/// How a launch is run; the results of a right kernel do not depend on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
     /// Host threads at most.
     pub threads: usize,
     /// Instructions that one warp may execute before it counts as a runaway.
     pub instruction_budget: u64,
+    /// Blocks at most that take turns, where a kernel could wait for another block. With one, a kernel that waits is a
+    /// [`FaultKind::Deadlock`].
+    pub resident: usize,
+    /// Lets warps of different blocks run for random numbers of instructions in turn, from this seed on, so that what nothing
+    /// orders comes out of order.
+    pub shuffle: Option<u64>,
 }
 
 impl Default for Options {
-    /// Every core of the host, and 2²⁶ instructions per warp.
+    /// Every core of the host, 2²⁶ instructions per warp, 512 resident blocks: more than any GPU holds of a kernel that waits.
     fn default() -> Options {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Options { threads, instruction_budget: 1 << 26 }
+        Options { threads, instruction_budget: 1 << 26, resident: 512, shuffle: None }
     }
 }
 
@@ -56,9 +62,6 @@ impl Stats {
 const TURN: u64 = 256;
 /// Rounds of turns without a store, a barrier or an exit after which the blocks are taken to wait for each other in vain.
 const IDLE_ROUNDS: u64 = 4096;
-
-/// Blocks that can wait for each other: more than any GPU holds of a kernel that has a grid barrier.
-const RESIDENT: usize = 512;
 
 /// Runs every block of a launch.
 pub(crate) fn launch(env: &Env) -> Result<Stats, Fault> {
@@ -137,17 +140,18 @@ fn in_parallel(env: &Env, blocks: u64) -> Result<Stats, Fault> {
 fn in_turns(env: &Env, blocks: u64) -> Result<Stats, Fault> {
     let mut running: Vec<Block> = Vec::new();
     let mut waiting = 0..blocks;
-    for number in waiting.by_ref().take(RESIDENT) {
+    for number in waiting.by_ref().take(env.options.resident.max(1)) {
         let mut block = Block::default();
         block.reset(env, position(env, number));
         running.push(block);
     }
     let mut stats = Stats::default();
     let (mut last, mut idle) = (0, 0);
+    let mut slices = Slices(env.options.shuffle);
     while !running.is_empty() {
         let mut ended = Vec::new();
         for (at, block) in running.iter_mut().enumerate() {
-            if block.turn(env, TURN)? {
+            if block.turn(env, || slices.next())? {
                 ended.push(at);
             }
         }
@@ -166,4 +170,18 @@ fn in_turns(env: &Env, blocks: u64) -> Result<Stats, Fault> {
         }
     }
     Ok(stats)
+}
+
+/// How many instructions a warp runs before the next one's turn.
+struct Slices(Option<u64>);
+
+impl Slices {
+    /// [`TURN`], or as many as SplitMix64 (Steele and others, 2014) says: none, a few or many, equally often.
+    fn next(&mut self) -> u64 {
+        let Some(state) = &mut self.0 else { return TURN };
+        *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        [0, 4, 64, 1 << 16][(mixed >> 62) as usize]
+    }
 }

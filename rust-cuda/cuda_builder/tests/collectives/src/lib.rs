@@ -66,6 +66,9 @@ kernel! {
         let h: u16 = global::load(x);
         global::store(x + 2, h);
         global::store_release(x, global::load_relaxed(x));
-        grid::sync(x);
+        global::add_relaxed(x, t);
+        if grid::arrives_last(x, n, s.cast()) {
+            global::store(x, q);
+        }
     }
 }
