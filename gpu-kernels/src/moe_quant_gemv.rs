@@ -28,10 +28,10 @@
 //! # Numerics
 //! As `quant_gemv`'s, whatever else goes to an expert: c = 16, d = 4.
 use crate::format::Format;
-use crate::gemv::{BLOCKS, PLAIN, RELU2, SYSTEM_BYTES, TILE, WARPS};
+use crate::gemv::{PLAIN, RELU2, SYSTEM_BYTES, TILE, WARPS};
 use crate::kernel::{kernel_args, require};
 use crate::moe_gemv::{FIXED_BYTES, MAX_CHOICES, met};
-use crate::quant_gemv::Rings;
+use crate::quant_gemv::{BLOCKS, Rings};
 use crate::{Act, DeviceInfo, Kernel, Launch, MoeGemv, Packed, Ptr, StepShape};
 
 #[cfg(target_arch = "nvptx64")]
@@ -98,16 +98,14 @@ impl Kernel for MoeQuantGemv {
             self.n > 0 && self.n.is_multiple_of(TILE) => "n divisible by 16",
             u64::from(self.n) * u64::from(self.experts) < 1 << 32 => "fewer than 2^32 rows of all experts",
             self.k > 0 && self.k.is_multiple_of(8) => "k divisible by 8",
-            Rings::of(self.format, self.group, true).is_some() => "a packed format with groups of a power of two",
+            Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two",
             beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",
             self.activation == PLAIN || self.activation == RELU2 => "a known activation",
         }
     }
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
-        let Some(rings) = Rings::on(device, (self.format, self.group), self.k, FIXED_BYTES) else {
-            return Launch::linear(Self::NAME, 0, 0);
-        };
+        let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
         let in_all = device.shared_bytes_per_block + SYSTEM_BYTES;
         let resident = (in_all / (rings.bytes + FIXED_BYTES)).clamp(1, BLOCKS);
         let blocks = (device.multiprocessors * resident).clamp(1, self.rows * self.top_k * (self.n / TILE));

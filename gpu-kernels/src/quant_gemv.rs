@@ -18,10 +18,10 @@
 //! | `y_f32` | `[rows, n]` or null | f32 | row-major, written |
 //!
 //! # Launch
-//! As `gemv`'s: tiles of 16 rows of the weight to a block, whose 8 warps share the columns, 256 at a time, or 128
-//! (`_narrow` of 8 bits). Codes and the scales among them pass through rings in shared memory, 3 steps deep, for 4 bits 5
-//! (`_narrow` 3); the first ones are on their way before the kernel in front has ended. A lane widens eight columns of two
-//! rows in registers, by arithmetic on their bits. `_norm` takes one token row, which every block normalises for itself.
+//! As `gemv`'s: tiles of 16 rows of the weight to a block, whose 8 warps share the columns: 128 at a time of 8 bits, 256 of 4.
+//! Codes and the scales among them pass through rings in shared memory, three steps deep; the first ones are on their way
+//! before the kernel in front has ended. A lane widens eight columns of two rows in registers, by arithmetic on their bits.
+//! `_rms_norm` and `_layer_norm_1p` take one token row, which every block normalises for itself.
 //!
 //! # Requires
 //! 1 to 8 rows, with a norm 1 row of at most 8 192; `k` divisible by 8; `n` even with `swiglu`; a packed format, whose scales
@@ -31,8 +31,8 @@
 //!
 //! # Moves
 //! The bytes of codes and scales, `rows·(k·act + n·out)`, and `2·n` where there is a bias. `ptxas` for sm_90: 256 threads of at
-//! most 128 registers, no spills; 96 KB of shared memory for 8 bits, 92 KB for 4, and 8 KB of sums: two blocks to a
-//! multiprocessor, as long as a normalised row has at most 4 480 columns.
+//! most 80 registers, no spills; 48 KB of shared memory for 8 bits, 54 KB for 4 (60 KB in groups of 32), and 8 KB of sums: three
+//! blocks to a multiprocessor.
 //!
 //! # Numerics
 //! A code widens to bf16 exactly, an e2m1 with its e4m3 scale too, and a u4 less its zero point. The tensor core sums
@@ -41,7 +41,7 @@
 //! norm or an activation takes or gives is rounded, and may be the neighbour of what it is to be; without them d counts for
 //! nothing.
 use crate::format::{FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
-use crate::gemv::{BLOCKS, PLAIN, SWIGLU, SYSTEM_BYTES, TILE, WARPS};
+use crate::gemv::{PLAIN, SWIGLU, SYSTEM_BYTES, TILE, WARPS};
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Gemv, Kernel, Launch, Packed, Ptr, StepShape, Weight, rms_norm};
 
@@ -51,6 +51,13 @@ pub(crate) mod entry;
 pub(crate) mod forms;
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod ring;
+
+/// 16-byte pieces of a row's codes in a step of a warp.
+pub(crate) const PIECES: u32 = 8;
+/// Steps of a warp that its ring holds.
+pub(crate) const SLOTS: u32 = 3;
+/// Most blocks to a multiprocessor: it takes 24 warps to widen codes as fast as they come.
+pub(crate) const BLOCKS: u32 = 3;
 
 /// Longest row that a product normalises on its way.
 pub const MAX_NORMED: usize = 8_192;
@@ -100,36 +107,40 @@ kernel_args! {
 
 impl QuantGemv {
     /// `x · wᵀ` of `[rows, n, k]` alone: the caller says where it goes, and what stands in front of it and behind.
-    pub const fn new(
-        x: Ptr<Act>,
-        (w, scales): (Ptr<Packed>, Ptr<f32>),
-        format: Format,
-        [rows, n, k]: [u32; 3],
-    ) -> QuantGemv {
+    pub const fn new(x: Ptr<Act>, codes: (Ptr<Packed>, Ptr<f32>), format: Format, shape: [u32; 3]) -> QuantGemv {
+        QuantGemv::of(Gemv::new(x, Ptr::NULL, shape), codes, format)
+    }
+
+    /// The product of `gemv` with a weight of these codes and scales in `format`.
+    pub const fn of(around: Gemv, (w, scales): (Ptr<Packed>, Ptr<f32>), format: Format) -> QuantGemv {
+        let Gemv {
+            x, norm_weight, norm_bias, bias, residual, y, y_f32, rows, n, k, activation, eps, roundings, ..
+        } = around;
+        let (format, group) = (format.kind(), format.group());
         QuantGemv {
             x,
-            norm_weight: Ptr::NULL,
-            norm_bias: Ptr::NULL,
+            norm_weight,
+            norm_bias,
             w,
             scales,
-            bias: Ptr::NULL,
-            residual: Ptr::NULL,
-            y: Ptr::NULL,
-            y_f32: Ptr::NULL,
+            bias,
+            residual,
+            y,
+            y_f32,
             rows,
             n,
             k,
-            format: format.kind(),
-            group: format.group(),
-            activation: PLAIN,
-            eps: 0.0,
-            roundings: rms_norm::TWICE,
+            format,
+            group,
+            activation,
+            eps,
+            roundings,
         }
     }
 
     /// Whether the kernel multiplies with weights of that format.
     pub const fn takes(format: Format) -> bool {
-        Rings::of(format.kind(), format.group(), true).is_some()
+        Rings::of(format.kind(), format.group()).is_some()
     }
 
     /// All that is not about the weight.
@@ -153,61 +164,43 @@ impl QuantGemv {
     }
 }
 
-/// The rings of a launch: how many bytes of how many steps.
+/// The rings of a format.
 pub(crate) struct Rings {
-    /// The entry without norm, and with one.
-    symbols: [&'static str; 2],
-    /// The same of `moe_quant_gemv`, which has no norm.
+    /// The entries without norm, behind `rms_norm` and behind `layer_norm_1p`.
+    symbols: [&'static str; 3],
+    /// That of `moe_quant_gemv`.
     pub(crate) expert_symbol: &'static str,
     /// Bytes of all rings of a block.
     pub(crate) bytes: u32,
-    /// Columns of a step of all warps.
-    pub(crate) columns: u32,
+}
+
+/// The entries of a format.
+macro_rules! symbols {
+    ($format:literal) => {
+        (
+            [
+                concat!("quant_gemv_", $format),
+                concat!("quant_gemv_", $format, "_rms_norm"),
+                concat!("quant_gemv_", $format, "_layer_norm_1p"),
+            ],
+            concat!("moe_quant_gemv_", $format),
+        )
+    };
 }
 
 impl Rings {
-    /// Of a format's number and group, for a block that may have more or less shared memory; none for other formats.
-    pub(crate) const fn of(kind: u32, group: u32, wide: bool) -> Option<Rings> {
-        // Bytes of codes and scales of a row in a step; steps.
-        let (symbols, [codes, scales, slots]) = match (kind, group, wide) {
-            (FP8 | INT8, 1.., _) if group < 32 || !group.is_power_of_two() => return None,
-            (FP8, _, true) => (["quant_gemv_fp8", "quant_gemv_fp8_norm", "moe_quant_gemv_fp8"], [256, 0, 3]),
-            (FP8, _, false) => {
-                (["quant_gemv_fp8_narrow", "quant_gemv_fp8_norm_narrow", "moe_quant_gemv_fp8_narrow"], [128, 0, 3])
-            }
-            (INT8, _, true) => (["quant_gemv_int8", "quant_gemv_int8_norm", "moe_quant_gemv_int8"], [256, 0, 3]),
-            (INT8, _, false) => {
-                (["quant_gemv_int8_narrow", "quant_gemv_int8_norm_narrow", "moe_quant_gemv_int8_narrow"], [128, 0, 3])
-            }
-            (INT4 | INT4_ZEROS, 64, true) => {
-                (["quant_gemv_int4", "quant_gemv_int4_norm", "moe_quant_gemv_int4"], [128, 16, 5])
-            }
-            (INT4 | INT4_ZEROS, 64, false) => {
-                (["quant_gemv_int4_narrow", "quant_gemv_int4_norm_narrow", "moe_quant_gemv_int4_narrow"], [128, 16, 3])
-            }
-            (INT4 | INT4_ZEROS, 32, true) => {
-                (["quant_gemv_int4_32", "quant_gemv_int4_32_norm", "moe_quant_gemv_int4_32"], [128, 32, 4])
-            }
-            (INT4 | INT4_ZEROS, 32, false) => (
-                ["quant_gemv_int4_32_narrow", "quant_gemv_int4_32_norm_narrow", "moe_quant_gemv_int4_32_narrow"],
-                [128, 32, 3],
-            ),
-            (NVFP4, _, true) => (["quant_gemv_nvfp4", "quant_gemv_nvfp4_norm", "moe_quant_gemv_nvfp4"], [128, 16, 5]),
-            (NVFP4, _, false) => {
-                (["quant_gemv_nvfp4_narrow", "quant_gemv_nvfp4_norm_narrow", "moe_quant_gemv_nvfp4_narrow"], [128, 16, 3])
-            }
+    /// Of a format's number and group; none for formats that are not streamed.
+    pub(crate) const fn of(kind: u32, group: u32) -> Option<Rings> {
+        let ((symbols, expert_symbol), scales) = match (kind, group) {
+            (FP8 | INT8, 1..) if group < 32 || !group.is_power_of_two() => return None,
+            (FP8, _) => (symbols!("fp8"), 0),
+            (INT8, _) => (symbols!("int8"), 0),
+            (INT4 | INT4_ZEROS, 64) => (symbols!("int4"), 16),
+            (INT4 | INT4_ZEROS, 32) => (symbols!("int4_32"), 32),
+            (NVFP4, _) => (symbols!("nvfp4"), 16),
             _ => return None,
         };
-        let columns = WARPS * codes * if scales == 0 { 1 } else { 2 };
-        let [plain, normed, expert_symbol] = symbols;
-        Some(Rings { symbols: [plain, normed], expert_symbol, bytes: WARPS * TILE * slots * (codes + scales), columns })
-    }
-
-    /// The wide ones where a row of `k` columns fills them and `device` has room for them beside `others` bytes.
-    pub(crate) fn on(device: &DeviceInfo, (kind, group): (u32, u32), k: u32, others: u32) -> Option<Rings> {
-        let fits = |rings: &Rings| device.shared_bytes_per_block >= rings.bytes + others;
-        let wide = Rings::of(kind, group, true).filter(|rings| k >= rings.columns && fits(rings));
-        wide.or_else(|| Rings::of(kind, group, false))
+        Some(Rings { symbols, expert_symbol, bytes: WARPS * SLOTS * TILE * (PIECES * 16 + scales) })
     }
 }
 
@@ -221,7 +214,7 @@ impl Kernel for QuantGemv {
             self.rows > 0 && self.rows <= GEMV_MAX_ROWS => "1 to 8 rows",
             self.n > 0 => "at least one row of the weight",
             self.k > 0 && self.k.is_multiple_of(8) => "k divisible by 8",
-            Rings::of(self.format, self.group, true).is_some() => "a packed format with groups of a power of two",
+            Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two",
             beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",
             !normed || (self.rows == 1 && self.k as usize <= MAX_NORMED) => "one row of at most 8192 behind a norm",
             normed || self.norm_bias.is_null() => "norm_bias with norm_weight alone",
@@ -235,17 +228,17 @@ impl Kernel for QuantGemv {
     }
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
-        // By what the longest normalised row needs, so that a row has one order of summation with a norm and without.
-        let others = MAX_NORMED as u32 * 2 + FIXED_BYTES;
-        let Some(rings) = Rings::on(device, (self.format, self.group), self.k, others) else {
-            return Launch::linear(Self::NAME, 0, 0);
+        let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
+        let (symbol, normed) = match (self.norm_weight.is_null(), self.norm_bias.is_null()) {
+            (true, _) => (rings.symbols[0], 0),
+            (false, true) => (rings.symbols[1], self.k * 2),
+            (false, false) => (rings.symbols[2], self.k * 2),
         };
-        let normed = if self.norm_weight.is_null() { 0 } else { self.k * 2 };
         let shared_bytes = rings.bytes + normed;
         let in_all = device.shared_bytes_per_block + SYSTEM_BYTES;
         let resident = (in_all / (shared_bytes + FIXED_BYTES)).clamp(1, BLOCKS);
         let blocks = (device.multiprocessors * resident).clamp(1, self.around().tiles());
-        Launch { shared_bytes, overlaps: true, ..Launch::linear(rings.symbols[usize::from(normed > 0)], blocks, WARPS * 32) }
+        Launch { shared_bytes, overlaps: true, ..Launch::linear(symbol, blocks, WARPS * 32) }
     }
 
     fn bytes_moved(&self, shape: &StepShape) -> u64 {

@@ -102,7 +102,8 @@ impl Stand {
         let shape = StepShape { sequences: &[], experts: None };
         if format == Format::Bf16 {
             let w: Ptr<Weight> = self.codes.ptr::<Weight>().offset(start / 2);
-            let gemv = Gemv { y, residual, activation: fused.activation, norm_weight: norm, ..Gemv::new(x, w, [rows, n, k]) };
+            let gemv =
+                Gemv { y, residual, activation: fused.activation, norm_weight: norm, ..Gemv::new(x, w, [rows, n, k]) };
             plan.launch(gemv);
             return gemv.bytes_moved(&shape);
         }
@@ -160,7 +161,13 @@ fn rates(rows: u32) -> Result<String, String> {
             let normed = rows == 1;
             bytes += stand.launch(&mut plan, format, rows, QKV, Fused { normed, ..Fused::default() });
             bytes += stand.launch(&mut plan, format, rows, O, Fused { residual: !normed, ..Fused::default() });
-            bytes += stand.launch(&mut plan, format, rows, GATE_UP, Fused { normed, activation: SWIGLU, ..Fused::default() });
+            bytes += stand.launch(
+                &mut plan,
+                format,
+                rows,
+                GATE_UP,
+                Fused { normed, activation: SWIGLU, ..Fused::default() },
+            );
             bytes += stand.launch(&mut plan, format, rows, DOWN, Fused { activation: PLAIN, ..Fused::default() });
         }
         let (rate, _) = stand.rate(plan, bytes)?;

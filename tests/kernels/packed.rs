@@ -50,21 +50,25 @@ fn row(random: &mut Random, format: Format, k: usize, scale: f32) -> Vec<u8> {
     match format {
         Format::Fp8 { .. } => padded((0..k).map(|_| e4m3_code(random)).collect()),
         Format::Int8 { .. } => padded((0..k).map(|_| byte(random)).collect()),
-        Format::Int4 { group, zeros } => (0..k.div_ceil(BLOCK)).flat_map(|block| {
-            let entries = (0..BLOCK / group as usize).flat_map(|_| {
-                let entry = number(random, scale / 5.0).to_bits();
-                let entry = if zeros { entry & !15 | random.below(16) as u32 } else { entry };
-                entry.to_le_bytes()
-            });
-            let mut bytes: Vec<u8> = entries.collect();
-            bytes.extend(nibbles(random, k - block * BLOCK));
-            bytes
-        }).collect(),
-        Format::Nvfp4 => (0..k.div_ceil(BLOCK)).flat_map(|block| {
-            let mut bytes: Vec<u8> = (0..BLOCK / 16).map(|_| e4m3_code(random)).collect();
-            bytes.extend(nibbles(random, k - block * BLOCK));
-            bytes
-        }).collect(),
+        Format::Int4 { group, zeros } => (0..k.div_ceil(BLOCK))
+            .flat_map(|block| {
+                let entries = (0..BLOCK / group as usize).flat_map(|_| {
+                    let entry = number(random, scale / 5.0).to_bits();
+                    let entry = if zeros { entry & !15 | random.below(16) as u32 } else { entry };
+                    entry.to_le_bytes()
+                });
+                let mut bytes: Vec<u8> = entries.collect();
+                bytes.extend(nibbles(random, k - block * BLOCK));
+                bytes
+            })
+            .collect(),
+        Format::Nvfp4 => (0..k.div_ceil(BLOCK))
+            .flat_map(|block| {
+                let mut bytes: Vec<u8> = (0..BLOCK / 16).map(|_| e4m3_code(random)).collect();
+                bytes.extend(nibbles(random, k - block * BLOCK));
+                bytes
+            })
+            .collect(),
         _ => panic!("{format:?} has no codes"),
     }
 }

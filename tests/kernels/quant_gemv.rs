@@ -120,7 +120,8 @@ fn every_code() -> Vec<Row<QuantGemv>> {
         scales.chain((0..128).map(move |pair| ((pair * 2 + row) % 16 | (pair * 2 + 1 + row) % 16 << 4) as u8))
     });
     let int4 = (0..16u32).flat_map(|zero| {
-        let entries = (0..4).flat_map(move |group| ((group + 1) as f32 * 0.75).to_bits().wrapping_add(zero).to_le_bytes());
+        let entries =
+            (0..4).flat_map(move |group| ((group + 1) as f32 * 0.75).to_bits().wrapping_add(zero).to_le_bytes());
         entries.chain((0..128).map(move |pair| (pair * 2 % 16 | (pair * 2 + 1) % 16 << 4) as u8))
     });
     let zeros = Format::Int4 { group: 64, zeros: true };
@@ -136,7 +137,8 @@ fn one_by_one(format: Format, k: usize, bytes: Vec<u8>, scales: Vec<f32>) -> Row
     let mut data = Data::default();
     let n = bytes.len() / format.row_bytes(k as u64) as usize;
     let apart = if k > 48 { 17 } else { 5 };
-    let x = (0..8).flat_map(|token| (0..k).map(move |column| if column == token * apart { 1.0 } else { 0.0 })).collect();
+    let x =
+        (0..8).flat_map(|token| (0..k).map(move |column| if column == token * apart { 1.0 } else { 0.0 })).collect();
     let x = data.reals("x", x);
     let w = packed::of(&mut data, format, k, bytes, scales);
     let y_f32 = data.undefined("y_f32", 8 * n);
@@ -144,19 +146,16 @@ fn one_by_one(format: Format, k: usize, bytes: Vec<u8>, scales: Vec<f32>) -> Row
     Row { name: format!("every code of {format:?}"), kernel, data }
 }
 
-/// The first steps of wide variants, which serve long rows alone, never end behind a row.
-const NARROW_EDGE: Defect = Defect { entries: "_narrow", ..COPY_EDGE };
-
 impl Oracle for QuantGemv {
     const C: f64 = 16.0;
     const D: f64 = 4.0;
     const DEFECTS: &[Defect] = &[
-        NARROW_EDGE,
+        COPY_EDGE,
         TERM,
         STRIDE,
         BARRIER,
         Defect { entries: "norm", ..LANES },
-        Defect { entries: "norm_narrow", ..LANES },
+        Defect { entries: "norm_1p", ..LANES },
     ];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {

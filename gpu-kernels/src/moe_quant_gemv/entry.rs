@@ -1,35 +1,30 @@
 //! The entry points of `moe_quant_gemv`.
 use super::MoeQuantGemv;
-use crate::gemv::{BLOCKS, TILE, WARPS};
+use crate::gemv::{TILE, WARPS};
 use crate::moe_gemv::{entry as moe, groups};
-use crate::quant_gemv::entry::{Groups, MOST_GROUPS, groups_of_step};
+use crate::quant_gemv::BLOCKS;
+use crate::quant_gemv::entry::{Columns, multiply_step};
 use crate::quant_gemv::forms::{Bits8, E4m3, Form, Groups32, Groups64, I8, Matrix, Nvfp4, Place, Sums};
-use crate::quant_gemv::ring::{Bytes128, Bytes256, Ring, Shape, Step, Tiles};
+use crate::quant_gemv::ring::{Ring, Tiles};
 use core::num::NonZero;
-use cuda_std::unroll::unroll;
 use cuda_std::{grid, kernel, thread};
 
 macro_rules! entries {
-    ($($name:ident $shape:ty, $form:ty;)*) => { kernel! {$(
+    ($($name:ident $form:ty;)*) => { kernel! {$(
         /// The experts of a few rows.
         pub fn $name(args: MoeQuantGemv) {
             thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
-            run::<$shape, $form>(&args);
+            run::<$form>(&args);
         }
     )*} };
 }
 
 entries! {
-    moe_quant_gemv_fp8 Bytes256, Bits8<E4m3>;
-    moe_quant_gemv_fp8_narrow Bytes128<3>, Bits8<E4m3>;
-    moe_quant_gemv_int8 Bytes256, Bits8<I8>;
-    moe_quant_gemv_int8_narrow Bytes128<3>, Bits8<I8>;
-    moe_quant_gemv_int4 Bytes128<5>, Groups64;
-    moe_quant_gemv_int4_narrow Bytes128<3>, Groups64;
-    moe_quant_gemv_int4_32 Bytes128<4>, Groups32;
-    moe_quant_gemv_int4_32_narrow Bytes128<3>, Groups32;
-    moe_quant_gemv_nvfp4 Bytes128<5>, Nvfp4;
-    moe_quant_gemv_nvfp4_narrow Bytes128<3>, Nvfp4;
+    moe_quant_gemv_fp8 Bits8<E4m3>;
+    moe_quant_gemv_int8 Bits8<I8>;
+    moe_quant_gemv_int4 Groups64;
+    moe_quant_gemv_int4_32 Groups32;
+    moe_quant_gemv_nvfp4 Nvfp4;
 }
 
 /// The tiles of all groups of choices, one group's behind another's.
@@ -77,7 +72,7 @@ impl Tiles for Experts {
 /// # Safety
 /// The kernel's Requires hold; the whole block comes here.
 #[inline(always)]
-unsafe fn run<S: Shape, F: Form>(args: &MoeQuantGemv) {
+unsafe fn run<F: Form>(args: &MoeQuantGemv) {
     grid::launch_dependents();
     grid::wait_for_dependencies();
     let Some(per_group) = NonZero::new(args.n / TILE) else { return };
@@ -86,7 +81,7 @@ unsafe fn run<S: Shape, F: Form>(args: &MoeQuantGemv) {
     // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
     unsafe {
         let tiles = Experts { n: args.n, per_group, tiles: groups::find(&around) * per_group.get() };
-        let mut ring = Ring::<S, F, _>::behind_the_wait(tiles, matrix);
+        let mut ring = Ring::<F, _>::behind_the_wait(tiles, matrix);
         let mut tile = thread::block_idx_x();
         let mut odd = false;
         while tile < tiles.tiles {
@@ -97,56 +92,15 @@ unsafe fn run<S: Shape, F: Form>(args: &MoeQuantGemv) {
             let mut sums = Sums::ZERO;
             for at in 0..ring.steps {
                 let column = ring.first_column(at);
-                let own = Groups::<F>::new(&tokens, column);
-                let mut x = [[0; 4]; MOST_GROUPS];
-                unroll::<MOST_GROUPS>(
-                    #[inline(always)]
-                    |i| {
-                        if (i as u32) < groups_of_step::<S, F>() {
-                            x[i] = own.ask(i);
-                        }
-                    },
-                );
+                let columns = Columns::<F>::new(&tokens, column);
+                let mut x = columns.ask_first();
                 let step = ring.next();
-                let place = Place { rows, column, units: groups_of_step::<S, F>() / F::GROUPS as u32 };
-                if F::GROUPABLE && matrix.group > 0 {
-                    multiply_step::<S, F, true>(&mut sums, &matrix, place, &step, x);
-                } else {
-                    multiply_step::<S, F, false>(&mut sums, &matrix, place, &step, x);
-                }
+                multiply_step(&mut sums, &matrix, Place { rows, column }, &step, |i| columns.next(&mut x, i));
             }
             sums.close(row_scales);
             moe::finish(&around, moe::place_of_sums(odd), sums.whole.map(|sum| sum * F::REST), group, first);
             odd = !odd;
             tile += thread::grid_dim_x();
         }
-    }
-}
-
-/// Adds the products of a step with the tokens `x`.
-///
-/// # Safety
-/// The step is the one that its ring gave last; the whole warp comes here.
-#[inline(always)]
-unsafe fn multiply_step<S: Shape, F: Form, const GROUPED: bool>(
-    sums: &mut Sums,
-    matrix: &Matrix,
-    place: Place,
-    step: &Step<S, F>,
-    x: [[u32; 4]; MOST_GROUPS],
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let scales = F::of_step(step);
-        unroll::<MOST_GROUPS>(
-            #[inline(always)]
-            |i| {
-                if i % F::GROUPS == 0 && (i as u32) < groups_of_step::<S, F>() {
-                    let unit = (i / F::GROUPS) as u32;
-                    let second = if F::GROUPS > 1 { x[(i + 1) % MOST_GROUPS] } else { [0; 4] };
-                    F::add::<GROUPED>(sums, matrix, place, &scales, unit, step.codes(unit), [x[i], second]);
-                }
-            },
-        );
     }
 }

@@ -1,11 +1,11 @@
 //! The entry points of `quant_gemv`.
 use core::marker::PhantomData;
 
-use super::QuantGemv;
-use super::forms::{Bits8, E4m3, Form, Groups32, Groups64, I8, Matrix, Nvfp4, Place, Sums};
-use super::ring::{Bytes128, Bytes256, Ring, Shape, Step, Tiles};
+use super::forms::{Bits8, E4m3, Form, Groups32, Groups64, I8, Matrix, Nvfp4, Place, Sums, groups};
+use super::ring::{Ring, Step, Tiles};
+use super::{BLOCKS, QuantGemv};
 use crate::gemv::stream::Tokens;
-use crate::gemv::{BLOCKS, SWIGLU, TILE, WARPS, store};
+use crate::gemv::{SWIGLU, TILE, WARPS, store};
 use crate::row::{self, Row};
 use crate::{Gemv, layer_norm_1p, rms_norm};
 use cuda_std::barrier::sync_threads;
@@ -14,36 +14,41 @@ use cuda_std::unroll::unroll;
 use cuda_std::{global, kernel, thread};
 
 /// Most groups of eight columns that a lane has of a step.
-pub const MOST_GROUPS: usize = 8;
+const MOST_GROUPS: usize = 8;
+
+/// Most groups of tokens that are asked for before they are used.
+const AHEAD: usize = 4;
 
 macro_rules! entries {
-    ($($plain:ident $normed:ident $shape:ty, $form:ty;)*) => { kernel! {$(
+    ($($plain:ident $rms_norm:ident $layer_norm_1p:ident $form:ty;)*) => { kernel! {$(
         /// Up to eight token rows.
         pub fn $plain(args: QuantGemv) {
             thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
-            let around = args.around();
-            product(&around, matrix::<$form>(&args), Ring::<$shape, $form, _>::new(around, matrix::<$form>(&args)), None);
+            let (around, matrix) = (args.around(), matrix::<$form>(&args));
+            let ring = Ring::<$form, _>::new(around, matrix);
+            product(&around, matrix, ring, None);
         }
 
-        /// One token row behind a norm.
-        pub fn $normed(args: QuantGemv) {
+        /// One token row behind `rms_norm`.
+        pub fn $rms_norm(args: QuantGemv) {
             thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
-            behind_norm::<$shape, $form>(&args);
+            behind_rms_norm::<$form>(&args);
+        }
+
+        /// One token row behind `layer_norm_1p`.
+        pub fn $layer_norm_1p(args: QuantGemv) {
+            thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
+            behind_layer_norm_1p::<$form>(&args);
         }
     )*} };
 }
 
 entries! {
-    quant_gemv_fp8 quant_gemv_fp8_norm Bytes256, Bits8<E4m3>;
-    quant_gemv_fp8_narrow quant_gemv_fp8_norm_narrow Bytes128<3>, Bits8<E4m3>;
-    quant_gemv_int8 quant_gemv_int8_norm Bytes256, Bits8<I8>;
-    quant_gemv_int8_narrow quant_gemv_int8_norm_narrow Bytes128<3>, Bits8<I8>;
-    quant_gemv_int4 quant_gemv_int4_norm Bytes128<5>, Groups64;
-    quant_gemv_int4_narrow quant_gemv_int4_norm_narrow Bytes128<3>, Groups64;
-    quant_gemv_int4_32 quant_gemv_int4_32_norm Bytes128<4>, Groups32;
-    quant_gemv_int4_32_narrow quant_gemv_int4_32_norm_narrow Bytes128<3>, Groups32;
-    quant_gemv_nvfp4 quant_gemv_nvfp4_norm Bytes128<5>, Nvfp4;
-    quant_gemv_nvfp4_narrow quant_gemv_nvfp4_norm_narrow Bytes128<3>, Nvfp4;
+    quant_gemv_fp8 quant_gemv_fp8_rms_norm quant_gemv_fp8_layer_norm_1p Bits8<E4m3>;
+    quant_gemv_int8 quant_gemv_int8_rms_norm quant_gemv_int8_layer_norm_1p Bits8<I8>;
+    quant_gemv_int4 quant_gemv_int4_rms_norm quant_gemv_int4_layer_norm_1p Groups64;
+    quant_gemv_int4_32 quant_gemv_int4_32_rms_norm quant_gemv_int4_32_layer_norm_1p Groups32;
+    quant_gemv_nvfp4 quant_gemv_nvfp4_rms_norm quant_gemv_nvfp4_layer_norm_1p Nvfp4;
 }
 
 #[inline(always)]
@@ -78,61 +83,69 @@ type Normed = Shared<[u32; 4]>;
 /// # Safety
 /// The kernel's Requires hold; the whole block comes here.
 #[inline(always)]
-unsafe fn behind_norm<S: Shape, F: Form>(args: &QuantGemv) {
-    let around = args.around();
+unsafe fn behind_rms_norm<F: Form>(args: &QuantGemv) {
+    let (around, matrix) = (args.around(), matrix::<F>(args));
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let weight = Row::load(args.norm_weight.addr, args.k);
-        let bias = Row::load(args.norm_bias.addr, if args.norm_bias.is_null() { 0 } else { args.k });
-        let ring = Ring::<S, F, _>::new(around, matrix::<F>(args));
-        let x = Row::load(args.x.addr, args.k);
-        let normed: Normed = shared::dynamic::<u8>().offset(Ring::<S, F, Gemv>::ALL).cast();
-        let store = |group: u32, words: [u32; 4]| normed.store(group, words);
-        if args.norm_bias.is_null() {
-            rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), store);
-        } else {
-            layer_norm_1p::entry::normalise(x, [weight, bias], args.eps, store);
-        }
+        let ring = Ring::<F, _>::new(around, matrix);
+        let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings::<F>());
+        rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| normed.store(group, words));
         sync_threads();
-        product(&around, matrix::<F>(args), ring, Some(normed));
+        product(&around, matrix, ring, Some(normed));
     }
+}
+
+/// # Safety
+/// The kernel's Requires hold; the whole block comes here.
+#[inline(always)]
+unsafe fn behind_layer_norm_1p<F: Form>(args: &QuantGemv) {
+    let (around, matrix) = (args.around(), matrix::<F>(args));
+    // SAFETY: the block's threads share the row out, and use it behind a barrier.
+    unsafe {
+        let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
+        let ring = Ring::<F, _>::new(around, matrix);
+        let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings::<F>());
+        layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| normed.store(group, words));
+        sync_threads();
+        product(&around, matrix, ring, Some(normed));
+    }
+}
+
+/// Room for the normalised row.
+#[inline(always)]
+fn behind_the_rings<F: Form>() -> Normed {
+    shared::dynamic::<u8>().offset(Ring::<F, Gemv>::ALL).cast()
 }
 
 /// # Safety
 /// The kernel's Requires hold; the whole block comes here, behind a barrier where the row is `normed`.
 #[inline(always)]
-unsafe fn product<S: Shape, F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<S, F, Gemv>, normed: Option<Normed>) {
+unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>, normed: Option<Normed>) {
     let mut store = store::Sums::new(args);
     let mut tile = thread::block_idx_x();
     let tokens = Tokens::new(args);
     // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
     unsafe {
-        let mut ahead = [[0; 4]; MOST_GROUPS];
-        let first = Groups::<F>::new(&tokens, ring.first_column(0));
-        unroll::<MOST_GROUPS>(
-            #[inline(always)]
-            |at| {
-                if normed.is_none() && (at as u32) < groups_of_step::<S, F>() {
-                    ahead[at] = first.ask(at);
-                }
-            },
-        );
         while tile < args.tiles() {
             let addends = store.addends(tile);
             let rows = existing(args, tile);
             let row_scales = F::of_rows(&matrix, rows);
             let mut sums = Sums::ZERO;
             for at in 0..ring.steps {
-                let behind = if at + 1 == ring.steps { 0 } else { at + 1 };
-                let step = ring.next();
                 let column = ring.first_column(at);
-                let (own, next) = (Groups::new(&tokens, column), Groups::new(&tokens, ring.first_column(behind)));
-                let tokens = StepTokens { ahead: &mut ahead, own, next, normed };
-                let place = Place { rows, column, units: groups_of_step::<S, F>() / F::GROUPS as u32 };
-                if F::GROUPABLE && matrix.group > 0 {
-                    multiply_step::<S, F, true>(&mut sums, &matrix, place, &step, tokens);
-                } else {
-                    multiply_step::<S, F, false>(&mut sums, &matrix, place, &step, tokens);
+                let columns = Columns::<F>::new(&tokens, column);
+                let place = Place { rows, column };
+                match normed {
+                    Some(row) => {
+                        let step = ring.next();
+                        multiply_step(&mut sums, &matrix, place, &step, |i| columns.load(row, i));
+                    }
+                    None => {
+                        let mut x = columns.ask_first();
+                        let step = ring.next();
+                        multiply_step(&mut sums, &matrix, place, &step, |i| columns.next(&mut x, i));
+                    }
                 }
             }
             sums.close(row_scales);
@@ -142,53 +155,49 @@ unsafe fn product<S: Shape, F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring
     }
 }
 
-/// The tokens of a step, and where the next one's go.
-struct StepTokens<'a, F> {
-    ahead: &'a mut [[u32; 4]; MOST_GROUPS],
-    own: Groups<F>,
-    next: Groups<F>,
-    normed: Option<Normed>,
-}
-
-/// Adds the products of a step to `sums`, and asks for the tokens of the next.
+/// Adds the products of a step with `tokens(i)`, the lane's group number i of eight columns.
 ///
 /// # Safety
 /// The step is the one that its ring gave last; the whole warp comes here.
 #[inline(always)]
-unsafe fn multiply_step<S: Shape, F: Form, const GROUPED: bool>(
+pub unsafe fn multiply_step<F: Form>(
     sums: &mut Sums,
     matrix: &Matrix,
     place: Place,
-    step: &Step<S, F>,
-    tokens: StepTokens<F>,
+    step: &Step<F>,
+    tokens: impl FnMut(usize) -> [u32; 4],
 ) {
-    let StepTokens { ahead, own, next, normed } = tokens;
+    // SAFETY: the caller's promise.
+    unsafe {
+        if F::GROUPABLE && matrix.group > 0 {
+            multiply_units::<F, true>(sums, matrix, place, step, tokens);
+        } else {
+            multiply_units::<F, false>(sums, matrix, place, step, tokens);
+        }
+    }
+}
+
+/// # Safety
+/// As for [`multiply_step`].
+#[inline(always)]
+unsafe fn multiply_units<F: Form, const GROUPED: bool>(
+    sums: &mut Sums,
+    matrix: &Matrix,
+    place: Place,
+    step: &Step<F>,
+    mut tokens: impl FnMut(usize) -> [u32; 4],
+) {
     // SAFETY: the caller's promise.
     unsafe {
         let scales = F::of_step(step);
         unroll::<MOST_GROUPS>(
             #[inline(always)]
             |first| {
-                if first % F::GROUPS != 0 || first as u32 >= groups_of_step::<S, F>() {
-                    return;
+                if first % F::GROUPS == 0 && (first as u32) < groups::<F>() {
+                    let unit = (first / F::GROUPS) as u32;
+                    let x = [tokens(first), if F::GROUPS > 1 { tokens(first + 1) } else { [0; 4] }];
+                    F::add::<GROUPED>(sums, matrix, place, &scales, unit, step.codes(unit), x);
                 }
-                let unit = (first / F::GROUPS) as u32;
-                let group = |i: usize| match normed {
-                    _ if i == F::GROUPS => [0; 4],
-                    None => ahead[first + i],
-                    Some(row) => own.load(row, first + i),
-                };
-                let x = [group(0), group(1)];
-                F::add::<GROUPED>(sums, matrix, place, &scales, unit, step.codes(unit), x);
-                // A step ahead of the weights: tokens come from L2 meanwhile.
-                unroll::<2>(
-                    #[inline(always)]
-                    |i| {
-                        if i < F::GROUPS && normed.is_none() {
-                            ahead[first + i] = next.ask(first + i);
-                        }
-                    },
-                );
             },
         );
     }
@@ -201,14 +210,8 @@ fn existing(args: &Gemv, tile: u32) -> [u32; 2] {
     [own.min(args.width() - 1), partner.min(args.n - 1)]
 }
 
-/// Groups of eight columns that a lane has of a step.
-#[inline(always)]
-pub const fn groups_of_step<S: Shape, F: Form>() -> u32 {
-    S::PIECES * 4 / F::BITS
-}
-
 /// The groups of eight columns of a step that a lane multiplies with.
-pub struct Groups<F> {
+pub struct Columns<F> {
     /// The number of the first.
     first: u32,
     /// Its address in the lane's token row.
@@ -218,14 +221,14 @@ pub struct Groups<F> {
     form: PhantomData<F>,
 }
 
-impl<F: Form> Groups<F> {
+impl<F: Form> Columns<F> {
     /// Of the step that begins with column `column`.
     #[inline(always)]
-    pub fn new(tokens: &Tokens, column: u32) -> Groups<F> {
+    pub fn new(tokens: &Tokens, column: u32) -> Columns<F> {
         let first = column / row::GROUP + thread::lane_id() % 4 * F::GROUPS as u32;
         // Hidden from the compiler, the others' distances are part of the loads.
         let address = thread::hidden(row::at(tokens.row, first));
-        Groups { first, address, left: tokens.groups.saturating_sub(first), form: PhantomData }
+        Columns { first, address, left: tokens.groups.saturating_sub(first), form: PhantomData }
     }
 
     /// How far behind the first the `at`-th is.
@@ -234,12 +237,39 @@ impl<F: Form> Groups<F> {
         ((at / F::GROUPS) * 4 * F::GROUPS + at % F::GROUPS) as u32
     }
 
+    /// Asks for the first ones of the lane's token row; zeros behind the row.
+    ///
+    /// # Safety
+    /// The token rows are written.
+    #[inline(always)]
+    pub unsafe fn ask_first(&self) -> [[u32; 4]; AHEAD] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [first, second] = [self.ask(0), self.ask(1)];
+            if F::AHEAD > 2 { [first, second, self.ask(2), self.ask(3)] } else { [first, second, [0; 4], [0; 4]] }
+        }
+    }
+
+    /// The `at`-th, in whose place the one `F::AHEAD` behind it is asked for.
+    ///
+    /// # Safety
+    /// As for [`Columns::ask_first`]; they are taken in their order.
+    #[inline(always)]
+    pub unsafe fn next(&self, x: &mut [[u32; 4]; AHEAD], at: usize) -> [u32; 4] {
+        let own = x[at % F::AHEAD];
+        if ((at + F::AHEAD) as u32) < groups::<F>() {
+            // SAFETY: the caller's promise.
+            x[at % F::AHEAD] = unsafe { self.ask(at + F::AHEAD) };
+        }
+        own
+    }
+
     /// Asks for the `at`-th of the lane's token row; zeros behind the row.
     ///
     /// # Safety
     /// The token rows are written.
     #[inline(always)]
-    pub unsafe fn ask(&self, at: usize) -> [u32; 4] {
+    unsafe fn ask(&self, at: usize) -> [u32; 4] {
         if Self::offset(at) >= self.left {
             return [0; 4];
         }

@@ -3,7 +3,8 @@
 //! A unit is 32 columns of a tile, or 64: a lane has eight or 16 neighbours of its row and of the row eight further on.
 use core::marker::PhantomData;
 
-use super::ring::{Shape, Step};
+use super::PIECES;
+use super::ring::Step;
 use crate::Ptr;
 use crate::format::{Format, INT4_ZEROS};
 use cuda_std::unroll::unroll;
@@ -105,8 +106,6 @@ pub struct Place {
     pub rows: [u32; 2],
     /// Of the step.
     pub column: u32,
-    /// Units of a step.
-    pub units: u32,
 }
 
 /// A format's codes in registers.
@@ -117,6 +116,8 @@ pub trait Form: Copy {
     const SCALES: u32;
     /// Groups of eight columns that a lane has of a unit.
     const GROUPS: usize;
+    /// How many of them are asked for before they are used, 4 or 2: more take too many registers.
+    const AHEAD: usize = 4;
     /// Bytes of a lane's codes of a row in a unit.
     const WORD_BYTES: u32 = Self::BITS * Self::GROUPS as u32;
     /// A lane's codes of a row in a unit.
@@ -138,7 +139,7 @@ pub trait Form: Copy {
 
     /// # Safety
     /// The step is the one that its ring gave last.
-    unsafe fn of_step<S: Shape>(step: &Step<S, Self>) -> Self::Scales;
+    unsafe fn of_step(step: &Step<Self>) -> Self::Scales;
 
     /// What all sums are still to be multiplied by.
     const REST: f32 = 1.0;
@@ -164,6 +165,11 @@ pub trait Form: Copy {
     /// # Safety
     /// The rows exist.
     unsafe fn of_rows(matrix: &Matrix, rows: [u32; 2]) -> [f32; 2];
+}
+
+/// Groups of eight columns that a lane has of a step.
+pub const fn groups<F: Form>() -> u32 {
+    PIECES * 4 / F::BITS
 }
 
 /// How four codes of a byte each become pairs of bf16.
@@ -215,7 +221,7 @@ impl<W: Widen> Form for Bits8<W> {
     type Scales = ();
 
     #[inline(always)]
-    unsafe fn of_step<S: Shape>(_: &Step<S, Self>) {}
+    unsafe fn of_step(_: &Step<Self>) {}
 
     #[inline(always)]
     unsafe fn add<const GROUPED: bool>(
@@ -233,7 +239,7 @@ impl<W: Widen> Form for Bits8<W> {
             sums.multiply(W::widen(low[1]), W::widen(high[1]), [tokens[2], tokens[3]]);
             if GROUPED {
                 let column = place.column + unit * 32;
-                if unit + 1 == place.units || (column + 32) & (matrix.group - 1) == 0 {
+                if unit + 1 == groups::<Self>() || (column + 32) & (matrix.group - 1) == 0 {
                     let group = (column >> matrix.group.trailing_zeros()).min(matrix.row_scales - 1);
                     sums.close([matrix.scale(place.rows[0], group), matrix.scale(place.rows[1], group)]);
                 }
@@ -277,7 +283,7 @@ impl Form for Groups64 {
     type Scales = [[u32; 4]; 2];
 
     #[inline(always)]
-    unsafe fn of_step<S: Shape>(step: &Step<S, Self>) -> [[u32; 4]; 2] {
+    unsafe fn of_step(step: &Step<Self>) -> [[u32; 4]; 2] {
         // SAFETY: the caller's promise.
         unsafe { step.scales(0) }
     }
@@ -319,7 +325,7 @@ impl Form for Groups32 {
     type Scales = [[[u32; 4]; 2]; 2];
 
     #[inline(always)]
-    unsafe fn of_step<S: Shape>(step: &Step<S, Self>) -> [[[u32; 4]; 2]; 2] {
+    unsafe fn of_step(step: &Step<Self>) -> [[[u32; 4]; 2]; 2] {
         // SAFETY: the caller's promise.
         unsafe { [step.scales(0), step.scales(16)] }
     }
@@ -355,13 +361,14 @@ pub struct Nvfp4;
 impl Form for Nvfp4 {
     const BITS: u32 = 4;
     const SCALES: u32 = Format::Nvfp4.block_scales();
+    const AHEAD: usize = 2;
     const REST: f32 = codes::E2M1_REST;
     const GROUPS: usize = 2;
     type Word = [u32; 2];
     type Scales = [[u32; 4]; 2];
 
     #[inline(always)]
-    unsafe fn of_step<S: Shape>(step: &Step<S, Self>) -> [[u32; 4]; 2] {
+    unsafe fn of_step(step: &Step<Self>) -> [[u32; 4]; 2] {
         // SAFETY: the caller's promise.
         unsafe { step.scales(0) }
     }

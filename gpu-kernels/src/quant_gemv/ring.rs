@@ -2,13 +2,14 @@
 use core::marker::PhantomData;
 
 use super::forms::{Form, Matrix};
+use super::{PIECES, SLOTS};
 use crate::gemv::{TILE, WARPS};
 use cuda_std::unroll::unroll;
 use cuda_std::{cp_async, grid, shared, thread, warp};
 
-/// Most steps that a ring holds, and most copies of a lane for a half of a tile.
-const MOST_SLOTS: usize = 6;
-const MOST_COPIES: usize = 4;
+/// Steps on their way, and copies of a lane for a half of a tile.
+const AHEAD: usize = SLOTS as usize - 1;
+const COPIES: usize = PIECES as usize / 4;
 /// Rows of half a tile.
 const HALF: u32 = TILE / 2;
 
@@ -24,34 +25,8 @@ pub trait Tiles: Copy {
     fn has_all(&self, tile: u32) -> bool;
 }
 
-/// How deep and how wide a ring is.
-pub trait Shape: Copy {
-    /// 16-byte pieces of a row's codes in a step: 8 or 16.
-    const PIECES: u32;
-    /// Steps.
-    const SLOTS: u32;
-}
-
-/// 256 columns of 8 bits.
-#[derive(Clone, Copy)]
-pub struct Bytes256;
-
-/// 128 columns of 8 bits, or with `SLOTS` steps 256 of 4.
-#[derive(Clone, Copy)]
-pub struct Bytes128<const SLOTS: u32>;
-
-impl Shape for Bytes256 {
-    const PIECES: u32 = 16;
-    const SLOTS: u32 = 3;
-}
-
-impl<const DEPTH: u32> Shape for Bytes128<DEPTH> {
-    const PIECES: u32 = 8;
-    const SLOTS: u32 = DEPTH;
-}
-
 /// A warp's ring.
-pub struct Ring<S, F, T> {
+pub struct Ring<F, T> {
     tiles: T,
     matrix: Matrix,
     /// Steps of a warp in a tile.
@@ -66,16 +41,16 @@ pub struct Ring<S, F, T> {
     start: u32,
     fill: u32,
     take: u32,
-    kind: PhantomData<(S, F)>,
+    kind: PhantomData<F>,
 }
 
-impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
+impl<F: Form, T: Tiles> Ring<F, T> {
     /// Bytes of a slot.
-    const SLOT: u32 = TILE * (S::PIECES * 16 + F::SCALES);
+    const SLOT: u32 = TILE * (PIECES * 16 + F::SCALES);
     /// Bytes of all rings of a block.
-    pub const ALL: u32 = WARPS * S::SLOTS * Self::SLOT;
+    pub const ALL: u32 = WARPS * SLOTS * Self::SLOT;
     /// Rows from one of a lane's copies to the next.
-    const APART: u32 = thread::WARP_SIZE / S::PIECES;
+    const APART: u32 = thread::WARP_SIZE / PIECES;
 
     /// The warp's ring, with its first steps on their way. Behind it, the kernel in front has ended.
     ///
@@ -107,8 +82,8 @@ impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
 
     #[inline(always)]
     fn empty(tiles: T, matrix: Matrix) -> Self {
-        let start = shared::dynamic::<u8>().address() + thread::warp_id() * S::SLOTS * Self::SLOT;
-        let (steps, tile) = (matrix.pieces.div_ceil(WARPS * S::PIECES), thread::block_idx_x());
+        let start = shared::dynamic::<u8>().address() + thread::warp_id() * SLOTS * Self::SLOT;
+        let (steps, tile) = (matrix.pieces.div_ceil(WARPS * PIECES), thread::block_idx_x());
         let (codes, kind) = ([0; 2], PhantomData);
         let mut ring =
             Ring { tiles, matrix, steps, tile, step: 0, codes, scaled: 0, start, fill: start, take: start, kind };
@@ -122,14 +97,10 @@ impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
     /// The slots are free.
     #[inline(always)]
     unsafe fn fill(&mut self) {
-        unroll::<MOST_SLOTS>(
+        unroll::<AHEAD>(
             #[inline(always)]
-            |step| {
-                if (step as u32) < S::SLOTS - 1 {
-                    // SAFETY: the caller's promise.
-                    unsafe { self.ask() };
-                }
-            },
+            // SAFETY: the caller's promise.
+            |_| unsafe { self.ask() },
         );
     }
 
@@ -144,7 +115,7 @@ impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
     #[inline(always)]
     fn find_rows(&mut self) {
         let at = |row: u32| self.matrix.codes + u64::from(row) * u64::from(self.matrix.row_bytes);
-        self.codes = self.tiles.rows(self.tile, thread::lane_id() / S::PIECES).map(at);
+        self.codes = self.tiles.rows(self.tile, thread::lane_id() / PIECES).map(at);
         if F::SCALES > 0 {
             let (row, piece) = Self::scaled();
             let [low, high] = self.tiles.rows(self.tile, row % HALF);
@@ -159,23 +130,21 @@ impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
     /// The slot is free; without `CHECKED`, all of the step is there.
     #[inline(always)]
     unsafe fn copy_codes<const CHECKED: bool>(&self, slot: u32) {
-        let (own, piece) = (thread::lane_id() / S::PIECES, thread::lane_id() % S::PIECES);
+        let (own, piece) = (thread::lane_id() / PIECES, thread::lane_id() % PIECES);
         let number = self.first_piece(self.step) + piece;
         let within = F::piece(number);
         unroll::<2>(
             #[inline(always)]
             |half| {
-                unroll::<MOST_COPIES>(
+                unroll::<COPIES>(
                     #[inline(always)]
                     |i| {
-                        if (i as u32) < S::PIECES / 4 {
-                            let row = i as u32 * Self::APART;
-                            let from = self.codes[half] + u64::from(row * self.matrix.row_bytes + within);
-                            let to = slot + place::<S, F>(half as u32 * HALF + own + row, piece);
-                            let there = || number < self.matrix.pieces && self.tiles.has(self.tile, half as u32, own + row);
-                            // SAFETY: only pieces within rows that are there are read.
-                            unsafe { copy::<CHECKED>(to, from, there) };
-                        }
+                        let row = i as u32 * Self::APART;
+                        let from = self.codes[half] + u64::from(row * self.matrix.row_bytes + within);
+                        let to = slot + place::<F>(half as u32 * HALF + own + row, piece);
+                        let there = || number < self.matrix.pieces && self.tiles.has(self.tile, half as u32, own + row);
+                        // SAFETY: only pieces within rows that are there are read.
+                        unsafe { copy::<CHECKED>(to, from, there) };
                     },
                 );
             },
@@ -191,7 +160,7 @@ impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
         let ((row, piece), first) = (Self::scaled(), self.first_piece(self.step));
         if F::SCALES > 0 && row < TILE {
             let from = self.scaled + u64::from(F::scales(first));
-            let to = slot + TILE * S::PIECES * 16 + row * F::SCALES + piece * 16;
+            let to = slot + TILE * PIECES * 16 + row * F::SCALES + piece * 16;
             let there = || first < self.matrix.pieces && self.tiles.has(self.tile, row / HALF, row % HALF);
             // SAFETY: only scales of rows that are there are read.
             unsafe { copy::<CHECKED>(to, from, there) };
@@ -205,7 +174,7 @@ impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
     #[inline(always)]
     unsafe fn ask(&mut self) {
         // The same for the whole warp.
-        let whole = self.tiles.has_all(self.tile) && self.first_piece(self.step) + S::PIECES <= self.matrix.pieces;
+        let whole = self.tiles.has_all(self.tile) && self.first_piece(self.step) + PIECES <= self.matrix.pieces;
         // SAFETY: the caller's promise.
         unsafe {
             if whole {
@@ -229,7 +198,7 @@ impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
     /// The first piece of a step of this warp.
     #[inline(always)]
     fn first_piece(&self, step: u32) -> u32 {
-        (step * WARPS + thread::warp_id()) * S::PIECES
+        (step * WARPS + thread::warp_id()) * PIECES
     }
 
     /// The first column of a step of this warp.
@@ -243,13 +212,8 @@ impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
     /// # Safety
     /// The whole warp comes here, done with the step that it got last.
     #[inline(always)]
-    pub unsafe fn next(&mut self) -> Step<S, F> {
-        match S::SLOTS {
-            3 => cp_async::wait::<1>(),
-            4 => cp_async::wait::<2>(),
-            5 => cp_async::wait::<3>(),
-            _ => cp_async::wait::<0>(),
-        }
+    pub unsafe fn next(&mut self) -> Step<F> {
+        cp_async::wait::<{ SLOTS - 2 }>();
         // SAFETY: behind the barrier the lanes' copies have landed, and the slot used last is free.
         unsafe {
             warp::sync();
@@ -264,7 +228,7 @@ impl<S: Shape, F: Form, T: Tiles> Ring<S, F, T> {
     #[inline(always)]
     fn behind(&self, slot: u32) -> u32 {
         let next = slot + Self::SLOT;
-        if next == self.start + S::SLOTS * Self::SLOT { self.start } else { next }
+        if next == self.start + SLOTS * Self::SLOT { self.start } else { next }
     }
 }
 
@@ -287,18 +251,18 @@ unsafe fn copy<const CHECKED: bool>(to: u32, from: u64, there: impl Fn() -> bool
 /// Where a row's piece of 16 bytes stands in a slot: neighbours change places from row to row, so that the lanes that read
 /// some rows together find them in different banks.
 #[inline(always)]
-fn place<S: Shape, F: Form>(row: u32, piece: u32) -> u32 {
+fn place<F: Form>(row: u32, piece: u32) -> u32 {
     let rows = 32 / F::WORD_BYTES;
-    (row * S::PIECES + (piece ^ (row % rows * (8 / rows)))) * 16
+    (row * PIECES + (piece ^ (row % rows * (8 / rows)))) * 16
 }
 
 /// A step that has landed.
-pub struct Step<S, F> {
+pub struct Step<F> {
     slot: u32,
-    kind: PhantomData<(S, F)>,
+    kind: PhantomData<F>,
 }
 
-impl<S: Shape, F: Form> Step<S, F> {
+impl<F: Form> Step<F> {
     /// A lane's codes of unit `unit`, of its row in the tile and of the row eight further on.
     ///
     /// # Safety
@@ -306,7 +270,7 @@ impl<S: Shape, F: Form> Step<S, F> {
     #[inline(always)]
     pub unsafe fn codes(&self, unit: u32) -> [F::Word; 2] {
         let (row, byte) = (thread::lane_id() / 4, (unit * 4 + thread::lane_id() % 4) * F::WORD_BYTES);
-        let at = |row: u32| self.slot + place::<S, F>(row, byte / 16) + byte % 16;
+        let at = |row: u32| self.slot + place::<F>(row, byte / 16) + byte % 16;
         // SAFETY: the caller's promise.
         unsafe { [shared::Word::load(at(row)), shared::Word::load(at(row + HALF))] }
     }
@@ -318,7 +282,7 @@ impl<S: Shape, F: Form> Step<S, F> {
     #[inline(always)]
     pub unsafe fn scales<W: shared::Word>(&self, byte: u32) -> [W; 2] {
         let row = thread::lane_id() / 4;
-        let at = |row: u32| self.slot + TILE * S::PIECES * 16 + row * F::SCALES + byte;
+        let at = |row: u32| self.slot + TILE * PIECES * 16 + row * F::SCALES + byte;
         // SAFETY: the caller's promise.
         unsafe { [shared::Word::load(at(row)), shared::Word::load(at(row + HALF))] }
     }

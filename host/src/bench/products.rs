@@ -87,7 +87,8 @@ pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
             _ => plan.launch(made.quant_gemv((w.codes, w.scales), format, shape)),
         });
         let gemv = (rows <= GEMV_MAX_ROWS).then(|| timed(streams, device)).transpose()?;
-        let gemm = (format == Format::Bf16).then(|| timed(row(&|plan, w| plan.gemm(made.gemm(w.codes, shape))), device));
+        let gemm =
+            (format == Format::Bf16).then(|| timed(row(&|plan, w| plan.gemm(made.gemm(w.codes, shape))), device));
         let mut cost = Cost::default();
         let [bytes, flops] = work(made, buffers[0], format, shape);
         cost.add(bytes, flops, &walls);

@@ -52,7 +52,8 @@ pub fn product_titles() -> String {
 
 /// A product as a row of the table; rates are those of the faster kernel.
 pub fn product(time: &ProductTime) -> String {
-    let microseconds = |times: Option<Times>| times.map_or("-".to_owned(), |times| format!("{:.2}", times.median * 1e6));
+    let microseconds =
+        |times: Option<Times>| times.map_or("-".to_owned(), |times| format!("{:.2}", times.median * 1e6));
     let (gemv, gemm) = (microseconds(time.gemv), microseconds(time.gemm));
     format!(
         "{:>5}  {:<20}{:<8}{gemv:>11}{gemm:>11}{:>9}{:>9}{:>7.1}%\n",
