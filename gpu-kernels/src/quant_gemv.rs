@@ -46,6 +46,10 @@ use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Gemv, Kernel, Launch, Packed, Ptr, StepShape, Weight, rms_norm};
 
 #[cfg(target_arch = "nvptx64")]
+pub(crate) mod bits4;
+#[cfg(target_arch = "nvptx64")]
+pub(crate) mod bits8;
+#[cfg(target_arch = "nvptx64")]
 pub(crate) mod entry;
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod forms;
@@ -160,6 +164,7 @@ impl QuantGemv {
             activation: self.activation,
             eps: self.eps,
             roundings: self.roundings,
+            made: 0,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The entry points of `quant_gemv`.
 use core::marker::PhantomData;
 
-use super::forms::{Bits8, E4m3, Form, Groups32, Groups64, I8, Matrix, Nvfp4, Place, Sums, groups};
+use super::bits4::{Groups32, Groups64, Nvfp4};
+use super::bits8::{Bits8, E4m3, I8};
+use super::forms::{Form, Matrix, Place, Sums, groups};
 use super::ring::{Ring, Step, Tiles};
 use super::{BLOCKS, QuantGemv};
 use crate::gemv::stream::Tokens;
@@ -16,7 +18,7 @@ use cuda_std::{global, kernel, thread};
 /// Most groups of eight columns that a lane has of a step.
 const MOST_GROUPS: usize = 8;
 
-/// Most groups of tokens that are asked for before they are used.
+/// Groups of tokens that are asked for before they are used: more take too many registers.
 const AHEAD: usize = 4;
 
 macro_rules! entries {
@@ -244,22 +246,19 @@ impl<F: Form> Columns<F> {
     #[inline(always)]
     pub unsafe fn ask_first(&self) -> [[u32; 4]; AHEAD] {
         // SAFETY: the caller's promise.
-        unsafe {
-            let [first, second] = [self.ask(0), self.ask(1)];
-            if F::AHEAD > 2 { [first, second, self.ask(2), self.ask(3)] } else { [first, second, [0; 4], [0; 4]] }
-        }
+        unsafe { [self.ask(0), self.ask(1), self.ask(2), self.ask(3)] }
     }
 
-    /// The `at`-th, in whose place the one `F::AHEAD` behind it is asked for.
+    /// The `at`-th, in whose place the one `AHEAD` behind it is asked for.
     ///
     /// # Safety
     /// As for [`Columns::ask_first`]; they are taken in their order.
     #[inline(always)]
     pub unsafe fn next(&self, x: &mut [[u32; 4]; AHEAD], at: usize) -> [u32; 4] {
-        let own = x[at % F::AHEAD];
-        if ((at + F::AHEAD) as u32) < groups::<F>() {
+        let own = x[at % AHEAD];
+        if ((at + AHEAD) as u32) < groups::<F>() {
             // SAFETY: the caller's promise.
-            x[at % F::AHEAD] = unsafe { self.ask(at + F::AHEAD) };
+            x[at % AHEAD] = unsafe { self.ask(at + AHEAD) };
         }
         own
     }

@@ -1,14 +1,11 @@
 //! The formats of `quant_gemv`: what a lane makes of its codes.
 //!
 //! A unit is 32 columns of a tile, or 64: a lane has eight or 16 neighbours of its row and of the row eight further on.
-use core::marker::PhantomData;
-
 use super::PIECES;
 use super::ring::Step;
 use crate::Ptr;
-use crate::format::{Format, INT4_ZEROS};
 use cuda_std::unroll::unroll;
-use cuda_std::{codes, global, math, mma, shared, thread};
+use cuda_std::{global, math, mma, shared};
 
 /// The rows of codes of a product.
 #[derive(Clone, Copy)]
@@ -45,7 +42,7 @@ impl Matrix {
     /// # Safety
     /// It exists.
     #[inline(always)]
-    unsafe fn scale(&self, row: u32, group: u32) -> f32 {
+    pub unsafe fn scale(&self, row: u32, group: u32) -> f32 {
         let at = u64::from(row) * u64::from(self.row_scales) + u64::from(group);
         // SAFETY: the caller's promise.
         unsafe { global::load_readonly(self.scales + at * 4) }
@@ -80,7 +77,7 @@ impl Sums {
     /// # Safety
     /// The whole warp comes here.
     #[inline(always)]
-    unsafe fn multiply(&mut self, low: [u32; 2], high: [u32; 2], tokens: [u32; 2]) {
+    pub unsafe fn multiply(&mut self, low: [u32; 2], high: [u32; 2], tokens: [u32; 2]) {
         // SAFETY: the caller's promise.
         self.part = unsafe { mma::m16n8k16_bf16([low[0], high[0], low[1], high[1]], tokens, self.part) };
     }
@@ -90,7 +87,7 @@ impl Sums {
     /// # Safety
     /// The whole warp comes here.
     #[inline(always)]
-    unsafe fn multiply_eight(&mut self, low: [u32; 4], high: [u32; 4], tokens: [u32; 4]) {
+    pub unsafe fn multiply_eight(&mut self, low: [u32; 4], high: [u32; 4], tokens: [u32; 4]) {
         // SAFETY: the caller's promise.
         unsafe {
             self.multiply([low[0], low[1]], [high[0], high[1]], [tokens[0], tokens[1]]);
@@ -116,8 +113,6 @@ pub trait Form: Copy {
     const SCALES: u32;
     /// Groups of eight columns that a lane has of a unit.
     const GROUPS: usize;
-    /// How many of them are asked for before they are used, 4 or 2: more take too many registers.
-    const AHEAD: usize = 4;
     /// Bytes of a lane's codes of a row in a unit.
     const WORD_BYTES: u32 = Self::BITS * Self::GROUPS as u32;
     /// A lane's codes of a row in a unit.
@@ -170,235 +165,4 @@ pub trait Form: Copy {
 /// Groups of eight columns that a lane has of a step.
 pub const fn groups<F: Form>() -> u32 {
     PIECES * 4 / F::BITS
-}
-
-/// How four codes of a byte each become pairs of bf16.
-pub trait Widen: Copy {
-    /// What they are still to be multiplied by.
-    const REST: f32;
-
-    /// The pairs, in the order of memory.
-    fn widen(word: u32) -> [u32; 2];
-}
-
-/// e4m3.
-#[derive(Clone, Copy)]
-pub struct E4m3;
-
-impl Widen for E4m3 {
-    const REST: f32 = 1.0;
-
-    #[inline(always)]
-    fn widen(word: u32) -> [u32; 2] {
-        codes::e4m3(word)
-    }
-}
-
-/// Signed integers.
-#[derive(Clone, Copy)]
-pub struct I8;
-
-impl Widen for I8 {
-    const REST: f32 = codes::INTEGER_REST;
-
-    #[inline(always)]
-    fn widen(word: u32) -> [u32; 2] {
-        codes::i8(word)
-    }
-}
-
-/// `Fp8` and `Int8`.
-#[derive(Clone, Copy)]
-pub struct Bits8<W>(PhantomData<W>);
-
-impl<W: Widen> Form for Bits8<W> {
-    const BITS: u32 = 8;
-    const SCALES: u32 = 0;
-    const GROUPS: usize = 1;
-    const REST: f32 = W::REST;
-    const GROUPABLE: bool = true;
-    type Word = [u32; 2];
-    type Scales = ();
-
-    #[inline(always)]
-    unsafe fn of_step(_: &Step<Self>) {}
-
-    #[inline(always)]
-    unsafe fn add<const GROUPED: bool>(
-        sums: &mut Sums,
-        matrix: &Matrix,
-        place: Place,
-        _: &(),
-        unit: u32,
-        [low, high]: [[u32; 2]; 2],
-        [tokens, _]: [[u32; 4]; 2],
-    ) {
-        // SAFETY: the caller's promise; the last group of a row serves what is behind it, which is zero.
-        unsafe {
-            sums.multiply(W::widen(low[0]), W::widen(high[0]), [tokens[0], tokens[1]]);
-            sums.multiply(W::widen(low[1]), W::widen(high[1]), [tokens[2], tokens[3]]);
-            if GROUPED {
-                let column = place.column + unit * 32;
-                if unit + 1 == groups::<Self>() || (column + 32) & (matrix.group - 1) == 0 {
-                    let group = (column >> matrix.group.trailing_zeros()).min(matrix.row_scales - 1);
-                    sums.close([matrix.scale(place.rows[0], group), matrix.scale(place.rows[1], group)]);
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn of_rows(matrix: &Matrix, rows: [u32; 2]) -> [f32; 2] {
-        if matrix.group > 0 {
-            return [0.0; 2];
-        }
-        // SAFETY: the caller's promise.
-        unsafe { [matrix.scale(rows[0], 0), matrix.scale(rows[1], 0)] }
-    }
-}
-
-/// `Int4` in groups of 64 columns.
-#[derive(Clone, Copy)]
-pub struct Groups64;
-
-/// `Int4` in groups of 32 columns.
-#[derive(Clone, Copy)]
-pub struct Groups32;
-
-/// The zero points of two groups as [`codes::u4`] takes them, and their scales.
-#[inline(always)]
-fn zeros_and_scales(matrix: &Matrix, entries: [u32; 2]) -> ([u32; 2], [f32; 2]) {
-    // With zero points they are the lowest bits; else 8, and those bits are the scale's.
-    let (mask, zero) = if matrix.kind == INT4_ZEROS { (0xf, 0) } else { (0, 8) };
-    let zeros = entries.map(|entry| codes::zero_point(entry & mask | zero));
-    (zeros, entries.map(|entry| f32::from_bits(entry & !mask)))
-}
-
-impl Form for Groups64 {
-    const BITS: u32 = 4;
-    const SCALES: u32 = Format::Int4 { group: 64, zeros: false }.block_scales();
-    const REST: f32 = codes::INTEGER_REST;
-    const GROUPS: usize = 2;
-    type Word = [u32; 2];
-    type Scales = [[u32; 4]; 2];
-
-    #[inline(always)]
-    unsafe fn of_step(step: &Step<Self>) -> [[u32; 4]; 2] {
-        // SAFETY: the caller's promise.
-        unsafe { step.scales(0) }
-    }
-
-    #[inline(always)]
-    unsafe fn add<const GROUPED: bool>(
-        sums: &mut Sums,
-        matrix: &Matrix,
-        _: Place,
-        entries: &[[u32; 4]; 2],
-        unit: u32,
-        [low, high]: [[u32; 2]; 2],
-        tokens: [[u32; 4]; 2],
-    ) {
-        let (zeros, scales) = zeros_and_scales(matrix, entries.map(|entries| entries[unit as usize]));
-        unroll::<2>(
-            #[inline(always)]
-            |i| {
-                let (low, high) = (codes::u4(low[i], zeros[0]), codes::u4(high[i], zeros[1]));
-                // SAFETY: the caller's promise.
-                unsafe { sums.multiply_eight(low, high, codes::apart_by_4(tokens[i])) };
-            },
-        );
-        sums.close(scales);
-    }
-
-    #[inline(always)]
-    unsafe fn of_rows(_: &Matrix, _: [u32; 2]) -> [f32; 2] {
-        [0.0; 2]
-    }
-}
-
-impl Form for Groups32 {
-    const BITS: u32 = 4;
-    const SCALES: u32 = Format::Int4 { group: 32, zeros: false }.block_scales();
-    const REST: f32 = codes::INTEGER_REST;
-    const GROUPS: usize = 1;
-    type Word = u32;
-    type Scales = [[[u32; 4]; 2]; 2];
-
-    #[inline(always)]
-    unsafe fn of_step(step: &Step<Self>) -> [[[u32; 4]; 2]; 2] {
-        // SAFETY: the caller's promise.
-        unsafe { [step.scales(0), step.scales(16)] }
-    }
-
-    #[inline(always)]
-    unsafe fn add<const GROUPED: bool>(
-        sums: &mut Sums,
-        matrix: &Matrix,
-        _: Place,
-        entries: &[[[u32; 4]; 2]; 2],
-        unit: u32,
-        [low, high]: [u32; 2],
-        [tokens, _]: [[u32; 4]; 2],
-    ) {
-        let entries = entries[unit as usize / 4].map(|entries| entries[unit as usize % 4]);
-        let (zeros, scales) = zeros_and_scales(matrix, entries);
-        let (low, high) = (codes::u4(low, zeros[0]), codes::u4(high, zeros[1]));
-        // SAFETY: the caller's promise.
-        unsafe { sums.multiply_eight(low, high, codes::apart_by_4(tokens)) };
-        sums.close(scales);
-    }
-
-    #[inline(always)]
-    unsafe fn of_rows(_: &Matrix, _: [u32; 2]) -> [f32; 2] {
-        [0.0; 2]
-    }
-}
-
-/// `Nvfp4`.
-#[derive(Clone, Copy)]
-pub struct Nvfp4;
-
-impl Form for Nvfp4 {
-    const BITS: u32 = 4;
-    const SCALES: u32 = Format::Nvfp4.block_scales();
-    const AHEAD: usize = 2;
-    const REST: f32 = codes::E2M1_REST;
-    const GROUPS: usize = 2;
-    type Word = [u32; 2];
-    type Scales = [[u32; 4]; 2];
-
-    #[inline(always)]
-    unsafe fn of_step(step: &Step<Self>) -> [[u32; 4]; 2] {
-        // SAFETY: the caller's promise.
-        unsafe { step.scales(0) }
-    }
-
-    #[inline(always)]
-    unsafe fn add<const GROUPED: bool>(
-        sums: &mut Sums,
-        _: &Matrix,
-        _: Place,
-        scales: &[[u32; 4]; 2],
-        unit: u32,
-        [low, high]: [[u32; 2]; 2],
-        tokens: [[u32; 4]; 2],
-    ) {
-        // Each lane's 16 columns have a scale of their own.
-        let own = thread::lane_id() % 4;
-        let [low_scale, high_scale] = scales.map(|scales| codes::e2m1_scale(scales[unit as usize], own));
-        unroll::<2>(
-            #[inline(always)]
-            |i| {
-                let (low, high) = (codes::e2m1(low[i], low_scale), codes::e2m1(high[i], high_scale));
-                // SAFETY: the caller's promise.
-                unsafe { sums.multiply_eight(low, high, codes::apart_by_4(tokens[i])) };
-            },
-        );
-    }
-
-    #[inline(always)]
-    unsafe fn of_rows(matrix: &Matrix, rows: [u32; 2]) -> [f32; 2] {
-        // SAFETY: the caller's promise.
-        unsafe { [matrix.scale(rows[0], 0), matrix.scale(rows[1], 0)] }
-    }
 }

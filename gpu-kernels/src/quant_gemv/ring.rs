@@ -257,6 +257,7 @@ fn place<F: Form>(row: u32, piece: u32) -> u32 {
 }
 
 /// A step that has landed.
+#[derive(Clone, Copy)]
 pub struct Step<F> {
     slot: u32,
     kind: PhantomData<F>,

@@ -220,7 +220,8 @@ impl Pass<'_> {
 
     fn by_gemv(&mut self, product: &Multiply, w: Ptr<Weight>) {
         let around = self.around_gemv(product);
-        self.plan.launch(Gemv { w, ..around });
+        // A panel is made by the kernel in front.
+        self.plan.launch(Gemv { w, made: product.weight.packed.is_some().into(), ..around });
     }
 
     /// The product of a streamed weight, without the weight; where the norm in front is not a part of it, that is appended.
