@@ -31,8 +31,10 @@
 //!
 //! # Moves
 //! The bytes of codes and scales, `rows·(k·act + n·out)`, and `2·n` where there is a bias. `ptxas` for sm_90: 256 threads of at
-//! most 80 registers, no spills; 48 KB of shared memory for 8 bits, 54 KB for 4 (60 KB in groups of 32), and 8 KB of sums: three
-//! blocks to a multiprocessor.
+//! most 80 registers; 48 KB of shared memory for 8 bits, 54 KB for 4 (60 KB in groups of 32), and 8 KB of sums: three blocks to a
+//! multiprocessor. On an H200, one row, one after the other in a graph, µs for 6144×4096, 4096×4096, 28672×4096 and 4096×14336:
+//! `Fp8` 8.1, 7.8, 30.6, 21.6, `Int8` 8.1, 6.0, 29.4, 19.5, `Int4` 7.7, 6.7, 22.2, 16.2, `Nvfp4` 8.0, 7.9, 28.3, 20.2 (`gemv`: 13.1,
+//! 9.1, 54.0, 27.1). The widening, not the bytes, is what bounds 4 bits there; and 4096 rows are too few tiles for all blocks.
 //!
 //! # Numerics
 //! A code widens to bf16 exactly, an e2m1 with its e4m3 scale too, and a u4 less its zero point. The tensor core sums

@@ -1,4 +1,4 @@
-//! Forks: completions of one prompt compute its whole pages once, give the bits of separate runs, and leave no page behind.
+//! Common prefixes: completions of one prompt compute its whole pages once, and give the bits of separate runs.
 use gpu_kernels::gemv::SMALL_WEIGHT;
 use half::bf16;
 use nemotron::cpu::Cpu;
@@ -22,16 +22,8 @@ fn completions(prompt: &[u32], count: u32) -> Vec<Request> {
     (0..count).map(of).collect()
 }
 
-fn fork(engine: &mut Engine, requests: &[Request]) -> Vec<SequenceId> {
-    let mut ids: Vec<SequenceId> = Vec::new();
-    for request in requests {
-        let id = match ids.last() {
-            None => engine.submit(request.clone()),
-            Some(earlier) => engine.submit_fork(request.clone(), *earlier),
-        };
-        ids.push(id.expect("a good request"));
-    }
-    ids
+fn submit(engine: &mut Engine, requests: &[Request]) -> Vec<SequenceId> {
+    requests.iter().map(|request| engine.submit(request.clone()).expect("a good request")).collect()
 }
 
 /// Runs everything; tokens and ends of `ids`.
@@ -62,7 +54,7 @@ fn whole_pages_of_the_prompt_are_computed_once() {
         let requests = completions(&prompt(tokens), 5);
         let mut engine = engine(MODEL, Box::new(Cpu::<f32>::new()), config(5, 512));
         let free = engine.free_pages();
-        let ids = fork(&mut engine, &requests);
+        let ids = submit(&mut engine, &requests);
         assert_eq!(finish(&mut engine, &ids), alone(&requests), "{tokens} tokens");
         let prefilled = engine.counters().rows - 5 * (TOKENS as u64 - 1);
         assert_eq!(prefilled as usize, tokens + 4 * (tokens - shared), "{tokens} tokens");
@@ -87,7 +79,7 @@ fn devices_chunks_and_few_slots_change_no_token() {
     for ((device, expected), (sequences, chunk)) in devices.into_iter().zip([(2, 512), (2, 17), (1, 40)]) {
         let mut engine = engine(MODEL, device, config(sequences, chunk));
         let free = engine.free_pages();
-        let ids = fork(&mut engine, &requests);
+        let ids = submit(&mut engine, &requests);
         assert_eq!(&finish(&mut engine, &ids), expected, "{sequences} slots, chunks of {chunk}");
         assert_eq!(engine.counters().reused, 4 * 128, "those that wait for a slot share too");
         assert_eq!(engine.free_pages(), free);
@@ -95,18 +87,18 @@ fn devices_chunks_and_few_slots_change_no_token() {
 }
 
 #[test]
-fn a_fork_goes_on_where_a_cancelled_leader_stopped() {
+fn another_goes_on_where_a_cancelled_sequence_stopped() {
     let requests = completions(&prompt(130), 4);
     let expected = alone(&requests);
     for steps in 0..5 {
         let mut engine = engine(MODEL, Box::new(Ahead(Cpu::new())), config(4, 40));
         let free = engine.free_pages();
-        let ids = fork(&mut engine, &requests);
+        let ids = submit(&mut engine, &requests);
         (0..steps).for_each(|_| drop(engine.step().expect("the CPU does not fail")));
         engine.cancel(ids[0]);
         assert_eq!(finish(&mut engine, &ids[1..]), expected[1..], "after {steps} steps");
-        // Of 128 shared tokens the next one finds what the first computed, and the two others find all.
-        assert_eq!(engine.counters().reused, (40 * steps).min(128) + 2 * 128, "after {steps} steps");
+        // The next one finds what the first computed, but for its last token, and the two others find all whole pages.
+        assert_eq!(engine.counters().reused, (40 * steps).min(129) + 2 * 128, "after {steps} steps");
         assert_eq!(engine.free_pages(), free, "after {steps} steps");
         for id in ids {
             engine.cancel(id);
@@ -123,29 +115,30 @@ fn prompts_that_begin_alike_share_that_and_others_nothing() {
     let mut engine = engine(MODEL, Box::new(Cpu::<f32>::new()), config(3, 512));
     let first = engine.submit(requests[0].clone()).unwrap();
     engine.step().unwrap();
-    let rest = requests[1..].iter().map(|request| engine.submit_fork(request.clone(), first).unwrap());
-    let ids: Vec<_> = rest.collect();
+    let ids = submit(&mut engine, &requests[1..]);
+    assert_eq!(engine.prompt_progress(first), Some(150), "the first one still runs");
     assert_eq!(finish(&mut engine, &ids), alone(&requests)[1..]);
-    assert_eq!(engine.counters().reused, 64, "a page of the branch; the first one ran already");
-    let late = engine.submit_fork(requests[0].clone(), first).unwrap();
-    assert_eq!(finish(&mut engine, &[late]), alone(&requests)[..1], "nothing to share with one that has ended");
-    assert_eq!(engine.counters().reused, 64);
+    assert_eq!(engine.counters().reused, 64, "a page of the branch");
+    let late = engine.submit(requests[0].clone()).unwrap();
+    assert_eq!(finish(&mut engine, &[late]), alone(&requests)[..1]);
+    assert_eq!(engine.counters().reused, 64 + 149, "all but the last token, of one that has ended");
 }
 
 #[test]
 fn shared_pages_make_room_for_a_sequence_that_needs_them() {
-    // One slot with pages for one sequence: between two forks another sequence needs all of them.
+    // One slot with pages for one sequence: between two completions another sequence needs all of them.
     let requests = completions(&prompt(130), 2);
-    let large = Request { max_tokens: 1000, ..request(&prompt(250)) };
+    let large = Request { max_tokens: 1000, ..request(&prompt(250).into_iter().rev().collect::<Vec<_>>()) };
     let sizes = EngineConfig { context: 256, max_sequences: 1, chunk: 256, pages: None, small_weight: SMALL_WEIGHT };
     let mut engine = engine(MODEL, Box::new(Cpu::<f32>::new()), sizes);
     let free = engine.free_pages();
     let first = engine.submit(requests[0].clone()).unwrap();
     let between = engine.submit(large.clone()).unwrap();
-    let second = engine.submit_fork(requests[1].clone(), first).unwrap();
+    let second = engine.submit(requests[1].clone()).unwrap();
     let expected = alone(&[requests[0].clone(), large, requests[1].clone()]);
     assert_eq!(finish(&mut engine, &[first, between, second]), expected);
     assert_eq!((engine.counters().reused, engine.free_pages()), (0, free));
+    assert!(engine.counters().evicted >= 5, "both times");
 }
 
 #[test]
@@ -156,7 +149,7 @@ fn penalties_see_the_whole_prompt() {
     };
     let requests: Vec<_> = completions(&prompt(130), 3).into_iter().map(penalized).collect();
     let mut engine = engine(MODEL, Box::new(Cpu::<f32>::new()), config(3, 512));
-    let ids = fork(&mut engine, &requests);
+    let ids = submit(&mut engine, &requests);
     assert_eq!(finish(&mut engine, &ids), alone(&requests));
     assert_eq!(engine.counters().reused, 0, "each notes the prompt's tokens itself");
 }

@@ -90,7 +90,7 @@ fn a_kept_sequence_goes_on_from_its_state() {
 }
 
 fn turn(engine: &mut Engine, prompt: &[u32], max_tokens: usize) -> Vec<u32> {
-    engine.submit_kept(request(prompt, max_tokens)).expect("a good request");
+    engine.submit(request(prompt, max_tokens)).expect("a good request");
     let mut tokens = Vec::new();
     while !engine.is_idle() {
         let events = engine.step().expect("the CPU does not fail");

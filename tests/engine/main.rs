@@ -3,7 +3,11 @@ mod forks;
 mod hybrids;
 mod logits;
 mod numbers;
+mod plans;
+mod preemption;
 mod profile;
+mod toy;
+mod traces;
 mod turns;
 
 use std::collections::HashMap;
@@ -72,6 +76,10 @@ impl Device for Ahead {
 
     fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
         self.0.prepare(plan)
+    }
+
+    fn release(&mut self, plan: PlanId) -> Result<()> {
+        self.0.release(plan)
     }
 
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {

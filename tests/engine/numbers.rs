@@ -122,10 +122,10 @@ fn what_gave_no_numbers_is_not_kept() {
     let mut engine = poisoned(Box::new(Ahead(Cpu::<f32>::new())), config(1, 512));
     let pages = engine.free_pages();
     for _ in 0..2 {
-        engine.submit_kept(request(&[4, 5, POISON, 6])).expect("a good request");
+        engine.submit(request(&[4, 5, POISON, 6])).expect("a good request");
         while !engine.is_idle() {
             for event in engine.step().expect("the device does not fail") {
-                assert!(event.token.is_err() && event.reused == 0 && event.finish.is_none());
+                assert!(event.token.is_err() && event.cached_tokens == 0 && event.finish.is_none());
             }
         }
         assert_eq!(engine.free_pages(), pages);

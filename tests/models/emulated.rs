@@ -29,7 +29,7 @@ pub struct Emulated {
     buffers: Vec<(u64, BufferSpec)>,
     /// A copy of the buffers for the GEMMs, which are not PTX.
     host: Memory,
-    plans: Vec<Plan>,
+    plans: Vec<Option<Plan>>,
     sampled: VecDeque<(Ticket, Vec<i32>)>,
     next: Ticket,
     ran: Arc<std::sync::Mutex<Ran>>,
@@ -156,8 +156,13 @@ impl Device for Emulated {
                 kernel.check().map_err(|requirement| Error::new(Category::Device, requirement))?;
             }
         }
-        self.plans.push(plan);
+        self.plans.push(Some(plan));
         Ok(PlanId(self.plans.len() - 1))
+    }
+
+    fn release(&mut self, plan: PlanId) -> Result<()> {
+        self.plans[plan.0] = None;
+        Ok(())
     }
 
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
@@ -167,7 +172,8 @@ impl Device for Emulated {
         for (address, spec) in self.buffers.iter().filter(|(_, spec)| matches!(spec.kind, BufferKind::Scratch)) {
             self.memory.undefine(*address, spec.bytes(ACT_BYTES) as usize);
         }
-        self.plans[plan.0].steps.iter().try_for_each(|step| self.run_step(step))?;
+        let plan = self.plans[plan.0].as_ref().expect("a plan that was not released");
+        plan.steps.iter().try_for_each(|step| self.run_step(step))?;
         let mut all = self.buffers.iter().zip(0..);
         let sampled = all.find(|((_, spec), _)| matches!(spec.kind, BufferKind::Sampled)).expect("a sampled buffer");
         let tokens = self.read((sampled.1, 0), Element::I32, sampled.0.1.elements as usize)?;

@@ -98,7 +98,14 @@ pub fn explain_steps(session: &Session, loudness: Loudness) {
         counters.steps, counters.launches, counters.uploads, counters.rows, counters.reused
     )));
     let preparing = counters.preparing.as_secs_f64() * 1e3;
-    loudness.note(&Note::Detail(format!("Plans: {}, {preparing:.1} ms to make and to start", counters.plans)));
+    loudness.note(&Note::Detail(format!(
+        "Plans: {}, {preparing:.1} ms to make and to start; {} released",
+        counters.plans, counters.released_plans
+    )));
+    loudness.note(&Note::Detail(format!(
+        "Cache: {} of {} prompt tokens found, {} pages evicted, {} sequences preempted",
+        counters.reused, counters.queried, counters.evicted, counters.preempted
+    )));
 }
 
 /// Says which kernels the prompt's first step and the last decode step spend their time in, where the device can tell.
@@ -143,14 +150,18 @@ pub fn result_object(generation: &Generation, echo: &str, timings: bool) -> Valu
         Finish::Context => "context",
         Finish::Interrupted => "interrupted",
     };
+    let (reasoning, answer) = generation.parts();
     let mut object = json!({
-        "text": format!("{echo}{}", generation.text),
+        "text": format!("{echo}{answer}"),
         "ids": generation.ids,
         "finish_reason": finish_reason,
         "prompt_tokens": generation.prompt_tokens,
         "prefilled_tokens": generation.prefilled_tokens,
         "generated_tokens": generation.ids.len(),
     });
+    if let Some(reasoning) = reasoning {
+        object["reasoning"] = reasoning.into();
+    }
     if !generation.logprobs.is_empty() {
         object["logprobs"] = logprobs::list(&generation.logprobs);
     }

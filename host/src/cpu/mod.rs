@@ -32,7 +32,7 @@ const KEPT_TICKETS: usize = 2;
 #[derive(Debug)]
 pub struct Cpu<A> {
     memory: Memory,
-    plans: Vec<Plan>,
+    plans: Vec<Option<Plan>>,
     sampled: Option<(Ptr<i32>, usize)>,
     kept: VecDeque<(Ticket, Vec<i32>)>,
     next: Ticket,
@@ -91,13 +91,18 @@ impl<A: Activation> Device for Cpu<A> {
                 kernel.check().map_err(fault)?;
             }
         }
-        self.plans.push(plan);
+        self.plans.push(Some(plan));
         Ok(PlanId(self.plans.len() - 1))
+    }
+
+    fn release(&mut self, plan: PlanId) -> Result<()> {
+        self.plans[plan.0] = None;
+        Ok(())
     }
 
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
         self.write(inputs);
-        let (memory, steps) = (&mut self.memory, &self.plans[plan.0].steps);
+        let (memory, steps) = (&mut self.memory, steps(&self.plans, plan));
         // One move into the pool for the whole plan: from inside, work is shared without waking anybody to begin it.
         rayon::scope(move |_| steps.iter().for_each(|step| run_step::<A>(step, memory)));
         let ticket = self.next;
@@ -128,7 +133,7 @@ impl<A: Activation> Device for Cpu<A> {
 
     fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {
         self.write(inputs);
-        let (memory, steps) = (&mut self.memory, &self.plans[plan.0].steps);
+        let (memory, steps) = (&mut self.memory, steps(&self.plans, plan));
         let timed = |step: &Step, memory: &Memory| {
             let started = Instant::now();
             run_step::<A>(step, memory);
@@ -136,6 +141,10 @@ impl<A: Activation> Device for Cpu<A> {
         };
         Ok(rayon::scope(move |_| steps.iter().map(|step| timed(step, memory)).collect()))
     }
+}
+
+fn steps(plans: &[Option<Plan>], plan: PlanId) -> &[Step] {
+    &plans[plan.0].as_ref().expect("a plan that is named was not released").steps
 }
 
 fn run_step<A: Activation>(step: &Step, memory: &Memory) {

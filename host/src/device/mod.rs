@@ -42,7 +42,7 @@ pub type Run<'a> = (PlanId, &'a Inputs<'a>);
 
 /// A device that holds a model and runs plans in the order in which they are given.
 ///
-/// Nothing is allocated after [`Device::allocate`] but what [`Device::prepare`] needs for a new plan.
+/// Nothing is allocated after [`Device::allocate`] but what [`Device::prepare`] needs for a new plan, until [`Device::release`].
 pub trait Device {
     /// Lines that tell the user what this device is; the first is its name. After [`Device::allocate`] further lines
     /// may tell what that took.
@@ -62,6 +62,12 @@ pub trait Device {
     /// # Errors
     /// A step's requirements are not met, or the device has no such kernel.
     fn prepare(&mut self, plan: Plan) -> Result<PlanId>;
+
+    /// Gives up a plan and what was prepared for it, behind the runs so far; its number names no plan any more.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn release(&mut self, plan: PlanId) -> Result<()>;
 
     /// Writes `inputs`, then runs the plan; returns without waiting where the device can.
     ///

@@ -1,217 +1,153 @@
-//! Which waiting sequences begin, with which pages, and what becomes of the pages of those that end.
-use gpu_kernels::PAGE_TOKENS;
-
-use super::kept::Kept;
-use super::prefix::Prefix;
+//! Which waiting sequences begin, which running one makes room for others, and what becomes of those that end.
+use super::cache::{Found, Grown};
+use super::scheduler::{self, Share};
 use super::sequence::Sequence;
-use super::{Engine, Request, SequenceId};
+use super::{Engine, Event, SequenceId};
 use crate::error::Result;
 
+/// How often others begin in front of a sequence that has too little room; then none does, until it begins.
+const MOST_OVERTAKEN: usize = 64;
+
+/// Whether a waiting sequence begins.
+enum Start {
+    Began(Box<Sequence>),
+    /// A running sequence is about to compute what it begins with.
+    Later,
+    /// Pages are short.
+    NoRoom,
+}
+
 impl Engine {
-    /// As [`Engine::submit`], for a request that begins as `earlier` does, such as another completion of its prompt: the
-    /// whole pages in which both agree are computed once. `earlier` should wait or run; where it has ended, was kept, or
-    /// where penalties must note every token of the prompt, or where a sequence keeps more than keys and values, this is
-    /// [`Engine::submit`].
-    ///
-    /// # Errors
-    /// As [`Engine::submit`].
-    pub fn submit_fork(&mut self, request: Request, earlier: SequenceId) -> Result<SequenceId> {
-        let mut sequence = self.sequence(request)?;
-        if sequence.may_resume() && !self.layout.has_state() {
-            self.share_prefix(&mut sequence, earlier);
-        }
-        Ok(self.wait(sequence))
-    }
-
-    fn share_prefix(&mut self, sequence: &mut Sequence, earlier: SequenceId) {
-        let mut others = self.waiting.iter_mut().chain(&mut self.running);
-        let Some(other) = others.find(|other| other.id == earlier && !other.keep) else { return };
-        let common = sequence.prompt().iter().zip(other.prompt()).take_while(|(a, b)| a == b).count();
-        let tokens = whole_pages(common.min(sequence.prompt().len() - 1));
-        match other.prefix {
-            Some(prefix) if self.prefixes.get(prefix).tokens <= tokens => {
-                self.prefixes.join(prefix);
-                sequence.prefix = Some(prefix);
-            }
-            None if tokens > 0 => {
-                let running = !other.pages().is_empty();
-                let pages = if running { other.pages()[..tokens / PAGE_TOKENS as usize].to_vec() } else { Vec::new() };
-                let (computed, leader) = (other.computed().min(tokens), running.then_some(earlier));
-                let prefix = self.prefixes.add(Prefix { tokens, pages, computed, leader, ..Prefix::default() });
-                self.prefixes.join(prefix);
-                (sequence.prefix, other.prefix) = (Some(prefix), Some(prefix));
-            }
-            _ => {}
-        }
-    }
-
-    /// A sequence starts when a slot is free and all pages that it may ever need, so none is put out again; and when what
-    /// it shares with a running one is computed. They start in order.
+    /// Sequences start when a slot is free, and pages for what they have so far. They start in order; who cannot start yet is
+    /// passed by those behind, but not for ever.
     pub(super) fn admit(&mut self) {
-        while let Some(mut sequence) = self.waiting.pop_front() {
-            let Some((slot, pages, computed)) = self.place_for(&sequence) else {
-                return self.waiting.push_front(sequence);
-            };
-            sequence.start(slot, pages, computed);
-            self.counters.reused += computed as u64;
-            self.running.push(sequence);
-        }
-    }
-
-    /// Slot and pages of a sequence, and how many tokens of its prompt they hold.
-    fn place_for(&mut self, sequence: &Sequence) -> Option<(usize, Vec<usize>, usize)> {
-        if self.layout.has_state() {
-            return self.place_behind_state(sequence);
-        }
-        let slot = *self.free_slots.last()?;
-        let (pages, computed) = self.pages_for(sequence)?;
-        self.free_slots.pop();
-        Some((slot, pages, computed))
-    }
-
-    /// As [`Engine::place_for`], where a sequence that was kept has its slot still.
-    fn place_behind_state(&mut self, sequence: &Sequence) -> Option<(usize, Vec<usize>, usize)> {
-        let resumes = sequence.keep && sequence.may_resume();
-        let (mut kept, common) = if resumes { self.kept.take(sequence.prompt()) } else { None }.unwrap_or_default();
-        while kept.slot.is_none() {
-            match self.free_slots.pop() {
-                Some(slot) => kept.slot = Some(slot),
-                None => self.make_room(None)?,
+        let mut index = 0;
+        while index < self.waiting.len() && self.running.len() < self.max_sequences() {
+            match self.start(index) {
+                Start::Began(sequence) => {
+                    self.waiting.iter_mut().take(index).for_each(|passed| passed.overtaken += 1);
+                    let place = self.running.partition_point(|running| running.id < sequence.id);
+                    self.running.insert(place, *sequence);
+                }
+                Start::NoRoom if self.waiting[index].overtaken >= MOST_OVERTAKEN => return,
+                Start::NoRoom | Start::Later => index += 1,
             }
         }
-        self.pages.put(kept.truncate(common));
+    }
+
+    fn start(&mut self, index: usize) -> Start {
+        let sequence = &self.waiting[index];
+        let found = if sequence.may_resume() { self.cache.find(sequence.tokens()) } else { Found::default() };
+        if sequence.may_resume() && self.is_on_its_way(sequence, &found) {
+            return Start::Later;
+        }
+        // Each running sequence may go on for a page before pages are short again.
+        let (most, spare) = (sequence.pages_needed(), self.running.len());
+        let mut holding = self.cache.start(sequence.tokens(), found, most, spare);
+        if holding.is_none() && self.shrink() {
+            holding = self.cache.start(self.waiting[index].tokens(), found, most, spare);
+        }
+        let Some(holding) = holding else { return Start::NoRoom };
+        let mut sequence = self.waiting.remove(index).expect("it is there");
+        if !sequence.was_preempted() {
+            self.counters.queried += sequence.tokens().len() as u64;
+            self.counters.reused += found.tokens as u64;
+        }
+        sequence.start(holding, found.tokens);
+        Start::Began(Box::new(sequence))
+    }
+
+    /// Whether a running sequence is about to give the page to the cache that `sequence` needs next.
+    fn is_on_its_way(&self, sequence: &Sequence, found: &Found) -> bool {
+        let (tokens, end) = (sequence.tokens(), (found.pages + 1) * gpu_kernels::PAGE_TOKENS as usize);
+        let gives = |other: &Sequence| other.next_gift().is_some_and(|gift| gift < end) && other.tokens().len() >= end;
+        let mut others = self.running.iter().filter(|other| gives(other));
+        // Its last token is computed anyway.
+        end < tokens.len() && others.any(|other| other.tokens()[..end] == tokens[..end])
+    }
+
+    /// Shares of the next step, with a page for each of their tokens. Where pages are short, the newest sequence makes room; the
+    /// oldest always goes on.
+    pub(super) fn schedule(&mut self, events: &mut Vec<Event>) -> Result<Vec<Share>> {
         loop {
-            if let Some(pages) = self.pages.take(sequence.pages_needed() - kept.pages.len()) {
-                kept.pages.extend(pages);
-                return Some((kept.slot?, kept.pages, common));
+            let shares = scheduler::schedule(&self.running, self.layout.limits().rows);
+            if self.grow(&shares, true) {
+                return Ok(shares);
             }
-            if self.make_room(None).is_none() {
-                break;
+            self.shrink();
+            if self.grow(&shares, false) {
+                return Ok(shares);
             }
-        }
-        // Others run: it is tried again when one of them has ended, from the start.
-        self.free(kept);
-        None
-    }
-
-    /// Frees what a kept sequence has.
-    pub(super) fn free(&mut self, kept: Kept) {
-        self.pages.put(kept.pages);
-        self.free_slots.extend(kept.slot);
-    }
-
-    /// All pages of a sequence, and how many tokens of its prompt they hold.
-    fn pages_for(&mut self, sequence: &Sequence) -> Option<(Vec<usize>, usize)> {
-        match sequence.prefix {
-            Some(_) => self.pages_behind_prefix(sequence),
-            None => self.pages_behind_kept(sequence),
+            if self.in_flight.is_empty() {
+                self.preempt_newest();
+            } else {
+                self.collect_but(0, events)?;
+            }
         }
     }
 
-    fn pages_behind_prefix(&mut self, sequence: &Sequence) -> Option<(Vec<usize>, usize)> {
-        let id = sequence.prefix?;
-        let prefix = self.prefixes.get(id);
-        if !prefix.is_free() {
-            return None;
-        }
-        let mut pages = prefix.pages.clone();
-        let needed = sequence.pages_needed() - pages.len();
-        let own = loop {
-            match self.pages.take(needed) {
-                Some(own) => break own,
-                None => self.make_room(sequence.prefix)?,
+    /// Whether every share has its pages; the oldest take theirs first, and more where they may take some `ahead`.
+    fn grow(&mut self, shares: &[Share], ahead: bool) -> bool {
+        let mut shares: Vec<&Share> = shares.iter().collect();
+        shares.sort_by_key(|share| share.sequence);
+        shares.into_iter().all(|share| {
+            let sequence = &mut self.running[share.sequence];
+            let least = sequence.pages_behind(share.tokens);
+            let most = if ahead { sequence.pages_needed() } else { least };
+            let grown = self.cache.grow(sequence.holding_mut(), least, most);
+            if grown == Grown::More {
+                self.resident = None;
             }
-        };
-        pages.extend(own);
-        let prefix = self.prefixes.get(id);
-        prefix.pages = pages[..prefix.tokens / PAGE_TOKENS as usize].to_vec();
-        if prefix.computed < prefix.tokens {
-            prefix.leader = Some(sequence.id);
-        }
-        Some((pages, prefix.computed))
+            grown != Grown::Short
+        })
     }
 
-    fn pages_behind_kept(&mut self, sequence: &Sequence) -> Option<(Vec<usize>, usize)> {
-        let found = if sequence.keep && sequence.may_resume() { self.kept.take(sequence.prompt()) } else { None };
-        let (mut kept, common) = found.unwrap_or_default();
-        self.pages.put(kept.truncate(common));
-        loop {
-            if let Some(pages) = self.pages.take(sequence.pages_needed() - kept.pages.len()) {
-                kept.pages.extend(pages);
-                return Some((kept.pages, common));
-            }
-            if self.make_room(None).is_none() {
-                break;
-            }
+    /// Takes back the pages that sequences have taken ahead, and says whether there were any.
+    fn shrink(&mut self) -> bool {
+        let mut found = false;
+        for sequence in &mut self.running {
+            let least = sequence.pages_behind(sequence.pending());
+            found |= self.cache.shrink(sequence.holding_mut(), least);
         }
-        if common > 0 {
-            self.kept.push(kept);
+        if found {
+            self.resident = None;
         }
-        None
+        found
     }
 
-    /// Gives up pages that no running sequence needs: those of the oldest kept one, else those of a prefix but `spared`.
-    fn make_room(&mut self, spared: Option<super::prefix::PrefixId>) -> Option<()> {
-        let in_use = |id| spared == Some(id) || self.running.iter().any(|sequence| sequence.prefix == Some(id));
-        match self.kept.pop_oldest() {
-            Some(kept) => self.free(kept),
-            None => {
-                let freed = self.prefixes.give_up(in_use)?;
-                self.pages.put(freed);
-            }
-        }
-        Some(())
+    /// Has the newest sequence wait again. It keeps its tokens, and begins with what is left of its pages then.
+    fn preempt_newest(&mut self) {
+        let mut newest = self.running.pop().expect("a sequence that runs alone has its pages");
+        let (holding, settled) = newest.stop();
+        self.cache.end(holding, &newest.tokens()[..settled]);
+        self.counters.preempted += 1;
+        let place = self.waiting.partition_point(|waiting| waiting.id < newest.id);
+        self.waiting.insert(place, newest);
     }
 
-    /// Notes what a running sequence has computed of what it shares.
-    pub(super) fn note_prefix(&mut self, index: usize) {
-        let sequence = &self.running[index];
-        if let Some(id) = sequence.prefix {
-            let prefix = self.prefixes.get(id);
-            prefix.computed = prefix.computed.max(sequence.computed().min(prefix.tokens));
-        }
+    /// Gives the cache what the running sequence has computed of its tokens.
+    pub(super) fn give(&mut self, index: usize) {
+        let sequence = &mut self.running[index];
+        let (holding, tokens) = sequence.computed_tokens();
+        self.cache.give(holding, tokens);
     }
 
     /// Ends a sequence whose keys and values are of no use to anybody.
     pub(super) fn give_up(&mut self, id: SequenceId) {
-        self.running.iter_mut().filter(|sequence| sequence.id == id).for_each(|sequence| sequence.keep = false);
-        self.retire(id);
+        if let Some(index) = self.running.iter().position(|sequence| sequence.id == id) {
+            let (holding, _) = self.running.remove(index).stop();
+            self.cache.discard(holding);
+        }
     }
 
     /// Ends a sequence that waits or runs, if it does.
     pub(super) fn retire(&mut self, id: SequenceId) {
-        if let Some(index) = self.waiting.iter().position(|sequence| sequence.id == id) {
-            let sequence = self.waiting.remove(index).expect("it has just been there");
-            self.leave_prefix(&sequence);
+        self.waiting.retain(|sequence| sequence.id != id);
+        if let Some(index) = self.running.iter().position(|sequence| sequence.id == id) {
+            // Steps run in order, so a discarded step is behind whatever takes slot and pages next.
+            let mut sequence = self.running.remove(index);
+            let (holding, settled) = sequence.stop();
+            self.cache.end(holding, &sequence.tokens()[..settled]);
         }
-        let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else { return };
-        let sequence = self.running.remove(index);
-        let (shared, keep) = (self.leave_prefix(&sequence), sequence.keep);
-        // Steps run in order, so a discarded step is behind whatever takes slot and pages next.
-        let (slot, mut kept) = sequence.release();
-        if !keep {
-            self.free_slots.push(slot);
-            return self.pages.put(kept.pages.split_off(shared));
-        }
-        if self.layout.has_state() {
-            kept.slot = Some(slot);
-        } else {
-            self.free_slots.push(slot);
-        }
-        self.pages.put(kept.truncate(kept.ids.len()));
-        self.kept.push(kept);
     }
-
-    /// Returns how many of the sequence's pages are its prefix's.
-    fn leave_prefix(&mut self, sequence: &Sequence) -> usize {
-        let Some(id) = sequence.prefix else { return 0 };
-        let shared = self.prefixes.get(id).tokens / PAGE_TOKENS as usize;
-        let freed = self.prefixes.leave(id, sequence.id);
-        self.pages.put(freed);
-        shared
-    }
-}
-
-fn whole_pages(tokens: usize) -> usize {
-    tokens - tokens % PAGE_TOKENS as usize
 }

@@ -3,11 +3,10 @@
 //! [`Engine::step`] is four verbs: admit, schedule, run, collect. On a device that runs ahead, step n + 1 is enqueued
 //! before the token of step n is read; a step whose sequence turns out to have ended is discarded, and leaves nothing.
 mod admission;
+mod cache;
 mod config;
-mod kept;
 mod numbers;
-mod pages;
-mod prefix;
+mod plans;
 mod profile;
 mod prompt_logits;
 mod request;
@@ -15,21 +14,21 @@ mod row_logits;
 mod scheduler;
 mod sequence;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+pub use cache::CacheUsage;
 pub use config::{CPU_CHUNK, EngineConfig};
 pub use profile::KernelShare;
 pub use request::{Event, Finish, Request, SequenceId};
 
-use crate::device::{Device, PlanId, Ticket};
+use crate::device::{Device, Ticket};
 use crate::error::{Category, Error, Result};
-use crate::forward::{self, Bucket, Layout, Span, StepInputs, WeightSource};
+use crate::forward::{Bucket, Layout, Span, StepInputs, WeightSource};
 use crate::models::spec::ModelSpec;
-use kept::KeptSequences;
+use cache::PageCache;
 pub use numbers::check_fault;
-use pages::PagePool;
-use prefix::Prefixes;
+use plans::{PREPARING_RUNS, Plans, Prepared};
 use sequence::Sequence;
 
 /// What an engine has done so far.
@@ -43,34 +42,28 @@ pub struct Counters {
     pub uploads: u64,
     /// Token rows, pads not counted.
     pub rows: u64,
-    /// Tokens of prompts that another sequence had computed before.
+    /// Tokens of prompts of sequences that have started.
+    pub queried: u64,
+    /// Those of them that another sequence had computed before.
     pub reused: u64,
+    /// Pages whose prefixes were given up because pages were short.
+    pub evicted: u64,
+    /// Times that a sequence had to wait again, because pages were short.
+    pub preempted: u64,
     /// Plans made for steps of new shapes.
     pub plans: u64,
+    /// Plans that were given up for others.
+    pub released_plans: u64,
     /// Host time that these took to be made and to start twice: their kernels are loaded then, and their graphs recorded.
     pub preparing: Duration,
-}
-
-/// Runs of a plan that still prepare it: the first, and the one that is recorded.
-const PREPARING_RUNS: u64 = 2;
-
-/// A plan on the device.
-#[derive(Clone, Copy)]
-struct Prepared {
-    plan: PlanId,
-    launches: u64,
-    runs: u64,
 }
 
 /// A loaded model on a device, and the sequences that run on it.
 pub struct Engine {
     device: Box<dyn Device>,
     layout: Layout,
-    plans: HashMap<Bucket, Prepared>,
-    pages: PagePool,
-    kept: KeptSequences,
-    prefixes: Prefixes,
-    free_slots: Vec<usize>,
+    plans: Plans,
+    cache: PageCache,
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
     in_flight: VecDeque<Flight>,
@@ -107,14 +100,12 @@ impl Engine {
         let limits = config.limits();
         let (layout, memory) = Layout::new(spec, limits);
         device.allocate(memory.load(weights)?)?;
+        let cache = PageCache::new(limits.pages, limits.sequences, layout.has_state());
         Ok(Engine {
             device,
             layout,
-            plans: HashMap::new(),
-            pages: PagePool::new(limits.pages),
-            kept: KeptSequences::default(),
-            prefixes: Prefixes::default(),
-            free_slots: (0..limits.sequences).rev().collect(),
+            plans: Plans::default(),
+            cache,
             waiting: VecDeque::new(),
             running: Vec::new(),
             in_flight: VecDeque::new(),
@@ -122,14 +113,6 @@ impl Engine {
             next_id: 0,
             counters: Counters::default(),
         })
-    }
-
-    /// Makes the plans of one token and of a short prompt: a device that compiles its kernels compiles the model's now.
-    ///
-    /// # Errors
-    /// The device does not take them.
-    pub fn warm_up(&mut self) -> Result<()> {
-        Bucket::first(self.layout.limits()).into_iter().try_for_each(|bucket| self.plan(bucket).map(|_| ()))
     }
 
     /// Lines that tell the user what the device is; the first is its name.
@@ -144,7 +127,17 @@ impl Engine {
 
     /// What has been done so far.
     pub fn counters(&self) -> Counters {
-        self.counters
+        Counters { evicted: self.cache.evicted(), ..self.counters }
+    }
+
+    /// Where the pages of the cache are.
+    pub fn cache_usage(&self) -> CacheUsage {
+        self.cache.usage()
+    }
+
+    /// Plans that are on the device.
+    pub fn kept_plans(&self) -> usize {
+        self.plans.count()
     }
 
     /// How many sequences run at the same time.
@@ -152,9 +145,9 @@ impl Engine {
         self.layout.limits().sequences
     }
 
-    /// KV pages that are in no use, neither of a running sequence nor of one that was kept or shares its prompt.
+    /// KV pages that no running sequence reads: free ones, and those of cached prefixes.
     pub fn free_pages(&self) -> usize {
-        self.pages.count()
+        self.cache.room()
     }
 
     /// Whether no sequence waits or runs.
@@ -162,34 +155,23 @@ impl Engine {
         self.waiting.is_empty() && self.running.is_empty() && self.in_flight.is_empty()
     }
 
-    /// Queues a request; its tokens come as events of later steps.
+    /// Queues a request; its tokens come as events of later steps. Of its prompt only what follows the longest cached prefix is
+    /// computed, and what it computes is cached for others. With penalties, and rules that read what was there, the whole
+    /// prompt is computed, for they count the tokens that the sequence's own steps noted.
     ///
     /// # Errors
     /// The prompt is empty, has an id that the model does not know, or leaves no room for a token in the context; or no token
-    /// is wanted, or a sampling parameter is out of range.
+    /// is wanted, or a sampling parameter is out of range; or it may need more pages than there are.
     pub fn submit(&mut self, request: Request) -> Result<SequenceId> {
         let sequence = self.sequence(request)?;
-        Ok(self.wait(sequence))
+        let id = sequence.id;
+        self.waiting.push_back(sequence);
+        Ok(id)
     }
 
-    /// As [`Engine::submit`], for a turn of a conversation: of the prompt only what follows the longest prefix that it
-    /// shares with a kept sequence is computed, and when the sequence ends its pages stay for the next turn, until
-    /// [`Engine::forget`] or until other sequences need them. With penalties the whole prompt is computed, for they count
-    /// the tokens that the sequence's own steps noted.
-    ///
-    /// # Errors
-    /// As [`Engine::submit`].
-    pub fn submit_kept(&mut self, request: Request) -> Result<SequenceId> {
-        let mut sequence = self.sequence(request)?;
-        sequence.keep = true;
-        Ok(self.wait(sequence))
-    }
-
-    /// Gives up all kept sequences.
+    /// Gives up all cached prefixes that no running sequence reads.
     pub fn forget(&mut self) {
-        while let Some(kept) = self.kept.pop_oldest() {
-            self.free(kept);
-        }
+        self.cache.forget();
     }
 
     /// A sequence that does not wait yet.
@@ -202,21 +184,21 @@ impl Engine {
                 .details("expected at least 1 token, found 0")
                 .hint("ask for 1 token or more with --max-tokens, or max_tokens in a batch line"));
         }
-        let id = SequenceId(self.next_id);
+        let sequence = Sequence::new(SequenceId(self.next_id), request, self.context(), self.layout.vocab());
+        let (needed, pages) = (sequence.pages_needed(), self.cache.usage().pages);
+        if needed > pages {
+            return Err(Error::new(Category::Input, "The request needs more of the cache than there is")
+                .details(format!("prompt and answer may need {needed} pages of 64 tokens, there are {pages}"))
+                .hint("ask for fewer tokens with --max-tokens, or shorten the prompt"));
+        }
         self.next_id += 1;
-        Ok(Sequence::new(id, request, self.layout.limits().context, self.layout.vocab()))
-    }
-
-    fn wait(&mut self, sequence: Sequence) -> SequenceId {
-        let id = sequence.id;
-        self.waiting.push_back(sequence);
-        id
+        Ok(sequence)
     }
 
     /// Tokens of a sequence's prompt that are computed; none once it has ended.
     pub fn prompt_progress(&self, id: SequenceId) -> Option<u64> {
         let sequence = self.waiting.iter().chain(&self.running).find(|sequence| sequence.id == id)?;
-        Some(sequence.computed().min(sequence.prompt().len()) as u64)
+        Some(sequence.computed().min(sequence.prompt_tokens()) as u64)
     }
 
     /// Ends a sequence without a further event; unknown ids are ignored.
@@ -236,7 +218,7 @@ impl Engine {
         if !ahead {
             self.collect_but(0, &mut events)?;
         }
-        let shares = scheduler::schedule(&self.running, self.layout.limits().rows);
+        let shares = self.schedule(&mut events)?;
         let launched = !shares.is_empty();
         if launched {
             self.launch(&shares)?;
@@ -294,7 +276,7 @@ impl Engine {
         let sampling = sampling.map(|((share, _), row)| (self.running[share.sequence].id, row)).collect();
         for share in shares {
             self.running[share.sequence].advance(share.tokens);
-            self.note_prefix(share.sequence);
+            self.give(share.sequence);
         }
         self.in_flight.push_back(Flight { ticket, sampling });
         Ok(())
@@ -304,7 +286,7 @@ impl Engine {
     fn run(&mut self, spans: &[Span], residents: Option<Vec<Resident>>) -> Result<Ticket> {
         let start = Instant::now();
         let bucket = Bucket::of(spans, self.layout.limits());
-        let Prepared { plan, launches, runs } = self.plan(bucket)?;
+        let Prepared { plan, launches, runs, .. } = self.plan(bucket)?;
         let continues = match (&self.resident, &residents) {
             (Some(before), Some(now)) => {
                 before.len() == now.len()
@@ -329,35 +311,21 @@ impl Engine {
         Ok(ticket)
     }
 
-    /// The plan for a bucket, about to be run.
-    fn plan(&mut self, bucket: Bucket) -> Result<Prepared> {
-        if let Some(known) = self.plans.get_mut(&bucket) {
-            known.runs += 1;
-            return Ok(*known);
-        }
-        let plan = forward::plan(&self.layout, &bucket);
-        let launches = plan.steps.len() as u64;
-        let prepared = Prepared { plan: self.device.prepare(plan)?, launches, runs: 0 };
-        self.counters.plans += 1;
-        self.plans.insert(bucket, prepared);
-        Ok(prepared)
-    }
-
     /// Reads a step's tokens. A sequence that has ended meanwhile has no further event.
     fn collect(&mut self, flight: Flight, events: &mut Vec<Event>) -> Result<()> {
         let sampled = self.device.sampled(flight.ticket)?;
         for (id, logits) in flight.sampling {
             let Some(sequence) = self.running.iter_mut().find(|sequence| sequence.id == id) else { continue };
-            let (slot, reused) = (sequence.slot(), sequence.reused());
+            let (slot, cached_tokens) = (sequence.slot(), sequence.cached_tokens());
             let fault = sampled[self.layout.limits().slots() + slot];
-            let place = format_args!("sequence {}, position {}", id.0, sequence.tokens());
+            let place = format_args!("sequence {}, position {}", id.0, sequence.tokens().len());
             if let Err(error) = check_fault(fault, place) {
-                events.push(Event { sequence: id, token: Err(error), finish: None, reused, logits: None });
+                events.push(Event { sequence: id, token: Err(error), finish: None, cached_tokens, logits: None });
                 self.give_up(id);
                 continue;
             }
             let (token, finish) = sequence.push(sampled[slot] as u32);
-            events.push(Event { sequence: id, token: Ok(token), finish, reused, logits });
+            events.push(Event { sequence: id, token: Ok(token), finish, cached_tokens, logits });
             if finish.is_some() {
                 self.retire(id);
             }

@@ -34,7 +34,7 @@ impl Engine {
     }
 
     /// Times the kernels of a step that adds `rows` tokens to a sequence of `position` tokens and chooses one by `sampling`,
-    /// those that take longest first. The engine must be idle; kept sequences are given up. Only a device that runs ahead is asked: on another, this
+    /// those that take longest first. The engine must be idle; cached prefixes are given up. Only a device that runs ahead is asked: on another, this
     /// would take as long as what it explains.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Engine {
         }
         self.forget();
         let pages = (position + rows).div_ceil(PAGE_TOKENS as usize);
-        let pages = self.pages.take(pages).expect("an idle engine has its pages");
+        let pages = self.cache.take(pages).expect("an idle engine has its pages");
         let ids = vec![0; rows];
         // Behind the step begins what penalties count: nothing.
         let parameters = || Arc::new(RowParameters::new(sampling, position + rows, &[], self.layout.vocab()));
@@ -60,12 +60,12 @@ impl Engine {
         let slot = limits.scrap_slot();
         let span = Span { ids, position, pages, slot, logit_rows: 1, samples: true, sampling };
         let shares = self.shares(&span);
-        self.pages.put(span.pages);
+        self.cache.put(span.pages);
         shares
     }
 
     /// Waits for steps whose sequences have all ended meanwhile.
-    fn land(&mut self) -> Result<()> {
+    pub(super) fn land(&mut self) -> Result<()> {
         while self.running.is_empty()
             && let Some(flight) = self.in_flight.pop_front()
         {

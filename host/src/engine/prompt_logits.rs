@@ -34,15 +34,16 @@ impl Engine {
         take: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
     ) -> Result<()> {
         self.check(prompt)?;
+        self.land()?;
         if !self.is_idle() || last == 0 || last > prompt.len() {
             return Err(Error::new(Category::Input, "Logits can not be read")
                 .details(format!("{last} rows of a prompt of {} tokens, engine idle: {}", prompt.len(), self.is_idle()))
                 .hint("ask an idle engine for 1 row up to the prompt's length"));
         }
         self.forget();
-        let pages = self.pages.take(prompt.len().div_ceil(PAGE_TOKENS as usize)).expect("an idle engine has its pages");
+        let pages = self.cache.take(prompt.len().div_ceil(PAGE_TOKENS as usize)).expect("an idle engine has its pages");
         let outcome = self.prompt_logits(prompt, last, &pages, take);
-        self.pages.put(pages);
+        self.cache.put(pages);
         outcome
     }
 
@@ -62,7 +63,7 @@ impl Engine {
             let wanted = end.saturating_sub(done.max(first_wanted));
             let ids = prompt[done..end].iter().map(|&id| id as i32).collect();
             // An idle engine has its slots.
-            let slot = self.free_slots.last().copied().unwrap_or(limits.scrap_slot());
+            let slot = self.cache.free_slot().unwrap_or(limits.scrap_slot());
             let span = Span {
                 ids,
                 position: done,

@@ -33,7 +33,7 @@ pub struct Event {
     /// Why the sequence ended with this token, if it did.
     pub finish: Option<Finish>,
     /// Tokens of its prompt that another sequence had computed before.
-    pub reused: usize,
+    pub cached_tokens: usize,
     /// `[vocab]`, where [`Request::logits`] asks for them.
     pub logits: Option<Vec<f32>>,
 }

@@ -3,8 +3,7 @@ use std::sync::Arc;
 
 use gpu_kernels::PAGE_TOKENS;
 
-use super::kept::Kept;
-use super::prefix::PrefixId;
+use super::cache::Holding;
 use super::request::{Finish, Request, SequenceId};
 use crate::forward::Span;
 use crate::sample::RowParameters;
@@ -13,88 +12,116 @@ use crate::sample::RowParameters;
 #[derive(Debug)]
 pub struct Sequence {
     pub(super) id: SequenceId,
+    /// How often a later one began while it waited.
+    pub(super) overtaken: usize,
+    /// Its prompt is the beginning of `tokens`.
     request: Request,
     sampling: Option<Arc<RowParameters>>,
     context: usize,
-    /// Whether its pages stay when it ends.
-    pub(super) keep: bool,
-    /// What it begins with, together with others.
-    pub(super) prefix: Option<PrefixId>,
-    generated: Vec<u32>,
+    /// The prompt and what was generated, as far as it was read.
+    tokens: Vec<u32>,
+    prompt: usize,
+    /// How many of `tokens` were there when it started; the device knows those that came later.
+    known: usize,
     /// Tokens whose keys and values are in the cache, or will be when the steps in flight are done.
     computed: usize,
     /// Tokens that the device has chosen and the host has not read.
     unread: usize,
-    /// Tokens of the prompt that were computed before it started.
-    reused: usize,
-    slot: usize,
-    pages: Vec<usize>,
+    /// Tokens of the prompt that were computed before it started; none before it starts.
+    cached: Option<usize>,
+    holding: Holding,
 }
 
 impl Sequence {
     /// A sequence that has no slot yet.
-    pub fn new(id: SequenceId, request: Request, context: usize, vocab: usize) -> Sequence {
+    pub fn new(id: SequenceId, mut request: Request, context: usize, vocab: usize) -> Sequence {
         let parameters = || Arc::new(RowParameters::new(&request.sampling, request.prompt.len(), &request.eos, vocab));
         let sampling = (!request.sampling.is_greedy()).then(parameters);
+        let tokens = std::mem::take(&mut request.prompt);
         Sequence {
             id,
+            overtaken: 0,
             request,
             sampling,
             context,
-            keep: false,
-            prefix: None,
-            generated: Vec::new(),
+            prompt: tokens.len(),
+            known: tokens.len(),
+            tokens,
             computed: 0,
             unread: 0,
-            reused: 0,
-            slot: 0,
-            pages: Vec::new(),
+            cached: None,
+            holding: Holding::default(),
         }
     }
 
     /// Pages for the prompt and all tokens that may follow; the last token is never computed.
     pub fn pages_needed(&self) -> usize {
-        let longest = self.request.prompt.len().saturating_add(self.request.max_tokens).min(self.context);
-        longest.div_ceil(PAGE_TOKENS as usize)
+        pages(self.prompt.saturating_add(self.request.max_tokens).min(self.context))
     }
 
-    /// The prompt.
-    pub fn prompt(&self) -> &[u32] {
-        &self.request.prompt
+    /// Pages that the next `tokens` tokens need, those in front of them included.
+    pub fn pages_behind(&self, tokens: usize) -> usize {
+        pages(self.computed + tokens)
     }
 
-    /// Gives the sequence what it needs to run; `pages` hold the first `computed` tokens of the prompt already.
-    pub fn start(&mut self, slot: usize, pages: Vec<usize>, computed: usize) {
-        self.slot = slot;
-        self.pages = pages;
+    /// Tokens of the prompt.
+    pub fn prompt_tokens(&self) -> usize {
+        self.prompt
+    }
+
+    /// The prompt and what was generated, as far as it was read.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Gives the sequence what it needs to run; its pages hold the first `computed` tokens already.
+    pub fn start(&mut self, holding: Holding, computed: usize) {
+        self.holding = holding;
         self.computed = computed;
-        self.reused = computed;
+        self.known = self.tokens.len();
+        self.cached.get_or_insert(computed);
     }
 
-    /// Tokens of the prompt that another sequence had computed.
-    pub fn reused(&self) -> usize {
-        self.reused
-    }
-
-    /// Its pages; none before it starts.
-    pub fn pages(&self) -> &[usize] {
-        &self.pages
-    }
-
-    /// Slot and pages, to be used again, with the ids whose keys and values the pages hold.
+    /// Takes back what [`Sequence::start`] gave, and says how many tokens the pages hold. No token may be unread if the
+    /// sequence is to start again.
     ///
     /// The token that came last is not among them, though a device that ran ahead may have computed it; nor is what such
     /// a device has chosen and nobody has read.
-    pub fn release(self) -> (usize, Kept) {
-        let mut ids = self.request.prompt;
-        ids.extend(self.generated.iter().take(self.generated.len().saturating_sub(1)));
-        ids.truncate(self.computed);
-        (self.slot, Kept { ids, pages: self.pages, slot: None })
+    pub fn stop(&mut self) -> (Holding, usize) {
+        let read = self.tokens.len() - usize::from(self.tokens.len() > self.prompt);
+        let settled = self.computed.min(read).max(self.holding.shared_tokens());
+        self.computed = 0;
+        (std::mem::take(&mut self.holding), settled)
+    }
+
+    /// Whether it ran before, and made room for others.
+    pub fn was_preempted(&self) -> bool {
+        self.cached.is_some()
+    }
+
+    /// Tokens of the prompt that another sequence had computed.
+    pub fn cached_tokens(&self) -> usize {
+        self.cached.unwrap_or(0)
+    }
+
+    /// What it has of the cache.
+    pub fn holding_mut(&mut self) -> &mut Holding {
+        &mut self.holding
+    }
+
+    /// What it has of the cache, and the tokens that are computed there, as far as they are known.
+    pub fn computed_tokens(&mut self) -> (&mut Holding, &[u32]) {
+        (&mut self.holding, &self.tokens[..self.computed.min(self.tokens.len())])
+    }
+
+    /// Where the next page begins that it will give to the cache; none if it gives none while it runs.
+    pub fn next_gift(&self) -> Option<usize> {
+        self.holding.gives().then(|| self.holding.shared_tokens())
     }
 
     /// The sequence's slot.
     pub fn slot(&self) -> usize {
-        self.slot
+        self.holding.slot
     }
 
     /// Tokens in the cache once the steps in flight are done.
@@ -105,8 +132,8 @@ impl Sequence {
     /// Tokens that wait to be computed: the rest of the prompt, or the one chosen last. None when the sequence ends
     /// with the token that is on its way.
     pub fn pending(&self) -> usize {
-        let total = self.request.prompt.len() + self.generated.len() + self.unread;
-        let wanted = self.generated.len() + self.unread < self.request.max_tokens && total < self.context;
+        let total = self.tokens.len() + self.unread;
+        let wanted = total - self.prompt < self.request.max_tokens && total < self.context;
         if wanted { total - self.computed } else { 0 }
     }
 
@@ -132,29 +159,22 @@ impl Sequence {
         self.request.sampling.changes_logits()
     }
 
-    /// Whether the whole prompt is computed.
+    /// Whether all tokens are computed that it started with.
     pub fn is_decoding(&self) -> bool {
-        self.computed >= self.request.prompt.len()
+        self.computed >= self.known
     }
 
     /// The next `tokens` tokens as a share of a step.
     pub fn span(&self, tokens: usize) -> Span {
         let samples = tokens == self.pending();
+        let slot = self.holding.slot;
         let ids = if self.is_decoding() {
-            vec![-1 - self.slot as i32]
+            vec![-1 - slot as i32]
         } else {
-            self.request.prompt[self.computed..self.computed + tokens].iter().map(|&id| id as i32).collect()
+            self.tokens[self.computed..self.computed + tokens].iter().map(|&id| id as i32).collect()
         };
-        let (pages, logit_rows) = (self.pages.clone(), usize::from(samples));
-        Span {
-            ids,
-            position: self.computed,
-            pages,
-            slot: self.slot,
-            logit_rows,
-            samples,
-            sampling: self.sampling.clone(),
-        }
+        let (pages, logit_rows) = (self.holding.pages.clone(), usize::from(samples));
+        Span { ids, position: self.computed, pages, slot, logit_rows, samples, sampling: self.sampling.clone() }
     }
 
     /// Notes that the next `tokens` tokens are in a step; the last of all pending ones chooses a token.
@@ -163,30 +183,34 @@ impl Sequence {
         self.computed += tokens;
     }
 
-    /// Tokens of the prompt and generated ones that have been read: the position of the next.
-    pub fn tokens(&self) -> usize {
-        self.request.prompt.len() + self.generated.len()
-    }
-
     /// Takes the token that the device chose, and says whether the sequence ends with it. The last token of all may be a
     /// forced one: no step reads it.
     pub fn push(&mut self, token: u32) -> (u32, Option<Finish>) {
         self.unread -= 1;
-        let last = self.generated.len() + 1 == self.request.max_tokens;
+        let last = self.generated() + 1 == self.request.max_tokens;
         let token = self.request.sampling.constraints.forced_eos.filter(|_| last).unwrap_or(token);
-        self.generated.push(token);
+        self.tokens.push(token);
         (token, self.finish(token))
+    }
+
+    fn generated(&self) -> usize {
+        self.tokens.len() - self.prompt
     }
 
     fn finish(&self, token: u32) -> Option<Finish> {
         if self.request.eos.contains(&token) {
             Some(Finish::Stop)
-        } else if self.generated.len() == self.request.max_tokens {
+        } else if self.generated() == self.request.max_tokens {
             Some(Finish::Length)
-        } else if self.request.prompt.len() + self.generated.len() == self.context {
+        } else if self.tokens.len() == self.context {
             Some(Finish::Context)
         } else {
             None
         }
     }
+}
+
+/// Pages of so many tokens.
+fn pages(tokens: usize) -> usize {
+    tokens.div_ceil(PAGE_TOKENS as usize)
 }

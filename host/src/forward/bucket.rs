@@ -27,6 +27,23 @@ impl Bucket {
         [token, Bucket { rows: limits.rows.min(8), splits: 0, tiles: 3, ..token }]
     }
 
+    /// Every bucket of steps in which each sequence adds one token, the deepest last.
+    pub fn decodes(limits: &Limits) -> Vec<Bucket> {
+        let mut rows: Vec<usize> = (1..=limits.sequences).map(|n| round_up_decode(n).min(limits.sequences)).collect();
+        rows.dedup();
+        let mut splits: Vec<usize> =
+            (0..).map(|n| (1 << n).min(limits.splits())).take_while(|s| *s < limits.splits()).collect();
+        splits.push(limits.splits());
+        let mut buckets = Vec::new();
+        for splits in splits {
+            for sampling in [false, true] {
+                let of = |&rows: &usize| Bucket { rows, sequences: rows, logit_rows: rows, splits, tiles: 0, sampling };
+                buckets.extend(rows.iter().map(of));
+            }
+        }
+        buckets
+    }
+
     /// The smallest bucket that holds `spans`.
     pub fn of(spans: &[Span], limits: &Limits) -> Bucket {
         let deepest = spans.iter().filter(|s| s.rows() == 1).map(Span::length).max().unwrap_or(0);
@@ -70,6 +87,32 @@ fn round_up_decode(count: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_decode_step_has_one_of_the_decode_buckets() {
+        for (context, sequences) in [(1000, 40), (64, 1), (129, 300)] {
+            let limits = Limits::new(context, sequences, 512);
+            let buckets = Bucket::decodes(&limits);
+            let mut met = std::collections::HashSet::new();
+            for count in 1..=sequences {
+                for position in (0..context).step_by(31).chain([context - 1]) {
+                    let span = Span {
+                        ids: vec![0],
+                        position,
+                        pages: Vec::new(),
+                        slot: 0,
+                        logit_rows: 1,
+                        samples: true,
+                        sampling: None,
+                    };
+                    let bucket = Bucket::of(&vec![span; count], &limits);
+                    assert!(buckets.contains(&bucket), "{count} sequences at {position}: {bucket:?}");
+                    met.insert(bucket);
+                }
+            }
+            assert_eq!(met.len() * 2, buckets.len(), "as many that sample, and none that no step has");
+        }
+    }
 
     #[test]
     fn rounding_never_shrinks_and_wastes_little() {

@@ -7,7 +7,7 @@ use super::prompt_logprobs::PromptLogprob;
 use super::stop::StopTexts;
 use crate::engine::Event;
 use crate::error::Result;
-use crate::text::{Detokenizer, Tokenizer};
+use crate::text::{Detokenizer, Reasoning, Tokenizer};
 
 /// A generation that runs.
 pub(super) struct Answer<'a> {
@@ -36,6 +36,7 @@ impl<'a> Answer<'a> {
         logprobs::check(logprobs)?;
         let generation = Generation {
             text: String::new(),
+            reasoning: None,
             prompt_tokens: prompt.len(),
             prefilled_tokens: prompt.len(),
             ids: Vec::new(),
@@ -63,6 +64,12 @@ impl<'a> Answer<'a> {
         Answer { whole: self.stops.is_empty(), ..self }
     }
 
+    /// Has reasoning told apart at the end.
+    pub fn apart(mut self, reasoning: Option<Reasoning>) -> Answer<'a> {
+        self.generation.reasoning = reasoning;
+        self
+    }
+
     /// Notes how likely the prompt's own tokens are, and begins the time anew.
     pub fn score(&mut self, prompt: Vec<PromptLogprob>) {
         self.generation.prompt_logprobs = Some(prompt);
@@ -82,7 +89,7 @@ impl<'a> Answer<'a> {
         let (generation, since) = (&mut self.generation, self.started.elapsed());
         if generation.ids.is_empty() {
             generation.prompt_time = since;
-            generation.prefilled_tokens = generation.prompt_tokens - event.reused;
+            generation.prefilled_tokens = generation.prompt_tokens - event.cached_tokens;
         }
         generation.generation_time = since - generation.prompt_time;
         generation.ids.push(token);

@@ -49,7 +49,7 @@ pub enum Arrival {
 
 impl Session {
     /// Continues all of `requests`, which are asked for as sequences end, and gives `on_result` one result for each, in
-    /// their order. Requests that follow each other with one prompt share what is computed of it. A request that is an
+    /// their order. Requests that begin alike share what is computed of that. A request that is an
     /// error, or that the engine refuses, is its own result. Once `interrupt` is set, what runs ends as it is and no
     /// further request is asked for.
     ///
@@ -130,14 +130,12 @@ struct Batch<'a> {
     done: BTreeMap<usize, Result<Generation>>,
     /// The first result that was not handed out.
     next: usize,
-    /// The request that was begun last, and its prompt.
-    last: Option<(SequenceId, Vec<u32>)>,
 }
 
 impl<'a> Batch<'a> {
     fn new(texts: &'a Texts) -> Batch<'a> {
         let (running, done) = (HashMap::new(), BTreeMap::new());
-        Batch { texts, begun: 0, unscored: Vec::new(), running, done, next: 0, last: None }
+        Batch { texts, begun: 0, unscored: Vec::new(), running, done, next: 0 }
     }
 
     fn begin(&mut self, model: &mut Model, requests: Vec<Result<BatchRequest>>) {
@@ -153,7 +151,7 @@ impl<'a> Batch<'a> {
     }
 
     fn start(&mut self, model: &mut Model, index: usize, encoded: Result<Encoded<'a>>) {
-        match encoded.and_then(|encoded| Ok((self.submit(model, encoded.request)?, encoded.answer))) {
+        match encoded.and_then(|encoded| Ok((model.engine.submit(encoded.request)?, encoded.answer))) {
             Ok((id, answer)) => drop(self.running.insert(id, (index, answer))),
             Err(error) => drop(self.done.insert(index, Err(error))),
         }
@@ -175,16 +173,6 @@ impl<'a> Batch<'a> {
             ));
         }
         scored.into_iter().for_each(|(index, encoded)| self.start(model, index, encoded));
-    }
-
-    fn submit(&mut self, model: &mut Model, request: Request) -> Result<SequenceId> {
-        let prompt = request.prompt.clone();
-        let id = match self.last.take().filter(|(_, before)| *before == prompt) {
-            Some((earlier, _)) => model.engine.submit_fork(request, earlier)?,
-            None => model.engine.submit(request)?,
-        };
-        self.last = Some((id, prompt));
-        Ok(id)
     }
 
     fn hand_out<E>(

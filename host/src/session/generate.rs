@@ -9,7 +9,7 @@ use super::{LoadOptions, Model, Note, Progress, TokenLogprob};
 use crate::engine::{self, Counters, Request};
 use crate::error::Result;
 use crate::sample::Sampling;
-use crate::text::{ChatTemplate, Tokenizer};
+use crate::text::{ChatTemplate, Parts, Reasoning, Tokenizer};
 
 /// Tokens with which turns end. Those that a checkpoint's template prints end an answer too, whatever its config says.
 const TURN_ENDS: [&str; 4] = ["<extra_id_1>", "<|im_end|>", "<|eot_id|>", "<SPECIAL_12>"];
@@ -27,8 +27,6 @@ pub struct GenerateOptions {
     pub logprobs: Option<usize>,
     /// The same for the tokens of the prompt, which is then computed once more; none for no such numbers.
     pub prompt_logprobs: Option<usize>,
-    /// Whether its keys and values stay on the device, so that a prompt which goes on from there is computed only in part.
-    pub keep: bool,
     /// Told how many tokens of a prompt are computed, and how many it has, until all are.
     pub progress: Option<Progress>,
     /// Once true, the generation ends after the step that runs. The caller sets it, for example on Ctrl-C.
@@ -43,7 +41,6 @@ impl Default for GenerateOptions {
             stop: Vec::new(),
             logprobs: None,
             prompt_logprobs: None,
-            keep: false,
             progress: None,
             interrupt: Arc::default(),
         }
@@ -80,10 +77,11 @@ impl From<engine::Finish> for Finish {
 pub struct Generation {
     /// decode(prompt + generated) less decode(prompt); the token that ended the generation is not shown.
     pub text: String,
+    /// How the text begins, where the model's template knows reasoning.
+    pub reasoning: Option<Reasoning>,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Those of them that were computed; the others were there from a generation that was kept, or that
-    /// shares its prompt.
+    /// Those of them that were computed; the others were there from a generation that begins alike.
     pub prefilled_tokens: usize,
     /// The generated ids, those that ended the generation included.
     pub ids: Vec<u32>,
@@ -101,6 +99,17 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// What the model thought, if it did, and what it answered.
+    pub fn parts(&self) -> (Option<String>, String) {
+        let Some(mut reasoning) = self.reasoning.clone() else { return (None, self.text.clone()) };
+        let Parts { reasoning: mut thought, mut answer } = reasoning.push(&self.text);
+        let reasons = reasoning.reasons();
+        let rest = reasoning.finish();
+        thought += &rest.reasoning;
+        answer += &rest.answer;
+        (reasons.then_some(thought), answer)
+    }
+
     /// Tokens per second after the first, which comes with the prompt; none where there is no other.
     pub fn speed(&self) -> Option<f64> {
         (self.ids.len() > 1).then(|| (self.ids.len() - 1) as f64 / self.generation_time.as_secs_f64())
@@ -126,6 +135,7 @@ impl Session {
         })?;
         let mut texts = texts.expect("a loaded model has read its files");
         texts.limit(model.engine.context());
+        texts.instruct(options.chat_template_kwargs.clone(), options.thinking)?;
         texts.stops.append(&mut model.stop_strings);
         if model.spec.eos.is_empty() && !options.ignore_eos {
             model.spec.eos.extend(texts.tokenizer.eos());
@@ -192,7 +202,7 @@ impl Session {
             sampling: options.sampling.clone(),
             logits: options.logprobs.is_some(),
         };
-        let sequence = if options.keep { model.engine.submit_kept(request) } else { model.engine.submit(request) }?;
+        let sequence = model.engine.submit(request)?;
         let mut untold = options.progress.inspect(|progress| progress(0, prompt_tokens));
         while !answer.ended() && !options.interrupt.load(Ordering::Relaxed) {
             let events = model.engine.step()?;
@@ -210,6 +220,14 @@ impl Session {
         let (generation, rest) = answer.end()?;
         show(&rest);
         Ok(generation)
+    }
+
+    /// What tells the reasoning that follows `prompt` from the answer; none where the model's template knows no reasoning.
+    ///
+    /// # Errors
+    /// The prompt cannot be decoded.
+    pub fn reasoning(&self, prompt: &[u32]) -> Result<Option<Reasoning>> {
+        self.texts.reasoning(prompt)
     }
 
     /// The checkpoint's chat template.
@@ -235,7 +253,7 @@ impl Session {
         self.texts.most_bytes(self.context())
     }
 
-    /// Gives up what was kept of earlier generations.
+    /// Gives up what is cached of earlier generations.
     pub fn forget(&mut self) {
         self.model.engine.forget();
     }

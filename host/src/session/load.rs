@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use gpu_kernels::PAGE_TOKENS;
+use serde_json::{Map, Value};
 
 use super::choice::{self, Activations, DeviceChoice, Opened, Progress};
 use super::memory::{self, Bound};
@@ -42,6 +43,10 @@ pub struct LoadOptions {
     pub progress: Option<Progress>,
     /// A Jinja file with the chat template, instead of the checkpoint's own.
     pub chat_template: Option<PathBuf>,
+    /// What the chat template is told beside the conversation, by name.
+    pub chat_template_kwargs: Map<String, Value>,
+    /// Turns reasoning on or off; without, the template decides.
+    pub thinking: Option<bool>,
     /// Whether no token and no turn's end of the model's ends an answer.
     pub ignore_eos: bool,
     /// Biases that will be asked for: checked against the vocabulary before the weights load.
@@ -63,6 +68,8 @@ impl LoadOptions {
             quantize_lm_head: false,
             progress: None,
             chat_template: None,
+            chat_template_kwargs: Map::new(),
+            thinking: None,
             ignore_eos: false,
             logit_bias: Vec::new(),
         }

@@ -72,11 +72,13 @@ impl Default for Options {
     }
 }
 
+const RELEASED: &str = "a plan that is named was not released";
+
 /// A GPU with a model on it. All work is enqueued in one stream.
 ///
 /// Fields are dropped in this order: what belongs to the context before the context.
 pub struct Cuda {
-    programs: Vec<Program>,
+    programs: Vec<Option<Program>>,
     model: Option<Model>,
     cublas: CublasLt,
     kernels: Kernels,
@@ -125,6 +127,10 @@ impl Cuda {
         self.make_current()?;
         let (free, total) = cust::memory::mem_get_info().or_failed("asking for the free memory")?;
         Ok((free as u64, total as u64))
+    }
+
+    fn program(&self, plan: PlanId) -> &Program {
+        self.programs[plan.0].as_ref().expect(RELEASED)
     }
 
     fn model(&self) -> &Model {
@@ -202,15 +208,23 @@ impl Device for Cuda {
     fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
         self.make_current()?;
         let program = Program::new(&plan, &mut self.workshop())?;
-        self.programs.push(program);
+        self.programs.push(Some(program));
         Ok(PlanId(self.programs.len() - 1))
+    }
+
+    fn release(&mut self, plan: PlanId) -> Result<()> {
+        self.make_current()?;
+        // A graph that still runs must not be destroyed.
+        self.stream.synchronize().map_err(lost)?;
+        self.programs[plan.0] = None;
+        Ok(())
     }
 
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
         self.make_current()?;
         let Model { inputs: staging, tokens, arena } = self.model.as_mut().expect("`allocate` comes first");
         staging.enqueue(inputs, arena, &self.stream)?;
-        let program = &mut self.programs[plan.0];
+        let program = self.programs[plan.0].as_mut().expect(RELEASED);
         if self.options.check {
             arena.poison(&self.stream)?;
             program.run_stepwise(&tokens.behind(), &self.cublas, &self.stream)?;
@@ -236,7 +250,7 @@ impl Device for Cuda {
 
     fn time(&mut self, runs: &[Run]) -> Result<Duration> {
         self.make_current()?;
-        let first = runs.first().map_or(0, |(plan, _)| self.programs[plan.0].steps.len());
+        let first = runs.first().map_or(0, |(plan, _)| self.program(*plan).steps.len());
         let watch = Stopwatch::start(&self.stream, first)?;
         for (plan, inputs) in runs {
             self.run(*plan, inputs)?;
@@ -248,7 +262,7 @@ impl Device for Cuda {
         self.make_current()?;
         let Model { inputs: staging, arena, .. } = self.model.as_mut().expect("`allocate` comes first");
         staging.enqueue(inputs, arena, &self.stream)?;
-        profile::times(&self.programs[plan.0].steps, &self.cublas, &self.stream)
+        profile::times(&self.program(plan).steps, &self.cublas, &self.stream)
     }
 }
 

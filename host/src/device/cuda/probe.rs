@@ -66,6 +66,6 @@ impl Cuda {
     /// The device failed.
     pub fn profile(&mut self, plan: PlanId, runs: usize) -> Result<Vec<StepTime>> {
         self.make_current()?;
-        profile::profile(&self.programs[plan.0].steps, runs, &self.cublas, &self.stream)
+        profile::profile(&self.program(plan).steps, runs, &self.cublas, &self.stream)
     }
 }

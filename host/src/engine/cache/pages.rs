@@ -23,6 +23,12 @@ impl PagePool {
         self.free.len()
     }
 
+    /// The free pages.
+    #[cfg(test)]
+    pub fn free(&self) -> &[usize] {
+        &self.free
+    }
+
     /// Gives pages back.
     pub fn put(&mut self, pages: Vec<usize>) {
         self.free.extend(pages);

@@ -1,0 +1,133 @@
+//! The cache: KV pages and slots, and the tree of prefixes that they hold.
+//!
+//! Every page is free, in the tree, or held by one running sequence. A sequence that begins as the tree has it reads the tree's
+//! pages and computes the rest into its own; it gives those that are full to the tree, where others find them, also while it
+//! runs. What nobody reads stays until pages are short: then the leaf goes that was not used for longest.
+//!
+//! A state is a function of the position, and whole pages alone are not enough to go on behind them. So where a model keeps
+//! a state, the tail of an ended sequence has its slot, and only the end of a tail is a place to go on from.
+mod holding;
+mod pages;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use gpu_kernels::PAGE_TOKENS;
+
+pub use holding::{Found, Grown, Holding};
+use pages::PagePool;
+use tree::{NodeId, Tree};
+
+/// Tokens of a page.
+const PAGE: usize = PAGE_TOKENS as usize;
+
+/// A sequence takes pages up to the next multiple of so many: the device's block tables are written once for all of them.
+const PAGES_AHEAD: usize = 8;
+
+/// Where the pages are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheUsage {
+    /// All pages that sequences may have.
+    pub pages: usize,
+    /// In no use.
+    pub free: usize,
+    /// In the tree, those that running sequences read included.
+    pub cached: usize,
+    /// Of those in the tree, how many no running sequence reads.
+    pub idle: usize,
+}
+
+/// KV pages, slots, and what they hold.
+#[derive(Debug)]
+pub struct PageCache {
+    pool: PagePool,
+    slots: Vec<usize>,
+    tree: Tree,
+    has_state: bool,
+    pages: usize,
+    evicted: u64,
+}
+
+impl PageCache {
+    /// All of `pages` pages but page 0, which pads write, and `slots` slots; `has_state` where a sequence keeps more than keys
+    /// and values.
+    pub fn new(pages: usize, slots: usize, has_state: bool) -> PageCache {
+        let (pool, slots) = (PagePool::new(pages), (0..slots).rev().collect());
+        PageCache { pages: pool.count(), pool, slots, tree: Tree::default(), has_state, evicted: 0 }
+    }
+
+    /// Where the pages are.
+    pub fn usage(&self) -> CacheUsage {
+        let (free, cached, idle) = (self.pool.count(), self.tree.pages(), self.tree.idle());
+        CacheUsage { pages: self.pages, free, cached, idle }
+    }
+
+    /// Pages that were taken from the tree because they were short.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Pages that a sequence may get: the free ones, and those that nobody reads.
+    pub fn room(&self) -> usize {
+        self.pool.count() + self.tree.idle()
+    }
+
+    /// Gives up all prefixes that no running sequence reads.
+    pub fn forget(&mut self) {
+        while self.evict().is_some() {}
+    }
+
+    /// `count` free pages for work beside all sequences, to be given back by [`PageCache::put`].
+    pub fn take(&mut self, count: usize) -> Option<Vec<usize>> {
+        if count > self.room() {
+            return None;
+        }
+        while self.pool.count() < count {
+            self.evicted += self.evict()?;
+        }
+        self.pool.take(count)
+    }
+
+    /// Gives pages back.
+    pub fn put(&mut self, pages: Vec<usize>) {
+        self.pool.put(pages);
+    }
+
+    /// A slot that no sequence has.
+    pub fn free_slot(&self) -> Option<usize> {
+        self.slots.last().copied()
+    }
+
+    fn take_slot(&mut self) -> Option<usize> {
+        while self.slots.is_empty() {
+            self.evicted += self.evict()?;
+        }
+        self.slots.pop()
+    }
+
+    /// Gives up the leaf that was not used for longest, and says how many pages are free then; none where there is no leaf.
+    fn evict(&mut self) -> Option<u64> {
+        let leaf = self.tree.oldest()?;
+        let parent = self.tree.parent(leaf);
+        let before = self.pool.count();
+        self.remove(leaf);
+        self.prune(parent);
+        Some((self.pool.count() - before) as u64)
+    }
+
+    fn remove(&mut self, leaf: NodeId) {
+        let node = self.tree.remove(leaf);
+        self.pool.put(node.page.into_iter().collect());
+        self.slots.extend(node.slot);
+    }
+
+    /// Where a model keeps a state, pages in front of no tail are of no use.
+    fn prune(&mut self, mut node: NodeId) {
+        while self.has_state && self.tree.is_removable(node) {
+            let parent = self.tree.parent(node);
+            self.remove(node);
+            node = parent;
+        }
+    }
+}

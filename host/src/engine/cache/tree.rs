@@ -1,0 +1,243 @@
+//! `Tree`: which tokens the cached pages hold, as a tree over whole pages.
+//!
+//! A node is a page of 64 tokens behind those of its parent, so the way from the root is a prefix. Beside its children a node may
+//! have tails: what an ended sequence left behind its last whole page. A tail has fewer tokens than a page, and the slot of a
+//! sequence that keeps more than keys and values; it belongs to the one sequence that goes on from it. A copy of a slot at a
+//! page's end, from which many may go on, would be a field of the page's node.
+use std::collections::{BTreeSet, HashMap};
+
+use gpu_kernels::PAGE_TOKENS;
+
+/// Names a node; ids count up and never come again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(u64);
+
+/// The node of no tokens.
+pub const ROOT: NodeId = NodeId(0);
+
+/// A page, or a tail.
+#[derive(Debug, Default)]
+pub struct Node {
+    parent: NodeId,
+    /// As many as a page has; fewer for a tail.
+    pub tokens: Box<[u32]>,
+    /// None for the root, and for a tail without tokens.
+    pub page: Option<usize>,
+    /// The slot of the sequence that left this tail, where its model keeps a state.
+    pub slot: Option<usize>,
+    /// How many tokens behind its end that state has seen, of an owner before the last.
+    pub seen_behind: usize,
+    children: HashMap<Box<[u32]>, NodeId>,
+    tails: Vec<NodeId>,
+    /// Running sequences that read the page. Those of a child are among them.
+    users: usize,
+    /// When it was used last.
+    used: u64,
+}
+
+impl Node {
+    fn is_leaf(&self) -> bool {
+        self.children.is_empty() && self.tails.is_empty()
+    }
+}
+
+/// All cached prefixes.
+#[derive(Debug)]
+pub struct Tree {
+    nodes: HashMap<NodeId, Node>,
+    /// Nodes without children, tails and users, by the time of their last use.
+    leaves: BTreeSet<(u64, NodeId)>,
+    next: u64,
+    clock: u64,
+    /// Pages of all nodes, and of those without users.
+    pages: usize,
+    idle: usize,
+}
+
+impl Default for Tree {
+    fn default() -> Tree {
+        // The root is in use for ever.
+        let root = Node { users: 1, ..Node::default() };
+        let nodes = HashMap::from([(ROOT, root)]);
+        Tree { nodes, leaves: BTreeSet::new(), next: 1, clock: 0, pages: 0, idle: 0 }
+    }
+}
+
+impl Tree {
+    /// A node.
+    ///
+    /// # Panics
+    /// If it was removed.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[&id]
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("a node that is named is there")
+    }
+
+    /// Pages that the tree holds.
+    pub fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// Pages of nodes without users.
+    pub fn idle(&self) -> usize {
+        self.idle
+    }
+
+    /// The nodes of `tokens`' whole pages from the root on, as far as they are there.
+    pub fn path(&self, tokens: &[u32]) -> Vec<NodeId> {
+        let mut path = vec![ROOT];
+        for page in tokens.chunks_exact(PAGE_TOKENS as usize) {
+            match self.child(path[path.len() - 1], page) {
+                Some(child) => path.push(child),
+                None => break,
+            }
+        }
+        path
+    }
+
+    /// The child that holds `page`.
+    pub fn child(&self, parent: NodeId, page: &[u32]) -> Option<NodeId> {
+        self.node(parent).children.get(page).copied()
+    }
+
+    /// The tails of a node.
+    pub fn tails(&self, parent: NodeId) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.node(parent).tails.iter().map(|&id| (id, self.node(id)))
+    }
+
+    /// The pages from the root to `id`.
+    pub fn pages_to(&self, id: NodeId) -> Vec<usize> {
+        let mut pages: Vec<usize> = self.way_up(id).filter_map(|id| self.node(id).page).collect();
+        pages.reverse();
+        pages
+    }
+
+    fn way_up(&self, from: NodeId) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(Some(from), |&id| (id != ROOT).then(|| self.node(id).parent))
+    }
+
+    /// Adds a page that is not there.
+    pub fn insert(&mut self, parent: NodeId, tokens: &[u32], page: usize) -> NodeId {
+        let id = self.add(Node { parent, tokens: tokens.into(), page: Some(page), ..Node::default() });
+        self.node_mut(parent).children.insert(tokens.into(), id);
+        id
+    }
+
+    /// Adds a tail.
+    pub fn insert_tail(
+        &mut self,
+        parent: NodeId,
+        tokens: &[u32],
+        page: Option<usize>,
+        slot: Option<usize>,
+        seen_behind: usize,
+    ) {
+        let id = self.add(Node { parent, tokens: tokens.into(), page, slot, seen_behind, ..Node::default() });
+        self.node_mut(parent).tails.push(id);
+    }
+
+    fn add(&mut self, node: Node) -> NodeId {
+        let id = NodeId(self.next);
+        self.next += 1;
+        let pages = usize::from(node.page.is_some());
+        self.pages += pages;
+        self.idle += pages;
+        let (parent, used) = (node.parent, self.clock);
+        self.leaves.remove(&(self.node(parent).used, parent));
+        self.leaves.insert((used, id));
+        self.nodes.insert(id, Node { used, ..node });
+        id
+    }
+
+    /// Counts a user of all pages from the root to `id`.
+    pub fn hold(&mut self, id: NodeId) {
+        for id in self.way_up(id).collect::<Vec<_>>() {
+            self.hold_one(id);
+        }
+    }
+
+    /// Counts a user of one page, who has those in front of it already.
+    pub fn hold_one(&mut self, id: NodeId) {
+        let node = self.node_mut(id);
+        node.users += 1;
+        if node.users == 1 {
+            let (used, pages) = (node.used, usize::from(node.page.is_some()));
+            self.idle -= pages;
+            self.leaves.remove(&(used, id));
+        }
+    }
+
+    /// Counts a user less of all pages from the root to `id`.
+    pub fn release(&mut self, id: NodeId) {
+        for id in self.way_up(id).collect::<Vec<_>>() {
+            let node = self.node_mut(id);
+            node.users -= 1;
+            if node.users == 0 {
+                let (used, leaf, pages) = (node.used, node.is_leaf(), usize::from(node.page.is_some()));
+                self.idle += pages;
+                if leaf {
+                    self.leaves.insert((used, id));
+                }
+            }
+        }
+    }
+
+    /// Notes that all pages from the root to `id` are used now.
+    pub fn touch(&mut self, id: NodeId) {
+        self.clock += 1;
+        for id in self.way_up(id).collect::<Vec<_>>() {
+            let clock = self.clock;
+            let node = self.node_mut(id);
+            let before = std::mem::replace(&mut node.used, clock);
+            if self.leaves.remove(&(before, id)) {
+                self.leaves.insert((clock, id));
+            }
+        }
+    }
+
+    /// The leaf without users that was not used for longest.
+    pub fn oldest(&self) -> Option<NodeId> {
+        self.leaves.first().map(|(_, id)| *id)
+    }
+
+    /// Every page of the tree, and every slot.
+    #[cfg(test)]
+    pub fn contents(&self) -> (Vec<usize>, Vec<usize>) {
+        let pages = self.nodes.values().filter_map(|node| node.page).collect();
+        (pages, self.nodes.values().filter_map(|node| node.slot).collect())
+    }
+
+    /// The parent of a node.
+    pub fn parent(&self, id: NodeId) -> NodeId {
+        self.node(id).parent
+    }
+
+    /// Whether [`Tree::remove`] takes it.
+    pub fn is_removable(&self, id: NodeId) -> bool {
+        let node = self.node(id);
+        node.is_leaf() && node.users == 0
+    }
+
+    /// Removes a leaf without users.
+    pub fn remove(&mut self, id: NodeId) -> Node {
+        debug_assert!(self.is_removable(id));
+        let node = self.nodes.remove(&id).expect("a node that is named is there");
+        self.leaves.remove(&(node.used, id));
+        let pages = usize::from(node.page.is_some());
+        self.pages -= pages;
+        self.idle -= pages;
+        let parent = self.node_mut(node.parent);
+        if parent.children.get(&node.tokens) == Some(&id) {
+            parent.children.remove(&node.tokens);
+        } else {
+            parent.tails.retain(|tail| *tail != id);
+        }
+        if self.is_removable(node.parent) {
+            self.leaves.insert((self.node(node.parent).used, node.parent));
+        }
+        node
+    }
+}

@@ -1,0 +1,176 @@
+//! A device that runs no model: the next token is a function of all tokens that it finds in the cache. So a page, a slot or a
+//! position that is wrong changes the text, and thousands of traces take seconds.
+use std::collections::HashMap;
+
+use gpu_kernels::{PAGE_TOKENS, Ptr};
+use nemotron::device::{BufferKind, Buffers, Device, Inputs, Plan, PlanId, Ticket};
+use nemotron::error::Result;
+
+const PAGE: usize = PAGE_TOKENS as usize;
+
+/// Positions whose states a slot keeps, as a Mamba-2 mixer's window does.
+const WINDOW: usize = 8;
+
+const SEED: u64 = 0x9e37_79b9;
+
+fn mix(state: u64, token: i32) -> u64 {
+    (state ^ (token as u64).wrapping_add(SEED)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(17)
+}
+
+/// What follows `tokens`.
+pub fn next(tokens: &[u32]) -> u32 {
+    (tokens.iter().fold(SEED, |state, &token| mix(state, token as i32)) >> 20) as u32 % 500
+}
+
+/// The device.
+#[derive(Default)]
+pub struct Toy {
+    ahead: bool,
+    /// Whether the text depends on what slots keep.
+    state: bool,
+    names: HashMap<&'static str, u32>,
+    inputs: HashMap<u32, Vec<i32>>,
+    pages_per_sequence: usize,
+    keys: Vec<i32>,
+    slots: HashMap<i32, HashMap<usize, u64>>,
+    sampled: Vec<i32>,
+    plans: Vec<Option<bool>>,
+    kept: Vec<Vec<i32>>,
+}
+
+const NAMES: [&str; 10] = [
+    "ids",
+    "positions",
+    "row_start",
+    "lengths",
+    "slots",
+    "block_table",
+    "logit_index",
+    "logit_slots",
+    "fresh",
+    "slot_mapping",
+];
+
+impl Toy {
+    /// A device that runs `ahead` or not, for a model with `state` or without, and sequences of so many pages.
+    pub fn new(ahead: bool, state: bool, pages_per_sequence: usize) -> Toy {
+        Toy { ahead, state, pages_per_sequence, ..Toy::default() }
+    }
+
+    fn input(&self, name: &str) -> &[i32] {
+        self.inputs.get(&self.names[name]).map_or(&[], Vec::as_slice)
+    }
+
+    fn input_mut(&mut self, name: &str) -> &mut Vec<i32> {
+        self.inputs.get_mut(&self.names[name]).expect("it was written")
+    }
+
+    fn advance(&mut self) {
+        if std::mem::take(&mut self.input_mut("fresh")[0]) != 0 {
+            return;
+        }
+        let live: Vec<bool> = self.input("lengths").iter().map(|length| *length > 0).collect();
+        for name in ["positions", "lengths"] {
+            self.input_mut(name).iter_mut().zip(&live).filter(|(_, live)| **live).for_each(|(value, _)| *value += 1);
+        }
+    }
+
+    fn cache_row(&self, sequence: usize, position: usize) -> usize {
+        let page = self.input("block_table")[sequence * self.pages_per_sequence + position / PAGE];
+        assert!(page > 0, "a token is in a page of its own");
+        page as usize * PAGE + position % PAGE
+    }
+
+    /// Writes the new tokens of a sequence, and returns what is known behind each: by row, a hash.
+    fn sequence(&mut self, sequence: usize, decode: bool) -> Vec<(usize, u64)> {
+        let rows = self.input("row_start")[sequence] as usize..self.input("row_start")[sequence + 1] as usize;
+        if rows.is_empty() || self.input("lengths")[sequence] == 0 {
+            return Vec::new();
+        }
+        let slot = self.input("slots")[sequence];
+        let mut known = Vec::new();
+        for row in rows {
+            let (id, position) = (self.input("ids")[row], self.input("positions")[row] as usize);
+            let id = if id < 0 { self.sampled[(-1 - id) as usize] } else { id };
+            let at = self.cache_row(sequence, position);
+            assert!(decode || self.input("slot_mapping")[row] as usize == at);
+            self.keys[at] = id;
+            let states = self.slots.entry(slot).or_default();
+            let before = if position == 0 { SEED } else { states.get(&position).copied().unwrap_or(0) };
+            let state = mix(before, id);
+            states.insert(position + 1, state);
+            states.retain(|behind, _| behind + WINDOW > position + 1);
+            let keys = (0..=position).map(|position| self.keys[self.cache_row(sequence, position)]);
+            let seen = keys.fold(SEED, mix);
+            // Both tell the same, unless one of them is wrong.
+            known.push((row, if self.state && state != seen { 1 } else { seen }));
+        }
+        known
+    }
+}
+
+impl Device for Toy {
+    fn description(&self) -> Vec<String> {
+        vec!["toy".into()]
+    }
+
+    fn runs_ahead(&self) -> bool {
+        self.ahead
+    }
+
+    fn allocate(&mut self, buffers: Buffers) -> Result<()> {
+        for (id, spec) in buffers.iter() {
+            if let Some(name) = NAMES.into_iter().find(|name| *name == spec.name) {
+                self.names.insert(name, id.0);
+            }
+            if matches!(spec.kind, BufferKind::Sampled) {
+                self.sampled = vec![0; spec.elements as usize];
+            }
+        }
+        self.keys = vec![-7; 4096 * PAGE];
+        Ok(())
+    }
+
+    fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
+        self.plans.push(Some(plan.decode));
+        Ok(PlanId(self.plans.len() - 1))
+    }
+
+    fn release(&mut self, plan: PlanId) -> Result<()> {
+        self.plans[plan.0].take().expect("a plan is released once");
+        Ok(())
+    }
+
+    fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
+        let decode = self.plans[plan.0].expect("a plan that was not released");
+        for (target, values) in inputs {
+            let (buffer, _) = target.target().expect("not null");
+            self.inputs.insert(buffer, values.to_vec());
+        }
+        if decode {
+            self.advance();
+        }
+        // From the last on: no sequence may need what another one writes in the same step.
+        let sequences = self.input("row_start").len() - 1;
+        let known: HashMap<usize, u64> = (0..sequences).rev().flat_map(|s| self.sequence(s, decode)).collect();
+        for (index, slot) in self.input("logit_slots").to_vec().into_iter().enumerate() {
+            let row = self.input("logit_index")[index] as usize;
+            self.sampled[slot as usize] = known.get(&row).map_or(0, |hash| ((hash >> 20) as u32 % 500) as i32);
+        }
+        self.kept.push(self.sampled.clone());
+        Ok(Ticket(self.kept.len() as u64 - 1))
+    }
+
+    fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
+        assert!(ticket.0 as usize + 2 >= self.kept.len(), "only the last two are kept");
+        Ok(std::mem::take(&mut self.kept[ticket.0 as usize]))
+    }
+
+    fn read_f32(&mut self, _: Ptr<f32>, count: usize) -> Result<Vec<f32>> {
+        Ok(vec![0.0; count])
+    }
+
+    fn read_i32(&mut self, _: Ptr<i32>, count: usize) -> Result<Vec<i32>> {
+        Ok(vec![0; count])
+    }
+}

@@ -1,0 +1,151 @@
+//! Random traces of requests through the whole engine, on a device whose text depends on every page and slot.
+use std::collections::HashMap;
+
+use gpu_kernels::gemv::SMALL_WEIGHT;
+use nemotron::engine::{Engine, EngineConfig, Event, Finish, Request, SequenceId};
+
+use crate::engine;
+use crate::toy::{self, Toy};
+
+/// Random numbers that are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end
+    }
+}
+
+/// A request, and what should become of it.
+struct Expected {
+    request: Request,
+    text: Vec<u32>,
+    finish: Finish,
+    told: usize,
+}
+
+fn expected(request: Request, context: usize) -> Expected {
+    let mut tokens = request.prompt.clone();
+    let finish = loop {
+        let token = toy::next(&tokens);
+        tokens.push(token);
+        let generated = tokens.len() - request.prompt.len();
+        match () {
+            () if request.eos.contains(&token) => break Finish::Stop,
+            () if generated == request.max_tokens => break Finish::Length,
+            () if tokens.len() == context => break Finish::Context,
+            () => {}
+        }
+    };
+    Expected { text: tokens[request.prompt.len()..].to_vec(), request, finish, told: 0 }
+}
+
+/// Prompts with common heads, some of which go on where an earlier text ended.
+fn prompt(numbers: &mut Numbers, texts: &[Vec<u32>], context: usize) -> Vec<u32> {
+    let mut prompt: Vec<u32> = match numbers.below(3) {
+        0 if !texts.is_empty() => texts[numbers.below(texts.len())].clone(),
+        kind => (0..[0, 70, 140][kind]).map(|token| token * 3 % 500).collect(),
+    };
+    if numbers.below(4) == 0 && !prompt.is_empty() {
+        prompt.truncate(1 + numbers.below(prompt.len()));
+    }
+    let rest = 1 + numbers.below(60);
+    prompt.extend((0..rest).map(|_| numbers.below(500) as u32));
+    prompt.truncate(context - 1);
+    prompt
+}
+
+struct Trace<'a> {
+    engine: &'a mut Engine,
+    numbers: &'a mut Numbers,
+    open: HashMap<SequenceId, Expected>,
+    texts: Vec<Vec<u32>>,
+}
+
+impl Trace<'_> {
+    fn submit(&mut self) {
+        let context = self.engine.context();
+        let prompt = prompt(self.numbers, &self.texts, context);
+        let eos = if self.numbers.below(2) == 0 { (0..20).collect() } else { Vec::new() };
+        let request = Request { prompt, max_tokens: 1 + self.numbers.below(200), eos, ..Request::default() };
+        let id = self.engine.submit(request.clone()).expect("it fits");
+        self.open.insert(id, expected(request, context));
+    }
+
+    fn cancel(&mut self) {
+        let mut ids: Vec<_> = self.open.keys().copied().collect();
+        ids.sort_unstable();
+        if !ids.is_empty() {
+            let id = ids[self.numbers.below(ids.len())];
+            self.engine.cancel(id);
+            self.open.remove(&id);
+        }
+    }
+
+    fn step(&mut self) {
+        for Event { sequence, token, finish, cached_tokens, .. } in self.engine.step().expect("the toy does not fail") {
+            let known = self.open.get_mut(&sequence).expect("no event follows the last one, or a cancellation");
+            assert_eq!(token.expect("numbers"), known.text[known.told], "token {}", known.told);
+            known.told += 1;
+            let last = known.told == known.text.len();
+            assert_eq!(finish, last.then_some(known.finish));
+            assert!(cached_tokens < known.request.prompt.len());
+            if last {
+                let ended = self.open.remove(&sequence).expect("it is there");
+                self.texts.push([ended.request.prompt, ended.text].concat());
+            }
+        }
+        let usage = self.engine.cache_usage();
+        assert!(usage.free + usage.cached <= usage.pages && usage.idle <= usage.cached);
+    }
+}
+
+fn traces(count: usize, pages: usize, [ahead, state]: [bool; 2], seed: u64) {
+    let model = if state { "tests/golden/nemotron_h" } else { "tests/golden/nemotron" };
+    let sizes =
+        EngineConfig { context: 320, max_sequences: 4, chunk: 100, pages: Some(1 + pages), small_weight: SMALL_WEIGHT };
+    let mut engine = engine(model, Box::new(Toy::new(ahead, state, 5)), sizes);
+    let mut numbers = Numbers(seed);
+    for trace in 0..count {
+        let mut trace_of =
+            Trace { engine: &mut engine, numbers: &mut numbers, open: HashMap::new(), texts: Vec::new() };
+        for _ in 0..8 + trace_of.numbers.below(24) {
+            match trace_of.numbers.below(8) {
+                0 | 1 => trace_of.submit(),
+                2 => trace_of.cancel(),
+                _ => trace_of.step(),
+            }
+        }
+        if trace % 4 == 0 {
+            (0..4).for_each(|_| trace_of.cancel());
+        }
+        let mut steps = 0;
+        while !trace_of.engine.is_idle() {
+            trace_of.step();
+            steps += 1;
+            assert!(steps < 5000, "every sequence ends");
+        }
+        assert!(trace_of.open.is_empty(), "every sequence has ended");
+        let usage = engine.cache_usage();
+        assert_eq!((usage.free + usage.cached, usage.idle), (pages, usage.cached), "no page is held");
+        if trace % 100 == 99 {
+            engine.forget();
+            assert_eq!(engine.cache_usage().free, pages, "exact after a reset");
+        }
+    }
+    let counters = engine.counters();
+    assert!(counters.reused > count as u64, "prefixes are found: {counters:?}");
+    assert!(pages > 8 || counters.preempted > 0, "pages are scarce: {counters:?}");
+}
+
+/// As many pages as one sequence needs, a few more, and plenty.
+#[test]
+fn ten_thousand_traces_give_the_texts_of_undisturbed_requests() {
+    for (index, [ahead, state]) in [[false, false], [true, false], [false, true], [true, true]].into_iter().enumerate()
+    {
+        for (pages, count) in [(5, 1000), (8, 1000), (24, 500)] {
+            traces(count, pages, [ahead, state], (index * 100 + pages) as u64);
+        }
+    }
+}
