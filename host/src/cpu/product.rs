@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use gpu_kernels::{Gemv, Ptr, Role};
 use half::bf16;
 
+use super::packed::{PackedMatrix, PackedRows};
 use super::parallel::for_each;
 use super::residual;
 use super::tile::{InstructionSet, strip};
@@ -24,6 +25,8 @@ pub enum Matrix<'a, A> {
     Weight(Ref<'a, Weight>, usize),
     /// Activations, row by row.
     Panel(Ref<'a, [A]>, usize),
+    /// Codes, which are numbers of f32.
+    Packed(PackedMatrix<'a>, usize),
 }
 
 impl<'a, A: Activation> Matrix<'a, A> {
@@ -42,6 +45,7 @@ impl<'a, A: Activation> Matrix<'a, A> {
         match self {
             Matrix::Weight(weight, first) => Source::Weight(weight, *first),
             Matrix::Panel(elements, k) => Source::Panel(elements, *k),
+            Matrix::Packed(matrix, k) => Source::Packed(matrix.rows(), *k),
         }
     }
 }
@@ -64,10 +68,9 @@ pub fn gemm<A: Activation>(gemm: &Gemm, memory: &Memory) {
     }
 }
 
-/// A gemv's product of `x`, `[rows, k]`, with the bias.
-pub fn product_of<A: Activation, O: Activation>(x: &[A], gemv: &Gemv, memory: &Memory, out: &mut [O]) {
+/// A gemv's product of `x`, `[rows, k]`, and `w` with the bias.
+pub fn product_of<A: Activation, O: Activation>(x: &[A], gemv: &Gemv, w: &Matrix<A>, memory: &Memory, out: &mut [O]) {
     let bias = bias(memory, gemv.bias, gemv.n);
-    let w = Matrix::<A>::of(memory, gemv.w, [gemv.n as usize, gemv.k as usize]);
     product(*WIDEST, &widened(x), w.source(), bias.as_deref(), out, gemv.rows as usize);
 }
 
@@ -129,6 +132,11 @@ pub fn product<A: Activation, O: Activation>(
                 let rows: Vec<&[A]> = of.map(|row| &elements[row * k..][..k]).collect();
                 strip(set, &rows, &bias, x, &mut task.out);
             }
+            Source::Packed(matrix, k) => {
+                let unpacked: Vec<Vec<f32>> = of.map(|row| matrix.unpacked(row, k)).collect();
+                let rows: Vec<&[f32]> = unpacked.iter().map(Vec::as_slice).collect();
+                strip(set, &rows, &bias, x, &mut task.out);
+            }
         }
     });
 }
@@ -140,6 +148,8 @@ pub enum Source<'a, A> {
     Weight(&'a Weight, usize),
     /// Activations, and how many make a row.
     Panel(&'a [A], usize),
+    /// Codes, and how many make a row.
+    Packed(PackedRows<'a>, usize),
 }
 
 #[cfg(test)]
