@@ -206,10 +206,10 @@ fn quantized_weights_on_the_emulator() {
         ("llama_nvfp4", 7, SMALL_WEIGHT),
         ("nemotron_h_latent_mixed", 7, SMALL_WEIGHT),
         ("llama_int4_awq", 7, SMALL_WEIGHT),
-        ("mistral_ct_fp8_block", 7, 0),
+        ("mistral_ct_fp8_block", 33, 0),
         ("mistral_ct_int4_asym", 7, SMALL_WEIGHT),
         ("llama_gptq_act_order", 7, SMALL_WEIGHT),
-        ("llama_gptq_8bit", 7, 0),
+        ("llama_gptq_8bit", 33, 0),
         ("mistral_awq", 7, SMALL_WEIGHT),
     ] {
         let (mut engine, _, ran) = emulated(&format!("tests/golden/{set}"), small_weight);

@@ -3,6 +3,7 @@ mod activation;
 mod buffers;
 pub mod cuda;
 mod elements;
+mod file_range;
 pub mod host_memory;
 mod memory;
 mod plan;
@@ -13,12 +14,13 @@ mod weight_part;
 pub use activation::Activation;
 pub use buffers::{BufferId, BufferKind, BufferSpec, Buffers};
 pub use elements::{Check, Converted, RowSource};
+pub use file_range::FileRange;
 pub use gpu_kernels::Format;
 pub use memory::{Memory, Storage, Stored};
 pub use plan::{Gemm, Output, Plan, PlannedKernel, Reference, Step};
 pub use unpack::{e2m1, e4m3, unpack};
 pub use weight::Weight;
-pub use weight_part::{FileRange, WeightPart};
+pub use weight_part::WeightPart;
 
 use std::time::{Duration, Instant};
 

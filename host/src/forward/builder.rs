@@ -110,6 +110,16 @@ impl Builder {
 
     /// The weight of a product, and its bias.
     pub fn product(&mut self, name: &str, product: &Product) -> ProductBuffer {
+        self.product_by(name, product, 1)
+    }
+
+    /// The weights of `experts` experts; packed ones are widened whole.
+    pub fn experts(&mut self, name: &str, product: &Product, experts: usize) -> ProductBuffer {
+        self.product_by(name, product, product.rows() / experts)
+    }
+
+    /// A product whose packed rows are widened `unit` at a time, or some times as many.
+    fn product_by(&mut self, name: &str, product: &Product, unit: usize) -> ProductBuffer {
         let name = format!("{}{name}", self.prefix);
         let (n, k) = (product.rows(), product.columns());
         if !products::takes_gemv(&self.limits, [self.limits.rows as u32, n as u32, k as u32]) {
@@ -120,7 +130,9 @@ impl Builder {
             Format::Bf16 => (self.memory.add_weight(name.clone(), Content::Matrices(product.parts.clone())), None),
             format => {
                 let (codes, scales) = self.codes(&name, &product.parts);
-                (codes, Some(PackedBuffer { format, scales, panel: self.panel([n, k]) }))
+                let rows = (products::panel_rows(self.limits.panel, [n, k]) / unit).max(1) * unit;
+                let panel = self.scratch("panel", Element::Act, rows * k);
+                (codes, Some(PackedBuffer { format, scales, panel, rows }))
             }
         };
         let input = self.changed_input(&name, product);
@@ -140,11 +152,6 @@ impl Builder {
             self.memory.add(format!("{name}.scales"), Element::F32, rows * format.scales(columns), content)
         });
         (codes, scales)
-    }
-
-    /// Room for as many rows of `[n, k]` as are widened at a time.
-    fn panel(&mut self, [n, k]: [usize; 2]) -> BufferId {
-        self.scratch("panel", Element::Act, products::panel_rows([n, k]) * k)
     }
 
     /// What puts the input of packed matrices into their order, or multiplies it.

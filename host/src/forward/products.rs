@@ -37,8 +37,10 @@ pub(crate) struct PackedBuffer {
     pub format: Format,
     /// `[n, scales of a row]`.
     pub scales: Option<BufferId>,
-    /// [`panel_rows`] rows of k activations.
+    /// `[rows, k]` activations.
     pub panel: BufferId,
+    /// Rows that are widened at a time: [`panel_rows`].
+    pub rows: usize,
 }
 
 /// An input whose columns are put into another order, or multiplied.
@@ -80,7 +82,7 @@ impl ProductBuffer {
 
     /// The step that widens rows `rows` to the panel; none where the weight is not packed.
     pub fn widen(&self, rows: Range<usize>) -> Option<Widen> {
-        let PackedBuffer { format, scales, panel } = self.packed?;
+        let PackedBuffer { format, scales, panel, .. } = self.packed?;
         let (first, k) = (rows.start as u64, self.k as u64);
         let codes = self.weight.ptr::<Packed>().offset(first * format.row_bytes(k));
         let scales = scales.map_or(Ptr::NULL, |scales| scales.ptr::<f32>().offset(first * format.scales(k)));
@@ -88,12 +90,11 @@ impl ProductBuffer {
     }
 }
 
-/// Most elements of a weight that are widened at a time.
-const PANEL: usize = 1 << 25;
-
-/// How many rows of a packed weight `[n, k]` are widened at a time: whole tiles of 128 rows where it is not all of them.
-pub(super) fn panel_rows([n, k]: [usize; 2]) -> usize {
-    if n * k <= PANEL { n } else { (PANEL / k / 128 * 128).max(1) }
+/// How many rows of a packed weight `[n, k]` are widened at a time where a panel has so many elements: all, or whole tiles of
+/// 16 rows, if there is room for one.
+pub(super) fn panel_rows(panel: usize, [n, k]: [usize; 2]) -> usize {
+    let most = (panel / k).max(1);
+    if most < 16 { most.min(n) } else { (most / 16 * 16).min(n) }
 }
 
 /// `out = residual + f(norm(x) · wᵀ + bias)` of `rows` rows, where norm, f and residual may be missing.
@@ -183,7 +184,7 @@ impl Pass<'_> {
     /// Rows of a packed weight are widened, as many as the panel holds, and multiplied with.
     fn by_panels(&mut self, product: &Multiply, packed: PackedBuffer) {
         let weight = product.weight;
-        let (n, most, w) = (weight.n, panel_rows([weight.n, weight.k]), packed.panel.ptr());
+        let (n, most, w) = (weight.n, packed.rows, packed.panel.ptr());
         if most == n {
             self.plan.launch(weight.widen(0..n).expect("the weight is packed"));
             return self.by_rows(product, w);
@@ -210,7 +211,7 @@ impl Pass<'_> {
     pub fn multiply_experts(&mut self, weight: &ProductBuffer, product: MoeGemm) {
         let Some(packed) = weight.packed else { return self.plan.launch(product) };
         let (experts, n) = (product.experts as usize, product.n as usize);
-        let together = (PANEL / (n * weight.k)).clamp(1, experts);
+        let together = packed.rows / n;
         for first in (0..experts).step_by(together) {
             let held = together.min(experts - first);
             self.plan.launch(weight.widen(first * n..(first + held) * n).expect("the weight is packed"));

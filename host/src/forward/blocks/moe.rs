@@ -68,8 +68,8 @@ impl Kind for Moe {
             norm: builder.norm(&self.norm),
             router_weight: builder.tensor(&self.router.weight),
             router_bias: builder.tensor(&self.router.bias),
-            up: builder.product("experts.up", &self.up),
-            down: builder.product("experts.down", &self.down),
+            up: builder.experts("experts.up", &self.up, experts),
+            down: builder.experts("experts.down", &self.down, experts),
             latent: self
                 .latent
                 .as_ref()

@@ -10,7 +10,8 @@ use crate::forward::products::{Multiply, ProductBuffer};
 use crate::forward::walk::Pass;
 use crate::forward::{Bucket, Layout, Limits, Span, StepInputs, plan};
 use crate::models;
-use crate::models::spec::{Norm, Product, Tensor};
+use crate::models::spec::{ModelSpec, Norm, Product, Tensor};
+use crate::quantized::Recipe;
 use crate::synthetic::{Preset, RandomWeights};
 
 /// `x + relu2(norm(x)) · wᵀ`.
@@ -112,5 +113,43 @@ fn a_new_kind_is_its_own_file() {
     let wanted = times(&parts(&spec.head.parts), &normed(&x));
     for (found, wanted) in found.iter().zip(&wanted) {
         assert!((f64::from(*found) - wanted).abs() < 1e-5, "{found} {wanted}");
+    }
+}
+
+/// The logits of three tokens through `spec`, whose packed weights are widened `panel` elements at a time.
+fn logits(spec: &ModelSpec, panel: usize) -> Vec<u32> {
+    let limits = Limits { panel, small_weight: 0, ..Limits::new(64, 1, 64) };
+    let (layout, memory) = Layout::new(spec, limits);
+    let random = RandomWeights::own(spec);
+    let mut device = Cpu::<f32>::new();
+    device
+        .allocate(memory.load(&|tensors| Ok(random.parts(tensors))).expect("random weights"))
+        .expect("memory for them");
+    let ids = (0..12).map(|i| 7 * i + 3).collect();
+    let span = Span { ids, position: 0, pages: vec![1], slot: 0, logit_rows: 12, samples: true, sampling: None };
+    let bucket = Bucket::of(std::slice::from_ref(&span), &limits);
+    let prepared = device.prepare(plan(&layout, &bucket)).expect("a plan that fits");
+    let inputs = StepInputs::new(&[span], &bucket, &limits);
+    layout.with_inputs(&inputs, |inputs| device.run(prepared, inputs)).expect("a run");
+    let logits = device.read_f32(layout.logits(), 12 * spec.vocab).expect("the logits");
+    logits.into_iter().map(f32::to_bits).collect()
+}
+
+/// Gates, residuals, experts and the head, widened whole, or a few rows at a time: the same bits, and not those of bf16.
+#[test]
+fn panels_of_a_packed_weight_make_no_difference() {
+    let experts = include_str!("../../../../tests/golden/nemotron_h_moe/config.json");
+    let experts = serde_json::from_str(experts).expect("a config.json");
+    for config in Preset::tiny().iter().map(|preset| preset.config(Some(2))).chain([experts]) {
+        let plain = models::read(&config, None).expect("a known family");
+        for recipe in [Recipe::Fp8, Recipe::Int8, Recipe::Nvfp4] {
+            let mut spec = plain.clone();
+            assert!(models::quantize(&mut spec, recipe, true).matrices > 0);
+            let whole = logits(&spec, usize::MAX);
+            assert_ne!(whole, logits(&plain, usize::MAX), "{recipe}");
+            for panel in [1, 40 * spec.hidden] {
+                assert!(logits(&spec, panel) == whole, "{recipe} with panels of {panel}");
+            }
+        }
     }
 }
