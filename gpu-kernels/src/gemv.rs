@@ -26,7 +26,7 @@
 //! rows comes into registers a step ahead; the tensor core multiplies, and behind each tile the warps' sums meet. In y
 //! there is a block for every eight token rows, and each of those reads the weight. `gemv_rms_norm` and
 //! `gemv_layer_norm_1p` take one token row, which every block normalises for itself. The first weights are on their way
-//! before the kernel in front has ended.
+//! before the kernel in front has ended, unless weights are what that kernel makes.
 //!
 //! # Requires
 //! At least 1 row, with a norm 1 row of at most 16 384; `k` divisible by 8; `n` even with `swiglu`; `x`, `w`,
@@ -48,7 +48,7 @@ use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape, Weig
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod entry;
 #[cfg(target_arch = "nvptx64")]
-mod store;
+pub(crate) mod store;
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod stream;
 
@@ -115,6 +115,8 @@ kernel_args! {
         pub eps: f32,
         /// Of `rms_norm`: [`rms_norm::ONCE`] or [`rms_norm::TWICE`].
         pub roundings: u32,
+        /// Whether a kernel in front makes `w`, so that nothing of it can be read ahead: 0 or 1.
+        pub made: u32,
     }
 }
 
@@ -136,20 +138,21 @@ impl Gemv {
             activation: PLAIN,
             eps: 0.0,
             roundings: rms_norm::TWICE,
+            made: 0,
         }
     }
 
     /// Columns of the output.
-    const fn width(&self) -> u32 {
+    pub(crate) const fn width(&self) -> u32 {
         if self.activation == SWIGLU { self.n / 2 } else { self.n }
     }
 
     /// Columns of the output that a tile gives.
-    const fn tile_width(&self) -> u32 {
+    pub(crate) const fn tile_width(&self) -> u32 {
         if self.activation == SWIGLU { TILE / 2 } else { TILE }
     }
 
-    const fn tiles(&self) -> u32 {
+    pub(crate) const fn tiles(&self) -> u32 {
         self.width().div_ceil(self.tile_width())
     }
 }
@@ -190,7 +193,7 @@ impl Kernel for Gemv {
         let eights = self.rows.div_ceil(GEMV_MAX_ROWS);
         let blocks = (device.multiprocessors * resident / eights).clamp(1, self.tiles());
         let grid = [blocks, eights, 1];
-        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(symbol, blocks, WARPS * 32) }
+        Launch { grid, shared_bytes, overlaps: self.made == 0, ..Launch::linear(symbol, blocks, WARPS * 32) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {

@@ -33,9 +33,9 @@ use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 
 #[cfg(target_arch = "nvptx64")]
-mod entry;
+pub(crate) mod entry;
 #[cfg(target_arch = "nvptx64")]
-mod groups;
+pub(crate) mod groups;
 
 /// Most choices of a launch.
 pub const MAX_CHOICES: u32 = 384;
@@ -44,7 +44,7 @@ pub const MAX_CHOICES: u32 = 384;
 const GROUP: u32 = 8;
 
 /// What a block has beside its rings: two tiles' sums, the groups, the system's share.
-const FIXED_BYTES: u32 = 2 * WARPS * TILE * GROUP * 4 + MAX_CHOICES * (4 + 2 * GROUP) + 64 + SYSTEM_BYTES;
+pub(crate) const FIXED_BYTES: u32 = 2 * WARPS * TILE * GROUP * 4 + MAX_CHOICES * (4 + 2 * GROUP) + 64 + SYSTEM_BYTES;
 
 kernel_args! {
     /// Arguments of `moe_gemv`.

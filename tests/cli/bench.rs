@@ -91,6 +91,7 @@ fn products_have_a_time_by_each_kernel_that_takes_their_rows() {
     for row in rows {
         positive(row, &["gemm_us", "bytes", "flops", "gb_s", "tflop_s"]);
         assert_eq!(row["gemv_us"].is_null(), row["rows"] == 12, "{row}");
+        assert_eq!(row["format"], "bf16", "{row}");
         near_the_wall(row);
     }
 }

@@ -7,6 +7,7 @@ mod launches;
 mod models;
 mod plans;
 mod products;
+mod streams;
 
 /// The kernels' rows and their oracles, as tests/kernels has them; its own tests see to the references and the emulator.
 #[path = "../kernels"]
@@ -20,6 +21,7 @@ mod kernels {
     pub mod emulator;
     pub mod mutants;
     pub mod oracle;
+    pub mod packed;
     pub mod paged;
     pub mod random;
     pub mod ssm;
@@ -46,6 +48,7 @@ fn rows() -> impl Iterator<Item = &'static Row> {
         .iter()
         .chain(plans::ROWS)
         .chain(products::ROWS)
+        .chain(streams::ROWS)
         .chain(launches::ROWS)
         .chain(models::ROWS)
         .chain(faults::ROWS)

@@ -10,7 +10,7 @@ use crate::random::Random;
 
 /// What stands in front of the product.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Norm {
+pub enum Norm {
     None,
     Rms,
     /// With one rounding.
@@ -153,31 +153,36 @@ impl Oracle for Gemv {
     const DEFECTS: &[Defect] = &[NARROW_EDGE, TERM, STRIDE, BARRIER, Defect { entries: "norm", ..LANES }];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
-        let (w, k, n) = (data.f64s(self.w), self.k as usize, self.n as usize);
-        let bias = if self.bias.is_null() { vec![0.0; n] } else { data.f64s(self.bias) };
-        let mut sums = Vec::new();
-        for x in data.f64s(self.x).chunks(k) {
-            let a = self.normed(x, data, precision);
-            sums.extend(w.chunks(k).zip(&bias).map(|(w, bias)| dot(&a, w) + Approx::exact(*bias)));
-        }
-        if self.y.is_null() {
-            return vec![Written::new(self.y_f32, sums.iter().map(Approx::want).collect())];
-        }
-        if self.activation == PLAIN && self.residual.is_null() {
-            let rounded = sums.iter().map(|sum| Approx { value: precision.round(sum.value), ..*sum }.want());
-            return vec![Written::new(self.y, rounded.collect())];
-        }
-        let rows = sums.chunks(n);
-        let values: Vec<Approx> = match self.activation {
-            RELU2 => sums.iter().map(|sum| sum.rounded(precision).positive().squared().rounded(precision)).collect(),
-            SWIGLU => rows.flat_map(|row| gated(row.split_at(n / 2), precision)).collect(),
-            _ => {
-                let added = |(sum, x): (&Approx, f64)| (sum.rounded(precision) + Approx::exact(x)).rounded(precision);
-                sums.iter().zip(data.f64s(self.residual)).map(added).collect()
-            }
-        };
-        vec![Written::new(self.y, values.iter().map(Approx::want).collect())]
+        written(self, &data.f64s(self.w), data, precision)
     }
+}
+
+/// What a product with the weight `w` writes.
+pub fn written(gemv: &Gemv, w: &[f64], data: &Data, precision: Precision) -> Vec<Written> {
+    let (k, n) = (gemv.k as usize, gemv.n as usize);
+    let bias = if gemv.bias.is_null() { vec![0.0; n] } else { data.f64s(gemv.bias) };
+    let mut sums = Vec::new();
+    for x in data.f64s(gemv.x).chunks(k) {
+        let a = gemv.normed(x, data, precision);
+        sums.extend(w.chunks(k).zip(&bias).map(|(w, bias)| dot(&a, w) + Approx::exact(*bias)));
+    }
+    if gemv.y.is_null() {
+        return vec![Written::new(gemv.y_f32, sums.iter().map(Approx::want).collect())];
+    }
+    if gemv.activation == PLAIN && gemv.residual.is_null() {
+        let rounded = sums.iter().map(|sum| Approx { value: precision.round(sum.value), ..*sum }.want());
+        return vec![Written::new(gemv.y, rounded.collect())];
+    }
+    let rows = sums.chunks(n);
+    let values: Vec<Approx> = match gemv.activation {
+        RELU2 => sums.iter().map(|sum| sum.rounded(precision).positive().squared().rounded(precision)).collect(),
+        SWIGLU => rows.flat_map(|row| gated(row.split_at(n / 2), precision)).collect(),
+        _ => {
+            let added = |(sum, x): (&Approx, f64)| (sum.rounded(precision) + Approx::exact(x)).rounded(precision);
+            sums.iter().zip(data.f64s(gemv.residual)).map(added).collect()
+        }
+    };
+    vec![Written::new(gemv.y, values.iter().map(Approx::want).collect())]
 }
 
 fn dot(a: &[Approx], w: &[f64]) -> Approx {

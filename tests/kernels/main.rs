@@ -10,6 +10,7 @@ mod distribution;
 mod emulator;
 mod mutants;
 mod oracle;
+mod packed;
 mod paged;
 mod random;
 mod route_rows;

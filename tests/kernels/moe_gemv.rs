@@ -83,15 +83,20 @@ impl Oracle for MoeGemv {
     const DEFECTS: &[Defect] = &[NARROW_EDGE, TERM, STRIDE, BARRIER];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
-        let (x, w, top_k) = (data.f64s(self.x), data.f64s(self.w), self.top_k as usize);
-        let choice = |(choice, id): (usize, &i32)| {
-            let row = if self.row_per_choice == 0 { choice / top_k } else { choice };
-            Choice { row, expert: *id as usize }
-        };
-        let choices: Vec<Choice> = data.i32s(self.ids).iter().enumerate().map(choice).collect();
-        let sizes = (self.n as usize, self.k as usize);
-        vec![Written::new(self.y, wants(&choices, &x, &w, sizes, self.activation, precision))]
+        written(self, &data.f64s(self.w), data, precision)
     }
+}
+
+/// What a product with the experts `w` writes.
+pub fn written(args: &MoeGemv, w: &[f64], data: &Data, precision: Precision) -> Vec<Written> {
+    let (x, top_k) = (data.f64s(args.x), args.top_k as usize);
+    let choice = |(choice, id): (usize, &i32)| {
+        let row = if args.row_per_choice == 0 { choice / top_k } else { choice };
+        Choice { row, expert: *id as usize }
+    };
+    let choices: Vec<Choice> = data.i32s(args.ids).iter().enumerate().map(choice).collect();
+    let sizes = (args.n as usize, args.k as usize);
+    vec![Written::new(args.y, wants(&choices, &x, w, sizes, args.activation, precision))]
 }
 
 /// A row of `x` and the expert that it goes to.

@@ -57,7 +57,7 @@ impl Oracle for MoeSort {
 
     fn oracle(&self, data: &Data, _: Precision) -> Vec<Written> {
         let ids = data.i32s(self.ids);
-        let (order, tiles) = sorted(&ids, self.experts);
+        let (order, tiles) = sorted(ids, self.experts);
         let exact = |numbers: Vec<i32>| numbers.into_iter().map(|number| Want::exact(f64::from(number))).collect();
         vec![Written::new(self.order, exact(order)), Written::new(self.tiles, exact(tiles))]
     }

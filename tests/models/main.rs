@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use emulated::{Emulated, Ran};
+use gpu_kernels::GEMV_MAX_ROWS;
 use gpu_kernels::gemv::SMALL_WEIGHT;
 use half::bf16;
 use nemotron::checkpoint::Checkpoint;
@@ -193,11 +194,14 @@ fn other_shapes_on_the_emulator() {
     }
 }
 
-/// Every format and layout through the kernel that widens it, behind a GEMM and behind `gemv`.
+/// Every format and layout: few rows through the kernel that streams it, more through the one that widens it, in front of a GEMM
+/// and of `gemv`.
 #[test]
 fn quantized_weights_on_the_emulator() {
     for (set, length, small_weight) in [
         ("nemotron_fp8", 33, 0),
+        ("llama_nvfp4", 33, SMALL_WEIGHT),
+        ("mistral_ct_int4_asym", 33, 0),
         ("nemotron_fp8", 7, SMALL_WEIGHT),
         ("llama_nvfp4", 7, SMALL_WEIGHT),
         ("nemotron_h_latent_mixed", 7, SMALL_WEIGHT),
@@ -212,7 +216,9 @@ fn quantized_weights_on_the_emulator() {
         assert_bf16(&mut engine, set, length);
         let ran = ran.lock().expect("no thread died").clone();
         assert_eq!(ran.kernels.values().sum::<u64>() + ran.gemms, engine.counters().launches, "{set}: {ran:?}");
-        assert_eq!((ran.kernels["widen"] > 0, ran.gemms > 0), (true, small_weight == 0), "{set}: {ran:?}");
+        let few = length <= GEMV_MAX_ROWS as usize;
+        assert!(ran.kernels.contains_key(if few { "quant_gemv" } else { "widen" }), "{set}: {ran:?}");
+        assert_eq!(ran.gemms > 0, !few && small_weight == 0, "{set}: {ran:?}");
     }
 }
 

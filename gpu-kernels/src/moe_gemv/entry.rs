@@ -115,12 +115,18 @@ unsafe fn run<const QUADS: usize>(args: &MoeGemv) {
     }
 }
 
+/// Where the warps' sums meet: two places by turns, so that one barrier to a tile is enough.
+#[inline(always)]
+pub(crate) fn place_of_sums(odd: bool) -> shared::Shared<f32> {
+    moe_gemv_sums().offset(if odd { WARPS * SUMS } else { 0 })
+}
+
 /// The token rows of a group; of its first, where there are fewer than eight.
 ///
 /// # Safety
 /// The group exists.
 #[inline(always)]
-unsafe fn tokens(args: &MoeGemv, group: u32) -> Tokens {
+pub(crate) unsafe fn tokens(args: &MoeGemv, group: u32) -> Tokens {
     // SAFETY: the caller's promise.
     let choice = unsafe { groups::member(group, thread::lane_id() / 4).or(groups::member(group, 0)) };
     let choice = choice.unwrap_or(0);
@@ -136,7 +142,7 @@ unsafe fn tokens(args: &MoeGemv, group: u32) -> Tokens {
 /// # Safety
 /// The whole block comes here; nobody uses `sums`.
 #[inline(always)]
-unsafe fn finish(args: &MoeGemv, sums: shared::Shared<f32>, c: [f32; 4], group: u32, first: u32) {
+pub(crate) unsafe fn finish(args: &MoeGemv, sums: shared::Shared<f32>, c: [f32; 4], group: u32, first: u32) {
     let own = sums.offset(thread::warp_id() * SUMS).cast::<[f32; 2]>();
     let (row, place) = (thread::thread_idx_x() % TILE, thread::thread_idx_x() / TILE);
     // SAFETY: each thread has its own words, and what is read lies behind the barrier.

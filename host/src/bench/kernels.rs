@@ -223,7 +223,10 @@ fn weight(step: &Step, names: &[BufferName]) -> String {
     }
     let matrix = |buffer: &u32| {
         let BufferName { name, weight } = &names[*buffer as usize];
-        weight.filter(|[rows, columns]| *rows > 1 && *columns > 1).map(|shape| (shape, name.as_str()))
+        weight
+            .map(|(_, shape)| shape)
+            .filter(|[rows, columns]| *rows > 1 && *columns > 1)
+            .map(|shape| (shape, name.as_str()))
     };
     let largest = buffers.iter().filter_map(matrix).max_by_key(|([rows, columns], _)| rows * columns);
     largest.map_or(String::new(), |([rows, columns], name)| format!("{} {rows}x{columns}", role(name)))

@@ -15,7 +15,7 @@ mod subject;
 mod times;
 mod walls;
 
-use crate::device::{BufferKind, Buffers, Device, host_memory};
+use crate::device::{BufferKind, Buffers, Device, Format, host_memory};
 use crate::engine::EngineConfig;
 use crate::error::Result;
 use crate::forward::{Layout, table_bytes};
@@ -45,10 +45,10 @@ pub struct Bench {
     description: Vec<String>,
 }
 
-/// Name of a buffer, and rows and columns where it is a weight.
+/// Name of a buffer, and format, rows and columns where it is a weight.
 struct BufferName {
     name: String,
-    weight: Option<[usize; 2]>,
+    weight: Option<(Format, [usize; 2])>,
 }
 
 impl Bench {
@@ -123,7 +123,7 @@ fn check_memory(subject: &Subject, context: usize, is_gpu: bool) -> Result<()> {
 
 fn names(buffers: &Buffers) -> Vec<BufferName> {
     let shape = |kind: &BufferKind| match kind {
-        BufferKind::Weight(parts) => Some([parts.rows(), parts.columns()]),
+        BufferKind::Weight(parts) => Some((parts.format(), [parts.rows(), parts.columns()])),
         _ => None,
     };
     buffers.iter().map(|(_, spec)| BufferName { name: spec.name.clone(), weight: shape(&spec.kind) }).collect()

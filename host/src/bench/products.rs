@@ -1,8 +1,10 @@
-//! The model's products by themselves, for any number of rows, by `gemv` and by the device's matrix library.
+//! The model's products by themselves, for any number of rows, by the kernel that streams the weight and by the device's
+//! matrix library.
 use std::collections::BTreeMap;
 
-use gpu_kernels::{GEMV_MAX_ROWS, Kernel, StepShape};
+use gpu_kernels::{Format, GEMV_MAX_ROWS, Kernel, QuantGemv, StepShape};
 
+use super::walls::WallBuffers;
 use super::{Bench, Cost, Times, kernels};
 use crate::device::{BufferId, Device, Plan};
 use crate::error::{Category, Error, Result};
@@ -15,24 +17,30 @@ const IN_A_ROW: usize = 32;
 pub struct ProductTime {
     /// What the weight is for: `qkv`, `head`.
     pub weight: String,
+    /// How its elements stand.
+    pub format: Format,
     /// Token rows.
     pub rows: u32,
     /// Rows of the weight.
     pub n: u32,
     /// Columns of the weight.
     pub k: u32,
-    /// By `gemv`, as far as it has rows.
+    /// By `gemv` or `quant_gemv`, as far as they have rows.
     pub gemv: Option<Times>,
-    /// By the matrix library.
-    pub gemm: Times,
+    /// By the matrix library, of a bf16 weight.
+    pub gemm: Option<Times>,
     /// What it costs.
     pub cost: Cost,
 }
 
 impl ProductTime {
     /// The faster of both.
+    ///
+    /// # Panics
+    /// If there is neither.
     pub fn best(&self) -> &Times {
-        self.gemv.as_ref().filter(|gemv| gemv.median <= self.gemm.median).unwrap_or(&self.gemm)
+        let both = [&self.gemv, &self.gemm].into_iter().flatten();
+        both.min_by(|a, b| a.median.total_cmp(&b.median)).expect("a kernel that takes it timed the product")
     }
 
     /// Share of the walls, in percent.
@@ -41,7 +49,15 @@ impl ProductTime {
     }
 }
 
-/// Times every product of the model that has room for `rows` token rows, the largest weights last.
+/// A product's weight on the device.
+#[derive(Clone, Copy)]
+struct Stored {
+    codes: BufferId,
+    scales: Option<BufferId>,
+}
+
+/// Times every product of the model that has room for `rows` token rows, the largest weights last; one with a packed weight as
+/// long as `quant_gemv` takes it.
 ///
 /// # Errors
 /// The device failed, or no product has room for so many rows.
@@ -49,44 +65,62 @@ pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
     let walls = bench.walls;
     let weights = weights(bench);
     let most = |shape: [u32; 2]| bench.wall_buffers.most_rows(shape);
-    let most_of_all = weights.keys().map(|(shape, _)| most(*shape)).max().unwrap_or(0);
+    let most_of_all = weights.keys().map(|(shape, ..)| most(*shape)).max().unwrap_or(0);
     if rows == 0 || rows > most_of_all {
         return Err(Error::new(Category::Input, "Products of so many rows can not be timed")
             .details(format!("found {rows}, expected 1 to {most_of_all}"))
             .hint("choose another --batch"));
     }
-    let roomy: Vec<_> = weights.into_iter().filter(|((shape, _), _)| rows <= most(*shape)).collect();
+    let taken = |format: Format| format == Format::Bf16 || (rows <= GEMV_MAX_ROWS && QuantGemv::takes(format));
+    let roomy = weights.into_iter().filter(|((shape, _, format), _)| rows <= most(*shape) && taken(*format));
     let mut times = Vec::new();
-    for (([n, k], weight), buffers) in roomy {
-        let (device, made) = (bench.device.as_mut(), &bench.wall_buffers);
+    for (([n, k], weight, format), buffers) in roomy.collect::<Vec<_>>() {
+        let (device, made, shape) = (bench.device.as_mut(), &bench.wall_buffers, [rows, n, k]);
         let turns = IN_A_ROW.div_ceil(buffers.len());
-        let row = |add: &dyn Fn(&mut Plan, BufferId)| {
+        let row = |add: &dyn Fn(&mut Plan, Stored)| {
             let mut plan = Plan { decode: true, ..Plan::default() };
             (0..turns).for_each(|_| buffers.iter().for_each(|w| add(&mut plan, *w)));
             plan
         };
-        let gemm = timed(row(&|plan, w| plan.gemm(made.gemm(w, [rows, n, k]))), device)?;
-        let gemv = (rows <= GEMV_MAX_ROWS)
-            .then(|| timed(row(&|plan, w| plan.launch(made.gemv(w, [rows, n, k]))), device))
-            .transpose()?;
-        let one = made.gemv(buffers[0], [rows, n, k]);
-        let shape = StepShape { sequences: &[], experts: None };
+        let streams = row(&|plan, w| match format {
+            Format::Bf16 => plan.launch(made.gemv(w.codes, shape)),
+            _ => plan.launch(made.quant_gemv((w.codes, w.scales), format, shape)),
+        });
+        let gemv = (rows <= GEMV_MAX_ROWS).then(|| timed(streams, device)).transpose()?;
+        let gemm =
+            (format == Format::Bf16).then(|| timed(row(&|plan, w| plan.gemm(made.gemm(w.codes, shape))), device));
         let mut cost = Cost::default();
-        cost.add(one.bytes_moved(&shape), one.flops(&shape), &walls);
-        times.push(ProductTime { weight, rows, n, k, gemv, gemm, cost });
+        let [bytes, flops] = work(made, buffers[0], format, shape);
+        cost.add(bytes, flops, &walls);
+        times.push(ProductTime { weight, format, rows, n, k, gemv, gemm: gemm.transpose()?, cost });
     }
     Ok(times)
 }
 
-/// Every shape of weight and what it is for, with the buffers of all layers.
-fn weights(bench: &Bench) -> BTreeMap<([u32; 2], String), Vec<BufferId>> {
+/// Bytes and operations of a product.
+fn work(made: &WallBuffers, w: Stored, format: Format, shape: [u32; 3]) -> [u64; 2] {
+    let step = StepShape { sequences: &[], experts: None };
+    if format == Format::Bf16 {
+        let gemv = made.gemv(w.codes, shape);
+        return [gemv.bytes_moved(&step), gemv.flops(&step)];
+    }
+    let gemv = made.quant_gemv((w.codes, w.scales), format, shape);
+    [gemv.bytes_moved(&step), gemv.flops(&step)]
+}
+
+/// Every shape of weight, what it is for and its format, with the buffers of all layers.
+fn weights(bench: &Bench) -> BTreeMap<([u32; 2], String, Format), Vec<Stored>> {
     let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (index, buffer) in bench.names.iter().enumerate() {
         let is_product = buffer.name.starts_with("blocks.") || buffer.name == "head";
-        if let Some([n, k]) = buffer.weight.filter(|[_, columns]| is_product && *columns > 1) {
-            let key = ([n as u32, k as u32], kernels::role(&buffer.name).to_owned());
-            found.entry(key).or_default().push(BufferId(index as u32));
-        }
+        let matrix = buffer.weight.filter(|(_, [_, columns])| is_product && *columns > 1);
+        let Some((format, [n, k])) = matrix.filter(|(format, _)| *format == Format::Bf16 || format.is_packed()) else {
+            continue;
+        };
+        let beside = format!("{}.scales", buffer.name);
+        let scales = bench.names.iter().position(|other| other.name == beside).map(|index| BufferId(index as u32));
+        let key = ([n as u32, k as u32], kernels::role(&buffer.name).to_owned(), format);
+        found.entry(key).or_default().push(Stored { codes: BufferId(index as u32), scales });
     }
     found
 }

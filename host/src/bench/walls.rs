@@ -1,5 +1,5 @@
 //! `Walls`: what the device gives at most, measured by a stream of reads and a large product in the same run.
-use gpu_kernels::{Element, Gemv, Kernel, StepShape};
+use gpu_kernels::{Element, Format, Gemv, Kernel, Ptr, QuantGemv, StepShape};
 
 use super::Times;
 use crate::device::{BufferId, BufferKind, Buffers, Device, Gemm, Output, Plan};
@@ -84,6 +84,18 @@ impl WallBuffers {
     pub fn gemv(&self, w: BufferId, [rows, n, k]: [u32; 3]) -> Gemv {
         let (x, w, y) = (self.product_x.ptr(), w.ptr(), self.product_out.ptr());
         Gemv { y, ..Gemv::new(x, w, [rows, n, k]) }
+    }
+
+    /// The same by `quant_gemv`, with codes and the scales beside them.
+    pub fn quant_gemv(
+        &self,
+        (codes, scales): (BufferId, Option<BufferId>),
+        format: Format,
+        [rows, n, k]: [u32; 3],
+    ) -> QuantGemv {
+        let (x, y) = (self.product_x.ptr(), self.product_out.ptr());
+        let scales = scales.map_or(Ptr::NULL, |scales| scales.ptr());
+        QuantGemv { y, ..QuantGemv::new(x, (codes.ptr(), scales), format, [rows, n, k]) }
     }
 
     /// Measures both walls.

@@ -2,6 +2,7 @@
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Cost, KernelTime, KernelTimes, PassTime, ProductTime, Times, Walls, Work};
+use crate::device::Format;
 
 /// A pass, and its kernels where they were asked for.
 pub struct Timed {
@@ -44,19 +45,21 @@ pub fn pass_titles() -> String {
 /// The columns of [`product`].
 pub fn product_titles() -> String {
     format!(
-        "{:>5}  {:<20}{:>11}{:>11}{:>9}{:>9}{:>8}\n",
-        "rows", "weight", "gemv us", "gemm us", "GB/s", "TFLOP/s", "wall"
+        "{:>5}  {:<20}{:<8}{:>11}{:>11}{:>9}{:>9}{:>8}\n",
+        "rows", "weight", "format", "gemv us", "gemm us", "GB/s", "TFLOP/s", "wall"
     )
 }
 
 /// A product as a row of the table; rates are those of the faster kernel.
 pub fn product(time: &ProductTime) -> String {
-    let gemv = time.gemv.map_or("-".to_owned(), |gemv| format!("{:.2}", gemv.median * 1e6));
+    let microseconds =
+        |times: Option<Times>| times.map_or("-".to_owned(), |times| format!("{:.2}", times.median * 1e6));
+    let (gemv, gemm) = (microseconds(time.gemv), microseconds(time.gemm));
     format!(
-        "{:>5}  {:<20}{gemv:>11}{:>11.2}{:>9}{:>9}{:>7.1}%\n",
+        "{:>5}  {:<20}{:<8}{gemv:>11}{gemm:>11}{:>9}{:>9}{:>7.1}%\n",
         time.rows,
         format!("{} {}x{}", time.weight, time.n, time.k),
-        time.gemm.median * 1e6,
+        format_name(time.format),
         short(gigabytes_per_second(&time.cost, time.best())),
         short(teraflops_per_second(&time.cost, time.best())),
         time.percent_of_wall()
@@ -146,6 +149,19 @@ fn short(value: f64) -> String {
         2
     };
     format!("{value:.digits$}")
+}
+
+/// A format of weights in a word.
+fn format_name(format: Format) -> &'static str {
+    match format {
+        Format::Bf16 => "bf16",
+        Format::F32 => "f32",
+        Format::I32 => "i32",
+        Format::Fp8 { .. } => "fp8",
+        Format::Int8 { .. } => "int8",
+        Format::Int4 { .. } => "int4",
+        Format::Nvfp4 => "nvfp4",
+    }
 }
 
 fn gigabytes_per_second(cost: &Cost, times: &Times) -> f64 {
@@ -241,7 +257,8 @@ pub fn json_product(time: &ProductTime) -> Value {
         "n": time.n,
         "k": time.k,
         "gemv_us": time.gemv.map(|gemv| gemv.median * 1e6),
-        "gemm_us": time.gemm.median * 1e6,
+        "format": format_name(time.format),
+        "gemm_us": time.gemm.map(|gemm| gemm.median * 1e6),
         "bytes": time.cost.bytes,
         "flops": time.cost.flops,
         "gb_s": gigabytes_per_second(&time.cost, time.best()),

@@ -4,14 +4,13 @@ use std::ops::Range;
 use gpu_kernels::{Act, Ptr, Weight, gemv};
 
 use super::parallel::for_each;
-use super::product::{Matrix, Source};
+use super::product::{Matrix, WeightSource};
 use super::{relu2, sum};
 use crate::device::{Activation, Memory};
 
 /// What is multiplied.
 pub struct ExpertProduct {
     pub x: Ptr<Act>,
-    pub w: Ptr<Weight>,
     pub y: Ptr<Act>,
     pub top_k: u32,
     pub n: u32,
@@ -24,12 +23,16 @@ pub struct ExpertProduct {
 }
 
 impl ExpertProduct {
-    /// Writes the row of `y` for each choice; `ids` are the experts.
-    pub fn run<A: Activation>(&self, ids: &[i32], memory: &Memory) {
+    /// The bf16 or f32 weights of the experts that are held.
+    pub fn weights<'a, A: Activation>(&self, w: Ptr<Weight>, memory: &'a Memory) -> Matrix<'a, A> {
+        Matrix::of(memory, w, [self.held.len() * self.n as usize, self.k as usize])
+    }
+
+    /// Writes the row of `y` for each choice; `ids` are the experts, whose weights `w` holds.
+    pub fn run<A: Activation>(&self, w: &Matrix<A>, ids: &[i32], memory: &Memory) {
         let (n, k, top_k) = (self.n as usize, self.k as usize, self.top_k as usize);
         let x_rows = if self.row_per_choice { ids.len() } else { ids.len() / top_k };
         let x: Vec<f32> = memory.read::<A>(self.x, x_rows * k).iter().map(|x| x.to_f32()).collect();
-        let w = Matrix::<A>::of(memory, self.w, [self.held.len() * n, k]);
         let w = w.source();
         let mut y = memory.write::<A>(self.y, ids.len() * n);
         let items = y.chunks_mut(n).zip(ids).enumerate().collect();
@@ -42,8 +45,9 @@ impl ExpertProduct {
             let first = (*id as usize - self.held.start) * n;
             for (column, y) in y.iter_mut().enumerate() {
                 let value = A::from_f32(match w {
-                    Source::Weight(w, start) => dot(x, w.row(start + first + column)),
-                    Source::Panel(w, k) => dot(x, &w[(first + column) * k..][..k]),
+                    WeightSource::Weight(w, start) => dot(x, w.row(start + first + column)),
+                    WeightSource::Panel(w, k) => dot(x, &w[(first + column) * k..][..k]),
+                    WeightSource::Packed(w, k) => dot(x, &w.unpacked(first + column, k)),
                 });
                 *y = if self.activation == gemv::RELU2 { relu2::of(value) } else { value };
             }

@@ -1,24 +1,31 @@
 //! Reference of `gemv`: the product that GEMMs take too, between the norm and what follows.
 use gpu_kernels::{Gemv, gemv};
 
+use super::product::Matrix;
 use super::{layer_norm_1p, product, relu2, residual, rms_norm, swiglu};
 use crate::device::{Activation, Memory, Reference};
 
 impl Reference for Gemv {
     fn reference<A: Activation>(&self, memory: &Memory) {
-        let x = normed::<A>(self, memory);
-        let elements = (self.rows * self.n) as usize;
-        if self.y.is_null() {
-            return product::product_of(&x, self, memory, &mut memory.write::<f32>(self.y_f32, elements));
-        }
-        let mut sums = vec![A::default(); elements];
-        product::product_of(&x, self, memory, &mut sums);
-        let activated = activated(self, sums);
-        if self.residual.is_null() {
-            memory.write::<A>(self.y, activated.len()).copy_from_slice(&activated);
-        } else {
-            residual::add(memory, self.residual, self.y, &activated);
-        }
+        let w = Matrix::<A>::of(memory, self.w, [self.n as usize, self.k as usize]);
+        multiply(self, &w, memory);
+    }
+}
+
+/// The product with `w`, between the norm and what follows.
+pub fn multiply<A: Activation>(gemv: &Gemv, w: &Matrix<A>, memory: &Memory) {
+    let x = normed::<A>(gemv, memory);
+    let elements = (gemv.rows * gemv.n) as usize;
+    if gemv.y.is_null() {
+        return product::product_of(&x, gemv, w, memory, &mut memory.write::<f32>(gemv.y_f32, elements));
+    }
+    let mut sums = vec![A::default(); elements];
+    product::product_of(&x, gemv, w, memory, &mut sums);
+    let activated = activated(gemv, sums);
+    if gemv.residual.is_null() {
+        memory.write::<A>(gemv.y, activated.len()).copy_from_slice(&activated);
+    } else {
+        residual::add(memory, gemv.residual, gemv.y, &activated);
     }
 }
 

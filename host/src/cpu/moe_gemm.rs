@@ -7,14 +7,15 @@ use crate::device::{Activation, Memory, Reference};
 
 impl Reference for MoeGemm {
     fn reference<A: Activation>(&self, memory: &Memory) {
-        product(self).run::<A>(&experts(self, memory), memory);
+        let product = product(self);
+        product.run::<A>(&product.weights(self.w, memory), &experts(self, memory), memory);
     }
 }
 
 fn product(args: &MoeGemm) -> ExpertProduct {
-    let MoeGemm { x, w, y, top_k, n, k, activation, row_per_choice, first, held, .. } = *args;
+    let MoeGemm { x, y, top_k, n, k, activation, row_per_choice, first, held, .. } = *args;
     let held = first as usize..(first + held) as usize;
-    ExpertProduct { x, w, y, top_k, n, k, activation, row_per_choice: row_per_choice != 0, held }
+    ExpertProduct { x, y, top_k, n, k, activation, row_per_choice: row_per_choice != 0, held }
 }
 
 /// The expert of each choice, as the tiles have it.

@@ -8,12 +8,13 @@ impl Reference for MoeGemv {
     fn reference<A: Activation>(&self, memory: &Memory) {
         let choices = (self.rows * self.top_k) as usize;
         let ids = memory.read::<i32>(self.ids, choices);
-        product(self).run::<A>(&ids, memory);
+        let product = product(self);
+        product.run::<A>(&product.weights(self.w, memory), &ids, memory);
     }
 }
 
-fn product(args: &MoeGemv) -> ExpertProduct {
-    let MoeGemv { x, w, y, top_k, n, k, activation, row_per_choice, experts, .. } = *args;
+pub fn product(args: &MoeGemv) -> ExpertProduct {
+    let MoeGemv { x, y, top_k, n, k, activation, row_per_choice, experts, .. } = *args;
     let held = 0..experts as usize;
-    ExpertProduct { x, w, y, top_k, n, k, activation, row_per_choice: row_per_choice != 0, held }
+    ExpertProduct { x, y, top_k, n, k, activation, row_per_choice: row_per_choice != 0, held }
 }

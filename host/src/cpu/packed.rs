@@ -44,4 +44,11 @@ impl PackedRows<'_> {
         let scales = row * format.scales(self.weight.columns() as u64) as usize;
         unpack(format, self.weight.row_bytes(self.first + row), &self.scales[scales..], out);
     }
+
+    /// Row `row`, of `k` columns.
+    pub fn unpacked(&self, row: usize, k: usize) -> Vec<f32> {
+        let mut out = vec![0.0; k];
+        self.unpack(row, &mut out);
+        out
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use gpu_kernels::{Gemv, Ptr, Role};
 use half::bf16;
 
+use super::packed::{PackedMatrix, PackedRows};
 use super::parallel::for_each;
 use super::residual;
 use super::tile::{InstructionSet, strip};
@@ -24,6 +25,8 @@ pub enum Matrix<'a, A> {
     Weight(Ref<'a, Weight>, usize),
     /// Activations, row by row.
     Panel(Ref<'a, [A]>, usize),
+    /// Codes, which are numbers of f32.
+    Packed(PackedMatrix<'a>, usize),
 }
 
 impl<'a, A: Activation> Matrix<'a, A> {
@@ -38,10 +41,11 @@ impl<'a, A: Activation> Matrix<'a, A> {
     }
 
     /// As threads share it.
-    pub fn source(&self) -> Source<'_, A> {
+    pub fn source(&self) -> WeightSource<'_, A> {
         match self {
-            Matrix::Weight(weight, first) => Source::Weight(weight, *first),
-            Matrix::Panel(elements, k) => Source::Panel(elements, *k),
+            Matrix::Weight(weight, first) => WeightSource::Weight(weight, *first),
+            Matrix::Panel(elements, k) => WeightSource::Panel(elements, *k),
+            Matrix::Packed(matrix, k) => WeightSource::Packed(matrix.rows(), *k),
         }
     }
 }
@@ -64,10 +68,9 @@ pub fn gemm<A: Activation>(gemm: &Gemm, memory: &Memory) {
     }
 }
 
-/// A gemv's product of `x`, `[rows, k]`, with the bias.
-pub fn product_of<A: Activation, O: Activation>(x: &[A], gemv: &Gemv, memory: &Memory, out: &mut [O]) {
+/// A gemv's product of `x`, `[rows, k]`, and `w` with the bias.
+pub fn product_of<A: Activation, O: Activation>(x: &[A], gemv: &Gemv, w: &Matrix<A>, memory: &Memory, out: &mut [O]) {
     let bias = bias(memory, gemv.bias, gemv.n);
-    let w = Matrix::<A>::of(memory, gemv.w, [gemv.n as usize, gemv.k as usize]);
     product(*WIDEST, &widened(x), w.source(), bias.as_deref(), out, gemv.rows as usize);
 }
 
@@ -106,7 +109,7 @@ struct Strip<'a, O> {
 pub fn product<A: Activation, O: Activation>(
     set: InstructionSet,
     x: &[f32],
-    w: Source<A>,
+    w: WeightSource<A>,
     bias: Option<&[f32]>,
     out: &mut [O],
     rows: usize,
@@ -121,12 +124,17 @@ pub fn product<A: Activation, O: Activation>(
         let of = task.first..task.first + task.out[0].len();
         let bias = bias.map_or_else(|| vec![NO_BIAS; of.len()], |bias| bias[of.clone()].to_vec());
         match w {
-            Source::Weight(weight, first) => {
+            WeightSource::Weight(weight, first) => {
                 let rows: Vec<&[bf16]> = of.map(|row| weight.row(first + row)).collect();
                 strip(set, &rows, &bias, x, &mut task.out);
             }
-            Source::Panel(elements, k) => {
+            WeightSource::Panel(elements, k) => {
                 let rows: Vec<&[A]> = of.map(|row| &elements[row * k..][..k]).collect();
+                strip(set, &rows, &bias, x, &mut task.out);
+            }
+            WeightSource::Packed(matrix, k) => {
+                let unpacked: Vec<Vec<f32>> = of.map(|row| matrix.unpacked(row, k)).collect();
+                let rows: Vec<&[f32]> = unpacked.iter().map(Vec::as_slice).collect();
                 strip(set, &rows, &bias, x, &mut task.out);
             }
         }
@@ -135,11 +143,13 @@ pub fn product<A: Activation, O: Activation>(
 
 /// A matrix as threads share it.
 #[derive(Clone, Copy)]
-pub enum Source<'a, A> {
+pub enum WeightSource<'a, A> {
     /// Rows of a bf16 weight, from one on.
     Weight(&'a Weight, usize),
     /// Activations, and how many make a row.
     Panel(&'a [A], usize),
+    /// Codes, and how many make a row.
+    Packed(PackedRows<'a>, usize),
 }
 
 #[cfg(test)]
@@ -159,8 +169,8 @@ mod tests {
         (0..rows * columns).flat_map(|i| bf16::from_f32(number(i + 7)).to_le_bytes()).collect::<Vec<u8>>().into()
     }
 
-    fn of(w: &Weight) -> Source<'_, bf16> {
-        Source::Weight(w, 0)
+    fn of(w: &Weight) -> WeightSource<'_, bf16> {
+        WeightSource::Weight(w, 0)
     }
 
     /// Each product and the sum of its terms' magnitudes.

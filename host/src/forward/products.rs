@@ -2,8 +2,8 @@
 use std::ops::Range;
 
 use gpu_kernels::{
-    Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, Packed, Ptr, Relu2, RmsNorm, Swiglu, Weight, Widen,
-    gemv,
+    Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Packed, Ptr, QuantGemv,
+    Relu2, RmsNorm, Swiglu, Weight, Widen, gemv,
 };
 
 use super::Limits;
@@ -54,6 +54,13 @@ pub(crate) struct ChangedInput {
     pub changed: BufferId,
 }
 
+impl PackedBuffer {
+    /// Whether `quant_gemv` takes the format.
+    fn streams(self) -> bool {
+        QuantGemv::takes(self.format)
+    }
+}
+
 impl ProductBuffer {
     fn shape(&self, rows: u32) -> [u32; 3] {
         [rows, self.n as u32, self.k as u32]
@@ -61,6 +68,16 @@ impl ProductBuffer {
 
     fn bias(&self) -> Ptr<Weight> {
         self.bias.map_or(Ptr::NULL, |bias| bias.ptr())
+    }
+
+    /// Whether a few rows are multiplied with the weight as it is.
+    pub fn streams(&self) -> bool {
+        self.packed.is_none_or(PackedBuffer::streams)
+    }
+
+    /// The codes of a packed weight, and the scales beside them.
+    fn codes(&self, packed: PackedBuffer) -> (Ptr<Packed>, Ptr<f32>) {
+        (self.weight.ptr(), packed.scales.map_or(Ptr::NULL, |scales| scales.ptr()))
     }
 
     /// The step that widens rows `rows` to the panel; none where the weight is not packed.
@@ -129,11 +146,17 @@ impl Pass<'_> {
     pub fn multiply(&mut self, product: Multiply) {
         let weight = product.weight;
         let product = self.with_changed_input(product);
-        if let Some(packed) = weight.packed {
-            self.by_panels(&product, packed);
-        } else {
-            self.by_rows(&product, weight.weight.ptr());
+        match weight.packed {
+            None => self.by_rows(&product, weight.weight.ptr()),
+            Some(packed) if product.rows <= GEMV_MAX_ROWS && packed.streams() => self.by_codes(&product, packed),
+            Some(packed) => self.by_panels(&product, packed),
         }
+    }
+
+    /// A few rows of a packed weight, whose codes are streamed as they are.
+    fn by_codes(&mut self, product: &Multiply, packed: PackedBuffer) {
+        let around = self.around_gemv(product);
+        self.plan.launch(QuantGemv::of(around, product.weight.codes(packed), packed.format));
     }
 
     /// The product by what multiplies with a whole weight, which stands at `w`.
@@ -176,6 +199,14 @@ impl Pass<'_> {
         self.activate(product);
     }
 
+    /// Appends the product of a few choices with the experts that `weight` holds, which [`ProductBuffer::streams`].
+    pub fn multiply_few_experts(&mut self, weight: &ProductBuffer, product: MoeGemv) {
+        match weight.packed {
+            None => self.plan.launch(product),
+            Some(packed) => self.plan.launch(MoeQuantGemv::new(product, weight.codes(packed), packed.format)),
+        }
+    }
+
     /// Appends the product of sorted choices with the experts that `weight` holds: packed ones are widened some at a time.
     pub fn multiply_experts(&mut self, weight: &ProductBuffer, product: MoeGemm) {
         let Some(packed) = weight.packed else { return self.plan.launch(product) };
@@ -189,13 +220,20 @@ impl Pass<'_> {
     }
 
     fn by_gemv(&mut self, product: &Multiply, w: Ptr<Weight>) {
+        let around = self.around_gemv(product);
+        // A panel is made by the kernel in front.
+        self.plan.launch(Gemv { w, made: product.weight.packed.is_some().into(), ..around });
+    }
+
+    /// The product of a streamed weight, without the weight; where the norm in front is not a part of it, that is appended.
+    fn around_gemv(&mut self, product: &Multiply) -> Gemv {
         let Multiply { x, norm, weight, rows, .. } = *product;
         let fused = norm.filter(|_| norm_fuses(product));
         let x = match norm {
             Some(norm) if fused.is_none() => self.norm(norm, x, rows),
             _ => x,
         };
-        let plain = Gemv::new(x, w, weight.shape(rows));
+        let plain = Gemv::new(x, Ptr::NULL, weight.shape(rows));
         let (y, y_f32) = match product.out {
             Output::Act(y) => (y, Ptr::NULL),
             Output::F32(y_f32) => (Ptr::NULL, y_f32),
@@ -206,7 +244,7 @@ impl Pass<'_> {
             Some(Activation::SwiGlu) => gemv::SWIGLU,
         };
         let gemv = Gemv { bias: weight.bias(), residual: product.residual, activation, y, y_f32, ..plain };
-        self.plan.launch(match fused.map(|norm| norm.weights) {
+        match fused.map(|norm| norm.weights) {
             None => gemv,
             Some(NormWeights::LayerNorm1p { weight, bias, eps }) => {
                 Gemv { norm_weight: weight.ptr(), norm_bias: bias.ptr(), eps, ..gemv }
@@ -214,7 +252,7 @@ impl Pass<'_> {
             Some(NormWeights::Rms { weight, eps, roundings }) => {
                 Gemv { norm_weight: weight.ptr(), eps, roundings, ..gemv }
             }
-        });
+        }
     }
 
     /// Multiplies with rows `of` of the weight, which stand at `w`.

@@ -8,7 +8,7 @@ use gpu_kernels::Format;
 
 /// How a matrix of a product is stored.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stored {
+pub struct StoredFormat {
     /// Its name without `.weight`.
     pub module: String,
     /// None where it is plain numbers.
@@ -20,14 +20,14 @@ pub struct Stored {
 ///
 /// # Errors
 /// A quantized tensor is incomplete, of a wrong shape or type, or of a tool whose files are not read.
-pub fn settle(checkpoint: &Checkpoint, spec: &mut ModelSpec, notes: &Notes) -> Result<Vec<Stored>> {
+pub fn settle(checkpoint: &Checkpoint, spec: &mut ModelSpec, notes: &Notes) -> Result<Vec<StoredFormat>> {
     let (mut stored, mut wide) = (Vec::new(), Vec::new());
     for product in spec.products_mut() {
         let found: Vec<_> = product.parts.iter().map(|part| find(checkpoint, part)).collect::<Result<_>>()?;
         let module = |part: &Tensor| part.name.trim_end_matches(".weight").to_owned();
         let format = |found: &Option<Quantized>| found.as_ref().map(|found| found.format);
         let both = product.parts.iter().zip(&found);
-        stored.extend(both.map(|(part, found)| Stored { module: module(part), format: format(found) }));
+        stored.extend(both.map(|(part, found)| StoredFormat { module: module(part), format: format(found) }));
         if choose(product, &found) == Some(Format::F32) {
             wide.push(module(&product.parts[0]));
         }

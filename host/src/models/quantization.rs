@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::config::{Config, Notes};
 use super::decoder::HEAD;
-use super::formats::Stored;
+use super::formats::StoredFormat;
 use super::patterns::matches;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Category, Error, Result};
@@ -60,7 +60,7 @@ pub fn check_config(config: &Config) -> Result<()> {
 ///
 /// # Errors
 /// A contradiction, with both places.
-pub fn check(checkpoint: &Checkpoint, stored: &[Stored], notes: &Notes) -> Result<()> {
+pub fn check(checkpoint: &Checkpoint, stored: &[StoredFormat], notes: &Notes) -> Result<()> {
     let quantized = stored.iter().any(|stored| stored.format.is_some());
     for section in sections(checkpoint) {
         if !quantized && section.optional {
@@ -99,10 +99,10 @@ fn sections(checkpoint: &Checkpoint) -> Vec<Section<'_>> {
 }
 
 impl Section<'_> {
-    fn check(&self, stored: &[Stored]) -> Result<()> {
+    fn check(&self, stored: &[StoredFormat]) -> Result<()> {
         let head = HEAD.trim_end_matches(".weight");
         let (mut expected, mut found) = (None, false);
-        for Stored { module, format } in stored {
+        for StoredFormat { module, format } in stored {
             let said = self.says(module);
             found |= format.is_some();
             match (said, format.map(kind)) {

@@ -6,7 +6,7 @@ use crate::quantized::Recipe;
 
 /// What was done to a model's matrices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Quantized {
+pub struct QuantizeReport {
     /// Matrices that became codes.
     pub matrices: usize,
     /// Their bytes before, in bf16, and after.
@@ -17,8 +17,8 @@ pub struct Quantized {
 
 /// Gives all products of `spec` that are bf16 the format of `recipe`, but for the head unless `head` says so. Embedding,
 /// norms, convolutions and routers are no products, and stay.
-pub fn quantize(spec: &mut ModelSpec, recipe: Recipe, head: bool) -> Quantized {
-    let mut done = Quantized::default();
+pub fn quantize(spec: &mut ModelSpec, recipe: Recipe, head: bool) -> QuantizeReport {
+    let mut done = QuantizeReport::default();
     let is_head = spec.head.clone();
     let plain = |product: &&mut Product| product.format() == Format::Bf16 && product.input == InputChange::default();
     for product in spec.products_mut().filter(plain).filter(|product| head || **product != is_head) {

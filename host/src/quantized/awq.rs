@@ -1,5 +1,5 @@
 //! AWQ, the layout of its gemm kernels: words along the rows, their nibbles in an order of their own.
-use super::nibbles::{Layout, Nibbles, Zeros};
+use super::nibbles::{NibbleLayout, Nibbles, Zeros};
 use super::{Module, Quantized, errors, gptq};
 use crate::error::Result;
 
@@ -28,5 +28,5 @@ pub fn find(module: &Module) -> Result<Quantized> {
     }
     let zeros = Zeros::Awq(zeros.clone());
     let (shape, group) = (module.shape, columns / groups);
-    Nibbles { codes, layout: Layout::Awq, scales, zeros, order: None, shape, group }.found(module, groups)
+    Nibbles { codes, layout: NibbleLayout::Awq, scales, zeros, order: None, shape, group }.found(module, groups)
 }

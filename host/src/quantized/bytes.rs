@@ -10,7 +10,7 @@ use crate::device::{Check, FileRange, Format, WeightPart};
 use crate::error::Result;
 
 /// Where the codes are.
-pub enum Layout {
+pub enum ByteLayout {
     /// `[n, k]` bytes.
     Rows,
     /// `[n, k]` bytes, stored + 128.
@@ -23,7 +23,7 @@ pub enum Layout {
 pub struct Bytes {
     pub name: Arc<str>,
     pub tensor: Arc<StoredTensor>,
-    pub layout: Layout,
+    pub layout: ByteLayout,
     pub scales: Grid,
     pub shape: [usize; 2],
     /// Whether the codes are e4m3.
@@ -40,16 +40,16 @@ impl Codes for Bytes {
         let columns = self.shape[1];
         let row_bytes = format.row_bytes(columns as u64) as usize;
         match &self.layout {
-            Layout::Rows | Layout::Biased => {
+            ByteLayout::Rows | ByteLayout::Biased => {
                 let data = &self.tensor.data()[rows.start * columns..];
                 for (target, codes) in target.chunks_exact_mut(row_bytes).zip(data.chunks_exact(columns)) {
                     target[..columns].copy_from_slice(codes);
                     target[columns..].fill(0);
                 }
             }
-            Layout::Words(order) => self.words(order.as_ref(), rows, row_bytes, target),
+            ByteLayout::Words(order) => self.words(order.as_ref(), rows, row_bytes, target),
         }
-        if !matches!(self.layout, Layout::Rows) {
+        if !matches!(self.layout, ByteLayout::Rows) {
             target.chunks_exact_mut(row_bytes).for_each(|row| row[..columns].iter_mut().for_each(|code| *code ^= BIAS));
         }
         Ok(())
@@ -68,7 +68,7 @@ impl Codes for Bytes {
     fn in_place(&self) -> Option<WeightPart> {
         let [rows, columns] = self.shape;
         let whole = self.format.row_bytes(columns as u64) == columns as u64;
-        (whole && matches!(self.layout, Layout::Rows)).then(|| {
+        (whole && matches!(self.layout, ByteLayout::Rows)).then(|| {
             let (file, start) = self.tensor.place();
             let file = FileRange { file, path: self.tensor.file.clone(), start };
             WeightPart::in_place(self.format, self.tensor.bytes_of_data(), columns, 0..rows, 0..columns).in_file(file)

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::bytes::{self, Bytes};
 use super::grid::Grid;
-use super::nibbles::{Layout, Nibbles, Zeros};
+use super::nibbles::{NibbleLayout, Nibbles, Zeros};
 use super::{Codes, Module, Quantized, WEIGHT, errors, gptq, nvfp4, unsupported};
 use crate::checkpoint::{Dtype, StoredTensor};
 use crate::device::Format;
@@ -60,21 +60,26 @@ fn four_bits(module: &Module, codes: &Arc<StoredTensor>) -> Result<Quantized> {
         }
     };
     let (codes, shape, group) = (codes.clone(), module.shape, columns.div_ceil(groups));
-    Nibbles { codes, layout: Layout::Rows, scales, zeros, order: None, shape, group }.found(module, groups)
+    Nibbles { codes, layout: NibbleLayout::Rows, scales, zeros, order: None, shape, group }.found(module, groups)
 }
 
 fn eight_bits(module: &Module, codes: &Arc<StoredTensor>) -> Result<Quantized> {
     if module.get(".weight_zero_point").is_some() {
         return Err(unsupported(format_args!("{}.weight_zero_point: zero points of 8 bits", module.name)));
     }
-    integers(module, codes, ".weight_packed", bytes::Layout::Biased)
+    integers(module, codes, ".weight_packed", bytes::ByteLayout::Biased)
 }
 
 /// A weight of 8-bit integers, `[n, k]` bytes; `suffix` names the tensor.
 ///
 /// # Errors
 /// The scales are missing, or of a wrong shape or type.
-pub fn integers(module: &Module, codes: &Arc<StoredTensor>, suffix: &str, layout: bytes::Layout) -> Result<Quantized> {
+pub fn integers(
+    module: &Module,
+    codes: &Arc<StoredTensor>,
+    suffix: &str,
+    layout: bytes::ByteLayout,
+) -> Result<Quantized> {
     let (scales, groups) = Grid::rows(module, ".weight_scale")?;
     let format = Format::Int8 { group: group(module, groups)? };
     let name = format!("{}{suffix}", module.name).into();
@@ -118,7 +123,7 @@ pub fn floats(module: &Module, codes: &Arc<StoredTensor>) -> Result<Quantized> {
     };
     let (shape, format) = (module.shape, Format::Fp8 { group });
     let name = format!("{}{WEIGHT}", module.name).into();
-    let layout = bytes::Layout::Rows;
+    let layout = bytes::ByteLayout::Rows;
     let factor = module.factor()?;
     let codes = Bytes { name, tensor: codes.clone(), layout, scales, shape, floats: true, format };
     let codes: Arc<dyn Codes> = Arc::new(codes);

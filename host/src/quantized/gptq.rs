@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::bytes::{self, Bytes};
 use super::grid::{Grid, word};
-use super::nibbles::{Layout, Nibbles, Zeros};
+use super::nibbles::{NibbleLayout, Nibbles, Zeros};
 use super::order::Groups;
 use super::plain::Uneven;
 use super::{Codes, Module, Quantized, WEIGHT, awq, errors, unsupported};
@@ -53,7 +53,7 @@ fn four_bits(module: &Module, codes: &Arc<StoredTensor>) -> Result<Quantized> {
     let (shape, group) = (module.shape, group(module, groups)?);
     let weight = |order| {
         let (codes, scales, zeros) = (codes.clone(), scales, zeros);
-        Nibbles { codes, layout: Layout::Words, scales, zeros, order, shape, group }
+        Nibbles { codes, layout: NibbleLayout::Words, scales, zeros, order, shape, group }
     };
     match Groups::read(module, ".g_idx", groups)? {
         Groups::Neighbours => weight(None).found(module, groups),
@@ -85,7 +85,7 @@ fn eight_bits(module: &Module, codes: &Arc<StoredTensor>) -> Result<Quantized> {
     };
     let format = Format::Int8 { group: if groups == 1 { 0 } else { size as u32 } };
     let (shape, name) = (module.shape, format!("{}{WEIGHT}", module.name).into());
-    let layout = bytes::Layout::Words(order.clone());
+    let layout = bytes::ByteLayout::Words(order.clone());
     let codes = Bytes { name, tensor: codes.clone(), layout, scales, shape, floats: false, format };
     let codes: Arc<dyn Codes> = Arc::new(codes);
     Ok(Quantized { format, order, factor: None, shape, packed: format, free_bits: false, codes })

@@ -1,9 +1,9 @@
 //! Quantized tensors named `….weight`: ModelOpt's, and those of compressed-tensors that are not packed.
 use std::sync::Arc;
 
-use super::bytes::Layout as Bytes;
+use super::bytes::ByteLayout;
 use super::grid::Grid;
-use super::nibbles::{Layout, Nibbles, Zeros};
+use super::nibbles::{NibbleLayout, Nibbles, Zeros};
 use super::{Module, Quantized, WEIGHT, compressed, errors, nvfp4, unsupported};
 use crate::checkpoint::{Dtype, StoredTensor};
 use crate::error::Result;
@@ -22,7 +22,7 @@ pub fn find(module: &Module, weight: &Arc<StoredTensor>) -> Result<Quantized> {
             refuse_mx(module)?;
             compressed::floats(module, weight)
         }
-        Dtype::I8 => compressed::integers(module, weight, WEIGHT, Bytes::Rows),
+        Dtype::I8 => compressed::integers(module, weight, WEIGHT, ByteLayout::Rows),
         Dtype::U8 if module.get(".weight_scale_2").is_some() => nvfp4::find(module, WEIGHT, ".weight_scale_2", false),
         Dtype::U8 => {
             refuse_mx(module)?;
@@ -53,6 +53,6 @@ fn row_pairs(module: &Module, weight: &Arc<StoredTensor>) -> Result<Quantized> {
     }
     let (scales, groups) = Grid::rows(module, ".weight_scale")?;
     let (codes, shape, group) = (weight.clone(), module.shape, columns.div_ceil(groups));
-    let (layout, zeros) = (Layout::RowPairs, Zeros::Middle);
+    let (layout, zeros) = (NibbleLayout::RowPairs, Zeros::Middle);
     Nibbles { codes, layout, scales, zeros, order: None, shape, group }.found(module, groups)
 }

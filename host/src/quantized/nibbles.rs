@@ -18,7 +18,7 @@ const CODES: usize = BLOCK / 2;
 const TOGETHER: usize = 128;
 
 /// Where the codes are.
-pub enum Layout {
+pub enum NibbleLayout {
     /// `[n, k/8]` words along k, or as many bytes.
     Rows,
     /// `[n/2, k]` bytes of two rows, two's complement: ModelOpt.
@@ -44,7 +44,7 @@ pub enum Zeros {
 /// A weight of 4-bit integers.
 pub struct Nibbles {
     pub codes: Arc<StoredTensor>,
-    pub layout: Layout,
+    pub layout: NibbleLayout,
     pub scales: Grid,
     pub zeros: Zeros,
     pub order: Option<Order>,
@@ -92,7 +92,7 @@ impl Nibbles {
         let ([n, columns], data) = (self.shape, self.codes.data());
         let mut codes = vec![0; rows.len() * columns];
         match self.layout {
-            Layout::Rows => {
+            NibbleLayout::Rows => {
                 let bytes = &data[rows.start * columns / 2..];
                 codes
                     .as_chunks_mut::<2>()
@@ -101,13 +101,13 @@ impl Nibbles {
                     .zip(bytes)
                     .for_each(|(two, byte)| *two = [byte & 15, byte >> 4]);
             }
-            Layout::RowPairs => {
+            NibbleLayout::RowPairs => {
                 for (row, codes) in rows.zip(codes.chunks_exact_mut(columns)) {
                     let (bytes, shift) = (&data[row / 2 * columns..], row % 2 * 4);
                     codes.iter_mut().zip(bytes).for_each(|(code, byte)| *code = (byte >> shift & 15) ^ 8);
                 }
             }
-            Layout::Words => {
+            NibbleLayout::Words => {
                 for (eight, line) in data.chunks_exact(4 * n).enumerate() {
                     for (row, codes) in rows.clone().zip(codes.chunks_exact_mut(columns)) {
                         let word = word(line, row);
@@ -116,7 +116,7 @@ impl Nibbles {
                     }
                 }
             }
-            Layout::Awq => {
+            NibbleLayout::Awq => {
                 for (column, line) in data.chunks_exact(n / 2).enumerate() {
                     for (row, codes) in rows.clone().zip(codes.chunks_exact_mut(columns)) {
                         codes[column] = awq::nibble(word(line, row / 8), row % 8);

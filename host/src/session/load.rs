@@ -240,7 +240,7 @@ fn open(options: &LoadOptions, companions: impl FnOnce() -> Result<()> + Send, s
 /// Makes codes of the weights where that is asked for.
 fn quantize(spec: &mut ModelSpec, options: &LoadOptions, note: &mut dyn FnMut(Note)) -> Result<()> {
     let Some(recipe) = options.quantize else { return Ok(()) };
-    let models::Quantized { matrices, bytes, left } = models::quantize(spec, recipe, options.quantize_lm_head);
+    let models::QuantizeReport { matrices, bytes, left } = models::quantize(spec, recipe, options.quantize_lm_head);
     if matrices == 0 {
         return Err(Error::new(Category::Model, "No weight can be quantized")
             .details(format_args!("{}: no product's weight is BF16 with columns that {recipe} divides", options.model))

@@ -15,6 +15,16 @@ pub unsafe fn copy_16(shared: u32, global: u64) {
     ptx!("cp.async.cg.shared.global [{}], [{}], 16;", in(reg32) shared, in(reg64) global, options(nostack));
 }
 
+/// As [`copy_16`]; L2 fetches the whole 128 bytes that the warp is about to ask for.
+///
+/// # Safety
+/// As for [`copy_16`].
+#[inline(always)]
+pub unsafe fn copy_16_ahead(shared: u32, global: u64) {
+    // SAFETY: the caller's promise.
+    ptx!("cp.async.cg.shared.global.L2::128B [{}], [{}], 16;", in(reg32) shared, in(reg64) global, options(nostack));
+}
+
 /// Starts a copy of the first `bytes` of 16 bytes; the others become 0 and are not read. `bytes` 0 reads nothing.
 ///
 /// # Safety

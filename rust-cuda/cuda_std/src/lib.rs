@@ -28,6 +28,7 @@
 //! | [`fragment`] | which lane holds which element of a tensor core's operand |
 //! | [`math`] | approximate functions of the chip and the few exact ones built on them |
 //! | [`bf16`] | conversions between bf16 and f32 |
+//! | [`codes`] | codes of 8 and 4 bits as bf16 |
 //! | [`mod@unroll`] | loops over arrays in registers |
 //! | [`grid`] | the barrier over a cooperative grid, and dependent launches |
 //! | [`time`] | the GPU's clock |
@@ -44,7 +45,7 @@
 //! # On other targets
 //!
 //! The crate compiles for every target, so that its documentation and its checks need no special compiler. What only a GPU
-//! can do then panics when called; [`bf16`] and [`fragment`] are plain arithmetic and work everywhere.
+//! can do then panics when called; [`bf16`], [`codes`] and [`fragment`] are plain arithmetic and work everywhere.
 #![no_std]
 #![cfg_attr(target_arch = "nvptx64", feature(asm_experimental_arch, link_llvm_intrinsics, abi_unadjusted))]
 #![cfg_attr(
@@ -72,6 +73,7 @@ mod word;
 pub mod barrier;
 pub mod bf16;
 pub mod block;
+pub mod codes;
 pub mod cp_async;
 pub mod fragment;
 pub mod global;

@@ -1,7 +1,7 @@
 //! Indices and sizes of the thread, its block and its grid.
 //!
 //! Every function is one special register; the compiler reads it once and keeps it.
-use crate::instruction::intrinsics;
+use crate::instruction::{intrinsics, ptx};
 
 /// Lanes of a warp.
 pub const WARP_SIZE: u32 = 32;
@@ -60,6 +60,26 @@ registers! {
     grid_dim_z = nctaid_z;
     /// This thread's lane in its warp, 0 to 31.
     lane_id = laneid;
+}
+
+/// Says that the entry's blocks have at most `THREADS` threads, and that a multiprocessor is to have room for `BLOCKS` of
+/// them: that decides how many registers a thread may have.
+///
+/// For compute capability 9.0 on. In the PTX it is a comment, which `cuda_builder::promote` makes a directive.
+#[inline(always)]
+pub fn blocks_at_once<const THREADS: u32, const BLOCKS: u32>() {
+    // SAFETY: it is no instruction.
+    ptx!("//sm_90: .maxntid {}, 1, 1\n\t//sm_90: .minnctapersm {}", const THREADS, const BLOCKS, options(nostack));
+}
+
+/// The number itself, of which the compiler does not know where it is from: what is added to it stays an addition, which a load
+/// makes by itself.
+#[inline(always)]
+pub fn hidden(number: u64) -> u64 {
+    let same: u64;
+    // SAFETY: a copy of a register.
+    ptx!("mov.b64 {}, {};", out(reg64) same, in(reg64) number, options(pure, nomem, nostack));
+    same
 }
 
 /// This thread's warp in a block whose threads lie along x.

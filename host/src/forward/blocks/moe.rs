@@ -182,8 +182,7 @@ impl PlacedMoe {
         let (ids, rows) = (self.scratch.ids.ptr(), pass.rows());
         let (activated, out) = (self.scratch.activated.ptr(), self.scratch.out.ptr());
         let &PlacedMoe { top_k, experts, intermediate, width, .. } = self;
-        let packed = self.up.packed.is_some() || self.down.packed.is_some();
-        if rows * top_k <= MAX_CHOICES && !packed {
+        if rows * top_k <= MAX_CHOICES && self.up.streams() && self.down.streams() {
             let up = MoeGemv {
                 x,
                 w: self.up.weight.ptr(),
@@ -198,8 +197,9 @@ impl PlacedMoe {
                 row_per_choice: 0,
             };
             let (w, n, k, activation) = (self.down.weight.ptr(), width, intermediate, gemv::PLAIN);
-            pass.plan.launch(up);
-            pass.plan.launch(MoeGemv { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ..up });
+            pass.multiply_few_experts(&self.up, up);
+            let down = MoeGemv { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ..up };
+            pass.multiply_few_experts(&self.down, down);
             return;
         }
         let (order, tiles) = (self.scratch.order.ptr(), self.scratch.tiles.ptr());

@@ -1,0 +1,125 @@
+//! `moe_quant_gemv`: the product of `moe_gemv` with experts of 8- or 4-bit codes; bound by the bytes of the experts that are
+//! met, each of which is read once for every eight rows that go to it.
+//!
+//! # Formula
+//! As `moe_gemv`'s, where `w[e, n, k]` is what docs/formats.md makes of the codes and scales of `format`.
+//!
+//! # Arguments
+//! | name | shape | dtype | layout |
+//! |---|---|---|---|
+//! | `x` | `[rows, k]`, or `[rows · top_k, k]` | act | row-major |
+//! | `w` | `[experts, n, k]` | packed | rows as docs/formats.md has them |
+//! | `scales` | `[experts, n, Format::scales(k)]`, or null where that is 0 | f32 | row-major |
+//! | `ids` | `[rows, top_k]` | i32 | row-major |
+//! | `y` | `[rows · top_k, n]` | act | row-major, written |
+//!
+//! # Launch
+//! As `moe_gemv`'s, with the rings of `quant_gemv`.
+//!
+//! # Requires
+//! 1 to 384 choices, `rows · top_k`; `k` divisible by 8, `n` by 16; ids from 0 to `experts` − 1; a format that `quant_gemv`
+//! takes; fewer than 2³² rows of all experts; no code or scale is NaN; `x` and `w` 16-byte aligned; `y` overlaps nothing that
+//! is read.
+//!
+//! # Moves
+//! The bytes of codes and scales of each expert that is met, and `rows · top_k · (k · act + n · act)`. Which are met the host
+//! does not know: it counts as many as random choices would meet. Registers and shared memory as `quant_gemv`.
+//!
+//! # Numerics
+//! As `quant_gemv`'s, whatever else goes to an expert: c = 16, d = 4.
+use crate::format::Format;
+use crate::gemv::{PLAIN, RELU2, SYSTEM_BYTES, TILE, WARPS};
+use crate::kernel::{kernel_args, require};
+use crate::moe_gemv::{FIXED_BYTES, MAX_CHOICES, met};
+use crate::quant_gemv::{BLOCKS, Rings};
+use crate::{Act, DeviceInfo, Kernel, Launch, MoeGemv, Packed, Ptr, StepShape};
+
+#[cfg(target_arch = "nvptx64")]
+mod entry;
+
+kernel_args! {
+    /// Arguments of `moe_quant_gemv`.
+    pub struct MoeQuantGemv {
+        /// `[rows, k]`, or with `row_per_choice` `[rows · top_k, k]`.
+        pub x: Ptr<Act>,
+        /// `[experts, n, k]`, the codes.
+        pub w: Ptr<Packed>,
+        /// `[experts, n, Format::scales(k)]`, or null where the format has none beside the codes.
+        pub scales: Ptr<f32>,
+        /// `[rows, top_k]`: the experts of each row.
+        pub ids: Ptr<i32>,
+        /// `[rows · top_k, n]`, written.
+        pub y: Ptr<Act>,
+        /// Token rows.
+        pub rows: u32,
+        /// Experts that a row goes to.
+        pub top_k: u32,
+        /// Experts.
+        pub experts: u32,
+        /// Rows of an expert's weight.
+        pub n: u32,
+        /// Columns of an expert's weight.
+        pub k: u32,
+        /// [`Format::kind`] of the weight.
+        pub format: u32,
+        /// [`Format::group`] of the weight.
+        pub group: u32,
+        /// [`PLAIN`] or [`RELU2`].
+        pub activation: u32,
+        /// Whether `x` has a row for each choice instead of each token: 0 or 1.
+        pub row_per_choice: u32,
+    }
+}
+
+impl MoeQuantGemv {
+    /// The product of `moe_gemv` with a weight of these codes and scales in `format`.
+    pub const fn new(around: MoeGemv, (w, scales): (Ptr<Packed>, Ptr<f32>), format: Format) -> MoeQuantGemv {
+        let MoeGemv { x, ids, y, rows, top_k, experts, n, k, activation, row_per_choice, .. } = around;
+        let (format, group) = (format.kind(), format.group());
+        MoeQuantGemv { x, w, scales, ids, y, rows, top_k, experts, n, k, format, group, activation, row_per_choice }
+    }
+
+    /// All that is not about the weight.
+    pub const fn around(&self) -> MoeGemv {
+        let MoeQuantGemv { x, ids, y, rows, top_k, experts, n, k, activation, row_per_choice, .. } = *self;
+        MoeGemv { x, w: Ptr::NULL, ids, y, rows, top_k, experts, n, k, activation, row_per_choice }
+    }
+}
+
+impl Kernel for MoeQuantGemv {
+    const NAME: &'static str = "moe_quant_gemv";
+
+    fn check(&self) -> Result<(), &'static str> {
+        let beside = Format::of(self.format, self.group).map(|format| format.scales(u64::from(self.k)));
+        require! {
+            self.rows > 0 && self.top_k > 0 => "at least one choice",
+            self.rows <= MAX_CHOICES && self.top_k <= MAX_CHOICES && self.rows * self.top_k <= MAX_CHOICES => "at most 384 choices",
+            self.top_k <= self.experts && self.experts <= u16::MAX as u32 => "as many experts as a row goes to, at most 65535",
+            self.n > 0 && self.n.is_multiple_of(TILE) => "n divisible by 16",
+            u64::from(self.n) * u64::from(self.experts) < 1 << 32 => "fewer than 2^32 rows of all experts",
+            self.k > 0 && self.k.is_multiple_of(8) => "k divisible by 8",
+            Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two",
+            beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",
+            self.activation == PLAIN || self.activation == RELU2 => "a known activation",
+        }
+    }
+
+    fn launch(&self, device: &DeviceInfo) -> Launch {
+        let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
+        let in_all = device.shared_bytes_per_block + SYSTEM_BYTES;
+        let resident = (in_all / (rings.bytes + FIXED_BYTES)).clamp(1, BLOCKS);
+        let blocks = (device.multiprocessors * resident).clamp(1, self.rows * self.top_k * (self.n / TILE));
+        Launch { shared_bytes: rings.bytes, overlaps: true, ..Launch::linear(rings.expert_symbol, blocks, WARPS * 32) }
+    }
+
+    fn bytes_moved(&self, shape: &StepShape) -> u64 {
+        let (n, k, choices) = (u64::from(self.n), u64::from(self.k), u64::from(self.rows * self.top_k));
+        let expert = Format::of(self.format, self.group).map_or(0, |format| format.bytes(n, k));
+        let weights = met(shape, self.rows, self.top_k, self.experts) * expert as f64;
+        weights as u64 + choices * 2 * (n + k)
+    }
+
+    fn flops(&self, shape: &StepShape) -> u64 {
+        self.around().flops(shape)
+    }
+}

@@ -1,0 +1,108 @@
+//! The entry points of `moe_quant_gemv`.
+use super::MoeQuantGemv;
+use crate::gemv::{TILE, WARPS};
+use crate::moe_gemv::{entry as moe, groups};
+use crate::quant_gemv::BLOCKS;
+use crate::quant_gemv::bits4::{Groups32, Groups64, Nvfp4};
+use crate::quant_gemv::bits8::{Bits8, E4m3, I8};
+use crate::quant_gemv::entry::{Columns, multiply_step};
+use crate::quant_gemv::forms::{Form, Matrix, Place, Sums};
+use crate::quant_gemv::ring::{Ring, Tiles};
+use core::num::NonZero;
+use cuda_std::{grid, kernel, thread};
+
+macro_rules! entries {
+    ($($name:ident $form:ty;)*) => { kernel! {$(
+        /// The experts of a few rows.
+        pub fn $name(args: MoeQuantGemv) {
+            thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
+            run::<$form>(&args);
+        }
+    )*} };
+}
+
+entries! {
+    moe_quant_gemv_fp8 Bits8<E4m3>;
+    moe_quant_gemv_int8 Bits8<I8>;
+    moe_quant_gemv_int4 Groups64;
+    moe_quant_gemv_int4_32 Groups32;
+    moe_quant_gemv_nvfp4 Nvfp4;
+}
+
+/// The tiles of all groups of choices, one group's behind another's.
+#[derive(Clone, Copy)]
+struct Experts {
+    /// Rows of an expert.
+    n: u32,
+    /// Tiles of a group, and of all.
+    per_group: NonZero<u32>,
+    tiles: u32,
+}
+
+impl Experts {
+    /// Group of a tile, and its first row in the expert's weight.
+    #[inline(always)]
+    fn place(&self, tile: u32) -> (u32, u32) {
+        let group = tile / self.per_group;
+        (group, (tile - group * self.per_group.get()) * TILE)
+    }
+}
+
+impl Tiles for Experts {
+    #[inline(always)]
+    fn rows(&self, tile: u32, row: u32) -> [u32; 2] {
+        if tile >= self.tiles {
+            return [0; 2];
+        }
+        let (group, first) = self.place(tile);
+        // SAFETY: the tile is there, and so is its group.
+        let own = unsafe { groups::expert(group) } * self.n + first + row;
+        [own, own + TILE / 2]
+    }
+
+    #[inline(always)]
+    fn has(&self, tile: u32, _: u32, _: u32) -> bool {
+        tile < self.tiles
+    }
+
+    #[inline(always)]
+    fn has_all(&self, tile: u32) -> bool {
+        tile < self.tiles
+    }
+}
+
+/// # Safety
+/// The kernel's Requires hold; the whole block comes here.
+#[inline(always)]
+unsafe fn run<F: Form>(args: &MoeQuantGemv) {
+    grid::launch_dependents();
+    grid::wait_for_dependencies();
+    let Some(per_group) = NonZero::new(args.n / TILE) else { return };
+    let around = args.around();
+    let matrix = Matrix::new::<F>((args.w, args.scales), args.k, (args.format, args.group));
+    // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
+    unsafe {
+        let tiles = Experts { n: args.n, per_group, tiles: groups::find(&around) * per_group.get() };
+        let mut ring = Ring::<F, _>::behind_the_wait(tiles, matrix);
+        let mut tile = thread::block_idx_x();
+        let mut odd = false;
+        while tile < tiles.tiles {
+            let (group, first) = tiles.place(tile);
+            let tokens = moe::tokens(&around, group);
+            let rows = tiles.rows(tile, thread::lane_id() / 4);
+            let row_scales = F::of_rows(&matrix, rows);
+            let mut sums = Sums::ZERO;
+            for at in 0..ring.steps {
+                let column = ring.first_column(at);
+                let columns = Columns::<F>::new(&tokens, column);
+                let mut x = columns.ask_first();
+                let step = ring.next();
+                multiply_step(&mut sums, &matrix, Place { rows, column }, &step, |i| columns.next(&mut x, i));
+            }
+            sums.close(row_scales);
+            moe::finish(&around, moe::place_of_sums(odd), sums.whole.map(|sum| sum * F::REST), group, first);
+            odd = !odd;
+            tile += thread::grid_dim_x();
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! `quant_gemv`: the product of `gemv` with a weight of 8- or 4-bit codes, for one to eight token rows; bound by the bytes of
+//! the codes.
+//!
+//! # Formula
+//! As `gemv`'s, where `w[n, k]` is what docs/formats.md makes of the codes and scales of `format`.
+//!
+//! # Arguments
+//! | name | shape | dtype | layout |
+//! |---|---|---|---|
+//! | `x` | `[rows, k]` | act | row-major |
+//! | `norm_weight` | `[k]` or null | weight | |
+//! | `norm_bias` | `[k]` or null | weight | |
+//! | `w` | `[n, k]` | packed | rows as docs/formats.md has them |
+//! | `scales` | `[n, Format::scales(k)]`, or null where that is 0 | f32 | row-major |
+//! | `bias` | `[n]` or null | weight | |
+//! | `residual` | as `y`, or null | act | row-major; may be `y` |
+//! | `y` | `[rows, n]`, with `swiglu` `[rows, n/2]`, or null | act | row-major, written |
+//! | `y_f32` | `[rows, n]` or null | f32 | row-major, written |
+//!
+//! # Launch
+//! As `gemv`'s: tiles of 16 rows of the weight to a block, whose 8 warps share the columns: 128 at a time of 8 bits, 256 of 4.
+//! Codes and the scales among them pass through rings in shared memory, three steps deep; the first ones are on their way
+//! before the kernel in front has ended. A lane widens eight columns of two rows in registers, by arithmetic on their bits.
+//! `_rms_norm` and `_layer_norm_1p` take one token row, which every block normalises for itself.
+//!
+//! # Requires
+//! 1 to 8 rows, with a norm 1 row of at most 8 192; `k` divisible by 8; `n` even with `swiglu`; a packed format, whose scales
+//! beside the codes are for whole rows, or for groups of a power of two of columns, 32 at least; no code or scale is NaN;
+//! `x`, `w`, `norm_weight` and `norm_bias` 16-byte aligned; exactly one of `y` and `y_f32`, activation and `residual` with
+//! `y`, one of them at most; `y` overlaps nothing that is read but `residual`.
+//!
+//! # Moves
+//! The bytes of codes and scales, `rows·(k·act + n·out)`, and `2·n` where there is a bias. `ptxas` for sm_90: 256 threads of at
+//! most 80 registers; 48 KB of shared memory for 8 bits, 54 KB for 4 (60 KB in groups of 32), and 8 KB of sums: three blocks to a
+//! multiprocessor. On an H200, one row, one after the other in a graph, µs for 6144×4096, 4096×4096, 28672×4096 and 4096×14336:
+//! `Fp8` 8.1, 7.8, 30.6, 21.6, `Int8` 8.1, 6.0, 29.4, 19.5, `Int4` 7.7, 6.7, 22.2, 16.2, `Nvfp4` 8.0, 7.9, 28.3, 20.2 (`gemv`: 13.1,
+//! 9.1, 54.0, 27.1). The widening, not the bytes, is what bounds 4 bits there; and 4096 rows are too few tiles for all blocks.
+//!
+//! # Numerics
+//! A code widens to bf16 exactly, an e2m1 with its e4m3 scale too, and a u4 less its zero point. The tensor core sums
+//! products in f32, 16 at once; scales of groups multiply the f32 sums of the columns that share them, of a row those of a
+//! warp; the warps' sums are added in their order. No order depends on `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a
+//! norm or an activation takes or gives is rounded, and may be the neighbour of what it is to be; without them d counts for
+//! nothing.
+use crate::format::{FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
+use crate::gemv::{PLAIN, SWIGLU, SYSTEM_BYTES, TILE, WARPS};
+use crate::kernel::{kernel_args, require};
+use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Gemv, Kernel, Launch, Packed, Ptr, StepShape, Weight, rms_norm};
+
+#[cfg(target_arch = "nvptx64")]
+pub(crate) mod bits4;
+#[cfg(target_arch = "nvptx64")]
+pub(crate) mod bits8;
+#[cfg(target_arch = "nvptx64")]
+pub(crate) mod entry;
+#[cfg(target_arch = "nvptx64")]
+pub(crate) mod forms;
+#[cfg(target_arch = "nvptx64")]
+pub(crate) mod ring;
+
+/// 16-byte pieces of a row's codes in a step of a warp.
+pub(crate) const PIECES: u32 = 8;
+/// Steps of a warp that its ring holds.
+pub(crate) const SLOTS: u32 = 3;
+/// Most blocks to a multiprocessor: it takes 24 warps to widen codes as fast as they come.
+pub(crate) const BLOCKS: u32 = 3;
+
+/// Longest row that a product normalises on its way.
+pub const MAX_NORMED: usize = 8_192;
+
+/// What a block has beside its rings and the normalised row: two tiles' sums, a norm's sums, the system's share.
+const FIXED_BYTES: u32 = 2 * WARPS * TILE * GEMV_MAX_ROWS * 4 + 128 + SYSTEM_BYTES;
+
+kernel_args! {
+    /// Arguments of `quant_gemv`.
+    pub struct QuantGemv {
+        /// `[rows, k]`.
+        pub x: Ptr<Act>,
+        /// `[k]` or null.
+        pub norm_weight: Ptr<Weight>,
+        /// `[k]` or null.
+        pub norm_bias: Ptr<Weight>,
+        /// `[n, k]`, the codes.
+        pub w: Ptr<Packed>,
+        /// `[n, Format::scales(k)]`, or null where the format has none beside the codes.
+        pub scales: Ptr<f32>,
+        /// `[n]` or null.
+        pub bias: Ptr<Weight>,
+        /// As `y`, or null.
+        pub residual: Ptr<Act>,
+        /// `[rows, n]`, with [`SWIGLU`] `[rows, n/2]`, or null; written.
+        pub y: Ptr<Act>,
+        /// `[rows, n]` or null, written without rounding.
+        pub y_f32: Ptr<f32>,
+        /// Token rows.
+        pub rows: u32,
+        /// Rows of the weight.
+        pub n: u32,
+        /// Columns of the weight.
+        pub k: u32,
+        /// [`Format::kind`] of the weight.
+        pub format: u32,
+        /// [`Format::group`] of the weight.
+        pub group: u32,
+        /// [`PLAIN`], `RELU2` or [`SWIGLU`].
+        pub activation: u32,
+        /// Of the norm.
+        pub eps: f32,
+        /// Of `rms_norm`: [`rms_norm::ONCE`] or [`rms_norm::TWICE`].
+        pub roundings: u32,
+    }
+}
+
+impl QuantGemv {
+    /// `x · wᵀ` of `[rows, n, k]` alone: the caller says where it goes, and what stands in front of it and behind.
+    pub const fn new(x: Ptr<Act>, codes: (Ptr<Packed>, Ptr<f32>), format: Format, shape: [u32; 3]) -> QuantGemv {
+        QuantGemv::of(Gemv::new(x, Ptr::NULL, shape), codes, format)
+    }
+
+    /// The product of `gemv` with a weight of these codes and scales in `format`.
+    pub const fn of(around: Gemv, (w, scales): (Ptr<Packed>, Ptr<f32>), format: Format) -> QuantGemv {
+        let Gemv {
+            x, norm_weight, norm_bias, bias, residual, y, y_f32, rows, n, k, activation, eps, roundings, ..
+        } = around;
+        let (format, group) = (format.kind(), format.group());
+        QuantGemv {
+            x,
+            norm_weight,
+            norm_bias,
+            w,
+            scales,
+            bias,
+            residual,
+            y,
+            y_f32,
+            rows,
+            n,
+            k,
+            format,
+            group,
+            activation,
+            eps,
+            roundings,
+        }
+    }
+
+    /// Whether the kernel multiplies with weights of that format.
+    pub const fn takes(format: Format) -> bool {
+        Rings::of(format.kind(), format.group()).is_some()
+    }
+
+    /// All that is not about the weight.
+    pub const fn around(&self) -> Gemv {
+        Gemv {
+            x: self.x,
+            norm_weight: self.norm_weight,
+            norm_bias: self.norm_bias,
+            w: Ptr::NULL,
+            bias: self.bias,
+            residual: self.residual,
+            y: self.y,
+            y_f32: self.y_f32,
+            rows: self.rows,
+            n: self.n,
+            k: self.k,
+            activation: self.activation,
+            eps: self.eps,
+            roundings: self.roundings,
+            made: 0,
+        }
+    }
+}
+
+/// The rings of a format.
+pub(crate) struct Rings {
+    /// The entries without norm, behind `rms_norm` and behind `layer_norm_1p`.
+    symbols: [&'static str; 3],
+    /// That of `moe_quant_gemv`.
+    pub(crate) expert_symbol: &'static str,
+    /// Bytes of all rings of a block.
+    pub(crate) bytes: u32,
+}
+
+/// The entries of a format.
+macro_rules! symbols {
+    ($format:literal) => {
+        (
+            [
+                concat!("quant_gemv_", $format),
+                concat!("quant_gemv_", $format, "_rms_norm"),
+                concat!("quant_gemv_", $format, "_layer_norm_1p"),
+            ],
+            concat!("moe_quant_gemv_", $format),
+        )
+    };
+}
+
+impl Rings {
+    /// Of a format's number and group; none for formats that are not streamed.
+    pub(crate) const fn of(kind: u32, group: u32) -> Option<Rings> {
+        let ((symbols, expert_symbol), scales) = match (kind, group) {
+            (FP8 | INT8, 1..) if group < 32 || !group.is_power_of_two() => return None,
+            (FP8, _) => (symbols!("fp8"), 0),
+            (INT8, _) => (symbols!("int8"), 0),
+            (INT4 | INT4_ZEROS, 64) => (symbols!("int4"), 16),
+            (INT4 | INT4_ZEROS, 32) => (symbols!("int4_32"), 32),
+            (NVFP4, _) => (symbols!("nvfp4"), 16),
+            _ => return None,
+        };
+        Some(Rings { symbols, expert_symbol, bytes: WARPS * SLOTS * TILE * (PIECES * 16 + scales) })
+    }
+}
+
+impl Kernel for QuantGemv {
+    const NAME: &'static str = "quant_gemv";
+
+    fn check(&self) -> Result<(), &'static str> {
+        let normed = !self.norm_weight.is_null();
+        let beside = Format::of(self.format, self.group).map(|format| format.scales(u64::from(self.k)));
+        require! {
+            self.rows > 0 && self.rows <= GEMV_MAX_ROWS => "1 to 8 rows",
+            self.n > 0 => "at least one row of the weight",
+            self.k > 0 && self.k.is_multiple_of(8) => "k divisible by 8",
+            Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two",
+            beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",
+            !normed || (self.rows == 1 && self.k as usize <= MAX_NORMED) => "one row of at most 8192 behind a norm",
+            normed || self.norm_bias.is_null() => "norm_bias with norm_weight alone",
+            matches!(self.roundings, rms_norm::ONCE | rms_norm::TWICE) => "one rounding or two",
+            self.activation <= SWIGLU => "a known activation",
+            self.activation != SWIGLU || self.n.is_multiple_of(2) => "as many gates as others",
+            self.y.is_null() != self.y_f32.is_null() => "exactly one of y and y_f32",
+            self.activation == PLAIN || (self.y_f32.is_null() && self.residual.is_null()) => "activations with neither y_f32 nor residual",
+            self.y_f32.is_null() || self.residual.is_null() => "y_f32 without residual",
+        }
+    }
+
+    fn launch(&self, device: &DeviceInfo) -> Launch {
+        let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
+        let (symbol, normed) = match (self.norm_weight.is_null(), self.norm_bias.is_null()) {
+            (true, _) => (rings.symbols[0], 0),
+            (false, true) => (rings.symbols[1], self.k * 2),
+            (false, false) => (rings.symbols[2], self.k * 2),
+        };
+        let shared_bytes = rings.bytes + normed;
+        let in_all = device.shared_bytes_per_block + SYSTEM_BYTES;
+        let resident = (in_all / (shared_bytes + FIXED_BYTES)).clamp(1, BLOCKS);
+        let blocks = (device.multiprocessors * resident).clamp(1, self.around().tiles());
+        Launch { shared_bytes, overlaps: true, ..Launch::linear(symbol, blocks, WARPS * 32) }
+    }
+
+    fn bytes_moved(&self, shape: &StepShape) -> u64 {
+        let (n, k) = (u64::from(self.n), u64::from(self.k));
+        let weight = Format::of(self.format, self.group).map_or(0, |format| format.bytes(n, k));
+        weight + self.around().bytes_moved(shape) - 2 * n * k
+    }
+
+    fn flops(&self, shape: &StepShape) -> u64 {
+        self.around().flops(shape)
+    }
+}

@@ -1,0 +1,290 @@
+//! The way of codes and scales through shared memory in `quant_gemv`.
+use core::marker::PhantomData;
+
+use super::forms::{Form, Matrix};
+use super::{PIECES, SLOTS};
+use crate::gemv::{TILE, WARPS};
+use cuda_std::unroll::unroll;
+use cuda_std::{cp_async, grid, shared, thread, warp};
+
+/// Steps on their way, and copies of a lane for a half of a tile.
+const AHEAD: usize = SLOTS as usize - 1;
+const COPIES: usize = PIECES as usize / 4;
+/// Rows of half a tile.
+const HALF: u32 = TILE / 2;
+
+/// The tiles of a product: 16 rows of a weight each, in two halves of eight neighbours.
+pub trait Tiles: Copy {
+    /// The numbers of row `row` of both halves of a tile; of what is not there, anything.
+    fn rows(&self, tile: u32, row: u32) -> [u32; 2];
+
+    /// Whether row `row` of half `half` of a tile is there.
+    fn has(&self, tile: u32, half: u32, row: u32) -> bool;
+
+    /// Whether all of them are.
+    fn has_all(&self, tile: u32) -> bool;
+}
+
+/// A warp's ring.
+pub struct Ring<F, T> {
+    tiles: T,
+    matrix: Matrix,
+    /// Steps of a warp in a tile.
+    pub steps: u32,
+    /// Tile and step to ask for next.
+    tile: u32,
+    step: u32,
+    /// Of that tile, the first row of which this lane copies a part, in both halves, and the row of which it copies scales.
+    codes: [u64; 2],
+    scaled: u64,
+    /// Shared address of the ring, and of the slots to fill and to use next.
+    start: u32,
+    fill: u32,
+    take: u32,
+    kind: PhantomData<F>,
+}
+
+impl<F: Form, T: Tiles> Ring<F, T> {
+    /// Bytes of a slot.
+    const SLOT: u32 = TILE * (PIECES * 16 + F::SCALES);
+    /// Bytes of all rings of a block.
+    pub const ALL: u32 = WARPS * SLOTS * Self::SLOT;
+    /// Rows from one of a lane's copies to the next.
+    const APART: u32 = thread::WARP_SIZE / PIECES;
+
+    /// The warp's ring, with its first steps on their way. Behind it, the kernel in front has ended.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
+    #[inline(always)]
+    pub unsafe fn new(tiles: T, matrix: Matrix) -> Self {
+        let mut ring = Ring::empty(tiles, matrix);
+        grid::launch_dependents();
+        // SAFETY: the slots are free, and all that follows is read behind the wait.
+        unsafe {
+            ring.fill();
+            grid::wait_for_dependencies();
+        }
+        ring
+    }
+
+    /// As [`Ring::new`], behind the kernel in front: which weights they are is its output.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold; the whole block comes here.
+    #[inline(always)]
+    pub unsafe fn behind_the_wait(tiles: T, matrix: Matrix) -> Self {
+        let mut ring = Ring::empty(tiles, matrix);
+        // SAFETY: the slots are free.
+        unsafe { ring.fill() };
+        ring
+    }
+
+    #[inline(always)]
+    fn empty(tiles: T, matrix: Matrix) -> Self {
+        let start = shared::dynamic::<u8>().address() + thread::warp_id() * SLOTS * Self::SLOT;
+        let (steps, tile) = (matrix.pieces.div_ceil(WARPS * PIECES), thread::block_idx_x());
+        let (codes, kind) = ([0; 2], PhantomData);
+        let mut ring =
+            Ring { tiles, matrix, steps, tile, step: 0, codes, scaled: 0, start, fill: start, take: start, kind };
+        ring.find_rows();
+        ring
+    }
+
+    /// Asks for the first steps.
+    ///
+    /// # Safety
+    /// The slots are free.
+    #[inline(always)]
+    unsafe fn fill(&mut self) {
+        unroll::<AHEAD>(
+            #[inline(always)]
+            // SAFETY: the caller's promise.
+            |_| unsafe { self.ask() },
+        );
+    }
+
+    /// The row of a tile of which this lane copies scales, and their 16 bytes.
+    #[inline(always)]
+    fn scaled() -> (u32, u32) {
+        let pieces = if F::SCALES > 16 { F::SCALES / 16 } else { 1 };
+        (thread::lane_id() / pieces, thread::lane_id() % pieces)
+    }
+
+    /// Finds the rows of the tile to ask for.
+    #[inline(always)]
+    fn find_rows(&mut self) {
+        let at = |row: u32| self.matrix.codes + u64::from(row) * u64::from(self.matrix.row_bytes);
+        self.codes = self.tiles.rows(self.tile, thread::lane_id() / PIECES).map(at);
+        if F::SCALES > 0 {
+            let (row, piece) = Self::scaled();
+            let [low, high] = self.tiles.rows(self.tile, row % HALF);
+            self.scaled = at(if row % TILE < HALF { low } else { high }) + u64::from(piece) * 16;
+        }
+    }
+
+    /// Starts the copies of the codes of the next step. With `CHECKED`, what is not there is not read, and zero; behind the
+    /// last tile that is all.
+    ///
+    /// # Safety
+    /// The slot is free; without `CHECKED`, all of the step is there.
+    #[inline(always)]
+    unsafe fn copy_codes<const CHECKED: bool>(&self, slot: u32) {
+        let (own, piece) = (thread::lane_id() / PIECES, thread::lane_id() % PIECES);
+        let number = self.first_piece(self.step) + piece;
+        let within = F::piece(number);
+        unroll::<2>(
+            #[inline(always)]
+            |half| {
+                unroll::<COPIES>(
+                    #[inline(always)]
+                    |i| {
+                        let row = i as u32 * Self::APART;
+                        let from = self.codes[half] + u64::from(row * self.matrix.row_bytes + within);
+                        let to = slot + place::<F>(half as u32 * HALF + own + row, piece);
+                        let there = || number < self.matrix.pieces && self.tiles.has(self.tile, half as u32, own + row);
+                        // SAFETY: only pieces within rows that are there are read.
+                        unsafe { copy::<CHECKED>(to, from, there) };
+                    },
+                );
+            },
+        );
+    }
+
+    /// Starts the copies of the scales that come with them.
+    ///
+    /// # Safety
+    /// As for [`Ring::copy_codes`].
+    #[inline(always)]
+    unsafe fn copy_scales<const CHECKED: bool>(&self, slot: u32) {
+        let ((row, piece), first) = (Self::scaled(), self.first_piece(self.step));
+        if F::SCALES > 0 && row < TILE {
+            let from = self.scaled + u64::from(F::scales(first));
+            let to = slot + TILE * PIECES * 16 + row * F::SCALES + piece * 16;
+            let there = || first < self.matrix.pieces && self.tiles.has(self.tile, row / HALF, row % HALF);
+            // SAFETY: only scales of rows that are there are read.
+            unsafe { copy::<CHECKED>(to, from, there) };
+        }
+    }
+
+    /// Asks for the next step.
+    ///
+    /// # Safety
+    /// The slot to fill is free.
+    #[inline(always)]
+    unsafe fn ask(&mut self) {
+        // The same for the whole warp.
+        let whole = self.tiles.has_all(self.tile) && self.first_piece(self.step) + PIECES <= self.matrix.pieces;
+        // SAFETY: the caller's promise.
+        unsafe {
+            if whole {
+                self.copy_codes::<false>(self.fill);
+                self.copy_scales::<false>(self.fill);
+            } else {
+                self.copy_codes::<true>(self.fill);
+                self.copy_scales::<true>(self.fill);
+            }
+        }
+        self.step += 1;
+        if self.step == self.steps {
+            self.step = 0;
+            self.tile += thread::grid_dim_x();
+            self.find_rows();
+        }
+        cp_async::commit();
+        self.fill = self.behind(self.fill);
+    }
+
+    /// The first piece of a step of this warp.
+    #[inline(always)]
+    fn first_piece(&self, step: u32) -> u32 {
+        (step * WARPS + thread::warp_id()) * PIECES
+    }
+
+    /// The first column of a step of this warp.
+    #[inline(always)]
+    pub fn first_column(&self, step: u32) -> u32 {
+        self.first_piece(step) * (128 / F::BITS)
+    }
+
+    /// Waits for the next step, and asks for the one that is `SLOTS − 1` behind it.
+    ///
+    /// # Safety
+    /// The whole warp comes here, done with the step that it got last.
+    #[inline(always)]
+    pub unsafe fn next(&mut self) -> Step<F> {
+        cp_async::wait::<{ SLOTS - 2 }>();
+        // SAFETY: behind the barrier the lanes' copies have landed, and the slot used last is free.
+        unsafe {
+            warp::sync();
+            self.ask();
+        }
+        let step = Step { slot: self.take, kind: PhantomData };
+        self.take = self.behind(self.take);
+        step
+    }
+
+    /// The slot behind the one at `slot`.
+    #[inline(always)]
+    fn behind(&self, slot: u32) -> u32 {
+        let next = slot + Self::SLOT;
+        if next == self.start + SLOTS * Self::SLOT { self.start } else { next }
+    }
+}
+
+/// Starts a copy of 16 bytes; with `CHECKED` of zeros where they are not there.
+///
+/// # Safety
+/// As for [`cp_async::copy_16`]; without `CHECKED`, they are there.
+#[inline(always)]
+unsafe fn copy<const CHECKED: bool>(to: u32, from: u64, there: impl Fn() -> bool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if CHECKED {
+            cp_async::copy_16_or_zero(to, from, if there() { 16 } else { 0 });
+        } else {
+            cp_async::copy_16_ahead(to, from);
+        }
+    }
+}
+
+/// Where a row's piece of 16 bytes stands in a slot: neighbours change places from row to row, so that the lanes that read
+/// some rows together find them in different banks.
+#[inline(always)]
+fn place<F: Form>(row: u32, piece: u32) -> u32 {
+    let rows = 32 / F::WORD_BYTES;
+    (row * PIECES + (piece ^ (row % rows * (8 / rows)))) * 16
+}
+
+/// A step that has landed.
+#[derive(Clone, Copy)]
+pub struct Step<F> {
+    slot: u32,
+    kind: PhantomData<F>,
+}
+
+impl<F: Form> Step<F> {
+    /// A lane's codes of unit `unit`, of its row in the tile and of the row eight further on.
+    ///
+    /// # Safety
+    /// The step is the one that its ring gave last.
+    #[inline(always)]
+    pub unsafe fn codes(&self, unit: u32) -> [F::Word; 2] {
+        let (row, byte) = (thread::lane_id() / 4, (unit * 4 + thread::lane_id() % 4) * F::WORD_BYTES);
+        let at = |row: u32| self.slot + place::<F>(row, byte / 16) + byte % 16;
+        // SAFETY: the caller's promise.
+        unsafe { [shared::Word::load(at(row)), shared::Word::load(at(row + HALF))] }
+    }
+
+    /// The scales of those rows from byte `byte` on.
+    ///
+    /// # Safety
+    /// The step is the one that its ring gave last.
+    #[inline(always)]
+    pub unsafe fn scales<W: shared::Word>(&self, byte: u32) -> [W; 2] {
+        let row = thread::lane_id() / 4;
+        let at = |row: u32| self.slot + TILE * PIECES * 16 + row * F::SCALES + byte;
+        // SAFETY: the caller's promise.
+        unsafe { [shared::Word::load(at(row)), shared::Word::load(at(row + HALF))] }
+    }
+}

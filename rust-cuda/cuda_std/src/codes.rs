@@ -1,0 +1,226 @@
+//! Codes of 8 and 4 bits as pairs of bf16, by arithmetic on their bits: no table, no branch, every result exact.
+//!
+//! A pair is a register with the earlier column in the low half. Codes of 8 bits come out in the order of memory. Codes of
+//! 4 bits come out as the columns (0, 4), (1, 5), (2, 6), (3, 7), which costs a third less than their order;
+//! [`apart_by_4`] pairs eight neighbours of the other operand alike.
+#[cfg(target_arch = "nvptx64")]
+use crate::instruction::ptx;
+
+/// Both halves of a register.
+const fn twice(half: u32) -> u32 {
+    half << 16 | half
+}
+
+/// 2¹²⁰ and −0, twice.
+const TWO_TO_120: u32 = twice(0x7b80);
+const MINUS_ZERO: u32 = twice(0x8000);
+/// 2¹²⁷, 2¹²³ and −128/64, twice.
+const TWO_TO_127: u32 = twice(0x7f00);
+const TWO_TO_123: u32 = twice(0x7d00);
+const MINUS_128_REST: u32 = twice(0xc000);
+
+/// Four bytes of the eight of `low` and `high`: digit i of `selector`, from the right, names byte i of the result.
+#[inline(always)]
+pub fn permute<const SELECTOR: u32>(low: u32, high: u32) -> u32 {
+    permute_by(low, high, SELECTOR)
+}
+
+/// As [`permute`], by a selector that is known at run time.
+#[cfg(target_arch = "nvptx64")]
+#[inline(always)]
+pub fn permute_by(low: u32, high: u32, selector: u32) -> u32 {
+    let bytes: u32;
+    // SAFETY: arithmetic on registers, the same for the same operands.
+    ptx!("prmt.b32 {}, {}, {}, {};", out(reg32) bytes, in(reg32) low, in(reg32) high, in(reg32) selector,
+        options(pure, nomem, nostack));
+    bytes
+}
+
+/// As [`permute`], by a selector that is known at run time.
+#[cfg(not(target_arch = "nvptx64"))]
+pub fn permute_by(low: u32, high: u32, selector: u32) -> u32 {
+    let bytes = u64::from(high) << 32 | u64::from(low);
+    let byte = |i: u32| (bytes >> ((selector >> (4 * i) & 7) * 8)) as u32 & 0xff;
+    byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24
+}
+
+/// `a · b + c` of two pairs of bf16, each rounded once.
+#[cfg(target_arch = "nvptx64")]
+#[inline(always)]
+pub fn fma(a: u32, b: u32, c: u32) -> u32 {
+    let sums: u32;
+    // SAFETY: arithmetic on registers, the same for the same operands.
+    ptx!("fma.rn.bf16x2 {}, {}, {}, {};", out(reg32) sums, in(reg32) a, in(reg32) b, in(reg32) c,
+        options(pure, nomem, nostack));
+    sums
+}
+
+/// `a · b + c` of two pairs of bf16, for results that bf16 holds.
+#[cfg(not(target_arch = "nvptx64"))]
+pub fn fma(a: u32, b: u32, c: u32) -> u32 {
+    use crate::bf16::{pack, unpack};
+    let ([a0, a1], [b0, b1], [c0, c1]) = (unpack(a), unpack(b), unpack(c));
+    pack([a0 * b0 + c0, a1 * b1 + c1])
+}
+
+/// `a · b` of two pairs of bf16, for products that bf16 holds.
+#[inline(always)]
+pub fn multiply(a: u32, b: u32) -> u32 {
+    fma(a, b, MINUS_ZERO)
+}
+
+/// Four floats of 1 sign, 4 exponent and 3 mantissa bits (e4m3fn), neither of them NaN.
+///
+/// The bits are put where bf16 has its own; what is between the biases of the exponents is multiplied in, which makes
+/// subnormal codes right too.
+#[inline(always)]
+pub fn e4m3(word: u32) -> [u32; 2] {
+    [permute::<0x1404>(word, 0), permute::<0x3424>(word, 0)].map(e4m3_in_upper_bytes)
+}
+
+#[inline(always)]
+fn e4m3_in_upper_bytes(codes: u32) -> u32 {
+    multiply(codes >> 4 & twice(0x07f0) | codes & twice(0x8000), TWO_TO_120)
+}
+
+/// By this the products of [`i8`] and [`u4`] are still to be multiplied.
+pub const INTEGER_REST: f32 = 64.0;
+
+/// Four signed integers of 8 bits, but for [`INTEGER_REST`].
+///
+/// With 128 added they are no sign, and the lower byte of a bf16 without one: as a number that is 2⁻¹³³ for each unit, up to
+/// 255, since the smallest normal numbers lie as close as the subnormal ones.
+#[inline(always)]
+pub fn i8(word: u32) -> [u32; 2] {
+    let unsigned = word ^ twice(0x8080);
+    let pair = |codes: u32| fma(codes, TWO_TO_127, MINUS_128_REST);
+    [pair(permute::<0x4140>(unsigned, 0)), pair(permute::<0x4342>(unsigned, 0))]
+}
+
+/// What [`u4`] subtracts for a zero point of 0 to 15.
+#[inline(always)]
+pub fn zero_point(zero: u32) -> u32 {
+    multiply(twice(1) * zero, TWO_TO_127 | twice(0x8000))
+}
+
+/// Eight unsigned integers of 4 bits less a zero point, as [`zero_point`] made it, but for [`INTEGER_REST`].
+///
+/// As for [`i8`], 4 bits are a number where they stand in the lower byte of a bf16, in its upper half 16 times theirs.
+#[inline(always)]
+pub fn u4(word: u32, zero: u32) -> [u32; 4] {
+    let (low, high) = (word, word >> 8);
+    [
+        fma(low & twice(0x0f), TWO_TO_127, zero),
+        fma(low & twice(0xf0), TWO_TO_123, zero),
+        fma(high & twice(0x0f), TWO_TO_127, zero),
+        fma(high & twice(0xf0), TWO_TO_123, zero),
+    ]
+}
+
+/// 2¹¹⁹, twice.
+const TWO_TO_119: u32 = twice(0x7b00);
+
+/// By this the products of [`e2m1`] are still to be multiplied.
+pub const E2M1_REST: f32 = 128.0;
+
+/// The `place`-th of four scales of e4m3 as [`e2m1`] takes it: bf16 has no 2¹²⁶ times it, but 2¹¹⁹ times it.
+#[inline(always)]
+pub fn e2m1_scale(word: u32, place: u32) -> u32 {
+    // The byte in the upper half of both.
+    multiply(e4m3_in_upper_bytes(permute_by(word, 0, 0x0404 + place * 0x1010)), TWO_TO_119)
+}
+
+/// Eight floats of 1 sign, 2 exponent and 1 mantissa bits (e2m1), multiplied by the scale that [`e2m1_scale`] made, but for
+/// [`E2M1_REST`].
+#[inline(always)]
+pub fn e2m1(word: u32, scale: u32) -> [u32; 4] {
+    let pair = |codes: u32| multiply(codes >> 6 & twice(0x01c0) | codes & twice(0x8000), scale);
+    [pair(word << 12), pair(word << 8), pair(word << 4), pair(word)]
+}
+
+/// Eight neighbours of bf16 as pairs of columns four apart.
+#[inline(always)]
+pub fn apart_by_4([a, b, c, d]: [u32; 4]) -> [u32; 4] {
+    [permute::<0x5410>(a, c), permute::<0x7632>(a, c), permute::<0x5410>(b, d), permute::<0x7632>(b, d)]
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::bf16::{pack, unpack};
+
+    /// By the definition of OCP's formats: bias, exponent and mantissa.
+    fn float(code: u32, exponent_bits: u32, mantissa_bits: u32, bias: i32) -> f32 {
+        let sign = if code >> (exponent_bits + mantissa_bits) & 1 == 1 { -1.0 } else { 1.0 };
+        let exponent = (code >> mantissa_bits & ((1 << exponent_bits) - 1)) as i32;
+        let mantissa = (code & ((1 << mantissa_bits) - 1)) as f32 / (1 << mantissa_bits) as f32;
+        let (one, exponent) = if exponent == 0 { (0.0, 1) } else { (1.0, exponent) };
+        sign * (one + mantissa) * 2f32.powi(exponent - bias)
+    }
+
+    fn floats<const N: usize>(pairs: [u32; N]) -> Vec<f32> {
+        pairs.iter().flat_map(|pair| unpack(*pair)).collect()
+    }
+
+    fn same(got: f32, want: f32) {
+        assert_eq!(got.to_bits(), want.to_bits(), "got {got}, want {want}");
+    }
+
+    #[test]
+    fn every_e4m3_at_every_place() {
+        for code in (0..=255u32).filter(|code| code & 0x7f != 0x7f) {
+            for place in 0..4 {
+                let others = 0x38c3_0538 & !(0xff << (8 * place));
+                let got = floats(e4m3(others | code << (8 * place)));
+                same(got[place as usize], float(code, 4, 3, 7));
+            }
+        }
+        assert_eq!(floats(e4m3(0x7e01_3800)), [0.0, 1.0, 2f32.powi(-9), 448.0]);
+    }
+
+    #[test]
+    fn every_i8_at_every_place() {
+        for code in i8::MIN..=i8::MAX {
+            for place in 0..4 {
+                let word = 0x7f80_ff01 & !(0xff << (8 * place)) | u32::from(code as u8) << (8 * place);
+                same(floats(i8(word))[place as usize] * INTEGER_REST, f32::from(code));
+            }
+        }
+    }
+
+    /// Where a column stands among the pairs.
+    const ORDER: [usize; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
+
+    #[test]
+    fn every_u4_with_every_zero_point_at_every_place() {
+        for (code, zero) in (0..16u32).flat_map(|code| (0..16u32).map(move |zero| (code, zero))) {
+            let zeros = zero_point(zero);
+            for (at, column) in ORDER.into_iter().enumerate() {
+                let word = 0x1f80_ff01 & !(0xf << (4 * column)) | code << (4 * column);
+                same(floats(u4(word, zeros))[at] * INTEGER_REST, code as f32 - zero as f32);
+            }
+        }
+    }
+
+    #[test]
+    fn every_e2m1_with_every_scale_at_every_place() {
+        let scales = (0..=255u32).filter(|scale| scale & 0x7f != 0x7f);
+        for (scale, code) in scales.flat_map(|scale| (0..16u32).map(move |code| (scale, code))) {
+            let made = e2m1_scale(0x1234_5678 & !(0xff << (8 * (code % 4))) | scale << (8 * (code % 4)), code % 4);
+            for (at, column) in ORDER.into_iter().enumerate() {
+                let word = 0x1f80_ff01 & !(0xf << (4 * column)) | code << (4 * column);
+                let got = floats(e2m1(word, made))[at] * E2M1_REST;
+                same(got, float(code, 2, 1, 1) * float(scale, 4, 3, 7));
+            }
+        }
+    }
+
+    #[test]
+    fn the_other_operand_is_paired_alike() {
+        let columns = [0, 1, 2, 3].map(|i| pack([2.0 * i as f32, 2.0 * i as f32 + 1.0]));
+        assert_eq!(floats(apart_by_4(columns)), ORDER.map(|column| column as f32));
+    }
+}

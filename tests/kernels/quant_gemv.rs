@@ -1,0 +1,198 @@
+//! Rows of `quant_gemv`.
+use gpu_kernels::gemv::{PLAIN, RELU2, SWIGLU};
+use gpu_kernels::{Format, QuantGemv, rms_norm};
+
+use crate::data::Data;
+use crate::gemv::{self, Norm};
+use crate::mutants::{BARRIER, COPY_EDGE, Defect, LANES, STRIDE, TERM};
+use crate::oracle::{Oracle, Precision, Row, Written};
+use crate::packed;
+use crate::random::Random;
+
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    rows: usize,
+    n: usize,
+    k: usize,
+    norm: Norm,
+    logits: bool,
+    bias: bool,
+    activation: u32,
+    residual: bool,
+}
+
+const fn shape(rows: usize, n: usize, k: usize) -> Shape {
+    Shape { rows, n, k, norm: Norm::None, logits: false, bias: false, activation: PLAIN, residual: false }
+}
+
+/// Each in every format.
+const SHAPES: [Shape; 15] = [
+    shape(1, 1, 8),
+    shape(1, 7, 24),
+    Shape { logits: true, ..shape(8, 35, 264) },
+    Shape { bias: true, ..shape(3, 18, 776) },
+    Shape { residual: true, bias: true, ..shape(2, 31, 1032) },
+    Shape { activation: RELU2, ..shape(5, 19, 520) },
+    Shape { activation: SWIGLU, ..shape(4, 22, 2056) },
+    // The hidden sizes of 3-nano-4b and 3-nano-30b-a3b.
+    Shape { logits: true, ..shape(1, 17, 3136) },
+    Shape { logits: true, bias: true, ..shape(7, 5, 2688) },
+    shape(6, 3, 4872),
+    Shape { norm: Norm::Rms, ..shape(1, 35, 72) },
+    Shape { norm: Norm::RmsOnce, residual: true, ..shape(1, 19, 2312) },
+    Shape { norm: Norm::LayerNorm1p, activation: RELU2, bias: true, ..shape(1, 21, 776) },
+    Shape { norm: Norm::LayerNorm1p, logits: true, ..shape(1, 9, 8192) },
+    Shape { norm: Norm::Rms, activation: SWIGLU, ..shape(1, 38, 4488) },
+];
+
+const FORMATS: [Format; 10] = [
+    Format::Fp8 { group: 0 },
+    Format::Fp8 { group: 128 },
+    Format::Int8 { group: 0 },
+    Format::Int8 { group: 32 },
+    Format::Int8 { group: 512 },
+    Format::Int4 { group: 64, zeros: false },
+    Format::Int4 { group: 64, zeros: true },
+    Format::Int4 { group: 32, zeros: false },
+    Format::Int4 { group: 32, zeros: true },
+    Format::Nvfp4,
+];
+
+/// More tiles than blocks.
+const TURNS: [(Format, Shape); 5] = [
+    (Format::Fp8 { group: 0 }, shape(3, 3500, 40)),
+    (Format::Int8 { group: 64 }, shape(1, 1750, 2048)),
+    (Format::Nvfp4, shape(8, 3480, 136)),
+    (Format::Int4 { group: 64, zeros: true }, shape(2, 1750, 2048)),
+    (Format::Int4 { group: 32, zeros: false }, shape(1, 3500, 72)),
+];
+
+pub fn rows() -> Vec<Row<QuantGemv>> {
+    let all = FORMATS.into_iter().flat_map(|format| SHAPES.map(|shape| (format, shape))).chain(TURNS);
+    let random = all.enumerate().map(|(seed, (format, shape))| row(seed as u64, format, &shape));
+    random.chain(every_code()).collect()
+}
+
+fn row(seed: u64, format: Format, shape: &Shape) -> Row<QuantGemv> {
+    let Shape { rows, n, k, norm, logits, bias, activation, residual } = *shape;
+    let mut random = Random::new(seed);
+    let mut data = Data::default();
+    let x = data.reals("x", random.reals(rows * k, 1.0));
+    // A gate is not to be so far below zero that nothing is left of it.
+    let scale = if activation == SWIGLU { 0.05 } else { 1.0 };
+    let w = packed::weight(&mut data, &mut random, format, [n, k], scale);
+    let plain = QuantGemv::new(x, w, format, [rows as u32, n as u32, k as u32]);
+    let mut kernel = QuantGemv { activation, eps: 1e-5, ..plain };
+    let width = if activation == SWIGLU { n / 2 } else { n };
+    if bias {
+        kernel.bias = data.weight("bias", random.reals(n, 1.0), 1);
+    }
+    if norm != Norm::None {
+        kernel.norm_weight = data.weight("norm_weight", random.reals(k, 0.5), k);
+    }
+    if norm == Norm::RmsOnce {
+        kernel.roundings = rms_norm::ONCE;
+    }
+    if norm == Norm::LayerNorm1p {
+        kernel.norm_bias = data.weight("norm_bias", random.reals(k, 0.5), k);
+    }
+    match (logits, residual) {
+        (true, _) => kernel.y_f32 = data.undefined("y_f32", rows * n),
+        (_, false) => kernel.y = data.undefined("y", rows * width),
+        (_, true) => {
+            kernel.y = data.reals("y", random.reals(rows * width, 1.0));
+            kernel.residual = kernel.y;
+        }
+    }
+    Row { name: format!("{format:?}, {shape:?}"), kernel, data }
+}
+
+/// Every code, of NVFP4 with every scale, at every place of a word, by tokens that are 1 in one column and 0 elsewhere: so that
+/// each result is one weight.
+fn every_code() -> Vec<Row<QuantGemv>> {
+    let e4m3 = |code: usize| if code & 0x7f == 0x7f { 0 } else { code as u8 };
+    let bytes = |code: fn(usize) -> u8| (0..256).flat_map(|row| [code(row); 48]).collect::<Vec<u8>>();
+    let fp8 = bytes(|code| if code & 0x7f == 0x7f { 0 } else { code as u8 });
+    let int8 = bytes(|code| code as u8);
+    // Codes 0 to 15 in turn, and for the row 16 of 256 scales, so that 16 tokens would meet all; their columns are 17 apart.
+    let nvfp4 = (0..512).flat_map(|row| {
+        let scales = (0..16).map(move |group| e4m3((row / 2 + group * 17) % 256));
+        scales.chain((0..128).map(move |pair| ((pair * 2 + row) % 16 | (pair * 2 + 1 + row) % 16 << 4) as u8))
+    });
+    let int4 = (0..16u32).flat_map(|zero| {
+        let entries =
+            (0..4).flat_map(move |group| ((group + 1) as f32 * 0.75).to_bits().wrapping_add(zero).to_le_bytes());
+        entries.chain((0..128).map(move |pair| (pair * 2 % 16 | (pair * 2 + 1) % 16 << 4) as u8))
+    });
+    let zeros = Format::Int4 { group: 64, zeros: true };
+    vec![
+        one_by_one(Format::Fp8 { group: 0 }, 48, fp8, vec![1.0; 256]),
+        one_by_one(Format::Int8 { group: 0 }, 48, int8, vec![0.5; 256]),
+        one_by_one(Format::Nvfp4, 256, nvfp4.collect(), vec![2.0; 512]),
+        one_by_one(zeros, 256, int4.collect(), Vec::new()),
+    ]
+}
+
+fn one_by_one(format: Format, k: usize, bytes: Vec<u8>, scales: Vec<f32>) -> Row<QuantGemv> {
+    let mut data = Data::default();
+    let n = bytes.len() / format.row_bytes(k as u64) as usize;
+    let apart = if k > 48 { 17 } else { 5 };
+    let x =
+        (0..8).flat_map(|token| (0..k).map(move |column| if column == token * apart { 1.0 } else { 0.0 })).collect();
+    let x = data.reals("x", x);
+    let w = packed::of(&mut data, format, k, bytes, scales);
+    let y_f32 = data.undefined("y_f32", 8 * n);
+    let kernel = QuantGemv { y_f32, ..QuantGemv::new(x, w, format, [8, n as u32, k as u32]) };
+    Row { name: format!("every code of {format:?}"), kernel, data }
+}
+
+impl Oracle for QuantGemv {
+    const C: f64 = 16.0;
+    const D: f64 = 4.0;
+    const DEFECTS: &[Defect] = &[
+        COPY_EDGE,
+        TERM,
+        STRIDE,
+        BARRIER,
+        Defect { entries: "norm", ..LANES },
+        Defect { entries: "norm_1p", ..LANES },
+    ];
+
+    fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
+        let format = Format::of(self.format, self.group).expect("the format is known");
+        let w = packed::values(data, (self.w, self.scales), format, self.k as usize);
+        gemv::written(&self.around(), &w, data, precision)
+    }
+}
+
+/// Rows `rows` of eight, multiplied with a weight that is always the same.
+fn some_of_eight(format: Format, [n, k]: [usize; 2], rows: std::ops::Range<usize>) -> Row<QuantGemv> {
+    let mut random = Random::new(77);
+    let mut data = Data::default();
+    let x = random.reals(8 * k, 1.0);
+    let count = rows.len();
+    let x = data.reals("x", x[rows.start * k..rows.end * k].to_vec());
+    let w = packed::weight(&mut data, &mut random, format, [n, k], 1.0);
+    let y_f32 = data.undefined("y_f32", count * n);
+    let kernel = QuantGemv { y_f32, ..QuantGemv::new(x, w, format, [count as u32, n as u32, k as u32]) };
+    Row { name: format!("{format:?}, rows {rows:?}"), kernel, data }
+}
+
+#[test]
+fn a_row_has_the_same_bits_in_any_company() {
+    use crate::target::Target;
+    for format in FORMATS {
+        for [n, k] in [[33, 2312], [18, 264]] {
+            let run = |rows: std::ops::Range<usize>| {
+                let row = some_of_eight(format, [n, k], rows);
+                let outcome = crate::emulator::Emulator::new().run(&row.kernel, &row.data).expect("it runs");
+                let (y, _) = row.kernel.y_f32.target().expect("not null");
+                outcome[y as usize].clone()
+            };
+            let all = run(0..8);
+            for rows in [0..1, 3..4, 7..8, 2..5, 1..8] {
+                assert_eq!(run(rows.clone()), all[rows.start * n..rows.end * n], "{format:?}, {n}x{k}, rows {rows:?}");
+            }
+        }
+    }
+}
