@@ -142,8 +142,13 @@ impl Edit {
             "bar.sync" => after.iter().any(is_shared) || !lines.iter().any(is_shared),
             // A comparison that decides no branch chooses among values that may well be equal.
             "setp.ge.u32" | "setp.lt.u32" => after.first().is_some_and(|next| next.trim().starts_with('@')),
-            // A constant factor corrects an exponential's last bits.
-            "fma.rn.f32" => !line.split(',').take(3).any(|operand| operand.trim().starts_with("0f")),
+            // A constant factor corrects an exponential's last bits, and so does what comes behind a coefficient between 1/32
+            // and 1/8, the last ones of a series.
+            "fma.rn.f32" => {
+                let mut operands = line.split(',').map(str::trim);
+                !operands.by_ref().take(3).any(|operand| operand.starts_with("0f"))
+                    && !operands.any(|last| last.starts_with("0f3D"))
+            }
             _ => true,
         };
         line.trim().starts_with(self.opcode) && line.contains(self.operand) && noticeable

@@ -11,7 +11,7 @@ use crate::ssm::{Batch, Sequence, at, convolved, mixer, step_width};
 /// A mixer, least Δ, and the sequences of a step; no length: rows of nobody.
 type Shape = (Mixer, f32, &'static [Sequence]);
 
-const SHAPES: [Shape; 12] = [
+const SHAPES: [Shape; 13] = [
     (mixer(1, 8, 1, 8), 0.0, &[at(2, 2)]),
     (mixer(2, 16, 1, 24), 0.0, &[at(3, 3), at(2, 66)]),
     (mixer(2, 8, 2, 16), 0.001, &[at(65, 65)]),
@@ -23,6 +23,8 @@ const SHAPES: [Shape; 12] = [
     (mixer(72, 8, 8, 8), 0.0, &[at(4, 4)]),
     (mixer(130, 8, 1, 16), 0.001, &[at(9, 11)]),
     (mixer(2, 8, 1, 8), 0.0, &[at(130, 131), at(1, 1), at(2, 2)]),
+    // A tile that ends where a thread's rows would begin.
+    (mixer(1, 16, 1, 8), 0.0, &[at(24, 30)]),
     (mixer(5, 16, 5, 16), 0.0, &[at(17, 17), at(31, 200), at(2, 0)]),
 ];
 

@@ -45,11 +45,12 @@ pub fn dt_address(zxbcdt: Ptr<Act>, stride: u32, mixer: &Mixer, (row, head): (u3
 }
 
 /// Stores `Σ_(k ≤ j) widths_k · rate` for the 64 entries j of a chunk, of which each lane has two neighbours, and the widths.
+/// Gives the lane's two sums.
 ///
 /// # Safety
 /// The whole warp calls it; both arrays have 64 elements, which no other thread touches without a barrier between.
 #[inline(always)]
-pub unsafe fn store_sums(widths: [f32; 2], rate: f32, kept: Shared<f32>, sums: Shared<f32>) {
+pub unsafe fn store_sums(widths: [f32; 2], rate: f32, kept: Shared<f32>, sums: Shared<f32>) -> [f32; 2] {
     // SAFETY: the caller's promise.
     unsafe {
         let own = [widths[0] * rate, widths[1] * rate];
@@ -64,8 +65,10 @@ pub unsafe fn store_sums(widths: [f32; 2], rate: f32, kept: Shared<f32>, sums: S
         }
         let below = warp::shuffle_up(before, 1);
         let first = if lane_id() == 0 { own[0] } else { below + own[0] };
+        let both = [first, first + own[1]];
         kept.cast::<[f32; 2]>().store(lane_id(), widths);
-        sums.cast::<[f32; 2]>().store(lane_id(), [first, first + own[1]]);
+        sums.cast::<[f32; 2]>().store(lane_id(), both);
+        both
     }
 }
 

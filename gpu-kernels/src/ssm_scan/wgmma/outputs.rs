@@ -44,11 +44,12 @@ where
             let stage = room.stage(at);
             let mut sums = Sums::<TILES>::from_state(room, &stage);
             arrive_named(READ, WGMMA_THREADS);
+            let x = own_x::<TILES>(&stage);
             sums.add_x(&stage, &mut weights);
             sync_named(INPUTS, WGMMA_THREADS);
             let next = room.stage(at + 1);
             let mut scores = score(&next);
-            sums.stage::<DIM>(room, &stage, skip);
+            sums.stage::<DIM>(room, &x, skip);
             sync_named(STAGED, wgmma::THREADS);
             arrive_named(FREED, WGMMA_THREADS);
             store::<DIM>(args, span, room, at);
@@ -58,8 +59,9 @@ where
         }
         let stage = room.stage(at);
         let mut sums = Sums::<TILES>::from_state(room, &stage);
+        let x = own_x::<TILES>(&stage);
         sums.add_x(&stage, &mut weights);
-        sums.stage::<DIM>(room, &stage, skip);
+        sums.stage::<DIM>(room, &x, skip);
         sync_named(STAGED, wgmma::THREADS);
         store::<DIM>(args, span, room, at);
     }
@@ -94,12 +96,15 @@ unsafe fn score(stage: &Stage) -> [[f32; 4]; SCORES] {
     let [b, c] = [stage.b, stage.c].map(|matrix| wgmma::describe(matrix, 0));
     // SAFETY: the caller's promise.
     unsafe {
-        let mut scores = [[0.0; 4]; SCORES];
-        scores.fence();
+        // Its registers go nowhere: the fence alone is wanted.
+        [[0.0; 4]; SCORES].fence();
+        let mut scores = <[[f32; 4]; SCORES]>::start(c, b);
         unroll::<DEPTHS>(
             #[inline(always)]
             |k| {
-                scores.add(wgmma::along(c, depth(k)), wgmma::along(b, depth(k)));
+                if k > 0 {
+                    scores.add(wgmma::along(c, depth(k)), wgmma::along(b, depth(k)));
+                }
             },
         );
         wgmma::commit();
@@ -196,8 +201,9 @@ where
         let x = wgmma::describe(stage.x, MATRIX_BYTES);
         // SAFETY: the caller's promise.
         unsafe {
-            self.0.fence();
+            // In front of the fence, for one of them is a constant, which gets its register here.
             wgmma::hold(weights);
+            self.0.fence();
             unroll::<STEPS>(
                 #[inline(always)]
                 |k| self.0.add_rows(weights[k], wgmma::along(x, k as u32 * NEXT)),
@@ -213,30 +219,43 @@ where
     /// # Safety
     /// The outputs of the chunk before have been read.
     #[inline(always)]
-    unsafe fn stage<const DIM: u32>(&self, room: &Room, stage: &Stage, skip: f32) {
+    unsafe fn stage<const DIM: u32>(&self, room: &Room, x: &[[u32; 2]; TILES], skip: f32) {
         let (row, column) = (own_rows()[0], fragment::c_element(thread::lane_id(), 0).1);
-        let from = stage.x + place(CHUNK, row, 0) + 2 * column;
         let to = room.staged + 2 * (row * stride(DIM) + column);
-        unroll::<2>(
+        unroll::<TILES>(
             #[inline(always)]
-            |half| {
-                // The eighth row behind: its pieces are permuted alike.
-                let (below, from) = (8 * half as u32, from + 8 * half as u32 * wgmma::ROW_BYTES);
-                unroll::<TILES>(
+            |tile| {
+                unroll::<2>(
                     #[inline(always)]
-                    |tile| {
-                        let from = further(from, tile as u32 / PIECES, tile as u32 % PIECES);
-                        // SAFETY: the chunk is there, and the words are the lane's own.
-                        let x = bf16::unpack(unsafe { Shared::<u32>::from_address(from).load(0) });
+                    |half| {
+                        let x = bf16::unpack(x[tile][half]);
                         let y = |i: usize| math::fma(skip, x[i], self.0[tile][2 * half + i]);
-                        let to = to + 2 * (below * stride(DIM) + tile as u32 * GROUP);
-                        // SAFETY: as above.
+                        let to = to + 2 * (8 * half as u32 * stride(DIM) + tile as u32 * GROUP);
+                        // SAFETY: the words are the lane's own.
                         unsafe { Shared::from_address(to).store(0, bf16::pack([y(0), y(1)])) };
                     },
                 );
             },
         );
     }
+}
+
+/// x where the lane's outputs are. Asked for in front of the products, none of its loads waits for a store.
+#[inline(always)]
+unsafe fn own_x<const TILES: usize>(stage: &Stage) -> [[u32; 2]; TILES] {
+    let (row, column) = (own_rows()[0], fragment::c_element(thread::lane_id(), 0).1);
+    let from = stage.x + place(CHUNK, row, 0) + 2 * column;
+    let mut x = [[0; 2]; TILES];
+    unroll::<TILES>(
+        #[inline(always)]
+        |tile| {
+            let from = further(from, tile as u32 / PIECES, tile as u32 % PIECES);
+            // The eighth row behind: its pieces are permuted alike.
+            // SAFETY: the caller's promise.
+            x[tile] = [0, 8].map(|below| unsafe { Shared::from_address(from + below * wgmma::ROW_BYTES).load(0) });
+        },
+    );
+    x
 }
 
 /// The address of the piece that is `matrix` matrices and `piece` pieces, which differ in bits of their own from those of

@@ -35,11 +35,11 @@ where
             inputs.ask::<DIM, false>(span, &room.stage(span.front + 1), span.front + 1);
         }
         cp_async::commit();
-        let numbers = Numbers::of_thread(args, span, thread);
-        numbers.store::<true>(args, span, &room.stage(span.front), span.front);
+        let mut numbers = Numbers::new(args, span, thread);
         let mut state = Half::<TILES>::load(args, span, thread);
         state.publish(room);
         arrive_named(STATE, WGMMA_THREADS);
+        numbers.store(args, span, &room.stage(span.front), span.front);
         cp_async::wait::<1>();
         wgmma::publish();
         sync_named(INPUTS, WGMMA_THREADS);
@@ -52,13 +52,11 @@ where
                 inputs.ask::<DIM, false>(span, &room.stage(at + 2), at + 2);
             }
             cp_async::commit();
-            if at < last {
-                numbers.store::<false>(args, span, &room.stage(at + 1), at + 1);
-            }
             if span.completes(at) {
                 state.advance(&room.stage(at));
             }
             if at < last {
+                numbers.store(args, span, &room.stage(at + 1), at + 1);
                 cp_async::wait::<1>();
                 wgmma::publish();
                 arrive_named(INPUTS, WGMMA_THREADS);
