@@ -2,7 +2,7 @@
 use gpu_kernels::{GatherColumns, Ptr};
 
 use crate::data::Data;
-use crate::mutants::{Defect, EDGE, FACTOR, STRIDE};
+use crate::mutants::{Defect, FACTOR, STRIDE};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
@@ -41,7 +41,7 @@ fn row(seed: u64, (rows, k, ordered, factored): (usize, usize, bool, bool)) -> R
 impl Oracle for GatherColumns {
     const C: f64 = 1.0;
     const D: f64 = 0.0;
-    const DEFECTS: &[Defect] = &[EDGE, FACTOR, STRIDE];
+    const DEFECTS: &[Defect] = &[FACTOR, STRIDE];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let (x, k) = (data.f64s(self.x), self.k as usize);

@@ -4,7 +4,7 @@ use std::ops::Range;
 use gpu_kernels::{Act, Ptr, Weight, gemv};
 
 use super::parallel::for_each;
-use super::product::{Matrix, WeightSource};
+use super::product::{Matrix, MatrixRows};
 use super::{relu2, sum};
 use crate::device::{Activation, Memory};
 
@@ -45,9 +45,9 @@ impl ExpertProduct {
             let first = (*id as usize - self.held.start) * n;
             for (column, y) in y.iter_mut().enumerate() {
                 let value = A::from_f32(match w {
-                    WeightSource::Weight(w, start) => dot(x, w.row(start + first + column)),
-                    WeightSource::Panel(w, k) => dot(x, &w[(first + column) * k..][..k]),
-                    WeightSource::Packed(w, k) => dot(x, &w.unpacked(first + column, k)),
+                    MatrixRows::Weight(w, start) => dot(x, w.row(start + first + column)),
+                    MatrixRows::Panel(w, k) => dot(x, &w[(first + column) * k..][..k]),
+                    MatrixRows::Packed(w, k) => dot(x, &w.unpacked(first + column, k)),
                 });
                 *y = if self.activation == gemv::RELU2 { relu2::of(value) } else { value };
             }

@@ -41,11 +41,11 @@ impl<'a, A: Activation> Matrix<'a, A> {
     }
 
     /// As threads share it.
-    pub fn source(&self) -> WeightSource<'_, A> {
+    pub fn source(&self) -> MatrixRows<'_, A> {
         match self {
-            Matrix::Weight(weight, first) => WeightSource::Weight(weight, *first),
-            Matrix::Panel(elements, k) => WeightSource::Panel(elements, *k),
-            Matrix::Packed(matrix, k) => WeightSource::Packed(matrix.rows(), *k),
+            Matrix::Weight(weight, first) => MatrixRows::Weight(weight, *first),
+            Matrix::Panel(elements, k) => MatrixRows::Panel(elements, *k),
+            Matrix::Packed(matrix, k) => MatrixRows::Packed(matrix.rows(), *k),
         }
     }
 }
@@ -109,7 +109,7 @@ struct Strip<'a, O> {
 pub fn product<A: Activation, O: Activation>(
     set: InstructionSet,
     x: &[f32],
-    w: WeightSource<A>,
+    w: MatrixRows<A>,
     bias: Option<&[f32]>,
     out: &mut [O],
     rows: usize,
@@ -124,15 +124,15 @@ pub fn product<A: Activation, O: Activation>(
         let of = task.first..task.first + task.out[0].len();
         let bias = bias.map_or_else(|| vec![NO_BIAS; of.len()], |bias| bias[of.clone()].to_vec());
         match w {
-            WeightSource::Weight(weight, first) => {
+            MatrixRows::Weight(weight, first) => {
                 let rows: Vec<&[bf16]> = of.map(|row| weight.row(first + row)).collect();
                 strip(set, &rows, &bias, x, &mut task.out);
             }
-            WeightSource::Panel(elements, k) => {
+            MatrixRows::Panel(elements, k) => {
                 let rows: Vec<&[A]> = of.map(|row| &elements[row * k..][..k]).collect();
                 strip(set, &rows, &bias, x, &mut task.out);
             }
-            WeightSource::Packed(matrix, k) => {
+            MatrixRows::Packed(matrix, k) => {
                 let unpacked: Vec<Vec<f32>> = of.map(|row| matrix.unpacked(row, k)).collect();
                 let rows: Vec<&[f32]> = unpacked.iter().map(Vec::as_slice).collect();
                 strip(set, &rows, &bias, x, &mut task.out);
@@ -143,7 +143,7 @@ pub fn product<A: Activation, O: Activation>(
 
 /// A matrix as threads share it.
 #[derive(Clone, Copy)]
-pub enum WeightSource<'a, A> {
+pub enum MatrixRows<'a, A> {
     /// Rows of a bf16 weight, from one on.
     Weight(&'a Weight, usize),
     /// Activations, and how many make a row.
@@ -169,8 +169,8 @@ mod tests {
         (0..rows * columns).flat_map(|i| bf16::from_f32(number(i + 7)).to_le_bytes()).collect::<Vec<u8>>().into()
     }
 
-    fn of(w: &Weight) -> WeightSource<'_, bf16> {
-        WeightSource::Weight(w, 0)
+    fn of(w: &Weight) -> MatrixRows<'_, bf16> {
+        MatrixRows::Weight(w, 0)
     }
 
     /// Each product and the sum of its terms' magnitudes.
