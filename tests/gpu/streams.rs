@@ -76,7 +76,7 @@ impl Stand {
         let codes = buffers.add("codes", Element::Packed, code_bytes as u64, BufferKind::State);
         let scales = buffers.add("scales", Element::F32, 1 << 22, BufferKind::Constant(vec![0.01; 1 << 22]));
         let norm = buffers.add("norm", Element::Weight, 1 << 15, BufferKind::State);
-        let numbers = (0..count).map(|i| (i * 2_654_435_761 >> 7 & 0xffff) as f32 / 32_768.0 - 1.0).collect();
+        let numbers = (0..count).map(|i| (((i * 2_654_435_761) >> 7) & 0xffff) as f32 / 32_768.0 - 1.0).collect();
         let x = buffers.add("x", Element::Act, count, BufferKind::Constant(numbers));
         let y = buffers.add("y", Element::Act, count, BufferKind::Scratch);
         let y_f32 = buffers.add("y_f32", Element::F32, count, BufferKind::Scratch);

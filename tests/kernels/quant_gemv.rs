@@ -117,12 +117,12 @@ fn every_code() -> Vec<Row<QuantGemv>> {
     // Codes 0 to 15 in turn, and for the row 16 of 256 scales, so that 16 tokens would meet all; their columns are 17 apart.
     let nvfp4 = (0..512).flat_map(|row| {
         let scales = (0..16).map(move |group| e4m3((row / 2 + group * 17) % 256));
-        scales.chain((0..128).map(move |pair| ((pair * 2 + row) % 16 | (pair * 2 + 1 + row) % 16 << 4) as u8))
+        scales.chain((0..128).map(move |pair| (((pair * 2 + row) % 16) | (((pair * 2 + 1 + row) % 16) << 4)) as u8))
     });
     let int4 = (0..16u32).flat_map(|zero| {
         let entries =
             (0..4).flat_map(move |group| ((group + 1) as f32 * 0.75).to_bits().wrapping_add(zero).to_le_bytes());
-        entries.chain((0..128).map(move |pair| (pair * 2 % 16 | (pair * 2 + 1) % 16 << 4) as u8))
+        entries.chain((0..128).map(move |pair| ((pair * 2 % 16) | (((pair * 2 + 1) % 16) << 4)) as u8))
     });
     let zeros = Format::Int4 { group: 64, zeros: true };
     vec![

@@ -83,7 +83,7 @@ fn e4m3_in_upper_bytes(codes: u32) -> u32 {
     multiply(codes >> 4 & twice(0x07f0) | codes & twice(0x8000), TWO_TO_120)
 }
 
-/// By this the products of [`i8`] and [`u4`] are still to be multiplied.
+/// By this the products of [`i8()`] and [`u4`] are still to be multiplied.
 pub const INTEGER_REST: f32 = 64.0;
 
 /// Four signed integers of 8 bits, but for [`INTEGER_REST`].
@@ -105,7 +105,7 @@ pub fn zero_point(zero: u32) -> u32 {
 
 /// Eight unsigned integers of 4 bits less a zero point, as [`zero_point`] made it, but for [`INTEGER_REST`].
 ///
-/// As for [`i8`], 4 bits are a number where they stand in the lower byte of a bf16, in its upper half 16 times theirs.
+/// As for [`i8()`], 4 bits are a number where they stand in the lower byte of a bf16, in its upper half 16 times theirs.
 #[inline(always)]
 pub fn u4(word: u32, zero: u32) -> [u32; 4] {
     let (low, high) = (word, word >> 8);
