@@ -27,7 +27,7 @@ const IMPORTS: [(&str, &[&str]); 12] = [
 const GUARDED: [(&str, &[&str]); 1] = [("device::cuda", &["device", "session", "cli"])];
 
 /// Names that several public types of `host` have.
-const SHARED_NAMES: [&str; 5] = ["Activation", "Arguments", "Finish", "Lines", "Progress"];
+const SHARED_NAMES: [&str; 4] = ["Activation", "Arguments", "Finish", "Progress"];
 
 /// Files in folders that hold this project's own Rust code.
 fn sources() -> Vec<(PathBuf, String)> {

@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use crate::checkpoint::{argument, endless_storyteller, storyteller_edited, storyteller_without};
 use crate::{Run, command, fault, nemotron};
 
-const MODEL: [&str; 3] = ["chat", "--device", "cpu"];
+pub const MODEL: [&str; 3] = ["chat", "--device", "cpu"];
 
 /// A conversation of these lines.
-fn chat(arguments: &[&str], lines: &str) -> Run {
+pub fn chat(arguments: &[&str], lines: &str) -> Run {
     let mut child = command();
     child.args(MODEL).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = child.spawn().unwrap();
@@ -17,7 +17,7 @@ fn chat(arguments: &[&str], lines: &str) -> Run {
 }
 
 /// The numbers of every line of `/stats` with that label.
-fn numbers(stdout: &str, label: &str) -> Vec<usize> {
+pub fn numbers(stdout: &str, label: &str) -> Vec<usize> {
     let values = stdout.lines().filter_map(|line| line.strip_prefix(label));
     values.map(|value| value.split_whitespace().next().unwrap().parse().unwrap()).collect()
 }

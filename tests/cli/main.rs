@@ -1,7 +1,10 @@
 //! The command as a user runs it: what it prints where, and how it ends.
 mod batch;
+mod batch_forms;
 mod bench;
 mod chat;
+mod chat_commands;
+mod chat_terminal;
 mod checkpoint;
 mod docs;
 mod faults;
@@ -51,7 +54,7 @@ fn command() -> Command {
     for variable in ["NEMOTRON_MODEL", "NEMOTRON_DEVICE", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
         command.env_remove(variable);
     }
-    command.current_dir(root()).stdin(Stdio::null());
+    command.env("NEMOTRON_HISTORY", "").current_dir(root()).stdin(Stdio::null());
     command
 }
 

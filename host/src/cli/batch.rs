@@ -1,21 +1,38 @@
 //! `--batch`: a prompt per line, or an object per line with parameters of its own; a JSON object per line comes out.
+mod arrivals;
+mod results;
+mod text;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write, stdin};
-use std::path::Path;
+use std::io::Write;
+use std::sync::atomic::Ordering;
 
 use super::console::Loudness;
 use super::failure::Failure;
 use super::generate::FormArguments;
-use super::line::Line;
+use super::line::{Line, LineHead};
+use super::numbers;
 use super::progress::Prompts;
-use super::report::{error_object, numbered, result_object};
 use crate::error::{Category, Error, Result};
-use crate::session::{GenerateOptions, Session};
+use crate::session::{Arrival, Finish, GenerateOptions, Generation, Note, Session};
+use arrivals::{Arrivals, Came, bad_line};
+use results::Results;
+pub use text::Text;
+
+/// Bytes of a line, unless the context holds more: names and parameters stand in it beside the prompt.
+const SHORT_LINE: usize = 1 << 20;
+
+/// Most bytes of JSON for a byte of text: `\u0000`.
+const ESCAPED: usize = 6;
+
+/// Most bytes of a line, whatever the context.
+const LONGEST_LINE: usize = 64 << 20;
 
 /// How a batch is read and written.
 pub struct BatchOptions<'a> {
+    /// The model, as the command line names it.
+    pub model: &'a str,
     /// How a prompt becomes ids where its line does not say.
     pub form: &'a FormArguments,
     /// Whether the prompt stands in front of each text.
@@ -26,99 +43,102 @@ pub struct BatchOptions<'a> {
     pub loudness: Loudness,
 }
 
-/// Continues every line and writes the results in the order of the lines.
+/// Continues every line and writes the results in the order of the lines, each as soon as it is there.
+///
+/// # Errors
+/// The device failed, the results cannot be written, a line failed, or the batch was interrupted.
 pub fn run(
     session: &mut Session,
-    mut lines: Lines,
+    text: Text,
     batch: &BatchOptions,
     defaults: &GenerateOptions,
     out: &mut impl Write,
 ) -> std::result::Result<(), Failure> {
-    let echoes = RefCell::new(VecDeque::new());
-    let requests = std::iter::from_fn(|| {
-        let request = lines.next()?.and_then(|line| {
-            let echo = if batch.echo { line.echo() } else { String::new() };
-            Ok((echo, line.over(defaults, batch.form).map_err(|what| lines.bad(what))?))
-        });
-        let (echo, request) = match request {
-            Ok((echo, request)) => (echo, Ok(request)),
-            Err(error) => (String::new(), Err(error)),
-        };
-        echoes.borrow_mut().push_back(echo);
-        Some(request)
-    });
-    let mut index = 0;
-    let mut progress = Prompts::new(None, batch.loudness);
-    session.generate_batch(requests, &defaults.interrupt, |result| {
-        let echo = echoes.borrow_mut().pop_front().unwrap_or_default();
-        let (tokens, object) = match result {
-            Ok(generation) => (generation.ids.len(), result_object(&generation, &echo, batch.timings)),
-            Err(error) => (0, error_object(&error)),
-        };
-        let line = numbered(index, object);
-        index += 1;
-        progress.done(tokens, || writeln!(out, "{line}").and_then(|()| out.flush())).map_err(Failure::from)
-    })
-}
-
-/// The lines of a batch.
-pub struct Lines {
-    name: String,
-    reader: Box<dyn BufRead>,
-    number: u64,
-    /// Whether they are JSON: the first line says so.
-    json: Option<bool>,
-}
-
-impl Lines {
-    /// The lines of a file, `-` for stdin.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn open(path: &Path) -> Result<Lines> {
-        let stdin_wanted = path == Path::new("-");
-        let name = if stdin_wanted { "stdin".to_owned() } else { path.display().to_string() };
-        let reader: Box<dyn BufRead> = if stdin_wanted {
-            Box::new(BufReader::new(stdin()))
-        } else {
-            Box::new(BufReader::new(File::open(path).map_err(|error| unreadable(&name, &error))?))
-        };
-        Ok(Lines { name, reader, number: 0, json: None })
+    let longest = session.longest_prompt().saturating_mul(ESCAPED).saturating_add(SHORT_LINE).min(LONGEST_LINE);
+    let arrivals = Arrivals::of(text, longest);
+    let heads = RefCell::new(VecDeque::new());
+    let source = |wait| match arrivals.next(wait) {
+        Came::Nothing => Arrival::Later,
+        Came::End => Arrival::End,
+        Came::Line(number, text) => {
+            let (head, request) = match text.map(|text| Line::read(&text)) {
+                Err(error) => (LineHead::default(), Err(error)),
+                Ok(line) => (
+                    line.head.clone(),
+                    line.over(defaults, batch.form).map_err(|what| bad_line(arrivals.name(), number, what)),
+                ),
+            };
+            heads.borrow_mut().push_back((number, head));
+            Arrival::Request(Box::new(request))
+        }
+    };
+    let BatchOptions { model, echo, timings, loudness, .. } = *batch;
+    let results = Results { model, batch: numbers::chance(), echo, timings };
+    let mut count = Count::default();
+    let mut progress = Prompts::new(None, loudness);
+    session.generate_arriving(source, &defaults.interrupt, |result| {
+        let (number, head) = heads.borrow_mut().pop_front().unwrap_or_default();
+        let object = results.object(count.all, &head, &result);
+        let tokens = result.as_ref().map_or(0, |generation| generation.ids.len());
+        count.add(arrivals.name(), number, result);
+        progress.done(tokens, || writeln!(out, "{object}").and_then(|()| out.flush())).map_err(Failure::from)
+    })?;
+    drop(progress);
+    if defaults.interrupt.load(Ordering::Relaxed) {
+        loudness.note(&Note::Info(count.interrupted()));
+        return Err(Failure::Interrupted);
     }
+    count.end().map_err(Failure::from)
+}
 
-    fn next(&mut self) -> Option<Result<Line>> {
-        let mut line = Vec::new();
-        self.number += 1;
-        match self.reader.read_until(b'\n', &mut line) {
-            Ok(0) => None,
-            Ok(_) => Some(self.understand(line)),
-            Err(error) => Some(Err(unreadable(&self.name, &error))),
+/// What became of the lines.
+#[derive(Default)]
+struct Count {
+    all: usize,
+    cut: usize,
+    failed: usize,
+    /// What was wrong with the first that failed.
+    first: String,
+}
+
+impl Count {
+    fn add(&mut self, name: &str, number: u64, result: Result<Generation>) {
+        self.all += 1;
+        match result {
+            Ok(generation) => self.cut += usize::from(generation.finish == Finish::Interrupted),
+            Err(error) => {
+                if self.failed == 0 {
+                    let place = format!("{name}, line {number}");
+                    let details = error.details_text();
+                    let place = if details.starts_with(&place) { String::new() } else { format!("{place}: ") };
+                    self.first = format!("{}: {place}{details}", error.message());
+                }
+                self.failed += 1;
+            }
         }
     }
 
-    fn understand(&mut self, line: Vec<u8>) -> Result<Line> {
-        let line = String::from_utf8(line).map_err(|error| {
-            self.bad(format_args!("byte {} of the line starts no character", error.utf8_error().valid_up_to()))
-        })?;
-        let line = line.strip_suffix('\n').unwrap_or(&line);
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        if *self.json.get_or_insert(line.starts_with('{')) {
-            serde_json::from_str(line).map_err(|error| self.bad(error))
-        } else {
-            Ok(Line::of_prompt(line))
-        }
+    fn interrupted(&self) -> String {
+        let done = self.all - self.cut - self.failed;
+        format!(
+            "Interrupted: {done} of the {} that were begun are done, {} were cut, {} failed",
+            lines(self.all),
+            self.cut,
+            self.failed
+        )
     }
 
-    /// The error of the line that was read last.
-    fn bad(&self, what: impl std::fmt::Display) -> Error {
-        Error::new(Category::Input, "A line of the batch is not understood")
-            .details(format_args!("{}, line {}: {what}", self.name, self.number))
-            .hint("each line is a prompt, or each an object such as {\"prompt\": \"Hello\", \"temperature\": 0.7}")
+    /// An error if a line failed.
+    fn end(self) -> Result<()> {
+        match self.failed {
+            0 => Ok(()),
+            failed => Err(Error::new(Category::Input, format!("{failed} of {} failed", lines(self.all)))
+                .details(format_args!("the first: {}", self.first))
+                .hint("each has an error in its place among the results; the others are done")),
+        }
     }
 }
 
-fn unreadable(name: &str, error: &std::io::Error) -> Error {
-    Error::new(Category::Io, "The batch cannot be read")
-        .details(format_args!("{name}: {error}"))
-        .hint("name a text file with --batch, or - for stdin")
+fn lines(count: usize) -> String {
+    if count == 1 { "1 line".to_owned() } else { format!("{count} lines") }
 }

@@ -12,6 +12,8 @@ pub enum Failure {
     Error(Error),
     /// Nobody reads the output any more: `| head -1`.
     Closed,
+    /// Ctrl-C ended it; what was done is written.
+    Interrupted,
 }
 
 impl From<Error> for Failure {

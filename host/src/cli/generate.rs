@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::batch::{self, BatchOptions, Lines};
+use super::batch::{self, BatchOptions, Text};
 use super::console::Loudness;
 use super::failure::Failure;
 use super::logprobs;
@@ -19,7 +19,7 @@ use super::sampling::SamplingArguments;
 use super::several::{self, SeveralOptions};
 use super::stream::{interrupt, stream};
 use crate::error::Result;
-use crate::session::{GenerateOptions, Generation, LoadOptions, MOST_LOGPROBS, Note, Session};
+use crate::session::{Finish, GenerateOptions, Generation, LoadOptions, MOST_LOGPROBS, Note, Session};
 
 /// Most bytes of keys and values of prompts that run at the same time on the CPU; a single one may take more.
 const BATCH_CACHE_BYTES: u64 = 4_000_000_000;
@@ -63,6 +63,10 @@ pub struct Arguments {
     #[arg(long, value_name = "K", value_parser = numbers::whole(0..=MOST_LOGPROBS))]
     logprobs: Option<usize>,
 
+    /// The same for the prompt's own tokens, which are computed once more for that; JSON as vLLM writes it
+    #[arg(long, value_name = "K", value_parser = numbers::whole(0..=MOST_LOGPROBS))]
+    prompt_logprobs: Option<usize>,
+
     /// Print the prompt in front of the text
     #[arg(long)]
     echo: bool,
@@ -84,8 +88,9 @@ struct PromptArguments {
     #[arg(long, short = 'f', value_name = "FILE")]
     prompt_file: Option<PathBuf>,
 
-    /// A file with a prompt per line, or a JSON object per line with prompt or messages and parameters of its own; - for
-    /// stdin. A JSON object per line comes out
+    /// A file with a prompt per line or a JSON object per line, with prompt or messages and parameters of its own, or as
+    /// OpenAI's batches have it; - for stdin, whose lines are answered as they come. A JSON object per line comes out; the
+    /// exit code is 1 where a line failed
     #[arg(long, value_name = "FILE")]
     batch: Option<PathBuf>,
 }
@@ -94,7 +99,7 @@ struct PromptArguments {
 pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let loudness = arguments.model.loudness();
     let text = arguments.prompt.read()?;
-    let lines = arguments.prompt.batch.as_deref().map(Lines::open).transpose()?;
+    let lines = arguments.prompt.batch.as_deref().map(Text::open).transpose()?;
     let mut session = Session::load(&arguments.load_options(), &mut |note| loudness.note(&note))?;
     note_stages(session.model(), loudness);
     let sampling = arguments.sampling.over_model(session.model().sampling());
@@ -109,25 +114,26 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         max_tokens: max_tokens.unwrap_or(defaults.max_tokens),
         stop: arguments.stop.clone(),
         logprobs: arguments.logprobs,
-        interrupt: interrupt()?,
+        prompt_logprobs: arguments.prompt_logprobs,
+        interrupt: interrupt(loudness)?,
         progress: progress::prompt(loudness),
         ..defaults
     };
     if let Some(lines) = lines {
         let (form, timings) = (&arguments.form, arguments.json);
-        let batch = BatchOptions { form, echo: arguments.echo, timings, loudness };
-        batch::run(&mut session, lines, &batch, &options, &mut stdout().lock())?;
+        let batch = BatchOptions { model: &arguments.model.model, form, echo: arguments.echo, timings, loudness };
+        let ended = batch::run(&mut session, lines, &batch, &options, &mut stdout().lock());
         explain_steps(&session, loudness);
-        return Ok(());
+        return ended;
     }
     let echo = if arguments.echo { text.as_str() } else { "" };
     let prompt = arguments.form.prompt(&text);
     if arguments.n.get() > 1 {
         let (n, prompt_text) = (arguments.n.get(), text.as_str());
         let several = SeveralOptions { n, prompt: prompt_text, echo, json: arguments.json, loudness };
-        several::run(&mut session, &prompt, &several, &options, &mut stdout().lock())?;
+        let ended = several::run(&mut session, &prompt, &several, &options, &mut stdout().lock());
         explain_steps(&session, loudness);
-        return Ok(());
+        return ended;
     }
     let ids = session.encode(&prompt)?;
     let generation = if arguments.json {
@@ -136,6 +142,9 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         print_text(&mut session, ids, &options, echo, (loudness > Loudness::Quiet).then_some(&text))?
     };
     explain(&session, &generation, loudness);
+    if generation.finish == Finish::Interrupted {
+        return Err(Failure::Interrupted);
+    }
     explain_kernels(&mut session, &generation, &options.sampling, loudness)?;
     Ok(())
 }
@@ -179,7 +188,7 @@ fn print_text(
     out.write_all(echo.as_bytes()).and_then(|()| out.flush())?;
     let generation = stream(&mut out, &options.interrupt, |show| session.generate_from(ids, options, show))?;
     writeln!(out)?;
-    let table = logprobs::table(&generation.logprobs);
+    let table = logprobs::tables(&generation);
     if framed.is_some() {
         write!(out, "{table}{}", statistics(&generation, session.model().load_time()))?;
     }

@@ -1,92 +1,169 @@
-//! `Line`: an object of a file of JSON lines, and the request that it becomes over the command line's options.
-use std::collections::BTreeMap;
+//! `Line`: one line of a batch, and the request that it becomes over the command line's options.
+mod fields;
+pub mod messages;
+mod parameters;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::generate::FormArguments;
-use super::sampling::{Bias, SamplingArguments};
-use crate::session::{BatchRequest, GenerateOptions, Prompt};
+pub use fields::{Fields, nearest, shown};
 
-/// What a line may have; what it has goes before the options.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+use super::generate::FormArguments;
+use crate::session::{BatchRequest, GenerateOptions, Prompt};
+use parameters::{OPENAI, OWN, Parameters};
+
+/// What a line that is an object may have.
+const FIELDS: [&str; 8] = ["id", "custom_id", "prompt", "messages", "raw", "chat", "system", "echo"];
+
+/// What a request of OpenAI's batch format has.
+const ENVELOPE: [&str; 4] = ["custom_id", "method", "url", "body"];
+
+/// What a body may have beside the parameters. The model that is loaded answers, whatever name a body has for it.
+const BODY: [&str; 7] = ["model", "messages", "prompt", "echo", "user", "metadata", "store"];
+
+/// A line.
 pub struct Line {
+    /// What its result has of it.
+    pub head: LineHead,
+    asked: Result<Asked, String>,
+}
+
+/// What the result of a line has of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LineHead {
+    /// `id` and `custom_id`, as they are.
+    pub names: Map<String, Value>,
+    /// The form of the result.
+    pub shape: ResultForm,
+    /// The text in front of the answer, where the line asks for it.
+    pub echo: Option<bool>,
+    /// The prompt, where it is a text.
+    pub prompt: String,
+}
+
+/// The form of a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResultForm {
+    /// That of this program.
+    #[default]
+    Own,
+    /// That of OpenAI's batches, for `/v1/chat/completions`.
+    Chat,
+    /// The same for `/v1/completions`.
+    Completion,
+}
+
+/// What is asked for.
+#[derive(Debug, Default)]
+struct Asked {
     prompt: Option<String>,
-    messages: Option<Vec<Map<String, Value>>>,
+    messages: Option<Vec<Value>>,
     raw: Option<bool>,
     chat: Option<bool>,
     system: Option<String>,
-    stop: Option<Stop>,
-    logprobs: Option<usize>,
-    max_tokens: Option<usize>,
-    temperature: Option<f32>,
-    top_k: Option<usize>,
-    top_p: Option<f32>,
-    min_p: Option<f32>,
-    repeat_penalty: Option<f32>,
-    presence_penalty: Option<f32>,
-    frequency_penalty: Option<f32>,
-    seed: Option<u64>,
-    #[serde(default)]
-    logit_bias: BTreeMap<u32, f32>,
-}
-
-/// One text, or several.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "stop: expected a text or a list of texts")]
-enum Stop {
-    One(String),
-    Several(Vec<String>),
+    parameters: Parameters,
 }
 
 impl Line {
-    /// A line that is a prompt and no more.
-    pub fn of_prompt(prompt: &str) -> Line {
-        Line { prompt: Some(prompt.to_owned()), ..Line::default() }
+    /// A line that begins with a brace is an object, another one a prompt.
+    pub fn read(text: &str) -> Line {
+        let trimmed = text.trim_start();
+        if trimmed.starts_with('{') {
+            return Line::of_object(trimmed);
+        }
+        if trimmed.starts_with('[') && serde_json::from_str::<Vec<Value>>(trimmed).is_ok() {
+            let what = "it is a JSON array: write each object in a line of its own, and a prompt that is one as {\"prompt\": …}";
+            return Line { head: LineHead::default(), asked: Err(what.into()) };
+        }
+        let asked = Asked { prompt: Some(text.to_owned()), ..Asked::default() };
+        Line { head: LineHead { prompt: text.to_owned(), ..LineHead::default() }, asked: Ok(asked) }
     }
 
-    /// The text that `--echo` puts in front of the answer; messages have none.
-    pub fn echo(&self) -> String {
-        self.prompt.clone().unwrap_or_default()
+    fn of_object(text: &str) -> Line {
+        let mut head = LineHead::default();
+        let asked = Fields::parse(text).and_then(|fields| asked(fields, &mut head));
+        if let Ok(Asked { prompt: Some(prompt), .. }) = &asked {
+            head.prompt.clone_from(prompt);
+        }
+        Line { head, asked }
     }
 
-    /// The request; what contradicts itself in the line is said in a few words.
+    /// The request; what is wrong with the line is said in a few words.
     pub fn over(self, defaults: &GenerateOptions, form: &FormArguments) -> Result<BatchRequest, String> {
-        let own = SamplingArguments {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repeat_penalty: self.repeat_penalty,
-            presence_penalty: self.presence_penalty,
-            frequency_penalty: self.frequency_penalty,
-            seed: self.seed,
-            logit_bias: self.logit_bias.iter().map(|(&id, &value)| Bias(id, value)).collect(),
-        };
-        Ok(BatchRequest {
-            max_tokens: self.max_tokens.unwrap_or(defaults.max_tokens),
-            sampling: own.over(&defaults.sampling),
-            stop: match &self.stop {
-                None => defaults.stop.clone(),
-                Some(Stop::One(stop)) => vec![stop.clone()],
-                Some(Stop::Several(stops)) => stops.clone(),
-            },
-            logprobs: self.logprobs.or(defaults.logprobs),
-            prompt: self.prompt(form)?,
-        })
+        let mut asked = self.asked?;
+        let parameters = std::mem::take(&mut asked.parameters);
+        let prompt = asked.prompt(form)?;
+        Ok(parameters.over(prompt, defaults))
     }
+}
 
+/// What an object asks for; `head` is filled as far as the object is understood.
+fn asked(mut fields: Fields, head: &mut LineHead) -> Result<Asked, String> {
+    for name in ["id", "custom_id"] {
+        head.names.extend(fields.value(name).map(|value| (name.to_owned(), value)));
+    }
+    if fields.has("body") || fields.has("url") {
+        return enveloped(fields, head);
+    }
+    head.echo = fields.flag("echo")?;
+    let asked = Asked {
+        prompt: fields.text("prompt")?,
+        messages: listed(&mut fields)?,
+        raw: fields.flag("raw")?,
+        chat: fields.flag("chat")?,
+        system: fields.text("system")?,
+        parameters: Parameters::own(&mut fields)?,
+    };
+    fields.end(&[&FIELDS[..], &OWN].concat())?;
+    Ok(asked)
+}
+
+/// What a request of OpenAI's batch format asks for.
+fn enveloped(mut fields: Fields, head: &mut LineHead) -> Result<Asked, String> {
+    head.shape = ResultForm::Chat;
+    let url = fields.text("url")?.ok_or("a request with a body needs a url")?;
+    head.shape = match url.as_str() {
+        "/v1/chat/completions" => ResultForm::Chat,
+        "/v1/completions" => ResultForm::Completion,
+        _ => {
+            return Err(format!("url: expected /v1/chat/completions or /v1/completions, found {}", shown(&url.into())));
+        }
+    };
+    if let Some(method) = fields.text("method")?.filter(|method| method != "POST") {
+        return Err(format!("method: expected POST, found {}", shown(&method.into())));
+    }
+    let mut body = fields.object("body", "body.")?.ok_or("a request with a url needs a body")?;
+    fields.end(&ENVELOPE)?;
+    for ignored in ["model", "user", "metadata", "store"] {
+        body.value(ignored);
+    }
+    let is_chat = head.shape == ResultForm::Chat;
+    let mut asked = Asked { chat: is_chat.then_some(true), ..Asked::default() };
+    if is_chat {
+        asked.messages = Some(listed(&mut body)?.ok_or("body.messages: expected a list of messages, found none")?);
+    } else {
+        asked.prompt = Some(body.text("prompt")?.ok_or("body.prompt: expected a text, found none")?);
+        head.echo = body.flag("echo")?;
+        asked.chat = Some(false);
+        asked.raw = Some(false);
+    }
+    asked.parameters = Parameters::of_openai(&mut body, is_chat)?;
+    body.end(&[&BODY[..], &OPENAI].concat())?;
+    Ok(asked)
+}
+
+fn listed(fields: &mut Fields) -> Result<Option<Vec<Value>>, String> {
+    let messages = fields.take("messages", "a list of messages", |value| value.as_array().cloned())?;
+    messages.map(|messages| messages::plain(&messages)).transpose()
+}
+
+impl Asked {
     fn prompt(self, form: &FormArguments) -> Result<Prompt, String> {
         if let Some(messages) = self.messages {
             let alone =
                 self.prompt.is_none() && self.system.is_none() && self.raw.is_none() && self.chat != Some(false);
-            return match messages.iter().position(|message| !message.get("role").is_some_and(Value::is_string)) {
-                _ if !alone => {
-                    Err("messages stand alone: without prompt, system and raw, and with no chat but true".into())
-                }
-                Some(index) => Err(format!("messages[{index}]: expected a role, such as \"user\", and a content")),
-                None => Ok(Prompt::Chat(messages.into_iter().map(Value::Object).collect())),
+            return match alone {
+                true => Ok(Prompt::Chat(messages)),
+                false => Err("messages stand alone: without prompt, system and raw, and with no chat but true".into()),
             };
         }
         let prompt = self.prompt.ok_or("expected a prompt or messages, found neither")?;
@@ -101,47 +178,4 @@ impl Line {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn prompt(line: Value, form: &FormArguments) -> Result<Prompt, String> {
-        serde_json::from_value::<Line>(line)
-            .unwrap()
-            .over(&GenerateOptions::default(), form)
-            .map(|request| request.prompt)
-    }
-
-    #[test]
-    fn a_lines_form_goes_before_the_options() {
-        let form = |raw, chat| FormArguments { raw, chat, system: None };
-        let [plain, raw, chat] = [form(false, false), form(true, false), form(false, true)];
-        let (text, question) = (Prompt::Text("x".into()), Prompt::question(None, "x"));
-        assert_eq!(prompt(json!({"prompt": "x"}), &plain).unwrap(), text);
-        assert_eq!(prompt(json!({"prompt": "x"}), &raw).unwrap(), Prompt::Raw("x".into()));
-        assert_eq!(prompt(json!({"prompt": "x", "raw": false}), &raw).unwrap(), text);
-        assert_eq!(prompt(json!({"prompt": "x", "raw": true}), &chat).unwrap(), Prompt::Raw("x".into()));
-        assert_eq!(prompt(json!({"prompt": "x", "chat": true}), &raw).unwrap(), question);
-        assert_eq!(prompt(json!({"prompt": "x", "chat": false}), &chat).unwrap(), text);
-        let told = Prompt::question(Some("y"), "x");
-        assert_eq!(prompt(json!({"prompt": "x", "system": "y"}), &plain).unwrap(), told);
-        let turns = json!([{"role": "system", "content": "y"}, {"role": "user", "content": "x"}]);
-        assert_eq!(prompt(json!({"messages": turns}), &plain).unwrap(), told);
-    }
-
-    #[test]
-    fn lines_that_contradict_themselves_are_refused() {
-        let plain = FormArguments { raw: false, chat: false, system: None };
-        for (line, words) in [
-            (json!({}), "expected a prompt or messages"),
-            (json!({"prompt": "x", "raw": true, "chat": true}), "exclude each other"),
-            (json!({"prompt": "x", "raw": true, "system": "y"}), "exclude each other"),
-            (json!({"prompt": "x", "chat": false, "system": "y"}), "needs chat"),
-            (json!({"messages": [], "prompt": "x"}), "stand alone"),
-            (json!({"messages": [{"role": "user"}, {"content": "x"}]}), "messages[1]: expected a role"),
-        ] {
-            let error = prompt(line.clone(), &plain).unwrap_err();
-            assert!(error.contains(words), "{line}: {error}");
-        }
-    }
-}
+mod tests;

@@ -64,7 +64,7 @@ enum Command {
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for and returns its exit code: 0, 1 for an error
-/// that was printed to stderr, 2 for a wrong command line.
+/// that was printed to stderr, 2 for a wrong command line, 130 where Ctrl-C ended it.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     crate::checkpoint::shrunk::report();
     let arguments = match parse(with_command(arguments.into_iter().collect())) {
@@ -77,6 +77,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match guarded(|| run(arguments.command)) {
         Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
+        Err(Failure::Interrupted) => ExitCode::from(stream::INTERRUPTED),
         Err(Failure::Error(error)) => {
             console::complain(&error);
             ExitCode::FAILURE

@@ -1,5 +1,5 @@
 //! What is said of a generation: statistics, a JSON object, and why it ended.
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -26,6 +26,51 @@ pub fn rows(generation: &Generation) -> Vec<(&'static str, String)> {
         ("Generation time:", milliseconds(generation.generation_time)),
         ("Speed:", speed),
     ]
+}
+
+/// Tokens and times of generations that run side by side.
+pub struct Totals {
+    started: Instant,
+    generations: usize,
+    prompt_tokens: usize,
+    prefilled: usize,
+    generated: usize,
+    /// From the start until the last first token was there.
+    prompt_time: Duration,
+}
+
+impl Default for Totals {
+    fn default() -> Totals {
+        let (started, prompt_time) = (Instant::now(), Duration::ZERO);
+        Totals { started, generations: 0, prompt_tokens: 0, prefilled: 0, generated: 0, prompt_time }
+    }
+}
+
+impl Totals {
+    /// Counts one.
+    pub fn add(&mut self, generation: &Generation) {
+        self.generations += 1;
+        self.prompt_tokens += generation.prompt_tokens;
+        self.prefilled += generation.prefilled_tokens;
+        self.generated += generation.ids.len();
+        self.prompt_time = self.prompt_time.max(generation.prompt_time);
+    }
+
+    /// The statistics; the speed is that of all tokens together, over the time from the start until now.
+    pub fn statistics(&self, load_time: Duration) -> String {
+        let time = self.started.elapsed();
+        let speed = self.generated as f64 / time.as_secs_f64().max(1e-9);
+        let rows = [
+            ("Load time:", milliseconds(load_time)),
+            ("Generations:", self.generations.to_string()),
+            ("Prompt tokens:", format!("{}, {} of them computed", self.prompt_tokens, self.prefilled)),
+            ("Prompt time:", milliseconds(self.prompt_time)),
+            ("Generated:", format!("{} tokens", self.generated)),
+            ("Time in all:", milliseconds(time)),
+            ("Speed:", format!("{speed:.1} tokens/sec")),
+        ];
+        format!("\n=== Statistics ===\n{}", table(&rows))
+    }
 }
 
 fn milliseconds(time: Duration) -> String {
@@ -85,7 +130,8 @@ pub fn explain_kernels(
 
 /// Labels and values below each other.
 pub fn table(rows: &[(&str, String)]) -> String {
-    rows.iter().map(|(label, value)| format!("{label:<16} {value}\n")).collect()
+    let width = rows.iter().map(|(label, _)| label.len()).fold(16, usize::max);
+    rows.iter().map(|(label, value)| format!("{label:<width$} {value}\n")).collect()
 }
 
 /// A generation as a JSON object; `echo` stands in front of its text.
@@ -107,6 +153,9 @@ pub fn result_object(generation: &Generation, echo: &str, timings: bool) -> Valu
     });
     if !generation.logprobs.is_empty() {
         object["logprobs"] = logprobs::list(&generation.logprobs);
+    }
+    if let Some(prompt) = &generation.prompt_logprobs {
+        object["prompt_logprobs"] = logprobs::of_vllm(prompt);
     }
     if timings {
         object["timings"] = json!({

@@ -5,8 +5,8 @@ use super::console::Loudness;
 use super::failure::Failure;
 use super::logprobs;
 use super::progress::Prompts;
-use super::report::{numbered, result_object};
-use crate::session::{BatchRequest, GenerateOptions, Prompt, Sampling, Session};
+use super::report::{Totals, numbered, result_object};
+use crate::session::{BatchRequest, Finish, GenerateOptions, Prompt, Sampling, Session};
 
 /// How the continuations are written.
 pub struct SeveralOptions<'a> {
@@ -36,23 +36,32 @@ pub fn run(
         sampling: Sampling { stream, ..options.sampling.clone() },
         stop: options.stop.clone(),
         logprobs: options.logprobs,
+        prompt_logprobs: options.prompt_logprobs.filter(|_| stream == 0),
     };
     let SeveralOptions { n, prompt, echo, json, loudness } = *several;
     let requests = (0..n as u32).map(|stream| Ok(request(stream)));
-    let mut index = 0;
+    let (mut index, mut interrupted) = (0, false);
+    let mut totals = Totals::default();
     let mut progress = Prompts::new(Some(n), loudness);
     session.generate_batch(requests, &options.interrupt, |result| {
         let generation = result?;
+        totals.add(&generation);
         let framed = loudness > Loudness::Quiet;
         let frame = || format!("\n=== Generation {} of {n} ===\nPrompt: {prompt}\nOutput: ", index + 1);
         let text = if json {
             format!("{}\n", numbered(index, result_object(&generation, echo, true)))
         } else {
-            let (frame, table) = (if framed { frame() } else { String::new() }, logprobs::table(&generation.logprobs));
+            let (frame, table) = (if framed { frame() } else { String::new() }, logprobs::tables(&generation));
             format!("{frame}{echo}{}\n{table}", generation.text)
         };
         index += 1;
+        interrupted |= generation.finish == Finish::Interrupted;
         let write = || out.write_all(text.as_bytes()).and_then(|()| out.flush());
         progress.done(generation.ids.len(), write).map_err(Failure::from)
-    })
+    })?;
+    drop(progress);
+    if loudness > Loudness::Quiet && !json {
+        out.write_all(totals.statistics(session.model().load_time()).as_bytes()).and_then(|()| out.flush())?;
+    }
+    if interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }

@@ -11,6 +11,9 @@ const DEFAULT_CONTEXT: usize = 4096;
 /// Token rows of one step unless the caller asks for another number.
 const DEFAULT_CHUNK: usize = 2048;
 
+/// Most token rows of one step on a CPU, where they take seconds: Ctrl-C is seen between two steps.
+pub const CPU_CHUNK: usize = 512;
+
 /// Sizes that an engine is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineConfig {

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub use cache::CacheUsage;
-pub use config::EngineConfig;
+pub use config::{CPU_CHUNK, EngineConfig};
 pub use profile::KernelShare;
 pub use request::{Event, Finish, Request, SequenceId};
 

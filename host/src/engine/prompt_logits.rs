@@ -1,4 +1,6 @@
-//! The logits of a prompt's rows, for `verify`: the same plans as generation, with more rows at the head.
+//! The logits of a prompt's rows, for `verify` and for scores of a prompt: the same plans as generation, with more rows at the head.
+use std::ops::ControlFlow;
+
 use super::Engine;
 use super::numbers::check_row;
 use crate::error::{Category, Error, Result};
@@ -13,15 +15,24 @@ impl Engine {
     /// a row is no numbers.
     pub fn logits(&mut self, prompt: &[u32], last: usize) -> Result<Vec<f32>> {
         let mut logits = Vec::with_capacity(last.min(prompt.len()) * self.layout.vocab());
-        self.logits_in_pieces(prompt, last, &mut |rows| logits.extend(rows))?;
+        self.logits_in_pieces(prompt, last, &mut |rows| {
+            logits.extend(rows);
+            ControlFlow::Continue(())
+        })?;
         Ok(logits)
     }
 
-    /// As [`Engine::logits`]; each step's rows are given to `take`, in order, and not kept.
+    /// As [`Engine::logits`]; each step's rows are given to `take`, in order, and not kept. No further step follows where it
+    /// breaks off.
     ///
     /// # Errors
     /// As [`Engine::logits`].
-    pub fn logits_in_pieces(&mut self, prompt: &[u32], last: usize, take: &mut dyn FnMut(&[f32])) -> Result<()> {
+    pub fn logits_in_pieces(
+        &mut self,
+        prompt: &[u32],
+        last: usize,
+        take: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
+    ) -> Result<()> {
         self.check(prompt)?;
         if !self.is_idle() || last == 0 || last > prompt.len() {
             return Err(Error::new(Category::Input, "Logits can not be read")
@@ -40,7 +51,7 @@ impl Engine {
         prompt: &[u32],
         last: usize,
         pages: &[usize],
-        take: &mut dyn FnMut(&[f32]),
+        take: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
     ) -> Result<()> {
         let limits = *self.layout.limits();
         let first_wanted = prompt.len() - last;
@@ -67,7 +78,9 @@ impl Engine {
                 for (row, position) in rows.chunks(self.layout.vocab()).zip(end - wanted..) {
                     check_row(row, format_args!("a prompt of {} tokens, position {position}", prompt.len()))?;
                 }
-                take(&rows);
+                if take(&rows).is_break() {
+                    return Ok(());
+                }
             }
             done = end;
         }

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::generate::{Finish, Generation};
 use super::logprobs::{self, TokenLogprob};
+use super::prompt_logprobs::PromptLogprob;
 use super::stop::StopTexts;
 use crate::engine::Event;
 use crate::error::Result;
@@ -39,6 +40,7 @@ impl<'a> Answer<'a> {
             prefilled_tokens: prompt.len(),
             ids: Vec::new(),
             logprobs: Vec::new(),
+            prompt_logprobs: None,
             finish: Finish::Interrupted,
             prompt_time: Duration::ZERO,
             generation_time: Duration::ZERO,
@@ -59,6 +61,12 @@ impl<'a> Answer<'a> {
     /// Gives all text at the end, and none before: unless a stop text is watched for, it is decoded once.
     pub fn whole(self) -> Answer<'a> {
         Answer { whole: self.stops.is_empty(), ..self }
+    }
+
+    /// Notes how likely the prompt's own tokens are, and begins the time anew.
+    pub fn score(&mut self, prompt: Vec<PromptLogprob>) {
+        self.generation.prompt_logprobs = Some(prompt);
+        self.started = Instant::now();
     }
 
     /// Takes a token and returns the text that no later token can change; the token that ends a text shows none, and

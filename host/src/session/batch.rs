@@ -8,6 +8,7 @@ use super::Model;
 use super::answer::Answer;
 use super::generate::{Generation, Session};
 use super::prompt::{Prompt, Texts};
+use super::prompt_logprobs::of_prompt;
 use crate::engine::{Request, SequenceId};
 use crate::error::{Error, Result};
 use crate::sample::Sampling;
@@ -31,6 +32,19 @@ pub struct BatchRequest {
     pub stop: Vec<String>,
     /// How many of the best tokens' log-probabilities come with each token's own; none for no such numbers.
     pub logprobs: Option<usize>,
+    /// The same for the tokens of the prompt, which is then computed once more, while nothing else runs; none for no such
+    /// numbers.
+    pub prompt_logprobs: Option<usize>,
+}
+
+/// What a source of requests has at the moment.
+pub enum Arrival {
+    /// The next request, or why it is none.
+    Request(Box<Result<BatchRequest>>),
+    /// None yet.
+    Later,
+    /// None any more.
+    End,
 }
 
 impl Session {
@@ -45,35 +59,72 @@ impl Session {
         &mut self,
         requests: impl IntoIterator<Item = Result<BatchRequest>>,
         interrupt: &AtomicBool,
+        on_result: impl FnMut(Result<Generation>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let mut requests = requests.into_iter().fuse();
+        let source = |_| requests.next().map_or(Arrival::End, |request| Arrival::Request(Box::new(request)));
+        self.generate_arriving(source, interrupt, on_result)
+    }
+
+    /// As [`Session::generate_batch`], from a source that may have its requests later. It is asked with `true` where
+    /// nothing runs: it may then wait a moment, and not so long that a set `interrupt` would go unseen.
+    ///
+    /// # Errors
+    /// As [`Session::generate_batch`].
+    pub fn generate_arriving<E: From<Error>>(
+        &mut self,
+        mut source: impl FnMut(bool) -> Arrival,
+        interrupt: &AtomicBool,
         mut on_result: impl FnMut(Result<Generation>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let (model, texts) = self.parts();
-        let mut requests = requests.into_iter().enumerate().fuse();
-        let mut batch = Batch { texts, running: HashMap::new(), done: BTreeMap::new(), next: 0, last: None };
+        let mut batch = Batch::new(texts);
         // Those that wait behind the running ones begin without a step between.
         let most = 2 * model.engine.max_sequences();
+        let mut ended = false;
         loop {
             let interrupted = interrupt.load(Ordering::Relaxed);
-            if !interrupted && batch.done.len() < WAITING_RESULTS * most {
+            ended |= interrupted;
+            if !ended && batch.unscored.is_empty() && batch.done.len() < WAITING_RESULTS * most {
                 let room = most.saturating_sub(batch.running.len());
-                batch.begin(model, requests.by_ref().take(room).collect());
+                let requests;
+                (requests, ended) = arrived(&mut source, room, batch.running.is_empty());
+                batch.begin(model, requests);
+            }
+            if batch.running.is_empty() {
+                batch.score(model, interrupt);
             }
             batch.hand_out(&mut on_result)?;
-            if batch.running.is_empty() {
-                return Ok(());
-            }
-            if interrupted {
-                batch.cut(model);
-            } else {
-                batch.step(model)?;
+            match batch.running.is_empty() {
+                true if ended => return Ok(()),
+                true => {}
+                false if interrupted => batch.cut(model),
+                false => batch.step(model)?,
             }
         }
     }
 }
 
+/// At most `room` requests that are there, and whether no more will come. For the first it may wait.
+fn arrived(source: &mut impl FnMut(bool) -> Arrival, room: usize, wait: bool) -> (Vec<Result<BatchRequest>>, bool) {
+    let mut requests = Vec::new();
+    while requests.len() < room {
+        match source(wait && requests.is_empty()) {
+            Arrival::Request(request) => requests.push(*request),
+            Arrival::Later => break,
+            Arrival::End => return (requests, true),
+        }
+    }
+    (requests, false)
+}
+
 /// What runs, and what is done and waits for an earlier one.
 struct Batch<'a> {
     texts: &'a Texts,
+    /// How many requests there were.
+    begun: usize,
+    /// Requests whose prompts are to be scored, each with its index: for that the engine must be idle.
+    unscored: Vec<(usize, Encoded<'a>)>,
     /// Index of the request, and what it has become so far.
     running: HashMap<SequenceId, (usize, Answer<'a>)>,
     done: BTreeMap<usize, Result<Generation>>,
@@ -83,16 +134,47 @@ struct Batch<'a> {
     last: Option<(SequenceId, Vec<u32>)>,
 }
 
-impl Batch<'_> {
-    fn begin(&mut self, model: &mut Model, requests: Vec<(usize, Result<BatchRequest>)>) {
+impl<'a> Batch<'a> {
+    fn new(texts: &'a Texts) -> Batch<'a> {
+        let (running, done) = (HashMap::new(), BTreeMap::new());
+        Batch { texts, begun: 0, unscored: Vec::new(), running, done, next: 0, last: None }
+    }
+
+    fn begin(&mut self, model: &mut Model, requests: Vec<Result<BatchRequest>>) {
         let (texts, eos) = (self.texts, model.spec.eos.clone());
-        for (index, encoded) in each(requests, |(index, request)| (index, request.and_then(|r| encode(texts, r, &eos))))
-        {
-            match encoded.and_then(|(request, answer)| Ok((self.submit(model, request)?, answer))) {
-                Ok((id, answer)) => drop(self.running.insert(id, (index, answer))),
-                Err(error) => drop(self.done.insert(index, Err(error))),
+        for encoded in each(requests, |request| request.and_then(|request| encode(texts, request, &eos))) {
+            let index = self.begun;
+            self.begun += 1;
+            match encoded {
+                Ok(encoded) if encoded.prompt_logprobs.is_some() => self.unscored.push((index, encoded)),
+                encoded => self.start(model, index, encoded),
             }
         }
+    }
+
+    fn start(&mut self, model: &mut Model, index: usize, encoded: Result<Encoded<'a>>) {
+        match encoded.and_then(|encoded| Ok((self.submit(model, encoded.request)?, encoded.answer))) {
+            Ok((id, answer)) => drop(self.running.insert(id, (index, answer))),
+            Err(error) => drop(self.done.insert(index, Err(error))),
+        }
+    }
+
+    /// Scores the prompts that wait for an idle engine, and starts them.
+    fn score(&mut self, model: &mut Model, interrupt: &AtomicBool) {
+        let unscored = std::mem::take(&mut self.unscored);
+        let mut scored = Vec::with_capacity(unscored.len());
+        for (index, mut encoded) in unscored {
+            let count = encoded.prompt_logprobs.unwrap_or_default();
+            let found = of_prompt(model, &self.texts.tokenizer, &encoded.request.prompt, count, interrupt);
+            scored.push((
+                index,
+                found.map(|found| {
+                    encoded.answer.score(found);
+                    encoded
+                }),
+            ));
+        }
+        scored.into_iter().for_each(|(index, encoded)| self.start(model, index, encoded));
     }
 
     fn submit(&mut self, model: &mut Model, request: Request) -> Result<SequenceId> {
@@ -138,11 +220,18 @@ impl Batch<'_> {
 }
 
 /// What the engine is asked for, and what becomes of its tokens.
-fn encode<'a>(texts: &'a Texts, request: BatchRequest, eos: &[u32]) -> Result<(Request, Answer<'a>)> {
-    let BatchRequest { prompt, max_tokens, sampling, stop, logprobs } = request;
+struct Encoded<'a> {
+    request: Request,
+    answer: Answer<'a>,
+    prompt_logprobs: Option<usize>,
+}
+
+fn encode<'a>(texts: &'a Texts, request: BatchRequest, eos: &[u32]) -> Result<Encoded<'a>> {
+    let BatchRequest { prompt, max_tokens, sampling, stop, logprobs, prompt_logprobs } = request;
     let prompt = texts.encode(&prompt)?;
     let answer = texts.answer(&prompt, &stop, logprobs)?.whole();
-    Ok((Request { prompt, max_tokens, eos: eos.to_vec(), sampling, logits: logprobs.is_some() }, answer))
+    let request = Request { prompt, max_tokens, eos: eos.to_vec(), sampling, logits: logprobs.is_some() };
+    Ok(Encoded { request, answer, prompt_logprobs })
 }
 
 /// `work` on each of `texts`, in their order; of many, on several threads.

@@ -43,6 +43,35 @@ impl Conversation {
         *self = Conversation { thinking, ..Conversation::new(system.map(|message| message.content.as_str())) };
     }
 
+    /// Goes on from turns that were had before, a system turn first if there is one.
+    pub fn resume(&mut self, messages: Vec<Message>) {
+        *self = Conversation { messages, thinking: self.thinking, tokens: 0 };
+    }
+
+    /// Takes the last turn of the user back, with its answer, and returns what the user said; none where there is none.
+    pub fn take_back(&mut self) -> Option<String> {
+        let last = self.messages.iter().rposition(|message| message.role == "user")?;
+        self.messages.drain(last..).next().map(|message| message.content)
+    }
+
+    /// Tells the model something else in front of all turns, or nothing.
+    pub fn set_system(&mut self, text: Option<&str>) {
+        self.messages.retain(|message| message.role != "system");
+        self.messages.splice(..0, Conversation::new(text).messages);
+    }
+
+    /// Counts the tokens of the turns as they are; none before the first turn of the user, or where the template does
+    /// not take them.
+    pub fn recount(&mut self, session: &Session) {
+        self.tokens = 0;
+        if self.messages.iter().any(|message| message.role != "system") {
+            let context = Map::from_iter([("messages".to_owned(), json!(self.messages))]);
+            let rendered = session.template().and_then(|template| template.render(&context));
+            let ids = rendered.and_then(|text| session.texts().encode(&Prompt::Raw(text)));
+            self.tokens = ids.map_or(0, |ids| ids.len());
+        }
+    }
+
     /// All turns.
     pub fn messages(&self) -> &[Message] {
         &self.messages

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::prompt::{Prompt, Texts};
+use super::prompt_logprobs::{PromptLogprob, of_prompt};
 use super::{LoadOptions, Model, Note, Progress, TokenLogprob};
 use crate::engine::{self, Counters, Request};
 use crate::error::Result;
@@ -24,6 +25,8 @@ pub struct GenerateOptions {
     pub stop: Vec<String>,
     /// How many of the best tokens' log-probabilities come with each token's own; none for no such numbers.
     pub logprobs: Option<usize>,
+    /// The same for the tokens of the prompt, which is then computed once more; none for no such numbers.
+    pub prompt_logprobs: Option<usize>,
     /// Whether its keys and values stay on the device, so that a prompt which goes on from there is computed only in part.
     pub keep: bool,
     /// Told how many tokens of a prompt are computed, and how many it has, until all are.
@@ -39,6 +42,7 @@ impl Default for GenerateOptions {
             sampling: Sampling::default(),
             stop: Vec::new(),
             logprobs: None,
+            prompt_logprobs: None,
             keep: false,
             progress: None,
             interrupt: Arc::default(),
@@ -85,6 +89,9 @@ pub struct Generation {
     pub ids: Vec<u32>,
     /// One for each of `ids` where [`GenerateOptions::logprobs`] asks for them, else none.
     pub logprobs: Vec<TokenLogprob>,
+    /// Where [`GenerateOptions::prompt_logprobs`] asks for them: one for each token of the prompt but the first, which
+    /// nothing stands in front of; fewer of one that was interrupted.
+    pub prompt_logprobs: Option<Vec<PromptLogprob>>,
     /// Why it ended.
     pub finish: Finish,
     /// From the request to the first token.
@@ -169,6 +176,9 @@ impl Session {
     ) -> Result<Generation> {
         let (model, texts) = (&mut self.model, &self.texts);
         let mut answer = texts.answer(&prompt, &options.stop, options.logprobs)?;
+        if let Some(count) = options.prompt_logprobs {
+            answer.score(of_prompt(model, &texts.tokenizer, &prompt, count, &options.interrupt)?);
+        }
         let mut show = |piece: &str| {
             if !piece.is_empty() {
                 on_piece(piece);
@@ -218,6 +228,11 @@ impl Session {
     /// Tokens that a prompt and its continuation may have together.
     pub fn context(&self) -> usize {
         self.model.engine.context()
+    }
+
+    /// Most bytes of a prompt: longer ones are refused before they are tokenized.
+    pub fn longest_prompt(&self) -> usize {
+        self.texts.most_bytes(self.context())
     }
 
     /// Gives up what was kept of earlier generations.

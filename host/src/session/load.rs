@@ -9,7 +9,7 @@ use super::choice::{self, Activations, DeviceChoice, Opened, Progress};
 use super::memory::{self, Bound};
 use super::{sampling, stop};
 use crate::checkpoint::Checkpoint;
-use crate::engine::{Engine, EngineConfig};
+use crate::engine::{CPU_CHUNK, Engine, EngineConfig};
 use crate::error::{Result, size};
 use crate::forward::format;
 use crate::models::{self, spec::ModelSpec};
@@ -133,6 +133,9 @@ impl Model {
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
         config.max_sequences = options.max_sequences.max(1);
+        if opened.kind == "CPU" {
+            config.chunk = config.chunk.min(CPU_CHUNK);
+        }
         config.pages = Some(pages(&spec, &config, &opened, options)?);
         let mut engine = Engine::new(opened.device, &spec, &|tensors| weights.parts(tensors), config)?;
         stages.end("weights");

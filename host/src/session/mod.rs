@@ -14,11 +14,12 @@ mod logprobs;
 mod memory;
 mod profile;
 mod prompt;
+mod prompt_logprobs;
 mod rules;
 mod sampling;
 mod stop;
 
-pub use batch::BatchRequest;
+pub use batch::{Arrival, BatchRequest};
 pub use choice::{Activations, DeviceChoice, Progress};
 pub use conversation::{Conversation, Message, THINKING};
 pub use generate::{Finish, GenerateOptions, Generation, Session};
@@ -26,5 +27,6 @@ pub use load::{LoadOptions, Model, Note, StageTime};
 pub use logprobs::{LikelyToken, MOST_LOGPROBS, TokenLogprob};
 pub use profile::StepProfile;
 pub use prompt::{Prompt, Texts};
+pub use prompt_logprobs::PromptLogprob;
 
 pub use crate::sample::Sampling;

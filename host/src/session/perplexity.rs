@@ -2,6 +2,8 @@
 //!
 //! As llama.cpp does it: the text is cut into windows of the context's length, each computed by itself. Scored are the tokens
 //! that have enough in front of them: the second half of a window or, with a stride, as many of its last tokens.
+use std::ops::ControlFlow;
+
 use rayon::prelude::*;
 
 use super::logprobs::log_probability;
@@ -94,6 +96,7 @@ pub fn perplexity(
         model.engine.logits_in_pieces(&tokens, scored, &mut |rows| {
             let rows: Vec<(&[f32], u32)> = rows.chunks(vocab).zip(behind.by_ref().copied()).collect();
             negative.par_extend(rows.into_par_iter().map(|(row, id)| -log_probability(row, id)));
+            ControlFlow::Continue(())
         })?;
         found.add(&negative);
         tell(&found, starts.len());

@@ -73,9 +73,14 @@ impl Texts {
         self.context = Some(context);
     }
 
+    /// Most bytes of a text that is tokenized for a context of so many tokens.
+    pub(super) fn most_bytes(&self, context: usize) -> usize {
+        context.saturating_mul(self.tokenizer.longest()).max(SHORT)
+    }
+
     fn ids(&self, text: &str, post_process: bool) -> Result<Vec<u32>> {
         if let Some(context) = self.context.filter(|_| text.len() > SHORT) {
-            let most = context.saturating_mul(self.tokenizer.longest()).max(SHORT);
+            let most = self.most_bytes(context);
             if text.len() > most {
                 let bytes = text.len();
                 return Err(Error::new(Category::Input, "The prompt is longer than the context")
