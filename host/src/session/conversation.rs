@@ -99,8 +99,7 @@ impl Conversation {
         on_piece: impl FnMut(&str),
     ) -> Result<Generation> {
         let before = self.clone();
-        let options = GenerateOptions { keep: true, ..options.clone() };
-        let answered = self.ask(session, text).and_then(|prompt| session.generate_from(prompt, &options, on_piece));
+        let answered = self.ask(session, text).and_then(|prompt| session.generate_from(prompt, options, on_piece));
         match answered {
             Ok(generation) => {
                 self.hear(&generation);

@@ -9,7 +9,7 @@ use super::choice::{self, Activations, DeviceChoice, Opened, Progress};
 use super::memory::{self, Bound};
 use super::{sampling, stop};
 use crate::checkpoint::Checkpoint;
-use crate::engine::{CPU_CHUNK, Engine, EngineConfig};
+use crate::engine::{CPU_CHUNK, Engine, EngineConfig, EngineHandle};
 use crate::error::{Result, size};
 use crate::forward::format;
 use crate::models::{self, spec::ModelSpec};
@@ -85,7 +85,7 @@ pub struct StageTime {
 
 /// A model on a device.
 pub struct Model {
-    pub(super) engine: Engine,
+    pub(super) engine: EngineHandle,
     pub(super) spec: ModelSpec,
     sampling: Sampling,
     max_tokens: Option<usize>,
@@ -146,7 +146,7 @@ impl Model {
         engine.description().into_iter().skip(described).for_each(|line| note(Note::Detail(line)));
         report(&weights, &spec, note);
         Ok(Model {
-            engine,
+            engine: EngineHandle::new(engine)?,
             spec,
             sampling: defaults.sampling,
             max_tokens: defaults.max_tokens,
