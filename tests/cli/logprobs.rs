@@ -1,6 +1,7 @@
-//! `--logprobs`: numbers beside the text that are probabilities, in every form of output.
-use serde_json::Value;
+//! `--logprobs` and `--prompt-logprobs`: numbers beside the text that are probabilities, in every form of output.
+use serde_json::{Value, json};
 
+use crate::batch::batch;
 use crate::checkpoint::argument;
 use crate::{fault, storyteller};
 
@@ -84,4 +85,81 @@ fn a_table_follows_the_text() {
     let run = storyteller(&["--prompt", "x", "--logprobs", "21"]);
     assert!(run.code == 2 && run.stderr.contains("expected 0 to 20"), "{run:?}");
     assert!(fault(storyteller(&["--prompt", "", "--logprobs", "2"])).contains("The prompt is empty"));
+}
+
+/// Id, log-probability, rank, and the two best, of every token behind the first of "The capital of France is": what
+/// transformers' Nemotron gives in f32.
+const FORESEEN: [(u32, f64, u64, [u32; 2], [f64; 2]); 5] = [
+    (517, -3.1313, 5, [4, 767], [-0.9421, -1.1228]),
+    (966, 0.0, 1, [966, 1243], [0.0, -14.1068]),
+    (655, 0.0, 1, [655, 1337], [0.0, -15.9426]),
+    (1474, -2.9439, 6, [1537, 1471], [-2.8838, -2.8872]),
+    (564, -0.0003, 1, [564, 271], [-0.0003, -8.1574]),
+];
+
+/// Checks vLLM's `prompt_logprobs`: null, then for each token an object of the token itself and of the best, by their ids.
+fn check_prompt(found: &Value) {
+    let found = found.as_array().expect("a list");
+    assert_eq!((found.len(), &found[0]), (6, &Value::Null));
+    let near = |entry: &Value, logprob: f64| (entry["logprob"].as_f64().expect("a number") - logprob).abs() < 2e-4;
+    for (entries, (id, logprob, rank, best, logprobs)) in found[1..].iter().zip(FORESEEN) {
+        let own = &entries[id.to_string()];
+        assert!(near(own, logprob) && own["rank"] == rank && own["decoded_token"].is_string(), "{entries}");
+        for (at, (id, logprob)) in best.into_iter().zip(logprobs).enumerate() {
+            let entry = &entries[id.to_string()];
+            assert!(near(entry, logprob) && entry["rank"] == at as u64 + 1, "{entries}");
+        }
+        let all = if best.contains(&id) { 2 } else { 3 };
+        assert_eq!(entries.as_object().map(|entries| entries.len()), Some(all), "{entries}");
+    }
+}
+
+#[test]
+fn a_prompts_own_tokens_are_scored_as_transformers_scores_them() {
+    let ask = ["--prompt", "The capital of France is", "--prompt-logprobs", "2"];
+    let json = |arguments: &[&str]| -> Value {
+        let run = storyteller(&[&ask[..], &["--json", "-q"], arguments].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        serde_json::from_str(run.stdout.lines().next().expect("an object")).expect("JSON")
+    };
+    let alone = json(&[]);
+    check_prompt(&alone["prompt_logprobs"]);
+    assert_eq!(alone["text"], " Paris.");
+    check_prompt(&json(&["--n", "2"])["prompt_logprobs"]);
+
+    let run = storyteller(&ask);
+    let (_, table) = run.stdout.split_once("\n=== Prompt log-probabilities ===\n").expect("a table");
+    let lines: Vec<&str> = table.lines().take_while(|line| !line.is_empty()).collect();
+    assert!(lines.len() == 6 && lines[0].ends_with(" logprob   rank  best"), "{run:?}");
+    assert!(lines[1].contains("-3.1313      5  "), "{run:?}");
+    assert_eq!(storyteller(&["--prompt", "x", "--prompt-logprobs", "21"]).code, 2);
+}
+
+#[test]
+fn lines_of_a_batch_have_their_prompts_scored_among_others() {
+    let own = |count: u32| json!({"prompt": "The capital of France is", "prompt_logprobs": count, "max_tokens": 8});
+    let body = json!({"prompt": "The capital of France is", "prompt_logprobs": 2, "max_tokens": 8});
+    let chat = json!({"messages": [{"role": "user", "content": "Hi"}], "prompt_logprobs": 0});
+    let lines = [
+        json!({"prompt": "Hello"}),
+        own(2),
+        json!({"prompt": "Hello"}),
+        own(21),
+        json!({"custom_id": "a", "url": "/v1/completions", "body": body}),
+        json!({"custom_id": "b", "url": "/v1/chat/completions", "body": chat}),
+        own(2),
+    ];
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let results = batch("scored.jsonl", lines, &["--max-tokens", "20"]);
+    for scored in [&results[1], &results[6]] {
+        check_prompt(&scored["prompt_logprobs"]);
+        assert_eq!(scored["text"], " Paris.");
+    }
+    assert!(results[0]["prompt_logprobs"].is_null() && results[0]["text"] == results[2]["text"], "{results:?}");
+    assert_eq!(results[3]["error"]["details"], "logprobs: expected 0 to 20, found 21");
+    check_prompt(&results[4]["response"]["body"]["choices"][0]["prompt_logprobs"]);
+    let chat = &results[5]["response"]["body"];
+    let scored = chat["prompt_logprobs"].as_array().expect("a list");
+    assert_eq!(Some(scored.len() as u64), chat["usage"]["prompt_tokens"].as_u64());
+    assert!(scored[1..].iter().all(|entries| entries.as_object().is_some_and(|entries| entries.len() == 1)));
 }

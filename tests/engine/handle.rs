@@ -72,7 +72,8 @@ fn clients_on_many_threads_get_the_texts_of_their_requests() {
             let handle = handle.clone();
             scope.spawn(move || {
                 for round in 0..10 {
-                    let request = request(client * round, 1 + client * 17 % 150, 1 + (client as usize * 7 + round as usize) % 60);
+                    let request =
+                        request(client * round, 1 + client * 17 % 150, 1 + (client as usize * 7 + round as usize) % 60);
                     let stream = handle.submit(request.clone()).expect("it fits");
                     if (client + round) % 5 == 4 {
                         continue;

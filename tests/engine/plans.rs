@@ -22,7 +22,7 @@ fn a_bound_on_plans_is_kept_and_changes_no_token() {
             let counters = engine.counters();
             assert_eq!(engine.kept_plans(), most);
             assert_eq!(counters.plans - counters.released_plans, most as u64);
-            assert!(counters.plans >= made + u64::from(most == 1), "one alone is made again and again");
+            assert!(counters.plans >= made, "as many as there are buckets, and some of them again");
         }
         free.keep_plans(2).expect("the CPU does not fail");
         assert_eq!((free.kept_plans(), free.counters().released_plans), (2, made - 2));
@@ -51,10 +51,14 @@ fn prepared_decode_plans_leave_nothing_to_prepare() {
 
 #[test]
 fn all_decode_plans_of_a_server_are_kept() {
-    let sizes = EngineConfig { context: 4096, max_sequences: 256, chunk: 512, pages: Some(600), small_weight: SMALL_WEIGHT };
+    let sizes =
+        EngineConfig { context: 4096, max_sequences: 256, chunk: 512, pages: Some(600), small_weight: SMALL_WEIGHT };
     let mut engine = engine("tests/golden/nemotron", Box::new(Toy::new(true, false, 64)), sizes);
     engine.prepare_decodes(&mut |_, _| {}).expect("an idle engine");
     let all = engine.kept_plans();
     engine.prepare_decodes(&mut |_, _| {}).expect("an idle engine");
-    assert_eq!((engine.kept_plans(), engine.counters().plans as usize, engine.counters().released_plans), (all, all, 0));
+    assert_eq!(
+        (engine.kept_plans(), engine.counters().plans as usize, engine.counters().released_plans),
+        (all, all, 0)
+    );
 }

@@ -85,7 +85,12 @@ fn the_oldest_is_never_held_up() {
     let mut engine = engine("tests/golden/nemotron", Box::new(Cpu::<f32>::new()), scarce(5, 64));
     let oldest = engine.submit(Request { max_tokens: 180, ..request(&prompts()[2]) }).expect("it fits");
     for number in 0..20 {
-        engine.submit(Request { max_tokens: 150, ..request(&prompts()[number % 5][..1 + number % 60 % prompts()[number % 5].len()]) }).expect("it fits");
+        engine
+            .submit(Request {
+                max_tokens: 150,
+                ..request(&prompts()[number % 5][..1 + number % 60 % prompts()[number % 5].len()])
+            })
+            .expect("it fits");
     }
     let mut tokens = 0;
     for step in 1..=180 {
@@ -119,7 +124,9 @@ fn a_large_request_is_passed_but_not_for_ever() {
 #[test]
 fn a_cancelled_sequence_gives_its_pages_back_wherever_it_is() {
     for model in ["tests/golden/nemotron", "tests/golden/nemotron_h"] {
-        let alone = |request| generate(&mut engine(model, Box::new(Cpu::<f32>::new()), config(1, 512)), vec![request]).remove(0);
+        let alone = |request| {
+            generate(&mut engine(model, Box::new(Cpu::<f32>::new()), config(1, 512)), vec![request]).remove(0)
+        };
         let expected: Vec<_> = mixed().into_iter().map(alone).collect();
         for (victim, steps) in [(0, 0), (4, 0), (1, 1), (4, 3), (2, 40), (3, 70), (4, 100), (1, 150)] {
             let mut engine = engine(model, Box::new(Ahead(Cpu::<f32>::new())), scarce(5, 64));

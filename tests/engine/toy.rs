@@ -45,7 +45,16 @@ pub struct Toy {
 pub const FAILURE: &str = "The toy is broken";
 
 const NAMES: [&str; 10] = [
-    "ids", "positions", "row_start", "lengths", "slots", "block_table", "logit_index", "logit_slots", "fresh", "slot_mapping",
+    "ids",
+    "positions",
+    "row_start",
+    "lengths",
+    "slots",
+    "block_table",
+    "logit_index",
+    "logit_slots",
+    "fresh",
+    "slot_mapping",
 ];
 
 impl Toy {

@@ -68,7 +68,7 @@ impl Trace<'_> {
         let context = self.engine.context();
         let prompt = prompt(self.numbers, &self.texts, context);
         let eos = if self.numbers.below(2) == 0 { (0..20).collect() } else { Vec::new() };
-        let request = Request { prompt, max_tokens: 1 + self.numbers.below(90), eos, ..Request::default() };
+        let request = Request { prompt, max_tokens: 1 + self.numbers.below(200), eos, ..Request::default() };
         let id = self.engine.submit(request.clone()).expect("it fits");
         self.open.insert(id, expected(request, context));
     }
@@ -103,11 +103,13 @@ impl Trace<'_> {
 
 fn traces(count: usize, pages: usize, [ahead, state]: [bool; 2], seed: u64) {
     let model = if state { "tests/golden/nemotron_h" } else { "tests/golden/nemotron" };
-    let sizes = EngineConfig { context: 320, max_sequences: 4, chunk: 100, pages: Some(1 + pages), small_weight: SMALL_WEIGHT };
+    let sizes =
+        EngineConfig { context: 320, max_sequences: 4, chunk: 100, pages: Some(1 + pages), small_weight: SMALL_WEIGHT };
     let mut engine = engine(model, Box::new(Toy::new(ahead, state, 5)), sizes);
     let mut numbers = Numbers(seed);
     for trace in 0..count {
-        let mut trace_of = Trace { engine: &mut engine, numbers: &mut numbers, open: HashMap::new(), texts: Vec::new() };
+        let mut trace_of =
+            Trace { engine: &mut engine, numbers: &mut numbers, open: HashMap::new(), texts: Vec::new() };
         for _ in 0..8 + trace_of.numbers.below(24) {
             match trace_of.numbers.below(8) {
                 0 | 1 => trace_of.submit(),
@@ -134,13 +136,14 @@ fn traces(count: usize, pages: usize, [ahead, state]: [bool; 2], seed: u64) {
     }
     let counters = engine.counters();
     assert!(counters.reused > 10 * count as u64, "prefixes are found: {counters:?}");
-    assert!(pages > 20 || counters.preempted > count as u64 / 20, "pages are scarce: {counters:?}");
+    assert!(pages > 8 || counters.preempted > 0, "pages are scarce: {counters:?}");
 }
 
 /// As many pages as one sequence needs, a few more, and plenty.
 #[test]
 fn ten_thousand_traces_give_the_texts_of_undisturbed_requests() {
-    for (index, [ahead, state]) in [[false, false], [true, false], [false, true], [true, true]].into_iter().enumerate() {
+    for (index, [ahead, state]) in [[false, false], [true, false], [false, true], [true, true]].into_iter().enumerate()
+    {
         for (pages, count) in [(5, 1000), (8, 1000), (24, 500)] {
             traces(count, pages, [ahead, state], (index * 100 + pages) as u64);
         }

@@ -2,8 +2,8 @@
 //!
 //! A handle is cloned and sent to whoever has requests. What becomes of a request comes as updates, in a channel that holds any
 //! number of them: a client that is slow holds up no step.
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -52,7 +52,8 @@ impl EngineHandle {
         let (commands, received) = mpsc::channel();
         let (limits, board) = (engine.request_limits(), Board::default());
         let shown = board.clone();
-        let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || runner::run(engine, &received, shown));
+        let thread =
+            thread::Builder::new().name("engine".to_owned()).spawn(move || runner::run(engine, &received, shown));
         let thread = thread.map_err(|error| {
             Error::new(Category::Device, "The engine cannot start")
                 .details(format_args!("a thread was asked for: {error}"))

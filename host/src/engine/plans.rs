@@ -156,7 +156,10 @@ mod tests {
         }
         assert_eq!(plans.get(&bucket(1)).map(|prepared| prepared.runs), Some(1));
         assert_eq!(plans.take_oldest(3), None);
-        assert_eq!([plans.take_oldest(2), plans.take_oldest(1), plans.take_oldest(1)], [Some(PlanId(2)), Some(PlanId(3)), None]);
+        assert_eq!(
+            [plans.take_oldest(2), plans.take_oldest(1), plans.take_oldest(1)],
+            [Some(PlanId(2)), Some(PlanId(3)), None]
+        );
         assert_eq!((plans.count(), plans.get(&bucket(1)).map(|prepared| prepared.plan)), (1, Some(PlanId(1))));
     }
 }

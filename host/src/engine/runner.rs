@@ -80,8 +80,14 @@ struct Open {
 /// The thread: runs until it is shut down, nobody can ask for anything more, or a step fails.
 pub fn run(engine: Engine, commands: &Receiver<Command>, board: Board) {
     board.write(&engine);
-    let mut runner =
-        Runner { engine, board, open: HashMap::new(), sequences: HashMap::new(), work: VecDeque::new(), held: Vec::new() };
+    let mut runner = Runner {
+        engine,
+        board,
+        open: HashMap::new(),
+        sequences: HashMap::new(),
+        work: VecDeque::new(),
+        held: Vec::new(),
+    };
     while runner.obey(commands) {
         if let Err(error) = runner.step() {
             return runner.fail(&error);
@@ -110,7 +116,9 @@ impl Runner {
                 commands.try_recv()
             };
             match command {
-                Ok(Command::Submit { number, request, sink }) if self.work.is_empty() => self.submit(number, request, sink),
+                Ok(Command::Submit { number, request, sink }) if self.work.is_empty() => {
+                    self.submit(number, request, sink)
+                }
                 Ok(Command::Submit { number, request, sink }) => self.held.push((number, request, sink)),
                 Ok(Command::Cancel(number)) => self.cancel(number),
                 Ok(Command::Call(work)) => self.work.push_back(work),

@@ -2,6 +2,7 @@
 
 /// `text` with serde's own terms replaced: "invalid type: map, expected a string" is "expected a string, found an object".
 pub fn plain(text: String) -> String {
+    let text = text.replace("EOF while parsing a", "the JSON ends within a");
     if !text.contains("invalid ") && !text.contains("enum ") && !text.contains("unknown variant") {
         return text;
     }
@@ -102,6 +103,7 @@ mod tests {
             (r#"{"list": null}"#, "expected a list, found null at line 1 column 13"),
             (r#"{"flag": []}"#, "expected true or false, found a list at line 1 column 9"),
             ("[1, 2]x", ""),
+            (r#"{"text":"#, "the JSON ends within a value at line 1 column 8"),
             (r#"{"either": 7}"#, "a value has none of the forms that are known here at line 1 column 13"),
             ("5", "expected an object, found the number 5 at line 1 column 1"),
         ] {

@@ -31,7 +31,8 @@ impl Bucket {
     pub fn decodes(limits: &Limits) -> Vec<Bucket> {
         let mut rows: Vec<usize> = (1..=limits.sequences).map(|n| round_up_decode(n).min(limits.sequences)).collect();
         rows.dedup();
-        let mut splits: Vec<usize> = (0..).map(|n| (1 << n).min(limits.splits())).take_while(|s| *s < limits.splits()).collect();
+        let mut splits: Vec<usize> =
+            (0..).map(|n| (1 << n).min(limits.splits())).take_while(|s| *s < limits.splits()).collect();
         splits.push(limits.splits());
         let mut buckets = Vec::new();
         for splits in splits {
@@ -95,7 +96,15 @@ mod tests {
             let mut met = std::collections::HashSet::new();
             for count in 1..=sequences {
                 for position in (0..context).step_by(31).chain([context - 1]) {
-                    let span = Span { ids: vec![0], position, pages: Vec::new(), slot: 0, logit_rows: 1, samples: true, sampling: None };
+                    let span = Span {
+                        ids: vec![0],
+                        position,
+                        pages: Vec::new(),
+                        slot: 0,
+                        logit_rows: 1,
+                        samples: true,
+                        sampling: None,
+                    };
                     let bucket = Bucket::of(&vec![span; count], &limits);
                     assert!(buckets.contains(&bucket), "{count} sequences at {position}: {bucket:?}");
                     met.insert(bucket);

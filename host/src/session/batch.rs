@@ -54,7 +54,7 @@ pub enum Arrival {
 
 impl Session {
     /// Continues all of `requests`, which are asked for as sequences end, and gives `on_result` one result for each, in
-    /// their order. Requests that follow each other with one prompt share what is computed of it. A request that is an
+    /// their order. Requests that begin alike share what is computed of that. A request that is an
     /// error, or that the engine refuses, is its own result. Once `interrupt` is set, what runs ends as it is and no
     /// further request is asked for.
     ///
@@ -219,7 +219,8 @@ impl<'a> Batch<'a> {
 
     /// Ends all that runs, as it is.
     fn cut(&mut self) {
-        let cut = self.running.drain().map(|(index, (_, answer))| (index, answer.end().map(|(generation, _)| generation)));
+        let cut =
+            self.running.drain().map(|(index, (_, answer))| (index, answer.end().map(|(generation, _)| generation)));
         self.done.extend(cut);
     }
 }

@@ -20,7 +20,7 @@ pub struct Message {
 /// A conversation with a model.
 ///
 /// Each turn's prompt is the ids of the whole text that the template makes of all turns: a tokenizer may judge a text by
-/// what stands in front of it. What the device kept of earlier turns is used again as far as the ids are the same.
+/// what stands in front of it. What the device has of earlier turns is used again as far as the ids are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Conversation {
     messages: Vec<Message>,

@@ -82,8 +82,7 @@ pub struct Generation {
     pub text: String,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Those of them that were computed; the others were there from a generation that was kept, or that
-    /// shares its prompt.
+    /// Those of them that were computed; the others were there from a generation that begins alike.
     pub prefilled_tokens: usize,
     /// The generated ids, those that ended the generation included.
     pub ids: Vec<u32>,
@@ -234,7 +233,7 @@ impl Session {
         self.texts.most_bytes(self.context())
     }
 
-    /// Gives up what was kept of earlier generations.
+    /// Gives up what is cached of earlier generations.
     pub fn forget(&mut self) {
         // Where the engine has failed there is nothing to give up, and the next request says so.
         let _ = self.model.engine.call(crate::engine::Engine::forget);

@@ -17,7 +17,7 @@ pub struct StepProfile {
 
 impl Session {
     /// Times the kernels of a prompt's first step and of the last decode step, with tokens chosen by `sampling`, on a device
-    /// that can tell: the steps run again, one kernel behind the other. What the session has kept of a conversation is given up.
+    /// that can tell: the steps run again, one kernel behind the other. What is cached of a conversation is given up.
     ///
     /// # Errors
     /// The device failed.

@@ -76,7 +76,9 @@ fn greedy(engine: &EngineHandle, prompts: &[ExpectedPrompt]) -> Result<Vec<Vec<u
     };
     let streams = prompts.iter().map(ask).collect::<Result<Vec<_>>>()?;
     let mut tokens = vec![Vec::new(); prompts.len()];
-    for (stream, tokens) in streams.iter().zip(&mut tokens).filter_map(|(stream, tokens)| Some((stream.as_ref()?, tokens))) {
+    for (stream, tokens) in
+        streams.iter().zip(&mut tokens).filter_map(|(stream, tokens)| Some((stream.as_ref()?, tokens)))
+    {
         let mut last = false;
         while !last {
             let update = stream.next()?;

@@ -52,7 +52,9 @@ impl Cache {
         for (pages, &node) in path.iter().enumerate().rev() {
             let rest = &tokens[pages * PAGE..most];
             let tails = self.tree.tails(node);
-            let usable = tails.filter_map(|(id, tail)| Some((usable(&tail.tokens, tail.slot.map(|_| tail.seen_behind), rest)?, tail.tokens.len(), id)));
+            let usable = tails.filter_map(|(id, tail)| {
+                Some((usable(&tail.tokens, tail.slot.map(|_| tail.seen_behind), rest)?, tail.tokens.len(), id))
+            });
             // Of equal ones that of which least is lost.
             let best = usable.max_by_key(|&(common, length, id)| (common, std::cmp::Reverse((length, id))));
             let best = best.filter(|(common, ..)| pages * PAGE + common > 0);

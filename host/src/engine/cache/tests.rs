@@ -39,7 +39,8 @@ impl List {
         let whole = self.entries.iter().filter(|entry| !entry.tail && common(entry) == entry.tokens.len());
         let whole = whole.map(|entry| entry.tokens.len()).max().unwrap_or(0);
         let tails = self.entries.iter().filter(|entry| entry.tail && entry.tokens.len() / PAGE * PAGE == whole);
-        let tails = tails.filter(|entry| common(entry) > whole && (common(entry) - whole) * 2 >= entry.tokens.len() - whole);
+        let tails =
+            tails.filter(|entry| common(entry) > whole && (common(entry) - whole) * 2 >= entry.tokens.len() - whole);
         tails.map(common).max().unwrap_or(whole)
     }
 
@@ -129,7 +130,8 @@ impl Trace<'_> {
         assert_eq!(found.tokens, self.list.found(&tokens), "hits");
         let (free, room) = (self.cache.pool.count(), self.cache.room());
         let Some(holding) = self.cache.start(&tokens, found, most, spare) else {
-            let idle = |entry: &&Entry| !entry.tail && entry.users == 0 && tokens[..found.tokens].starts_with(&entry.tokens);
+            let idle =
+                |entry: &&Entry| !entry.tail && entry.users == 0 && tokens[..found.tokens].starts_with(&entry.tokens);
             let own = self.list.entries.iter().filter(idle).count();
             let tail = usize::from(found.tail.is_some());
             let least = (tokens.len() + 1).div_ceil(PAGE).min(most) - found.pages - tail;
@@ -199,7 +201,11 @@ impl Trace<'_> {
             Some((number, length)) if length >= tokens.len() => {
                 self.list.touch(&tokens[..whole]);
                 let clock = self.list.clock;
-                self.list.entries.iter_mut().filter(|entry| entry.number == number).for_each(|entry| entry.used = clock);
+                self.list
+                    .entries
+                    .iter_mut()
+                    .filter(|entry| entry.number == number)
+                    .for_each(|entry| entry.used = clock);
             }
             known => {
                 self.list.add(tokens, true, 0);
@@ -215,7 +221,8 @@ impl Trace<'_> {
         self.cache.discard(holding);
         for page in (found + 1..=shared).rev() {
             let own = &tokens[..page * PAGE];
-            let longer = |entry: &Entry| entry.tokens.starts_with(own) && (entry.tokens.len() > own.len() || entry.users > 0);
+            let longer =
+                |entry: &Entry| entry.tokens.starts_with(own) && (entry.tokens.len() > own.len() || entry.users > 0);
             if self.list.entries.iter().any(longer) {
                 break;
             }
@@ -265,7 +272,9 @@ fn ten_thousand_traces_agree_with_a_plain_list() {
 
 #[test]
 fn whole_pages_of_the_common_prefix_are_found() {
-    for (common, length) in [(0, 10), (63, 200), (64, 65), (64, 64), (130, 200), (130, 130), (192, 193), (192, 192), (250, 300)] {
+    for (common, length) in
+        [(0, 10), (63, 200), (64, 65), (64, 64), (130, 200), (130, 130), (192, 193), (192, 192), (250, 300)]
+    {
         let mut cache = Cache::new(40, 2, false);
         let first: Vec<u32> = (0..320).collect();
         let holding = cache.start(&first, Found::default(), 40, 0).expect("room");
