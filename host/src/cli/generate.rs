@@ -107,17 +107,15 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     if sampling.temperature > 0.0 {
         loudness.note(&Note::Detail(format!("Seed: {}", sampling.seed)));
     }
-    let defaults = GenerateOptions::default();
     let max_tokens = arguments.max_tokens.map(NonZeroUsize::get).or(session.model().max_tokens());
     let options = GenerateOptions {
         sampling,
-        max_tokens: max_tokens.unwrap_or(defaults.max_tokens),
+        max_tokens: max_tokens.unwrap_or(GenerateOptions::default().max_tokens),
         stop: arguments.stop.clone(),
         logprobs: arguments.logprobs,
         prompt_logprobs: arguments.prompt_logprobs,
         interrupt: interrupt(loudness)?,
         progress: progress::prompt(loudness),
-        ..defaults
     };
     if let Some(lines) = lines {
         let (form, timings) = (&arguments.form, arguments.json);
