@@ -8,14 +8,15 @@ const MOST_LINES: usize = 400;
 const MOST_FUNCTION_LINES: usize = 60;
 
 /// Modules of `host` and what each may import besides itself and `error`. Tests beside the code may import anything.
-const IMPORTS: [(&str, &[&str]); 12] = [
+const IMPORTS: [(&str, &[&str]); 13] = [
     ("bench", &["checkpoint", "device", "engine", "forward", "models", "session", "synthetic", "weights"]),
     ("synthetic", &["checkpoint", "device", "models", "text", "weights"]),
     ("engine", &["forward", "sample", "models", "device"]),
     ("forward", &["models", "sample", "device"]),
     ("sample", &["device"]),
-    ("weights", &["checkpoint", "models", "device"]),
-    ("models", &["checkpoint"]),
+    ("weights", &["checkpoint", "models", "quantized", "device"]),
+    ("models", &["checkpoint", "quantized"]),
+    ("quantized", &["checkpoint", "device"]),
     ("cpu", &["device"]),
     ("device", &[]),
     ("checkpoint", &["files"]),

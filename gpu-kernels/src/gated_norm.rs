@@ -14,7 +14,8 @@
 //! | `out` | `[rows, width]` | act | row-major, written; may be `y` |
 //!
 //! # Launch
-//! A block owns a group of a row; a thread owns every `threads`-th 8 neighbours of it.
+//! A warp owns a group of a row, a lane every 32nd 8 neighbours of it, which stay in registers up to a width of 1 280. Where
+//! there are many rows, eight warps make a block.
 //!
 //! # Requires
 //! `groups` divides `width`; a group's width and `z_stride` divisible by 8; all pointers 16-byte aligned; `out` overlaps
@@ -28,8 +29,8 @@
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 
-/// Threads of a block.
-const THREADS: u32 = 128;
+/// Warps of a block, where each multiprocessor gets some.
+const WARPS: u32 = 8;
 
 kernel_args! {
     /// Arguments of `gated_norm`.
@@ -61,15 +62,17 @@ impl Kernel for GatedNorm {
     fn check(&self) -> Result<(), &'static str> {
         require! {
             self.rows > 0 && self.rows < 1 << 16 => "at least one row, fewer than 65536",
+            self.groups < 1 << 12 => "fewer than 4096 groups",
             self.groups > 0 && self.width > 0 && self.width.is_multiple_of(self.groups) => "width divisible by groups",
             (self.width / self.groups).is_multiple_of(8) => "a group's width divisible by 8",
             self.z_stride.is_multiple_of(8) => "z_stride divisible by 8",
         }
     }
 
-    fn launch(&self, _: &DeviceInfo) -> Launch {
-        let grid = [self.groups, self.rows, 1];
-        Launch { grid, overlaps: true, ..Launch::linear(Self::NAME, 1, THREADS) }
+    fn launch(&self, device: &DeviceInfo) -> Launch {
+        let owned = self.rows * self.groups;
+        let warps = if owned >= 2 * WARPS * device.multiprocessors { WARPS } else { 1 };
+        Launch { block: [32, warps, 1], overlaps: true, ..Launch::linear(Self::NAME, owned.div_ceil(warps), 32) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -80,37 +83,81 @@ impl Kernel for GatedNorm {
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::GatedNorm;
-    use crate::row::{self, Row};
+    use crate::row::{self, GROUP};
     use crate::ssm::arithmetic::silu;
     use crate::ssm::divide;
-    use cuda_std::{bf16, block, global, grid, kernel, math, shared, thread};
+    use cuda_std::unroll::{array, unroll};
+    use cuda_std::{bf16, global, grid, kernel, math, thread, warp};
 
-    shared! {
-        fn gated_norm_scratch() -> [f32; block::SCRATCH_WORDS as usize];
-    }
+    /// Pieces of eight that a lane keeps.
+    const KEPT: usize = 5;
 
     kernel! {
-        /// A group of a row to a block; all its threads come to the reduction.
+        /// A group of a row to a warp.
         pub fn gated_norm(args: GatedNorm) {
-            let width = divide(args.width, args.groups).0;
-            let first = thread::block_idx_x() * width;
-            let at = |row_width: u32| 2 * (u64::from(thread::block_idx_y()) * u64::from(row_width) + u64::from(first));
+            let owned = thread::block_idx_x() * thread::block_dim_y() + thread::thread_idx_y();
+            let (row, group) = divide(owned, args.groups);
             grid::launch_dependents();
-            let weight = Row::load(args.weight.addr + 2 * u64::from(first), width);
+            if row < args.rows {
+                norm(&args, row, group);
+            }
+        }
+    }
+
+    /// # Safety
+    /// The kernel's Requires hold; the whole warp comes here.
+    #[inline(always)]
+    unsafe fn norm(args: &GatedNorm, row: u32, group: u32) {
+        let width = divide(args.width, args.groups).0;
+        let (pieces, first) = (width / GROUP, 2 * u64::from(group * width));
+        let at = |row_width: u32| 2 * u64::from(row) * u64::from(row_width) + first;
+        let [y, z] = [args.y.addr + at(args.width), args.z.addr + at(args.z_stride)];
+        let (weight, out) = (args.weight.addr + first, args.out.addr + at(args.width));
+        let own = |k: usize| thread::lane_id() + k as u32 * thread::WARP_SIZE;
+        // SAFETY: pieces are the group's; no lane reads what another one writes.
+        unsafe {
+            let load = |from: u64| {
+                array::<KEPT, [u32; 4]>(
+                    #[inline(always)]
+                    |k| if own(k) < pieces { global::load(row::at(from, own(k))) } else { [0; 4] },
+                )
+            };
+            let weights = load(weight);
             grid::wait_for_dependencies();
-            let y = Row::load(args.y.addr + at(args.width), width);
-            let z = Row::load(args.z.addr + at(args.z_stride), width);
+            let (ys, zs) = (load(y), load(z));
+            let kept = array::<KEPT, [f32; 8]>(
+                #[inline(always)]
+                |k| gated(ys[k], zs[k]),
+            );
+            let again = |piece: u32| gated(global::load(row::at(y, piece)), global::load(row::at(z, piece)));
             let mut squares = 0.0;
-            y.for_each_with([z], |_, y, [z]| {
-                squares = gated(y, z).iter().fold(squares, |sum, &g| math::fma(g, g, sum));
-            });
-            let mean_square = block::sum_f32_once(squares, gated_norm_scratch()) / width as f32;
-            let scale = math::rsqrt(mean_square + args.eps);
-            let out = args.out.addr + at(args.width);
-            y.for_each_with([z, weight], |group, y, [z, weight]| {
-                let (g, weight) = (gated(y, z), bf16::unpack_8(weight));
-                global::store(row::at(out, group), bf16::pack_8(core::array::from_fn(|i| weight[i] * (g[i] * scale))));
-            });
+            unroll::<KEPT>(
+                #[inline(always)]
+                |k| squares = add_squares(squares, kept[k]),
+            );
+            let mut piece = own(KEPT);
+            while piece < pieces {
+                squares = add_squares(squares, again(piece));
+                piece += thread::WARP_SIZE;
+            }
+            let scale = math::rsqrt(warp::sum_f32(squares) / width as f32 + args.eps);
+            let store = |piece: u32, g: [f32; 8], weight: [u32; 4]| {
+                let weight = bf16::unpack_8(weight);
+                global::store(row::at(out, piece), bf16::pack_8(core::array::from_fn(|i| weight[i] * (g[i] * scale))));
+            };
+            unroll::<KEPT>(
+                #[inline(always)]
+                |k| {
+                    if own(k) < pieces {
+                        store(own(k), kept[k], weights[k]);
+                    }
+                },
+            );
+            let mut piece = own(KEPT);
+            while piece < pieces {
+                store(piece, again(piece), global::load(row::at(weight, piece)));
+                piece += thread::WARP_SIZE;
+            }
         }
     }
 
@@ -119,5 +166,11 @@ mod entry {
     fn gated(y: [u32; 4], z: [u32; 4]) -> [f32; 8] {
         let (y, z) = (bf16::unpack_8(y), bf16::unpack_8(z));
         core::array::from_fn(|i| y[i] * silu(z[i]))
+    }
+
+    /// The sum with the squares of eight more.
+    #[inline(always)]
+    fn add_squares(sum: f32, values: [f32; 8]) -> f32 {
+        values.iter().fold(sum, |sum, &g| math::fma(g, g, sum))
     }
 }

@@ -65,6 +65,8 @@ pub struct SequenceShape {
 pub struct StepShape<'a> {
     /// The live sequences.
     pub sequences: &'a [SequenceShape],
+    /// Experts that the choices of the layer meet, where they were counted.
+    pub experts: Option<u32>,
 }
 
 impl StepShape<'_> {

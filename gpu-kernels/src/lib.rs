@@ -6,6 +6,7 @@
 #![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch))]
 #![cfg_attr(target_arch = "nvptx64", expect(unsafe_code, reason = "kernels work on raw addresses"))]
 
+pub mod format;
 mod kernel;
 #[cfg(target_arch = "nvptx64")]
 mod pages;
@@ -18,8 +19,9 @@ pub mod sampling;
 pub mod ssm;
 pub mod team;
 
+pub use format::Format;
 pub use kernel::{Args, DeviceInfo, Kernel, Launch, SequenceShape, StepShape};
-pub use ptr::{Act, Element, Field, Kv, Ptr, Role, Weight};
+pub use ptr::{Act, Element, Field, Kv, Packed, Ptr, Role, Weight};
 
 /// Tokens in one page of the KV cache. A page of one layer's pool is `[kv_heads, PAGE_TOKENS, head_dim]`.
 pub const PAGE_TOKENS: u32 = 64;
@@ -48,6 +50,7 @@ macro_rules! for_each_kernel {
             attn_prefill AttnPrefill,
             embed Embed,
             gated_norm GatedNorm,
+            gather_columns GatherColumns,
             gather_rows GatherRows,
             gemv Gemv,
             history_append HistoryAppend,
@@ -69,6 +72,7 @@ macro_rules! for_each_kernel {
             ssm_scan SsmScan,
             step_gap StepGap,
             swiglu Swiglu,
+            widen Widen,
         }
     };
 }

@@ -8,21 +8,28 @@
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
 //! | `x` | `[rows, k]`, or `[rows · top_k, k]` | act | row-major |
-//! | `w` | `[experts, n, k]` | weight | row-major |
+//! | `w` | `[held, n, k]` | weight | row-major: experts `first` to `first + held` |
 //! | `order` | `[rows · top_k]` | i32 | choices by expert: `moe_sort` |
 //! | `tiles` | `[max_tiles, 4]` | i32 | expert, first place in `order`, places: `moe_sort` |
 //! | `y` | `[rows · top_k, n]` | act | row-major, written |
 //!
 //! # Launch
-//! A block has a tile of up to 64 choices of one expert and 128 rows of its weight: 8 warps of 32 × 32, 64 columns at a time
-//! through a ring of 3 stages in shared memory. Blocks of tiles without places end at once.
+//! Choices of experts that `w` does not hold are left alone: a launch for each panel of experts serves all.
+//!
+//! On compute capability 9.0, where `w` holds all experts, a block for each multiprocessor takes its share of all tiles' work: up
+//! to 128 choices of an expert times 256 rows of its weight, or up to 256 times 128, 64 columns at a time through a ring of 4
+//! stages in shared memory. Two warpgroups multiply, the weight's rows being `wgmma`'s. An expert's weight is read once for up to
+//! 256 choices.
+//!
+//! Elsewhere a block has up to 64 choices of a tile and 128 rows of the weight: 8 warps of 32 × 32, and a ring of 3 stages.
+//! Blocks without choices end at once.
 //!
 //! # Requires
-//! At least 1 choice; `k` divisible by 8, `n` by 16; `x` and `w` 16-byte aligned; `y` overlaps nothing that is read.
+//! At least 1 choice, and less than 2³² for all tiles' work; `k` divisible by 8, `n` by 16; `x` and `w` 16-byte aligned; `y` overlaps nothing that is read.
 //!
 //! # Moves
-//! `2 · n · k` bytes of each expert that is met, and `rows · top_k · (k · act + n · act)`; as many are counted as random choices
-//! would meet.
+//! `2 · n · k` bytes of each expert that is met, and `rows · top_k · (k · act + n · act)`; which are met is counted as for
+//! `moe_gemv`.
 //!
 //! # Numerics
 //! The tensor core sums products in f32, 16 at once, in the order of k, whatever else is in the tile. c = 16, d = 4.
@@ -30,35 +37,47 @@ use crate::gemv::{PLAIN, RELU2};
 use crate::kernel::{kernel_args, require};
 use crate::moe_gemv::met;
 use crate::moe_route::MAX_EXPERTS;
-use crate::moe_sort::{TILE, max_tiles};
+use crate::moe_sort::{NARROW, TILE, max_tiles, work};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 
 #[cfg(target_arch = "nvptx64")]
 mod entry;
 #[cfg(target_arch = "nvptx64")]
 mod stages;
+#[cfg(target_arch = "nvptx64")]
+mod wgmma;
 
-/// Rows of the weight in a block.
+/// Choices and rows of the weight in a block.
+const CHOICES: u32 = 64;
 const COLUMNS: u32 = 128;
 /// Columns of weight and tokens in a stage.
 const DEPTH: u32 = 64;
 /// Stages of the ring.
 const STAGES: u32 = 3;
-/// Warps of a block: 2 along the choices, 4 along the weight's rows.
+/// Warps of a block: 2 along the choices, 4 along the weight's rows. Two warpgroups are as many.
 const WARPS: u32 = 8;
 /// Bytes of a stage: tokens, then weights.
-const STAGE_BYTES: u32 = (TILE + COLUMNS) * DEPTH * 2;
+const STAGE_BYTES: u32 = (CHOICES + COLUMNS) * DEPTH * 2;
+
+/// Rows of a weight by which warpgroups share it out.
+const UNIT: u32 = 64;
+/// Rows of weights and tokens in a stage of the warpgroups' ring; its stages, and what a block has beside it.
+const RING_ROWS: u32 = TILE + NARROW;
+const RING_STAGES: u32 = 4;
+const SHARE_BYTES: u32 = 16;
+/// Steps of 64 columns for which a further block is worth its while.
+const STEPS_OF_A_BLOCK: u32 = 16;
 
 kernel_args! {
     /// Arguments of `moe_gemm`.
     pub struct MoeGemm {
         /// `[rows, k]`, or with `row_per_choice` `[rows · top_k, k]`.
         pub x: Ptr<Act>,
-        /// `[experts, n, k]`.
+        /// `[held, n, k]`.
         pub w: Ptr<Weight>,
         /// `[rows · top_k]`: choices by expert.
         pub order: Ptr<i32>,
-        /// `[max_tiles, 4]`: expert, first place, places.
+        /// `[max_tiles, 4]`: expert, first place, places, work before.
         pub tiles: Ptr<i32>,
         /// `[rows · top_k, n]`, written.
         pub y: Ptr<Act>,
@@ -68,6 +87,10 @@ kernel_args! {
         pub top_k: u32,
         /// Experts.
         pub experts: u32,
+        /// The first expert that `w` holds.
+        pub first: u32,
+        /// Experts that `w` holds.
+        pub held: u32,
         /// Rows of an expert's weight.
         pub n: u32,
         /// Columns of an expert's weight.
@@ -79,6 +102,15 @@ kernel_args! {
     }
 }
 
+impl MoeGemm {
+    /// At least the work of all tiles for all rows of the weight.
+    fn most_work(&self) -> u64 {
+        let choices = self.rows * self.top_k;
+        let tiles = u64::from(max_tiles(choices, self.experts)) * u64::from(work(1));
+        (tiles + u64::from(choices / 2)) * u64::from(self.n.div_ceil(UNIT))
+    }
+}
+
 impl Kernel for MoeGemm {
     const NAME: &'static str = "moe_gemm";
 
@@ -87,26 +119,37 @@ impl Kernel for MoeGemm {
             self.rows > 0 && self.top_k > 0 => "at least one choice",
             self.rows < 1 << 20 && self.top_k < 1 << 10 => "fewer than 2^20 rows and 2^10 choices of a row",
             self.experts > 0 && self.experts <= MAX_EXPERTS => "1 to 1024 experts",
+            self.held > 0 && self.first + self.held <= self.experts => "experts that are there",
             self.n > 0 && self.n.is_multiple_of(16) && self.n.div_ceil(COLUMNS) < 1 << 16 => "n divisible by 16",
             self.k > 0 && self.k.is_multiple_of(8) => "k divisible by 8",
+            self.most_work() < 1 << 32 => "less work than 2^32",
             self.activation == PLAIN || self.activation == RELU2 => "a known activation",
         }
     }
 
-    fn launch(&self, _: &DeviceInfo) -> Launch {
+    fn launch(&self, device: &DeviceInfo) -> Launch {
+        let tiles = max_tiles(self.rows * self.top_k, self.experts);
+        if device.has_wgmma() && self.held == self.experts {
+            let steps = self.n.div_ceil(4 * UNIT) * self.k.div_ceil(DEPTH);
+            let blocks = tiles.saturating_mul(steps).div_ceil(STEPS_OF_A_BLOCK).min(device.multiprocessors);
+            let shared_bytes = RING_STAGES * RING_ROWS * DEPTH * 2 + SHARE_BYTES;
+            return Launch { shared_bytes, overlaps: true, ..Launch::linear("moe_gemm_wgmma", blocks, WARPS * 32) };
+        }
         // Neighbouring blocks share an expert's weights.
-        let grid = [max_tiles(self.rows * self.top_k, self.experts), self.n.div_ceil(COLUMNS), 1];
+        let grid = [tiles * (TILE / CHOICES), self.n.div_ceil(COLUMNS), 1];
         let shared_bytes = STAGES * STAGE_BYTES;
         Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(Self::NAME, 1, WARPS * 32) }
     }
 
-    fn bytes_moved(&self, _: &StepShape) -> u64 {
+    fn bytes_moved(&self, shape: &StepShape) -> u64 {
         let (n, k, choices) = (u64::from(self.n), u64::from(self.k), u64::from(self.rows) * u64::from(self.top_k));
-        let weights = met(self.rows, self.top_k, self.experts) * (2 * n * k) as f64;
-        weights as u64 + choices * 2 * (n + k)
+        let share = f64::from(self.held) / f64::from(self.experts);
+        let weights = met(shape, self.rows, self.top_k, self.experts) * (2 * n * k) as f64;
+        (share * (weights + (choices * 2 * (n + k)) as f64)) as u64
     }
 
     fn flops(&self, _: &StepShape) -> u64 {
-        2 * u64::from(self.rows) * u64::from(self.top_k) * u64::from(self.n) * u64::from(self.k)
+        let all = 2 * u64::from(self.rows) * u64::from(self.top_k) * u64::from(self.n) * u64::from(self.k);
+        all * u64::from(self.held) / u64::from(self.experts)
     }
 }

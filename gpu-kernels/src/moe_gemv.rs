@@ -23,8 +23,8 @@
 //! `y` overlaps nothing that is read.
 //!
 //! # Moves
-//! `2 · n · k` bytes of each expert that is met, and `rows · top_k · (k · act + n · act)`. Which are met the host does not
-//! know: it counts as many as random choices would meet.
+//! `2 · n · k` bytes of each expert that is met, and `rows · top_k · (k · act + n · act)`. Where the host does not know which
+//! are met, it counts as many as random choices would meet.
 //!
 //! # Numerics
 //! As `gemv`'s, whatever else goes to an expert: c = 16, d = 4.
@@ -81,8 +81,11 @@ impl MoeGemv {
     }
 }
 
-/// How many of `experts` are met where `rows` rows choose `top_k` each at random.
-pub fn met(rows: u32, top_k: u32, experts: u32) -> f64 {
+/// How many of `experts` are met in a step of `shape`, where nobody counted as many as are met where `rows` rows choose `top_k` each at random.
+pub fn met(shape: &StepShape, rows: u32, top_k: u32, experts: u32) -> f64 {
+    if let Some(counted) = shape.experts {
+        return f64::from(counted);
+    }
     let missed = 1.0 - f64::from(top_k) / f64::from(experts);
     let mut all_miss = 1.0;
     for _ in 0..rows {
@@ -116,9 +119,9 @@ impl Kernel for MoeGemv {
         Launch { shared_bytes, overlaps: true, ..Launch::linear(symbol, blocks, WARPS * 32) }
     }
 
-    fn bytes_moved(&self, _: &StepShape) -> u64 {
+    fn bytes_moved(&self, shape: &StepShape) -> u64 {
         let (n, k, choices) = (u64::from(self.n), u64::from(self.k), u64::from(self.choices()));
-        let weights = met(self.rows, self.top_k, self.experts) * (2 * n * k) as f64;
+        let weights = met(shape, self.rows, self.top_k, self.experts) * (2 * n * k) as f64;
         weights as u64 + choices * 2 * (n + k)
     }
 

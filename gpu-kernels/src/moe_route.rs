@@ -13,13 +13,14 @@
 //! | `w` | `[experts, hidden]` | f32 | row-major |
 //! | `bias` | `[experts]` | f32 | |
 //! | `logits` | `[rows, experts]` | f32 | row-major, written |
-//! | `counters` | `[⌈rows/8⌉]` | i32 | 0 before and after |
+//! | `counters` | `[⌈rows/8⌉]` | i32 | 0 before and after; more than 64 rows need a fourth of it |
 //! | `ids` | `[rows, top_k]` | i32 | row-major, written |
 //! | `weights` | `[rows, top_k]` | f32 | row-major, written |
 //!
 //! # Launch
-//! A block has 8 experts, one to a warp, and 8 token rows. A block counts itself when its logits are stored; the last one
-//! of the rows chooses, a row to a warp.
+//! A block has 8 experts, one to a warp, and 8 token rows; with more than 64 rows it has 32 of both, 8 experts and 16 rows to a
+//! warp, which pass through shared memory 256 columns at a time. A block counts itself when its logits are stored; the last
+//! one of the rows chooses, a row to a warp.
 //!
 //! # Requires
 //! At least 1 row; `hidden` divisible by 8; at most 1024 experts, a multiple of `groups`;
@@ -39,6 +40,15 @@ use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape};
 const WARPS: u32 = 8;
 /// Token rows of a block.
 pub const ROWS: u32 = 8;
+/// The most rows for which blocks are so small.
+const FEW: u32 = 64;
+/// Token rows and experts of a block where there are more.
+const TILE_ROWS: u32 = 32;
+const TILE_EXPERTS: u32 = 32;
+/// Columns of a stage, a group of 8 to a lane; stages, and bytes of one: tokens, then weights.
+const DEPTH: u32 = 256;
+const STAGES: u32 = 2;
+const STAGE_BYTES: u32 = DEPTH * (TILE_ROWS * 2 + TILE_EXPERTS * 4);
 /// Most experts of a layer.
 pub const MAX_EXPERTS: u32 = 1024;
 /// Most experts that a row goes to.
@@ -100,9 +110,14 @@ impl Kernel for MoeRoute {
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        let grid = [self.experts.div_ceil(WARPS), self.rows.div_ceil(ROWS), 1];
-        let shared_bytes = WARPS * self.experts * 4;
-        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(Self::NAME, 1, WARPS * 32) }
+        let scores = WARPS * self.experts * 4;
+        let (symbol, experts, rows, shared_bytes) = if self.rows > FEW {
+            ("moe_route_tiles", TILE_EXPERTS, TILE_ROWS, scores.max(STAGES * STAGE_BYTES))
+        } else {
+            (Self::NAME, WARPS, ROWS, scores)
+        };
+        let grid = [self.experts.div_ceil(experts), self.rows.div_ceil(rows), 1];
+        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(symbol, 1, WARPS * 32) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -119,3 +134,5 @@ impl Kernel for MoeRoute {
 mod choose;
 #[cfg(target_arch = "nvptx64")]
 mod entry;
+#[cfg(target_arch = "nvptx64")]
+mod tiles;

@@ -2,15 +2,16 @@
 //!
 //! # Formula
 //! `order` holds the choices 0 to `rows · top_k` − 1 by ascending `ids[choice]`, equal ones in their own order. The choices of
-//! each expert are cut into tiles of 64 of their places in `order`; `tiles[i]` is (expert, first place, places) of the i-th
-//! tile, and those behind the last have no places.
+//! each expert are cut into tiles of 256 of their places in `order`; `tiles[i]` is (expert, first place, places, work of the
+//! tiles before it) of the i-th tile. Those behind the last have no places, and all work before them. [`work`] says what
+//! that is.
 //!
 //! # Arguments
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
 //! | `ids` | `[rows, top_k]` | i32 | row-major |
 //! | `order` | `[rows · top_k]` | i32 | written |
-//! | `tiles` | `[max_tiles, 4]` | i32 | row-major, written; the fourth is 0 |
+//! | `tiles` | `[max_tiles, 4]` | i32 | row-major, written |
 //!
 //! # Launch
 //! One block of 32 warps. Half of them have neighbouring choices each, 32 at a time: a warp counts them by expert, and once the counts of
@@ -31,8 +32,10 @@ use crate::{DeviceInfo, Kernel, Launch, Ptr, StepShape};
 #[cfg(target_arch = "nvptx64")]
 mod entry;
 
-/// Places of a tile.
-pub const TILE: u32 = 64;
+/// Most places of a tile.
+pub const TILE: u32 = 256;
+/// Most places of a tile that leaves room for twice the rows of weights beside it.
+pub const NARROW: u32 = TILE / 2;
 
 /// Warps of the block, and those of them that have choices.
 const WARPS: u32 = 32;
@@ -45,7 +48,7 @@ kernel_args! {
         pub ids: Ptr<i32>,
         /// `[rows · top_k]`, written: choices by expert.
         pub order: Ptr<i32>,
-        /// `[max_tiles, 4]`, written: expert, first place, places, 0.
+        /// `[max_tiles, 4]`, written: expert, first place, places, work before.
         pub tiles: Ptr<i32>,
         /// Token rows.
         pub rows: u32,
@@ -59,6 +62,16 @@ kernel_args! {
 /// The most tiles that `choices` choices among `experts` may need.
 pub const fn max_tiles(choices: u32, experts: u32) -> u32 {
     choices / TILE + if choices < experts { choices } else { experts }
+}
+
+/// The work of a tile, by which `moe_gemm` shares tiles out: the rows, of weights and tokens, that it reads for every 64
+/// rows of a weight.
+pub const fn work(places: u32) -> u32 {
+    match places {
+        0 => 0,
+        1..=NARROW => 64 + places / 4,
+        _ => 64 + places / 2,
+    }
 }
 
 impl Kernel for MoeSort {

@@ -10,6 +10,9 @@ pub struct Kv;
 /// Role of weights: always bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Weight;
+/// Role of a weight's codes in a packed [`Format`](crate::Format); offsets count bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed;
 
 /// What one element behind a pointer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +23,8 @@ pub enum Element {
     Kv,
     /// A bf16 weight.
     Weight,
+    /// A byte of a weight's codes.
+    Packed,
     /// A 32-bit float on every device.
     F32,
     /// A 32-bit signed integer on every device.
@@ -32,6 +37,7 @@ impl Element {
         match self {
             Element::Act | Element::Kv => act_bytes,
             Element::Weight => 2,
+            Element::Packed => 1,
             Element::F32 | Element::I32 => 4,
         }
     }
@@ -50,6 +56,9 @@ impl Role for Kv {
 }
 impl Role for Weight {
     const ELEMENT: Element = Element::Weight;
+}
+impl Role for Packed {
+    const ELEMENT: Element = Element::Packed;
 }
 impl Role for f32 {
     const ELEMENT: Element = Element::F32;

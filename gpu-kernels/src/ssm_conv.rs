@@ -25,8 +25,8 @@
 //! | `dt` | `[rows, heads]` | f32 | written |
 //!
 //! # Launch
-//! A block owns 64 channels of a tile, a thread 8 of them of every 32nd row; the blocks behind the last channels own the
-//! tile's Δ, 64 heads each.
+//! A block owns 128 channels of a tile, a thread 8 of them of eight neighbouring rows, whose inputs it asks for at once; the
+//! blocks behind the last channels own the tile's Δ, 16 heads each.
 //!
 //! # Requires
 //! `heads` divisible by `groups`; `head_dim`, `state_size` and `stride` divisible by 8; `zxbcdt`, `conv_weight`, `window` and
@@ -40,12 +40,16 @@
 //! In f32; one rounding of `xbc`, none of `dt`. c = 16, d = 0.
 use crate::kernel::{kernel_args, require};
 use crate::ssm::{Mixer, TAPS};
-use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
+use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, TILE_ROWS, Weight};
 
-/// Channels, or heads, of a block.
-const CHANNELS: u32 = 64;
+/// Threads side by side: groups of eight channels, or heads, of a block.
+const LANES: u32 = 16;
+/// Neighbouring rows of a thread.
+const RUN: u32 = 8;
 /// Threads of a block.
-const THREADS: u32 = 256;
+const THREADS: u32 = LANES * TILE_ROWS / RUN;
+/// Channels of a block.
+const CHANNELS: u32 = 8 * LANES;
 
 kernel_args! {
     /// Arguments of `ssm_conv`.
@@ -113,7 +117,7 @@ impl Kernel for SsmConv {
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        let blocks = self.mixer().conv_dim().div_ceil(CHANNELS) + self.heads.div_ceil(CHANNELS);
+        let blocks = self.mixer().conv_dim().div_ceil(CHANNELS) + self.heads.div_ceil(LANES);
         Launch { grid: [blocks, self.tiles, 1], overlaps: true, ..Launch::linear(Self::NAME, 1, THREADS) }
     }
 
@@ -126,19 +130,26 @@ impl Kernel for SsmConv {
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
-    use super::{CHANNELS, SsmConv, THREADS};
+    use super::{CHANNELS, LANES, RUN, SsmConv};
     use crate::row::{self, GROUP};
     use crate::ssm::arithmetic::{convolved, dt_address, integer, number, step_width};
     use crate::ssm::{TAPS, WINDOW};
     use cuda_std::unroll::{array, unroll};
     use cuda_std::{bf16, global, grid, kernel, thread};
 
-    /// Where a tile stands.
-    struct Tile {
-        /// Its first row, and the row behind its last.
-        rows: [u32; 2],
-        /// The first row of its sequence, and that row's position.
-        first: [u32; 2],
+    /// Rows that a run reads before its first.
+    const BEFORE: u32 = TAPS - 1;
+    /// Rows that a run reads.
+    const READ: usize = (RUN + BEFORE) as usize;
+
+    /// Some neighbouring rows of a tile.
+    struct Run {
+        /// The first, and the row behind the last.
+        row: u32,
+        end: u32,
+        /// The sequence's first row, that row's position, and the slot.
+        first_row: u32,
+        first: u32,
         slot: u32,
     }
 
@@ -152,97 +163,97 @@ mod entry {
                 return;
             }
             let sequence = sequence as u32;
-            let first = integer(args.row_start, sequence);
-            let new = integer(args.row_start, sequence + 1) - first;
-            let row = integer(args.tile_row, tile);
-            let tile = Tile {
-                rows: [row as u32, (row + integer(args.tile_rows, tile)) as u32],
-                first: [first as u32, (integer(args.lengths, sequence) - new) as u32],
-                slot: integer(args.slots, sequence) as u32,
-            };
+            let first_row = integer(args.row_start, sequence) as u32;
+            let new = integer(args.row_start, sequence + 1) as u32 - first_row;
+            let row = integer(args.tile_row, tile) as u32;
+            let end = row + integer(args.tile_rows, tile) as u32;
+            let (lane, row) = (thread::thread_idx_x() % LANES, row + thread::thread_idx_x() / LANES * RUN);
+            let (first, slot) = (integer(args.lengths, sequence) as u32 - new, integer(args.slots, sequence) as u32);
+            let run = Run { row, end: end.min(row + RUN), first_row, first, slot };
             let blocks = args.mixer().conv_dim().div_ceil(CHANNELS);
             if thread::block_idx_x() < blocks {
-                channels(&args, &tile, thread::block_idx_x() * (CHANNELS / GROUP));
+                channels(&args, &run, thread::block_idx_x() * LANES + lane);
             } else {
-                widths(&args, &tile, (thread::block_idx_x() - blocks) * CHANNELS);
+                widths(&args, &run, (thread::block_idx_x() - blocks) * LANES + lane);
             }
         }
     }
 
-    /// The convolution of the block's channels, from group `from` on: eight to a thread.
+    /// The convolution of a group of eight channels.
     ///
     /// # Safety
     /// The kernel's Requires hold.
     #[inline(always)]
-    unsafe fn channels(args: &SsmConv, tile: &Tile, from: u32) {
-        let (mixer, lanes) = (args.mixer(), CHANNELS / GROUP);
-        let group = from + thread::thread_idx_x() % lanes;
+    unsafe fn channels(args: &SsmConv, run: &Run, group: u32) {
+        let mixer = args.mixer();
         if group >= mixer.conv_dim() / GROUP {
             return;
         }
-        // SAFETY: the group is one of the channels'; rows are the tile's, and older ones of its sequence.
+        // SAFETY: the group is one of the channels'; rows are the run's, and older ones of its sequence.
         unsafe {
             let taps: [[u32; 4]; 4] =
                 array::<4, _>(|i| global::load(row::at(args.conv_weight.addr, group * 4 + i as u32)));
             let bias = bf16::unpack_8(global::load(row::at(args.conv_bias.addr, group)));
             grid::wait_for_dependencies();
-            let mut row = tile.rows[0] + thread::thread_idx_x() / lanes;
-            while row < tile.rows[1] {
-                let mut inputs = [[0.0; 8]; TAPS as usize];
-                unroll::<{ TAPS as usize }>(|tap| inputs[tap] = input(args, tile, row, TAPS - 1 - tap as u32, group));
-                let out = array::<8, _>(|i| {
-                    let taps = [taps[i / 2][i % 2 * 2], taps[i / 2][i % 2 * 2 + 1]];
-                    convolved(taps, bias[i], [inputs[0][i], inputs[1][i], inputs[2][i], inputs[3][i]])
-                });
-                let at = 2 * u64::from(row) * u64::from(mixer.conv_dim());
-                global::store(row::at(args.xbc.addr + at, group), bf16::pack_8(out));
-                row += THREADS / lanes;
-            }
+            let inputs: [[u32; 4]; READ] = array::<READ, _>(|i| input(args, run, i as u32, group));
+            unroll::<{ RUN as usize }>(
+                #[inline(always)]
+                |i| {
+                    let row = run.row + i as u32;
+                    if row < run.end {
+                        let inputs = array::<{ TAPS as usize }, _>(|tap| bf16::unpack_8(inputs[i + tap]));
+                        let out = array::<8, _>(|c| {
+                            let taps = [taps[c / 2][c % 2 * 2], taps[c / 2][c % 2 * 2 + 1]];
+                            convolved(taps, bias[c], [inputs[0][c], inputs[1][c], inputs[2][c], inputs[3][c]])
+                        });
+                        let at = 2 * u64::from(row) * u64::from(mixer.conv_dim());
+                        global::store(row::at(args.xbc.addr + at, group), bf16::pack_8(out));
+                    }
+                },
+            );
         }
     }
 
-    /// Eight channels of the row `back` positions before `row`.
+    /// Eight channels of the `i`-th row that the run reads: of the step, of the window, or zeros. Behind the run any row will
+    /// do.
     ///
     /// # Safety
     /// As for [`channels`].
     #[inline(always)]
-    unsafe fn input(args: &SsmConv, tile: &Tile, row: u32, back: u32, group: u32) -> [f32; 8] {
-        let [first_row, first] = tile.first;
-        let position = first + row - first_row;
+    unsafe fn input(args: &SsmConv, run: &Run, i: u32, group: u32) -> [u32; 4] {
         let mixer = args.mixer();
-        let address = if row >= first_row + back {
-            let start = u64::from(row - back) * u64::from(args.stride) + u64::from(mixer.inner());
-            args.zxbcdt.addr + 2 * start
-        } else if position >= back {
-            let entry = tile.slot * WINDOW + (position - back) % WINDOW;
-            args.window.addr + 2 * u64::from(entry) * u64::from(mixer.conv_dim())
+        let address = if i >= BEFORE || run.row != run.first_row {
+            let row = (run.row + i - BEFORE).min(run.end - 1);
+            args.zxbcdt.addr + 2 * (u64::from(row) * u64::from(args.stride) + u64::from(mixer.inner()))
+        } else if run.first + i < BEFORE {
+            return [0; 4];
         } else {
-            return [0.0; 8];
+            let entry = run.slot * WINDOW + (run.first + i - BEFORE) % WINDOW;
+            args.window.addr + 2 * u64::from(entry) * u64::from(mixer.conv_dim())
         };
         // SAFETY: a row of the step, or an entry of the window that an earlier step wrote.
-        bf16::unpack_8(unsafe { global::load(row::at(address, group)) })
+        unsafe { global::load(row::at(address, group)) }
     }
 
-    /// Δ of the block's heads, from `from` on.
+    /// Δ of a head.
     ///
     /// # Safety
     /// The kernel's Requires hold.
     #[inline(always)]
-    unsafe fn widths(args: &SsmConv, tile: &Tile, from: u32) {
-        let head = from + thread::thread_idx_x() % CHANNELS;
+    unsafe fn widths(args: &SsmConv, run: &Run, head: u32) {
         if head >= args.heads {
             return;
         }
-        // SAFETY: the head is one of the mixer's, the rows are the tile's.
+        // SAFETY: the head is one of the mixer's, the rows are the run's.
         unsafe {
             let bias = number(args.dt_bias, head);
             grid::wait_for_dependencies();
-            let mut row = tile.rows[0] + thread::thread_idx_x() / CHANNELS;
-            while row < tile.rows[1] {
+            let mut row = run.row;
+            while row < run.end {
                 let dt = global::load::<u16>(dt_address(args.zxbcdt, args.stride, &args.mixer(), (row, head)));
                 let at = u64::from(row) * u64::from(args.heads) + u64::from(head);
                 global::store(args.dt.addr + 4 * at, step_width(bf16::to_f32(dt) + bias, args.dt_min));
-                row += THREADS / CHANNELS;
+                row += 1;
             }
         }
     }

@@ -26,11 +26,23 @@
 //! | `y` | `[rows, heads·head_dim]` | act | row-major, written |
 //!
 //! # Launch
-//! A block owns a head of a sequence and takes its chunks one after the other, the next one on its way to shared memory during
-//! this one (`ssm_scan_narrow`, where that has no room for two: behind it). S stays in shared memory. With a the sums of dt·A
-//! from the chunk's start on, `y_t = e^(a_t) · S·C_t + Σ_(j ≤ t) e^(a_t − a_j) · dt_j · (C_t·B_j) · x_j + d · x_t`, then
-//! `S = e^(a_63) · S + Σ_j e^(a_63 − a_j) · dt_j · x_j ⊗ B_j`; the tensor core multiplies, two warps to 16 rows. The last block
-//! of a group of heads to end stores B: until then another of them may read what stood there.
+//! A block owns a head of a sequence and takes its chunks one after the other, the next ones on their way to shared memory
+//! during this one. With a the sums of dt·A from the chunk's start on,
+//! `y_t = e^(a_t) · S·C_t + Σ_(j ≤ t) e^(a_t − a_j) · dt_j · (C_t·B_j) · x_j + d · x_t`, then
+//! `S = e^(a_63) · S + Σ_j e^(a_63 − a_j) · dt_j · x_j ⊗ B_j`. The last block of a group of heads to end stores B: until then
+//! another of them may read what stood there.
+//!
+//! On compute capability 9.0, heads of 64 and 80 channels with a state of 128 are `ssm_scan_wgmma_64` and `_80`: two
+//! warpgroups hold S, transposed, in registers, take it over the chunk, and leave both its parts in shared memory; a third
+//! one makes the outputs, and starts on the next chunk's C·B while it does. All others are `ssm_scan`, where S stays in
+//! shared memory and two warps make 16 rows; `ssm_scan_narrow`, where the device has no room for two chunks.
+//!
+//! | head_dim, state_size | `_wgmma` | two chunks | one chunk |
+//! |---|---|---|---|
+//! | 64, 128 | 164 KB | 122 KB | 79 KB |
+//! | 80, 128 | 222 KB | 134 KB | 89 KB |
+//! | 128, 64 | | 108 KB | 73 KB |
+//! | 64, 256 | | 218 KB | 143 KB |
 //!
 //! # Requires
 //! `heads` divisible by `groups`; `head_dim` and `state_size` divisible by 16, `stride` by 8; `state_size` at most 256, `head_dim` at
@@ -43,7 +55,7 @@
 //!
 //! # Numerics
 //! Sums and S in f32; sums of dt·A are subtracted before e is raised to them. For the tensor core the weights of x within a
-//! chunk, and x with its weight on the way into S, are rounded to the activation type: d = 2. S meets C as two values of that
+//! chunk, and x (`_wgmma`: B) with its weight on the way into S, are rounded to the activation type: d = 2. S meets C as two values of that
 //! type, a high and a low part. c = 16. The reference is the recurrence, token by token from the front of a chunk: on the CPU a
 //! prompt's chunks change no bit.
 use crate::kernel::{kernel_args, require};
@@ -58,6 +70,8 @@ mod end;
 mod entry;
 #[cfg(target_arch = "nvptx64")]
 mod span;
+#[cfg(target_arch = "nvptx64")]
+mod wgmma;
 
 /// Threads of a block: two warps for every 16 rows of a chunk.
 const THREADS: u32 = 256;
@@ -76,6 +90,34 @@ const fn state_bytes(head_dim: u32, state_size: u32) -> u32 {
 /// Shared bytes of a chunk's B, C and x.
 const fn stage_bytes(head_dim: u32, state_size: u32) -> u32 {
     CHUNK * (2 * stride(state_size) + stride(head_dim)) * 2
+}
+
+/// Of the entries that multiply by warpgroups: threads, the width of S, and chunks that are under way.
+const WGMMA_THREADS: u32 = 384;
+const WGMMA_SIZE: u32 = 128;
+const WGMMA_STAGES: u32 = 3;
+/// Numbers that are kept there of each position of a chunk.
+const WGMMA_NUMBERS: u32 = 3;
+
+/// Shared bytes there of both parts of S: 128 to a row of 64 channels.
+const fn wgmma_state_bytes(head_dim: u32) -> u32 {
+    head_dim.div_ceil(64) * WGMMA_SIZE * 128 * 2
+}
+
+/// Shared bytes there of a chunk's B, C and x.
+const fn wgmma_stage_bytes(head_dim: u32) -> u32 {
+    (2 * WGMMA_SIZE.div_ceil(64) + head_dim.div_ceil(64)) * CHUNK * 128
+}
+
+/// Shared bytes there of a chunk's outputs.
+const fn wgmma_output_bytes(head_dim: u32) -> u32 {
+    CHUNK * stride(head_dim) * 2
+}
+
+/// All shared bytes there.
+const fn wgmma_shared_bytes(head_dim: u32) -> u32 {
+    let chunks = wgmma_state_bytes(head_dim) + WGMMA_STAGES * wgmma_stage_bytes(head_dim);
+    chunks + WGMMA_STAGES * WGMMA_NUMBERS * CHUNK * 4 + wgmma_output_bytes(head_dim) + 16
 }
 
 /// S, as many chunks as are under way, and of two chunks Δ and the sums of its exponents.
@@ -163,10 +205,19 @@ impl Kernel for SsmScan {
     }
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
+        let grid = [self.heads, self.sequences, 1];
+        let by_warpgroups = match (self.head_dim, self.state_size) {
+            (64, WGMMA_SIZE) if device.has_wgmma() => Some("ssm_scan_wgmma_64"),
+            (80, WGMMA_SIZE) if device.has_wgmma() => Some("ssm_scan_wgmma_80"),
+            _ => None,
+        };
+        if let Some(symbol) = by_warpgroups {
+            let shared_bytes = wgmma_shared_bytes(self.head_dim);
+            return Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(symbol, 1, WGMMA_THREADS) };
+        }
         let needed = |stages| shared_bytes(self.head_dim, self.state_size, stages);
         let (symbol, stages) =
             if needed(2) <= device.shared_bytes_per_block { (Self::NAME, 2) } else { ("ssm_scan_narrow", 1) };
-        let grid = [self.heads, self.sequences, 1];
         Launch { grid, shared_bytes: needed(stages), overlaps: true, ..Launch::linear(symbol, 1, THREADS) }
     }
 

@@ -8,6 +8,7 @@
 //! * [`text`]: tokenizer and incremental detokenizer
 //! * [`checkpoint`]: files, shards, names, shapes, dtypes, bytes
 //! * [`files`]: what may be opened, how long it may be, JSON as Python writes it
+//! * [`quantized`]: which format a stored weight has, and its rows in that format
 //! * [`weights`]: parts of tensors on their way to the device
 //! * [`models`]: a family = a file: config.json and tensor names become blocks
 //! * [`engine`]: sequences, KV pages, scheduler, step loop
@@ -26,6 +27,7 @@ pub mod error;
 pub mod files;
 pub mod forward;
 pub mod models;
+pub mod quantized;
 pub mod sample;
 pub mod session;
 pub mod synthetic;

@@ -47,13 +47,13 @@ fn a_quantization_beside_the_config_is_noticed() {
     let fixture = Fixture::new();
     let of = |quantization: serde_json::Value| json!({"producer": {"name": "modelopt"}, "quantization": quantization});
     let write = |content: serde_json::Value| fixture.write("hf_quant_config.json", content.to_string());
-    for (file, algorithm) in [
-        (of(json!({"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"})), "FP8"),
-        (of(json!({"quant_algo": "MIXED_PRECISION", "quantized_layers": {}})), "MIXED_PRECISION"),
-        (json!({}), "unknown"),
-    ] {
-        write(file);
-        fixture.refused("Quantized weights are not yet supported", &["hf_quant_config.json", algorithm]);
+    write(of(json!({"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"})));
+    let message = "Configuration and weights contradict each other";
+    fixture.refused(message, &["hf_quant_config.json", "floats of 8 bits", "plain numbers"]);
+    for free in [of(json!({"quant_algo": "MIXED_PRECISION", "quantized_layers": {}})), json!({})] {
+        write(free);
+        let notes = fixture.reading().unwrap().notes;
+        assert!(notes[0].contains("hf_quant_config.json is ignored"), "{notes:?}");
     }
     fixture.write("hf_quant_config.json", "FP8");
     fixture.refused("hf_quant_config.json is not valid JSON", &["hf_quant_config.json"]);
@@ -73,8 +73,8 @@ fn configs_that_no_model_can_have() {
         (vec![("architectures", json!(["GPT2LMHeadModel"]))], "Unknown architecture", "GPT2LMHeadModel"),
         (
             vec![("quantization_config", json!({"quant_method": "modelopt", "quant_algo": "FP8"}))],
-            "Quantized weights are not yet supported",
-            "modelopt, FP8",
+            "Configuration and weights contradict each other",
+            "config.json: quantization_config",
         ),
     ] {
         let fixture = Fixture::new();

@@ -48,7 +48,7 @@ fn either_of_two_tied_tensors_stands_for_both() {
         let fixture = tied(|tensors| tensors.retain(|tensor| tensor.0 != missing));
         let (spec, weights) = fixture.load().unwrap();
         assert_eq!((&*spec.embedding.name, &*spec.head.parts[0].name), (stored, stored));
-        let parts = weights.parts(&spec.head.parts).unwrap().in_memory();
+        let parts = weights.parts(&spec.head.parts).unwrap().in_memory().unwrap();
         let values = values(&config()).into_iter().find(|tensor| tensor.0 == stored).unwrap().2;
         assert_eq!(parts.row(0)[0], bf16::from_f32(values[0]));
     }
@@ -151,38 +151,4 @@ fn an_adapter_beside_weights_is_said_not_to_count() {
     fixture.write("adapter_config.json", ADAPTER);
     let notes = fixture.reading().unwrap().notes;
     assert!(notes.len() == 1 && notes[0].contains("LoRA adapter beside the weights is not applied"), "{notes:?}");
-}
-
-#[test]
-fn quantized_weights_are_known_by_their_files_and_by_their_tensors() {
-    let packed = |suffix: &str| {
-        let fixture = Fixture::new();
-        fixture.edit_tensors(|tensors| {
-            let weight = tensor(tensors, QUERY);
-            weight.0 = weight.0.replace(".weight", suffix);
-        });
-        fixture
-    };
-    for suffix in [".qweight", ".weight_packed"] {
-        packed(suffix).refused("Quantized weights are not yet supported", &[&QUERY.replace(".weight", suffix)]);
-    }
-    for (file, method) in [("quantize_config.json", "GPTQ"), ("quant_config.json", "AWQ")] {
-        let fixture = packed(".qweight");
-        fixture.write(file, r#"{"bits": 4, "group_size": 128}"#);
-        fixture.refused("Quantized weights are not yet supported", &[file, method]);
-        let plain = Fixture::new();
-        plain.write(file, r#"{"bits": 4, "group_size": 128}"#);
-        assert!(plain.reading().unwrap().notes[0].contains("the weights are not quantized"), "as in transformers");
-    }
-    for (dtype, shape) in [("F8_E4M3", [128, 24]), ("U8", [128, 24]), ("I8", [128, 24])] {
-        let fixture = Fixture::new();
-        fixture.edit_header(|header| {
-            header[QUERY]["dtype"] = json!(dtype);
-            header[QUERY]["shape"] = json!(shape);
-        });
-        fixture.refused("Quantized weights are not yet supported", &[QUERY, dtype]);
-    }
-    let scaled = Fixture::new();
-    scaled.edit_tensors(|tensors| tensors.push((QUERY.replace(".weight", ".weight_scale"), vec![1], vec![1.0])));
-    scaled.refused("Quantized weights are not yet supported", &["q_proj.weight_scale"]);
 }

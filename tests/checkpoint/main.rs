@@ -8,6 +8,7 @@ mod golden;
 mod layouts;
 mod long_run;
 mod mutations;
+mod quantized;
 mod shapes;
 #[cfg(unix)]
 mod shrunk;

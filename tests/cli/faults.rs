@@ -68,8 +68,8 @@ fn models_that_are_not_supported() {
         (
             "\"head_dim\": 64,",
             "\"head_dim\": 64, \"quantization_config\": {\"quant_method\": \"awq\"},",
-            "Quantized",
-            "awq",
+            "Configuration and weights contradict each other",
+            "quantization_config",
         ),
         ("\"num_attention_heads\": 4", "\"num_attention_heads\": 0", "", "num_attention_heads"),
         ("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", "Heads are not divisible", "3"),

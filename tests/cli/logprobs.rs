@@ -87,9 +87,12 @@ fn a_table_follows_the_text() {
     assert!(fault(storyteller(&["--prompt", "", "--logprobs", "2"])).contains("The prompt is empty"));
 }
 
-/// Id, log-probability, rank, and the two best, of every token behind the first of "The capital of France is": what
+/// A token's id, its log-probability, its rank, and the two best in its place.
+type Foreseen = (u32, f64, u64, [u32; 2], [f64; 2]);
+
+/// Every token behind the first of "The capital of France is": what
 /// transformers' Nemotron gives in f32.
-const FORESEEN: [(u32, f64, u64, [u32; 2], [f64; 2]); 5] = [
+const FORESEEN: [Foreseen; 5] = [
     (517, -3.1313, 5, [4, 767], [-0.9421, -1.1228]),
     (966, 0.0, 1, [966, 1243], [0.0, -14.1068]),
     (655, 0.0, 1, [655, 1337], [0.0, -15.9426]),

@@ -8,7 +8,7 @@ use crate::{Run, fault, nemotron, root};
 const GOLDEN: [&str; 3] = ["nemotron", "llama", "mistral"];
 
 /// Folders of other shapes, and the family of each.
-const SHAPES: [(&str, &str); 14] = [
+const SHAPES: [(&str, &str); 23] = [
     ("mha", "llama"),
     ("mqa", "nemotron"),
     ("eight_heads_per_kv", "nemotron"),
@@ -23,6 +23,15 @@ const SHAPES: [(&str, &str); 14] = [
     ("f16", "llama"),
     ("sliding_window", "mistral"),
     ("deci", "deci"),
+    ("nemotron_fp8", "nemotron"),
+    ("llama_nvfp4", "llama"),
+    ("nemotron_h_latent_mixed", "nemotron_h"),
+    ("llama_int4_awq", "llama"),
+    ("mistral_ct_fp8_block", "mistral"),
+    ("mistral_ct_int4_asym", "mistral"),
+    ("llama_gptq_act_order", "llama"),
+    ("llama_gptq_8bit", "llama"),
+    ("mistral_awq", "mistral"),
 ];
 
 fn verify(model: &str, expected: &str, more: &[&str]) -> Run {

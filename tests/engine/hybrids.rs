@@ -44,17 +44,29 @@ fn logits_do_not_depend_on_where_a_prompt_is_cut() {
     }
 }
 
+/// A thousand sequences through eight slots leave no trace of each other: not in the state, and not in the choice of experts.
 #[test]
 fn a_slot_that_is_taken_again_starts_at_nothing() {
-    let prompts = prompts();
-    let expected: Vec<_> = prompts.iter().map(|prompt| alone(MODELS[0], prompt)).collect();
-    let mut engine = on_cpu(MODELS[0], config(3, 64));
-    // Longer ones and shorter ones follow each other in every slot.
-    let order: Vec<usize> = (0..60).map(|i| i * 7 % prompts.len()).collect();
-    let got = generate(&mut engine, order.iter().map(|&i| request(&prompts[i], 20)).collect());
-    for (got, index) in got.iter().zip(order) {
-        assert_eq!(got, &expected[index]);
+    // Longer ones and shorter ones, one of a chunk and more, follow each other in every slot.
+    let cases: Vec<(Vec<u32>, usize)> = prompts()
+        .into_iter()
+        .flat_map(|prompt| [(1, 9), (4, 3), (17, 1), (70, 2)].map(|(length, tokens)| (cut(&prompt, length), tokens)))
+        .collect();
+    let alone = |(prompt, tokens): &(Vec<u32>, usize)| {
+        generate(&mut on_cpu(MODELS[1], config(1, 256)), vec![request(prompt, *tokens)]).remove(0)
+    };
+    let expected: Vec<_> = cases.iter().map(alone).collect();
+    let mut engine = on_cpu(MODELS[1], config(8, 64));
+    let order: Vec<usize> = (0..1000).map(|i| i * 7 % cases.len()).collect();
+    let got = generate(&mut engine, order.iter().map(|&i| request(&cases[i].0, cases[i].1)).collect());
+    for (number, (got, index)) in got.iter().zip(order).enumerate() {
+        assert_eq!(got, &expected[index], "sequence {number}");
     }
+}
+
+/// The prompt's first tokens.
+fn cut(prompt: &[u32], length: usize) -> Vec<u32> {
+    prompt[..length.min(prompt.len())].to_vec()
 }
 
 /// A turn goes on from the state that its conversation left; another that took the slot meanwhile computes it anew.

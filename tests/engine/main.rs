@@ -95,6 +95,10 @@ impl Device for Ahead {
         self.0.read_f32(source, count)
     }
 
+    fn read_i32(&mut self, source: Ptr<i32>, count: usize) -> Result<Vec<i32>> {
+        self.0.read_i32(source, count)
+    }
+
     fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {
         self.0.time_steps(plan, inputs)
     }

@@ -135,7 +135,7 @@ fn traces(count: usize, pages: usize, [ahead, state]: [bool; 2], seed: u64) {
         }
     }
     let counters = engine.counters();
-    assert!(counters.reused > 10 * count as u64, "prefixes are found: {counters:?}");
+    assert!(counters.reused > count as u64, "prefixes are found: {counters:?}");
     assert!(pages > 8 || counters.preempted > 0, "pages are scarce: {counters:?}");
 }
 

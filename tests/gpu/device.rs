@@ -44,7 +44,7 @@ fn tensor(rows: usize, columns: usize, seed: u32) -> Bytes {
 
 /// The parts' elements, one part below the other.
 fn expected(parts: &Weight) -> Vec<u8> {
-    let parts = parts.clone().in_memory();
+    let parts = parts.clone().in_memory().unwrap();
     (0..parts.rows()).flat_map(|row| parts.row_bytes(row).to_vec()).collect()
 }
 

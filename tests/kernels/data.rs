@@ -1,5 +1,5 @@
 //! A row's buffers, as data: every target lays out the same ones.
-use gpu_kernels::{Element, Ptr, Role, Weight};
+use gpu_kernels::{Element, Format, Packed, Ptr, Role, Weight};
 use half::bf16;
 use nemotron::device::{self, BufferKind, Buffers, WeightPart};
 
@@ -10,6 +10,8 @@ pub enum Values {
     Reals(Vec<f32>),
     /// Integers.
     Integers(Vec<i32>),
+    /// Rows of a weight's codes.
+    Codes(Format, Vec<u8>),
     /// Nothing: reading an element before it is written is a fault.
     Undefined(usize),
 }
@@ -29,6 +31,7 @@ impl Buffer {
         match &self.values {
             Values::Reals(reals) => reals.len(),
             Values::Integers(integers) => integers.len(),
+            Values::Codes(_, codes) => codes.len(),
             Values::Undefined(count) => *count,
         }
     }
@@ -38,6 +41,7 @@ impl Buffer {
         match &self.values {
             Values::Reals(reals) => Some(f64::from(reals[index])),
             Values::Integers(integers) => Some(f64::from(integers[index])),
+            Values::Codes(_, codes) => Some(f64::from(codes[index])),
             Values::Undefined(_) => None,
         }
     }
@@ -61,6 +65,11 @@ impl Data {
         self.add(name, Values::Reals(values), columns)
     }
 
+    /// Rows of `columns` columns in a packed format.
+    pub fn codes(&mut self, name: &'static str, format: Format, codes: Vec<u8>, columns: usize) -> Ptr<Packed> {
+        self.add(name, Values::Codes(format, codes), columns)
+    }
+
     pub fn integers(&mut self, name: &'static str, values: Vec<i32>) -> Ptr<i32> {
         self.add(name, Values::Integers(values), 0)
     }
@@ -77,6 +86,12 @@ impl Data {
     pub fn f64s<R: Role>(&self, source: Ptr<R>) -> Vec<f64> {
         let Values::Reals(reals) = self.values(source) else { panic!("not a buffer of numbers") };
         reals.iter().map(|real| f64::from(*real)).collect()
+    }
+
+    /// The codes behind a pointer, for the oracle.
+    pub fn packed(&self, source: Ptr<Packed>) -> &[u8] {
+        let Values::Codes(_, codes) = self.values(source) else { panic!("not a buffer of codes") };
+        codes
     }
 
     /// The integers behind a pointer, for the oracle.
@@ -96,6 +111,15 @@ impl Data {
                     let part = WeightPart::new(bytes.into(), columns, 0..rows, 0..columns);
                     buffers.add_weight(buffer.name, device::Weight::new(vec![part]));
                 }
+                (Values::Codes(format, codes), element) => {
+                    let (columns, row_bytes) = (buffer.columns, format.row_bytes(buffer.columns as u64) as usize);
+                    let words: Vec<u32> =
+                        codes.chunks(4).map(|four| u32::from_le_bytes(four.try_into().expect("whole words"))).collect();
+                    let data = bytes::Bytes::from_owner(Words(words));
+                    let part = WeightPart::in_place(*format, data, columns, 0..codes.len() / row_bytes, 0..columns);
+                    let weight = BufferKind::Weight(device::Weight::new(vec![part]));
+                    buffers.add(buffer.name, element, codes.len() as u64, weight);
+                }
                 (Values::Reals(reals), element) => {
                     buffers.add(buffer.name, element, reals.len() as u64, BufferKind::Constant(reals.clone()));
                 }
@@ -105,5 +129,14 @@ impl Data {
             }
         }
         buffers
+    }
+}
+
+/// Lets words be the bytes that they are: f32 stays aligned.
+struct Words(Vec<u32>);
+
+impl AsRef<[u8]> for Words {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
     }
 }

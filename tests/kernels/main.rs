@@ -12,6 +12,7 @@ mod mutants;
 mod oracle;
 mod paged;
 mod random;
+mod route_rows;
 mod ssm;
 mod ssm_splits;
 mod target;

@@ -23,7 +23,7 @@ const fn shape(rows: usize, hidden: usize, experts: usize, top_k: usize) -> Shap
     Shape { rows, hidden, experts, top_k, groups: (1, 1), normalize: true, kinds: usize::MAX }
 }
 
-const SHAPES: [Shape; 31] = [
+const SHAPES: [Shape; 47] = [
     shape(1, 8, 1, 1),
     shape(1, 8, 2, 2),
     shape(2, 264, 8, 2),
@@ -55,6 +55,22 @@ const SHAPES: [Shape; 31] = [
     Shape { groups: (4, 1), ..shape(5, 40, 128, 6) },
     Shape { kinds: 34, groups: (2, 1), ..shape(5, 40, 136, 6) },
     shape(2, 16, 600, 32),
+    shape(65, 264, 33, 5),
+    shape(97, 40, 8, 2),
+    shape(99, 776, 64, 6),
+    Shape { normalize: false, ..shape(66, 8, 600, 22) },
+    Shape { kinds: 34, groups: (4, 2), ..shape(80, 520, 136, 6) },
+    Shape { kinds: 1, ..shape(65, 24, 80, 9) },
+    Shape { kinds: 2, ..shape(65, 24, 80, 9) },
+    Shape { kinds: 4, ..shape(65, 24, 80, 9) },
+    Shape { kinds: 8, ..shape(65, 24, 80, 9) },
+    Shape { kinds: 16, ..shape(65, 24, 80, 9) },
+    Shape { kinds: 32, ..shape(65, 24, 160, 9) },
+    Shape { kinds: 2, groups: (32, 5), ..shape(65, 24, 64, 9) },
+    Shape { kinds: 4, groups: (32, 5), ..shape(65, 24, 64, 9) },
+    Shape { kinds: 8, groups: (32, 5), ..shape(65, 24, 64, 9) },
+    Shape { kinds: 16, groups: (32, 5), ..shape(65, 24, 64, 9) },
+    Shape { kinds: 32, groups: (32, 5), ..shape(65, 24, 64, 9) },
 ];
 
 pub fn rows() -> Vec<Row<MoeRoute>> {

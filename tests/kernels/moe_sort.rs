@@ -1,6 +1,6 @@
 //! Rows of `moe_sort`.
 use gpu_kernels::MoeSort;
-use gpu_kernels::moe_sort::{TILE, max_tiles};
+use gpu_kernels::moe_sort::max_tiles;
 
 use crate::data::Data;
 use crate::mutants::{BARRIER, Defect, EDGE, STRIDE};
@@ -8,7 +8,7 @@ use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
 /// Rows, choices of each, experts, experts that are ever chosen.
-const SHAPES: [(usize, usize, usize, usize); 14] = [
+const SHAPES: [(usize, usize, usize, usize); 16] = [
     (1, 1, 1, 1),
     (1, 6, 128, 128),
     (7, 3, 5, 5),
@@ -23,6 +23,8 @@ const SHAPES: [(usize, usize, usize, usize); 14] = [
     (90, 12, 1024, 1024),
     (1031, 1, 2, 2),
     (1024, 1, 1024, 1),
+    (2100, 1, 1, 1),
+    (1300, 1, 3, 2),
 ];
 
 pub fn rows() -> Vec<Row<MoeSort>> {
@@ -55,16 +57,24 @@ impl Oracle for MoeSort {
 
     fn oracle(&self, data: &Data, _: Precision) -> Vec<Written> {
         let ids = data.i32s(self.ids);
-        let (mut order, mut tiles) = (Vec::new(), Vec::new());
-        for expert in 0..self.experts as i32 {
-            let own: Vec<usize> = (0..ids.len()).filter(|choice| ids[*choice] == expert).collect();
-            for places in own.chunks(TILE as usize) {
-                tiles.push([expert as usize, order.len(), places.len(), 0]);
-                order.extend(places);
-            }
-        }
-        tiles.resize(max_tiles(ids.len() as u32, self.experts) as usize, [0; 4]);
-        let exact = |numbers: Vec<usize>| numbers.into_iter().map(|number| Want::exact(number as f64)).collect();
-        vec![Written::new(self.order, exact(order)), Written::new(self.tiles, exact(tiles.concat()))]
+        let (order, tiles) = sorted(&ids, self.experts);
+        let exact = |numbers: Vec<i32>| numbers.into_iter().map(|number| Want::exact(f64::from(number))).collect();
+        vec![Written::new(self.order, exact(order)), Written::new(self.tiles, exact(tiles))]
     }
+}
+
+/// The choices by expert, and the tiles that they are cut into.
+pub fn sorted(ids: &[i32], experts: u32) -> (Vec<i32>, Vec<i32>) {
+    let (mut order, mut tiles, mut work) = (Vec::new(), Vec::new(), 0);
+    for expert in 0..experts as i32 {
+        let own: Vec<i32> = (0..ids.len() as i32).filter(|choice| ids[*choice as usize] == expert).collect();
+        for places in own.chunks(256) {
+            let count = places.len() as i32;
+            tiles.push([expert, order.len() as i32, count, work]);
+            work += 64 + if count <= 128 { count / 4 } else { count / 2 };
+            order.extend(places);
+        }
+    }
+    tiles.resize(max_tiles(ids.len() as u32, experts) as usize, [0, 0, 0, work]);
+    (order, tiles.concat())
 }

@@ -13,7 +13,7 @@ use crate::ssm_conv::tiles;
 /// A mixer, and the sequences of a step; no length: rows of nobody.
 type Shape = (Mixer, &'static [Sequence]);
 
-const SHAPES: [Shape; 15] = [
+const SHAPES: [Shape; 18] = [
     (mixer(1, 16, 1, 16), &[at(2, 2)]),
     (mixer(2, 16, 1, 32), &[at(3, 3), at(2, 66)]),
     // A whole chunk, one that ends inside, and both behind others.
@@ -31,6 +31,10 @@ const SHAPES: [Shape; 15] = [
     (mixer(1, 64, 1, 256), &[at(65, 129)]),
     (mixer(1, 64, 1, 96), &[at(63, 127), at(2, 64)]),
     (mixer(3, 48, 3, 16), &[at(8, 8), at(9, 9), at(10, 10)]),
+    // More chunks than are under way at once, from the front, from the middle of a chunk, and behind one to bring on.
+    (mixer(2, 64, 2, 128), &[at(290, 290), at(2, 66)]),
+    (mixer(2, 80, 1, 128), &[at(230, 330), at(257, 257)]),
+    (mixer(4, 80, 2, 128), &[at(140, 268), at(1, 70), again(70, 198), at(5, 0)]),
     (mixer(1, 128, 1, 64), &[at(17, 81), at(129, 129), at(66, 0)]),
 ];
 

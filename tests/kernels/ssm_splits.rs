@@ -56,7 +56,7 @@ impl<'a> Mixed<'a> {
         const NAMES: [&str; 6] = ["state", "chunk", "ring_x", "ring_b", "ring_dt", "window"];
         match &self.kept[which] {
             Values::Reals(reals) => data.reals(NAMES[which], reals.clone()),
-            Values::Integers(_) | Values::Undefined(_) => {
+            Values::Integers(_) | Values::Undefined(_) | Values::Codes(..) => {
                 let Values::Integers(integers) = &self.kept[which] else { panic!("kept buffers are defined") };
                 let chunk = data.integers(NAMES[which], integers.clone());
                 let (buffer, offset) = chunk.target().expect("not null");

@@ -47,7 +47,7 @@ fn reference<A: Activation>(kernel: &dyn PlannedKernel, data: &Data) -> Outcome 
             (Values::Undefined(_), Element::I32) => fill(&memory, number, POISON as i32),
             (Values::Undefined(_), Element::F32) => fill(&memory, number, f32::from_bits(POISON)),
             (Values::Undefined(_), _) => fill(&memory, number, activation_poison),
-            (Values::Reals(_), _) => {}
+            (Values::Reals(_) | Values::Codes(..), _) => {}
         }
     }
     A::reference(kernel, &memory);
@@ -76,6 +76,10 @@ fn contents<A: Activation>(memory: &Memory, number: usize, buffer: &Buffer) -> V
         Element::F32 => memory.read_all::<f32>(source).iter().map(|value| real(*value, float)).collect(),
         Element::Act | Element::Kv => {
             memory.read_all::<A>(source).iter().map(|value| real(value.to_f32(), activation)).collect()
+        }
+        Element::Packed => {
+            let (weight, _) = memory.weight_from(source);
+            (0..weight.rows()).flat_map(|row| weight.row_bytes(row)).map(|code| Some(f64::from(*code))).collect()
         }
         Element::Weight => {
             let weight = memory.weight(pointer(number));

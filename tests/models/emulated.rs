@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use gpu_kernels::{Act, DeviceInfo, Element, Ptr};
+use gpu_kernels::{DeviceInfo, Element, Ptr, Role};
 use half::bf16;
 use nemotron::cpu;
 use nemotron::device::{
@@ -69,7 +69,7 @@ impl Emulated {
         let start = (id.0, 0);
         match &spec.kind {
             BufferKind::Weight(parts) => {
-                let parts = parts.clone().in_memory();
+                let parts = parts.clone().in_memory().unwrap();
                 let rows: Vec<u8> = (0..parts.rows()).flat_map(|row| parts.row_bytes(row).to_vec()).collect();
                 self.write(start, spec.element, &rows)
             }
@@ -104,25 +104,30 @@ impl Emulated {
     }
 
     /// Copies activations to where the references find them.
-    fn fetch(&self, from: Ptr<Act>, count: usize) -> Result<()> {
+    fn fetch(&self, from: Ptr<impl Role>, count: usize) -> Result<()> {
         let values: Vec<bf16> = self.read(from.target().expect("not null"), Element::Act, count)?;
         self.host.write::<bf16>(from, count).copy_from_slice(&values);
         Ok(())
     }
 
+    /// The weight is either one, or a panel that a step has made of one.
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
         self.fetch(gemm.x, (gemm.rows * gemm.k) as usize)?;
-        let count = (gemm.rows * gemm.n) as usize;
+        if !self.host.is_weight(gemm.w) {
+            self.fetch(gemm.w, (gemm.n * gemm.k) as usize)?;
+        }
+        let rows = || (0..gemm.rows).map(|row| u64::from(row * gemm.stride));
+        let count = gemm.n as usize;
         if !gemm.residual.is_null() {
-            self.fetch(gemm.residual, count)?;
+            rows().try_for_each(|first| self.fetch(gemm.residual.offset(first), count))?;
         }
         cpu::gemm::<bf16>(gemm, &self.host);
-        match gemm.out {
+        rows().try_for_each(|first| match gemm.out.offset(first) {
             Output::Act(y) => {
                 self.write(y.target().expect("not null"), Element::Act, &self.host.read::<bf16>(y, count))
             }
             Output::F32(y) => self.write(y.target().expect("not null"), Element::F32, &self.host.read::<f32>(y, count)),
-        }
+        })
     }
 }
 
@@ -186,6 +191,10 @@ impl Device for Emulated {
 
     fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>> {
         self.read(source.target().expect("not null"), Element::F32, count)
+    }
+
+    fn read_i32(&mut self, source: Ptr<i32>, count: usize) -> Result<Vec<i32>> {
+        self.read(source.target().expect("not null"), Element::I32, count)
     }
 }
 

@@ -71,6 +71,14 @@ fn relative_error(got: &[f32], want: &[f32]) -> f64 {
     (error / norm).sqrt()
 }
 
+/// The median over the rows, each by itself: one row that a rounding throws off does not decide.
+fn median_row_error(got: &[f32], want: &[f32], rows: usize) -> f64 {
+    let width = want.len() / rows;
+    let mut errors: Vec<f64> = got.chunks(width).zip(want.chunks(width)).map(|(g, w)| relative_error(g, w)).collect();
+    errors.sort_by(f64::total_cmp);
+    errors[rows / 2]
+}
+
 fn greedy(engine: &mut Engine, prompt: &[u32], max_tokens: usize, eos: &[u32]) -> Vec<u32> {
     let request = Request { prompt: prompt.to_vec(), max_tokens, eos: eos.to_vec(), ..Request::default() };
     engine.submit(request).expect("a good request");
@@ -130,6 +138,21 @@ fn golden_mistral_on_the_emulator() {
     assert_on_the_emulator("mistral", &[1, 7, 33]);
 }
 
+/// Every prompt of the hybrids in BF16 on the CPU, by the median row.
+#[test]
+fn hybrids_in_bf16_are_as_close_as_the_reference() {
+    for hybrid in ["nemotron_h", "nemotron_h_wide_state", "nemotron_h_moe", "nemotron_h_latent"] {
+        let (mut engine, _) = engine(&format!("tests/golden/{hybrid}"), Box::new(Cpu::<bf16>::new()));
+        for length in [1, 7, 33, 130] {
+            let expected = Expected::read(hybrid, length);
+            let logits = engine.logits(&expected.prompt, expected.rows()).expect("the prompt fits");
+            let error = |got: &[f32]| median_row_error(got, &expected.logits_f32, expected.rows());
+            let (error, own) = (error(&logits), error(&expected.logits_bf16));
+            assert!(error <= BF16_FACTOR * own, "{hybrid} {length}: {error:e}, the reference's own {own:e}");
+        }
+    }
+}
+
 /// State, scan, gated norm and experts as PTX, for a prompt of each hybrid.
 #[test]
 fn hybrids_on_the_emulator() {
@@ -167,6 +190,29 @@ fn other_shapes_on_the_emulator() {
         assert_bf16(&mut engine, shape, length);
         let ran = ran.lock().expect("no thread died").clone();
         assert_eq!(ran.kernels.values().sum::<u64>() + ran.gemms, engine.counters().launches, "{shape}: {ran:?}");
+    }
+}
+
+/// Every format and layout through the kernel that widens it, behind a GEMM and behind `gemv`.
+#[test]
+fn quantized_weights_on_the_emulator() {
+    for (set, length, small_weight) in [
+        ("nemotron_fp8", 33, 0),
+        ("nemotron_fp8", 7, SMALL_WEIGHT),
+        ("llama_nvfp4", 7, SMALL_WEIGHT),
+        ("nemotron_h_latent_mixed", 7, SMALL_WEIGHT),
+        ("llama_int4_awq", 7, SMALL_WEIGHT),
+        ("mistral_ct_fp8_block", 7, 0),
+        ("mistral_ct_int4_asym", 7, SMALL_WEIGHT),
+        ("llama_gptq_act_order", 7, SMALL_WEIGHT),
+        ("llama_gptq_8bit", 7, 0),
+        ("mistral_awq", 7, SMALL_WEIGHT),
+    ] {
+        let (mut engine, _, ran) = emulated(&format!("tests/golden/{set}"), small_weight);
+        assert_bf16(&mut engine, set, length);
+        let ran = ran.lock().expect("no thread died").clone();
+        assert_eq!(ran.kernels.values().sum::<u64>() + ran.gemms, engine.counters().launches, "{set}: {ran:?}");
+        assert_eq!((ran.kernels["widen"] > 0, ran.gemms > 0), (true, small_weight == 0), "{set}: {ran:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The entry point of `moe_gemm`.
 use super::stages::{Source, place};
-use super::{COLUMNS, DEPTH, MoeGemm, STAGE_BYTES, STAGES};
+use super::{CHOICES, COLUMNS, DEPTH, MoeGemm, STAGE_BYTES, STAGES};
 use crate::gemv::RELU2;
 use crate::moe_sort::TILE;
 use crate::relu2::entry::relu2_of;
@@ -14,6 +14,9 @@ const N_TILES: usize = 4;
 const WARP_ROWS: u32 = M_TILES as u32 * fragment::M;
 const WARP_COLUMNS: u32 = N_TILES as u32 * fragment::N;
 
+/// Blocks of a tile.
+const PARTS: u32 = TILE / CHOICES;
+
 /// A warp's sums.
 type Sums = [[[f32; 4]; N_TILES]; M_TILES];
 
@@ -22,11 +25,14 @@ kernel! {
     pub fn moe_gemm(args: MoeGemm) {
         grid::launch_dependents();
         grid::wait_for_dependencies();
-        let [expert, first, live, _]: [u32; 4] = global::load(args.tiles.addr + 16 * u64::from(thread::block_idx_x()));
-        if live == 0 {
+        let (tile, part) = (thread::block_idx_x() / PARTS, thread::block_idx_x() % PARTS * CHOICES);
+        let [expert, first, places, _]: [u32; 4] = global::load(args.tiles.addr + 16 * u64::from(tile));
+        let held = expert.wrapping_sub(args.first);
+        if part >= places || held >= args.held {
             return;
         }
-        let mut source = Source::new(&args, expert, first, live);
+        let (first, live) = (first + part, (places - part).min(CHOICES));
+        let mut source = Source::new(&args, held, first, live);
         unroll::<{ STAGES as usize - 1 }>(
             #[inline(always)]
             |_| source.ask(),
@@ -71,7 +77,7 @@ unsafe fn multiply(sums: &mut Sums, stage: u32, row: u32, column: u32) {
                 #[inline(always)]
                 |pair| {
                     let (source, first) = fragment::b_source_by_columns(lane);
-                    let row = TILE + column + pair as u32 * 2 * fragment::N + source;
+                    let row = CHOICES + column + pair as u32 * 2 * fragment::N + source;
                     // SAFETY: the caller's promise.
                     let b = unsafe { mma::ldmatrix_x4(stage + place(row, piece + first / 8)) };
                     unroll::<M_TILES>(
@@ -132,7 +138,8 @@ unsafe fn store(args: &MoeGemm, sums: &Sums, [first, live]: [u32; 2], [row, colu
     );
 }
 
+/// What becomes of two sums.
 #[inline(always)]
-fn activated(args: &MoeGemm, pair: [f32; 2]) -> [f32; 2] {
+pub fn activated(args: &MoeGemm, pair: [f32; 2]) -> [f32; 2] {
     if args.activation == RELU2 { pair.map(|sum| relu2_of(bf16::round(sum))) } else { pair }
 }

@@ -1,6 +1,5 @@
 //! The way of tokens and weights through shared memory in `moe_gemm`.
-use super::{COLUMNS, DEPTH, MoeGemm, STAGE_BYTES, STAGES, WARPS};
-use crate::moe_sort::TILE;
+use super::{CHOICES, COLUMNS, DEPTH, MoeGemm, STAGE_BYTES, STAGES, WARPS};
 use crate::row::{self, GROUP};
 use core::num::NonZero;
 use cuda_std::barrier::sync_threads;
@@ -12,7 +11,7 @@ const PIECES: u32 = DEPTH / GROUP;
 /// Rows that the block's threads copy together.
 const TOGETHER: u32 = WARPS * 32 / PIECES;
 /// Copies of a thread for the tokens and for the weights of a stage.
-const TOKEN_COPIES: usize = (TILE / TOGETHER) as usize;
+const TOKEN_COPIES: usize = (CHOICES / TOGETHER) as usize;
 const WEIGHT_COPIES: usize = (COLUMNS / TOGETHER) as usize;
 
 /// What a block copies: the rows that this thread has a piece of.
@@ -30,7 +29,7 @@ impl Source {
     /// The rows of the block's tile.
     ///
     /// # Safety
-    /// The kernel's Requires hold; places `first` to `first + live` are of `expert`.
+    /// The kernel's Requires hold; places `first` to `first + live` are of the expert that `w` holds at `expert`.
     #[inline(always)]
     pub unsafe fn new(args: &MoeGemm, expert: u32, first: u32, live: u32) -> Source {
         let own = thread::thread_idx_x() / PIECES;
@@ -86,7 +85,7 @@ impl Source {
             );
             unroll::<WEIGHT_COPIES>(
                 #[inline(always)]
-                |i| copy(TILE + own + i as u32 * TOGETHER, self.weights[i]),
+                |i| copy(CHOICES + own + i as u32 * TOGETHER, self.weights[i]),
             );
         }
         // Also where nothing is left to ask for: the waits count groups.
@@ -109,7 +108,7 @@ impl Source {
 
 /// The row of `x` for a choice.
 #[inline(always)]
-fn token(args: &MoeGemm, choice: u32) -> u32 {
+pub fn token(args: &MoeGemm, choice: u32) -> u32 {
     match NonZero::new(args.top_k) {
         Some(top_k) if args.row_per_choice == 0 => choice / top_k,
         _ => choice,

@@ -110,7 +110,7 @@ unsafe fn logits(args: &MoeRoute, expert: u32, first: u32, live: u32) -> [f32; R
 /// # Safety
 /// All threads of the block call it together.
 #[inline(always)]
-unsafe fn is_last(args: &MoeRoute) -> bool {
+pub unsafe fn is_last(args: &MoeRoute) -> bool {
     let before = moe_route_before();
     // SAFETY: one thread counts, behind a barrier that orders the others' stores, and in front of one that orders what
     // they load.

@@ -1,12 +1,12 @@
 //! The entry point of `moe_sort`.
-use super::{COUNTERS, MoeSort, TILE, WARPS, max_tiles};
+use super::{COUNTERS, MoeSort, TILE, WARPS, max_tiles, work};
 use cuda_std::barrier::sync_threads;
 use cuda_std::shared::Shared;
 use cuda_std::{global, kernel, shared, thread, warp};
 use cuda_std::{grid, unroll::unroll};
 
 shared! {
-    fn moe_sort_totals() -> [u32; 2 * WARPS as usize];
+    fn moe_sort_totals() -> [u32; 3 * WARPS as usize];
 }
 
 kernel! {
@@ -24,7 +24,7 @@ kernel! {
         let own = counts.offset(thread::warp_id() * words);
         for_each_chunk(&args, own, |_, _, _| {});
         sync_threads();
-        let used = places(&args, counts);
+        let (used, all_work) = places(&args, counts);
         for_each_chunk(&args, own, |choice, id, before| {
             if id < args.experts {
                 let first = counts.load(COUNTERS * words + id);
@@ -34,7 +34,7 @@ kernel! {
         // Nobody comes to the tiles that are left.
         let mut tile = used + thread::thread_idx_x();
         while tile < max_tiles(args.rows * args.top_k, args.experts) {
-            global::store(args.tiles.addr + 16 * u64::from(tile), [0_u32; 4]);
+            global::store(args.tiles.addr + 16 * u64::from(tile), [0, 0, 0, all_work]);
             tile += thread::block_dim_x();
         }
     }
@@ -92,12 +92,12 @@ unsafe fn place_among_lanes(id: u32) -> (u32, bool) {
 }
 
 /// Turns the warps' counts of an expert into how many come before in other warps, writes where each expert begins behind
-/// them, and the tiles; gives the number of tiles.
+/// them, and the tiles; gives the number of tiles and their work.
 ///
 /// # Safety
 /// All threads of the block call it together; the counts are written.
 #[inline(always)]
-unsafe fn places(args: &MoeSort, counts: Shared<u32>) -> u32 {
+unsafe fn places(args: &MoeSort, counts: Shared<u32>) -> (u32, u32) {
     let expert = thread::thread_idx_x();
     let mut total = 0;
     // SAFETY: a thread has an expert's words, and reads what others wrote behind a barrier.
@@ -113,16 +113,18 @@ unsafe fn places(args: &MoeSort, counts: Shared<u32>) -> u32 {
         let tiles = total.div_ceil(TILE);
         let (first, _) = before(total, moe_sort_totals());
         let (first_tile, used) = before(tiles, moe_sort_totals().offset(WARPS));
+        let own_work = total / TILE * work(TILE) + work(total % TILE);
+        let (first_work, all_work) = before(own_work, moe_sort_totals().offset(2 * WARPS));
         if expert < args.experts {
             counts.store(COUNTERS * (args.experts + 1) + expert, first);
         }
         for tile in 0..tiles {
             let begin = tile * TILE;
-            let words = [expert, first + begin, (total - begin).min(TILE), 0];
+            let words = [expert, first + begin, (total - begin).min(TILE), first_work + tile * work(TILE)];
             global::store(args.tiles.addr + 16 * u64::from(first_tile + tile), words);
         }
         sync_threads();
-        used
+        (used, all_work)
     }
 }
 

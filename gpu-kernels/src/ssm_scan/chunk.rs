@@ -12,7 +12,7 @@ const WARPS: u32 = THREADS / 32;
 
 /// `e^x` where x is not above 0 and what is tiny may be 0.
 #[inline(always)]
-fn decay(x: f32) -> f32 {
+pub fn decay(x: f32) -> f32 {
     math::ex2_flushed(x * core::f32::consts::LOG2_E)
 }
 
@@ -177,7 +177,7 @@ unsafe fn state_product(args: &SsmScan, room: &Room, stage: &Stage, tile: u32, c
 
 /// Two neighbours as the nearest bf16, and as the nearest of what is left.
 #[inline(always)]
-fn parts(values: [f32; 2]) -> [u32; 2] {
+pub fn parts(values: [f32; 2]) -> [u32; 2] {
     let high = bf16::pack(values);
     let of_high = bf16::unpack(high);
     [high, bf16::pack([values[0] - of_high[0], values[1] - of_high[1]])]

@@ -5,6 +5,7 @@ use crate::row::GROUP;
 use crate::ssm::arithmetic::integer;
 use crate::ssm::{CHUNK, WINDOW, divide};
 use cuda_std::barrier::sync_threads;
+use cuda_std::shared::Shared;
 use cuda_std::{global, thread};
 
 /// Stores S as it is in shared memory.
@@ -58,7 +59,7 @@ unsafe fn copy(span: &Span, (first, width): (u32, u32), from: Columns, to: Colum
             let words: [u32; 4] = global::load(from.address(span.row_at(position), column));
             global::store(to.address(slot_row + divide(position, entries).1, column), words);
         }
-        piece += THREADS;
+        piece += thread::block_dim_x();
     }
 }
 
@@ -67,7 +68,7 @@ unsafe fn copy(span: &Span, (first, width): (u32, u32), from: Columns, to: Colum
 /// # Safety
 /// The whole block comes here, behind a barrier, when it has read what was there.
 #[inline(always)]
-pub unsafe fn store_tokens(args: &SsmScan, span: &Span, room: &Room) {
+pub unsafe fn store_tokens(args: &SsmScan, span: &Span, flag: Shared<u32>) {
     let mixer = args.mixer();
     let (inner, dim, size) = (mixer.inner(), args.head_dim, args.state_size);
     let first = (span.end / CHUNK * CHUNK).max(span.position);
@@ -84,7 +85,7 @@ pub unsafe fn store_tokens(args: &SsmScan, span: &Span, room: &Room) {
             store_window(args, span, (inner + mixer.shared() + group, size));
         }
         // Where nothing is left of B to store, nobody needs to know who ends last.
-        if first < span.end && is_last_of_group(args, span, room) {
+        if first < span.end && is_last_of_group(args, span, flag) {
             let to = Columns { start: args.ring_b.addr, stride: mixer.shared(), first: group };
             copy(span, (first, size), rows(inner + group), to, (2 * span.slot * CHUNK, 2 * CHUNK));
         }
@@ -130,7 +131,7 @@ unsafe fn store_window(args: &SsmScan, span: &Span, (channel, width): (u32, u32)
 /// # Safety
 /// As for [`store_tokens`].
 #[inline(always)]
-unsafe fn is_last_of_group(args: &SsmScan, span: &Span, room: &Room) -> bool {
+unsafe fn is_last_of_group(args: &SsmScan, span: &Span, flag: Shared<u32>) -> bool {
     let sharing = args.mixer().sharing();
     let counter = thread::block_idx_y() * args.groups + args.mixer().group(span.head);
     let counter = args.counters.addr + 4 * u64::from(counter);
@@ -141,10 +142,10 @@ unsafe fn is_last_of_group(args: &SsmScan, span: &Span, room: &Room) -> bool {
             if is_last {
                 global::store(counter, 0_u32);
             }
-            room.flag.store(0, u32::from(is_last));
+            flag.store(0, u32::from(is_last));
         }
         sync_threads();
-        room.flag.load(0) == 1
+        flag.load(0) == 1
     }
 }
 
@@ -166,7 +167,7 @@ pub unsafe fn fill_pads(args: &SsmScan) {
                     let at = u64::from(row + divide(piece, groups).0) * u64::from(inner);
                     let at = at + u64::from(head * args.head_dim + divide(piece, groups).1 * GROUP);
                     global::store(args.y.addr + 2 * at, [0_u32; 4]);
-                    piece += THREADS;
+                    piece += thread::block_dim_x();
                 }
             }
         }

@@ -4,8 +4,9 @@ use std::time::Duration;
 use gpu_kernels::StepShape;
 
 use super::lists::KERNEL_STEPS;
+use super::met::Met;
 use super::pass::{self, KeptInputs, borrowed};
-use super::{Bench, BufferName, Cost, Times, Work};
+use super::{Bench, BufferName, Cost, Times, Walls, Work};
 use crate::device::{Plan, PlanId, Step};
 use crate::error::{Category, Error, Result};
 use crate::forward::{self, Bucket, Span};
@@ -47,20 +48,29 @@ impl KernelTime {
     }
 }
 
-/// Steps of a plan that are equal but for the addresses.
+/// The kernels of a pass.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KernelTimes {
+    /// One by one; those that take longest first.
+    pub each: Vec<KernelTime>,
+    /// Of a layer's experts together: a launch is a layer's share.
+    pub together: Vec<KernelTime>,
+}
+
+/// Steps of a plan that are equal but for the addresses, or the same part of each layer.
 struct Group {
     name: &'static str,
     shape: String,
-    bytes: u64,
-    flops: u64,
     steps: Vec<usize>,
+    /// Launches that are one.
+    together: usize,
 }
 
-/// Times the kernels of `work`, those that take longest first.
+/// Times the kernels of `work`.
 ///
 /// # Errors
 /// The device failed, or the prompt takes several steps.
-pub fn time(bench: &mut Bench, work: Work) -> Result<Vec<KernelTime>> {
+pub fn time(bench: &mut Bench, work: Work) -> Result<KernelTimes> {
     let steps = work.steps(KERNEL_STEPS, &bench.layout);
     if matches!(work, Work::Prefill { .. }) && steps.len() > 1 {
         return Err(Error::new(Category::Input, "The kernels of a prompt of several steps are not timed")
@@ -72,34 +82,61 @@ pub fn time(bench: &mut Bench, work: Work) -> Result<Vec<KernelTime>> {
     let bucket = Bucket::of(deepest, bench.layout.limits());
     let inputs = pass::inputs(spans, &bucket, &bench.layout);
     let plan = forward::plan(&bench.layout, &bucket);
-    let groups = groups(&plan, spans, &bench.names);
+    let (groups, layers) = (groups(&plan, spans, &bench.names), together(&plan));
+    let met = Met::count(forward::plan(&bench.layout, &bucket), spans, &inputs, bench.device.as_mut())?;
+    let costs = costs(&plan, spans, &met, &bench.walls);
     let whole = bench.device.prepare(plan)?;
     let in_place = in_place(bench, whole, &inputs)?;
-    let mut times = Vec::new();
-    for group in groups {
-        let total: Duration = group.steps.iter().filter_map(|&step| in_place.get(step)).sum();
-        let row = row(bench, &bucket, &group, total);
-        let launches = row.steps.len();
-        let row = bench.device.prepare(row)?;
-        let in_a_row = Times::of(launches, || {
-            // What the row does to the activations again and again must not reach the next sample: no product is to be
-            // timed on infinities.
-            bench.device.run(whole, &borrowed(&inputs))?;
-            bench.device.time(&[(row, &[])])
-        })?;
+    let mut timed =
+        |group| time_group(bench, group, &Whole { bucket, plan: whole, inputs: &inputs, in_place: &in_place }, &costs);
+    let mut each: Vec<KernelTime> = groups.into_iter().map(&mut timed).collect::<Result<_>>()?;
+    each.sort_by(|a, b| b.total().total_cmp(&a.total()));
+    Ok(KernelTimes { each, together: layers.into_iter().map(timed).collect::<Result<_>>()? })
+}
+
+/// The pass that the kernels are of.
+struct Whole<'a> {
+    bucket: Bucket,
+    plan: PlanId,
+    inputs: &'a KeptInputs,
+    /// The time of each of its steps.
+    in_place: &'a [Duration],
+}
+
+fn time_group(bench: &mut Bench, group: Group, whole: &Whole, costs: &[Cost]) -> Result<KernelTime> {
+    let total: Duration = group.steps.iter().filter_map(|&step| whole.in_place.get(step)).sum();
+    let row = row(bench, &whole.bucket, &group, total);
+    let launches = row.steps.len() / group.together;
+    let row = bench.device.prepare(row)?;
+    let in_a_row = Times::of(launches, || {
+        // What the row does to the activations again and again must not reach the next sample: no product is to be
+        // timed on infinities.
+        bench.device.run(whole.plan, &borrowed(whole.inputs))?;
+        bench.device.time(&[(row, &[])])
+    })?;
+    let launches = group.steps.len() / group.together;
+    let mut cost = Cost::default();
+    group.steps.iter().for_each(|&step| cost.include(&costs[step]));
+    Ok(KernelTime {
+        name: group.name,
+        shape: group.shape,
+        launches,
+        in_place: total.as_secs_f64() / launches as f64,
+        in_a_row,
+        cost: cost.of_each(launches),
+    })
+}
+
+/// What each step costs.
+fn costs(plan: &Plan, spans: &[Span], met: &Met, walls: &Walls) -> Vec<Cost> {
+    let sequences = pass::shapes(spans);
+    let cost = |(index, step): (usize, &Step)| {
+        let shape = StepShape { sequences: &sequences, experts: met.at(index) };
         let mut cost = Cost::default();
-        cost.add(group.bytes, group.flops, &bench.walls);
-        times.push(KernelTime {
-            name: group.name,
-            shape: group.shape,
-            launches: group.steps.len(),
-            in_place: total.as_secs_f64() / group.steps.len() as f64,
-            in_a_row,
-            cost,
-        });
-    }
-    times.sort_by(|a, b| b.total().total_cmp(&a.total()));
-    Ok(times)
+        cost.add(step.bytes_moved(&shape), step.flops(&shape), walls);
+        cost
+    };
+    plan.steps.iter().enumerate().map(cost).collect()
 }
 
 /// The median time of each step between its neighbours.
@@ -132,19 +169,44 @@ fn row(bench: &Bench, bucket: &Bucket, group: &Group, once: Duration) -> Plan {
 
 fn groups(plan: &Plan, spans: &[Span], names: &[BufferName]) -> Vec<Group> {
     let sequences = pass::shapes(spans);
-    let shape = StepShape { sequences: &sequences };
-    let mut groups: Vec<Group> = Vec::new();
+    // Layers whose choices meet different experts have the same kernels.
+    let shape = StepShape { sequences: &sequences, experts: None };
+    let mut groups: Vec<((u64, u64), Group)> = Vec::new();
     for (index, step) in plan.steps.iter().enumerate() {
-        let (bytes, flops, weight) = (step.bytes_moved(&shape), step.flops(&shape), weight(step, names));
-        let same = |group: &&mut Group| {
-            (group.name, group.bytes, group.flops) == (step.name(), bytes, flops) && group.shape == weight
+        let (cost, weight) = ((step.bytes_moved(&shape), step.flops(&shape)), weight(step, names));
+        let same = |(of_group, group): &&mut ((u64, u64), Group)| {
+            (group.name, *of_group) == (step.name(), cost) && group.shape == weight
         };
         match groups.iter_mut().find(same) {
-            Some(group) => group.steps.push(index),
-            None => groups.push(Group { name: step.name(), shape: weight, bytes, flops, steps: vec![index] }),
+            Some((_, group)) => group.steps.push(index),
+            None => groups.push((cost, Group { name: step.name(), shape: weight, steps: vec![index], together: 1 })),
         }
     }
-    groups
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// The products of the chosen experts with their sum, and the whole block from its norm on, of all layers that have experts.
+fn together(plan: &Plan) -> Vec<Group> {
+    let is_norm = |step: &Step| matches!(step.name(), "rms_norm" | "layer_norm_1p");
+    let (mut routed, mut blocks) = (Vec::new(), Vec::new());
+    let mut first = 0;
+    for (index, step) in plan.steps.iter().enumerate() {
+        if is_norm(step) {
+            first = index;
+        }
+        if step.name() == "moe_route" {
+            let rest = plan.steps.iter().enumerate().skip(index + 1);
+            let own = rest.take_while(|(_, step)| !is_norm(step)).map(|(index, _)| index);
+            let end = own.clone().last().unwrap_or(index);
+            routed.push(own.filter(|&step| plan.steps[step].name().starts_with("moe_")).collect::<Vec<_>>());
+            blocks.push((first..=end).collect::<Vec<_>>());
+        }
+    }
+    let group = |name, layers: Vec<Vec<usize>>| {
+        let together = layers.first().map_or(0, Vec::len);
+        (together > 0).then(|| Group { name, shape: String::new(), steps: layers.concat(), together })
+    };
+    [group("routed experts", routed), group("experts block", blocks)].into_iter().flatten().collect()
 }
 
 /// The largest matrix that a step reads, without the number of its layer.

@@ -3,10 +3,12 @@
 //! * `subject`: whose weights; `lists`: which passes
 //! * `walls`: the fastest stream of bytes and the fastest product that this device gives
 //! * `pass`: a prefill or some decode steps, ready to be timed; `kernels`: their single steps; `gap`: between two of them
+//! * `met`: how many experts each layer's choices meet
 //! * `products`: the model's products for any number of rows
 mod gap;
 mod kernels;
 mod lists;
+mod met;
 mod pass;
 mod products;
 mod subject;
@@ -23,7 +25,7 @@ use gap::GapBuffers;
 use pass::Pass;
 use walls::WallBuffers;
 
-pub use kernels::KernelTime;
+pub use kernels::{KernelTime, KernelTimes};
 pub use lists::{KERNEL_STEPS, Lists, Wanted};
 pub use pass::{Cost, PassTime, Work};
 pub use products::ProductTime;
@@ -96,11 +98,11 @@ impl Bench {
         pass.time(gaps, device)
     }
 
-    /// Times the kernels of `work` by themselves, those that take longest first.
+    /// Times the kernels of `work` by themselves, those that take longest first, and those of its experts together.
     ///
     /// # Errors
     /// The device failed, or the prompt takes several steps.
-    pub fn kernels(&mut self, work: Work) -> Result<Vec<KernelTime>> {
+    pub fn kernels(&mut self, work: Work) -> Result<KernelTimes> {
         kernels::time(self, work)
     }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use gpu_kernels::{Ptr, SequenceShape, StepShape};
 
 use super::gap::GapBuffers;
+use super::met::Met;
 use super::{Times, Walls};
 use crate::device::{Device, Inputs, Plan, PlanId, Run};
 use crate::engine::check_fault;
@@ -107,14 +108,24 @@ impl Cost {
         }
     }
 
-    fn add_plan(&mut self, plan: &Plan, spans: &[Span], walls: &Walls) {
+    /// Adds another cost.
+    pub(super) fn include(&mut self, other: &Cost) {
+        self.bytes += other.bytes;
+        self.flops += other.flops;
+        self.least += other.least;
+        self.least_of_bytes += other.least_of_bytes;
+    }
+
+    fn add_plan(&mut self, plan: &Plan, spans: &[Span], met: &Met, walls: &Walls) {
         let sequences = shapes(spans);
-        let shape = StepShape { sequences: &sequences };
-        plan.steps.iter().for_each(|step| self.add(step.bytes_moved(&shape), step.flops(&shape), walls));
+        for (index, step) in plan.steps.iter().enumerate() {
+            let shape = StepShape { sequences: &sequences, experts: met.at(index) };
+            self.add(step.bytes_moved(&shape), step.flops(&shape), walls);
+        }
     }
 
     /// The cost of one of `parts` equal parts.
-    fn of_each(&self, parts: usize) -> Cost {
+    pub(super) fn of_each(&self, parts: usize) -> Cost {
         let divided = |value: u64| value / parts as u64;
         let (least, least_of_bytes) = (self.least / parts as f64, self.least_of_bytes / parts as f64);
         Cost { bytes: divided(self.bytes), flops: divided(self.flops), least, least_of_bytes }
@@ -196,18 +207,21 @@ impl Pass {
             let deepest = steps.last().expect("at least one step");
             let bucket = Bucket::of(deepest, layout.limits());
             let plan = forward::plan(layout, &bucket);
-            steps.iter().for_each(|spans| cost.add_plan(&plan, spans, walls));
+            let first = inputs(&steps[0], &bucket, layout);
+            let met = Met::count(forward::plan(layout, &bucket), &steps[0], &first, device)?;
+            steps.iter().for_each(|spans| cost.add_plan(&plan, spans, &met, walls));
             let id = device.prepare(plan)?;
             let clocked = Some(device.prepare(gaps.around(forward::plan(layout, &bucket)))?);
-            let first = inputs(&steps[0], &bucket, layout);
             runs.extend(std::iter::once((id, first)).chain((1..steps.len()).map(|_| (id, KeptInputs::new()))));
             return Ok(Pass { work, parts: runs.len(), runs, clocked, cost });
         }
         for spans in &steps {
             let bucket = Bucket::of(spans, layout.limits());
             let plan = forward::plan(layout, &bucket);
-            cost.add_plan(&plan, spans, walls);
-            runs.push((device.prepare(plan)?, inputs(spans, &bucket, layout)));
+            let inputs = inputs(spans, &bucket, layout);
+            let met = Met::count(forward::plan(layout, &bucket), spans, &inputs, device)?;
+            cost.add_plan(&plan, spans, &met, walls);
+            runs.push((device.prepare(plan)?, inputs));
         }
         Ok(Pass { work, runs, clocked: None, parts: 1, cost })
     }

@@ -70,7 +70,7 @@ pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
             .then(|| timed(row(&|plan, w| plan.launch(made.gemv(w, [rows, n, k]))), device))
             .transpose()?;
         let one = made.gemv(buffers[0], [rows, n, k]);
-        let shape = StepShape { sequences: &[] };
+        let shape = StepShape { sequences: &[], experts: None };
         let mut cost = Cost::default();
         cost.add(one.bytes_moved(&shape), one.flops(&shape), &walls);
         times.push(ProductTime { weight, rows, n, k, gemv, gemm, cost });

@@ -97,7 +97,7 @@ impl WallBuffers {
         let (mut reads, mut product) = (Plan::default(), Plan::default());
         (0..COPIES * TURNS).for_each(|turn| reads.launch(gemv(turn)));
         (0..TURNS).for_each(|_| product.gemm(gemm));
-        let bytes = gemv(0).bytes_moved(&StepShape { sequences: &[] });
+        let bytes = gemv(0).bytes_moved(&StepShape { sequences: &[], experts: None });
         Ok(Walls {
             bytes_per_second: bytes as f64 / seconds_of_a_step(reads, COPIES * TURNS, device)?,
             flops_per_second: gemm.flops() as f64 / seconds_of_a_step(product, TURNS, device)?,

@@ -158,6 +158,11 @@ impl StoredTensor {
         &self.data
     }
 
+    /// The bytes on disk, to be kept.
+    pub fn bytes_of_data(&self) -> Bytes {
+        self.data.clone()
+    }
+
     /// Whether its elements are plain numbers that become bf16.
     pub fn is_plain(&self) -> bool {
         matches!(self.dtype, Dtype::BF16 | Dtype::F16 | Dtype::F32)

@@ -9,7 +9,7 @@ use super::bench_report::{self as report, Head, Timed};
 use super::console::Loudness;
 use super::failure::Failure;
 use super::numbers::{self, CONTEXT, LAYERS, SEQUENCES, THREADS};
-use crate::bench::{Bench, KERNEL_STEPS, Lists, Source, Subject, Wanted};
+use crate::bench::{Bench, KERNEL_STEPS, KernelTimes, Lists, Source, Subject, Wanted};
 use crate::session::{DeviceChoice, Note};
 use crate::synthetic::Preset;
 
@@ -107,13 +107,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut all = Vec::new();
     for work in lists.works() {
         let pass = bench.pass(work, lists.generate())?;
-        let kernels = if arguments.what == What::Kernels { bench.kernels(work)? } else { Vec::new() };
+        let kernels = if arguments.what == What::Kernels { bench.kernels(work)? } else { KernelTimes::default() };
         let timed = Timed { pass, kernels };
         if arguments.json {
             all.push(report::json_pass(&timed));
             continue;
         }
-        let text = if timed.kernels.is_empty() { report::pass(&timed.pass) } else { report::kernels(&timed) };
+        let text = if timed.kernels.each.is_empty() { report::pass(&timed.pass) } else { report::kernels(&timed) };
         write!(out, "{text}")?;
         out.flush()?;
     }

@@ -1,14 +1,14 @@
 //! What `nemotron bench` prints: tables as the figures come, or one JSON object.
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Cost, KernelTime, PassTime, ProductTime, Times, Walls, Work};
+use crate::bench::{Bench, Cost, KernelTime, KernelTimes, PassTime, ProductTime, Times, Walls, Work};
 
 /// A pass, and its kernels where they were asked for.
 pub struct Timed {
     /// The pass.
     pub pass: PassTime,
     /// Its kernels.
-    pub kernels: Vec<KernelTime>,
+    pub kernels: KernelTimes,
 }
 
 /// What is timed.
@@ -99,28 +99,33 @@ pub fn kernels(timed: &Timed) -> String {
         "TFLOP/s",
         "wall"
     );
-    for kernel in &timed.kernels {
-        text += &format!(
-            "  {:<14}{:<24}{:>6}{:>11.1}{:>11.2}{:>11.2}{:>9}{:>9}{:>7.1}%\n",
-            kernel.name,
-            kernel.shape,
-            kernel.launches,
-            kernel.total() * 1e6,
-            kernel.in_a_row.median * 1e6,
-            kernel.in_place * 1e6,
-            short(gigabytes_per_second(&kernel.cost, &kernel.in_a_row)),
-            short(teraflops_per_second(&kernel.cost, &kernel.in_a_row)),
-            kernel.percent_of_wall()
-        );
-    }
-    let (launches, total, in_place) = sums(&timed.kernels);
+    text.extend(timed.kernels.each.iter().map(kernel));
+    let (launches, total, in_place) = sums(&timed.kernels.each);
     let pass = timed.pass.device.median * 1e6;
-    text + &format!(
-        "  {:<38}{launches:>6}{:>11.1}{:>11}{:>11.1}   the pass: {pass:.1}\n\n",
+    text += &format!(
+        "  {:<38}{launches:>6}{:>11.1}{:>11}{:>11.1}   the pass: {pass:.1}\n",
         "in all",
         total * 1e6,
         "",
         in_place * 1e6
+    );
+    text.extend(timed.kernels.together.iter().map(kernel));
+    text + "\n"
+}
+
+/// A kernel as a row of the table.
+fn kernel(kernel: &KernelTime) -> String {
+    format!(
+        "  {:<14}{:<24}{:>6}{:>11.1}{:>11.2}{:>11.2}{:>9}{:>9}{:>7.1}%\n",
+        kernel.name,
+        kernel.shape,
+        kernel.launches,
+        kernel.total() * 1e6,
+        kernel.in_a_row.median * 1e6,
+        kernel.in_place * 1e6,
+        short(gigabytes_per_second(&kernel.cost, &kernel.in_a_row)),
+        short(teraflops_per_second(&kernel.cost, &kernel.in_a_row)),
+        kernel.percent_of_wall()
     )
 }
 
@@ -202,8 +207,11 @@ pub fn json_pass(timed: &Timed) -> Value {
     });
     let row_fields = row.as_object_mut().expect("a JSON object");
     row_fields.extend(fields.as_object().expect("a JSON object").clone());
-    if !timed.kernels.is_empty() {
-        row_fields.insert("kernels".into(), timed.kernels.iter().map(json_kernel).collect());
+    if !timed.kernels.each.is_empty() {
+        row_fields.insert("kernels".into(), timed.kernels.each.iter().map(json_kernel).collect());
+    }
+    if !timed.kernels.together.is_empty() {
+        row_fields.insert("experts".into(), timed.kernels.together.iter().map(json_kernel).collect());
     }
     row
 }

@@ -1,7 +1,10 @@
 //! The product with the weights of chosen experts, for `moe_gemv` and `moe_gemm` alike.
+use std::ops::Range;
+
 use gpu_kernels::{Act, Ptr, Weight, gemv};
 
 use super::parallel::for_each;
+use super::product::{Matrix, Source};
 use super::{relu2, sum};
 use crate::device::{Activation, Memory};
 
@@ -16,6 +19,8 @@ pub struct ExpertProduct {
     pub activation: u32,
     /// Whether `x` has a row for each choice.
     pub row_per_choice: bool,
+    /// The experts that `w` holds; choices of others are left alone.
+    pub held: Range<usize>,
 }
 
 impl ExpertProduct {
@@ -24,18 +29,28 @@ impl ExpertProduct {
         let (n, k, top_k) = (self.n as usize, self.k as usize, self.top_k as usize);
         let x_rows = if self.row_per_choice { ids.len() } else { ids.len() / top_k };
         let x: Vec<f32> = memory.read::<A>(self.x, x_rows * k).iter().map(|x| x.to_f32()).collect();
-        let w = memory.weight(self.w);
-        let w = &*w;
+        let w = Matrix::<A>::of(memory, self.w, [self.held.len() * n, k]);
+        let w = w.source();
         let mut y = memory.write::<A>(self.y, ids.len() * n);
         let items = y.chunks_mut(n).zip(ids).enumerate().collect();
         for_each(ids.len() * n * k / 8, items, |(choice, (y, id))| {
             let row = if self.row_per_choice { choice } else { choice / top_k };
             let x = &x[row * k..][..k];
+            if !self.held.contains(&(*id as usize)) {
+                return;
+            }
+            let first = (*id as usize - self.held.start) * n;
             for (column, y) in y.iter_mut().enumerate() {
-                let w = w.row(*id as usize * n + column);
-                let value = A::from_f32(sum::sum(x.iter().zip(w).map(|(x, w)| x * w.to_f32())));
+                let value = A::from_f32(match w {
+                    Source::Weight(w, start) => dot(x, w.row(start + first + column)),
+                    Source::Panel(w, k) => dot(x, &w[(first + column) * k..][..k]),
+                });
                 *y = if self.activation == gemv::RELU2 { relu2::of(value) } else { value };
             }
         });
     }
+}
+
+fn dot<W: Activation>(x: &[f32], w: &[W]) -> f32 {
+    sum::sum(x.iter().zip(w).map(|(x, w)| x * w.to_f32()))
 }

@@ -1,6 +1,7 @@
 //! The CPU device: one reference per kernel, in the file of the kernel's name.
 mod attention;
 mod experts;
+mod packed;
 mod parallel;
 mod product;
 mod residual;
@@ -75,7 +76,7 @@ impl<A: Activation> Device for Cpu<A> {
         let sampled = buffers.iter().find(|(_, spec)| matches!(spec.kind, BufferKind::Sampled));
         self.sampled = sampled.map(|(id, spec)| (id.ptr(), spec.elements as usize));
         check_memory(&buffers, size_of::<A>() as u64)?;
-        self.memory = Memory::new::<A>(buffers);
+        self.memory = Memory::new::<A>(buffers.in_memory()?);
         Ok(())
     }
 
@@ -124,6 +125,10 @@ impl<A: Activation> Device for Cpu<A> {
 
     fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>> {
         Ok(self.memory.read::<f32>(source, count).to_vec())
+    }
+
+    fn read_i32(&mut self, source: Ptr<i32>, count: usize) -> Result<Vec<i32>> {
+        Ok(self.memory.read::<i32>(source, count).to_vec())
     }
 
     fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {

@@ -12,8 +12,9 @@ impl Reference for MoeGemm {
 }
 
 fn product(args: &MoeGemm) -> ExpertProduct {
-    let MoeGemm { x, w, y, top_k, n, k, activation, row_per_choice, .. } = *args;
-    ExpertProduct { x, w, y, top_k, n, k, activation, row_per_choice: row_per_choice != 0 }
+    let MoeGemm { x, w, y, top_k, n, k, activation, row_per_choice, first, held, .. } = *args;
+    let held = first as usize..(first + held) as usize;
+    ExpertProduct { x, w, y, top_k, n, k, activation, row_per_choice: row_per_choice != 0, held }
 }
 
 /// The expert of each choice, as the tiles have it.

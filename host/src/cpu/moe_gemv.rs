@@ -13,6 +13,7 @@ impl Reference for MoeGemv {
 }
 
 fn product(args: &MoeGemv) -> ExpertProduct {
-    let MoeGemv { x, w, y, top_k, n, k, activation, row_per_choice, .. } = *args;
-    ExpertProduct { x, w, y, top_k, n, k, activation, row_per_choice: row_per_choice != 0 }
+    let MoeGemv { x, w, y, top_k, n, k, activation, row_per_choice, experts, .. } = *args;
+    let held = 0..experts as usize;
+    ExpertProduct { x, w, y, top_k, n, k, activation, row_per_choice: row_per_choice != 0, held }
 }

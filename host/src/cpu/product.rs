@@ -1,7 +1,8 @@
 //! The product of activations and a weight, for `gemv` and GEMMs alike: a result's bits depend on its two rows alone.
+use std::cell::Ref;
 use std::sync::LazyLock;
 
-use gpu_kernels::Gemv;
+use gpu_kernels::{Gemv, Ptr, Role};
 use half::bf16;
 
 use super::parallel::for_each;
@@ -17,35 +18,83 @@ const NO_BIAS: f32 = -0.0;
 
 static WIDEST: LazyLock<InstructionSet> = LazyLock::new(|| InstructionSet::available()[0]);
 
+/// The rows that are multiplied with: a weight's, or those of a panel that a step has made.
+pub enum Matrix<'a, A> {
+    /// Rows of a bf16 weight, from one on.
+    Weight(Ref<'a, Weight>, usize),
+    /// Activations, row by row.
+    Panel(Ref<'a, [A]>, usize),
+}
+
+impl<'a, A: Activation> Matrix<'a, A> {
+    /// `rows` rows of `k` columns, from `w` on.
+    pub fn of(memory: &'a Memory, w: Ptr<gpu_kernels::Weight>, [rows, k]: [usize; 2]) -> Matrix<'a, A> {
+        if memory.is_weight(w) {
+            let (weight, offset) = memory.weight_from(w);
+            assert_eq!(weight.columns(), k, "the weight has the product's columns");
+            return Matrix::Weight(weight, offset / k);
+        }
+        Matrix::Panel(memory.read::<A>(w, rows * k), k)
+    }
+
+    /// As threads share it.
+    pub fn source(&self) -> Source<'_, A> {
+        match self {
+            Matrix::Weight(weight, first) => Source::Weight(weight, *first),
+            Matrix::Panel(elements, k) => Source::Panel(elements, *k),
+        }
+    }
+}
+
 /// Runs a plan's GEMM.
 pub fn gemm<A: Activation>(gemm: &Gemm, memory: &Memory) {
     let (rows, k) = (gemm.rows as usize, gemm.k as usize);
     let x = widened(&memory.read::<A>(gemm.x, rows * k));
-    let elements = rows * gemm.n as usize;
     match gemm.out {
         Output::Act(out) if !gemm.residual.is_null() => {
-            let mut sums = vec![A::default(); elements];
-            stored(&x, memory, gemm, &mut sums);
-            residual::add::<A>(memory, gemm.residual, out, &sums);
+            let sums = sums::<A, A>(&x, memory, gemm);
+            let (n, stride) = (gemm.n as usize, u64::from(gemm.stride));
+            for (row, sums) in sums.chunks(n).enumerate() {
+                let first = row as u64 * stride;
+                residual::add::<A>(memory, gemm.residual.offset(first), out.offset(first), sums);
+            }
         }
-        Output::Act(out) => stored(&x, memory, gemm, &mut memory.write::<A>(out, elements)),
-        Output::F32(out) => stored(&x, memory, gemm, &mut memory.write::<f32>(out, elements)),
+        Output::Act(out) => stored::<A, A>(&x, memory, gemm, out),
+        Output::F32(out) => stored::<A, f32>(&x, memory, gemm, out),
     }
 }
 
 /// A gemv's product of `x`, `[rows, k]`, with the bias.
 pub fn product_of<A: Activation, O: Activation>(x: &[A], gemv: &Gemv, memory: &Memory, out: &mut [O]) {
-    let bias = (!gemv.bias.is_null()).then(|| memory.weight(gemv.bias));
-    product(*WIDEST, &widened(x), &memory.weight(gemv.w), bias.as_deref(), out, gemv.rows as usize);
+    let bias = bias(memory, gemv.bias, gemv.n);
+    let w = Matrix::<A>::of(memory, gemv.w, [gemv.n as usize, gemv.k as usize]);
+    product(*WIDEST, &widened(x), w.source(), bias.as_deref(), out, gemv.rows as usize);
 }
 
 fn widened<A: Activation>(x: &[A]) -> Vec<f32> {
     x.iter().map(|x| x.to_f32()).collect()
 }
 
-fn stored<O: Activation>(x: &[f32], memory: &Memory, gemm: &Gemm, out: &mut [O]) {
-    let bias = (!gemm.bias.is_null()).then(|| memory.weight(gemm.bias));
-    product(*WIDEST, x, &memory.weight(gemm.w), bias.as_deref(), out, gemm.rows as usize);
+fn bias(memory: &Memory, bias: Ptr<gpu_kernels::Weight>, n: u32) -> Option<Vec<f32>> {
+    (!bias.is_null()).then(|| {
+        let (bias, first) = memory.weight_from(bias);
+        (first..first + n as usize).map(|row| bias.row(row)[0].to_f32()).collect()
+    })
+}
+
+fn sums<A: Activation, O: Activation>(x: &[f32], memory: &Memory, gemm: &Gemm) -> Vec<O> {
+    let bias = bias(memory, gemm.bias, gemm.n);
+    let w = Matrix::<A>::of(memory, gemm.w, [gemm.n as usize, gemm.k as usize]);
+    let mut sums = vec![O::default(); (gemm.rows * gemm.n) as usize];
+    product(*WIDEST, x, w.source(), bias.as_deref(), &mut sums, gemm.rows as usize);
+    sums
+}
+
+fn stored<A: Activation, O: Activation>(x: &[f32], memory: &Memory, gemm: &Gemm, out: Ptr<impl Role>) {
+    let (n, stride) = (gemm.n as usize, u64::from(gemm.stride));
+    for (row, sums) in sums::<A, O>(x, memory, gemm).chunks(n).enumerate() {
+        memory.write::<O>(out.offset(row as u64 * stride), n).copy_from_slice(sums);
+    }
 }
 
 struct Strip<'a, O> {
@@ -53,28 +102,44 @@ struct Strip<'a, O> {
     out: Vec<&'a mut [O]>,
 }
 
-/// `out[t, n] = Σ_k x[t, k] · w[n, k] + bias[n]`, rounded to `O`; `bias` is a column.
-pub fn product<O: Activation>(
+/// `out[t, n] = Σ_k x[t, k] · w[n, k] + bias[n]`, rounded to `O`.
+pub fn product<A: Activation, O: Activation>(
     set: InstructionSet,
     x: &[f32],
-    w: &Weight,
-    bias: Option<&Weight>,
+    w: Source<A>,
+    bias: Option<&[f32]>,
     out: &mut [O],
     rows: usize,
 ) {
-    let n = out.len() / rows;
-    assert!(n <= w.rows() && x.len() == rows * w.columns(), "shapes of a product match");
+    let (n, k) = (out.len() / rows, x.len() / rows);
     let empty = |first| Strip { first, out: Vec::with_capacity(rows) };
     let mut strips: Vec<Strip<O>> = (0..n).step_by(STRIP_ROWS).map(empty).collect();
     for row in out.chunks_mut(n) {
         strips.iter_mut().zip(row.chunks_mut(STRIP_ROWS)).for_each(|(strip, piece)| strip.out.push(piece));
     }
-    for_each(rows * n * w.columns() / 8, strips, |mut task| {
-        let weight_rows = task.first..task.first + task.out[0].len();
-        let rows: Vec<&[bf16]> = weight_rows.clone().map(|row| w.row(row)).collect();
-        let bias: Vec<f32> = weight_rows.map(|row| bias.map_or(NO_BIAS, |bias| bias.row(row)[0].to_f32())).collect();
-        strip(set, &rows, &bias, x, &mut task.out);
+    for_each(rows * n * k / 8, strips, |mut task| {
+        let of = task.first..task.first + task.out[0].len();
+        let bias = bias.map_or_else(|| vec![NO_BIAS; of.len()], |bias| bias[of.clone()].to_vec());
+        match w {
+            Source::Weight(weight, first) => {
+                let rows: Vec<&[bf16]> = of.map(|row| weight.row(first + row)).collect();
+                strip(set, &rows, &bias, x, &mut task.out);
+            }
+            Source::Panel(elements, k) => {
+                let rows: Vec<&[A]> = of.map(|row| &elements[row * k..][..k]).collect();
+                strip(set, &rows, &bias, x, &mut task.out);
+            }
+        }
     });
+}
+
+/// A matrix as threads share it.
+#[derive(Clone, Copy)]
+pub enum Source<'a, A> {
+    /// Rows of a bf16 weight, from one on.
+    Weight(&'a Weight, usize),
+    /// Activations, and how many make a row.
+    Panel(&'a [A], usize),
 }
 
 #[cfg(test)]
@@ -94,6 +159,10 @@ mod tests {
         (0..rows * columns).flat_map(|i| bf16::from_f32(number(i + 7)).to_le_bytes()).collect::<Vec<u8>>().into()
     }
 
+    fn of(w: &Weight) -> Source<'_, bf16> {
+        Source::Weight(w, 0)
+    }
+
     /// Each product and the sum of its terms' magnitudes.
     fn naive(x: &[f32], w: &Weight, rows: usize) -> Vec<(f64, f64)> {
         let dot = |x: &[f32], w: &[bf16]| {
@@ -110,7 +179,7 @@ mod tests {
         let x: Vec<f32> = (0..9 * k).map(number).collect();
         let want = naive(&x, w, 9);
         let mut first = vec![0.0; 9 * n];
-        product(InstructionSet::available()[0], &x, w, None, &mut first, 9);
+        product(InstructionSet::available()[0], &x, of(w), None, &mut first, 9);
         // A term is rounded once in each block of its lane that follows, and in the folds of the lanes.
         let roundings = k.div_ceil(16) as f64 + 4.0;
         for (i, (got, (want, magnitude))) in first.iter().zip(&want).enumerate() {
@@ -120,7 +189,7 @@ mod tests {
         for set in InstructionSet::available() {
             for rows in 1..=9 {
                 let mut out = vec![0.0; rows * n];
-                product(set, &x[..rows * k], w, None, &mut out, rows);
+                product(set, &x[..rows * k], of(w), None, &mut out, rows);
                 assert_eq!(out, first[..rows * n], "{set:?} with {rows} rows, {n}x{k}");
             }
         }

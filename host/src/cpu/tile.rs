@@ -1,6 +1,4 @@
 //! The inner tile of products: dot products in 16 lanes, compiled once per instruction set, the same bits from each.
-use half::bf16;
-
 use crate::device::Activation;
 
 /// Lane j of a dot product sums the elements k ≡ j mod `LANES` in their order, by fused multiply-add; then the upper
@@ -40,7 +38,13 @@ impl InstructionSet {
 
 /// `out[t][n] = Σ_k x[t·k..][k] · w[n][k] + bias[n]`, rounded to `O`. `set` is one of [`InstructionSet::available`].
 #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "calls of functions with target features"))]
-pub fn strip<O: Activation>(set: InstructionSet, w: &[&[bf16]], bias: &[f32], x: &[f32], out: &mut [&mut [O]]) {
+pub fn strip<O: Activation, W: Activation>(
+    set: InstructionSet,
+    w: &[&[W]],
+    bias: &[f32],
+    x: &[f32],
+    out: &mut [&mut [O]],
+) {
     match set {
         // SAFETY: `available` names an instruction set only where the processor was found to have it.
         #[cfg(target_arch = "x86_64")]
@@ -48,27 +52,27 @@ pub fn strip<O: Activation>(set: InstructionSet, w: &[&[bf16]], bias: &[f32], x:
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx2 => unsafe { strip_avx2(w, bias, x, out) },
-        InstructionSet::Portable => strip_tiles::<O, 2, 2>(w, bias, x, out),
+        InstructionSet::Portable => strip_tiles::<O, W, 2, 2>(w, bias, x, out),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn strip_avx512<O: Activation>(w: &[&[bf16]], bias: &[f32], x: &[f32], out: &mut [&mut [O]]) {
-    strip_tiles::<O, 4, 4>(w, bias, x, out);
+fn strip_avx512<O: Activation, W: Activation>(w: &[&[W]], bias: &[f32], x: &[f32], out: &mut [&mut [O]]) {
+    strip_tiles::<O, W, 4, 4>(w, bias, x, out);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn strip_avx2<O: Activation>(w: &[&[bf16]], bias: &[f32], x: &[f32], out: &mut [&mut [O]]) {
-    strip_tiles::<O, 2, 2>(w, bias, x, out);
+fn strip_avx2<O: Activation, W: Activation>(w: &[&[W]], bias: &[f32], x: &[f32], out: &mut [&mut [O]]) {
+    strip_tiles::<O, W, 2, 2>(w, bias, x, out);
 }
 
 /// Covers the strip with tiles of R weight rows and T token rows, and its edges with tiles of one row. The tokens are the
 /// outer loop: the strip's weights stay in the cache while they pass.
 #[inline(always)]
-fn strip_tiles<O: Activation, const R: usize, const T: usize>(
-    w: &[&[bf16]],
+fn strip_tiles<O: Activation, W: Activation, const R: usize, const T: usize>(
+    w: &[&[W]],
     bias: &[f32],
     x: &[f32],
     out: &mut [&mut [O]],
@@ -76,16 +80,16 @@ fn strip_tiles<O: Activation, const R: usize, const T: usize>(
     let k = w[0].len();
     let whole = out.len() / T * T;
     for t in (0..whole).step_by(T) {
-        token_tiles::<O, R, T>(w, bias, std::array::from_fn(|i| &x[(t + i) * k..][..k]), &mut out[t..]);
+        token_tiles::<O, W, R, T>(w, bias, std::array::from_fn(|i| &x[(t + i) * k..][..k]), &mut out[t..]);
     }
     for t in whole..out.len() {
-        token_tiles::<O, R, 1>(w, bias, [&x[t * k..][..k]], &mut out[t..]);
+        token_tiles::<O, W, R, 1>(w, bias, [&x[t * k..][..k]], &mut out[t..]);
     }
 }
 
 #[inline(always)]
-fn token_tiles<O: Activation, const R: usize, const T: usize>(
-    w: &[&[bf16]],
+fn token_tiles<O: Activation, W: Activation, const R: usize, const T: usize>(
+    w: &[&[W]],
     bias: &[f32],
     x: [&[f32]; T],
     out: &mut [&mut [O]],
@@ -105,7 +109,7 @@ fn token_tiles<O: Activation, const R: usize, const T: usize>(
 
 /// No array is indexed by a variable: each lane array stays in a register.
 #[inline(always)]
-fn dots<const R: usize, const T: usize>(w: [&[bf16]; R], x: [&[f32]; T]) -> [[f32; T]; R] {
+fn dots<W: Activation, const R: usize, const T: usize>(w: [&[W]; R], x: [&[f32]; T]) -> [[f32; T]; R] {
     let blocks = w[0].len() / LANES;
     let (w_blocks, x_blocks) = (w.map(|w| &w.as_chunks().0[..blocks]), x.map(|x| &x.as_chunks().0[..blocks]));
     let mut lanes = [[[0.0; LANES]; T]; R];
@@ -120,13 +124,13 @@ fn dots<const R: usize, const T: usize>(w: [&[bf16]; R], x: [&[f32]; T]) -> [[f3
 }
 
 #[inline(always)]
-fn multiply_add<const R: usize, const T: usize>(
+fn multiply_add<W: Activation, const R: usize, const T: usize>(
     mut lanes: [[[f32; LANES]; T]; R],
-    w: [&[bf16; LANES]; R],
+    w: [&[W; LANES]; R],
     x: [&[f32; LANES]; T],
 ) -> [[[f32; LANES]; T]; R] {
     for r in 0..R {
-        let w = w[r].map(widen);
+        let w = w[r].map(W::widen);
         for t in 0..T {
             lanes[r][t] = std::array::from_fn(|j| w[j].mul_add(x[t][j], lanes[r][t][j]));
         }
@@ -147,10 +151,4 @@ fn fold(lanes: [f32; LANES]) -> f32 {
     let eight: [f32; 8] = std::array::from_fn(|j| lanes[j] + lanes[j + 8]);
     let four: [f32; 4] = std::array::from_fn(|j| eight[j] + eight[j + 4]);
     (four[0] + four[2]) + (four[1] + four[3])
-}
-
-/// Without the quieting of NaNs in `bf16::to_f32`, which would cost as much as the product.
-#[inline(always)]
-fn widen(weight: bf16) -> f32 {
-    f32::from_bits(u32::from(weight.to_bits()) << 16)
 }

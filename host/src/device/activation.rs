@@ -14,6 +14,9 @@ pub trait Activation: Stored + bytemuck::Zeroable {
     /// The exact value.
     fn to_f32(self) -> f32;
 
+    /// The exact value, without what a conversion does to a NaN, which would cost as much as a product.
+    fn widen(self) -> f32;
+
     /// The buffer that these elements are.
     fn storage(elements: Vec<Self>) -> Storage;
 
@@ -37,6 +40,11 @@ impl Activation for f32 {
         self
     }
 
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+
     fn storage(elements: Vec<f32>) -> Storage {
         Storage::F32(elements)
     }
@@ -55,6 +63,11 @@ impl Activation for bf16 {
 
     fn to_f32(self) -> f32 {
         bf16::to_f32(self)
+    }
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 
     fn storage(elements: Vec<bf16>) -> Storage {

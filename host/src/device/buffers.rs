@@ -2,6 +2,7 @@
 use gpu_kernels::{Element, Ptr, Role};
 
 use super::Weight;
+use crate::error::Result;
 
 /// Number of a buffer in its [`Buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,8 +74,9 @@ impl Buffers {
 
     /// Adds a weight and returns its number.
     pub fn add_weight(&mut self, name: impl Into<String>, weight: Weight) -> BufferId {
-        let elements = weight.rows() as u64 * weight.columns() as u64;
-        self.add(name, weight.format().element(), elements, BufferKind::Weight(weight))
+        let element = weight.format().element();
+        let bytes = weight.rows() as u64 * weight.format().row_bytes(weight.columns() as u64);
+        self.add(name, element, bytes / element.bytes(0), BufferKind::Weight(weight))
     }
 
     /// Notes that plans over these buffers may hold products for the device's matrix library.
@@ -85,6 +87,19 @@ impl Buffers {
     /// Whether [`Buffers::expect_gemms`] was called: a device may start its library beside the upload.
     pub fn expects_gemms(&self) -> bool {
         self.gemms
+    }
+
+    /// The buffers with all weights in their formats, to be read where they are.
+    ///
+    /// # Errors
+    /// As of [`Weight::in_memory`].
+    pub fn in_memory(mut self) -> Result<Buffers> {
+        for spec in &mut self.specs {
+            if let BufferKind::Weight(weight) = &mut spec.kind {
+                *weight = weight.clone().in_memory()?;
+            }
+        }
+        Ok(self)
     }
 
     /// The buffers in the order of their numbers.

@@ -15,7 +15,7 @@ pub enum Storage {
     F32(Vec<f32>),
     /// Integers.
     I32(Vec<i32>),
-    /// A bf16 weight, where it stands.
+    /// A bf16 or packed weight, where it stands.
     Weight(Weight),
 }
 
@@ -102,27 +102,52 @@ impl Memory {
     /// The parts of a weight.
     ///
     /// # Panics
-    /// If the buffer is no bf16 weight, or `source` does not point to its start.
+    /// If the buffer is no weight, or `source` does not point to its start.
     pub fn weight(&self, source: Ptr<gpu_kernels::Weight>) -> Ref<'_, Weight> {
-        let (buffer, offset) = source.target().expect("pointer is not null");
+        let (_, offset) = source.target().expect("pointer is not null");
         assert_eq!(offset, 0, "weights are named whole");
-        Ref::map(self.0[buffer as usize].borrow(), |storage| match storage {
+        self.weight_from(source).0
+    }
+
+    /// The parts of the weight that `source` points into, and the element that it points to.
+    ///
+    /// # Panics
+    /// If the buffer is no weight.
+    pub fn weight_from(&self, source: Ptr<impl Role>) -> (Ref<'_, Weight>, usize) {
+        let (buffer, offset) = source.target().expect("pointer is not null");
+        let weight = Ref::map(self.0[buffer as usize].borrow(), |storage| match storage {
             Storage::Weight(parts) => parts,
             _ => panic!("buffer {buffer} is no weight"),
-        })
+        });
+        (weight, offset as usize)
+    }
+
+    /// Whether a buffer is a weight, not something that a step makes.
+    pub fn is_weight(&self, source: Ptr<impl Role>) -> bool {
+        let (buffer, _) = source.target().expect("pointer is not null");
+        matches!(*self.0[buffer as usize].borrow(), Storage::Weight(_))
     }
 }
 
 fn storage<A: Activation>(spec: BufferSpec) -> Storage {
     let count = spec.elements as usize;
     match (spec.kind, spec.element) {
-        (BufferKind::Weight(weight), Element::F32) => Storage::F32(weight.in_memory().to_f32()),
-        (BufferKind::Weight(weight), _) => Storage::Weight(weight.in_memory()),
+        (BufferKind::Weight(weight), element) => stored(weight, element),
         (BufferKind::Constant(values), Element::F32) => Storage::F32(values),
         (BufferKind::Constant(values), _) => A::storage(values.into_iter().map(A::from_f32).collect()),
         (_, Element::I32) => Storage::I32(vec![0; count]),
         (_, Element::F32) => Storage::F32(vec![0.0; count]),
-        (_, Element::Act | Element::Kv | Element::Weight) => A::storage(zeros(count)),
+        (_, Element::Act | Element::Kv | Element::Weight | Element::Packed) => A::storage(zeros(count)),
+    }
+}
+
+/// A weight in memory; [`Buffers::in_memory`] has checked what may be wrong with its elements.
+fn stored(weight: Weight, element: Element) -> Storage {
+    let weight = weight.in_memory().expect("its elements were checked");
+    match element {
+        Element::F32 => Storage::F32(weight.to_f32()),
+        Element::I32 => Storage::I32(weight.to_f32().into_iter().map(|bits| bits.to_bits().cast_signed()).collect()),
+        _ => Storage::Weight(weight),
     }
 }
 

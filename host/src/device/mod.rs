@@ -2,20 +2,23 @@
 mod activation;
 mod buffers;
 pub mod cuda;
-mod format;
+mod elements;
 pub mod host_memory;
 mod memory;
 mod plan;
+mod unpack;
 mod weight;
 mod weight_part;
 
 pub use activation::Activation;
 pub use buffers::{BufferId, BufferKind, BufferSpec, Buffers};
-pub use format::Format;
+pub use elements::{Check, Converted, RowSource};
+pub use gpu_kernels::Format;
 pub use memory::{Memory, Storage, Stored};
 pub use plan::{Gemm, Output, Plan, PlannedKernel, Reference, Step};
+pub use unpack::{e2m1, e4m3, unpack};
 pub use weight::Weight;
-pub use weight_part::{Converted, FileRange, WeightPart};
+pub use weight_part::{FileRange, WeightPart};
 
 use std::time::{Duration, Instant};
 
@@ -83,6 +86,12 @@ pub trait Device: Send {
     /// # Errors
     /// The device failed.
     fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>>;
+
+    /// `count` integers from `source` on, after all runs so far.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn read_i32(&mut self, source: Ptr<i32>, count: usize) -> Result<Vec<i32>>;
 
     /// How long `runs` take one behind the other, by the device's own clock where it has one.
     ///

@@ -1,4 +1,6 @@
 //! `Plan`: the ordered steps of one pass over the model, over named buffers; no grid and no address in it.
+use std::any::Any;
+
 use gpu_kernels::{Act, DeviceInfo, Element, Kernel, Launch, Ptr, StepShape, Weight};
 use half::bf16;
 
@@ -22,13 +24,23 @@ pub enum Output {
     F32(Ptr<f32>),
 }
 
+impl Output {
+    /// The place `elements` further on.
+    pub const fn offset(self, elements: u64) -> Output {
+        match self {
+            Output::Act(out) => Output::Act(out.offset(elements)),
+            Output::F32(out) => Output::F32(out.offset(elements)),
+        }
+    }
+}
+
 /// `out[t, n] = s[t, n] = Σ_k x[t, k] · w[n, k] + bias[n]`, or with a residual `residual[t, n] + r(s[t, n])`, for more rows than
 /// `gemv` serves.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
     /// `[rows, k]`.
     pub x: Ptr<Act>,
-    /// `[n, k]`.
+    /// `[n, k]`: a weight, or a panel of activations that a step has made of one.
     pub w: Ptr<Weight>,
     /// `[n]` or null. A GPU takes one where the result is activations.
     pub bias: Ptr<Weight>,
@@ -43,12 +55,14 @@ pub struct Gemm {
     pub n: u32,
     /// Columns of the weight.
     pub k: u32,
+    /// Elements from one row of `out`, and of the residual, to the next: more than `n` where the weight is a panel of one.
+    pub stride: u32,
 }
 
 impl Gemm {
     /// `x · wᵀ` of `[rows, n, k]` alone.
     pub const fn new(x: Ptr<Act>, w: Ptr<Weight>, out: Output, [rows, n, k]: [u32; 3]) -> Gemm {
-        Gemm { x, w, bias: Ptr::NULL, residual: Ptr::NULL, out, rows, n, k }
+        Gemm { x, w, bias: Ptr::NULL, residual: Ptr::NULL, out, rows, n, k, stride: n }
     }
 
     /// Bytes read and written at least once, with activations of 2 bytes.
@@ -135,6 +149,8 @@ pub trait PlannedKernel: std::fmt::Debug + Send + Sync {
     fn flops(&self, shape: &StepShape) -> u64;
     /// The bytes of the args struct after every pointer was replaced by `resolve(buffer, element offset, element)`.
     fn args(&self, resolve: &mut dyn FnMut(u32, u64, Element) -> u64) -> Vec<u8>;
+    /// The args struct itself, for those who look for one kernel.
+    fn as_any(&self) -> &dyn Any;
     /// [`Reference::reference`] with f32 activations.
     fn reference_f32(&self, memory: &Memory);
     /// [`Reference::reference`] with bf16 activations.
@@ -168,6 +184,10 @@ impl<K: Reference> PlannedKernel for K {
         let mut bytes = vec![0; size_of::<K>()];
         args.write(&mut bytes);
         bytes
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn reference_f32(&self, memory: &Memory) {

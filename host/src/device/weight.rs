@@ -2,6 +2,7 @@
 use half::bf16;
 
 use super::{Format, WeightPart};
+use crate::error::Result;
 
 /// Parts of one format and of equal width, one below the other.
 #[derive(Clone, Debug)]
@@ -30,8 +31,33 @@ impl Weight {
     }
 
     /// The weight with all parts in its format, to be read where they are; see [`WeightPart::in_memory`].
-    pub fn in_memory(self) -> Weight {
-        Weight { parts: self.parts.into_iter().map(WeightPart::in_memory).collect(), ..self }
+    ///
+    /// # Errors
+    /// As of [`WeightPart::in_memory`].
+    pub fn in_memory(self) -> Result<Weight> {
+        let parts = self.parts.into_iter().map(WeightPart::in_memory).collect::<Result<_>>()?;
+        Ok(Weight { parts, ..self })
+    }
+
+    /// The f32 scales that stand beside the codes, `[rows, scales of a row]`; none where there are none.
+    pub fn scales(&self) -> Option<Weight> {
+        let scales = self.parts.iter().map(|part| part.scales().cloned()).collect::<Option<_>>()?;
+        Some(Weight::new(scales))
+    }
+
+    /// The columns of the input that the columns of all parts belong to, `[1, columns]` in I32; none where each is its own.
+    pub fn order(&self) -> Option<Weight> {
+        self.parts[0].order().map(|order| Weight::new(vec![order.clone()]))
+    }
+
+    /// What the inputs are multiplied by, `[1, columns]` in F32; none where they are not.
+    pub fn factors(&self) -> Option<Weight> {
+        self.parts[0].factors().map(|factors| Weight::new(vec![factors.clone()]))
+    }
+
+    /// Bytes of a row.
+    pub fn bytes_of_row(&self) -> usize {
+        self.parts[0].bytes_of_row()
     }
 
     /// How the elements stand on a device.
@@ -42,7 +68,7 @@ impl Weight {
     /// Bytes that [`Weight::in_memory`] takes.
     pub fn bytes_to_convert(&self) -> u64 {
         let converted = self.parts.iter().filter(|part| part.is_converted());
-        converted.map(|part| self.format.bytes(part.rows() as u64 * part.columns() as u64)).sum()
+        converted.map(|part| (part.rows() * part.bytes_of_row()) as u64).sum()
     }
 
     /// Rows of all parts.
@@ -83,12 +109,12 @@ impl Weight {
         bytemuck::cast_slice(self.row_bytes(row))
     }
 
-    /// All elements of an f32 weight, row by row.
+    /// All elements of an f32 or i32 weight, row by row, with the bits that they have.
     ///
     /// # Panics
     /// As [`Weight::row_bytes`], and if the weight has another format.
     pub fn to_f32(&self) -> Vec<f32> {
-        assert_eq!(self.format, Format::F32);
+        assert!(matches!(self.format, Format::F32 | Format::I32));
         let bytes = (0..self.rows()).flat_map(|row| self.row_bytes(row).as_chunks::<4>().0);
         bytes.map(|bytes| f32::from_le_bytes(*bytes)).collect()
     }

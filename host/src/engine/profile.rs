@@ -86,7 +86,7 @@ impl Engine {
             runs.map(|runs| runs[1..].iter().cloned().reduce(faster).unwrap_or_default())
         })?;
         let sequences = [SequenceShape { new_tokens: span.rows() as u32, length: span.length() as u32 }];
-        let shape = StepShape { sequences: &sequences };
+        let shape = StepShape { sequences: &sequences, experts: None };
         let mut shares: HashMap<&str, KernelShare> = HashMap::new();
         for (step, time) in forward::plan(&self.layout, &bucket).steps.iter().zip(times) {
             let name = step.name();

@@ -2,11 +2,11 @@
 use gpu_kernels::{Element, PAGE_TOKENS, rms_norm};
 
 use super::Limits;
-use super::memory_plan::{BLOCK_PREFIX, Content, MemoryPlan};
-use super::products::{self, ProductBuffer};
+use super::memory_plan::{BLOCK_PREFIX, Beside, Content, MemoryPlan};
+use super::products::{self, ChangedInput, PackedBuffer, ProductBuffer};
 use super::rope;
-use crate::device::{BufferId, BufferKind};
-use crate::models::spec::{Norm, Product, Rope, Tensor};
+use crate::device::{BufferId, BufferKind, Format};
+use crate::models::spec::{InputChange, Norm, Product, Rope, Tensor};
 
 /// Collects the buffers of a model, block by block.
 pub(crate) struct Builder {
@@ -115,10 +115,53 @@ impl Builder {
         if !products::takes_gemv(&self.limits, [self.limits.rows as u32, n as u32, k as u32]) {
             self.memory.expect_gemms();
         }
-        let weight = self.memory.add_weight(name.clone(), Content::Matrices(product.parts.clone()));
         let biases = (!product.biases.is_empty()).then(|| product.biases.clone());
+        let (weight, packed) = match product.format() {
+            Format::Bf16 => (self.memory.add_weight(name.clone(), Content::Matrices(product.parts.clone())), None),
+            format => {
+                let (codes, scales) = self.codes(&name, &product.parts);
+                (codes, Some(PackedBuffer { format, scales, panel: self.panel([n, k]) }))
+            }
+        };
+        let input = self.changed_input(&name, product);
         let bias = biases.map(|biases| self.memory.add_weight(format!("{name}.bias"), Content::Vectors(biases)));
-        ProductBuffer { weight, bias, n, k }
+        ProductBuffer { weight, packed, input, bias, n, k }
+    }
+
+    /// The codes of packed matrices, and the scales that stand beside them.
+    pub(super) fn codes(&mut self, name: &str, parts: &[Tensor]) -> (BufferId, Option<BufferId>) {
+        let [columns, rows] = [parts[0].matrix_shape()[1], parts.iter().map(|part| part.matrix_shape()[0]).sum()];
+        let (format, columns, rows) = (parts[0].format, columns as u64, rows as u64);
+        assert!(parts.iter().all(|part| part.format == format), "`{name}` has one format");
+        let bytes = rows * format.row_bytes(columns);
+        let codes = self.memory.add(name.to_owned(), Element::Packed, bytes, Content::Matrices(parts.to_vec()));
+        let scales = (format.scales(columns) > 0).then(|| {
+            let content = Content::Beside(Beside::Scales, parts.to_vec());
+            self.memory.add(format!("{name}.scales"), Element::F32, rows * format.scales(columns), content)
+        });
+        (codes, scales)
+    }
+
+    /// Room for as many rows of `[n, k]` as are widened at a time.
+    fn panel(&mut self, [n, k]: [usize; 2]) -> BufferId {
+        self.scratch("panel", Element::Act, products::panel_rows([n, k]) * k)
+    }
+
+    /// What puts the input of packed matrices into their order, or multiplies it.
+    fn changed_input(&mut self, name: &str, product: &Product) -> Option<ChangedInput> {
+        let InputChange { ordered, factored } = product.input;
+        let k = product.columns();
+        let mut beside = |wanted: bool, word: &str, element, beside| {
+            let content = Content::Beside(beside, product.parts[..1].to_vec());
+            wanted.then(|| self.memory.add(format!("{name}.{word}"), element, k as u64, content))
+        };
+        let order = beside(ordered, "order", Element::I32, Beside::Order);
+        let factors = beside(factored, "factors", Element::F32, Beside::Factors);
+        let rows = self.limits.rows.max(self.limits.logit_rows());
+        (ordered || factored).then(|| {
+            let changed = self.scratch("changed", Element::Act, rows * k);
+            ChangedInput { order, factors, changed }
+        })
     }
 
     /// A vector as a column, `[elements, 1]`.

@@ -6,8 +6,26 @@ use super::builder::Builder;
 use super::head::Head;
 use super::inputs::InputBuffers;
 use super::{Limits, MemoryPlan, StepInputs};
-use crate::device::{BufferId, Inputs};
-use crate::models::spec::ModelSpec;
+use crate::device::{BufferId, Format, Inputs};
+use crate::models::spec::{ModelSpec, Tensor};
+
+/// The embedding table.
+pub(super) enum Embedding {
+    /// In bf16.
+    Table(BufferId),
+    /// As codes, with the scales that stand beside them.
+    Packed { format: Format, codes: BufferId, scales: Option<BufferId> },
+}
+
+impl Embedding {
+    fn lay_out(table: &Tensor, builder: &mut Builder) -> Embedding {
+        if table.format == Format::Bf16 {
+            return Embedding::Table(builder.tensor(table));
+        }
+        let (codes, scales) = builder.codes(&table.name, std::slice::from_ref(table));
+        Embedding::Packed { format: table.format, codes, scales }
+    }
+}
 
 /// Numbers of a model's buffers, with the sizes that plans need.
 pub struct Layout {
@@ -17,7 +35,7 @@ pub struct Layout {
     pub(super) inputs: InputBuffers,
     /// `[rows, hidden]`: the residual stream.
     pub(super) x: BufferId,
-    pub(super) embedding: BufferId,
+    pub(super) embedding: Embedding,
     pub(super) blocks: Vec<Box<dyn PlacedBlock>>,
     pub(super) head: Head,
     has_state: bool,
@@ -38,7 +56,7 @@ impl Layout {
         let mut builder = Builder::new(limits, spec.hidden);
         let inputs = InputBuffers::lay_out(&mut builder);
         let x = builder.scratch("x", Element::Act, limits.rows * spec.hidden);
-        let embedding = builder.tensor(&spec.embedding);
+        let embedding = Embedding::lay_out(&spec.embedding, &mut builder);
         let place = |(index, kind): (usize, &dyn Kind)| {
             builder.begin_block(index);
             kind.lay_out(&mut builder)

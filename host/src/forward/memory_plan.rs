@@ -2,7 +2,7 @@
 use gpu_kernels::Element;
 
 use super::WeightSource;
-use crate::device::{BufferId, BufferKind, Buffers, Format, Weight};
+use crate::device::{BufferId, BufferKind, Buffers, Weight};
 use crate::error::Result;
 use crate::models::spec::Tensor;
 
@@ -18,10 +18,23 @@ pub(super) enum Content {
     Matrices(Vec<Tensor>),
     /// Vectors, one below the other, as a column.
     Vectors(Vec<Tensor>),
+    /// What stands beside the codes of matrices.
+    Beside(Beside, Vec<Tensor>),
     /// Computed by the host.
     Table(Table),
     /// Nothing from outside.
     Empty(BufferKind),
+}
+
+/// What stands beside the codes of matrices (docs/formats.md).
+#[derive(Clone, Copy)]
+pub(super) enum Beside {
+    /// The scales of their rows.
+    Scales,
+    /// The order of their columns.
+    Order,
+    /// The factors of the input.
+    Factors,
 }
 
 /// A buffer that is asked for.
@@ -30,6 +43,17 @@ struct Planned {
     element: Element,
     elements: u64,
     content: Content,
+}
+
+impl Beside {
+    fn of(self, weight: &Weight) -> Weight {
+        match self {
+            Beside::Scales => weight.scales(),
+            Beside::Order => weight.order(),
+            Beside::Factors => weight.factors(),
+        }
+        .expect("the tensors have what the model says that they have")
+    }
 }
 
 /// The buffers of a model before anything is read or computed.
@@ -52,11 +76,6 @@ pub struct MemorySizes {
     pub workspace: u64,
     /// Number of buffers.
     pub buffers: u64,
-}
-
-/// The format that a device keeps a tensor in.
-pub fn format(tensor: &Tensor) -> Format {
-    if tensor.exact { Format::F32 } else { Format::Bf16 }
 }
 
 impl MemoryPlan {
@@ -84,10 +103,11 @@ impl MemoryPlan {
         let (Content::Matrices(tensors) | Content::Vectors(tensors)) = &content else {
             panic!("`{name}` is made of tensors");
         };
-        let first = format(&tensors[0]);
-        assert!(tensors.iter().all(|tensor| format(tensor) == first), "`{name}` has one format");
+        let format = tensors[0].format;
+        assert!(tensors.iter().all(|tensor| tensor.format == format), "`{name}` has one format");
+        assert!(!format.is_packed(), "codes are asked for with their scales");
         let elements = tensors.iter().map(Tensor::elements).sum();
-        self.add(name, first.element(), elements, content)
+        self.add(name, format.element(), elements, content)
     }
 
     /// Notes that plans of the model may hold products for the device's matrix library.
@@ -106,7 +126,7 @@ impl MemoryPlan {
         let mut sizes = MemorySizes { buffers: self.planned.len() as u64, ..MemorySizes::default() };
         for planned in &self.planned {
             let sum = match &planned.content {
-                Content::Matrices(_) | Content::Vectors(_) => &mut sizes.weights,
+                Content::Matrices(_) | Content::Vectors(_) | Content::Beside(..) => &mut sizes.weights,
                 Content::Empty(_) if planned.element == Element::Kv => &mut sizes.kv,
                 Content::Empty(BufferKind::Slots) => &mut sizes.slots,
                 _ => &mut sizes.workspace,
@@ -130,6 +150,7 @@ impl MemoryPlan {
                 Content::Empty(kind) => kind,
                 Content::Table(table) => BufferKind::Constant(table()),
                 Content::Matrices(tensors) => BufferKind::Weight(weights(&tensors)?),
+                Content::Beside(wanted, tensors) => BufferKind::Weight(wanted.of(&weights(&tensors)?)),
                 Content::Vectors(tensors) => {
                     let vectors = tensors.iter().map(|vector| weights(std::slice::from_ref(vector)));
                     BufferKind::Weight(Weight::column(&vectors.collect::<Result<Vec<_>>>()?))

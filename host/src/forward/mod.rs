@@ -24,7 +24,7 @@ pub use bucket::Bucket;
 pub use inputs::StepInputs;
 pub use layout::Layout;
 pub use limits::Limits;
-pub use memory_plan::{MemoryPlan, MemorySizes, format};
+pub use memory_plan::{MemoryPlan, MemorySizes};
 pub use rope::table_bytes;
 pub use span::Span;
 pub use walk::plan;

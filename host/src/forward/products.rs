@@ -1,10 +1,15 @@
 //! Products, asked for once by what they compute and lowered here alone: to kernels, fusions and calls of the matrix library.
-use gpu_kernels::{Act, GEMV_MAX_ROWS, Gemv, LayerNorm1p, Ptr, Relu2, RmsNorm, Swiglu, Weight, gemv};
+use std::ops::Range;
+
+use gpu_kernels::{
+    Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, Packed, Ptr, Relu2, RmsNorm, Swiglu, Weight, Widen,
+    gemv,
+};
 
 use super::Limits;
 use super::builder::{NormBuffers, NormWeights};
 use super::walk::Pass;
-use crate::device::{BufferId, Gemm, Output};
+use crate::device::{BufferId, Format, Gemm, Output};
 use crate::models::spec::Activation;
 
 /// Longest row that is normalised on its way into a product: with a longer one beside its weights, a multiprocessor of
@@ -15,11 +20,36 @@ const NORMED_COLUMNS: usize = 4480;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProductBuffer {
     pub weight: BufferId,
+    /// What is known of the weight where it is packed codes.
+    pub packed: Option<PackedBuffer>,
+    /// What is done to the input first.
+    pub input: Option<ChangedInput>,
     pub bias: Option<BufferId>,
     /// Rows of the weight: the width of the result.
     pub n: usize,
     /// Columns of the weight: the width of the input.
     pub k: usize,
+}
+
+/// Packed codes on the device, and where rows of them are widened to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PackedBuffer {
+    pub format: Format,
+    /// `[n, scales of a row]`.
+    pub scales: Option<BufferId>,
+    /// [`panel_rows`] rows of k activations.
+    pub panel: BufferId,
+}
+
+/// An input whose columns are put into another order, or multiplied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChangedInput {
+    /// `[k]`.
+    pub order: Option<BufferId>,
+    /// `[k]`.
+    pub factors: Option<BufferId>,
+    /// `[rows, k]`.
+    pub changed: BufferId,
 }
 
 impl ProductBuffer {
@@ -30,6 +60,23 @@ impl ProductBuffer {
     fn bias(&self) -> Ptr<Weight> {
         self.bias.map_or(Ptr::NULL, |bias| bias.ptr())
     }
+
+    /// The step that widens rows `rows` to the panel; none where the weight is not packed.
+    pub fn widen(&self, rows: Range<usize>) -> Option<Widen> {
+        let PackedBuffer { format, scales, panel } = self.packed?;
+        let (first, k) = (rows.start as u64, self.k as u64);
+        let codes = self.weight.ptr::<Packed>().offset(first * format.row_bytes(k));
+        let scales = scales.map_or(Ptr::NULL, |scales| scales.ptr::<f32>().offset(first * format.scales(k)));
+        Some(Widen::new(codes, scales, panel.ptr(), [rows.len() as u32, self.k as u32], format))
+    }
+}
+
+/// Most elements of a weight that are widened at a time.
+const PANEL: usize = 1 << 25;
+
+/// How many rows of a packed weight `[n, k]` are widened at a time: whole tiles of 128 rows where it is not all of them.
+pub(super) fn panel_rows([n, k]: [usize; 2]) -> usize {
+    if n * k <= PANEL { n } else { (PANEL / k / 128 * 128).max(1) }
 }
 
 /// `out = residual + f(norm(x) · wᵀ + bias)` of `rows` rows, where norm, f and residual may be missing.
@@ -64,6 +111,11 @@ impl<'a> Multiply<'a> {
     pub fn new(x: Ptr<Act>, weight: &'a ProductBuffer, out: Output, rows: u32) -> Multiply<'a> {
         Multiply { x, norm: None, weight, activation: None, residual: Ptr::NULL, out, rows }
     }
+
+    /// Where the sums go that a kernel of its own activates, or the result.
+    fn sums(&self) -> Output {
+        self.activation.map_or(self.out, |activated| Output::Act(activated.sums))
+    }
 }
 
 /// Whether a product of `[rows, n, k]` is `gemv`'s.
@@ -74,21 +126,75 @@ pub(super) fn takes_gemv(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
 impl Pass<'_> {
     /// Appends a product, with what stands in front of it and behind.
     pub fn multiply(&mut self, product: Multiply) {
-        if takes_gemv(&self.layout.limits, product.weight.shape(product.rows)) {
-            self.by_gemv(&product);
+        let weight = product.weight;
+        let product = self.with_changed_input(product);
+        if let Some(packed) = weight.packed {
+            self.by_panels(&product, packed);
         } else {
-            self.by_gemm(&product);
+            self.by_rows(&product, weight.weight.ptr());
         }
     }
 
-    fn by_gemv(&mut self, product: &Multiply) {
+    /// The product by what multiplies with a whole weight, which stands at `w`.
+    fn by_rows(&mut self, product: &Multiply, w: Ptr<Weight>) {
+        if takes_gemv(&self.layout.limits, product.weight.shape(product.rows)) {
+            self.by_gemv(product, w);
+        } else {
+            let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, product.rows));
+            self.gemm(product, (x, w, product.sums()), 0..product.weight.n);
+            self.activate(product);
+        }
+    }
+
+    /// The product with an input that is normalised, put into the weight's order and multiplied already.
+    fn with_changed_input<'a>(&mut self, product: Multiply<'a>) -> Multiply<'a> {
+        let Some(ChangedInput { order, factors, changed }) = product.weight.input else { return product };
+        let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, product.rows));
+        let (order, factors) =
+            (order.map_or(Ptr::NULL, |order| order.ptr()), factors.map_or(Ptr::NULL, |factors| factors.ptr()));
+        let (rows, k) = (product.rows, product.weight.k as u32);
+        self.plan.launch(GatherColumns { x, order, factors, y: changed.ptr(), rows, k });
+        Multiply { x: changed.ptr(), norm: None, ..product }
+    }
+
+    /// Rows of a packed weight are widened, as many as the panel holds, and multiplied with.
+    fn by_panels(&mut self, product: &Multiply, packed: PackedBuffer) {
+        let weight = product.weight;
+        let (n, most, w) = (weight.n, panel_rows([weight.n, weight.k]), packed.panel.ptr());
+        if most == n {
+            self.plan.launch(weight.widen(0..n).expect("the weight is packed"));
+            return self.by_rows(product, w);
+        }
+        let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, product.rows));
+        let out = product.sums();
+        for first in (0..n).step_by(most) {
+            let rows = first..n.min(first + most);
+            self.plan.launch(weight.widen(rows.clone()).expect("the weight is packed"));
+            self.gemm(product, (x, w, out), rows);
+        }
+        self.activate(product);
+    }
+
+    /// Appends the product of sorted choices with the experts that `weight` holds: packed ones are widened some at a time.
+    pub fn multiply_experts(&mut self, weight: &ProductBuffer, product: MoeGemm) {
+        let Some(packed) = weight.packed else { return self.plan.launch(product) };
+        let (experts, n) = (product.experts as usize, product.n as usize);
+        let together = (PANEL / (n * weight.k)).clamp(1, experts);
+        for first in (0..experts).step_by(together) {
+            let held = together.min(experts - first);
+            self.plan.launch(weight.widen(first * n..(first + held) * n).expect("the weight is packed"));
+            self.plan.launch(MoeGemm { w: packed.panel.ptr(), first: first as u32, held: held as u32, ..product });
+        }
+    }
+
+    fn by_gemv(&mut self, product: &Multiply, w: Ptr<Weight>) {
         let Multiply { x, norm, weight, rows, .. } = *product;
         let fused = norm.filter(|_| norm_fuses(product));
         let x = match norm {
             Some(norm) if fused.is_none() => self.norm(norm, x, rows),
             _ => x,
         };
-        let plain = Gemv::new(x, weight.weight.ptr(), weight.shape(rows));
+        let plain = Gemv::new(x, w, weight.shape(rows));
         let (y, y_f32) = match product.out {
             Output::Act(y) => (y, Ptr::NULL),
             Output::F32(y_f32) => (Ptr::NULL, y_f32),
@@ -110,14 +216,20 @@ impl Pass<'_> {
         });
     }
 
-    fn by_gemm(&mut self, product: &Multiply) {
-        let Multiply { weight, rows, .. } = *product;
-        let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, rows));
-        let out = product.activation.map_or(product.out, |activated| Output::Act(activated.sums));
-        let gemm = Gemm::new(x, weight.weight.ptr(), out, weight.shape(rows));
-        self.plan.gemm(Gemm { bias: weight.bias(), residual: product.residual, ..gemm });
+    /// Multiplies with rows `of` of the weight, which stand at `w`.
+    fn gemm(&mut self, product: &Multiply, (x, w, out): (Ptr<Act>, Ptr<Weight>, Output), of: Range<usize>) {
+        let Multiply { weight, rows, residual, .. } = *product;
+        let first = of.start as u64;
+        let at = |residual: Ptr<Act>| if residual.is_null() { residual } else { residual.offset(first) };
+        let bias = weight.bias.map_or(Ptr::NULL, |bias| bias.ptr::<Weight>().offset(first));
+        let gemm = Gemm::new(x, w, out.offset(first), [rows, of.len() as u32, weight.k as u32]);
+        self.plan.gemm(Gemm { bias, residual: at(residual), stride: weight.n as u32, ..gemm });
+    }
+
+    /// The activation behind a GEMM.
+    fn activate(&mut self, product: &Multiply) {
         if let (Some(Activated { by, sums }), Output::Act(y)) = (product.activation, product.out) {
-            let n = weight.n as u32;
+            let (rows, n) = (product.rows, product.weight.n as u32);
             match by {
                 Activation::Relu2 => self.plan.launch(Relu2 { x: sums, y, count: rows * n }),
                 Activation::SwiGlu => self.plan.launch(Swiglu { gate_up: sums, y, rows, width: n / 2 }),

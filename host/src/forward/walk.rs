@@ -1,6 +1,7 @@
 //! The walk: blocks in order become the steps of a plan.
-use gpu_kernels::{Advance, Embed, HistoryAppend};
+use gpu_kernels::{Advance, Embed, HistoryAppend, Ptr, Widen};
 
+use super::layout::Embedding;
 use super::{Bucket, Layout};
 use crate::device::Plan;
 
@@ -58,14 +59,18 @@ impl Pass<'_> {
     }
 
     fn embed(&mut self) {
-        self.plan.launch(Embed {
-            ids: self.layout.inputs.ids.ptr(),
-            sampled: self.layout.head.sampled.ptr(),
-            table: self.layout.embedding.ptr(),
-            out: self.layout.x.ptr(),
-            rows: self.rows(),
-            hidden: self.layout.hidden as u32,
-            vocab: self.layout.vocab as u32,
-        });
+        let (rows, hidden, vocab) = (self.rows(), self.layout.hidden as u32, self.layout.vocab as u32);
+        let (ids, sampled) = (self.layout.inputs.ids.ptr(), self.layout.head.sampled.ptr());
+        let out = self.layout.x.ptr();
+        match self.layout.embedding {
+            Embedding::Table(table) => {
+                self.plan.launch(Embed { ids, sampled, table: table.ptr(), out, rows, hidden, vocab });
+            }
+            Embedding::Packed { format, codes, scales } => {
+                let scales = scales.map_or(Ptr::NULL, |scales| scales.ptr());
+                let rows = Widen::new(codes.ptr(), scales, out, [rows, hidden], format);
+                self.plan.launch(Widen { ids, sampled, ..rows });
+            }
+        }
     }
 }

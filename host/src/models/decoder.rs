@@ -1,7 +1,7 @@
 //! What the decoder families share: the names and shapes of their tensors. A family adds norms, rope and activation.
 use super::config::Config;
 use super::sizes::Sizes;
-use super::spec::{Activation, Attention, Block, Mlp, ModelSpec, Norm, Product, Rope, Tensor};
+use super::spec::{Activation, Attention, Block, InputChange, Mlp, ModelSpec, Norm, Product, Rope, Tensor};
 use crate::error::{Category, Error, Result};
 
 /// Which products have biases.
@@ -39,7 +39,7 @@ pub fn mlp(sizes: &Sizes, layer: usize, norm: Norm, biases: Biases, activation: 
 pub fn product(layers: &[(String, usize)], columns: usize, biased: bool) -> Product {
     let parts = layers.iter().map(|(name, rows)| Tensor::matrix(format!("{name}.weight"), *rows, columns));
     let biases = layers.iter().filter(|_| biased).map(|(name, rows)| Tensor::vector(format!("{name}.bias"), *rows));
-    Product { parts: parts.collect(), biases: biases.collect() }
+    Product { parts: parts.collect(), biases: biases.collect(), input: InputChange::default() }
 }
 
 /// The name of the norm in front of layer `layer`'s attention, without `.weight`.

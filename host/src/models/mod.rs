@@ -2,10 +2,12 @@
 mod config;
 mod deci;
 mod decoder;
+mod formats;
 mod llama;
 mod mistral;
 mod nemotron;
 mod nemotron_h;
+mod patterns;
 mod quantization;
 mod rope;
 mod sizes;
@@ -52,14 +54,15 @@ pub struct Reading {
 /// or say otherwise, the stored tensors.
 ///
 /// # Errors
-/// As [`read`]; the weights are quantized, or a tensor is not in the shard that the index names.
+/// As [`read`]; a quantized weight is incomplete, of a kind that is not read, or other than the configuration says; or a
+/// tensor is not in the shard that the index names.
 pub fn read_checkpoint(checkpoint: &Checkpoint) -> Result<Reading> {
     let notes = Notes::default();
     notes.borrow_mut().extend(checkpoint.notes().iter().cloned());
     let mut spec = read_noting(checkpoint.config(), checkpoint.generation_config(), &notes)?;
-    quantization::check_files(checkpoint, &spec, &notes)?;
-    quantization::check_tensors(checkpoint, &spec)?;
     stored::settle_head(checkpoint, &mut spec, &notes)?;
+    let stored = formats::settle(checkpoint, &mut spec, &notes)?;
+    quantization::check(checkpoint, &stored, &notes)?;
     stored::check_index(checkpoint, &spec)?;
     let warnings = stored::uncounted_layers(checkpoint).into_iter().collect();
     Ok(Reading { spec, notes: notes.into_inner(), warnings })
@@ -77,7 +80,7 @@ fn read_noting(config: &Value, generation_config: Option<&Value>, notes: &Notes)
     let config = Config::new("config.json", config).noting(notes);
     let family = family(&config)?;
     let mut spec = (family.read)(&config)?;
-    quantization::check_config(&config, &spec)?;
+    quantization::check_config(&config)?;
     spec.eos = eos(&config)?;
     if let Some(generation) = generation_config {
         spec.eos.extend(eos(&Config::new("generation_config.json", generation))?);

@@ -1,9 +1,15 @@
-//! Quantized weights, wherever a checkpoint says that it has them: not yet supported, so refused by their name.
+//! What configurations say about quantized weights, compared with what is stored: the tensors decide, and a contradiction
+//! is an error.
+use std::fmt::Display;
+
+use gpu_kernels::Format;
 use serde_json::Value;
 
 use super::config::{Config, Notes};
-use super::spec::ModelSpec;
-use crate::checkpoint::{Checkpoint, Dtype};
+use super::decoder::HEAD;
+use super::formats::Stored;
+use super::patterns::matches;
+use crate::checkpoint::Checkpoint;
 use crate::error::{Category, Error, Result};
 
 /// Sections of config.json, of today and of older tools.
@@ -12,164 +18,175 @@ const SECTIONS: [&str; 3] = ["quantization_config", "compression_config", "quant
 /// Keys under which a section lists modules that it leaves alone.
 const IGNORED: [&str; 3] = ["ignore", "exclude_modules", "modules_to_not_convert"];
 
-/// What stands in a file in place of `.weight`, and whose layout that is.
-const PACKED: [(&str, &str); 6] = [
-    (".qweight", "GPTQ or AWQ"),
-    (".weight_packed", "compressed-tensors"),
-    (".qzeros", "GPTQ or AWQ"),
-    (".q_weight", "EXL2"),
-    (".W_q", "HQQ"),
-    (".codes", "AQLM"),
-];
+/// Keys under which a section says that keys and values are quantized.
+const CACHE: [&str; 2] = ["kv_cache_scheme", "kv_cache_quant_algo"];
 
-/// What stands beside a quantized `.weight`.
-const SCALES: [&str; 5] = [".weight_scale", ".weight_scale_inv", ".weight.absmax", ".SCB", ".scales"];
-
-/// Refuses a section of config.json that quantizes weights.
-///
-/// # Errors
-/// It does, or is no object.
-pub fn check_config(config: &Config, spec: &ModelSpec) -> Result<()> {
-    for name in SECTIONS {
-        let Some(section) = config.object(name)? else { continue };
-        if quantizes(section.object_value(), spec) {
-            let method = section.text("quant_method")?.unwrap_or("unknown");
-            let algorithm = section.text("quant_algo")?.map(|algorithm| format!(", {algorithm}")).unwrap_or_default();
-            return Err(refusal(format_args!("config.json: {name}: {method}{algorithm}")));
-        }
-        config.note(format_args!("{name} is ignored: it quantizes no weights, and keys and values are not quantized"));
-    }
-    Ok(())
+/// What the codes of a weight are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kind {
+    bits: u64,
+    floats: bool,
 }
 
-/// Refuses what files beside config.json say. ModelOpt's counts by itself; those of GPTQ and AWQ, which transformers
-/// does not read, count where the weights are not there as plain numbers.
+/// What a section says about a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    /// That it is left alone.
+    Plain,
+    /// By its own name.
+    Named(Kind),
+    /// Among all modules of its class.
+    Classed(Kind),
+    Nothing,
+}
+
+/// A section, and where it stands.
+struct Section<'a> {
+    place: String,
+    value: &'a Value,
+    /// Whether transformers does not read it, so that it counts for nothing where the weights are plain.
+    optional: bool,
+}
+
+/// Refuses a section of config.json that is no object.
 ///
 /// # Errors
-/// One of them describes quantized weights.
-pub fn check_files(checkpoint: &Checkpoint, spec: &ModelSpec, notes: &Notes) -> Result<()> {
-    let name = "hf_quant_config.json";
-    let described = SECTIONS.iter().any(|section| !checkpoint.config()[*section].is_null());
-    if let Some(file) = checkpoint.companion(name).filter(|_| !described) {
-        let section = &file["quantization"];
-        if !section.is_object() || quantizes(section, spec) {
-            let algorithm = section["quant_algo"].as_str().unwrap_or("unknown");
-            return Err(refusal(format_args!("{name}: quantization: quant_algo: {algorithm}")));
-        }
-        notes.borrow_mut().push(format!("{name} is ignored: it quantizes no weights"));
-    }
-    for (name, method) in [("quantize_config.json", "GPTQ"), ("quant_config.json", "AWQ")] {
-        if checkpoint.companion(name).is_none() {
+/// One is not.
+pub fn check_config(config: &Config) -> Result<()> {
+    SECTIONS.iter().try_for_each(|name| config.object(name).map(drop))
+}
+
+/// Compares what is stored with what config.json and the files beside it say.
+///
+/// # Errors
+/// A contradiction, with both places.
+pub fn check(checkpoint: &Checkpoint, stored: &[Stored], notes: &Notes) -> Result<()> {
+    let quantized = stored.iter().any(|stored| stored.format.is_some());
+    for section in sections(checkpoint) {
+        if !quantized && section.optional {
+            notes.borrow_mut().push(format!("{} is ignored: the weights are not quantized", section.place));
             continue;
         }
-        let plain = |name: &str| checkpoint.tensor(name).is_some_and(|tensor| tensor.is_plain());
-        if !modules(spec).all(|module| plain(&format!("{module}.weight"))) {
-            return Err(refusal(format_args!("{name}: {method}, and weights that are not BF16, F16 or F32")));
+        section.check(stored)?;
+        if !quantized {
+            let place = &section.place;
+            notes.borrow_mut().push(format!("{place} is ignored: it quantizes no weights"));
         }
-        notes.borrow_mut().push(format!("{name} is ignored: the weights are not quantized"));
+        if CACHE.iter().any(|key| !section.value[*key].is_null()) {
+            let place = &section.place;
+            notes.borrow_mut().push(format!("{place}: keys and values are not quantized, though it says so"));
+        }
+    }
+    let scaled = |suffix: &str| checkpoint.tensors().any(|(name, _)| name.ends_with(suffix));
+    if scaled(".input_scale") || scaled(".input_global_scale") {
+        notes.borrow_mut().push("activations are not quantized: input_scale tensors are not used".to_owned());
     }
     Ok(())
 }
 
-/// Refuses tensors that are quantized, whatever the files say.
-///
-/// # Errors
-/// A weight of a product is packed, or of a narrow type, or has scales beside it.
-pub fn check_tensors(checkpoint: &Checkpoint, spec: &ModelSpec) -> Result<()> {
-    for module in modules(spec) {
-        let packed = PACKED.iter().find(|(suffix, _)| checkpoint.tensor(&format!("{module}{suffix}")).is_some());
-        if let Some((suffix, layout)) = packed {
-            return Err(refusal(format_args!("{module}{suffix}: a tensor of {layout}")));
-        }
-        let Some(weight) = checkpoint.tensor(&format!("{module}.weight")) else { continue };
-        let narrow = weight.dtype.bitsize() < 16 && weight.dtype != Dtype::BOOL;
-        let scale = SCALES.iter().find(|suffix| checkpoint.tensor(&format!("{module}{suffix}")).is_some());
-        if narrow || scale.is_some() {
-            let beside = scale.map(|suffix| format!(" with {module}{suffix}")).unwrap_or_default();
-            return Err(refusal(format_args!("{module}.weight: {}{beside}", weight.dtype)));
-        }
-    }
-    Ok(())
+fn sections(checkpoint: &Checkpoint) -> Vec<Section<'_>> {
+    let config = SECTIONS.iter().filter_map(|name| {
+        let value = checkpoint.config().get(*name).filter(|value| !value.is_null())?;
+        Some(Section { place: format!("config.json: {name}"), value, optional: false })
+    });
+    let beside = ["hf_quant_config.json", "quantize_config.json", "quant_config.json"].into_iter();
+    let beside = beside.filter_map(|name| {
+        let file = checkpoint.companion(name)?;
+        let inner = file.get("quantization").filter(|inner| inner.is_object());
+        Some(Section { place: name.to_owned(), value: inner.unwrap_or(file), optional: name != "hf_quant_config.json" })
+    });
+    config.chain(beside).collect()
 }
 
-/// Whether a section quantizes a weight of the model.
-fn quantizes(section: &Value, spec: &ModelSpec) -> bool {
-    let ignored = IGNORED.iter().filter_map(|key| section[*key].as_array()).flatten().filter_map(Value::as_str);
-    let ignored: Vec<&str> = ignored.collect();
-    if !ignored.is_empty() && modules(spec).all(|module| ignored.iter().any(|pattern| matches(pattern, module))) {
-        return false;
-    }
-    if let Some(groups) = section["config_groups"].as_object() {
-        return groups.values().any(|group| !group["weights"].is_null());
-    }
-    let off = |key: &str| section.get(key).is_some_and(|value| *value == Value::Bool(false));
-    if off("load_in_8bit") && off("load_in_4bit") {
-        return false;
-    }
-    let cache = ["kv_cache_scheme", "kv_cache_quant_algo"].iter().any(|key| !section[*key].is_null());
-    let algorithm = section.get("quant_algo");
-    !(algorithm.is_some_and(Value::is_null) || algorithm.is_none() && cache && section.get("bits").is_none())
-}
-
-/// Names of the modules that multiply, without `.weight`: all matrices but the embedding.
-fn modules(spec: &ModelSpec) -> impl Iterator<Item = &str> {
-    let matrices = spec.tensors().into_iter().filter(|tensor| tensor.shape.len() > 1 && *tensor != &spec.embedding);
-    matrices.filter_map(|tensor| tensor.name.strip_suffix(".weight"))
-}
-
-/// Whether a pattern of an ignore list names a module: `*` stands for anything, as `.*` does behind `re:`; a name also
-/// stands for all that is within it, and for the end of a longer name.
-fn matches(pattern: &str, module: &str) -> bool {
-    match pattern.strip_prefix("re:") {
-        Some(pattern) => {
-            let open_end = !pattern.ends_with('$');
-            let plain = pattern.trim_start_matches('^').trim_end_matches('$').replace(".*", "*").replace("\\.", ".");
-            let wild = if open_end { plain + "*" } else { plain };
-            !wild.contains(['\\', '[', '(', '|', '+', '?', '{']) && fits(&wild, module)
+impl Section<'_> {
+    fn check(&self, stored: &[Stored]) -> Result<()> {
+        let head = HEAD.trim_end_matches(".weight");
+        let (mut expected, mut found) = (None, false);
+        for Stored { module, format } in stored {
+            let said = self.says(module);
+            found |= format.is_some();
+            match (said, format.map(kind)) {
+                (Said::Plain, Some(_)) => return Err(self.contradiction(module, "not quantized", *format)),
+                (Said::Named(said) | Said::Classed(said), Some(Some(kind))) if said != kind => {
+                    return Err(self.contradiction(module, said.name(), *format));
+                }
+                (Said::Named(said), None) => return Err(self.contradiction(module, said.name(), None)),
+                (Said::Classed(said), None) if *module != head => expected = expected.or(Some((module, said))),
+                _ => {}
+            }
         }
-        None => {
-            fits(pattern, module)
-                || module.strip_prefix(pattern).is_some_and(|rest| rest.starts_with('.'))
-                || module.strip_suffix(pattern).is_some_and(|rest| rest.ends_with('.'))
+        match expected {
+            Some((module, said)) if !found => Err(self.contradiction(module, said.name(), None)),
+            _ => Ok(()),
         }
     }
-}
 
-/// Whether `text` fits a pattern in which `*` stands for anything.
-fn fits(pattern: &str, text: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(start) else { return false };
-    let mut pieces: Vec<&str> = rest.split('*').collect();
-    let end = pieces.pop().unwrap_or_default();
-    for piece in pieces {
-        let Some(at) = text.find(piece) else { return false };
-        text = &text[at + piece.len()..];
+    fn says(&self, module: &str) -> Said {
+        let list = |key: &str| self.value[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+        if IGNORED.iter().any(|key| list(key).any(|pattern| matches(pattern, module))) {
+            return Said::Plain;
+        }
+        if let Some(layers) = self.value["quantized_layers"].as_object() {
+            return layers.get(module).and_then(of_algorithm).map_or(Said::Nothing, Said::Named);
+        }
+        if let Some(groups) = self.value["config_groups"].as_object() {
+            return groups.values().find_map(|group| of_group(group, module)).unwrap_or(Said::Nothing);
+        }
+        let method = self.value["quant_method"].as_str();
+        let bits = ["bits", "w_bit"].iter().find_map(|key| self.value[*key].as_u64());
+        let integers = bits.or((method == Some("awq")).then_some(4)).map(|bits| Kind { bits, floats: false });
+        let floats = (method == Some("fp8")).then_some(Kind { bits: 8, floats: true });
+        let kind = of_algorithm(self.value).or(integers).or(floats);
+        kind.map_or(Said::Nothing, Said::Classed)
     }
-    text.ends_with(end)
+
+    fn contradiction(&self, module: &str, said: impl Display, found: Option<Format>) -> Error {
+        let found = found.map_or("plain numbers".to_owned(), |format| format!("{format:?}"));
+        Error::new(Category::Model, "Configuration and weights contradict each other")
+            .details(format_args!("{}: {module}: expected {said}, found {found}", self.place))
+            .hint(
+                "download config and weights from one revision; if the weights are right, correct what is said of them",
+            )
+    }
 }
 
-fn refusal(details: impl std::fmt::Display) -> Error {
-    Error::new(Category::Model, "Quantized weights are not yet supported")
-        .details(details)
-        .hint("use the checkpoint in BF16")
+/// What a group says about a module: its targets are classes of modules, names or patterns.
+fn of_group(group: &Value, module: &str) -> Option<Said> {
+    let weights = &group["weights"];
+    let kind = Kind { bits: weights["num_bits"].as_u64()?, floats: weights["type"] == "float" };
+    let mut targets = group["targets"].as_array()?.iter().filter_map(Value::as_str);
+    targets.find_map(|target| match target {
+        "Linear" => Some(Said::Classed(kind)),
+        _ => matches(target, module).then_some(Said::Named(kind)),
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What ModelOpt's word for an algorithm says.
+fn of_algorithm(section: &Value) -> Option<Kind> {
+    let word = section["quant_algo"].as_str()?;
+    let (bits, floats) = match word {
+        _ if word.starts_with("FP8") => (8, true),
+        _ if word.contains("NVFP4") => (4, true),
+        _ if word.starts_with("W4A16") || word.starts_with("W4A8_AWQ") || word.starts_with("INT4") => (4, false),
+        _ if word.starts_with("W8A8") || word.starts_with("W8A16") || word.starts_with("INT8") => (8, false),
+        _ => return None,
+    };
+    Some(Kind { bits, floats })
+}
 
-    #[test]
-    fn patterns_of_ignore_lists_match_as_their_tools_have_it() {
-        let module = "model.layers.1.mlp.up_proj";
-        for pattern in
-            ["re:.*", "*", "model.layers.*", "re:.*up_proj$", "re:model\\.layers\\.1", "model.layers.1", "up_proj"]
-        {
-            assert!(matches(pattern, module), "{pattern}");
-        }
-        for pattern in
-            ["lm_head", "re:.*down_proj$", "model.layers.10", "model.layers.*.attn", "re:.*(up|down)_proj", ""]
-        {
-            assert!(!matches(pattern, module), "{pattern}");
-        }
+/// What the codes of a format are; none for what was widened, since its parts had other formats.
+fn kind(format: Format) -> Option<Kind> {
+    match format {
+        Format::Fp8 { .. } => Some(Kind { bits: 8, floats: true }),
+        Format::Nvfp4 => Some(Kind { bits: 4, floats: true }),
+        Format::Int8 { .. } => Some(Kind { bits: 8, floats: false }),
+        Format::Int4 { .. } => Some(Kind { bits: 4, floats: false }),
+        Format::Bf16 | Format::F32 | Format::I32 => None,
+    }
+}
+
+impl Kind {
+    fn name(self) -> String {
+        format!("{} of {} bits", if self.floats { "floats" } else { "integers" }, self.bits)
     }
 }

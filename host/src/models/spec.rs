@@ -2,6 +2,8 @@
 mod blocks;
 mod mixers;
 
+use gpu_kernels::Format;
+
 pub(crate) use blocks::for_each_block;
 pub use blocks::{Activation, Attention, Block, Linear, Mlp};
 pub use mixers::{Mamba2, Moe, Router, SharedExpert};
@@ -100,30 +102,42 @@ pub struct Tensor {
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Whether a device keeps it in f32: what the file has is widened, never narrowed. Only a kernel that reads `Ptr<f32>` takes
-    /// such a tensor.
-    pub exact: bool,
+    /// How a device keeps it. In F32, what the file has is widened, never narrowed; other formats than that and Bf16 are
+    /// those of a product's matrices that are stored quantized.
+    pub format: Format,
 }
 
 impl Tensor {
     /// A vector.
     pub fn vector(name: impl Into<String>, elements: usize) -> Tensor {
-        Tensor { name: name.into(), shape: vec![elements], exact: false }
+        Tensor { name: name.into(), shape: vec![elements], format: Format::Bf16 }
     }
 
     /// A matrix, `[out, in]`.
     pub fn matrix(name: impl Into<String>, rows: usize, columns: usize) -> Tensor {
-        Tensor { name: name.into(), shape: vec![rows, columns], exact: false }
+        Tensor { name: name.into(), shape: vec![rows, columns], format: Format::Bf16 }
     }
 
     /// The same tensor, kept in f32.
     pub fn exact(self) -> Tensor {
-        Tensor { exact: true, ..self }
+        Tensor { format: Format::F32, ..self }
     }
 
     /// Number of elements.
     pub fn elements(&self) -> u64 {
         self.shape.iter().map(|&size| size as u64).product()
+    }
+
+    /// Rows and columns; a vector is one row.
+    pub fn matrix_shape(&self) -> [usize; 2] {
+        let columns = self.shape.last().copied().unwrap_or(1);
+        [self.shape.iter().rev().skip(1).product(), columns]
+    }
+
+    /// Bytes on a device, with the scales of its format.
+    pub fn bytes(&self) -> u64 {
+        let [rows, columns] = self.matrix_shape().map(|size| size as u64);
+        self.format.bytes(rows, columns)
     }
 }
 
@@ -154,17 +168,33 @@ pub struct Product {
     pub parts: Vec<Tensor>,
     /// The vectors that are added, one for each matrix; or none.
     pub biases: Vec<Tensor>,
+    /// What is done to the input first.
+    pub input: InputChange,
+}
+
+/// What is done to the input of a product because its matrices are stored quantized; their tensors say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InputChange {
+    /// Its columns are put into the matrices' order.
+    pub ordered: bool,
+    /// Each column is multiplied by a factor of its own.
+    pub factored: bool,
 }
 
 impl Product {
     /// A product of one matrix.
     pub fn of(matrix: Tensor) -> Product {
-        Product { parts: vec![matrix], biases: Vec::new() }
+        Product { parts: vec![matrix], biases: Vec::new(), input: InputChange::default() }
     }
 
     /// Rows of all matrices: the width of the result.
     pub fn rows(&self) -> usize {
         self.parts.iter().map(|part| part.shape[0]).sum()
+    }
+
+    /// The format of all matrices.
+    pub fn format(&self) -> Format {
+        self.parts[0].format
     }
 
     /// Columns: the width of the input.
@@ -191,6 +221,11 @@ impl ModelSpec {
         uses.extend(self.final_norm.uses());
         uses.extend(self.head.uses("head"));
         uses
+    }
+
+    /// Every product, in the order of use.
+    pub fn products_mut(&mut self) -> impl Iterator<Item = &mut Product> {
+        self.blocks.iter_mut().flat_map(Block::products_mut).chain([&mut self.head])
     }
 
     /// Every tensor that the model asks for, in the order of use; tied ones appear twice.

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use super::config::Notes;
 use super::decoder::HEAD;
 use super::spec::{ModelSpec, Product, Tensor};
-use crate::checkpoint::{Checkpoint, StoredTensor};
+use crate::checkpoint::Checkpoint;
 use crate::error::{Category, Error, Result};
+use crate::quantized::is_stored;
 
 /// Tables that older files carry for their layers and every implementation computes anew.
 const TABLE: &str = "rotary_emb.inv_freq";
@@ -16,7 +17,9 @@ const TABLE: &str = "rotary_emb.inv_freq";
 /// # Errors
 /// config.json does not tie them, and there is no head.
 pub fn settle_head(checkpoint: &Checkpoint, spec: &mut ModelSpec, notes: &Notes) -> Result<()> {
-    let (embedding, head) = (checkpoint.tensor(&spec.embedding.name), checkpoint.tensor(HEAD));
+    let embedding = spec.embedding.name.clone();
+    let embedding = is_stored(checkpoint, &embedding).then_some(&*embedding);
+    let head = is_stored(checkpoint, HEAD).then_some(HEAD);
     let [rows, columns] = [spec.vocab, spec.hidden];
     let tied = spec.head.parts[0].name == spec.embedding.name;
     match (tied, embedding, head) {
@@ -26,7 +29,7 @@ pub fn settle_head(checkpoint: &Checkpoint, spec: &mut ModelSpec, notes: &Notes)
             spec.head = Product::of(spec.embedding.clone());
             Ok(())
         }
-        (true, Some(embedding), Some(head)) if !equal(embedding, head) => {
+        (true, Some(embedding), Some(head)) if !equal(checkpoint, embedding, head) => {
             spec.head = Product::of(Tensor::matrix(HEAD, rows, columns));
             notes.borrow_mut().push(format!(
                 "config.json: tie_word_embeddings true is ignored: {HEAD} is stored and differs from {}",
@@ -38,9 +41,12 @@ pub fn settle_head(checkpoint: &Checkpoint, spec: &mut ModelSpec, notes: &Notes)
     }
 }
 
-fn equal(left: &StoredTensor, right: &StoredTensor) -> bool {
+/// Quantized ones never are: their scales might differ, and nobody stores one matrix so twice.
+fn equal(checkpoint: &Checkpoint, left: &str, right: &str) -> bool {
+    let (Some(left), Some(right)) = (checkpoint.tensor(left), checkpoint.tensor(right)) else { return false };
+    let plain = left.is_plain() && right.is_plain();
     let same = if left.dtype == right.dtype { left.data() == right.data() } else { left.bf16() == right.bf16() };
-    left.shape == right.shape && same
+    plain && left.shape == right.shape && same
 }
 
 fn no_head(checkpoint: &Checkpoint, rows: usize, columns: usize) -> Error {

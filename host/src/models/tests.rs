@@ -197,7 +197,6 @@ fn without_architectures_the_model_type_decides() {
 #[test]
 fn unsupported_configs_say_what_was_found() {
     let scaling = |kind: &str| json!({"rope_scaling": {"rope_type": kind, "factor": 4.0}});
-    let quantized = |section: Value| json!({ "quantization_config": section });
     for (changes, message, details) in [
         (
             json!({"num_attention_heads": 0}),
@@ -227,12 +226,6 @@ fn unsupported_configs_say_what_was_found() {
         (json!({"partial_rotary_factor": 1.5}), "Unexpected value in config", "found 1.5"),
         (json!({"rope_theta": "Infinity"}), "Unexpected value in config", "found \"Infinity\""),
         (json!({"eos_token_id": -1}), "Unexpected value in config", "eos_token_id: expected a token id, found -1"),
-        (quantized(json!({"quant_method": "gptq"})), "Quantized weights are not yet supported", "gptq"),
-        (
-            quantized(json!({"quant_method": "modelopt", "quant_algo": "NVFP4"})),
-            "Quantized weights are not yet supported",
-            "modelopt, NVFP4",
-        ),
     ] {
         let error = refusal(&with(nemotron(), changes.clone()));
         assert!(error.starts_with(&format!("[ERROR] Model: {message}\n")), "{changes}: {error}");
@@ -240,41 +233,6 @@ fn unsupported_configs_say_what_was_found() {
     }
     let scaled = json!({"rope_scaling": {"type": "linear", "factor": 2.0}, "partial_rotary_factor": 0.5});
     assert!(refusal(&with(llama(), scaled)).contains("rotate whole heads, found 0.5"));
-}
-
-#[test]
-fn a_section_that_quantizes_no_weights_is_let_through() {
-    let section = |section: Value| spec(&with(llama(), json!({ "quantization_config": section })));
-    let group = |weights: Value| json!({"group_0": {"targets": ["Linear"], "weights": weights}});
-    let weights = json!({"num_bits": 8, "type": "float"});
-    let cache = json!({"num_bits": 8, "type": "float", "dynamic": false});
-    let method = "compressed-tensors";
-    for free in [
-        json!({"quant_method": method, "config_groups": {}, "kv_cache_scheme": cache}),
-        json!({"quant_method": method, "config_groups": group(Value::Null), "kv_cache_scheme": cache}),
-        json!({"quant_method": method, "kv_cache_scheme": cache}),
-        json!({"quant_method": method, "config_groups": group(weights.clone()), "ignore": ["re:.*"]}),
-        json!({"quant_method": method, "config_groups": group(weights.clone()), "ignore": ["re:.*self_attn.*", "re:.*mlp.*", "lm_head"]}),
-        json!({"quant_method": "bitsandbytes", "load_in_8bit": false, "load_in_4bit": false}),
-        json!({"quant_method": "modelopt", "quant_algo": null, "kv_cache_quant_algo": "FP8"}),
-        json!({"quant_method": "modelopt", "quant_algo": "FP8", "exclude_modules": ["model.layers.*", "lm_head"]}),
-    ] {
-        assert!(section(free.clone()).is_ok(), "{free}");
-    }
-    for quantized in [
-        json!({"quant_method": method, "config_groups": group(weights.clone()), "ignore": ["lm_head"]}),
-        json!({"quant_method": method, "config_groups": group(weights), "ignore": ["re:.*self_attn.*", "lm_head"]}),
-        json!({"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}),
-        json!({"quant_method": "awq", "bits": 4, "modules_to_not_convert": null}),
-        json!({"quant_method": "bitsandbytes", "load_in_8bit": true}),
-        json!({"quant_method": "fp8"}),
-        json!({}),
-    ] {
-        let error = section(quantized.clone()).expect_err("quantized").to_string();
-        assert!(error.contains("Quantized weights are not yet supported"), "{quantized}: {error}");
-    }
-    let old = with(llama(), json!({"compression_config": {"quant_method": method, "bits": 8}}));
-    assert!(refusal(&old).contains("compression_config: compressed-tensors"));
 }
 
 /// A DeciLM of one layer: `attention` and `ffn` of its block config.

@@ -10,7 +10,7 @@ use crate::device::cuda::{self, Gpu};
 use crate::device::host_memory;
 use crate::engine::EngineConfig;
 use crate::error::Result;
-use crate::forward::{self, Layout, MemorySizes};
+use crate::forward::{Layout, MemorySizes};
 use crate::models;
 use crate::models::spec::{Attention, Block, ModelSpec};
 use crate::weights::Weights;
@@ -174,7 +174,7 @@ fn groups(spec: &ModelSpec) -> Vec<Group> {
         let (group, parameters) = (&mut groups[index], used.tensor.elements());
         group.tensors += 1;
         group.parameters += parameters;
-        group.bytes += forward::format(used.tensor).bytes(parameters);
+        group.bytes += used.tensor.bytes();
     }
     groups.sort_by_key(|group| {
         ["norms", "head"].iter().position(|last| *last == group.name).map_or(0, |place| place + 1)

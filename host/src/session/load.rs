@@ -11,7 +11,6 @@ use super::{sampling, stop};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{CPU_CHUNK, Engine, EngineConfig, EngineHandle};
 use crate::error::{Result, size};
-use crate::forward::format;
 use crate::models::{self, spec::ModelSpec};
 use crate::sample::Sampling;
 use crate::weights::Weights;
@@ -265,7 +264,6 @@ fn report(weights: &Weights, spec: &ModelSpec, note: &mut dyn FnMut(Note)) {
 /// Bytes of the weights as a device keeps them, tied tensors counted once.
 fn weight_bytes(spec: &ModelSpec) -> u64 {
     let tensors = spec.tensors();
-    let bytes: BTreeMap<&str, u64> =
-        tensors.iter().map(|tensor| (tensor.name.as_str(), format(tensor).bytes(tensor.elements()))).collect();
+    let bytes: BTreeMap<&str, u64> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.bytes())).collect();
     bytes.values().sum()
 }

@@ -62,11 +62,10 @@ impl RandomWeights {
     }
 
     fn tensor(&self, tensor: &Tensor) -> Vec<WeightPart> {
-        let columns = tensor.shape.last().copied().unwrap_or(1);
-        let rows = tensor.shape.iter().rev().skip(1).product();
+        let [rows, columns] = tensor.matrix_shape();
         let is_scale = self.ones.contains(&tensor.name);
         let stream = stream(0, &tensor.name);
-        if tensor.exact {
+        if tensor.format == Format::F32 {
             let mut values = vec![bf16::ZERO; rows * columns];
             normals()[usize::from(is_scale)].fill(stream, 0, &mut values);
             let values = Elements(values.into_iter().map(bf16::to_f32).collect::<Vec<f32>>());

@@ -6,6 +6,7 @@ use crate::checkpoint::{Checkpoint, Dtype, StoredElements, StoredTensor};
 use crate::device::{Converted, FileRange, Format, Weight, WeightPart};
 use crate::error::{Category, Error, Result};
 use crate::models::spec::{ModelSpec, Tensor};
+use crate::quantized::{self, Quantized};
 
 /// Tables that older files carry and every implementation computes anew.
 const IGNORED: &str = "rotary_emb.inv_freq";
@@ -28,10 +29,10 @@ impl Weights {
     }
 
     /// The parts, stacked; a vector is one row. What has the weight's format in the mapped file stays there, the rest is
-    /// converted when a device copies it, or asks for it in memory: to bf16, or to f32 where the tensor is exact.
+    /// made when a device copies it, or asks for it in memory: bf16, or f32 where the tensor is exact, or rows of codes.
     ///
     /// # Errors
-    /// A tensor is missing, or of another shape or type than expected.
+    /// A tensor is missing, or of another shape or type than expected, or what stands beside quantized ones is.
     ///
     /// # Panics
     /// If there is no part, or their widths differ: a mistake in a family.
@@ -47,16 +48,18 @@ impl Weights {
         spec.tensors().into_iter().try_for_each(|tensor| self.find(tensor).map(|_| ()))
     }
 
-    /// Names of the tensors that the model does not ask for, but for those known to be of no use.
+    /// Names of the tensors that the model does not ask for, but for those known to be of no use, and for those beside
+    /// quantized weights.
     pub fn unused(&self, spec: &ModelSpec) -> Vec<&str> {
         let used: BTreeSet<&str> = spec.tensors().into_iter().map(|tensor| tensor.name.as_str()).collect();
+        let is_used = |name: &str| used.contains(name) || quantized::beside(name).is_some_and(|it| used.contains(&*it));
         let names = self.checkpoint.tensors().map(|(name, _)| name);
-        names.filter(|name| !used.contains(name) && !name.ends_with(IGNORED)).collect()
+        names.filter(|name| !is_used(name) && !name.ends_with(IGNORED)).collect()
     }
 
     /// How many of the model's tensors are narrowed to bf16, by their type on disk.
     pub fn narrowed(&self, spec: &ModelSpec) -> BTreeMap<Dtype, usize> {
-        let narrow = spec.tensors().into_iter().filter(|tensor| !tensor.exact);
+        let narrow = spec.tensors().into_iter().filter(|tensor| tensor.format == Format::Bf16);
         let used: BTreeSet<&str> = narrow.map(|tensor| tensor.name.as_str()).collect();
         let mut narrowed = BTreeMap::new();
         for stored in used.into_iter().filter_map(|name| self.checkpoint.tensor(name)) {
@@ -68,32 +71,20 @@ impl Weights {
     }
 
     fn part(&self, tensor: &Tensor) -> Result<WeightPart> {
-        let stored = self.find(tensor)?;
-        let columns = tensor.shape.last().copied().unwrap_or(1);
-        let rows = tensor.shape.iter().rev().skip(1).product();
-        let (format, elements) = match tensor.exact {
-            true => (Format::F32, stored.exact_elements()),
-            false => (Format::Bf16, stored.elements()),
-        };
-        match elements.ok_or_else(|| wrong_dtype(tensor, stored))? {
-            StoredElements::InPlace(data) => {
-                let (file, start) = stored.place();
-                let file = FileRange { file, path: stored.file.clone(), start };
-                Ok(WeightPart::in_place(format, data, columns, 0..rows, 0..columns).in_file(file))
-            }
-            StoredElements::Converted { data, element_bytes, convert } => {
-                let (shared, exact) = (stored.clone(), tensor.exact);
-                let whole = move || if exact { shared.f32() } else { shared.bf16() };
-                let whole = Arc::new(move || whole().expect("its type is one that can be converted"));
-                let converted = Converted { data, element_bytes, convert, whole };
-                Ok(WeightPart::converted(format, converted, columns, 0..rows, 0..columns))
-            }
+        match self.find(tensor)? {
+            Found::Quantized(quantized) => Ok(quantized.part(tensor.format)),
+            Found::Plain(stored) => plain_part(tensor, stored),
         }
     }
 
-    fn find(&self, tensor: &Tensor) -> Result<&Arc<StoredTensor>> {
+    fn find(&self, tensor: &Tensor) -> Result<Found<'_>> {
+        if let [rows, columns] = tensor.shape[..]
+            && let Some(quantized) = Quantized::find(&self.checkpoint, &tensor.name, [rows, columns])?
+        {
+            return Ok(Found::Quantized(quantized));
+        }
         let stored = self.checkpoint.tensor(&tensor.name).ok_or_else(|| self.missing(tensor))?;
-        if !matches!(stored.dtype, Dtype::BF16 | Dtype::F16 | Dtype::F32) {
+        if !stored.is_plain() {
             return Err(wrong_dtype(tensor, stored));
         }
         if stored.shape != tensor.shape {
@@ -107,7 +98,7 @@ impl Weights {
                 ))
                 .hint("config.json and weights do not belong together: download both from one revision"));
         }
-        Ok(stored)
+        Ok(Found::Plain(stored))
     }
 
     fn missing(&self, tensor: &Tensor) -> Error {
@@ -121,6 +112,31 @@ impl Weights {
     }
 }
 
+/// What is stored as a tensor.
+enum Found<'a> {
+    Plain(&'a Arc<StoredTensor>),
+    Quantized(Quantized),
+}
+
+fn plain_part(tensor: &Tensor, stored: &Arc<StoredTensor>) -> Result<WeightPart> {
+    let ([rows, columns], format, exact) = (tensor.matrix_shape(), tensor.format, tensor.format == Format::F32);
+    let elements = if exact { stored.exact_elements() } else { stored.elements() };
+    match elements.ok_or_else(|| wrong_dtype(tensor, stored))? {
+        StoredElements::InPlace(data) => {
+            let (file, start) = stored.place();
+            let file = FileRange { file, path: stored.file.clone(), start };
+            Ok(WeightPart::in_place(format, data, columns, 0..rows, 0..columns).in_file(file))
+        }
+        StoredElements::Converted { data, element_bytes, convert } => {
+            let shared = stored.clone();
+            let whole = move || if exact { shared.f32() } else { shared.bf16() };
+            let whole = Arc::new(move || whole().expect("its type is one that can be converted"));
+            let converted = Converted { data, element_bytes, convert, whole };
+            Ok(WeightPart::converted(format, converted, columns, 0..rows, 0..columns))
+        }
+    }
+}
+
 fn wrong_dtype(tensor: &Tensor, stored: &StoredTensor) -> Error {
     Error::new(Category::Model, "Tensor has an unsupported type")
         .details(format_args!(
@@ -129,5 +145,5 @@ fn wrong_dtype(tensor: &Tensor, stored: &StoredTensor) -> Error {
             tensor.name,
             stored.dtype
         ))
-        .hint("quantized weights are not yet supported: use the checkpoint in BF16")
+        .hint("the file was written wrongly or by a tool that is not known: download it again")
 }

@@ -71,6 +71,8 @@ approximate! {
     rsqrt = "rsqrt.approx.f32";
     /// `1 / x`, within 1 ulp.
     rcp = "rcp.approx.f32";
+    /// [`rcp`], but 0 where that is subnormal: one instruction of the chip instead of four.
+    rcp_flushed = "rcp.approx.ftz.f32";
 }
 
 /// `e^x`, within 4 ulp over the whole range: 0 far below, ∞ far above, NaN of NaN.

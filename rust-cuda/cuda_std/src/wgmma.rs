@@ -80,6 +80,9 @@ pub trait Accumulator: Copy {
     /// All 128 threads call it together.
     unsafe fn fence(&mut self);
 
+    /// Hands this result over beside one that is fenced behind it, or takes it back beside one that was waited for before.
+    fn hold(&mut self);
+
     /// Waits until at most `NEWEST` groups of products are under way, and takes this result back.
     ///
     /// # Safety
@@ -98,6 +101,12 @@ pub trait Accumulator: Copy {
     /// # Safety
     /// As for [`Accumulator::start`].
     unsafe fn add(&mut self, a: u64, b: u64);
+
+    /// Starts the addition of `a · b`, the rows of both in shared memory.
+    ///
+    /// # Safety
+    /// As for [`Accumulator::start`].
+    unsafe fn add_product(&mut self, a: u64, b: u64);
 
     /// Starts the addition of `a · b`, a in registers, the rows of b in shared memory.
     ///
@@ -135,6 +144,13 @@ macro_rules! accumulator {
             }
 
             #[inline(always)]
+            fn hold(&mut self) {
+                // SAFETY: a comment.
+                ptx!(concat!("// {", $first, "}", $(" {", $i, "}"),*),
+                    inout(reg32) self[0][0], $(inout(reg32) self[$i / 4][$i % 4],)* options(nostack));
+            }
+
+            #[inline(always)]
             unsafe fn wait<const NEWEST: u32>(&mut self) {
                 // SAFETY: it touches no memory.
                 ptx!(concat!("//sm_90a: wgmma.wait_group.sync.aligned {newest}; // {", $first, "}", $(" {", $i, "}"),*),
@@ -161,6 +177,14 @@ macro_rules! accumulator {
             }
 
             #[inline(always)]
+            unsafe fn add_product(&mut self, a: u64, b: u64) {
+                // SAFETY: the caller's promise.
+                ptx!(accumulator!(@ $columns "{a}, {b}, 1, 1, 1, 0, 1" $first $($i)*),
+                    inout(reg32) self[0][0], $(inout(reg32) self[$i / 4][$i % 4],)* a = in(reg64) a, b = in(reg64) b,
+                    options(nostack));
+            }
+
+            #[inline(always)]
             unsafe fn add_rows(&mut self, a: [u32; 4], b: u64) {
                 // SAFETY: the caller's promise.
                 ptx!(accumulator!(@ $columns "{{{a0}, {a1}, {a2}, {a3}}}, {b}, 1, 1, 1, 1" $first $($i)*),
@@ -177,5 +201,7 @@ macro_rules! accumulator {
 }
 
 accumulator!(64 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31);
+accumulator!(80 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
+    32 33 34 35 36 37 38 39);
 accumulator!(128 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
     32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63);

@@ -26,6 +26,8 @@ pub struct Shape {
     pub n: u32,
     /// Columns of the weight.
     pub k: u32,
+    /// Elements from one row of the result to the next.
+    pub stride: u32,
     /// Whether a bias is added.
     pub bias: bool,
     /// Whether there is something to add the product to.
@@ -41,6 +43,8 @@ pub struct Shape {
 pub struct Operands {
     /// Rows, n, k.
     pub shape: [u32; 3],
+    /// Elements from one row of the result, and of the residual, to the next.
+    pub stride: u32,
     /// Address of x.
     pub x: u64,
     /// Address of w.
@@ -60,7 +64,7 @@ impl Operands {
         let [rows, n, k] = self.shape;
         let alignments = [self.x, self.w, self.residual, self.out].map(|address| 1 << address.trailing_zeros().min(8));
         let (bias, residual) = (self.bias != 0, self.residual != 0);
-        Shape { rows, n, k, bias, residual, f32_out: self.f32_out, alignments }
+        Shape { rows, n, k, stride: self.stride, bias, residual, f32_out: self.f32_out, alignments }
     }
 }
 
@@ -95,7 +99,7 @@ impl CublasLt {
         let workspace = self.start()?.workspace.as_device_ptr().as_raw();
         for f32_out in [false, true] {
             let [x, w, out] = [0, 1, 2].map(|index| workspace + WORKSPACE_BYTES / 4 * index);
-            let operands = Operands { shape: [64, 256, 256], x, w, bias: 0, residual: 0, out, f32_out };
+            let operands = Operands { shape: [64, 256, 256], stride: 256, x, w, bias: 0, residual: 0, out, f32_out };
             let product = self.prepare(operands)?;
             self.enqueue(&product, &stream)?;
         }
@@ -188,9 +192,10 @@ impl Matmul {
         use lt::cudaDataType_t::{CUDA_R_16BF, CUDA_R_32F};
         let (rows, n, k) = (u64::from(shape.rows), u64::from(shape.n), u64::from(shape.k));
         let description = Description::of(shape, bias)?;
-        let w = Layout::new(CUDA_R_16BF, k, n)?;
-        let x = Layout::new(CUDA_R_16BF, k, rows)?;
-        let out = Layout::new(if shape.f32_out { CUDA_R_32F } else { CUDA_R_16BF }, n, rows)?;
+        let w = Layout::new(CUDA_R_16BF, [k, n], k)?;
+        let x = Layout::new(CUDA_R_16BF, [k, rows], k)?;
+        let element = if shape.f32_out { CUDA_R_32F } else { CUDA_R_16BF };
+        let out = Layout::new(element, [n, rows], u64::from(shape.stride))?;
         let preference = Preference::of(shape)?;
         // SAFETY: an all-zero result is a value of this plain struct.
         let mut found: lt::cublasLtMatmulHeuristicResult_t = unsafe { std::mem::zeroed() };
@@ -291,10 +296,11 @@ impl Description {
 }
 
 impl Layout {
-    fn new(element: lt::cudaDataType_t, rows: u64, columns: u64) -> Result<Layout> {
+    /// A column-major matrix whose columns are `stride` elements apart.
+    fn new(element: lt::cudaDataType_t, [rows, columns]: [u64; 2], stride: u64) -> Result<Layout> {
         let mut layout = std::ptr::null_mut();
         // SAFETY: `layout` is writable.
-        let status = unsafe { lt::cublasLtMatrixLayoutCreate(&mut layout, element, rows, columns, rows as i64) };
+        let status = unsafe { lt::cublasLtMatrixLayoutCreate(&mut layout, element, rows, columns, stride as i64) };
         checked(status, "describing a matrix")?;
         Ok(Layout(layout))
     }

@@ -151,6 +151,16 @@ impl Cuda {
             .or_failed("reading results from the GPU")
     }
 
+    /// `count` words of four bytes from element `offset` of a buffer on, after all runs so far.
+    fn read_words<T: bytemuck::Pod>(&self, (buffer, offset): (u32, u64), count: usize) -> Result<Vec<T>> {
+        let arena = &self.model().arena;
+        let address = arena.address(buffer, offset, Element::F32);
+        assert!(address + count as u64 * 4 <= arena.place(buffer).end(), "the words lie in one buffer");
+        let mut words = vec![T::zeroed(); count];
+        self.read(address, bytemuck::cast_slice_mut(&mut words))?;
+        Ok(words)
+    }
+
     /// The context is a thread's own setting, and the device may have been moved.
     fn make_current(&self) -> Result<()> {
         CurrentContext::set_current(&self.context).or_failed("entering the context")
@@ -236,13 +246,11 @@ impl Device for Cuda {
     }
 
     fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>> {
-        let arena = &self.model().arena;
-        let (buffer, offset) = source.target().expect("pointer is not null");
-        let address = arena.address(buffer, offset, Element::F32);
-        assert!(address + count as u64 * 4 <= arena.place(buffer).end(), "the numbers lie in one buffer");
-        let mut values = vec![0f32; count];
-        self.read(address, bytemuck::cast_slice_mut(&mut values))?;
-        Ok(values)
+        self.read_words(source.target().expect("pointer is not null"), count)
+    }
+
+    fn read_i32(&mut self, source: Ptr<i32>, count: usize) -> Result<Vec<i32>> {
+        self.read_words(source.target().expect("pointer is not null"), count)
     }
 
     fn time(&mut self, runs: &[Run]) -> Result<Duration> {

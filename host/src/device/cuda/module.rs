@@ -22,17 +22,15 @@ pub struct Kernels {
     /// What the functions belong to.
     modules: Vec<Module>,
     ptx: Cow<'static, str>,
-    most_shared_bytes: u32,
 }
 
 impl Kernels {
-    /// The kernels of `ptx` for the current context's GPU, one block of which may have `most_shared_bytes` of shared memory.
-    /// One small kernel is compiled: whether the driver knows this PTX shows now.
+    /// The kernels of `ptx` for the current context's GPU. One small kernel is compiled: whether the driver knows this PTX shows now.
     ///
     /// # Errors
     /// The driver refuses the PTX; its compiler's log is in the details.
-    pub fn open(ptx: Cow<'static, str>, most_shared_bytes: u32) -> Result<Kernels> {
-        let mut kernels = Kernels { functions: HashMap::new(), modules: Vec::new(), ptx, most_shared_bytes };
+    pub fn open(ptx: Cow<'static, str>) -> Result<Kernels> {
+        let mut kernels = Kernels { functions: HashMap::new(), modules: Vec::new(), ptx };
         kernels.compile(Advance::NAME)?;
         Ok(kernels)
     }
@@ -55,20 +53,13 @@ impl Kernels {
     /// The function of `launch`, allowed its shared memory. It lives as long as `self`.
     ///
     /// # Errors
-    /// The PTX has no such kernel, the driver refuses it, or the GPU has less shared memory.
+    /// The PTX has no such kernel, or the driver refuses it.
     pub fn function(&mut self, launch: &Launch) -> Result<CUfunction> {
         let symbol = launch.symbol;
         let (function, allowed) = match self.functions.get(symbol) {
             Some(found) => *found,
             None => (self.compile(symbol)?, 0),
         };
-        if launch.shared_bytes > self.most_shared_bytes {
-            let (asked, most) = (launch.shared_bytes, self.most_shared_bytes);
-            return Err(failed(
-                format!("preparing `{symbol}`"),
-                format!("{asked} bytes of shared memory, the GPU has {most}"),
-            ));
-        }
         if launch.shared_bytes > allowed {
             let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: the function belongs to a module that `self` keeps loaded.

@@ -47,8 +47,7 @@ impl Cuda {
         let (opened, found) = std::thread::scope(|scope| {
             let library = scope.spawn(|| timed(library::find));
             let opened = opening.time("context", || context(&gpu)).and_then(|(context, stream)| {
-                let most_shared_bytes = gpu.info.shared_bytes_per_block;
-                Ok((context, stream, opening.time("kernels", || Kernels::open(ptx.text, most_shared_bytes))?))
+                Ok((context, stream, opening.time("kernels", || Kernels::open(ptx.text))?))
             });
             (opened, library.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });

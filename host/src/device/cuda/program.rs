@@ -12,7 +12,7 @@ use super::graph::Graph;
 use super::module::Kernels;
 use super::overlap::Overlap;
 use crate::device::{Gemm, Output, Plan, PlannedKernel, Step};
-use crate::error::Result;
+use crate::error::{Category, Error, Result};
 
 /// What a step of a plan needs of the device to be prepared.
 pub struct Workshop<'a> {
@@ -127,7 +127,7 @@ impl Prepared {
     /// Prepares a kernel whose pointers are where `address(buffer, element offset, element)` says.
     ///
     /// # Errors
-    /// Its requirements are not met, or the device has no such kernel.
+    /// Its requirements are not met, the device has less shared memory than it needs, or no such kernel.
     pub fn launch_at(
         kernel: &dyn PlannedKernel,
         workshop: &mut Workshop,
@@ -136,6 +136,7 @@ impl Prepared {
         let name = kernel.name();
         kernel.check().map_err(|reason| failed(format_args!("checking the arguments of `{name}`"), reason))?;
         let launch = kernel.launch(workshop.info);
+        fits(&launch, workshop.info)?;
         let function = workshop.kernels.function(&launch)?;
         let args = kernel.args(address);
         let overlap = workshop.overlap.filter(|_| launch.overlaps);
@@ -178,6 +179,24 @@ impl Prepared {
     }
 }
 
+/// Whether a block of `launch` finds the shared memory that it needs.
+///
+/// # Errors
+/// It does not; the error names the kernel.
+fn fits(launch: &Launch, device: &DeviceInfo) -> Result<()> {
+    let (needed, most) = (launch.shared_bytes, device.shared_bytes_per_block);
+    if needed <= most {
+        return Ok(());
+    }
+    let (major, minor) = device.compute_capability;
+    Err(Error::new(Category::Device, "A kernel needs more shared memory than this GPU has")
+        .details(format_args!(
+            "`{}`: {needed} bytes for a block; compute capability {major}.{minor} gives {most}",
+            launch.symbol
+        ))
+        .hint("a GPU of compute capability 8.0 or 9.0 runs every supported model; --device cpu runs without one"))
+}
+
 fn prepare_product(gemm: &Gemm, workshop: &mut Workshop) -> Result<Work> {
     let arena = workshop.arena;
     let out = match gemm.out {
@@ -186,6 +205,7 @@ fn prepare_product(gemm: &Gemm, workshop: &mut Workshop) -> Result<Work> {
     };
     let operands = Operands {
         shape: [gemm.rows, gemm.n, gemm.k],
+        stride: gemm.stride,
         x: resolve(arena, gemm.x),
         w: resolve(arena, gemm.w),
         bias: resolve(arena, gemm.bias),
@@ -199,4 +219,21 @@ fn prepare_product(gemm: &Gemm, workshop: &mut Workshop) -> Result<Work> {
 /// 0 for null.
 fn resolve<R: Role>(arena: &Arena, pointer: Ptr<R>) -> u64 {
     pointer.target().map_or(0, |(buffer, offset)| arena.address(buffer, offset, R::ELEMENT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_too_large_for_the_gpu_is_named() {
+        let device =
+            DeviceInfo { compute_capability: (8, 6), multiprocessors: 28, shared_bytes_per_block: 99 * 1024 };
+        let launch = |shared_bytes| Launch { shared_bytes, ..Launch::linear("ssm_scan_narrow", 1, 256) };
+        assert!(fits(&launch(99 * 1024), &device).is_ok());
+        let error = fits(&launch(99 * 1024 + 1), &device).unwrap_err();
+        assert_eq!(error.category(), Category::Device);
+        let text = error.to_string();
+        assert!(text.contains("`ssm_scan_narrow`: 101377 bytes") && text.contains("8.6 gives 101376"), "{text}");
+    }
 }

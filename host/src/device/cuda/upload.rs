@@ -45,7 +45,7 @@ impl Uploaded {
 
 /// Where a piece of at most [`CHUNK`] bytes comes from.
 enum Source<'a> {
-    /// Elements that stand adjacent in the file, from this one on.
+    /// Bytes of elements that stand adjacent, from this one on.
     Adjacent(&'a WeightPart, usize),
     /// One row's selected columns after another's.
     Rows(&'a WeightPart, std::ops::Range<usize>),
@@ -67,12 +67,7 @@ impl Piece<'_> {
         let chunk = &mut chunk[..self.bytes];
         match &self.source {
             Source::Adjacent(part, first) => part.copy_adjacent(*first, chunk),
-            Source::Rows(part, rows) => {
-                let row_bytes = self.bytes / rows.len();
-                rows.clone()
-                    .zip(chunk.chunks_exact_mut(row_bytes))
-                    .try_for_each(|(row, target)| part.copy_row(row, target))
-            }
+            Source::Rows(part, rows) => part.copy_rows(rows.clone(), chunk),
             Source::Bytes(bytes) => {
                 chunk.copy_from_slice(bytes);
                 Ok(())
@@ -190,16 +185,14 @@ fn pieces<'a>(buffers: &'a Buffers, arena: &Arena) -> Vec<Piece<'a>> {
 
 /// Cuts a part into pieces; returns the address behind it.
 fn push_part<'a>(pieces: &mut Vec<Piece<'a>>, part: &'a WeightPart, mut address: u64) -> u64 {
-    let bytes = |elements: usize| part.format().bytes(elements as u64) as usize;
+    let row_bytes = part.bytes_of_row();
     if part.is_adjacent() {
-        let (elements, most) = (part.rows() * part.columns(), CHUNK / bytes(1));
-        for first in (0..elements).step_by(most) {
-            let count = (elements - first).min(most);
-            address = push(pieces, address, bytes(count), Source::Adjacent(part, first));
+        let bytes = part.rows() * row_bytes;
+        for first in (0..bytes).step_by(CHUNK) {
+            address = push(pieces, address, (bytes - first).min(CHUNK), Source::Adjacent(part, first));
         }
         return address;
     }
-    let row_bytes = bytes(part.columns());
     let rows_per_piece = (CHUNK / row_bytes).max(1);
     for first in (0..part.rows()).step_by(rows_per_piece) {
         let rows = first..part.rows().min(first + rows_per_piece);

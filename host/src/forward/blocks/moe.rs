@@ -13,8 +13,8 @@ struct PlacedMoe {
     norm: NormBuffers,
     router_weight: BufferId,
     router_bias: BufferId,
-    up: BufferId,
-    down: BufferId,
+    up: ProductBuffer,
+    down: ProductBuffer,
     latent: Option<[ProductBuffer; 2]>,
     shared: Option<Shared>,
     scratch: Scratch,
@@ -68,8 +68,8 @@ impl Kind for Moe {
             norm: builder.norm(&self.norm),
             router_weight: builder.tensor(&self.router.weight),
             router_bias: builder.tensor(&self.router.bias),
-            up: builder.product("experts.up", &self.up).weight,
-            down: builder.product("experts.down", &self.down).weight,
+            up: builder.product("experts.up", &self.up),
+            down: builder.product("experts.down", &self.down),
             latent: self
                 .latent
                 .as_ref()
@@ -182,10 +182,11 @@ impl PlacedMoe {
         let (ids, rows) = (self.scratch.ids.ptr(), pass.rows());
         let (activated, out) = (self.scratch.activated.ptr(), self.scratch.out.ptr());
         let &PlacedMoe { top_k, experts, intermediate, width, .. } = self;
-        if rows * top_k <= MAX_CHOICES {
+        let packed = self.up.packed.is_some() || self.down.packed.is_some();
+        if rows * top_k <= MAX_CHOICES && !packed {
             let up = MoeGemv {
                 x,
-                w: self.up.ptr(),
+                w: self.up.weight.ptr(),
                 ids,
                 y: activated,
                 rows,
@@ -196,7 +197,7 @@ impl PlacedMoe {
                 activation: gemv::RELU2,
                 row_per_choice: 0,
             };
-            let (w, n, k, activation) = (self.down.ptr(), width, intermediate, gemv::PLAIN);
+            let (w, n, k, activation) = (self.down.weight.ptr(), width, intermediate, gemv::PLAIN);
             pass.plan.launch(up);
             pass.plan.launch(MoeGemv { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ..up });
             return;
@@ -205,21 +206,26 @@ impl PlacedMoe {
         pass.plan.launch(MoeSort { ids, order, tiles, rows, top_k, experts });
         let up = MoeGemm {
             x,
-            w: self.up.ptr(),
+            w: self.up.weight.ptr(),
             order,
             tiles,
             y: activated,
             rows,
             top_k,
             experts,
+            first: 0,
+            held: experts,
             n: intermediate,
             k: width,
             activation: gemv::RELU2,
             row_per_choice: 0,
         };
-        let (w, n, k, activation) = (self.down.ptr(), width, intermediate, gemv::PLAIN);
-        pass.plan.launch(up);
-        pass.plan.launch(MoeGemm { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ..up });
+        let (w, n, k, activation) = (self.down.weight.ptr(), width, intermediate, gemv::PLAIN);
+        pass.multiply_experts(&self.up, up);
+        pass.multiply_experts(
+            &self.down,
+            MoeGemm { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ..up },
+        );
     }
 
     fn combine(&self, pass: &mut Pass, Combined { shared, residual, y }: Combined) {

@@ -80,14 +80,14 @@ fn a_new_kind_is_its_own_file() {
     // Sizes from the description alone.
     let sizes = memory.sizes(4);
     let (vectors, squares, tables) = (3 * hidden, 2 * hidden * hidden, 2 * spec.vocab * hidden);
-    let weights = Format::Bf16.bytes((vectors + squares + tables) as u64) + Format::F32.bytes(2 * 24);
+    let weights = Format::Bf16.bytes(1, (vectors + squares + tables) as u64) + Format::F32.bytes(1, 2 * 24);
     assert_eq!((sizes.weights, sizes.kv), (weights, 0));
     assert_eq!(sizes.slots, (4 * 2 * 5 * 3 + 4 * 64 * (3 + 1)) as u64, "two blocks' slots, and the history");
 
     // One token through the plan.
     let random = RandomWeights::own(&spec);
     let parts = |tensors: &[Tensor]| match tensors {
-        [tensor] if tensor.shape.len() == 1 && !tensor.exact => {
+        [tensor] if tensor.shape.len() == 1 && tensor.format != Format::F32 => {
             let data = bytes::Bytes::from_owner(crate::checkpoint::Elements(vec![bf16::ONE; hidden]));
             crate::device::Weight::new(vec![crate::device::WeightPart::new(data, hidden, 0..1, 0..hidden)])
         }

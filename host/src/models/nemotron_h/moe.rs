@@ -4,7 +4,7 @@ use gpu_kernels::moe_route::{MAX_EXPERTS, MAX_GROUPS, MAX_TOP_K};
 use super::Family;
 use crate::error::Result;
 use crate::models::config::Config;
-use crate::models::spec::{Moe, Product, Router, SharedExpert, Tensor};
+use crate::models::spec::{InputChange, Moe, Product, Router, SharedExpert, Tensor};
 
 /// What the kernels' weights of experts are divisible by.
 const WIDTH_STEP: usize = 16;
@@ -36,6 +36,7 @@ impl Family<'_> {
                 })
                 .collect(),
             biases: Vec::new(),
+            input: InputChange::default(),
         };
         Ok(Moe {
             norm: self.layer_norm(layer),

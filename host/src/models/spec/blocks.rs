@@ -35,6 +35,13 @@ macro_rules! block {
                     $(Block::$kind(block) => block.tensors(),)*
                 }
             }
+
+            /// The products of the block in the order of use.
+            pub fn products_mut(&mut self) -> Vec<&mut Product> {
+                match self {
+                    $(Block::$kind(block) => block.products_mut(),)*
+                }
+            }
         }
     };
 }
@@ -67,6 +74,10 @@ impl Attention {
         let products = [&self.qkv, &self.out].map(|product| product.uses("attention"));
         self.norm.uses().chain(products.into_iter().flatten()).collect()
     }
+
+    fn products_mut(&mut self) -> Vec<&mut Product> {
+        vec![&mut self.qkv, &mut self.out]
+    }
 }
 
 /// A dense feed-forward.
@@ -89,6 +100,10 @@ impl Mlp {
     pub fn tensors(&self) -> Vec<TensorUse<'_>> {
         self.norm.uses().chain(self.up.uses("mlp")).chain(self.down.uses("mlp")).collect()
     }
+
+    fn products_mut(&mut self) -> Vec<&mut Product> {
+        vec![&mut self.up, &mut self.down]
+    }
 }
 
 /// A single product in place of an attention or a feed-forward.
@@ -104,6 +119,10 @@ impl Linear {
     /// The tensors in the order of use.
     pub fn tensors(&self) -> Vec<TensorUse<'_>> {
         self.norm.uses().chain(self.product.uses("linear")).collect()
+    }
+
+    fn products_mut(&mut self) -> Vec<&mut Product> {
+        vec![&mut self.product]
     }
 }
 

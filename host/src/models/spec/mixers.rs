@@ -46,6 +46,10 @@ impl Mamba2 {
         let products = self.in_proj.uses("mamba").chain(self.out_proj.uses("mamba"));
         self.norm.uses().chain(products).chain(vectors).chain(factors).collect()
     }
+
+    pub(super) fn products_mut(&mut self) -> Vec<&mut Product> {
+        vec![&mut self.in_proj, &mut self.out_proj]
+    }
 }
 
 /// Experts, of which each token goes to some.
@@ -79,6 +83,12 @@ impl Moe {
         let shared = shared.flat_map(|product| product.uses("shared expert"));
         let experts = self.up.uses("experts").chain(self.down.uses("experts"));
         self.norm.uses().chain(router).chain(latent).chain(shared).chain(experts).collect()
+    }
+
+    pub(super) fn products_mut(&mut self) -> Vec<&mut Product> {
+        let latent = self.latent.iter_mut().flatten();
+        let shared = self.shared.iter_mut().flat_map(|shared| [&mut shared.up, &mut shared.down]);
+        latent.chain(shared).chain([&mut self.up, &mut self.down]).collect()
     }
 }
 

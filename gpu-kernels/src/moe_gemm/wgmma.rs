@@ -1,0 +1,146 @@
+//! The entry point of `moe_gemm` for compute capability 9.0: two warpgroups, weights as the rows of their products.
+mod ring;
+mod share;
+
+use self::ring::Ring;
+use self::share::{Chunk, Share};
+use super::entry::activated;
+use super::{DEPTH, MoeGemm, WARPS};
+use cuda_std::unroll::unroll;
+use cuda_std::wgmma::{self, Accumulator};
+use cuda_std::{bf16, fragment, global, grid, kernel, thread, warp};
+
+/// Choices of a product.
+const COLUMNS: u32 = 128;
+/// Eights of choices of a product.
+const TILES: usize = (COLUMNS / fragment::N) as usize;
+
+/// The sums of two products: of 128 rows of the weight, or of 256 choices.
+type Sums = [[[f32; 4]; TILES]; 2];
+
+kernel! {
+    /// The block's share of all tiles.
+    pub fn moe_gemm_wgmma(args: MoeGemm) {
+        wgmma::threads_at_most::<{ WARPS * 32 }>();
+        grid::launch_dependents();
+        grid::wait_for_dependencies();
+        let mut share = Share::of_block(&args);
+        let mut ring = Ring::fill(&args, share);
+        while let Some(chunk) = share.next(&args) {
+            let warpgroup = Warpgroup::new(&chunk);
+            let sums = warpgroup.multiply(&args, &mut ring);
+            unroll::<2>(
+                #[inline(always)]
+                |i| warpgroup.store(&args, &chunk, &sums[i], i as u32),
+            );
+        }
+    }
+}
+
+/// Where a warpgroup's two products find their rows in a stage: of weights, and of tokens.
+struct Warpgroup {
+    weights: [u32; 2],
+    tokens: [u32; 2],
+    /// The first row of tokens.
+    corner: u32,
+}
+
+impl Warpgroup {
+    #[inline(always)]
+    fn new(chunk: &Chunk) -> Warpgroup {
+        // SAFETY: the whole warp is here. It has the same number; only so does the compiler know it.
+        let own = unsafe { warp::shuffle(thread::thread_idx_x() / wgmma::THREADS, 0) };
+        let corner = chunk.most_rows();
+        if chunk.is_narrow() {
+            let first = own * 2 * wgmma::M;
+            Warpgroup { weights: [first, first + wgmma::M], tokens: [corner; 2], corner }
+        } else {
+            Warpgroup { weights: [own * wgmma::M; 2], tokens: [corner, corner + COLUMNS], corner }
+        }
+    }
+
+    /// The sums over all columns.
+    ///
+    /// # Safety
+    /// Both warpgroups come here; the ring's next stages are the chunk's.
+    #[inline(always)]
+    unsafe fn multiply(&self, args: &MoeGemm, ring: &mut Ring) -> Sums {
+        let mut sums = [[[0.0; 4]; TILES]; 2];
+        for _ in 0..args.k.div_ceil(DEPTH) {
+            // SAFETY: the stage has landed, and the products of the one before, whose place is filled now, have ended.
+            unsafe {
+                let stage = ring.next();
+                let describe = |row: u32| wgmma::describe(stage + row * wgmma::ROW_BYTES, 0);
+                let (a, b) = (self.weights.map(describe), self.tokens.map(describe));
+                let [first, second] = &mut sums;
+                second.hold();
+                first.fence();
+                unroll::<{ (DEPTH / wgmma::K) as usize }>(
+                    #[inline(always)]
+                    |k| {
+                        let bytes = k as u32 * wgmma::K * 2;
+                        first.add(wgmma::along(a[0], bytes), wgmma::along(b[0], bytes));
+                        second.add(wgmma::along(a[1], bytes), wgmma::along(b[1], bytes));
+                    },
+                );
+                wgmma::commit();
+                ring.ask(args);
+                first.wait::<0>();
+                second.hold();
+            }
+        }
+        sums
+    }
+
+    /// Stores the outputs of product `i`. Lanes of neighbouring rows exchange sums, so that each has two neighbours of a
+    /// choice.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold; the whole warp comes here.
+    #[inline(always)]
+    unsafe fn store(&self, args: &MoeGemm, chunk: &Chunk, sums: &[[f32; 4]; TILES], i: u32) {
+        let (weights, tokens) =
+            if i == 0 { (self.weights[0], self.tokens[0]) } else { (self.weights[1], self.tokens[1]) };
+        let warp_row = weights + thread::warp_id() % 4 * fragment::M;
+        let (own, pair) = fragment::c_element(thread::lane_id(), 0);
+        let (row, column) = (chunk.row + warp_row + own / 2 * 2, tokens - self.corner + pair + own % 2);
+        let y = args.y.addr + u64::from(row) * 2;
+        unroll::<TILES>(
+            #[inline(always)]
+            |n| {
+                let column = column + n as u32 * fragment::N;
+                let [a, b, c, d] = sums[n];
+                // SAFETY: the whole warp is here; a row and a choice that are there are stored.
+                unsafe {
+                    let [upper, lower] = [exchange(own, a, b), exchange(own, c, d)];
+                    if warp_row < chunk.rows && column < chunk.live {
+                        let choice: u32 = global::load(args.order.addr + 4 * u64::from(chunk.first + column));
+                        let y = y + u64::from(choice) * u64::from(args.n) * 2;
+                        global::store(y, bf16::pack(activated(args, upper)));
+                        global::store(y + 16, bf16::pack(activated(args, lower)));
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// Of a row's sums for two choices, and the neighbouring row's: both rows' sums for one choice, the first for the even row.
+///
+/// Bits change places by masks: conditions would come apart around the shuffle.
+///
+/// # Safety
+/// The whole warp comes here.
+#[inline(always)]
+unsafe fn exchange(row: u32, first: f32, second: f32) -> [f32; 2] {
+    let is_odd = 0_u32.wrapping_sub(row % 2);
+    let swapped = |a: u32, b: u32| {
+        let change = (a ^ b) & is_odd;
+        (a ^ change, b ^ change)
+    };
+    let (kept, given) = swapped(first.to_bits(), second.to_bits());
+    // SAFETY: the caller's promise. Neighbouring rows are four lanes apart.
+    let got = unsafe { warp::shuffle_xor(given, 4) };
+    let (even, odd) = swapped(kept, got);
+    [f32::from_bits(even), f32::from_bits(odd)]
+}

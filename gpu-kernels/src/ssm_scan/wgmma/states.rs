@@ -1,0 +1,235 @@
+//! The warpgroups that take S along: each holds half of its columns, transposed, in registers.
+use super::inputs::{self, Inputs};
+use super::numbers::Numbers;
+use super::{COLUMNS, FREED, INPUTS, MATRIX_BYTES, READ, Room, STATE, Stage, place};
+use crate::ssm::CHUNK;
+use crate::ssm_scan::chunk::parts;
+use crate::ssm_scan::span::{Span, state_address};
+use crate::ssm_scan::{SsmScan, WGMMA_SIZE, WGMMA_THREADS};
+use cuda_std::barrier::{arrive_named, sync_named};
+use cuda_std::shared::Shared;
+use cuda_std::unroll::unroll;
+use cuda_std::wgmma::{self, Accumulator};
+use cuda_std::{bf16, cp_async, fragment, global, math, mma, thread};
+
+/// Steps of the tensor core over a chunk's positions.
+const STEPS: usize = (CHUNK / wgmma::K) as usize;
+
+/// # Safety
+/// The kernel's Requires hold; the block's two last warpgroups come here, and [`super::outputs::run`] is where the first one
+/// is; the kernel in front has ended.
+#[inline(always)]
+pub unsafe fn run<const DIM: u32, const TILES: usize>(args: &SsmScan, span: &Span, room: &Room)
+where
+    [[f32; 4]; TILES]: Accumulator,
+{
+    let thread = thread::thread_idx_x() - wgmma::THREADS;
+    let inputs = Inputs::new::<DIM>(args, span, thread);
+    let last = (span.end - 1) / CHUNK;
+    // SAFETY: chunks are the same for the whole block, so all its threads come to the barriers; a stage is asked for when
+    // nobody reads the chunk that was there.
+    unsafe {
+        inputs.ask::<DIM, true>(span, &room.stage(span.front), span.front);
+        cp_async::commit();
+        if span.front < last {
+            inputs.ask::<DIM, false>(span, &room.stage(span.front + 1), span.front + 1);
+        }
+        cp_async::commit();
+        let numbers = Numbers::of_thread(args, span, thread);
+        numbers.store::<true>(args, span, &room.stage(span.front), span.front);
+        let mut state = Half::<TILES>::load(args, span, thread);
+        state.publish(room);
+        arrive_named(STATE, WGMMA_THREADS);
+        cp_async::wait::<1>();
+        wgmma::publish();
+        sync_named(INPUTS, WGMMA_THREADS);
+        let mut at = span.front;
+        while at <= last {
+            if at > span.front {
+                sync_named(FREED, WGMMA_THREADS);
+            }
+            if at + 2 <= last {
+                inputs.ask::<DIM, false>(span, &room.stage(at + 2), at + 2);
+            }
+            cp_async::commit();
+            if at < last {
+                numbers.store::<false>(args, span, &room.stage(at + 1), at + 1);
+            }
+            if span.completes(at) {
+                state.advance(&room.stage(at));
+            }
+            if at < last {
+                cp_async::wait::<1>();
+                wgmma::publish();
+                arrive_named(INPUTS, WGMMA_THREADS);
+                sync_named(READ, WGMMA_THREADS);
+                state.publish(room);
+                arrive_named(STATE, WGMMA_THREADS);
+            }
+            at += 1;
+        }
+        if span.end / CHUNK > span.front {
+            state.store(args, span);
+        }
+    }
+}
+
+/// What a lane holds of S: of each eight channels two neighbours, for column `column` and the eighth behind it.
+struct Half<const TILES: usize> {
+    sums: [[f32; 4]; TILES],
+    /// The warp's first column.
+    first: u32,
+}
+
+impl<const TILES: usize> Half<TILES>
+where
+    [[f32; 4]; TILES]: Accumulator,
+{
+    /// S of the head as it is kept; 0 in front of chunk 0.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold; the kernel in front has ended.
+    #[inline(always)]
+    unsafe fn load(args: &SsmScan, span: &Span, thread: u32) -> Self {
+        let mut half = Half { sums: [[0.0; 4]; TILES], first: thread / 32 * fragment::M };
+        if span.front > 0 {
+            let start = half.address(args, span);
+            unroll::<TILES>(
+                #[inline(always)]
+                |tile| {
+                    unroll::<4>(
+                        #[inline(always)]
+                        // SAFETY: the head's own state.
+                        |i| half.sums[tile][i] = unsafe { global::load(start + offset(tile, i)) },
+                    );
+                },
+            );
+        }
+        half
+    }
+
+    /// Stores S.
+    ///
+    /// # Safety
+    /// As for [`Half::load`]; nobody else reads or writes it.
+    #[inline(always)]
+    unsafe fn store(&self, args: &SsmScan, span: &Span) {
+        let start = self.address(args, span);
+        unroll::<TILES>(
+            #[inline(always)]
+            |tile| {
+                unroll::<4>(
+                    #[inline(always)]
+                    // SAFETY: the head's own state.
+                    |i| unsafe { global::store(start + offset(tile, i), self.sums[tile][i]) },
+                );
+            },
+        );
+    }
+
+    /// Where the lane's first element is kept.
+    #[inline(always)]
+    fn address(&self, args: &SsmScan, span: &Span) -> u64 {
+        let (column, channel) = fragment::c_element(thread::lane_id(), 0);
+        state_address(args, span) + 4 * u64::from(channel * WGMMA_SIZE + self.first + column)
+    }
+
+    /// Leaves both parts of S where the outputs' products read them.
+    ///
+    /// # Safety
+    /// Nobody reads what is there.
+    #[inline(always)]
+    unsafe fn publish(&self, room: &Room) {
+        let (column, channel) = fragment::c_element(thread::lane_id(), 0);
+        let row = self.first + column;
+        unroll::<TILES>(
+            #[inline(always)]
+            |tile| {
+                let [a, b, c, d] = self.sums[tile];
+                for (row, pair) in [(row, [a, b]), (row + 8, [c, d])] {
+                    let to = room.state + place(WGMMA_SIZE, row, tile as u32) + 2 * channel;
+                    let [high, low] = parts(pair);
+                    // SAFETY: the words are the lane's own.
+                    unsafe {
+                        Shared::from_address(to).store(0, high);
+                        Shared::from_address(to + room.state_part).store(0, low);
+                    }
+                }
+            },
+        );
+        wgmma::publish();
+    }
+
+    /// Takes S over a whole chunk.
+    ///
+    /// # Safety
+    /// The whole warpgroup comes here, behind a barrier that orders the chunk and its sums.
+    #[inline(always)]
+    unsafe fn advance(&mut self, stage: &Stage) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut b = self.weighed(stage);
+            let over = math::ex2_flushed(stage.sums.load(CHUNK - 1));
+            unroll::<TILES>(
+                #[inline(always)]
+                |tile| self.sums[tile] = self.sums[tile].map(|s| s * over),
+            );
+            let x = wgmma::describe(stage.x, MATRIX_BYTES);
+            self.sums.fence();
+            wgmma::hold(&mut b);
+            unroll::<STEPS>(
+                #[inline(always)]
+                |step| self.sums.add_rows(b[step], wgmma::along(x, step as u32 * wgmma::K * wgmma::ROW_BYTES)),
+            );
+            wgmma::commit();
+            self.sums.wait::<0>();
+            wgmma::hold(&mut b);
+        }
+    }
+
+    /// The warp's columns of B, transposed, each position with what it counts at the end of the chunk.
+    ///
+    /// # Safety
+    /// As for [`Half::advance`].
+    #[inline(always)]
+    unsafe fn weighed(&self, stage: &Stage) -> [[u32; 4]; STEPS] {
+        let lane = thread::lane_id();
+        let mut b = [[0; 4]; STEPS];
+        unroll::<STEPS>(
+            #[inline(always)]
+            |step| {
+                let (row, column) = fragment::b_source_by_columns(lane);
+                let (row, column) = (step as u32 * fragment::K + row, self.first + column);
+                let matrix = stage.b + self.first / COLUMNS * MATRIX_BYTES;
+                let from = matrix + wgmma::place(row, column % COLUMNS / 8);
+                // SAFETY: the caller's promise.
+                let plain = unsafe { mma::ldmatrix_x4_transposed(from) };
+                unroll::<2>(
+                    #[inline(always)]
+                    |half| {
+                        let entry = step as u32 * 16 + half as u32 * 8 + lane % 4 * 2;
+                        // SAFETY: as above.
+                        let factors = unsafe { stage.factors.cast::<[f32; 2]>().load(entry / 2) };
+                        unroll::<2>(
+                            #[inline(always)]
+                            |i| {
+                                let [low, high] = bf16::unpack(plain[2 * half + i]);
+                                b[step][2 * half + i] = bf16::pack([low * factors[0], high * factors[1]]);
+                            },
+                        );
+                    },
+                );
+            },
+        );
+        b
+    }
+}
+
+/// Bytes from a lane's first element of S to element `i` of its channels number `tile`.
+#[inline(always)]
+const fn offset(tile: usize, i: usize) -> u64 {
+    let (channel, column) = (tile as u32 * fragment::N + i as u32 % 2, i as u32 / 2 * 8);
+    4 * (channel * WGMMA_SIZE + column) as u64
+}
+
+const _: () = assert!(inputs::THREADS == WGMMA_THREADS - wgmma::THREADS);

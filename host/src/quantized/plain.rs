@@ -1,0 +1,87 @@
+//! A quantized weight as f32, in the file's order of columns: where a product has no common format.
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::nibbles::Nibbles;
+use super::order::Order;
+use super::{Codes, Module, Quantized, errors, grid};
+use crate::checkpoint::StoredTensor;
+use crate::device::{Format, RowSource, unpack};
+use crate::error::Result;
+
+/// Widens what a packed format would hold; what changes the input is undone or multiplied in.
+pub struct Plain {
+    weight: Quantized,
+    factor: Option<Vec<f32>>,
+}
+
+impl Plain {
+    pub fn of(weight: Quantized) -> Plain {
+        let factor = weight.factor.as_ref().map(|factor| Factors(factor.clone()).values());
+        Plain { weight, factor }
+    }
+}
+
+/// What the inputs of a weight are multiplied by.
+pub struct Factors(pub Arc<StoredTensor>);
+
+impl Factors {
+    fn values(&self) -> Vec<f32> {
+        (0..self.0.shape.iter().product()).map(|column| grid::number(&self.0, column)).collect()
+    }
+}
+
+impl RowSource for Factors {
+    fn fill(&self, _: Range<usize>, target: &mut [u8]) -> Result<()> {
+        let values = self.values();
+        if let Some(column) = values.iter().position(|value| !value.is_finite()) {
+            return Err(errors::not_finite(&self.0, "pre_quant_scale", column, values[column]));
+        }
+        target.copy_from_slice(bytemuck::cast_slice(&values));
+        Ok(())
+    }
+}
+
+impl RowSource for Plain {
+    fn fill(&self, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
+        let Quantized { packed: format, order, shape: [_, columns], codes, .. } = &self.weight;
+        let per_row = format.scales(*columns as u64) as usize;
+        let mut packed = vec![0; format.row_bytes(*columns as u64) as usize];
+        let (mut scales, mut values) = (vec![0.0; per_row], vec![0.0; *columns]);
+        for (row, target) in rows.zip(target.chunks_exact_mut(4 * columns)) {
+            codes.rows(*format, row..row + 1, &mut packed)?;
+            codes.scales(*format, row..row + 1, &mut scales)?;
+            unpack(*format, &packed, &scales, &mut values);
+            let targets = target.as_chunks_mut::<4>().0;
+            for (place, value) in values.iter().enumerate() {
+                let column = order.as_ref().map_or(place, |Order(order)| order[place] as usize);
+                let factor = self.factor.as_ref().map_or(1.0, |factor| factor[column]);
+                targets[column] = (value * factor).to_le_bytes();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// 4-bit integers whose groups are not all of one size.
+pub struct Uneven {
+    codes: Nibbles,
+    index: Arc<[u32]>,
+}
+
+impl Uneven {
+    pub fn new(codes: Nibbles, index: Arc<[u32]>) -> Uneven {
+        Uneven { codes, index }
+    }
+
+    pub fn found(self, module: &Module) -> Quantized {
+        let (format, shape) = (Format::F32, module.shape);
+        Quantized { format, order: None, factor: None, shape, packed: format, free_bits: false, codes: Arc::new(self) }
+    }
+}
+
+impl Codes for Uneven {
+    fn rows(&self, _: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
+        self.codes.plain_rows(rows, &self.index, target)
+    }
+}

@@ -1,0 +1,8 @@
+//! Quantized checkpoints that the tests write themselves, in every layout: what is read is what they stand for, to the bit,
+//! and what is wrong with them is named.
+mod contradictions;
+mod encode;
+mod faults;
+mod layouts;
+mod random;
+mod store;
