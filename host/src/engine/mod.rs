@@ -32,7 +32,7 @@ use crate::device::{Device, Ticket};
 use crate::error::Result;
 use crate::forward::{Bucket, Layout, Span, StepInputs, WeightSource};
 use crate::models::spec::ModelSpec;
-use cache::Cache;
+use cache::PageCache;
 pub use numbers::check_fault;
 use plans::{PREPARING_RUNS, Plans, Prepared};
 use sequence::Sequence;
@@ -69,7 +69,7 @@ pub struct Engine {
     device: Box<dyn Device>,
     layout: Layout,
     plans: Plans,
-    cache: Cache,
+    cache: PageCache,
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
     in_flight: VecDeque<Flight>,
@@ -106,7 +106,7 @@ impl Engine {
         let limits = config.limits();
         let (layout, memory) = Layout::new(spec, limits);
         device.allocate(memory.load(weights)?)?;
-        let cache = Cache::new(limits.pages, limits.sequences, layout.has_state());
+        let cache = PageCache::new(limits.pages, limits.sequences, layout.has_state());
         Ok(Engine {
             device,
             layout,

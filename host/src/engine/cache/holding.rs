@@ -1,7 +1,7 @@
 //! `Holding`: what a running sequence has of the cache, from its start to its end.
 use super::tail::usable;
 use super::tree::NodeId;
-use super::{Cache, PAGE, PAGES_AHEAD};
+use super::{PageCache, PAGE, PAGES_AHEAD};
 
 /// Where a sequence can go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Holding {
     }
 }
 
-impl Cache {
+impl PageCache {
     /// The deepest place that a sequence of `tokens` can go on from; its last token is always computed.
     pub fn find(&self, tokens: &[u32]) -> Found {
         let most = tokens.len().saturating_sub(1);

@@ -40,7 +40,7 @@ pub struct CacheUsage {
 
 /// KV pages, slots, and what they hold.
 #[derive(Debug)]
-pub struct Cache {
+pub struct PageCache {
     pool: PagePool,
     slots: Vec<usize>,
     tree: Tree,
@@ -49,12 +49,12 @@ pub struct Cache {
     evicted: u64,
 }
 
-impl Cache {
+impl PageCache {
     /// All of `pages` pages but page 0, which pads write, and `slots` slots; `has_state` where a sequence keeps more than keys
     /// and values.
-    pub fn new(pages: usize, slots: usize, has_state: bool) -> Cache {
+    pub fn new(pages: usize, slots: usize, has_state: bool) -> PageCache {
         let (pool, slots) = (PagePool::new(pages), (0..slots).rev().collect());
-        Cache { pages: pool.count(), pool, slots, tree: Tree::default(), has_state, evicted: 0 }
+        PageCache { pages: pool.count(), pool, slots, tree: Tree::default(), has_state, evicted: 0 }
     }
 
     /// Where the pages are.
@@ -78,7 +78,7 @@ impl Cache {
         while self.evict().is_some() {}
     }
 
-    /// `count` free pages for work beside all sequences, to be given back by [`Cache::put`].
+    /// `count` free pages for work beside all sequences, to be given back by [`PageCache::put`].
     pub fn take(&mut self, count: usize) -> Option<Vec<usize>> {
         if count > self.room() {
             return None;

@@ -94,7 +94,7 @@ fn prompt(numbers: &mut Numbers) -> Vec<u32> {
     tokens
 }
 
-fn check(cache: &Cache, list: &List, running: &[Running]) {
+fn check(cache: &PageCache, list: &List, running: &[Running]) {
     let (mut pages, mut slots) = cache.tree.contents();
     assert_eq!(pages.len(), list.entries.len(), "as many cached pages as in the list");
     for sequence in running {
@@ -114,7 +114,7 @@ fn check(cache: &Cache, list: &List, running: &[Running]) {
 
 /// One trace; the cache and the list go on from what the one before left.
 struct Trace<'a> {
-    cache: &'a mut Cache,
+    cache: &'a mut PageCache,
     list: &'a mut List,
     running: Vec<Running>,
 }
@@ -235,7 +235,7 @@ impl Trace<'_> {
 #[test]
 fn ten_thousand_traces_agree_with_a_plain_list() {
     let mut numbers = Numbers(12);
-    let (mut cache, mut list) = (Cache::new(PAGES + 1, SLOTS, false), List::default());
+    let (mut cache, mut list) = (PageCache::new(PAGES + 1, SLOTS, false), List::default());
     let (mut hits, mut evicted) = (0, 0);
     for trace in 0..10_000 {
         let mut state = Trace { cache: &mut cache, list: &mut list, running: Vec::new() };
@@ -275,7 +275,7 @@ fn whole_pages_of_the_common_prefix_are_found() {
     for (common, length) in
         [(0, 10), (63, 200), (64, 65), (64, 64), (130, 200), (130, 130), (192, 193), (192, 192), (250, 300)]
     {
-        let mut cache = Cache::new(40, 2, false);
+        let mut cache = PageCache::new(40, 2, false);
         let first: Vec<u32> = (0..320).collect();
         let holding = cache.start(&first, Found::default(), 40, 0).expect("room");
         cache.end(holding, &first[..319]);
@@ -287,7 +287,7 @@ fn whole_pages_of_the_common_prefix_are_found() {
 /// A state goes to one sequence, and its slot to whoever needs one.
 #[test]
 fn a_state_moves_to_the_sequence_that_goes_on() {
-    let mut cache = Cache::new(40, 2, true);
+    let mut cache = PageCache::new(40, 2, true);
     let tokens: Vec<u32> = (0..200).collect();
     let first = cache.start(&tokens[..150], Found::default(), 10, 0).expect("room");
     let slot = first.slot;
