@@ -1,7 +1,7 @@
 //! `Holding`: what a running sequence has of the cache, from its start to its end.
 use super::tail::usable;
 use super::tree::NodeId;
-use super::{PageCache, PAGE, PAGES_AHEAD};
+use super::{PAGE, PAGES_AHEAD, PageCache};
 
 /// Where a sequence can go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
