@@ -9,8 +9,8 @@ const MOST_FUNCTION_LINES: usize = 60;
 
 /// Modules of `host` and what each may import besides itself and `error`. Tests beside the code may import anything.
 const IMPORTS: [(&str, &[&str]); 13] = [
-    ("bench", &["checkpoint", "device", "engine", "forward", "models", "session", "synthetic", "weights"]),
-    ("synthetic", &["checkpoint", "device", "models", "text", "weights"]),
+    ("bench", &["checkpoint", "device", "engine", "forward", "models", "quantized", "session", "synthetic", "weights"]),
+    ("synthetic", &["checkpoint", "device", "models", "quantized", "text", "weights"]),
     ("engine", &["forward", "sample", "models", "device"]),
     ("forward", &["models", "sample", "device"]),
     ("sample", &["device"]),

@@ -138,6 +138,19 @@ impl Format {
         }
     }
 
+    /// What a user calls it, whatever its groups are.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Format::Bf16 => "BF16",
+            Format::F32 => "F32",
+            Format::I32 => "I32",
+            Format::Fp8 { .. } => "FP8",
+            Format::Int8 { .. } => "INT8",
+            Format::Int4 { .. } => "INT4",
+            Format::Nvfp4 => "NVFP4",
+        }
+    }
+
     /// Whether the elements are codes that a kernel widens.
     pub const fn is_packed(self) -> bool {
         !matches!(self, Format::Bf16 | Format::F32 | Format::I32)

@@ -45,9 +45,10 @@ const FEW: u32 = 64;
 /// Token rows and experts of a block where there are more.
 const TILE_ROWS: u32 = 32;
 const TILE_EXPERTS: u32 = 32;
-/// Columns of a stage, a group of 8 to a lane; stages, and bytes of one: tokens, then weights.
+/// Columns of a stage, a group of 8 to a lane; stages that are asked for ahead of the one in use where there is room, and bytes
+/// of one: tokens, then weights.
 const DEPTH: u32 = 256;
-const STAGES: u32 = 2;
+const MOST_AHEAD: u32 = 3;
 const STAGE_BYTES: u32 = DEPTH * (TILE_ROWS * 2 + TILE_EXPERTS * 4);
 /// Most experts of a layer.
 pub const MAX_EXPERTS: u32 = 1024;
@@ -109,10 +110,17 @@ impl Kernel for MoeRoute {
         }
     }
 
-    fn launch(&self, _: &DeviceInfo) -> Launch {
+    fn launch(&self, device: &DeviceInfo) -> Launch {
         let scores = WARPS * self.experts * 4;
         let (symbol, experts, rows, shared_bytes) = if self.rows > FEW {
-            ("moe_route_tiles", TILE_EXPERTS, TILE_ROWS, scores.max(STAGES * STAGE_BYTES))
+            let all = (MOST_AHEAD + 1) * STAGE_BYTES;
+            // Beside them the system takes 1 KB, and the counter 16 bytes.
+            let (symbol, stages) = if device.shared_bytes_per_block > all + 1024 {
+                ("moe_route_tiles_ahead", all)
+            } else {
+                ("moe_route_tiles", 2 * STAGE_BYTES)
+            };
+            (symbol, TILE_EXPERTS, TILE_ROWS, stages.max(scores))
         } else {
             (Self::NAME, WARPS, ROWS, scores)
         };

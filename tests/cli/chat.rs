@@ -119,6 +119,32 @@ fn reasoning_is_switched_where_the_template_knows_it() {
     assert!(run.code == 0 && prompts[1] > prompts[0] + 8, "{run:?}");
 }
 
+/// Behind `<think>` all of an answer is reasoning until `</think>` comes, which the demo model never says.
+#[test]
+fn reasoning_stands_apart_from_the_answer_in_json() {
+    let directory = tempfile::tempdir().unwrap();
+    let template = directory.path().join("thinks.jinja");
+    let text = "{% for m in messages %}{{ m.content }}{% endfor %}\
+        {% if enable_thinking is not defined or enable_thinking %}<think>{% else %}<think></think>{% endif %}";
+    std::fs::write(&template, text).unwrap();
+    let answer = |more: &[&str]| -> serde_json::Value {
+        let base = ["-m", "models/storyteller", "--device=cpu", "--chat", "--json", "-q", "-n", "8", "-p", "Hello"];
+        let run = nemotron(&[&base[..], &["--chat-template", argument(&template)], more].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        serde_json::from_str(&run.stdout).unwrap()
+    };
+    let thought = answer(&[]);
+    assert!(thought["text"] == "" && !thought["reasoning"].as_str().unwrap().is_empty(), "{thought}");
+    assert_eq!(answer(&["--think"])["ids"], thought["ids"]);
+    for off in [&["--no-think"][..], &["--chat-template-kwargs", "{\"enable_thinking\": false}"]] {
+        let said = answer(off);
+        assert!(said.get("reasoning").is_none() && said["text"] != "", "{said}");
+        assert!(said["prompt_tokens"].as_u64() > thought["prompt_tokens"].as_u64(), "{said}");
+    }
+    let run = nemotron(&["-m", "models/storyteller", "--device=cpu", "--chat", "--no-think", "-p", "Hello"]);
+    assert!(fault(run).starts_with("[ERROR] Input: The model has no switch for reasoning\n"));
+}
+
 #[test]
 fn models_that_cannot_talk() {
     let model = storyteller_without(&["tokenizer_config.json"]);

@@ -42,6 +42,29 @@ fn sizes_tensors_and_memory_of_a_golden_llama() {
     assert!(report["device"]["fits"].as_bool().unwrap(), "{report}");
 }
 
+/// Experts in NVFP4 of 32 or 48 columns, Mamba and shared experts in FP8, the rest in BF16.
+#[test]
+fn formats_and_their_bits_are_shown() {
+    let report = object(&["tests/golden/nemotron_h_latent_mixed"]);
+    let groups = report["tensors"].as_array().unwrap();
+    let of = |name: &str, format: &str| {
+        let group = groups.iter().find(|group| group["name"] == name && group["format"] == format);
+        let group = group.unwrap_or_else(|| panic!("{name} in {format}: {report}"));
+        (group["tensors"].as_u64().unwrap(), group["bits_per_weight"].as_f64().unwrap())
+    };
+    let (count, experts) = of("experts", "NVFP4");
+    assert_eq!(count, 3 * 16 * 2);
+    // A row's 16 bytes of scales, its one or two chunks of 16, and an f32.
+    let (up, down) = (32.0 * (16.0 + 32.0 + 4.0), 48.0 * (16.0 + 16.0 + 4.0));
+    assert!((experts - 8.0 * (up + down) / (2.0 * 32.0 * 48.0)).abs() < 1e-9, "{experts}");
+    assert_eq!(of("shared expert", "FP8").0, 6);
+    assert_eq!(of("attention", "BF16").1, 16.0);
+    assert!((8.0..8.4).contains(&of("mamba", "FP8").1));
+    let table = inspect(&["tests/golden/nemotron_fp8"]).stdout;
+    assert!(table.lines().any(|line| line.starts_with("mlp            FP8 ")), "{table}");
+    assert!(table.lines().any(|line| line.starts_with("bits/weight")), "{table}");
+}
+
 #[test]
 fn the_table_says_what_the_object_says() {
     let run = inspect(&["tests/golden/deci"]);

@@ -189,4 +189,8 @@ impl Device for Toy {
     fn read_f32(&mut self, _: Ptr<f32>, count: usize) -> Result<Vec<f32>> {
         Ok(vec![0.0; count])
     }
+
+    fn read_i32(&mut self, _: Ptr<i32>, count: usize) -> Result<Vec<i32>> {
+        Ok(vec![0; count])
+    }
 }

@@ -101,10 +101,14 @@ fn row(seed: u64, shape: &Shape) -> Row<MoeGemm> {
     Row { name: format!("{shape:?}"), kernel, data }
 }
 
+/// Blocks of warpgroups whose shares overlap compute the same twice: what spoils a share so is no fault.
+const TILES_EDGE: Defect = Defect { entries: "moe_gemm", ..EDGE };
+const TILES_STRIDE: Defect = Defect { entries: "moe_gemm", ..STRIDE };
+
 impl Oracle for MoeGemm {
     const C: f64 = 16.0;
     const D: f64 = 4.0;
-    const DEFECTS: &[Defect] = &[EDGE, STRIDE, BARRIER, PRODUCT];
+    const DEFECTS: &[Defect] = &[TILES_EDGE, TILES_STRIDE, BARRIER, PRODUCT];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let order = data.i32s(self.order);

@@ -6,7 +6,7 @@ use self::ring::Ring;
 use self::share::{Chunk, Share};
 use super::entry::activated;
 use super::{DEPTH, MoeGemm, WARPS};
-use cuda_std::unroll::unroll;
+use cuda_std::unroll::{array, unroll};
 use cuda_std::wgmma::{self, Accumulator};
 use cuda_std::{bf16, fragment, global, grid, kernel, thread, warp};
 
@@ -105,6 +105,15 @@ impl Warpgroup {
         let (own, pair) = fragment::c_element(thread::lane_id(), 0);
         let (row, column) = (chunk.row + warp_row + own / 2 * 2, tokens - self.corner + pair + own % 2);
         let y = args.y.addr + u64::from(row) * 2;
+        // All at once: one behind the other, each would be waited for.
+        let choices: [u32; TILES] = array(
+            #[inline(always)]
+            |n| {
+                let place = chunk.first + (column + n as u32 * fragment::N).min(chunk.live - 1);
+                // SAFETY: the place is there.
+                unsafe { global::load(args.order.addr + 4 * u64::from(place)) }
+            },
+        );
         unroll::<TILES>(
             #[inline(always)]
             |n| {
@@ -114,8 +123,7 @@ impl Warpgroup {
                 unsafe {
                     let [upper, lower] = [exchange(own, a, b), exchange(own, c, d)];
                     if warp_row < chunk.rows && column < chunk.live {
-                        let choice: u32 = global::load(args.order.addr + 4 * u64::from(chunk.first + column));
-                        let y = y + u64::from(choice) * u64::from(args.n) * 2;
+                        let y = y + u64::from(choices[n]) * u64::from(args.n) * 2;
                         global::store(y, bf16::pack(activated(args, upper)));
                         global::store(y + 16, bf16::pack(activated(args, lower)));
                     }

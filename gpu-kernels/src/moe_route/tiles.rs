@@ -1,7 +1,7 @@
 //! The entry point of `moe_route` for many rows: a tile of rows and experts to a block, sums in the order of one row's.
 use super::choose::choose;
 use super::entry::is_last;
-use super::{DEPTH, MoeRoute, STAGE_BYTES, TILE_EXPERTS, TILE_ROWS, WARPS};
+use super::{DEPTH, MOST_AHEAD, MoeRoute, STAGE_BYTES, TILE_EXPERTS, TILE_ROWS, WARPS};
 use crate::row::{self, GROUP};
 use cuda_std::barrier::sync_threads;
 use cuda_std::shared::{self, Shared};
@@ -33,16 +33,33 @@ const WEIGHT_COPIES: usize = (TILE_EXPERTS * WEIGHT_PIECES / (WARPS * 32)) as us
 kernel! {
     /// 32 token rows and 32 experts.
     pub fn moe_route_tiles(args: MoeRoute) {
-        grid::launch_dependents();
-        grid::wait_for_dependencies();
-        let first = thread::block_idx_y() * TILE_ROWS;
-        let tile = Tile { first, expert: thread::block_idx_x() * TILE_EXPERTS };
-        tile.store(&args, tile.sums(&args));
-        if is_last(&args) {
+        route::<1>(&args);
+    }
+
+    /// The same where shared memory has room for more stages.
+    pub fn moe_route_tiles_ahead(args: MoeRoute) {
+        route::<{ MOST_AHEAD }>(&args);
+    }
+}
+
+/// The block's tile, by a ring that is `AHEAD` stages ahead.
+///
+/// # Safety
+/// The kernel's Requires hold; shared memory holds a stage more.
+#[inline(always)]
+unsafe fn route<const AHEAD: u32>(args: &MoeRoute) {
+    grid::launch_dependents();
+    grid::wait_for_dependencies();
+    let first = thread::block_idx_y() * TILE_ROWS;
+    let tile = Tile { first, expert: thread::block_idx_x() * TILE_EXPERTS };
+    // SAFETY: the caller's promise.
+    unsafe {
+        tile.store(args, tile.sums::<AHEAD>(args));
+        if is_last(args) {
             let mut row = first + thread::warp_id();
             let end = (first + TILE_ROWS).min(args.rows);
             while row < end {
-                choose(&args, row);
+                choose(args, row);
                 row += WARPS;
             }
         }
@@ -68,28 +85,38 @@ impl Tile {
     /// # Safety
     /// The whole block comes here; the kernel's Requires hold.
     #[inline(always)]
-    unsafe fn sums(&self, args: &MoeRoute) -> Sums {
-        let stages = (args.hidden / GROUP).div_ceil(thread::WARP_SIZE);
+    unsafe fn sums<const AHEAD: u32>(&self, args: &MoeRoute) -> Sums {
+        let steps = (args.hidden / GROUP).div_ceil(thread::WARP_SIZE);
         let start = shared::dynamic::<u8>().address();
+        let behind = |stage: u32| if stage == start + AHEAD * STAGE_BYTES { start } else { stage + STAGE_BYTES };
         let mut sums = [[0.0; ROWS]; EXPERTS];
-        let (mut step, mut stage, mut other) = (0, start, start + STAGE_BYTES);
-        // SAFETY: a stage is filled when all have used what was in its place, and used when all copies have landed.
+        let (mut step, mut asked, mut stage, mut free) = (0, 0, start, start);
+        // SAFETY: a stage is used when all copies have landed, and filled when all have used what was in its place.
         unsafe {
-            self.ask(args, 0, stage);
-            cp_async::commit();
-            while step < stages {
-                step += 1;
-                if step != stages {
-                    self.ask(args, step, other);
+            let mut ask = || {
+                if asked != steps {
+                    self.ask(args, asked, free);
+                    (asked, free) = (asked + 1, behind(free));
                 }
-                // Also where nothing was left to ask for: the wait counts groups.
+                // Also where nothing is left to ask for: the waits count groups.
                 cp_async::commit();
-                cp_async::wait::<1>();
-                sync_threads();
-                add(&mut sums, stage);
-                sync_threads();
-                (stage, other) = (other, stage);
+            };
+            for _ in 0..AHEAD {
+                ask();
             }
+            while step != steps {
+                if AHEAD == 1 {
+                    cp_async::wait::<0>();
+                } else {
+                    cp_async::wait::<{ MOST_AHEAD - 1 }>();
+                }
+                sync_threads();
+                ask();
+                add(&mut sums, stage);
+                (step, stage) = (step + 1, behind(stage));
+            }
+            // What the choice writes lies where the last stage did.
+            sync_threads();
         }
         sums
     }

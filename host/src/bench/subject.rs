@@ -6,6 +6,7 @@ use crate::device::Weight;
 use crate::error::Result;
 use crate::models;
 use crate::models::spec::{ModelSpec, Tensor};
+use crate::quantized::Recipe;
 use crate::synthetic::{Preset, RandomWeights};
 use crate::weights::Weights;
 
@@ -30,11 +31,19 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Reads what the model is.
+    /// Reads what the model is; with a `format`, its bf16 products but the head become codes of it.
     ///
     /// # Errors
     /// The checkpoint can not be used.
-    pub fn read(source: &Source) -> Result<Subject> {
+    pub fn read(source: &Source, format: Option<Recipe>) -> Result<Subject> {
+        let mut subject = Subject::plain(source)?;
+        if let Some(recipe) = format {
+            models::quantize(&mut subject.spec, recipe, false);
+        }
+        Ok(subject)
+    }
+
+    fn plain(source: &Source) -> Result<Subject> {
         match source {
             Source::Checkpoint(directory) => {
                 let checkpoint = Checkpoint::open(directory)?;

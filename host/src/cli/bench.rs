@@ -10,6 +10,7 @@ use super::console::Loudness;
 use super::failure::Failure;
 use super::numbers::{self, CONTEXT, LAYERS, SEQUENCES, THREADS};
 use crate::bench::{Bench, KERNEL_STEPS, KernelTimes, Lists, Source, Subject, Wanted};
+use crate::quantized::Recipe;
 use crate::session::{DeviceChoice, Note};
 use crate::synthetic::Preset;
 
@@ -26,6 +27,10 @@ pub struct Arguments {
 
     #[command(flatten)]
     source: SourceArguments,
+
+    /// Make codes of the weights of all products but the head, as --quantize does
+    #[arg(long, value_name = "FORMAT", value_parser = numbers::recipe())]
+    format: Option<Recipe>,
 
     /// Layers of the preset, instead of the model's own number
     #[arg(long, value_name = "N", requires = "preset", conflicts_with = "model", value_parser = numbers::count(LAYERS))]
@@ -91,7 +96,7 @@ const PRODUCT_ROWS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 512];
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let subject = Subject::read(&arguments.source())?;
+    let subject = Subject::read(&arguments.source(), arguments.format)?;
     let lists = Lists::new(&arguments.wanted(subject.spec.context_length), subject.spec.context_length)?;
     let (name, parameters, config) = (subject.name.clone(), subject.parameters(), subject.config.clone());
     let mut bench = Bench::open(subject, arguments.device, &lists, &mut |note: Note| Loudness::Normal.note(&note))?;

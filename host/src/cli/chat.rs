@@ -17,7 +17,7 @@ use super::numbers;
 use super::progress;
 use super::report::explain;
 use super::sampling::SamplingArguments;
-use super::stream::{interrupt, stream};
+use super::stream::{Dimmed, interrupt, stream};
 use crate::error::Category;
 use crate::session::{Conversation, Finish, GenerateOptions, Generation, Note, Session};
 
@@ -123,7 +123,8 @@ impl Chat {
     fn turn(&mut self, text: &str) -> std::result::Result<(), Failure> {
         self.options.interrupt.store(false, Ordering::Relaxed);
         let mut out = stdout().lock();
-        let generation = stream(&mut out, &self.options.interrupt, |show| {
+        let dimmed = Dimmed::on_terminal(self.conversation.reasoning(&self.session, text));
+        let generation = stream(&mut out, &self.options.interrupt, dimmed, |show| {
             self.conversation.say(&mut self.session, text, &self.options, show)
         });
         // Ctrl-C has done what it is for: the next one is another.

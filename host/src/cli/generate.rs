@@ -17,7 +17,7 @@ pub use super::prompt::FormArguments;
 use super::report::{explain, explain_kernels, explain_steps, result_object, statistics};
 use super::sampling::SamplingArguments;
 use super::several::{self, SeveralOptions};
-use super::stream::{interrupt, stream};
+use super::stream::{Dimmed, interrupt, stream};
 use crate::error::Result;
 use crate::session::{Finish, GenerateOptions, Generation, LoadOptions, MOST_LOGPROBS, Note, Session};
 
@@ -163,7 +163,9 @@ fn print_json(
     options: &GenerateOptions,
     echo: &str,
 ) -> std::result::Result<Generation, Failure> {
-    let generation = stream(&mut sink(), &options.interrupt, |show| session.generate_from(ids, options, show))?;
+    let generation = stream(&mut sink(), &options.interrupt, Dimmed::on_terminal(None), |show| {
+        session.generate_from(ids, options, show)
+    })?;
     let mut object = result_object(&generation, echo, true);
     object["timings"]["load_ms"] = (session.model().load_time().as_secs_f64() * 1e3).into();
     let mut out = stdout().lock();
@@ -184,7 +186,8 @@ fn print_text(
         write!(out, "\n=== Generation ===\nPrompt: {prompt}\nOutput: ")?;
     }
     out.write_all(echo.as_bytes()).and_then(|()| out.flush())?;
-    let generation = stream(&mut out, &options.interrupt, |show| session.generate_from(ids, options, show))?;
+    let dimmed = Dimmed::on_terminal(session.reasoning(&ids)?);
+    let generation = stream(&mut out, &options.interrupt, dimmed, |show| session.generate_from(ids, options, show))?;
     writeln!(out)?;
     let table = logprobs::tables(&generation);
     if framed.is_some() {

@@ -94,12 +94,15 @@ fn table(inspection: &Inspection, present: &Present) -> String {
     ];
     rows.extend(window.map(|window| ("window", window.to_string())));
     rows.push(("on disk", size(inspection.disk_bytes)));
+    rows.push(("bits/weight", format!("{:.2}", inspection.bits_per_weight())));
     let mut text = String::new();
     rows.iter().for_each(|(name, value)| writeln!(text, "{name:<14}{value}").expect("a String takes any text"));
-    writeln!(text, "\n{:<12}{:>8}{:>18}{:>12}", "tensors", "count", "parameters", "as BF16").expect("as above");
+    writeln!(text, "\n{:<15}{:<7}{:>8}{:>18}{:>7}{:>12}", "tensors", "format", "count", "parameters", "bits", "memory")
+        .expect("as above");
     for group in &inspection.groups {
-        let (name, bytes) = (group.name, size(group.bytes));
-        writeln!(text, "{name:<12}{:>8}{:>18}{bytes:>12}", group.tensors, group.parameters).expect("as above");
+        let (name, format, bits, bytes) = (group.name, group.format, group.bits_per_weight(), size(group.bytes));
+        writeln!(text, "{name:<15}{format:<7}{:>8}{:>18}{bits:>7.2}{bytes:>12}", group.tensors, group.parameters)
+            .expect("as above");
     }
     inspection.unused.iter().for_each(|name| writeln!(text, "unused: {name}").expect("as above"));
     inspection.notes.iter().for_each(|note| writeln!(text, "note: {note}").expect("as above"));
@@ -132,9 +135,10 @@ fn memory(inspection: &Inspection, present: &Present) -> String {
 
 fn json_object(inspection: &Inspection, present: &Present) -> String {
     let [attention, mlp, linear] = counts(inspection);
-    let groups = inspection.groups.iter().map(
-        |group| json!({"name": group.name, "tensors": group.tensors, "parameters": group.parameters, "bytes": group.bytes}),
-    );
+    let groups = inspection.groups.iter().map(|group| {
+        json!({"name": group.name, "format": group.format, "tensors": group.tensors, "parameters": group.parameters,
+            "bits_per_weight": group.bits_per_weight(), "bytes": group.bytes})
+    });
     let need = |need: &Need| json!({"weights": need.weights, "kv": need.kv, "slots": need.slots, "workspace": need.workspace, "total": need.total()});
     let per_layer: Vec<Value> = inspection
         .attentions()
@@ -151,6 +155,7 @@ fn json_object(inspection: &Inspection, present: &Present) -> String {
         "intermediate": intermediates(inspection).collect::<Vec<_>>(),
         "eos": inspection.spec.eos,
         "disk_bytes": inspection.disk_bytes,
+        "bits_per_weight": inspection.bits_per_weight(),
         "tensors": groups.collect::<Vec<_>>(),
         "unused": inspection.unused,
         "notes": inspection.notes,

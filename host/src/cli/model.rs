@@ -3,10 +3,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::{Map, Value};
 
 use super::console::Loudness;
 use super::numbers::{self, CONTEXT, THREADS};
 use super::progress;
+use crate::quantized::Recipe;
 use crate::session::{DeviceChoice, LoadOptions, Model, Note};
 
 #[derive(Args, Debug)]
@@ -32,6 +34,14 @@ pub struct ModelArguments {
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = numbers::share::<f64>)]
     gpu_memory_utilization: Option<f64>,
 
+    /// Make codes of 8 or 4 bits of a BF16 checkpoint's weights while it loads: those of all products but the head
+    #[arg(long, value_name = "FORMAT", value_parser = numbers::recipe())]
+    quantize: Option<Recipe>,
+
+    /// Make codes of the head too
+    #[arg(long, requires = "quantize")]
+    quantize_lm_head: bool,
+
     /// Say more: unused tensors, steps, launches, where the load time went
     #[arg(long, short, conflicts_with = "quiet", overrides_with = "verbose")]
     verbose: bool,
@@ -50,6 +60,8 @@ impl ModelArguments {
             context: self.context,
             gpu_memory_utilization: self.gpu_memory_utilization,
             progress,
+            quantize: self.quantize,
+            quantize_lm_head: self.quantize_lm_head,
             ..LoadOptions::new(&self.model)
         }
     }
@@ -76,6 +88,18 @@ pub struct AnswerArguments {
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
 
+    /// Have the model reason before it answers, where its chat template has a switch for that
+    #[arg(long, overrides_with = "no_think")]
+    think: bool,
+
+    /// Have the model answer at once
+    #[arg(long, overrides_with = "think")]
+    no_think: bool,
+
+    /// A JSON object with what else the chat template is told, such as {"enable_thinking": false}
+    #[arg(long, value_name = "JSON", value_parser = object)]
+    chat_template_kwargs: Option<Kwargs>,
+
     /// Go on where the model would end its text
     #[arg(long)]
     ignore_eos: bool,
@@ -84,7 +108,25 @@ pub struct AnswerArguments {
 impl AnswerArguments {
     /// `options` with these.
     pub fn over(&self, options: LoadOptions) -> LoadOptions {
-        LoadOptions { chat_template: self.chat_template.clone(), ignore_eos: self.ignore_eos, ..options }
+        LoadOptions {
+            chat_template: self.chat_template.clone(),
+            chat_template_kwargs: self.chat_template_kwargs.clone().unwrap_or_default().0,
+            thinking: (self.think || self.no_think).then_some(self.think),
+            ignore_eos: self.ignore_eos,
+            ..options
+        }
+    }
+}
+
+/// What a chat template is told, by name.
+#[derive(Clone, Debug, Default)]
+struct Kwargs(Map<String, Value>);
+
+fn object(text: &str) -> Result<Kwargs, String> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => Ok(Kwargs(object)),
+        Ok(_) => Err("expected a JSON object, such as {\"enable_thinking\": false}".to_owned()),
+        Err(error) => Err(format!("no JSON: {error}")),
     }
 }
 

@@ -5,7 +5,10 @@ use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use crate::models::MAX_SIZE;
+use crate::quantized::Recipe;
 use crate::sample;
 
 /// Tokens of a context: no model that can be loaded has more.
@@ -87,6 +90,11 @@ fn parsed<T: FromStr>(text: &str) -> Option<T> {
 
 fn expected<T: Display>(range: &RangeInclusive<T>) -> String {
     format!("expected {} to {}", range.start(), range.end())
+}
+
+/// How weights become codes, by name.
+pub fn recipe() -> impl TypedValueParser<Value = Recipe> {
+    PossibleValuesParser::new(Recipe::NAMES).map(|name| name.parse().expect("the parser knows the names"))
 }
 
 #[cfg(test)]

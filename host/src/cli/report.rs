@@ -151,14 +151,18 @@ pub fn result_object(generation: &Generation, echo: &str, timings: bool) -> Valu
         Finish::Context => "context",
         Finish::Interrupted => "interrupted",
     };
+    let (reasoning, answer) = generation.parts();
     let mut object = json!({
-        "text": format!("{echo}{}", generation.text),
+        "text": format!("{echo}{answer}"),
         "ids": generation.ids,
         "finish_reason": finish_reason,
         "prompt_tokens": generation.prompt_tokens,
         "prefilled_tokens": generation.prefilled_tokens,
         "generated_tokens": generation.ids.len(),
     });
+    if let Some(reasoning) = reasoning {
+        object["reasoning"] = reasoning.into();
+    }
     if !generation.logprobs.is_empty() {
         object["logprobs"] = logprobs::list(&generation.logprobs);
     }

@@ -9,6 +9,7 @@ mod nemotron;
 mod nemotron_h;
 mod patterns;
 mod quantization;
+mod recipe;
 mod rope;
 mod sizes;
 pub mod spec;
@@ -20,6 +21,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Category, Error, Result};
 pub use config::MAX_SIZE;
 use config::{Config, Notes};
+pub use recipe::{Quantized, quantize};
 use spec::ModelSpec;
 
 /// One family: how config.json names it, and what reads it.

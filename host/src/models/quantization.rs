@@ -141,7 +141,7 @@ impl Section<'_> {
     }
 
     fn contradiction(&self, module: &str, said: impl Display, found: Option<Format>) -> Error {
-        let found = found.map_or("plain numbers".to_owned(), |format| format!("{format:?}"));
+        let found = found.map_or("plain numbers", Format::name);
         Error::new(Category::Model, "Configuration and weights contradict each other")
             .details(format_args!("{}: {module}: expected {said}, found {found}", self.place))
             .hint(

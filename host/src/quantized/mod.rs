@@ -3,10 +3,12 @@
 //! * `grid`: scales and zero points of any stored type, by row and group
 //! * `bytes`: 8 bits a code; `nibbles`: 4-bit integers; `nvfp4`
 //! * `gptq`, `awq`, `compressed`, `modelopt`: which tensors each exporter writes
+//! * `recipe`: codes that are made here, of bf16 weights; `encode`: the nearest codes
 //! * `plain`: any of them as f32, where a product has no common format
 mod awq;
 mod bytes;
 mod compressed;
+mod encode;
 mod errors;
 mod gptq;
 mod grid;
@@ -15,6 +17,7 @@ mod nibbles;
 mod nvfp4;
 mod order;
 mod plain;
+mod recipe;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use crate::error::Result;
 
 pub use errors::unsupported;
 pub use order::Order;
+pub use recipe::{Recipe, quantize};
 
 /// What the name of a weight ends with.
 const WEIGHT: &str = ".weight";

@@ -7,7 +7,7 @@ use super::prompt_logprobs::PromptLogprob;
 use super::stop::StopTexts;
 use crate::engine::Event;
 use crate::error::Result;
-use crate::text::{Detokenizer, Tokenizer};
+use crate::text::{Detokenizer, Reasoning, Tokenizer};
 
 /// A generation that runs.
 pub(super) struct Answer<'a> {
@@ -36,6 +36,7 @@ impl<'a> Answer<'a> {
         logprobs::check(logprobs)?;
         let generation = Generation {
             text: String::new(),
+            reasoning: None,
             prompt_tokens: prompt.len(),
             prefilled_tokens: prompt.len(),
             ids: Vec::new(),
@@ -61,6 +62,12 @@ impl<'a> Answer<'a> {
     /// Gives all text at the end, and none before: unless a stop text is watched for, it is decoded once.
     pub fn whole(self) -> Answer<'a> {
         Answer { whole: self.stops.is_empty(), ..self }
+    }
+
+    /// Has reasoning told apart at the end.
+    pub fn apart(mut self, reasoning: Option<Reasoning>) -> Answer<'a> {
+        self.generation.reasoning = reasoning;
+        self
     }
 
     /// Notes how likely the prompt's own tokens are, and begins the time anew.

@@ -1,12 +1,10 @@
 //! `Conversation`: turns of a user and a model, as the chat template writes them.
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::{Finish, GenerateOptions, Generation, Prompt, Session};
 use crate::error::{Category, Error, Result};
-
-/// The variable with which a template turns reasoning on and off.
-pub const THINKING: &str = "enable_thinking";
+use crate::text::Reasoning;
 
 /// What somebody said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,6 +13,16 @@ pub struct Message {
     pub role: &'static str,
     /// The text.
     pub content: String,
+    /// What the model thought before it, under the name that templates read.
+    #[serde(rename = "reasoning_content", skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+}
+
+impl Message {
+    /// Something that was said without reasoning.
+    pub fn new(role: &'static str, content: impl Into<String>) -> Message {
+        Message { role, content: content.into(), reasoning: None }
+    }
 }
 
 /// A conversation with a model.
@@ -32,7 +40,7 @@ pub struct Conversation {
 impl Conversation {
     /// Nothing said yet. A system turn is there only if there is a text for it: an empty one changes answers.
     pub fn new(system: Option<&str>) -> Conversation {
-        let system = system.map(|text| Message { role: "system", content: text.to_owned() });
+        let system = system.map(|text| Message::new("system", text));
         Conversation { messages: system.into_iter().collect(), ..Conversation::default() }
     }
 
@@ -83,8 +91,19 @@ impl Conversation {
     }
 
     /// Turns reasoning on or off from the next turn on; without, the template decides.
-    pub fn set_thinking(&mut self, thinking: bool) {
+    ///
+    /// # Errors
+    /// The model's template has no switch for that.
+    pub fn set_thinking(&mut self, session: &Session, thinking: bool) -> Result<()> {
+        session.texts().check_switch()?;
         self.thinking = Some(thinking);
+        Ok(())
+    }
+
+    /// What will tell the reasoning behind a turn of `text` from the answer; none where there is none to come.
+    pub fn reasoning(&self, session: &Session, text: &str) -> Option<Reasoning> {
+        let prompt = self.clone().ask(session, text).ok()?;
+        session.reasoning(&prompt).ok()?
     }
 
     /// Says `text` and lets the model answer; each piece of the answer is given to `on_piece`.
@@ -117,8 +136,9 @@ impl Conversation {
     /// # Errors
     /// The template refuses the turn, or the context is full.
     pub fn ask(&mut self, session: &Session, text: &str) -> Result<Vec<u32>> {
-        self.messages.push(Message { role: "user", content: text.to_owned() });
-        let rendered = session.template()?.render(&self.context())?;
+        self.messages.push(Message::new("user", text));
+        let messages = self.messages.iter().map(|message| json!(message)).collect();
+        let rendered = session.texts().render(messages, self.thinking)?;
         let ids = session.texts().encode(&Prompt::Raw(rendered))?;
         let context = session.context();
         if ids.len() >= context {
@@ -133,24 +153,16 @@ impl Conversation {
     /// Adds the model's turn. The token that ended it is the template's to print.
     fn hear(&mut self, generation: &Generation) {
         self.tokens += generation.ids.len() - usize::from(generation.finish == Finish::Stop);
-        self.messages.push(Message { role: "assistant", content: generation.text.clone() });
-    }
-
-    fn context(&self) -> Map<String, Value> {
-        let mut context = Map::new();
-        context.insert("messages".into(), json!(self.messages));
-        context.insert("add_generation_prompt".into(), true.into());
-        if let Some(thinking) = self.thinking {
-            context.insert(THINKING.into(), thinking.into());
-            context.insert("chat_template_kwargs".into(), json!({ THINKING: thinking }));
-        }
-        context
+        let (reasoning, content) = generation.parts();
+        self.messages.push(Message { role: "assistant", content, reasoning });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
+
     use crate::session::{DeviceChoice, LoadOptions};
 
     const STORYTELLER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/storyteller");
@@ -190,7 +202,7 @@ mod tests {
                 let mut conversation = Conversation::new(None);
                 for (turn, text) in before.iter().enumerate() {
                     let role = ["user", "assistant"][turn % 2];
-                    conversation.messages.push(Message { role, content: (*text).to_owned() });
+                    conversation.messages.push(Message::new(role, *text));
                 }
                 let ids = conversation.ask(&session, last).unwrap();
                 assert_eq!(json!(ids), *expected, "{}: {talk}", tokenizer["name"]);
@@ -234,7 +246,7 @@ mod tests {
     fn no_system_turn_unless_there_is_one() {
         assert_eq!(Conversation::new(None).messages(), []);
         let mut conversation = Conversation::new(Some("Be kind."));
-        conversation.messages.push(Message { role: "user", content: "x".into() });
+        conversation.messages.push(Message::new("user", "x"));
         conversation.reset();
         assert_eq!(conversation.messages(), Conversation::new(Some("Be kind.")).messages());
     }

@@ -9,7 +9,7 @@ use super::{LoadOptions, Model, Note, Progress, TokenLogprob};
 use crate::engine::{self, EngineStatus, Request, Update};
 use crate::error::Result;
 use crate::sample::Sampling;
-use crate::text::{ChatTemplate, Tokenizer};
+use crate::text::{ChatTemplate, Parts, Reasoning, Tokenizer};
 
 /// Tokens with which turns end. Those that a checkpoint's template prints end an answer too, whatever its config says.
 const TURN_ENDS: [&str; 4] = ["<extra_id_1>", "<|im_end|>", "<|eot_id|>", "<SPECIAL_12>"];
@@ -80,6 +80,8 @@ impl From<engine::Finish> for Finish {
 pub struct Generation {
     /// decode(prompt + generated) less decode(prompt); the token that ended the generation is not shown.
     pub text: String,
+    /// How the text begins, where the model's template knows reasoning.
+    pub reasoning: Option<Reasoning>,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Those of them that were computed; the others were there from a generation that begins alike.
@@ -100,6 +102,17 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// What the model thought, if it did, and what it answered.
+    pub fn parts(&self) -> (Option<String>, String) {
+        let Some(mut reasoning) = self.reasoning.clone() else { return (None, self.text.clone()) };
+        let Parts { reasoning: mut thought, mut answer } = reasoning.push(&self.text);
+        let reasons = reasoning.reasons();
+        let rest = reasoning.finish();
+        thought += &rest.reasoning;
+        answer += &rest.answer;
+        (reasons.then_some(thought), answer)
+    }
+
     /// Tokens per second after the first, which comes with the prompt; none where there is no other.
     pub fn speed(&self) -> Option<f64> {
         (self.ids.len() > 1).then(|| (self.ids.len() - 1) as f64 / self.generation_time.as_secs_f64())
@@ -125,6 +138,7 @@ impl Session {
         })?;
         let mut texts = texts.expect("a loaded model has read its files");
         texts.limit(model.engine.limits().context);
+        texts.instruct(options.chat_template_kwargs.clone(), options.thinking)?;
         texts.stops.append(&mut model.stop_strings);
         if model.spec.eos.is_empty() && !options.ignore_eos {
             model.spec.eos.extend(texts.tokenizer.eos());
@@ -208,6 +222,14 @@ impl Session {
         let (generation, rest) = answer.end()?;
         show(&rest);
         Ok(generation)
+    }
+
+    /// What tells the reasoning that follows `prompt` from the answer; none where the model's template knows no reasoning.
+    ///
+    /// # Errors
+    /// The prompt cannot be decoded.
+    pub fn reasoning(&self, prompt: &[u32]) -> Result<Option<Reasoning>> {
+        self.texts.reasoning(prompt)
     }
 
     /// The checkpoint's chat template.

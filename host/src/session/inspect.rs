@@ -20,7 +20,7 @@ use crate::weights::Weights;
 pub struct Inspection {
     /// The model.
     pub spec: ModelSpec,
-    /// Its tensors by what they are for, in the order of a pass; no tensor is in two groups.
+    /// Its tensors by what they are for and how they are kept, in the order of a pass; no tensor is in two groups.
     pub groups: Vec<Group>,
     /// What was ignored, which defaults were taken, and what is doubtful.
     pub notes: Vec<String>,
@@ -40,11 +40,13 @@ pub struct Inspection {
     pub slot_bytes_per_sequence: u64,
 }
 
-/// Tensors that are for the same thing.
+/// Tensors that are for the same thing, in one format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// What they are for.
     pub name: &'static str,
+    /// How a device keeps them.
+    pub format: &'static str,
     /// How many there are.
     pub tensors: usize,
     /// Elements of all of them.
@@ -64,6 +66,13 @@ pub struct Need {
     pub slots: u64,
     /// Activations, tables and inputs.
     pub workspace: u64,
+}
+
+impl Group {
+    /// Bits that a device keeps for each element, with its scales.
+    pub fn bits_per_weight(&self) -> f64 {
+        8.0 * self.bytes as f64 / self.parameters as f64
+    }
 }
 
 impl Need {
@@ -103,6 +112,12 @@ impl Inspection {
             config,
             spec,
         })
+    }
+
+    /// Bits that a device keeps for each element, with its scales.
+    pub fn bits_per_weight(&self) -> f64 {
+        let bytes: u64 = self.groups.iter().map(|group| group.bytes).sum();
+        8.0 * bytes as f64 / self.parameters() as f64
     }
 
     /// Elements of all tensors, tied ones once.
@@ -167,8 +182,9 @@ fn groups(spec: &ModelSpec) -> Vec<Group> {
     let mut seen = BTreeSet::new();
     let mut groups: Vec<Group> = Vec::new();
     for used in spec.uses().into_iter().filter(|used| seen.insert(used.tensor.name.as_str())) {
-        let index = groups.iter().position(|group| group.name == used.group).unwrap_or_else(|| {
-            groups.push(Group { name: used.group, tensors: 0, parameters: 0, bytes: 0 });
+        let (name, format) = (used.group, used.tensor.format.name());
+        let index = groups.iter().position(|group| (group.name, group.format) == (name, format)).unwrap_or_else(|| {
+            groups.push(Group { name, format, tensors: 0, parameters: 0, bytes: 0 });
             groups.len() - 1
         });
         let (group, parameters) = (&mut groups[index], used.tensor.elements());

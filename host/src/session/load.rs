@@ -1,17 +1,19 @@
 //! `Model::load`: a checkpoint's files and a device become an engine.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use gpu_kernels::PAGE_TOKENS;
+use serde_json::{Map, Value};
 
 use super::choice::{self, Activations, DeviceChoice, Opened, Progress};
 use super::memory::{self, Bound};
 use super::{sampling, stop};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{CPU_CHUNK, Engine, EngineConfig, EngineHandle};
-use crate::error::{Result, size};
+use crate::error::{Category, Error, Result, size};
 use crate::models::{self, spec::ModelSpec};
+use crate::quantized::Recipe;
 use crate::sample::Sampling;
 use crate::weights::Weights;
 
@@ -33,10 +35,18 @@ pub struct LoadOptions {
     /// Share of a GPU's memory that may be in use, other programs' included: above 0, up to 1; by default 0.9. What is
     /// left beside the weights bounds the keys and values.
     pub gpu_memory_utilization: Option<f64>,
+    /// Makes codes of the weights of all products but the head, where they are BF16.
+    pub quantize: Option<Recipe>,
+    /// Makes codes of the head too.
+    pub quantize_lm_head: bool,
     /// Told how far the copy of the weights to a GPU is.
     pub progress: Option<Progress>,
     /// A Jinja file with the chat template, instead of the checkpoint's own.
     pub chat_template: Option<PathBuf>,
+    /// What the chat template is told beside the conversation, by name.
+    pub chat_template_kwargs: Map<String, Value>,
+    /// Turns reasoning on or off; without, the template decides.
+    pub thinking: Option<bool>,
     /// Whether no token and no turn's end of the model's ends an answer.
     pub ignore_eos: bool,
     /// Biases that will be asked for: checked against the vocabulary before the weights load.
@@ -54,8 +64,12 @@ impl LoadOptions {
             max_sequences: 1,
             cache_bytes: u64::MAX,
             gpu_memory_utilization: None,
+            quantize: None,
+            quantize_lm_head: false,
             progress: None,
             chat_template: None,
+            chat_template_kwargs: Map::new(),
+            thinking: None,
             ignore_eos: false,
             logit_bias: Vec::new(),
         }
@@ -118,6 +132,7 @@ impl Model {
         if options.ignore_eos {
             spec.eos.clear();
         }
+        quantize(&mut spec, options, note)?;
         Sampling { logit_bias: options.logit_bias.clone(), ..Sampling::default() }.check(spec.vocab)?;
         let mut config = EngineConfig::for_model(&spec, options.context)?;
         let defaults = sampling::defaults(checkpoint.generation_config(), &spec.eos, spec.vocab)?;
@@ -222,6 +237,21 @@ fn open(options: &LoadOptions, companions: impl FnOnce() -> Result<()> + Send, s
     opened
 }
 
+/// Makes codes of the weights where that is asked for.
+fn quantize(spec: &mut ModelSpec, options: &LoadOptions, note: &mut dyn FnMut(Note)) -> Result<()> {
+    let Some(recipe) = options.quantize else { return Ok(()) };
+    let models::Quantized { matrices, bytes, left } = models::quantize(spec, recipe, options.quantize_lm_head);
+    if matrices == 0 {
+        return Err(Error::new(Category::Model, "No weight can be quantized")
+            .details(format_args!("{}: no product's weight is BF16 with columns that {recipe} divides", options.model))
+            .hint("leave --quantize out: the checkpoint is quantized already, or its widths are not those of a published model"));
+    }
+    let [before, after] = bytes.map(size);
+    let rest = if left == 0 { String::new() } else { format!("; {left} stay, since its groups do not divide them") };
+    note(Note::Info(format!("  {matrices} matrices become {recipe}: {before} become {after}{rest}")));
+    Ok(())
+}
+
 /// The KV pages that fit on the device.
 fn pages(spec: &ModelSpec, config: &EngineConfig, opened: &Opened, options: &LoadOptions) -> Result<usize> {
     let utilization = options.gpu_memory_utilization.unwrap_or(memory::GPU_MEMORY_UTILIZATION);
@@ -255,6 +285,14 @@ fn report(weights: &Weights, spec: &ModelSpec, note: &mut dyn FnMut(Note)) {
     for (dtype, count) in weights.narrowed(spec) {
         let tensors = if count == 1 { "tensor was" } else { "tensors were" };
         note(Note::Info(format!("  {count} {dtype} {tensors} narrowed to BF16")));
+    }
+    let mut formats: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    let matrices = spec.tensors().into_iter().filter(|tensor| tensor.shape.len() == 2 && seen.insert(&tensor.name));
+    matrices.for_each(|tensor| *formats.entry(tensor.format.name()).or_default() += 1);
+    if spec.tensors().iter().any(|tensor| tensor.format.is_packed()) {
+        let formats: Vec<String> = formats.iter().map(|(format, count)| format!("{count} in {format}")).collect();
+        note(Note::Info(format!("  Matrices: {}", formats.join(", "))));
     }
     for name in weights.unused(spec) {
         note(Note::Detail(format!("Unused tensor: {name}")));

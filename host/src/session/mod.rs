@@ -21,7 +21,7 @@ mod stop;
 
 pub use batch::{Arrival, BatchRequest};
 pub use choice::{Activations, DeviceChoice, Progress};
-pub use conversation::{Conversation, Message, THINKING};
+pub use conversation::{Conversation, Message};
 pub use generate::{Finish, GenerateOptions, Generation, Session};
 pub use load::{LoadOptions, Model, Note, StageTime};
 pub use logprobs::{LikelyToken, MOST_LOGPROBS, TokenLogprob};

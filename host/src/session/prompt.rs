@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::answer::Answer;
 use super::stop;
 use crate::error::{Category, Error, Result};
-use crate::text::{ChatTemplate, Tokenizer};
+use crate::text::{ChatTemplate, Reasoning, Tokenizer};
 
 /// What is to be continued.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +35,16 @@ pub struct Texts {
     pub(super) stops: Vec<String>,
     /// Tokens that a prompt may have; none before the context is known.
     context: Option<usize>,
+    /// What the template is told beside the conversation.
+    kwargs: Map<String, Value>,
+    thinking: Option<bool>,
 }
+
+/// The variable with which a template turns reasoning on and off.
+pub const THINKING: &str = "enable_thinking";
+
+/// What turns reasoning on and off where a template looks for it in the conversation; it prints neither.
+const MARKS: [&str; 2] = ["/no_think", "/think"];
 
 /// Bytes of text that are tokenized whatever the context: a normalizer may leave less of a text.
 const SHORT: usize = 1 << 20;
@@ -52,7 +61,7 @@ impl Texts {
             None => ChatTemplate::open(directory),
             Some(file) => Ok(ChatTemplate::open_file(directory, file)?),
         };
-        Ok(Texts { tokenizer, template, stops: Vec::new(), context: None })
+        Ok(Texts { tokenizer, template, stops: Vec::new(), context: None, kwargs: Map::new(), thinking: None })
     }
 
     /// As [`Texts::open`], of a model: a directory, or `org/name` of Hugging Face's cache. Weights are not looked at.
@@ -71,6 +80,69 @@ impl Texts {
     /// Refuses from now on, before anything is tokenized, texts that cannot fit into a context of so many tokens.
     pub(super) fn limit(&mut self, context: usize) {
         self.context = Some(context);
+    }
+
+    /// Tells the template from now on what `kwargs` say, and to turn reasoning on or off.
+    ///
+    /// # Errors
+    /// Reasoning is to be turned on or off, and the template has no switch for that.
+    pub(super) fn instruct(&mut self, kwargs: Map<String, Value>, thinking: Option<bool>) -> Result<()> {
+        if thinking.is_some() {
+            self.check_switch()?;
+        }
+        (self.kwargs, self.thinking) = (kwargs, thinking);
+        Ok(())
+    }
+
+    /// Whether the template has a switch for reasoning.
+    ///
+    /// # Errors
+    /// It has none, or there is no template.
+    pub(super) fn check_switch(&self) -> Result<()> {
+        let template = self.template.as_ref().map_err(Clone::clone)?;
+        if template.mentions(THINKING) || template.mentions(MARKS[0]) {
+            return Ok(());
+        }
+        Err(Error::new(Category::Input, "The model has no switch for reasoning")
+            .details(format!("its chat template knows neither {THINKING} nor {}", MARKS[0]))
+            .hint("some models are told so in their --system text; see the model's card"))
+    }
+
+    /// The text that the template makes of a conversation, up to where the model answers; `thinking` goes before the switch
+    /// of all conversations.
+    ///
+    /// # Errors
+    /// There is no template, or it refuses the conversation.
+    pub(super) fn render(&self, mut messages: Vec<Value>, thinking: Option<bool>) -> Result<String> {
+        let template = self.template.as_ref().map_err(Clone::clone)?;
+        let mut kwargs = self.kwargs.clone();
+        if let Some(on) = thinking.or(self.thinking) {
+            if template.mentions(THINKING) {
+                kwargs.insert(THINKING.into(), on.into());
+            } else {
+                mark(&mut messages, MARKS[usize::from(on)]);
+            }
+        }
+        let mut context = kwargs.clone();
+        if !kwargs.is_empty() {
+            context.insert("chat_template_kwargs".into(), kwargs.into());
+        }
+        context.insert("messages".into(), messages.into());
+        context.insert("add_generation_prompt".into(), true.into());
+        template.render(&context)
+    }
+
+    /// What tells the reasoning that follows a prompt from the answer; none where the template knows no reasoning.
+    ///
+    /// # Errors
+    /// The prompt cannot be decoded.
+    pub(super) fn reasoning(&self, prompt: &[u32]) -> Result<Option<Reasoning>> {
+        if !self.template.as_ref().is_ok_and(|template| template.mentions("</think>")) {
+            return Ok(None);
+        }
+        // As many tokens as the mark and white space behind it may have.
+        let tail = &prompt[prompt.len().saturating_sub(16)..];
+        Ok(Some(Reasoning::behind(&self.tokenizer.decode(tail)?)))
     }
 
     /// Most bytes of a text that is tokenized for a context of so many tokens.
@@ -103,10 +175,7 @@ impl Texts {
             Prompt::Text(text) => self.ids(text, true),
             Prompt::Raw(text) => self.ids(text, false),
             Prompt::Chat(messages) => {
-                let mut context = Map::new();
-                context.insert("messages".into(), json!(messages));
-                context.insert("add_generation_prompt".into(), true.into());
-                let rendered = self.template.as_ref().map_err(Clone::clone)?.render(&context)?;
+                let rendered = self.render(messages.clone(), None)?;
                 self.ids(&rendered, false)
             }
         }
@@ -118,7 +187,19 @@ impl Texts {
     /// A stop text is empty or can never come, too many log-probabilities are asked for, or the prompt cannot be decoded.
     pub(super) fn answer(&self, prompt: &[u32], stop: &[String], logprobs: Option<usize>) -> Result<Answer<'_>> {
         stop.iter().try_for_each(|stop| stop::check(&self.tokenizer, stop))?;
-        Answer::new(&self.tokenizer, prompt, [&self.stops[..], stop].concat(), logprobs)
+        let answer = Answer::new(&self.tokenizer, prompt, [&self.stops[..], stop].concat(), logprobs)?;
+        Ok(answer.apart(self.reasoning(prompt)?))
+    }
+}
+
+/// Puts a mark at the end of the system turn, which is made if there is none.
+fn mark(messages: &mut Vec<Value>, mark: &str) {
+    match messages.first_mut().filter(|message| message["role"] == "system") {
+        Some(system) => {
+            let content = system["content"].as_str().unwrap_or("");
+            system["content"] = format!("{content}\n{mark}").into();
+        }
+        None => messages.insert(0, json!({ "role": "system", "content": mark })),
     }
 }
 
@@ -148,6 +229,49 @@ mod tests {
         texts.limit(1);
         assert!(texts.encode(&Prompt::Text("a".repeat(SHORT))).unwrap().len() > 1);
         assert!(texts.encode(&Prompt::Text("a".repeat(SHORT + 1))).is_err());
+    }
+
+    #[test]
+    fn reasoning_is_switched_as_the_template_has_it() {
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let open = |template: &str| {
+            let file = root.join("tests/text/templates").join(template);
+            Texts::open(&root.join("models/storyteller"), Some(&file)).unwrap()
+        };
+        let ask = |texts: &Texts, system: Option<&str>| {
+            let Prompt::Chat(messages) = Prompt::question(system, "Hi") else { unreachable!() };
+            texts.render(messages, None).unwrap()
+        };
+        let off: Map<String, Value> = Map::from_iter([(THINKING.to_owned(), false.into())]);
+        for (template, on_end, off_end) in [
+            ("nemotron_3_nano.jinja", "<think>\n", "<think></think>"),
+            ("nemotron_3_5_lightning.jinja", "<think>\n", "<think></think>"),
+            ("nemotron_nano_v2.jinja", "<think>\n\n", "<think></think>"),
+        ] {
+            let mut texts = open(template);
+            for system in [None, Some("Be kind.")] {
+                let (thinking, kept) = ([None, Some(true), Some(false)], ask(&texts, system));
+                for (on, end) in thinking.into_iter().zip([on_end, on_end, off_end]) {
+                    texts.instruct(Map::new(), on).unwrap();
+                    let text = ask(&texts, system);
+                    assert!(text.ends_with(end) && !text.contains("/no_think"), "{template}, {on:?}: {text}");
+                    // Nothing else changes.
+                    assert_eq!(text.strip_suffix(end), kept.strip_suffix(on_end), "{template}, {on:?}");
+                    let ids = texts.encode(&Prompt::Raw(text)).unwrap();
+                    let reasons = texts.reasoning(&ids).unwrap().map(|reasoning| reasoning.reasons());
+                    assert_eq!(reasons, Some(on != Some(false)), "{template}, {on:?}");
+                }
+                texts.instruct(Map::new(), None).unwrap();
+            }
+            if !template.contains("v2") {
+                texts.instruct(off.clone(), None).unwrap();
+                assert!(ask(&texts, None).ends_with(off_end), "{template}");
+            }
+        }
+        let mut mini = open("nemotron_mini.jinja");
+        assert_eq!(mini.reasoning(&[5, 6]), Ok(None));
+        let error = mini.instruct(Map::new(), Some(false)).unwrap_err();
+        assert_eq!(error.message(), "The model has no switch for reasoning");
     }
 
     #[test]

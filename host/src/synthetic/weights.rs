@@ -8,6 +8,7 @@ use super::values::{Normal, mix, stream};
 use crate::checkpoint::Elements;
 use crate::device::{Format, Weight, WeightPart};
 use crate::models::spec::{ModelSpec, Tensor, Values};
+use crate::quantized::quantize;
 
 /// Standard deviation of weights; with the norms near identity, activations stay near 1.
 pub const DEVIATION: f64 = 0.02;
@@ -58,7 +59,12 @@ impl RandomWeights {
     /// # Panics
     /// If there is no part, or their widths differ: a mistake in a family.
     pub fn parts(&self, tensors: &[Tensor]) -> Weight {
-        Weight::new(tensors.iter().flat_map(|tensor| self.tensor(tensor)).collect())
+        let packed = |part: WeightPart, format| quantize(part, format).expect("random weights are in memory");
+        let part = |tensor: &Tensor| {
+            let (parts, format) = (self.tensor(tensor), tensor.format);
+            parts.into_iter().map(move |part| if format.is_packed() { packed(part, format) } else { part })
+        };
+        Weight::new(tensors.iter().flat_map(part).collect())
     }
 
     fn tensor(&self, tensor: &Tensor) -> Vec<WeightPart> {

@@ -73,6 +73,10 @@ impl Weights {
     fn part(&self, tensor: &Tensor) -> Result<WeightPart> {
         match self.find(tensor)? {
             Found::Quantized(quantized) => Ok(quantized.part(tensor.format)),
+            Found::Plain(stored) if tensor.format.is_packed() => {
+                let plain = Tensor { format: Format::Bf16, ..tensor.clone() };
+                quantized::quantize(plain_part(&plain, stored)?, tensor.format)
+            }
             Found::Plain(stored) => plain_part(tensor, stored),
         }
     }

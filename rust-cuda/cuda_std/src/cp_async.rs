@@ -26,6 +26,17 @@ pub unsafe fn copy_16_or_zero(shared: u32, global: u64, bytes: u32) {
         options(nostack));
 }
 
+/// [`copy_16_or_zero`] for rows of which the next 128 bytes are soon asked for too: L2 fetches 256 at once.
+///
+/// # Safety
+/// As for [`copy_16_or_zero`].
+#[inline(always)]
+pub unsafe fn copy_16_or_zero_of_256(shared: u32, global: u64, bytes: u32) {
+    // SAFETY: the caller's promise.
+    ptx!("cp.async.cg.shared.global.L2::256B [{}], [{}], 16, {};", in(reg32) shared, in(reg64) global, in(reg32) bytes,
+        options(nostack));
+}
+
 /// Closes the group of all copies that this thread has started since the last one.
 #[inline(always)]
 pub fn commit() {

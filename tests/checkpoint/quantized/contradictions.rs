@@ -71,7 +71,7 @@ fn a_format_that_is_not_the_stored_one() {
         ),
     ] {
         let fixture = configured(fp8_store(), section).write();
-        refused(&fixture, &["config.json: quantization_config", said, "Fp8"]);
+        refused(&fixture, &["config.json: quantization_config", said, "FP8"]);
     }
 }
 

@@ -4,5 +4,6 @@ mod contradictions;
 mod encode;
 mod faults;
 mod layouts;
+mod mutated;
 mod random;
 mod store;

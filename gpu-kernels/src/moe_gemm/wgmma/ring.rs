@@ -83,7 +83,7 @@ impl Ring {
                     let bytes = if is_within && self.rows[i] != 0 { 16 } else { 0 };
                     let to = to + i as u32 * TOGETHER * wgmma::ROW_BYTES;
                     // SAFETY: only groups within rows that are there are read.
-                    unsafe { cp_async::copy_16_or_zero(to, row::at(self.rows[i], self.group), bytes) };
+                    unsafe { cp_async::copy_16_or_zero_of_256(to, row::at(self.rows[i], self.group), bytes) };
                 },
             );
             self.group += PIECES;

@@ -71,7 +71,12 @@ impl Results<'_> {
         let logprobs = &generation.logprobs;
         let mut choice = json!({ "index": 0 });
         if shape == ResultForm::Chat {
-            choice["message"] = json!({ "role": "assistant", "content": generation.text, "refusal": null });
+            let (reasoning, answer) = generation.parts();
+            choice["message"] = json!({ "role": "assistant", "content": answer, "refusal": null });
+            // As vLLM has it.
+            if let Some(reasoning) = reasoning {
+                choice["message"]["reasoning"] = reasoning.into();
+            }
             choice["logprobs"] = if logprobs.is_empty() { Value::Null } else { chat_logprobs(logprobs) };
         } else {
             choice["text"] = format!("{echo}{}", generation.text).into();

@@ -9,7 +9,6 @@ use crate::cli::line::nearest;
 use crate::cli::lines::Vocabulary;
 use crate::cli::report::{rows, table};
 use crate::error::{Category, Error, Result};
-use crate::session::THINKING;
 
 const HELP: &str = "\
 /reset           forget the conversation
@@ -139,12 +138,7 @@ impl Chat {
     }
 
     fn think(&mut self, on: bool) -> Result<()> {
-        if !self.session.template()?.mentions(THINKING) {
-            return Err(Error::new(Category::Input, "The model has no switch for reasoning")
-                .details(format!("its chat template does not know {THINKING}"))
-                .hint("some models are told so in their --system text; see the model's card"));
-        }
-        self.conversation.set_thinking(on);
+        self.conversation.set_thinking(&self.session, on)?;
         self.note(if on { "The model reasons before it answers" } else { "The model answers at once" });
         Ok(())
     }

@@ -113,7 +113,8 @@ fn turn(index: usize, message: &Value) -> std::result::Result<Message, String> {
     }
     let content = message.get("content").and_then(Value::as_str);
     let content = content.ok_or_else(|| format!("messages[{index}].content: expected a text, found none"))?;
-    Ok(Message { role, content: content.to_owned() })
+    let reasoning = message.get("reasoning_content").and_then(Value::as_str).map(str::to_owned);
+    Ok(Message { role, content: content.to_owned(), reasoning })
 }
 
 #[cfg(test)]
@@ -121,14 +122,18 @@ mod tests {
     use super::*;
 
     fn said(role: &'static str, content: &str) -> Message {
-        Message { role, content: content.to_owned() }
+        Message::new(role, content)
     }
 
     #[test]
     fn what_was_saved_is_loaded() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("talk.json");
-        let talk = [said("system", "Be \"kind\"."), said("user", "Hi\n\u{1F98A}"), said("assistant", "")];
+        let talk = [
+            said("system", "Be \"kind\"."),
+            said("user", "Hi\n\u{1F98A}"),
+            Message { reasoning: Some("Hm.".into()), ..said("assistant", "") },
+        ];
         save(&file, &talk, false).unwrap();
         assert_eq!(load(&file).unwrap(), talk);
         save(&file, &talk[..2], false).unwrap();
