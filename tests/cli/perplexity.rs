@@ -35,7 +35,7 @@ fn it_is_what_the_logits_of_transformers_give() {
             context: Some(tokens),
             ..LoadOptions::new(folder.to_str().unwrap())
         };
-        let mut model = Model::load(&options, &mut |_| {}, |_: &Path| Ok(())).unwrap();
+        let model = Model::load(&options, &mut |_| {}, |_: &Path| Ok(())).unwrap();
         // Windows that follow each other are computed by themselves: the same one twice scores the same twice.
         let twice = [&prompt.ids[..], &prompt.ids].concat();
         for (ids, stride, scored, windows) in
@@ -45,7 +45,7 @@ fn it_is_what_the_logits_of_transformers_give() {
             let next = &prompt.ids[tokens - scored..];
             let (mean, error) = by_hand(&rows.repeat(windows), expected.vocab, &next.repeat(windows));
             let options = PerplexityOptions { stride, first: None };
-            let found = perplexity(&mut model, ids, options, &mut |_, all| assert_eq!(all, windows)).unwrap();
+            let found = perplexity(&model, ids, options, &mut |_, all| assert_eq!(all, windows)).unwrap();
             assert_eq!((found.scored, found.windows), (windows * scored, windows));
             assert!((found.mean() / mean - 1.0).abs() < 1e-5, "{family}: {} instead of {mean}", found.mean());
             assert!((found.error().unwrap() / error - 1.0).abs() < 1e-3, "{family}: {:?} and {error}", found.error());

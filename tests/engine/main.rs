@@ -1,5 +1,6 @@
 //! The engine on the CPU device: batches, chunks and page boundaries change no bit.
 mod forks;
+mod handle;
 mod hybrids;
 mod logits;
 mod numbers;

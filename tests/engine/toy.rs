@@ -1,10 +1,11 @@
 //! A device that runs no model: the next token is a function of all tokens that it finds in the cache. So a page, a slot or a
 //! position that is wrong changes the text, and thousands of traces take seconds.
 use std::collections::HashMap;
+use std::time::Duration;
 
 use gpu_kernels::{PAGE_TOKENS, Ptr};
 use nemotron::device::{BufferKind, Buffers, Device, Inputs, Plan, PlanId, Ticket};
-use nemotron::error::Result;
+use nemotron::error::{Category, Error, Result};
 
 const PAGE: usize = PAGE_TOKENS as usize;
 
@@ -36,7 +37,12 @@ pub struct Toy {
     sampled: Vec<i32>,
     plans: Vec<Option<bool>>,
     kept: Vec<Vec<i32>>,
+    pause: Duration,
+    fails_at: Option<usize>,
 }
+
+/// What [`Toy::failing_at`] says.
+pub const FAILURE: &str = "The toy is broken";
 
 const NAMES: [&str; 10] = [
     "ids",
@@ -55,6 +61,16 @@ impl Toy {
     /// A device that runs `ahead` or not, for a model with `state` or without, and sequences of so many pages.
     pub fn new(ahead: bool, state: bool, pages_per_sequence: usize) -> Toy {
         Toy { ahead, state, pages_per_sequence, ..Toy::default() }
+    }
+
+    /// Steps take so long.
+    pub fn with_pause(self, pause: Duration) -> Toy {
+        Toy { pause, ..self }
+    }
+
+    /// A run of that number fails.
+    pub fn failing_at(self, run: usize) -> Toy {
+        Toy { fails_at: Some(run), ..self }
     }
 
     fn input(&self, name: &str) -> &[i32] {
@@ -142,6 +158,10 @@ impl Device for Toy {
     }
 
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
+        std::thread::sleep(self.pause);
+        if self.fails_at == Some(self.kept.len()) {
+            return Err(Error::new(Category::Device, FAILURE));
+        }
         let decode = self.plans[plan.0].expect("a plan that was not released");
         for (target, values) in inputs {
             let (buffer, _) = target.target().expect("not null");

@@ -62,9 +62,9 @@ fn golden() -> Result<String, String> {
     let mut lines = Vec::new();
     for family in FAMILIES {
         let folder = format!("tests/golden/{family}");
-        let mut model = Model::load(&options(&folder)?, &mut |_| {}, |_| Ok(())).map_err(text)?;
+        let model = Model::load(&options(&folder)?, &mut |_| {}, |_| Ok(())).map_err(text)?;
         let expected = Expected::read(&file(&format!("{folder}/expected.safetensors"))?).map_err(text)?;
-        let reports = verify(&mut model, &expected).map_err(text)?;
+        let reports = verify(&model, &expected).map_err(text)?;
         ensure(reports.iter().all(|report| report.passed), || format!("{family}: {reports:?}"))?;
         let worst = reports.iter().map(|report| report.error / report.reference_bf16_error).fold(0.0, f64::max);
         let sum =

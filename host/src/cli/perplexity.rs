@@ -43,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let text = arguments.text.read()?;
     let options = arguments.model.load_options();
     let mut texts = None;
-    let mut model = Model::load(&options, &mut |note| loudness.note(&note), |directory| {
+    let model = Model::load(&options, &mut |note| loudness.note(&note), |directory| {
         texts = Some(Texts::open(directory, None)?);
         Ok(())
     })?;
@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let options = PerplexityOptions { stride: arguments.stride.map(NonZeroUsize::get), first };
     let mut told = 0;
-    let found = perplexity(&mut model, &ids, options, &mut |so_far, windows| {
+    let found = perplexity(&model, &ids, options, &mut |so_far, windows| {
         let tenth = so_far.windows * 10 / windows;
         if tenth > told {
             told = tenth;

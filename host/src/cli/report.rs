@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::console::Loudness;
 use super::logprobs;
+use crate::engine::EngineStatus;
 use crate::error::{Error, Result};
 use crate::sample::Sampling;
 use crate::session::{Finish, Generation, Note, Session, StepProfile};
@@ -92,19 +93,19 @@ pub fn explain(session: &Session, generation: &Generation, loudness: Loudness) {
 
 /// Says what the engine has done so far.
 pub fn explain_steps(session: &Session, loudness: Loudness) {
-    let counters = session.counters();
+    let EngineStatus { counters, cache, plans, .. } = session.status();
     loudness.note(&Note::Detail(format!(
         "Steps: {}, launches: {}, uploads of inputs: {}, token rows: {}, prompt tokens that were there: {}",
         counters.steps, counters.launches, counters.uploads, counters.rows, counters.reused
     )));
     let preparing = counters.preparing.as_secs_f64() * 1e3;
     loudness.note(&Note::Detail(format!(
-        "Plans: {}, {preparing:.1} ms to make and to start; {} released",
+        "Plans: {}, {preparing:.1} ms to make and to start; {plans} kept, {} released",
         counters.plans, counters.released_plans
     )));
     loudness.note(&Note::Detail(format!(
-        "Cache: {} of {} prompt tokens found, {} pages evicted, {} sequences preempted",
-        counters.reused, counters.queried, counters.evicted, counters.preempted
+        "Cache: {} pages, {} of them cached, {} free; {} of {} prompt tokens found; {} evicted, {} sequences preempted",
+        cache.pages, cache.cached, cache.free, counters.reused, counters.queried, counters.evicted, counters.preempted
     )));
 }
 

@@ -41,9 +41,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     options.activations = arguments.activations;
     options.max_sequences = BATCH;
     let expected = Expected::read(&arguments.expected)?;
-    let mut model = Model::load(&options, &mut |note| loudness.note(&note), |_| Ok(()))?;
+    let model = Model::load(&options, &mut |note| loudness.note(&note), |_| Ok(()))?;
     note_stages(&model, loudness);
-    let reports = verify(&mut model, &expected)?;
+    let reports = verify(&model, &expected)?;
     let text = if arguments.json { json_object(&model, &reports) } else { table(&model, &reports) };
     let mut out = stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush())?;

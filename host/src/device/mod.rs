@@ -45,7 +45,7 @@ pub type Run<'a> = (PlanId, &'a Inputs<'a>);
 /// A device that holds a model and runs plans in the order in which they are given.
 ///
 /// Nothing is allocated after [`Device::allocate`] but what [`Device::prepare`] needs for a new plan, until [`Device::release`].
-pub trait Device {
+pub trait Device: Send {
     /// Lines that tell the user what this device is; the first is its name. After [`Device::allocate`] further lines
     /// may tell what that took.
     fn description(&self) -> Vec<String>;

@@ -5,12 +5,15 @@
 mod admission;
 mod cache;
 mod config;
+mod handle;
+mod limits;
 mod numbers;
 mod plans;
 mod profile;
 mod prompt_logits;
 mod request;
 mod row_logits;
+mod runner;
 mod scheduler;
 mod sequence;
 
@@ -19,11 +22,14 @@ use std::time::{Duration, Instant};
 
 pub use cache::CacheUsage;
 pub use config::{CPU_CHUNK, EngineConfig};
+pub use handle::{EngineHandle, RequestTicket, Update, UpdateStream};
+pub use limits::RequestLimits;
 pub use profile::KernelShare;
 pub use request::{Event, Finish, Request, SequenceId};
+pub use runner::EngineStatus;
 
 use crate::device::{Device, Ticket};
-use crate::error::{Category, Error, Result};
+use crate::error::Result;
 use crate::forward::{Bucket, Layout, Span, StepInputs, WeightSource};
 use crate::models::spec::ModelSpec;
 use cache::PageCache;
@@ -58,7 +64,7 @@ pub struct Counters {
     pub preparing: Duration,
 }
 
-/// A loaded model on a device, and the sequences that run on it.
+/// A loaded model on a device, and the sequences that run on it. [`EngineHandle`] runs one on a thread of its own.
 pub struct Engine {
     device: Box<dyn Device>,
     layout: Layout,
@@ -140,6 +146,18 @@ impl Engine {
         self.plans.count()
     }
 
+    /// What a request may ask for.
+    pub fn request_limits(&self) -> RequestLimits {
+        let limits = self.layout.limits();
+        let pages = self.cache.usage().pages;
+        RequestLimits { context: limits.context, vocab: self.layout.vocab(), pages, sequences: limits.sequences }
+    }
+
+    /// Sequences that run, and that wait.
+    pub fn queue(&self) -> (usize, usize) {
+        (self.running.len(), self.waiting.len())
+    }
+
     /// How many sequences run at the same time.
     pub fn max_sequences(&self) -> usize {
         self.layout.limits().sequences
@@ -160,39 +178,18 @@ impl Engine {
     /// prompt is computed, for they count the tokens that the sequence's own steps noted.
     ///
     /// # Errors
-    /// The prompt is empty, has an id that the model does not know, or leaves no room for a token in the context; or no token
-    /// is wanted, or a sampling parameter is out of range; or it may need more pages than there are.
+    /// As [`RequestLimits::check`].
     pub fn submit(&mut self, request: Request) -> Result<SequenceId> {
-        let sequence = self.sequence(request)?;
-        let id = sequence.id;
-        self.waiting.push_back(sequence);
+        self.request_limits().check(&request)?;
+        let id = SequenceId(self.next_id);
+        self.next_id += 1;
+        self.waiting.push_back(Sequence::new(id, request, self.context(), self.layout.vocab()));
         Ok(id)
     }
 
     /// Gives up all cached prefixes that no running sequence reads.
     pub fn forget(&mut self) {
         self.cache.forget();
-    }
-
-    /// A sequence that does not wait yet.
-    fn sequence(&mut self, request: Request) -> Result<Sequence> {
-        self.check(&request.prompt)?;
-        request.sampling.check(self.layout.vocab())?;
-        request.sampling.check_room(&request.eos)?;
-        if request.max_tokens == 0 {
-            return Err(Error::new(Category::Input, "Nothing is to be generated")
-                .details("expected at least 1 token, found 0")
-                .hint("ask for 1 token or more with --max-tokens, or max_tokens in a batch line"));
-        }
-        let sequence = Sequence::new(SequenceId(self.next_id), request, self.context(), self.layout.vocab());
-        let (needed, pages) = (sequence.pages_needed(), self.cache.usage().pages);
-        if needed > pages {
-            return Err(Error::new(Category::Input, "The request needs more of the cache than there is")
-                .details(format!("prompt and answer may need {needed} pages of 64 tokens, there are {pages}"))
-                .hint("ask for fewer tokens with --max-tokens, or shorten the prompt"));
-        }
-        self.next_id += 1;
-        Ok(sequence)
     }
 
     /// Tokens of a sequence's prompt that are computed; none once it has ended.
@@ -234,34 +231,6 @@ impl Engine {
             self.collect(flight, events)?;
         }
         Ok(())
-    }
-
-    /// Whether [`Engine::submit`] would take the prompt.
-    ///
-    /// # Errors
-    /// It is empty, has an id that the model does not know, or leaves no room for a token in the context.
-    pub fn check(&self, prompt: &[u32]) -> Result<()> {
-        let context = self.layout.limits().context;
-        if prompt.is_empty() {
-            return Err(Error::new(Category::Input, "The prompt is empty")
-                .details("expected at least one token, found none")
-                .hint("give a text with --prompt or --prompt-file"));
-        }
-        if prompt.len() >= context {
-            return Err(Error::new(Category::Input, "The prompt is longer than the context")
-                .details(format!(
-                    "the prompt has {} tokens, the context {context}, of which one is for an answer",
-                    prompt.len()
-                ))
-                .hint("shorten the prompt, or raise --context, up to what `nemotron inspect` calls context"));
-        }
-        let vocab = self.layout.vocab();
-        match prompt.iter().find(|&&id| id as usize >= vocab) {
-            None => Ok(()),
-            Some(id) => Err(Error::new(Category::Input, "The prompt has a token that the model does not know")
-                .details(format!("token id {id}, the model's vocabulary ends at {}", vocab - 1))
-                .hint("take tokenizer.json and the weights from one revision of the checkpoint")),
-        }
     }
 
     fn launch(&mut self, shares: &[scheduler::Share]) -> Result<()> {

@@ -33,7 +33,7 @@ impl Engine {
         last: usize,
         take: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.check(prompt)?;
+        self.request_limits().check_prompt(prompt)?;
         self.land()?;
         if !self.is_idle() || last == 0 || last > prompt.len() {
             return Err(Error::new(Category::Input, "Logits can not be read")

@@ -1,6 +1,8 @@
 //! Many prompts at once: as many as the engine takes run together, results come in the order of the requests.
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
 
 use rayon::prelude::*;
 
@@ -9,7 +11,7 @@ use super::answer::Answer;
 use super::generate::{Generation, Session};
 use super::prompt::{Prompt, Texts};
 use super::prompt_logprobs::of_prompt;
-use crate::engine::{Request, SequenceId};
+use crate::engine::{Request, RequestTicket, Update};
 use crate::error::{Error, Result};
 use crate::sample::Sampling;
 
@@ -18,6 +20,9 @@ const WAITING_RESULTS: usize = 64;
 
 /// Fewest texts that several threads share: to wake them takes as long as a few texts.
 const SHARED_TEXTS: usize = 8;
+
+/// How soon an arrival or an interruption is seen while no token comes.
+const ARRIVAL: Duration = Duration::from_millis(10);
 
 /// One prompt of a batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +85,7 @@ impl Session {
         let (model, texts) = self.parts();
         let mut batch = Batch::new(texts);
         // Those that wait behind the running ones begin without a step between.
-        let most = 2 * model.engine.max_sequences();
+        let most = 2 * model.engine.limits().sequences;
         let mut ended = false;
         loop {
             let interrupted = interrupt.load(Ordering::Relaxed);
@@ -98,8 +103,8 @@ impl Session {
             match batch.running.is_empty() {
                 true if ended => return Ok(()),
                 true => {}
-                false if interrupted => batch.cut(model),
-                false => batch.step(model)?,
+                false if interrupted => batch.cut(),
+                false => batch.take_updates(model)?,
             }
         }
     }
@@ -125,8 +130,11 @@ struct Batch<'a> {
     begun: usize,
     /// Requests whose prompts are to be scored, each with its index: for that the engine must be idle.
     unscored: Vec<(usize, Encoded<'a>)>,
-    /// Index of the request, and what it has become so far.
-    running: HashMap<SequenceId, (usize, Answer<'a>)>,
+    /// By index of the request: what it has become so far.
+    running: HashMap<usize, (RequestTicket, Answer<'a>)>,
+    /// What becomes of them, and where the engine puts that.
+    updates: Receiver<(usize, Update)>,
+    sender: Sender<(usize, Update)>,
     done: BTreeMap<usize, Result<Generation>>,
     /// The first result that was not handed out.
     next: usize,
@@ -135,10 +143,11 @@ struct Batch<'a> {
 impl<'a> Batch<'a> {
     fn new(texts: &'a Texts) -> Batch<'a> {
         let (running, done) = (HashMap::new(), BTreeMap::new());
-        Batch { texts, begun: 0, unscored: Vec::new(), running, done, next: 0 }
+        let (sender, updates) = mpsc::channel();
+        Batch { texts, begun: 0, unscored: Vec::new(), running, updates, sender, done, next: 0 }
     }
 
-    fn begin(&mut self, model: &mut Model, requests: Vec<Result<BatchRequest>>) {
+    fn begin(&mut self, model: &Model, requests: Vec<Result<BatchRequest>>) {
         let (texts, eos) = (self.texts, model.spec.eos.clone());
         for encoded in each(requests, |request| request.and_then(|request| encode(texts, request, &eos))) {
             let index = self.begun;
@@ -150,15 +159,15 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn start(&mut self, model: &mut Model, index: usize, encoded: Result<Encoded<'a>>) {
-        match encoded.and_then(|encoded| Ok((model.engine.submit(encoded.request)?, encoded.answer))) {
-            Ok((id, answer)) => drop(self.running.insert(id, (index, answer))),
+    fn start(&mut self, model: &Model, index: usize, encoded: Result<Encoded<'a>>) {
+        match encoded.and_then(|encoded| Ok((self.submit(model, index, encoded.request)?, encoded.answer))) {
+            Ok(running) => drop(self.running.insert(index, running)),
             Err(error) => drop(self.done.insert(index, Err(error))),
         }
     }
 
     /// Scores the prompts that wait for an idle engine, and starts them.
-    fn score(&mut self, model: &mut Model, interrupt: &AtomicBool) {
+    fn score(&mut self, model: &Model, interrupt: &AtomicBool) {
         let unscored = std::mem::take(&mut self.unscored);
         let mut scored = Vec::with_capacity(unscored.len());
         for (index, mut encoded) in unscored {
@@ -175,6 +184,11 @@ impl<'a> Batch<'a> {
         scored.into_iter().for_each(|(index, encoded)| self.start(model, index, encoded));
     }
 
+    fn submit(&self, model: &Model, index: usize, request: Request) -> Result<RequestTicket> {
+        let sender = self.sender.clone();
+        model.engine.submit_to(request, move |update| drop(sender.send((index, update))))
+    }
+
     fn hand_out<E>(
         &mut self,
         on_result: &mut impl FnMut(Result<Generation>) -> std::result::Result<(), E>,
@@ -186,27 +200,28 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn step(&mut self, model: &mut Model) -> Result<()> {
+    /// Takes what has become of the requests, as soon as there is something.
+    fn take_updates(&mut self, model: &Model) -> Result<()> {
         let mut ended = Vec::new();
-        for event in model.engine.step()? {
-            let Some((_, answer)) = self.running.get_mut(&event.sequence) else { continue };
+        let first = self.updates.recv_timeout(ARRIVAL).ok();
+        for (index, update) in first.into_iter().chain(self.updates.try_iter()) {
+            let Update::Token(event) = update else { continue };
+            let Some((_, answer)) = self.running.get_mut(&index) else { continue };
             let pushed = answer.push(&event);
             if answer.ended() || pushed.is_err() {
-                model.engine.cancel(event.sequence);
-                let (index, answer) = self.running.remove(&event.sequence).expect("it has just been there");
+                let (_, answer) = self.running.remove(&index).expect("it has just been there");
                 ended.push((index, pushed.map(|_| answer)));
             }
         }
         self.done.extend(each(ended, |(index, answer)| (index, answer.and_then(|answer| Ok(answer.end()?.0)))));
-        Ok(())
+        model.engine.status().failure.map_or(Ok(()), Err)
     }
 
     /// Ends all that runs, as it is.
-    fn cut(&mut self, model: &mut Model) {
-        for (id, (index, answer)) in self.running.drain() {
-            model.engine.cancel(id);
-            self.done.insert(index, answer.end().map(|(generation, _)| generation));
-        }
+    fn cut(&mut self) {
+        let cut =
+            self.running.drain().map(|(index, (_, answer))| (index, answer.end().map(|(generation, _)| generation)));
+        self.done.extend(cut);
     }
 }
 

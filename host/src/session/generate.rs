@@ -6,13 +6,16 @@ use std::time::Duration;
 use super::prompt::{Prompt, Texts};
 use super::prompt_logprobs::{PromptLogprob, of_prompt};
 use super::{LoadOptions, Model, Note, Progress, TokenLogprob};
-use crate::engine::{self, Counters, Request};
+use crate::engine::{self, EngineStatus, Request, Update};
 use crate::error::Result;
 use crate::sample::Sampling;
 use crate::text::{ChatTemplate, Parts, Reasoning, Tokenizer};
 
 /// Tokens with which turns end. Those that a checkpoint's template prints end an answer too, whatever its config says.
 const TURN_ENDS: [&str; 4] = ["<extra_id_1>", "<|im_end|>", "<|eot_id|>", "<SPECIAL_12>"];
+
+/// How soon an interruption is seen while no token comes.
+const INTERRUPTION: Duration = Duration::from_millis(20);
 
 /// How to continue a prompt.
 #[derive(Clone, Debug)]
@@ -134,7 +137,7 @@ impl Session {
             Ok(())
         })?;
         let mut texts = texts.expect("a loaded model has read its files");
-        texts.limit(model.engine.context());
+        texts.limit(model.engine.limits().context);
         texts.instruct(options.chat_template_kwargs.clone(), options.thinking)?;
         texts.stops.append(&mut model.stop_strings);
         if model.spec.eos.is_empty() && !options.ignore_eos {
@@ -170,7 +173,7 @@ impl Session {
     /// The prompt is empty or longer than the context, or the chat template refuses it.
     pub fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>> {
         let ids = self.texts.encode(prompt)?;
-        self.model.engine.check(&ids)?;
+        self.model.engine.limits().check_prompt(&ids)?;
         Ok(ids)
     }
 
@@ -202,21 +205,20 @@ impl Session {
             sampling: options.sampling.clone(),
             logits: options.logprobs.is_some(),
         };
-        let sequence = model.engine.submit(request)?;
+        let updates = model.engine.submit(request)?;
         let mut untold = options.progress.inspect(|progress| progress(0, prompt_tokens));
         while !answer.ended() && !options.interrupt.load(Ordering::Relaxed) {
-            let events = model.engine.step()?;
-            untold = untold.filter(|progress| {
-                let done = model.engine.prompt_progress(sequence).unwrap_or(prompt_tokens);
-                progress(done, prompt_tokens);
-                done < prompt_tokens
-            });
-            for event in events {
-                show(&answer.push(&event).inspect_err(|_| model.engine.cancel(sequence))?);
+            match updates.next_within(INTERRUPTION)? {
+                None => {}
+                Some(Update::Prompt(done)) => {
+                    let done = done as u64;
+                    untold = untold.inspect(|progress| progress(done, prompt_tokens)).filter(|_| done < prompt_tokens);
+                }
+                Some(Update::Token(event)) => show(&answer.push(&event)?),
             }
         }
         untold.inspect(|progress| progress(prompt_tokens, prompt_tokens));
-        model.engine.cancel(sequence);
+        drop(updates);
         let (generation, rest) = answer.end()?;
         show(&rest);
         Ok(generation)
@@ -245,7 +247,7 @@ impl Session {
 
     /// Tokens that a prompt and its continuation may have together.
     pub fn context(&self) -> usize {
-        self.model.engine.context()
+        self.model.engine.limits().context
     }
 
     /// Most bytes of a prompt: longer ones are refused before they are tokenized.
@@ -255,12 +257,13 @@ impl Session {
 
     /// Gives up what is cached of earlier generations.
     pub fn forget(&mut self) {
-        self.model.engine.forget();
+        // Where the engine has failed there is nothing to give up, and the next request says so.
+        let _ = self.model.engine.call(crate::engine::Engine::forget);
     }
 
-    /// What the engine has done so far.
-    pub fn counters(&self) -> Counters {
-        self.model.engine.counters()
+    /// How the engine is, and what it has done so far.
+    pub fn status(&self) -> EngineStatus {
+        self.model.engine.status()
     }
 
     /// The tokenizer, the template, and the texts that end every answer.

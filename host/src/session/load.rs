@@ -10,7 +10,7 @@ use super::choice::{self, Activations, DeviceChoice, Opened, Progress};
 use super::memory::{self, Bound};
 use super::{sampling, stop};
 use crate::checkpoint::Checkpoint;
-use crate::engine::{CPU_CHUNK, Engine, EngineConfig};
+use crate::engine::{CPU_CHUNK, Engine, EngineConfig, EngineHandle};
 use crate::error::{Category, Error, Result, size};
 use crate::models::{self, spec::ModelSpec};
 use crate::quantized::Recipe;
@@ -98,7 +98,7 @@ pub struct StageTime {
 
 /// A model on a device.
 pub struct Model {
-    pub(super) engine: Engine,
+    pub(super) engine: EngineHandle,
     pub(super) spec: ModelSpec,
     sampling: Sampling,
     max_tokens: Option<usize>,
@@ -160,7 +160,7 @@ impl Model {
         engine.description().into_iter().skip(described).for_each(|line| note(Note::Detail(line)));
         report(&weights, &spec, note);
         Ok(Model {
-            engine,
+            engine: EngineHandle::new(engine)?,
             spec,
             sampling: defaults.sampling,
             max_tokens: defaults.max_tokens,

@@ -77,12 +77,12 @@ pub fn scored_ids(texts: &Texts, text: &str) -> Result<(Vec<u32>, Option<u32>)> 
 /// # Errors
 /// The text has fewer tokens than a window, the stride is longer than a window, or the device failed.
 pub fn perplexity(
-    model: &mut Model,
+    model: &Model,
     ids: &[u32],
     options: PerplexityOptions,
     tell: &mut dyn FnMut(&Perplexity, usize),
 ) -> Result<Perplexity> {
-    let window = model.engine.context();
+    let window = model.engine.limits().context;
     let (starts, scored) = windows(ids.len(), window, options.stride)?;
     let (mut found, vocab) = (Perplexity::default(), model.spec.vocab);
     for &start in &starts {

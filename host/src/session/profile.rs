@@ -23,16 +23,19 @@ impl Session {
     /// The device failed.
     pub fn profile(&mut self, generation: &Generation, sampling: &Sampling) -> Result<Vec<StepProfile>> {
         let (model, _) = self.parts();
-        let engine = &mut model.engine;
-        let prompt = (0, generation.prompt_tokens.min(engine.most_rows()));
-        let last = (generation.prompt_tokens + generation.ids.len()).min(engine.context()).saturating_sub(1);
-        let mut profiles = Vec::new();
-        for (position, rows) in [prompt, (last, 1)] {
-            let kernels = engine.profile(position, rows, sampling)?;
-            if !kernels.is_empty() {
-                profiles.push(StepProfile { position, rows, kernels });
+        let (sampling, prompt_tokens) = (sampling.clone(), generation.prompt_tokens);
+        let tokens = prompt_tokens + generation.ids.len();
+        model.engine.call(move |engine| {
+            let prompt = (0, prompt_tokens.min(engine.most_rows()));
+            let last = tokens.min(engine.context()).saturating_sub(1);
+            let mut profiles = Vec::new();
+            for (position, rows) in [prompt, (last, 1)] {
+                let kernels = engine.profile(position, rows, &sampling)?;
+                if !kernels.is_empty() {
+                    profiles.push(StepProfile { position, rows, kernels });
+                }
             }
-        }
-        Ok(profiles)
+            Ok(profiles)
+        })?
     }
 }

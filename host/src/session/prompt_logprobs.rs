@@ -32,7 +32,7 @@ impl PromptLogprob {
 /// # Errors
 /// The prompt is longer than the context, too many tokens are asked for, or the device failed.
 pub(super) fn of_prompt(
-    model: &mut Model,
+    model: &Model,
     tokenizer: &Tokenizer,
     prompt: &[u32],
     count: usize,

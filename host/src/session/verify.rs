@@ -1,7 +1,7 @@
 //! `verify`: a loaded model against what a reference computed: relative errors of logits, and greedy tokens that agree.
 use super::expected::{Expected, ExpectedPrompt};
 use super::{Activations, Model};
-use crate::engine::{Engine, Request};
+use crate::engine::{EngineHandle, Request, Update};
 use crate::error::{Category, Error, Result};
 
 /// Relative error that f32 activations may have; the orders of summation alone give 1.5e-6.
@@ -39,7 +39,7 @@ pub struct PromptReport {
 ///
 /// # Errors
 /// The file is for another vocabulary, a prompt does not fit the context, or the device failed.
-pub fn verify(model: &mut Model, expected: &Expected) -> Result<Vec<PromptReport>> {
+pub fn verify(model: &Model, expected: &Expected) -> Result<Vec<PromptReport>> {
     if expected.vocab != model.spec.vocab {
         return Err(Error::new(Category::Input, "The expected file is for another model")
             .details(format!("its logits are {} wide, the model's vocabulary is {}", expected.vocab, model.spec.vocab))
@@ -48,7 +48,7 @@ pub fn verify(model: &mut Model, expected: &Expected) -> Result<Vec<PromptReport
     let activations = model.activations();
     let logits = expected.prompts.iter().map(|prompt| model.engine.logits(&prompt.ids, prompt.rows));
     let logits = logits.collect::<Result<Vec<_>>>()?;
-    let greedy = greedy(&mut model.engine, &expected.prompts)?;
+    let greedy = greedy(&model.engine, &expected.prompts)?;
     let reports = expected.prompts.iter().zip(logits).zip(greedy);
     Ok(reports.map(|((prompt, logits), greedy)| report(prompt, &logits, &greedy, activations)).collect())
 }
@@ -80,18 +80,24 @@ fn report(prompt: &ExpectedPrompt, logits: &[f32], greedy: &[u32], activations: 
 }
 
 /// Greedy continuations of all prompts, as long as the reference's; no token ends them.
-fn greedy(engine: &mut Engine, prompts: &[ExpectedPrompt]) -> Result<Vec<Vec<u32>>> {
-    let mut sequences = Vec::new();
-    for (index, prompt) in prompts.iter().enumerate().filter(|(_, prompt)| !prompt.greedy.is_empty()) {
+fn greedy(engine: &EngineHandle, prompts: &[ExpectedPrompt]) -> Result<Vec<Vec<u32>>> {
+    let ask = |prompt: &ExpectedPrompt| {
+        let wanted = !prompt.greedy.is_empty();
         let request = Request { prompt: prompt.ids.clone(), max_tokens: prompt.greedy.len(), ..Request::default() };
-        sequences.push((engine.submit(request)?, index));
-    }
+        wanted.then(|| engine.submit(request)).transpose()
+    };
+    let streams = prompts.iter().map(ask).collect::<Result<Vec<_>>>()?;
     let mut tokens = vec![Vec::new(); prompts.len()];
-    while !engine.is_idle() {
-        for event in engine.step()? {
-            let known = sequences.iter().find(|(id, _)| *id == event.sequence);
-            let token = event.token?;
-            known.into_iter().for_each(|&(_, index)| tokens[index].push(token));
+    for (stream, tokens) in
+        streams.iter().zip(&mut tokens).filter_map(|(stream, tokens)| Some((stream.as_ref()?, tokens)))
+    {
+        let mut last = false;
+        while !last {
+            let update = stream.next()?;
+            last = update.is_last();
+            if let Update::Token(event) = update {
+                tokens.push(event.token?);
+            }
         }
     }
     Ok(tokens)

@@ -94,6 +94,11 @@ pub struct Cuda {
     context: Context,
 }
 
+// SAFETY: what the driver and cuBLASLt name by pointers belongs to the context, not to a thread, and this is its only owner. Every
+// method that asks the driver for something makes the context current on the thread that calls it, the drop of the fields
+// included, and `&mut` or a single owner sees to it that two threads never do so at once.
+unsafe impl Send for Cuda {}
+
 /// What `allocate` makes.
 struct Model {
     inputs: InputStaging,

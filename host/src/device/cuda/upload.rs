@@ -25,7 +25,7 @@ const COPYING: usize = 4;
 const MOST_READERS: usize = 12;
 
 /// Told after each piece: bytes that are on their way, and bytes in all.
-pub type Progress = Box<dyn FnMut(u64, u64)>;
+pub type Progress = Box<dyn FnMut(u64, u64) + Send>;
 
 /// What an upload took.
 #[derive(Clone, Copy, Debug, Default)]
