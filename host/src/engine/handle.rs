@@ -85,7 +85,7 @@ impl EngineHandle {
     pub fn submit_to(&self, request: Request, sink: impl FnMut(Update) + Send + 'static) -> Result<RequestTicket> {
         self.shared.limits.check(&request)?;
         let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        self.send(Command::Submit { number, request, sink: Sink::new(sink) })?;
+        self.send(Command::Submit { number, request: Box::new(request), sink: Sink::new(sink) })?;
         Ok(RequestTicket { number, handle: self.clone() })
     }
 

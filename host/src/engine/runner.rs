@@ -23,7 +23,7 @@ type Work = Box<dyn FnOnce(&mut Engine, &Board) + Send>;
 /// What clients ask for.
 pub enum Command {
     /// A request, by a number that its client knows.
-    Submit { number: u64, request: Request, sink: Sink },
+    Submit { number: u64, request: Box<Request>, sink: Sink },
     /// That number's request is of no more use.
     Cancel(u64),
     /// Work on the engine, as soon as nothing runs. Requests that come later wait for it.
@@ -104,7 +104,7 @@ struct Runner {
     sequences: HashMap<u64, SequenceId>,
     /// Work that waits until nothing runs, and requests that wait for it.
     work: VecDeque<Work>,
-    held: Vec<(u64, Request, Sink)>,
+    held: Vec<(u64, Box<Request>, Sink)>,
 }
 
 impl Runner {
@@ -143,8 +143,8 @@ impl Runner {
         }
     }
 
-    fn submit(&mut self, number: u64, request: Request, mut sink: Sink) {
-        match self.engine.submit(request) {
+    fn submit(&mut self, number: u64, request: Box<Request>, mut sink: Sink) {
+        match self.engine.submit(*request) {
             Ok(id) => {
                 self.open.insert(id, Open { number, sink, prompt: Some(0) });
                 self.sequences.insert(number, id);
