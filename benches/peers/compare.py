@@ -99,14 +99,14 @@ def keep(path, report, run):
 
 
 def table(run):
-    walls = run["walls"]
-    print(f"{run['model']}: {walls['gb_s']:.0f} GB/s ({walls['of_bytes']}), {walls['tflop_s']:.1f} TFLOP/s ({walls['of_flops']})")
-    print(f"{'work':<8} {'rows':>5} {'depth':>6} {'ms':>10} {'tok/s':>10} {'of wall':>8} {'nemotron is':>12}  program")
+    peaks = run["peaks"]
+    print(f"{run['model']}: {peaks['gb_s']:.0f} GB/s ({peaks['of_bytes']}), {peaks['tflop_s']:.1f} TFLOP/s ({peaks['of_flops']})")
+    print(f"{'work':<8} {'rows':>5} {'depth':>6} {'ms':>10} {'tok/s':>10} {'of peak':>8} {'nemotron is':>12}  program")
     for row in run["rows"]:
         size, depth = row.get("tokens", row.get("batch")), row.get("depth", "")
-        wall = f"{row['percent_of_wall']:.1f} %" if "percent_of_wall" in row else ""
+        peak = f"{row['percent_of_peak']:.1f} %" if "percent_of_peak" in row else ""
         ratio = f"{row['times_nemotron']:.2f} x" if "times_nemotron" in row else ""
-        print(f"{row['work']:<8} {size:>5} {depth:>6} {row['host_ms']:10.3f} {row['tok_s']:10.1f} {wall:>8} {ratio:>12}  {row['program']}")
+        print(f"{row['work']:<8} {size:>5} {depth:>6} {row['host_ms']:10.3f} {row['tok_s']:10.1f} {peak:>8} {ratio:>12}  {row['program']}")
 
 
 def arguments():
@@ -141,7 +141,7 @@ def main():
         "driver": driver(),
         "device": report["device"],
         "versions": {"nemotron": report["program"], **peer["versions"]},
-        "walls": report["walls"],
+        "peaks": report["peaks"],
         "rows": compared(report, peer),
     }
     table(run)

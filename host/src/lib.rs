@@ -3,7 +3,7 @@
 //! A request reads this list top to bottom; the sampled ids come back through `session` to `text`.
 //!
 //! * [`cli`]: the command line, one command, one file
-//! * [`bench`](mod@bench): times on a device against its walls
+//! * [`bench`](mod@bench): times on a device against its peaks
 //! * [`session`]: load a model, generate, stream
 //! * [`text`]: tokenizer and incremental detokenizer
 //! * [`checkpoint`]: files, shards, names, shapes, dtypes, bytes

@@ -9,13 +9,13 @@ fn caption(gpu: &str, run: &Run) -> String {
     let driver = run.driver.as_ref().map_or(String::new(), |driver| format!(", driver {driver}"));
     let note = if run.note.is_empty() { String::new() } else { format!(" {}", run.note) };
     format!(
-        "\n**{}**, {:.2} billion parameters, weights {}: {gpu}{driver}, {}. Walls: {:.0} GB/s of reads, {:.0} TFLOP/s.{note}\n",
+        "\n**{}**, {:.2} billion parameters, weights {}: {gpu}{driver}, {}. Peaks: {:.0} GB/s of reads, {:.0} TFLOP/s.{note}\n",
         run.model,
         run.parameters / 1e9,
         run.weights,
         run.date,
-        run.walls.gb_s,
-        run.walls.tflop_s
+        run.peaks.gb_s,
+        run.peaks.tflop_s
     )
 }
 
@@ -30,13 +30,13 @@ fn table(run: &Run) -> String {
     text
 }
 
-/// The figure; its share of the walls behind nemotron's, and how many times slower behind the others'.
+/// The figure; its share of the peaks behind nemotron's, and how many times slower behind the others'.
 fn cell(run: &Run, work: &Work, program: &str) -> String {
     let Some(row) = run.row(work, program) else { return String::new() };
     let own = run.own(work);
     let beside = match own {
         Some(own) if own.program == program => {
-            own.percent_at(own.host_ms).map(|percent| format!("{percent:.0} % of the wall"))
+            own.percent_at(own.host_ms).map(|percent| format!("{percent:.0} % of the peak"))
         }
         Some(own) => Some(format!("{:.2} ×", row.host_ms / own.host_ms)),
         None => None,

@@ -5,7 +5,7 @@ use gpu_kernels::{Ptr, SequenceShape, StepShape};
 
 use super::gap::GapBuffers;
 use super::met::Met;
-use super::{Times, Walls};
+use super::{Peaks, Times};
 use crate::device::{Device, Inputs, Plan, PlanId, Run};
 use crate::engine::check_fault;
 use crate::error::Result;
@@ -83,7 +83,7 @@ fn pages(sequence: usize, layout: &Layout) -> Vec<usize> {
     (first..first + each).collect()
 }
 
-/// Bytes and operations, and the least time that the walls allow for them.
+/// Bytes and operations, and the least time that the peaks allow for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Bytes moved at least.
@@ -98,12 +98,12 @@ pub struct Cost {
 
 impl Cost {
     /// The cost of some steps.
-    pub fn add(&mut self, bytes: u64, flops: u64, walls: &Walls) {
-        let least = walls.least(bytes, flops);
+    pub fn add(&mut self, bytes: u64, flops: u64, peaks: &Peaks) {
+        let least = peaks.least(bytes, flops);
         self.bytes += bytes;
         self.flops += flops;
         self.least += least;
-        if walls.least(bytes, 0) >= least {
+        if peaks.least(bytes, 0) >= least {
             self.least_of_bytes += least;
         }
     }
@@ -116,11 +116,11 @@ impl Cost {
         self.least_of_bytes += other.least_of_bytes;
     }
 
-    fn add_plan(&mut self, plan: &Plan, spans: &[Span], met: &Met, walls: &Walls) {
+    fn add_plan(&mut self, plan: &Plan, spans: &[Span], met: &Met, peaks: &Peaks) {
         let sequences = shapes(spans);
         for (index, step) in plan.steps.iter().enumerate() {
             let shape = StepShape { sequences: &sequences, experts: met.at(index) };
-            self.add(step.bytes_moved(&shape), step.flops(&shape), walls);
+            self.add(step.bytes_moved(&shape), step.flops(&shape), peaks);
         }
     }
 
@@ -172,8 +172,8 @@ impl PassTime {
         self.work.tokens() as f64 / self.device.median
     }
 
-    /// Share of the walls, in percent: 100 if no byte and no operation could be faster.
-    pub fn percent_of_wall(&self) -> f64 {
+    /// Share of the peaks, in percent: 100 if no byte and no operation could be faster.
+    pub fn percent_of_peak(&self) -> f64 {
         100.0 * self.cost.least / self.device.median
     }
 }
@@ -197,7 +197,7 @@ impl Pass {
     pub fn new(
         work: Work,
         steps: usize,
-        (layout, gaps, walls): (&Layout, &GapBuffers, &Walls),
+        (layout, gaps, peaks): (&Layout, &GapBuffers, &Peaks),
         device: &mut dyn Device,
     ) -> Result<Pass> {
         let steps = work.steps(steps, layout);
@@ -209,7 +209,7 @@ impl Pass {
             let plan = forward::plan(layout, &bucket);
             let first = inputs(&steps[0], &bucket, layout);
             let met = Met::count(forward::plan(layout, &bucket), &steps[0], &first, device)?;
-            steps.iter().for_each(|spans| cost.add_plan(&plan, spans, &met, walls));
+            steps.iter().for_each(|spans| cost.add_plan(&plan, spans, &met, peaks));
             let id = device.prepare(plan)?;
             let clocked = Some(device.prepare(gaps.around(forward::plan(layout, &bucket)))?);
             runs.extend(std::iter::once((id, first)).chain((1..steps.len()).map(|_| (id, KeptInputs::new()))));
@@ -220,7 +220,7 @@ impl Pass {
             let plan = forward::plan(layout, &bucket);
             let inputs = inputs(spans, &bucket, layout);
             let met = Met::count(forward::plan(layout, &bucket), spans, &inputs, device)?;
-            cost.add_plan(&plan, spans, &met, walls);
+            cost.add_plan(&plan, spans, &met, peaks);
             runs.push((device.prepare(plan)?, inputs));
         }
         Ok(Pass { work, runs, clocked: None, parts: 1, cost })

@@ -102,6 +102,6 @@ fn group(module: &Module, groups: usize) -> Result<usize> {
 fn stored_less(checkpoint: &Checkpoint) -> u8 {
     let of = |section: &Value| section["checkpoint_format"].as_str().map(str::to_owned);
     let inner = of(&checkpoint.config()["quantization_config"]);
-    let beside = || of(checkpoint.companion("quantize_config.json")?);
+    let beside = || of(checkpoint.quantization_file("quantize_config.json")?);
     u8::from(inner.or_else(beside).as_deref() != Some("gptq_v2"))
 }
