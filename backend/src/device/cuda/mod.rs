@@ -43,7 +43,7 @@ use staging::{InputStaging, TokenRing};
 pub use gemm::WORKSPACE_BYTES;
 pub use gpu::{Gpu, all, count};
 pub use profile::StepTime;
-pub use ptx::shipped_ptx;
+pub use ptx::{Ptx, embedded_ptx, shipped_ptx};
 pub use upload::{Progress, Uploaded};
 
 /// How a GPU is used.
