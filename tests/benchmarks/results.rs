@@ -4,13 +4,15 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 pub struct Results {
     pub gpu: String,
-    /// One for each model.
+    /// One for each model and format.
     pub runs: Vec<Run>,
 }
 
 #[derive(Debug, Deserialize)]
 pub struct Run {
     pub model: String,
+    /// Of the weights.
+    pub format: String,
     pub parameters: f64,
     pub weights: String,
     pub date: String,
