@@ -5,7 +5,8 @@ use gpu_kernels::StepShape;
 
 use super::lists::KERNEL_STEPS;
 use super::met::Met;
-use super::pass::{self, KeptInputs, borrowed};
+use super::pass;
+use super::steps::{self, KeptInputs, borrowed};
 use super::{Bench, BufferName, Cost, Peaks, Times, Work};
 use crate::device::{Plan, PlanId, Step};
 use crate::error::{Category, Error, Result};
@@ -80,7 +81,7 @@ pub fn time(bench: &mut Bench, work: Work) -> Result<KernelTimes> {
     let (spans, deepest) = (&steps[0], &steps[steps.len() - 1]);
     // A kernel that advances the sequences runs in a row too: the bucket has room for that.
     let bucket = Bucket::of(deepest, bench.layout.limits());
-    let inputs = pass::inputs(spans, &bucket, &bench.layout);
+    let inputs = steps::inputs(spans, &bucket, &bench.layout);
     let plan = forward::plan(&bench.layout, &bucket);
     let (groups, layers) = (groups(&plan, spans, &bench.names), together(&plan));
     let met = Met::count(forward::plan(&bench.layout, &bucket), spans, &inputs, bench.device.as_mut())?;

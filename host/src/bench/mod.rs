@@ -12,6 +12,7 @@ mod met;
 mod pass;
 mod peaks;
 mod products;
+mod steps;
 mod subject;
 mod times;
 

@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering;
 
 use super::console::Verbosity;
 use super::failure::Failure;
-use super::generate::FormArguments;
 use super::line::{Line, LineHead};
 use super::numbers;
 use super::progress::Prompts;
+use super::prompt::FormArguments;
 use crate::error::{Category, Error, Result};
 use crate::session::{Arrival, Finish, GenerateOptions, Generation, Note, Session};
 use arrivals::{Arrivals, Came, bad_line};
