@@ -66,8 +66,6 @@ pub struct Room {
     stages: Shared<u8>,
     /// `[2, 2, CHUNK]`: Δ and sums of the even and of the odd chunks.
     numbers: Shared<f32>,
-    /// A word.
-    pub flag: Shared<u32>,
 }
 
 /// A chunk's inputs in shared memory.
@@ -91,7 +89,7 @@ impl Room {
         let state = shared::dynamic::<u8>();
         let first = state.offset(state_bytes(dim, size));
         let numbers = first.offset(stages * stage_bytes(dim, size)).cast::<f32>();
-        Room { state: state.cast(), stages: first, numbers, flag: numbers.offset(4 * CHUNK).cast() }
+        Room { state: state.cast(), stages: first, numbers }
     }
 
     /// The place of a chunk among `stages`.

@@ -10,7 +10,7 @@ pub struct Numbers {
     stores: bool,
     /// A, as an exponent of 2.
     rate: f32,
-    /// Δ of the next chunk to store: asked for a turn ahead, so that nobody waits for it.
+    /// Δ of the next chunk to store.
     ahead: [f32; 2],
 }
 
@@ -30,17 +30,28 @@ impl Numbers {
         }
     }
 
-    /// Stores the numbers of a chunk, and asks for those of the next.
+    /// Asks for the numbers of a chunk behind the first one: long before they are stored, so that nobody waits for them.
+    ///
+    /// # Safety
+    /// As for [`Numbers::new`].
+    #[inline(always)]
+    pub unsafe fn ask(&mut self, args: &SsmScan, span: &Span, chunk: u32) {
+        if self.stores {
+            // SAFETY: the caller's promise. Behind the span nothing is asked for.
+            self.ahead = unsafe { widths::<false>(args, span, chunk) };
+        }
+    }
+
+    /// Stores the numbers that were asked for last.
     ///
     /// # Safety
     /// As for [`Numbers::new`]; nobody reads the stage's numbers.
     #[inline(always)]
-    pub unsafe fn store(&mut self, args: &SsmScan, span: &Span, stage: &Stage, chunk: u32) {
+    pub unsafe fn store(&self, stage: &Stage) {
         if self.stores {
-            // SAFETY: the caller's promise; the whole warp comes here. Behind the span nothing is asked for.
+            // SAFETY: the caller's promise; the whole warp comes here.
             unsafe {
                 let own = self.ahead;
-                self.ahead = widths::<false>(args, span, chunk + 1);
                 let sums = store_sums(own, self.rate, stage.widths, stage.sums);
                 let last = warp::shuffle(sums[1], thread::WARP_SIZE - 1);
                 let factor = |i: usize| math::ex2_flushed(last - sums[i]) * own[i];

@@ -1,7 +1,7 @@
 //! The warpgroups that take S along: each holds half of its columns, transposed, in registers.
 use super::inputs::{self, Inputs};
 use super::numbers::Numbers;
-use super::{COLUMNS, FREED, INPUTS, MATRIX_BYTES, READ, Room, STATE, Stage, place};
+use super::{COLUMNS, MATRIX_BYTES, READ, READY, Room, Stage, place};
 use crate::ssm::CHUNK;
 use crate::ssm_scan::chunk::parts;
 use crate::ssm_scan::span::{Span, state_address};
@@ -14,6 +14,8 @@ use cuda_std::{bf16, cp_async, fragment, global, math, mma, thread};
 
 /// Steps of the tensor core over a chunk's positions.
 const STEPS: usize = (CHUNK / wgmma::K) as usize;
+/// What the warp's columns of B count: the left operands of products with x.
+type Operands = [[u32; 4]; STEPS];
 
 /// # Safety
 /// The kernel's Requires hold; the block's two last warpgroups come here, and [`super::outputs::run`] is where the first one
@@ -31,45 +33,51 @@ where
     unsafe {
         inputs.ask::<DIM, true>(span, &room.stage(span.front), span.front);
         cp_async::commit();
-        if span.front < last {
-            inputs.ask::<DIM, false>(span, &room.stage(span.front + 1), span.front + 1);
-        }
-        cp_async::commit();
+        ask_ahead::<DIM>(span, room, &inputs, span.front);
         let mut numbers = Numbers::new(args, span, thread);
         let mut state = Half::<TILES>::load(args, span, thread);
-        state.publish(room);
-        arrive_named(STATE, WGMMA_THREADS);
-        numbers.store(args, span, &room.stage(span.front), span.front);
+        numbers.store(&room.stage(span.front));
         cp_async::wait::<1>();
-        wgmma::publish();
-        sync_named(INPUTS, WGMMA_THREADS);
+        state.publish(room);
+        // Here alone these threads wait too: each is to see what the others have copied.
+        sync_named(READY, WGMMA_THREADS);
+        numbers.ask(args, span, span.front + 1);
         let mut at = span.front;
-        while at <= last {
-            if at > span.front {
-                sync_named(FREED, WGMMA_THREADS);
-            }
-            if at + 2 <= last {
-                inputs.ask::<DIM, false>(span, &room.stage(at + 2), at + 2);
-            }
-            cp_async::commit();
-            if span.completes(at) {
-                state.advance(&room.stage(at));
-            }
-            if at < last {
-                numbers.store(args, span, &room.stage(at + 1), at + 1);
-                cp_async::wait::<1>();
-                wgmma::publish();
-                arrive_named(INPUTS, WGMMA_THREADS);
-                sync_named(READ, WGMMA_THREADS);
-                state.publish(room);
-                arrive_named(STATE, WGMMA_THREADS);
-            }
+        while at < last {
+            let mut b = state.start(&room.stage(at));
+            numbers.store(&room.stage(at + 1));
+            state.finish(&mut b);
+            cp_async::wait::<0>();
+            wgmma::publish();
+            sync_named(READ, WGMMA_THREADS);
+            state.publish(room);
+            arrive_named(READY, WGMMA_THREADS);
+            // Behind the fence, which would wait for what is under way.
+            ask_ahead::<DIM>(span, room, &inputs, at + 1);
+            numbers.ask(args, span, at + 2);
             at += 1;
+        }
+        if span.completes(last) {
+            let mut b = state.start(&room.stage(last));
+            state.finish(&mut b);
         }
         if span.end / CHUNK > span.front {
             state.store(args, span);
         }
     }
+}
+
+/// Asks for the chunk behind chunk `at`, where there is one.
+///
+/// # Safety
+/// As for [`Inputs::ask`].
+#[inline(always)]
+unsafe fn ask_ahead<const DIM: u32>(span: &Span, room: &Room, inputs: &Inputs, at: u32) {
+    if (at + 1) * CHUNK < span.end {
+        // SAFETY: the caller's promise.
+        unsafe { inputs.ask::<DIM, false>(span, &room.stage(at + 1), at + 1) };
+    }
+    cp_async::commit();
 }
 
 /// What a lane holds of S: of each eight channels two neighbours, for column `column` and the eighth behind it.
@@ -158,12 +166,12 @@ where
         wgmma::publish();
     }
 
-    /// Takes S over a whole chunk.
+    /// Starts to take S over a whole chunk; gives the left operands, which belong to the products until [`Half::finish`].
     ///
     /// # Safety
     /// The whole warpgroup comes here, behind a barrier that orders the chunk and its sums.
     #[inline(always)]
-    unsafe fn advance(&mut self, stage: &Stage) {
+    unsafe fn start(&mut self, stage: &Stage) -> Operands {
         // SAFETY: the caller's promise.
         unsafe {
             let mut b = self.weighed(stage);
@@ -180,17 +188,27 @@ where
                 |step| self.sums.add_rows(b[step], wgmma::along(x, step as u32 * wgmma::K * wgmma::ROW_BYTES)),
             );
             wgmma::commit();
-            self.sums.wait::<0>();
-            wgmma::hold(&mut b);
+            b
         }
+    }
+
+    /// Waits until S is at the chunk's end.
+    ///
+    /// # Safety
+    /// The whole warpgroup comes here; `b` is what [`Half::start`] gave.
+    #[inline(always)]
+    unsafe fn finish(&mut self, b: &mut Operands) {
+        // SAFETY: the caller's promise.
+        unsafe { self.sums.wait::<0>() };
+        wgmma::hold(b);
     }
 
     /// The warp's columns of B, transposed, each position with what it counts at the end of the chunk.
     ///
     /// # Safety
-    /// As for [`Half::advance`].
+    /// As for [`Half::start`].
     #[inline(always)]
-    unsafe fn weighed(&self, stage: &Stage) -> [[u32; 4]; STEPS] {
+    unsafe fn weighed(&self, stage: &Stage) -> Operands {
         let lane = thread::lane_id();
         let mut b = [[0; 4]; STEPS];
         unroll::<STEPS>(
