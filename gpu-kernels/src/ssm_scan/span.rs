@@ -46,6 +46,14 @@ impl Span {
         }
     }
 
+    /// The same with what `number` makes of each number.
+    #[inline(always)]
+    pub fn map(self, number: impl Fn(u32) -> u32) -> Span {
+        let [row, slot, head, position, end, front] =
+            [self.row, self.slot, self.head, self.position, self.end, self.front].map(number);
+        Span { row, slot, head, position, end, front }
+    }
+
     /// The row of the token at a position that is not before the first.
     #[inline(always)]
     pub fn row_at(&self, position: u32) -> u32 {

@@ -92,6 +92,16 @@ impl Room {
     }
 }
 
+/// A number that all lanes of a warp have: only so does the compiler know it, and keep what follows from it once for all.
+///
+/// # Safety
+/// The whole warp calls it.
+#[inline(always)]
+unsafe fn uniform(number: u32) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe { warp::shuffle(number, 0) }
+}
+
 /// # Safety
 /// The kernel's Requires hold for heads of `DIM` and states of `WGMMA_SIZE`; the whole block comes here.
 #[inline(always)]
@@ -107,9 +117,9 @@ where
         grid::wait_for_dependencies();
         end::fill_pads(args);
         let Some(span) = span else { return };
+        let span = span.map(|number| uniform(number));
         let room = Room::new::<DIM>();
-        // The whole warp has the same; only so does the compiler know it.
-        if warp::shuffle(thread::thread_idx_x() / wgmma::THREADS, 0) == 0 {
+        if uniform(thread::thread_idx_x() / wgmma::THREADS) == 0 {
             outputs::run::<DIM, TILES>(args, &span, &room);
         } else {
             states::run::<DIM, TILES>(args, &span, &room);

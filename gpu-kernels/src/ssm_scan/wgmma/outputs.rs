@@ -44,6 +44,7 @@ where
             scores.wait::<1>();
             // While S meets C.
             let mut weights = weigh(&stage, &scores);
+            wgmma::hold(&mut weights);
             sums.decay(&stage);
             if at < last {
                 arrive_named(READ, WGMMA_THREADS);
@@ -190,7 +191,6 @@ where
         let x = wgmma::describe(stage.x, MATRIX_BYTES);
         // SAFETY: the caller's promise.
         unsafe {
-            // In front of the fence, for one of them is a constant, which gets its register here.
             wgmma::hold(weights);
             self.0.fence();
             unroll::<STEPS>(
