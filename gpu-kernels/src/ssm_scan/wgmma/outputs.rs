@@ -45,10 +45,11 @@ where
             // While S meets C.
             let mut weights = weigh(&stage, &scores);
             wgmma::hold(&mut weights);
-            sums.decay(&stage);
+            sums.0.wait::<0>();
             if at < last {
                 arrive_named(READ, WGMMA_THREADS);
             }
+            sums.decay(&stage);
             sums.start_x(&stage, &mut weights);
             let x = own_x::<TILES>(&stage);
             sums.finish_x(&mut weights);
@@ -168,7 +169,7 @@ where
         Sums(sums)
     }
 
-    /// Waits for S·C, and makes what S counts in the outputs of it.
+    /// Makes of S·C what S counts in the outputs.
     #[inline(always)]
     unsafe fn decay(&mut self, stage: &Stage) {
         // SAFETY: the caller's promise.
@@ -177,7 +178,6 @@ where
                 #[inline(always)]
                 |row| math::ex2_flushed(stage.sums.load(row)),
             );
-            self.0.wait::<0>();
             self.0 = self.0.map(
                 #[inline(always)]
                 |[a, b, c, d]| [a * decays[0], b * decays[0], c * decays[1], d * decays[1]],

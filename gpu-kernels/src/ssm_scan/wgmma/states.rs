@@ -8,7 +8,7 @@ use crate::ssm_scan::span::{Span, state_address};
 use crate::ssm_scan::{SsmScan, WGMMA_SIZE, WGMMA_THREADS};
 use cuda_std::barrier::{arrive_named, sync_named};
 use cuda_std::shared::Shared;
-use cuda_std::unroll::unroll;
+use cuda_std::unroll::{array, unroll};
 use cuda_std::wgmma::{self, Accumulator};
 use cuda_std::{bf16, cp_async, fragment, global, math, mma, thread};
 
@@ -36,16 +36,18 @@ where
         ask_ahead::<DIM>(span, room, &inputs, span.front);
         let mut numbers = Numbers::new(args, span, thread);
         let mut state = Half::<TILES>::load(args, span, thread);
-        numbers.store(&room.stage(span.front));
+        numbers.store(span, &room.stage(span.front), span.front);
         cp_async::wait::<1>();
         state.publish(room);
         // Here alone these threads wait too: each is to see what the others have copied.
         sync_named(READY, WGMMA_THREADS);
-        numbers.ask(args, span, span.front + 1);
+        if span.front < last {
+            numbers.ask(args, span, span.front + 1);
+        }
         let mut at = span.front;
         while at < last {
             let mut b = state.start(&room.stage(at));
-            numbers.store(&room.stage(at + 1));
+            numbers.store(span, &room.stage(at + 1), at + 1);
             state.finish(&mut b);
             cp_async::wait::<0>();
             wgmma::publish();
@@ -54,7 +56,9 @@ where
             arrive_named(READY, WGMMA_THREADS);
             // Behind the fence, which would wait for what is under way.
             ask_ahead::<DIM>(span, room, &inputs, at + 1);
-            numbers.ask(args, span, at + 2);
+            if at + 2 <= last {
+                numbers.ask(args, span, at + 2);
+            }
             at += 1;
         }
         if span.completes(last) {
@@ -210,34 +214,24 @@ where
     #[inline(always)]
     unsafe fn weighed(&self, stage: &Stage) -> Operands {
         let lane = thread::lane_id();
-        let mut b = [[0; 4]; STEPS];
-        unroll::<STEPS>(
-            #[inline(always)]
-            |step| {
-                let (row, column) = fragment::b_source_by_columns(lane);
-                let (row, column) = (step as u32 * fragment::K + row, self.first + column);
-                let matrix = stage.b + self.first / COLUMNS * MATRIX_BYTES;
-                let from = matrix + wgmma::place(row, column % COLUMNS / 8);
-                // SAFETY: the caller's promise.
-                let plain = unsafe { mma::ldmatrix_x4_transposed(from) };
-                unroll::<2>(
-                    #[inline(always)]
-                    |half| {
-                        let entry = step as u32 * 16 + half as u32 * 8 + lane % 4 * 2;
-                        // SAFETY: as above.
-                        let factors = unsafe { stage.factors.cast::<[f32; 2]>().load(entry / 2) };
-                        unroll::<2>(
-                            #[inline(always)]
-                            |i| {
-                                let [low, high] = bf16::unpack(plain[2 * half + i]);
-                                b[step][2 * half + i] = bf16::pack([low * factors[0], high * factors[1]]);
-                            },
-                        );
-                    },
-                );
-            },
-        );
-        b
+        let (row, column) = fragment::b_source_by_columns(lane);
+        let column = self.first + column;
+        let from = stage.b + column / COLUMNS * MATRIX_BYTES + wgmma::place(row, column % COLUMNS / 8);
+        // All loads in front of the arithmetic, so that one wait is for all of them. The rows of each step are whole atoms
+        // behind those of the first: their places are alike.
+        // SAFETY: the caller's promise.
+        let plain: [[u32; 4]; STEPS] =
+            array(|step| unsafe { mma::ldmatrix_x4_transposed(from + step as u32 * fragment::K * wgmma::ROW_BYTES) });
+        // SAFETY: as above.
+        let factors: [[[f32; 2]; 2]; STEPS] = array(|step| {
+            array(|half| unsafe { stage.factors.cast::<[f32; 2]>().load(step as u32 * 8 + half as u32 * 4 + lane % 4) })
+        });
+        array(|step| {
+            array(|i: usize| {
+                let ([low, high], factors) = (bf16::unpack(plain[step][i]), factors[step][i / 2]);
+                bf16::pack([low * factors[0], high * factors[1]])
+            })
+        })
     }
 }
 
