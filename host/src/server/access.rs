@@ -32,7 +32,7 @@ pub async fn check(State(app): State<Arc<App>>, mut request: Request, next: Next
     let caller = caller(&app, request.headers());
     let allowed = match path.as_str() {
         "/health" => Ok(0),
-        _ => reachable(&app, &request).and_then(|()| key(&app, request.headers())),
+        _ => reachable(&app, request.headers()).and_then(|()| key(&app, request.headers())),
     };
     let mut response = match (allowed, caller) {
         (Err(refusal), _) | (_, Err(refusal)) => refusal.into_response(),
@@ -70,14 +70,11 @@ fn caller(app: &App, headers: &HeaderMap) -> Result<String, Refusal> {
 }
 
 /// On a loopback address, only what a program on this machine would send.
-fn reachable(app: &App, request: &Request) -> Result<(), Refusal> {
-    let headers = request.headers();
+fn reachable(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
     if !app.options.is_loopback() {
         return Ok(());
     }
-    // HTTP/2 has it in the address.
-    let authority = request.uri().authority().map(|authority| authority.as_str());
-    let host = headers.get(header::HOST).map(|host| host.to_str().unwrap_or_default()).or(authority);
+    let host = headers.get(header::HOST).map(|host| host.to_str().unwrap_or_default());
     if host.is_some_and(|host| !is_local(host)) {
         return Err(Refusal::new(StatusCode::FORBIDDEN, "Host: expected localhost or a loopback address"));
     }

@@ -28,8 +28,6 @@ pub struct App {
     pub metrics: Metrics,
     /// Room for bodies.
     pub bodies: Semaphore,
-    /// Whose prompt is scored: that waits for an idle engine, and so do all that come later.
-    pub scoring: tokio::sync::Mutex<()>,
     /// When the server started, and in seconds since 1970.
     pub started: Instant,
     pub created: u64,
@@ -51,7 +49,6 @@ impl App {
             model,
             phase: Phase::new(),
             bodies: Semaphore::new(BODY_KIB),
-            scoring: tokio::sync::Mutex::default(),
             started: Instant::now(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
             requests: AtomicU64::new(0),

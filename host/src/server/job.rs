@@ -74,7 +74,6 @@ impl Job {
                 all.push(None);
                 continue;
             };
-            let _alone = self.app.scoring.lock().await;
             let (session, ids) = (self.session.clone(), prompt.ids.clone());
             let scored =
                 tokio::task::spawn_blocking(move || session.score_prompt(&ids, count, &AtomicBool::new(false)));
