@@ -98,8 +98,6 @@ impl Job {
         let asked = &self.prompts[prompt];
         let Some(mut options) = asked.options.clone() else { return Ok(None) };
         options.sampling.stream = (index % self.ask.n) as u32;
-        // What is quick tells what was asked before: by default only a key's own requests.
-        options.cache_salt = if self.app.options.share_cache { 0 } else { self.caller.key as u64 };
         let Some(entry) = &self.entry else { return Ok(None) };
         let (app, session, caller) = (&self.app, &self.session, &self.caller);
         let choice = Choice { app, session, caller, entry, started: self.started };

@@ -49,10 +49,7 @@ impl<'a> Answer<'a> {
             generation_time: Duration::ZERO,
         };
         let stops = StopTexts::new(stops)?.including(options.include_stop);
-        let detokenizer = match options.special_tokens {
-            true => Detokenizer::with_special(tokenizer, prompt)?,
-            false => Detokenizer::new(tokenizer, prompt)?,
-        };
+        let detokenizer = Detokenizer::new(tokenizer, prompt)?;
         Ok(Answer {
             tokenizer,
             detokenizer,
@@ -68,7 +65,7 @@ impl<'a> Answer<'a> {
 
     /// Gives all text at the end, and none before: unless a stop text is watched for, it is decoded once.
     pub fn whole(self) -> Answer<'a> {
-        Answer { whole: self.stops.is_empty(), ..self }
+        Answer { whole: self.stops.is_empty() && !self.special_tokens, ..self }
     }
 
     /// Has reasoning told apart at the end.
@@ -123,8 +120,11 @@ impl<'a> Answer<'a> {
 
     /// What a token lets be shown, and whether a stop text came with it.
     fn watch(&mut self, token: u32) -> Result<(String, bool)> {
-        let hidden = if self.special_tokens { None } else { self.tokenizer.hidden_name(token) };
-        match hidden.filter(|name| self.stops.mention(name)) {
+        let name = self.tokenizer.hidden_name(token);
+        if let Some(name) = name.as_ref().filter(|_| self.special_tokens) {
+            return Ok(self.stops.push(&self.detokenizer.push_name(name)?));
+        }
+        match name.filter(|name| self.stops.mention(name)) {
             None => Ok(self.stops.push(&self.detokenizer.push(token)?)),
             Some(name) => Ok(self.stops.push_hidden(&self.detokenizer.pending()?, &name)),
         }

@@ -35,8 +35,6 @@ pub struct GenerateOptions {
     pub ignore_eos: bool,
     /// Whether the text has the names of special tokens.
     pub special_tokens: bool,
-    /// Names who shares cached prefixes: generations of another number never find what this one computed.
-    pub cache_salt: u64,
     /// How many of the best tokens' log-probabilities come with each token's own; none for no such numbers.
     pub logprobs: Option<usize>,
     /// The same for the tokens of the prompt, which is then computed once more; none for no such numbers.
@@ -57,7 +55,6 @@ impl Default for GenerateOptions {
             stop_ids: Vec::new(),
             ignore_eos: false,
             special_tokens: false,
-            cache_salt: 0,
             logprobs: None,
             prompt_logprobs: None,
             progress: None,
@@ -280,7 +277,6 @@ impl Session {
             eos: [own, &options.stop_ids].concat(),
             sampling: options.sampling.clone(),
             logits: options.logprobs.is_some(),
-            cache_salt: options.cache_salt,
         };
         Ok((request, answer))
     }

@@ -46,11 +46,9 @@ impl Holding {
 
 impl PageCache {
     /// The deepest place that a sequence of `tokens` can go on from; its last token is always computed.
-    /// Prefixes of another `salt` are not looked at.
-    pub fn find(&mut self, salt: u64, tokens: &[u32]) -> Found {
-        let root = self.tree.root(salt);
+    pub fn find(&self, tokens: &[u32]) -> Found {
         let most = tokens.len().saturating_sub(1);
-        let path = self.tree.path(root, &tokens[..most]);
+        let path = self.tree.path(&tokens[..most]);
         for (pages, &node) in path.iter().enumerate().rev() {
             let rest = &tokens[pages * PAGE..most];
             let tails = self.tree.tails(node);
@@ -67,12 +65,7 @@ impl PageCache {
                 return Found { node, tail: None, pages, tokens: pages * PAGE };
             }
         }
-        self.nothing(salt)
-    }
-
-    /// The place of a sequence that computes all of its tokens.
-    pub fn nothing(&mut self, salt: u64) -> Found {
-        Found { node: self.tree.root(salt), ..Found::default() }
+        Found::default()
     }
 
     /// Starts a sequence of `tokens` at `found`, with pages for them and the token behind them, of the at most `most` that it
