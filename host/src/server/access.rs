@@ -46,13 +46,12 @@ pub async fn check(State(app): State<Arc<App>>, mut request: Request, next: Next
         }
     };
     response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    let status = response.status();
-    let milliseconds = began.elapsed().as_millis();
-    // A generation logs its own end.
-    let is_quiet =
-        matches!(path.as_str(), "/health" | "/metrics") || path.ends_with("/completions") && status.is_success();
-    if !is_quiet {
-        tracing::info!(%method, path, status = status.as_u16(), milliseconds, "request");
+    let status = response.status().as_u16();
+    let milliseconds = began.elapsed().as_secs_f64() * 1e3;
+    if matches!(path.as_str(), "/health" | "/metrics") {
+        tracing::debug!(%method, path, status, milliseconds, "request");
+    } else {
+        tracing::info!(%method, path, status, milliseconds, "request");
     }
     response
 }

@@ -1,6 +1,4 @@
 //! A request's body: its type, its limits, its JSON.
-use std::time::Duration;
-
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 
@@ -9,9 +7,6 @@ use tokio::sync::SemaphorePermit;
 use super::app::App;
 use super::failure::Refusal;
 use crate::openai::fields::Fields;
-
-/// How long a body may take to come.
-const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// The fields of a JSON body, and the room that it has until it is understood: taken before it is read, so that many bodies
 /// take a bounded memory together.
@@ -31,9 +26,7 @@ pub async fn read<'a>(app: &'a App, headers: &HeaderMap, body: Body) -> Result<(
     // The text, and about as much again for what is made of it.
     let room = u32::try_from(expected.div_ceil(1 << 10) * 2 + 1).unwrap_or(u32::MAX);
     let room = app.bodies.acquire_many(room).await.map_err(|_| Refusal::unavailable("the server is shutting down"))?;
-    let read = tokio::time::timeout(BODY_TIME, to_bytes(body, most)).await;
-    let read = read.map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come"))?;
-    let bytes = read.map_err(|error| match is_limit(&error) {
+    let bytes = to_bytes(body, most).await.map_err(|error| match is_limit(&error) {
         true => too_long(most),
         false => Refusal::bad(format!("the body cannot be read: {error}")),
     })?;

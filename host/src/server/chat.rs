@@ -1,6 +1,5 @@
 //! `/v1/chat/completions`.
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use axum::Extension;
@@ -41,20 +40,8 @@ pub async fn answer(
     let options = ask.options(&session, ids.len(), session.model().max_tokens().unwrap_or(usize::MAX))?;
     drop(room);
     let prompts = vec![Asked { ids, echo: None, score: options.prompt_logprobs, options: Some(options) }];
-    Job {
-        app: app.clone(),
-        session,
-        under_way: Some(under_way),
-        caller,
-        entry: Some(entry),
-        started,
-        form: Form::Chat,
-        ask,
-        prompts,
-        generated: AtomicUsize::new(0),
-    }
-    .answer()
-    .await
+    let form = Form::Chat;
+    Job { app: app.clone(), session, under_way, caller, entry, started, form, ask, prompts }.answer().await
 }
 
 fn conversation(fields: &mut Fields) -> Result<Prompt, String> {

@@ -1,6 +1,5 @@
 //! `/v1/completions`.
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use axum::Extension;
@@ -54,20 +53,9 @@ pub async fn answer(
         asked.push(understand(&session, given, echo, &ask).await?);
     }
     drop(room);
-    Job {
-        app: app.clone(),
-        session,
-        under_way: Some(under_way),
-        caller,
-        entry: Some(entry),
-        started,
-        form: Form::Completion,
-        ask,
-        prompts: asked,
-        generated: AtomicUsize::new(0),
-    }
-    .answer()
-    .await
+    let form = Form::Completion;
+    let app_of_job = app.clone();
+    Job { app: app_of_job, session, under_way, caller, entry, started, form, ask, prompts: asked }.answer().await
 }
 
 /// Why a request has no room: it never will, or not now.

@@ -1,6 +1,6 @@
 //! `Job`: a request whose prompts are ids: all its generations, whole or as a stream.
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use axum::Json;
@@ -35,22 +35,20 @@ pub struct Asked {
 pub struct Job {
     pub app: Arc<App>,
     pub session: Arc<Session>,
-    pub under_way: Option<UnderWay>,
+    pub under_way: UnderWay,
     pub caller: Caller,
-    pub entry: Option<Entry>,
+    pub entry: Entry,
     pub started: Instant,
     pub form: Form,
     pub ask: Ask,
     pub prompts: Vec<Asked>,
-    /// Generated tokens so far.
-    pub generated: AtomicUsize,
 }
 
 /// A prompt's own log-probabilities.
 pub type Scored = Option<Vec<PromptLogprob>>;
 
 impl Job {
-    /// The answer; the log tells of its end, however that comes.
+    /// The answer.
     ///
     /// # Errors
     /// What the engine refuses, or a failure, before the first byte of the answer.
@@ -93,19 +91,19 @@ impl Job {
         &self,
         index: usize,
         prompt: usize,
-        mut show: impl FnMut(Piece) -> bool,
+        show: impl FnMut(Piece) -> bool,
     ) -> Result<Option<Generation>, Refusal> {
         let asked = &self.prompts[prompt];
         let Some(mut options) = asked.options.clone() else { return Ok(None) };
         options.sampling.stream = (index % self.ask.n) as u32;
-        let Some(entry) = &self.entry else { return Ok(None) };
-        let (app, session, caller) = (&self.app, &self.session, &self.caller);
-        let choice = Choice { app, session, caller, entry, started: self.started };
-        let counted = |piece: Piece| {
-            self.generated.fetch_add(piece.ids.len(), Ordering::Relaxed);
-            show(piece)
+        let choice = Choice {
+            app: &self.app,
+            session: &self.session,
+            caller: &self.caller,
+            entry: &self.entry,
+            started: self.started,
         };
-        choice.run(asked.ids.clone(), &options, counted).await.map(Some)
+        choice.run(asked.ids.clone(), &options, show).await.map(Some)
     }
 
     async fn whole(&self, scored: &[Scored]) -> Result<Value, Refusal> {
@@ -134,7 +132,7 @@ impl Job {
         Ok(body)
     }
 
-    async fn stream(mut self, outlet: &Outlet, scored: &[Scored]) -> Result<(), Gone> {
+    async fn stream(self, outlet: &Outlet, scored: &[Scored]) -> Result<(), Gone> {
         let all = self.choices().map(|(index, prompt)| self.stream_choice(outlet, index, prompt, scored));
         let mut usage = Usage::default();
         self.prompts.iter().for_each(|prompt| usage.prompt += prompt.ids.len());
@@ -151,7 +149,7 @@ impl Job {
             outlet.send(&frame)?;
         }
         // The request is over before its reader knows.
-        drop((self.under_way.take(), self.entry.take()));
+        drop((self.under_way, self.entry));
         outlet.done()
     }
 
@@ -192,15 +190,5 @@ impl Job {
         };
         send(chunks.end(generation.as_ref()))?;
         Ok(Ok(generation))
-    }
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        let prompt: usize = self.prompts.iter().map(|prompt| prompt.ids.len()).sum();
-        let generated = self.generated.load(Ordering::Relaxed);
-        let milliseconds = self.started.elapsed().as_millis();
-        let (request, key) = (&self.caller.request, self.caller.key);
-        tracing::info!(request, key, prompt, generated, milliseconds, "generation");
     }
 }

@@ -159,7 +159,14 @@ impl Model {
         if opened.kind == "CPU" {
             config.chunk = config.chunk.min(CPU_CHUNK);
         }
-        config.pages = Some(pages(&spec, &mut config, &opened, options)?);
+        if options.longest_context && options.context.is_none() {
+            config.context = spec.context_length;
+            while config.context > LEAST_CONTEXT && pages(&spec, &config, &opened, options).is_err() {
+                config.context = (config.context / 2).max(LEAST_CONTEXT);
+            }
+        }
+        config.chunk = options.max_step_tokens.unwrap_or(config.chunk).clamp(1, config.context);
+        config.pages = Some(pages(&spec, &config, &opened, options)?);
         let mut engine = Engine::new(opened.device, &spec, &|tensors| weights.parts(tensors), config)?;
         stages.end("weights");
         engine.warm_up()?;
@@ -262,20 +269,13 @@ fn quantize(spec: &mut ModelSpec, options: &LoadOptions, note: &mut dyn FnMut(No
 }
 
 /// The KV pages that fit on the device.
-fn pages(spec: &ModelSpec, config: &mut EngineConfig, opened: &Opened, options: &LoadOptions) -> Result<usize> {
+fn pages(spec: &ModelSpec, config: &EngineConfig, opened: &Opened, options: &LoadOptions) -> Result<usize> {
     let utilization = options.gpu_memory_utilization.unwrap_or(memory::GPU_MEMORY_UTILIZATION);
     let bound = match opened.memory {
         Some(memory) => Bound::Gpu(memory, utilization),
         None => Bound::Cache(options.cache_bytes),
     };
     let act_bytes = if opened.activations == Activations::F32 { 4 } else { 2 };
-    if options.longest_context && options.context.is_none() {
-        config.context = spec.context_length;
-        while config.context > LEAST_CONTEXT && !memory::holds_context(spec, config, act_bytes, bound) {
-            config.context = (config.context / 2).max(LEAST_CONTEXT);
-        }
-    }
-    config.chunk = options.max_step_tokens.unwrap_or(config.chunk).clamp(1, config.context);
     memory::pages(spec, config, act_bytes, bound)
 }
 
