@@ -1,6 +1,10 @@
 # Each target is a line or two over cargo and scripts/.
 export CARGO_BUILD_JOBS ?= 2
 
+# Published clients against the server; they are installed into target/.
+test-serve:
+	tests/serve/clients.sh --all
+
 .PHONY: run test test-serve check bench benchmarks docs ptx sass gpu-bundle
 
 # Builds, then generates from the demo model.
@@ -10,10 +14,6 @@ run:
 # The whole suite; it needs no GPU.
 test:
 	cargo test --workspace
-
-# Published clients against the server; they are installed into target/.
-test-serve:
-	tests/serve/clients.sh --all
 
 # Formatting, lints, docs. The files of single kernels are named by a macro, where cargo fmt does not look.
 check:
