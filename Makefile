@@ -1,11 +1,7 @@
 # Each target is a line or two over cargo and scripts/.
 export CARGO_BUILD_JOBS ?= 2
 
-# Published clients against the server; they are installed into target/.
-test-serve:
-	tests/serve/clients.sh --all
-
-.PHONY: run test test-serve check bench benchmarks docs ptx sass gpu-bundle
+.PHONY: run test check bench benchmarks docs ptx sass gpu-bundle
 
 # Builds, then generates from the demo model.
 run:

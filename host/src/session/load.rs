@@ -17,9 +17,6 @@ use crate::quantized::Recipe;
 use crate::sample::Sampling;
 use crate::weights::Weights;
 
-/// A context that is not halved any further where memory is short, tokens.
-const LEAST_CONTEXT: usize = 4096;
-
 /// What to load, and where.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
@@ -31,12 +28,8 @@ pub struct LoadOptions {
     pub activations: Option<Activations>,
     /// Tokens that a sequence may have; by default the smaller of the model's length and 4096.
     pub context: Option<usize>,
-    /// Without `context`: the model's own length, as far as the memory for keys and values goes.
-    pub longest_context: bool,
     /// Sequences that run at the same time.
     pub max_sequences: usize,
-    /// Most token rows of a step; by default 2 048 on a GPU, 512 on the CPU.
-    pub max_step_tokens: Option<usize>,
     /// Most bytes of keys and values on the CPU; sequences wait where theirs have no room.
     pub cache_bytes: u64,
     /// Share of a GPU's memory that may be in use, other programs' included: above 0, up to 1; by default 0.9. What is
@@ -68,8 +61,6 @@ impl LoadOptions {
             device: DeviceChoice::Auto,
             activations: None,
             context: None,
-            longest_context: false,
-            max_step_tokens: None,
             max_sequences: 1,
             cache_bytes: u64::MAX,
             gpu_memory_utilization: None,
@@ -159,13 +150,6 @@ impl Model {
         if opened.kind == "CPU" {
             config.chunk = config.chunk.min(CPU_CHUNK);
         }
-        if options.longest_context && options.context.is_none() {
-            config.context = spec.context_length;
-            while config.context > LEAST_CONTEXT && pages(&spec, &config, &opened, options).is_err() {
-                config.context = (config.context / 2).max(LEAST_CONTEXT);
-            }
-        }
-        config.chunk = options.max_step_tokens.unwrap_or(config.chunk).clamp(1, config.context);
         config.pages = Some(pages(&spec, &config, &opened, options)?);
         let mut engine = Engine::new(opened.device, &spec, &|tensors| weights.parts(tensors), config)?;
         stages.end("weights");

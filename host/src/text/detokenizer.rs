@@ -63,17 +63,6 @@ impl<'a> Detokenizer<'a> {
         Ok(piece)
     }
 
-    /// Takes a special token that is to be shown by its name, and returns that behind the text that was held back.
-    ///
-    /// # Errors
-    /// The window cannot be decoded.
-    pub fn push_name(&mut self, name: &str) -> Result<String> {
-        let text = self.tokenizer.decode(&self.window)?;
-        let pending = text[common_prefix(&self.printed, &text)..].to_owned();
-        self.printed = text;
-        Ok(pending + name)
-    }
-
     /// Takes the next token where nobody reads the text before its end: it becomes part of what is held back.
     pub fn hold(&mut self, id: u32) {
         if self.tokenizer.kind(id) != TokenKind::Hidden {
