@@ -9,6 +9,17 @@ use crate::engine::Event;
 use crate::error::Result;
 use crate::text::{Detokenizer, Reasoning, Tokenizer};
 
+/// How the text of an answer is made of its tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TextOptions {
+    /// Whether the stop text or token that ends the answer is part of its text.
+    pub include_stop: bool,
+    /// Whether special tokens are text.
+    pub show_special: bool,
+    /// Stop texts count from so many tokens on.
+    pub min_tokens: usize,
+}
+
 /// A generation that runs.
 pub(super) struct Answer<'a> {
     tokenizer: &'a Tokenizer,
@@ -20,6 +31,7 @@ pub(super) struct Answer<'a> {
     ended: bool,
     /// Whether nobody reads the text before its end.
     whole: bool,
+    text: TextOptions,
 }
 
 impl<'a> Answer<'a> {
@@ -56,12 +68,36 @@ impl<'a> Answer<'a> {
             started: Instant::now(),
             ended: false,
             whole: false,
+            text: TextOptions::default(),
         })
     }
 
     /// Gives all text at the end, and none before: unless a stop text is watched for, it is decoded once.
     pub fn whole(self) -> Answer<'a> {
         Answer { whole: self.stops.is_empty(), ..self }
+    }
+
+    /// Has the text made as `text` says.
+    ///
+    /// # Errors
+    /// The prompt cannot be decoded.
+    pub fn with(mut self, prompt: &[u32], text: TextOptions) -> Result<Answer<'a>> {
+        if text.show_special {
+            self.detokenizer = Detokenizer::with_special(self.tokenizer, prompt)?;
+        }
+        self.stops = self.stops.including(text.include_stop);
+        self.text = text;
+        Ok(self)
+    }
+
+    /// The stop text that came, where no special token is part of it.
+    pub fn stopped_by(&self) -> Option<&str> {
+        self.stops.came()
+    }
+
+    /// What is known so far.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
     }
 
     /// Has reasoning told apart at the end.
@@ -98,7 +134,7 @@ impl<'a> Answer<'a> {
         }
         generation.finish = event.finish.map_or(Finish::Interrupted, Finish::from);
         self.ended = event.finish.is_some();
-        if generation.finish == Finish::Stop {
+        if generation.finish == Finish::Stop && !self.text.include_stop {
             return Ok(String::new());
         }
         if self.whole {
@@ -116,7 +152,10 @@ impl<'a> Answer<'a> {
 
     /// What a token lets be shown, and whether a stop text came with it.
     fn watch(&mut self, token: u32) -> Result<(String, bool)> {
-        match self.tokenizer.hidden_name(token).filter(|name| self.stops.mention(name)) {
+        if self.text.min_tokens > 0 && self.generation.ids.len() <= self.text.min_tokens {
+            return Ok((self.detokenizer.push(token)?, false));
+        }
+        match self.tokenizer.hidden_name(token).filter(|name| !self.text.show_special && self.stops.mention(name)) {
             None => Ok(self.stops.push(&self.detokenizer.push(token)?)),
             Some(name) => Ok(self.stops.push_hidden(&self.detokenizer.pending()?, &name)),
         }

@@ -236,7 +236,8 @@ fn encode<'a>(texts: &'a Texts, request: BatchRequest, eos: &[u32]) -> Result<En
     let BatchRequest { prompt, max_tokens, sampling, stop, logprobs, prompt_logprobs } = request;
     let prompt = texts.encode(&prompt)?;
     let answer = texts.answer(&prompt, &stop, logprobs)?.whole();
-    let request = Request { prompt, max_tokens, eos: eos.to_vec(), sampling, logits: logprobs.is_some() };
+    let (eos, logits) = (eos.to_vec(), logprobs.is_some());
+    let request = Request { prompt, max_tokens, eos, sampling, logits, cache_salt: 0 };
     Ok(Encoded { request, answer, prompt_logprobs })
 }
 

@@ -204,6 +204,7 @@ impl Session {
             eos: model.spec.eos.clone(),
             sampling: options.sampling.clone(),
             logits: options.logprobs.is_some(),
+            cache_salt: 0,
         };
         let updates = model.engine.submit(request)?;
         let mut untold = options.progress.inspect(|progress| progress(0, prompt_tokens));

@@ -30,6 +30,9 @@ pub struct LoadOptions {
     pub context: Option<usize>,
     /// Sequences that run at the same time.
     pub max_sequences: usize,
+    /// Token rows of one step, which bound how long running sequences wait for the prompts of others; longer prompts are
+    /// computed in several.
+    pub step_tokens: Option<usize>,
     /// Most bytes of keys and values on the CPU; sequences wait where theirs have no room.
     pub cache_bytes: u64,
     /// Share of a GPU's memory that may be in use, other programs' included: above 0, up to 1; by default 0.9. What is
@@ -62,6 +65,7 @@ impl LoadOptions {
             activations: None,
             context: None,
             max_sequences: 1,
+            step_tokens: None,
             cache_bytes: u64::MAX,
             gpu_memory_utilization: None,
             quantize: None,
@@ -147,6 +151,7 @@ impl Model {
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
         config.max_sequences = options.max_sequences.max(1);
+        config.chunk = options.step_tokens.map_or(config.chunk, |tokens| tokens.clamp(1, config.context));
         if opened.kind == "CPU" {
             config.chunk = config.chunk.min(CPU_CHUNK);
         }

@@ -19,6 +19,25 @@ pub enum Prompt {
     Chat(Vec<Value>),
 }
 
+/// What a chat template is told of one conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendering {
+    /// Goes before the switch of all conversations.
+    pub thinking: Option<bool>,
+    /// What else the template is told, before what all conversations are told.
+    pub kwargs: Map<String, Value>,
+    /// Whether the model's turn begins at the end.
+    pub generation_prompt: bool,
+    /// Whether the text ends with the last message, which the model goes on with.
+    pub continue_final: bool,
+}
+
+impl Default for Rendering {
+    fn default() -> Rendering {
+        Rendering { thinking: None, kwargs: Map::new(), generation_prompt: true, continue_final: false }
+    }
+}
+
 impl Prompt {
     /// A question of a user, after a system turn if there is a text for it: an empty one changes answers.
     pub fn question(system: Option<&str>, text: &str) -> Prompt {
@@ -113,9 +132,20 @@ impl Texts {
     ///
     /// # Errors
     /// There is no template, or it refuses the conversation.
-    pub(super) fn render(&self, mut messages: Vec<Value>, thinking: Option<bool>) -> Result<String> {
+    pub(super) fn render(&self, messages: Vec<Value>, thinking: Option<bool>) -> Result<String> {
+        self.render_with(messages, Rendering { thinking, ..Rendering::default() })
+    }
+
+    /// As [`Texts::render`], as `rendering` says.
+    ///
+    /// # Errors
+    /// As [`Texts::render`], or the last message is to be continued and is not in the text that the template makes.
+    pub(crate) fn render_with(&self, mut messages: Vec<Value>, rendering: Rendering) -> Result<String> {
         let template = self.template.as_ref().map_err(Clone::clone)?;
+        let Rendering { thinking, kwargs: own, generation_prompt, continue_final } = rendering;
+        let last = messages.last().and_then(|last| last["content"].as_str()).unwrap_or_default().to_owned();
         let mut kwargs = self.kwargs.clone();
+        kwargs.extend(own);
         if let Some(on) = thinking.or(self.thinking) {
             if template.mentions(THINKING) {
                 kwargs.insert(THINKING.into(), on.into());
@@ -128,8 +158,10 @@ impl Texts {
             context.insert("chat_template_kwargs".into(), kwargs.into());
         }
         context.insert("messages".into(), messages.into());
-        context.insert("add_generation_prompt".into(), true.into());
-        template.render(&context)
+        context.insert("add_generation_prompt".into(), generation_prompt.into());
+        context.insert("continue_final_message".into(), continue_final.into());
+        let text = template.render(&context)?;
+        if continue_final { up_to_last(text, &last) } else { Ok(text) }
     }
 
     /// What tells the reasoning that follows a prompt from the answer; none where the template knows no reasoning.
@@ -186,10 +218,37 @@ impl Texts {
     /// # Errors
     /// A stop text is empty or can never come, too many log-probabilities are asked for, or the prompt cannot be decoded.
     pub(super) fn answer(&self, prompt: &[u32], stop: &[String], logprobs: Option<usize>) -> Result<Answer<'_>> {
+        self.answer_until(prompt, stop, false, logprobs)
+    }
+
+    /// As [`Texts::answer`]; where `alone` says so, until one of `stop` and no other text.
+    ///
+    /// # Errors
+    /// As [`Texts::answer`].
+    pub(super) fn answer_until(
+        &self,
+        prompt: &[u32],
+        stop: &[String],
+        alone: bool,
+        logprobs: Option<usize>,
+    ) -> Result<Answer<'_>> {
         stop.iter().try_for_each(|stop| stop::check(&self.tokenizer, stop))?;
-        let answer = Answer::new(&self.tokenizer, prompt, [&self.stops[..], stop].concat(), logprobs)?;
+        let own = if alone { &[][..] } else { &self.stops };
+        let answer = Answer::new(&self.tokenizer, prompt, [own, stop].concat(), logprobs)?;
         Ok(answer.apart(self.reasoning(prompt)?))
     }
+}
+
+/// A conversation's text up to the end of its last message, with the white space behind that if the template keeps it.
+fn up_to_last(mut text: String, last: &str) -> Result<String> {
+    let start = text.rfind(last.trim()).filter(|_| !last.trim().is_empty()).ok_or_else(|| {
+        Error::new(Category::Input, "The last message cannot be continued")
+            .details("it is empty, or the chat template writes it otherwise")
+            .hint("leave continue_final_message out, or give the last message a content")
+    })?;
+    let kept = text[start..].starts_with(last.trim_start());
+    text.truncate(start + if kept { last.trim_start() } else { last.trim() }.len());
+    Ok(text)
 }
 
 /// Puts a mark at the end of the system turn, which is made if there is none.

@@ -113,6 +113,20 @@ impl Tokenizer {
         Ok(twice.strip_prefix(&once).map_or(once.clone(), str::to_owned))
     }
 
+    /// The bytes that a token adds to a text that it does not begin: a part of a character as it is, a special token's name.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn token_bytes(&self, id: u32) -> Result<Vec<u8>> {
+        let name = self.inner.id_to_token(id).unwrap_or_default();
+        if self.kind(id) == TokenKind::Byte {
+            return Ok(u8::from_str_radix(&name[3..5], 16).into_iter().collect());
+        }
+        let text = self.token_text(id)?;
+        let bytes = if text.contains(char::REPLACEMENT_CHARACTER) { byte_level(&name) } else { None };
+        Ok(bytes.unwrap_or_else(|| text.into_bytes()))
+    }
+
     /// The id of a token, special tokens included.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
@@ -149,6 +163,18 @@ impl Tokenizer {
             Some(_) => TokenKind::Text,
         }
     }
+}
+
+/// The bytes that a name in the alphabet of byte-level tokenizers stands for; none for another name. Bytes that print stand
+/// for themselves, the others in their order for the characters from U+0100 on.
+fn byte_level(name: &str) -> Option<Vec<u8>> {
+    let prints = |byte: &u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let others: Vec<u8> = (0..=u8::MAX).filter(|byte| !prints(byte)).collect();
+    let byte = |letter: char| match u8::try_from(letter) {
+        Ok(byte) => Some(byte).filter(prints),
+        Err(_) => others.get((letter as usize).checked_sub(0x100)?).copied(),
+    };
+    name.chars().map(byte).collect()
 }
 
 /// The tokenizer in tokenizer.json, or what is wrong with it.

@@ -1,0 +1,148 @@
+//! `App`: what all requests of a server share.
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokio::sync::{Notify, Semaphore};
+
+use super::admission::Admission;
+use super::error::ApiError;
+use super::keys::Keys;
+use super::metrics::Metrics;
+use super::other_fields::Unknown;
+use crate::error::Error;
+use crate::session::Session;
+
+/// How a server behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Host name or address that is listened at.
+    pub host: String,
+    /// Port; 0 for one that is free.
+    pub port: u16,
+    /// The model's name for clients.
+    pub model: String,
+    /// Keys of which a request has to have one; none for no such check.
+    pub api_keys: Vec<String>,
+    /// Answers that may wait for their turn.
+    pub max_queue: usize,
+    /// How long one may wait.
+    pub queue_timeout: Duration,
+    /// How long a request may take in all.
+    pub request_timeout: Duration,
+    /// How long requests that run may take after a signal to end.
+    pub drain_timeout: Duration,
+    /// How long a connection may be silent before a request, and while it sends one.
+    pub idle_timeout: Duration,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// Bytes of a request's body.
+    pub max_body_bytes: usize,
+    /// Whether keys share cached prefixes.
+    pub share_cache: bool,
+    /// Whether the log is JSON.
+    pub json_log: bool,
+}
+
+/// Bytes of the bodies that are read and tokenized at a time, in units of [`BODY_UNIT`].
+const BODY_UNITS: usize = 128 * 1024;
+
+/// What a permit of [`App::bodies`] stands for, bytes.
+pub const BODY_UNIT: usize = 1024;
+
+/// A sequence more with the engine for each so many that run: it begins without a turn of the queue between.
+const SPARE: usize = 4;
+
+/// What all requests share.
+pub struct App {
+    pub settings: Settings,
+    pub keys: Keys,
+    pub metrics: Metrics,
+    pub unknown: Unknown,
+    /// Bounds the bodies in memory.
+    pub bodies: Arc<Semaphore>,
+    /// Requests that have no line in the log yet.
+    pub open: Arc<AtomicUsize>,
+    /// Whether only loopback is listened at.
+    pub is_loopback: bool,
+    loaded: OnceLock<(&'static Session, Arc<Admission>)>,
+    draining: AtomicBool,
+    failure: OnceLock<Error>,
+    failed: Notify,
+}
+
+impl App {
+    /// A server that has no model yet.
+    pub fn new(settings: Settings, is_loopback: bool) -> App {
+        App {
+            keys: Keys::new(&settings.api_keys),
+            metrics: Metrics::new(&settings.model),
+            unknown: Unknown::default(),
+            bodies: Arc::new(Semaphore::new(BODY_UNITS.max(settings.max_body_bytes.div_ceil(BODY_UNIT)))),
+            open: Arc::default(),
+            is_loopback,
+            settings,
+            loaded: OnceLock::new(),
+            draining: AtomicBool::new(false),
+            failure: OnceLock::new(),
+            failed: Notify::new(),
+        }
+    }
+
+    /// Gives the server its model, which it keeps until the process ends.
+    pub fn ready(&self, session: Session) {
+        // Tasks of any length borrow it, and it is never given up.
+        let session: &'static Session = Box::leak(Box::new(session));
+        let sequences = session.sequences();
+        let admission = Admission::new(sequences + sequences.div_ceil(SPARE), self.settings.max_queue);
+        let _ = self.loaded.set((session, admission));
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// It is not loaded yet.
+    pub fn session(&self) -> Result<&'static Session, ApiError> {
+        self.loaded.get().map(|(session, _)| *session).ok_or_else(loading)
+    }
+
+    /// Who is next.
+    ///
+    /// # Errors
+    /// The model is not loaded yet.
+    pub fn admission(&self) -> Result<&Arc<Admission>, ApiError> {
+        self.loaded.get().map(|(_, admission)| admission).ok_or_else(loading)
+    }
+
+    /// Takes no further requests.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it takes no further requests.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Ends the server, because the device failed.
+    pub fn fail(&self, error: Error) {
+        if self.failure.set(error).is_ok() {
+            self.failed.notify_one();
+        }
+    }
+
+    /// Why the device failed, if it did.
+    pub fn failure(&self) -> Option<&Error> {
+        self.failure.get()
+    }
+
+    /// Comes back when the device has failed.
+    pub async fn failed(&self) {
+        self.failed.notified().await;
+    }
+}
+
+fn loading() -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the model is being loaded").code("loading").retry_after(5)
+}
