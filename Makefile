@@ -1,7 +1,7 @@
 # Each target is a line or two over cargo and scripts/.
 export CARGO_BUILD_JOBS ?= 2
 
-.PHONY: run test check bench benchmarks docs ptx sass gpu-bundle
+.PHONY: run test test-serve check bench benchmarks docs ptx sass gpu-bundle
 
 # Builds, then generates from the demo model.
 run:
@@ -10,6 +10,12 @@ run:
 # The whole suite; it needs no GPU.
 test:
 	cargo test --workspace
+
+# The server, and the clients that people use, which are installed for it.
+test-serve:
+	cargo test --test serve
+	cargo build --release
+	tests/serve/clients.sh
 
 # Formatting, lints, docs. The files of single kernels are named by a macro, where cargo fmt does not look.
 check:
