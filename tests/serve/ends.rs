@@ -11,7 +11,8 @@ const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
 
 /// A request that takes long, as a stream.
 fn long(server: &Server) -> std::net::TcpStream {
-    let body = json!({ "prompt": "Once", "max_tokens": 4000, "ignore_eos": true, "stream": true, "logprobs": 20 }).to_string();
+    let body =
+        json!({ "prompt": "Once", "max_tokens": 4000, "ignore_eos": true, "stream": true, "logprobs": 20 }).to_string();
     let mut stream = client::open(&server.address, "POST", "/v1/completions", &JSON, &body);
     let mut begun = [0; 16];
     stream.read_exact(&mut begun).expect("it begins");

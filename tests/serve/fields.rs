@@ -218,6 +218,7 @@ fn what_cannot_be_honoured_is_a_400_that_names_it() {
         ("top_logprobs", json!(3)),
         ("logit_bias", json!({ "x": 1 })),
         ("stop_token_ids", json!(["a"])),
+        ("stop_token_ids", json!([99_999])),
         ("reasoning_effort", json!("high")),
         ("chat_template", json!("{{ x }}")),
         ("chat_template_kwargs", json!({ "messages": [] })),
@@ -228,7 +229,8 @@ fn what_cannot_be_honoured_is_a_400_that_names_it() {
         body[name] = value.clone();
         let response = server.post("/v1/chat/completions", &body);
         let error = &response.json()["error"];
-        assert_eq!((response.status, &error["param"]), (400, &json!(name)), "{name}: {value}: {error}");
+        let param = error["param"].as_str().unwrap_or_default();
+        assert!(response.status == 400 && param.split('[').next() == Some(name), "{name}: {value}: {error}");
         assert_eq!(error["type"], "invalid_request_error");
         assert!(error["message"].as_str().unwrap().contains(' ') && error["code"].is_string(), "{error}");
     }

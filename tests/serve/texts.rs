@@ -52,8 +52,8 @@ fn a_chat_is_what_generate_makes_of_the_conversation() {
 #[test]
 fn answers_of_n_and_of_lists_are_those_of_their_streams() {
     let server = Server::start(&[]);
-    let drawn = json!({ "temperature": 1.0, "seed": 7, "max_tokens": 12 });
-    let body = json!({ "prompt": PROMPTS, "n": 3, "temperature": 1.0, "seed": 7, "max_tokens": 12 });
+    let drawn = json!({ "temperature": 3.0, "seed": 7, "max_tokens": 12 });
+    let body = json!({ "prompt": PROMPTS, "n": 3, "temperature": 3.0, "seed": 7, "max_tokens": 12 });
     let all = server.ask("/v1/completions", &body);
     let texts: Vec<&Value> = all["choices"].as_array().unwrap().iter().map(|choice| &choice["text"]).collect();
     assert_eq!(texts.len(), 12);
