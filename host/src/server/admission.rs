@@ -22,9 +22,9 @@ struct State {
 pub struct Permit(Arc<Admission>);
 
 /// A sequence that has its place in the queue. It leaves when this is dropped.
-pub struct Place(oneshot::Receiver<Permit>);
+pub struct QueuePlace(oneshot::Receiver<Permit>);
 
-impl Place {
+impl QueuePlace {
     /// Waits until the sequence may begin.
     pub async fn permit(self) -> Option<Permit> {
         self.0.await.ok()
@@ -44,7 +44,7 @@ impl Admission {
     }
 
     /// Places for `count` sequences of a key, all or none: none where the queue has no room for them.
-    pub fn enter(self: &Arc<Self>, key: u64, count: usize) -> Option<Vec<Place>> {
+    pub fn enter(self: &Arc<Self>, key: u64, count: usize) -> Option<Vec<QueuePlace>> {
         let mut state = self.lock();
         if count > state.free + self.most_waiting.saturating_sub(state.waiting) {
             state.forget_those_who_left();
@@ -61,7 +61,7 @@ impl Admission {
                 state.turns.push_back(key);
             }
             state.waiting += 1;
-            places.push(Place(receiver));
+            places.push(QueuePlace(receiver));
         }
         let begin = state.begin();
         drop(state);
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     /// Whether the sequence may begin by now.
-    fn taken(place: &mut Place) -> Option<Permit> {
+    fn taken(place: &mut QueuePlace) -> Option<Permit> {
         place.0.try_recv().ok()
     }
 

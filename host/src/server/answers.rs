@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::{timeout, timeout_at};
 
-use super::admission::{Permit, Place};
+use super::admission::{Permit, QueuePlace};
 use super::app::App;
 use super::caller::Caller;
 use super::error::ApiError;
@@ -22,7 +22,7 @@ const WAITING_EVENTS: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What has become of an answer; `index` counts the answers of a request.
-pub enum Event {
+pub enum AnswerEvent {
     /// A token, and what it lets be shown.
     Piece { index: usize, piece: Piece },
     /// How likely the prompt's tokens are; of the first answer to each prompt.
@@ -50,14 +50,14 @@ struct Common {
     session: &'static Session,
     caller: Caller,
     asked: Arc<Asked>,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<AnswerEvent>,
 }
 
 /// Starts all answers; they end when nobody takes their events any more.
 ///
 /// # Errors
 /// The queue is full.
-pub fn start(app: &Arc<App>, caller: &Caller, asked: &Arc<Asked>) -> Result<mpsc::Receiver<Event>, ApiError> {
+pub fn start(app: &Arc<App>, caller: &Caller, asked: &Arc<Asked>) -> Result<mpsc::Receiver<AnswerEvent>, ApiError> {
     let session = app.session()?;
     let count = asked.prompts.len() * asked.n;
     let places = app.admission()?.enter(caller.key, count).ok_or_else(|| {
@@ -73,7 +73,7 @@ pub fn start(app: &Arc<App>, caller: &Caller, asked: &Arc<Asked>) -> Result<mpsc
     Ok(receiver)
 }
 
-async fn sequence(common: Arc<Common>, index: usize, place: Place) {
+async fn sequence(common: Arc<Common>, index: usize, place: QueuePlace) {
     let deadline = tokio::time::Instant::from_std(common.caller.arrived + common.app.settings.request_timeout);
     let outcome = tokio::select! {
         () = common.events.closed() => return common.app.metrics.ended("abort", common.caller.arrived),
@@ -91,15 +91,15 @@ async fn sequence(common: Arc<Common>, index: usize, place: Place) {
         common.app.fail(failure);
     }
     common.caller.log.fail(error.status);
-    let _ = timeout(PATIENCE, common.events.send(Event::Failed(error))).await;
+    let _ = timeout(PATIENCE, common.events.send(AnswerEvent::Failed(error))).await;
 }
 
-async fn answer(common: &Common, index: usize, place: Place) -> Result<(), ApiError> {
+async fn answer(common: &Common, index: usize, place: QueuePlace) -> Result<(), ApiError> {
     let _permit = begin(common, place).await?;
     let (prompt, stream) = (&common.asked.prompts[index / common.asked.n], (index % common.asked.n) as u32);
     if let Some(count) = common.asked.scored.filter(|_| stream == 0) {
         let scores = score(common.session, prompt.request.prompt.clone(), count).await?;
-        common.send(Event::Scored { index, scores }).await?;
+        common.send(AnswerEvent::Scored { index, scores }).await?;
     }
     let sampling = Sampling { stream, ..prompt.request.sampling.clone() };
     let request = LiveRequest { sampling, ..prompt.request.clone() };
@@ -110,7 +110,7 @@ async fn answer(common: &Common, index: usize, place: Place) -> Result<(), ApiEr
     if request.max_tokens == 0 {
         let end = End { rest: String::new(), finish_reason: "length", stop_reason: Value::Null, cached: 0 };
         common.app.metrics.ended("length", common.caller.arrived);
-        return common.send(Event::End { index, end }).await;
+        return common.send(AnswerEvent::End { index, end }).await;
     }
     let live = pieces(common, index, &request).await?;
     let stop_text = live.stopped_by().map(str::to_owned);
@@ -128,11 +128,11 @@ async fn answer(common: &Common, index: usize, place: Place) -> Result<(), ApiEr
     };
     let cached = generation.prompt_tokens - generation.prefilled_tokens;
     common.app.metrics.ended(finish_reason, common.caller.arrived);
-    common.send(Event::End { index, end: End { rest, finish_reason, stop_reason, cached } }).await
+    common.send(AnswerEvent::End { index, end: End { rest, finish_reason, stop_reason, cached } }).await
 }
 
 /// Waits for the turn of a sequence.
-async fn begin(common: &Common, place: Place) -> Result<Permit, ApiError> {
+async fn begin(common: &Common, place: QueuePlace) -> Result<Permit, ApiError> {
     match timeout(common.app.settings.queue_timeout, place.permit()).await {
         Ok(Some(permit)) => Ok(permit),
         _ => {
@@ -155,14 +155,14 @@ async fn pieces<'a>(common: &'a Common, index: usize, request: &LiveRequest) -> 
         let now = Instant::now();
         common.app.metrics.token(common.caller.arrived, last.replace(now), now);
         common.caller.log.token();
-        common.send(Event::Piece { index, piece }).await?;
+        common.send(AnswerEvent::Piece { index, piece }).await?;
     }
     Ok(live)
 }
 
 impl Common {
     /// Hands an event on; a reader that does not take any for some time is cut off.
-    async fn send(&self, event: Event) -> Result<(), ApiError> {
+    async fn send(&self, event: AnswerEvent) -> Result<(), ApiError> {
         if let Ok(sent) = timeout(PATIENCE, self.events.send(event)).await {
             return sent.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "the client has gone"));
         }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::other_fields::{self, Unknown};
-use super::requests::{ChatRequest, CompletionRequest, Prompts, Shared};
+use super::requests::{ChatRequest, CompletionRequest, PromptInput, Shared};
 use crate::session::messages;
 use crate::session::{LiveRequest, MOST_LOGPROBS, Prompt, Rendering, Sampling, Session, TextOptions};
 
@@ -119,10 +119,10 @@ pub fn completion(
         Ok((text, ids))
     };
     let prompts: Result<Vec<_>, ApiError> = match prompts {
-        Prompts::Text(prompt) => text(prompt).map(|prompt| vec![prompt]),
-        Prompts::Texts(prompts) => bounded(prompts)?.into_iter().map(text).collect(),
-        Prompts::Ids(prompt) => ids(prompt).map(|prompt| vec![prompt]),
-        Prompts::Lists(prompts) => bounded(prompts)?.into_iter().map(ids).collect(),
+        PromptInput::Text(prompt) => text(prompt).map(|prompt| vec![prompt]),
+        PromptInput::Texts(prompts) => bounded(prompts)?.into_iter().map(text).collect(),
+        PromptInput::Ids(prompt) => ids(prompt).map(|prompt| vec![prompt]),
+        PromptInput::Lists(prompts) => bounded(prompts)?.into_iter().map(ids).collect(),
     };
     together(session, Form::Completion, shared, prompts?, (most, logprobs, echo), salt)
 }
@@ -186,24 +186,16 @@ fn together(
     (max_tokens, logprobs, echo): (usize, Option<usize>, bool),
     salt: u64,
 ) -> Result<Asked, ApiError> {
-    let n = usize::try_from(shared.n.unwrap_or(1)).unwrap_or(usize::MAX);
-    let answers = prompts.len().saturating_mul(n);
-    if n == 0 || answers > MOST_ANSWERS {
-        return Err(ApiError::field(
-            "n",
-            format_args!("expected 1 to {MOST_ANSWERS} answers of all prompts, found {answers}"),
-        ));
-    }
-    let context = session.context();
-    let total = prompts.iter().map(|(_, ids)| max_tokens.min(context.saturating_sub(ids.len()))).sum::<usize>() * n;
-    if total > MOST_TOKENS {
-        return Err(ApiError::field(
-            "max_tokens",
-            format_args!("all answers together may have {MOST_TOKENS} tokens, found {total}"),
-        ));
-    }
+    let n = answers(session, shared.n, &prompts, max_tokens)?;
     let prompt_logprobs = likely("prompt_logprobs", shared.prompt_logprobs)?;
     let sampling = sampling(session, &shared)?;
+    let vocab = session.model().spec().vocab;
+    if let Some(id) = shared.stop_token_ids.iter().find(|id| **id as usize >= vocab) {
+        return Err(ApiError::field(
+            "stop_token_ids",
+            format_args!("expected ids from 0 to {}, found {id}", vocab - 1),
+        ));
+    }
     let text = TextOptions {
         include_stop: shared.include_stop_str_in_output,
         show_special: !shared.skip_special_tokens,
@@ -242,6 +234,32 @@ fn together(
         scored: prompt_logprobs.max(logprobs.filter(|_| echo)),
         return_token_ids: shared.return_token_ids,
     })
+}
+
+/// Answers to each prompt; all of a request are bounded before anything is made for them.
+fn answers(
+    session: &Session,
+    n: Option<u64>,
+    prompts: &[(String, Vec<u32>)],
+    max_tokens: usize,
+) -> Result<usize, ApiError> {
+    let n = usize::try_from(n.unwrap_or(1)).unwrap_or(usize::MAX);
+    let answers = prompts.len().saturating_mul(n);
+    if n == 0 || answers > MOST_ANSWERS {
+        return Err(ApiError::field(
+            "n",
+            format_args!("expected 1 to {MOST_ANSWERS} answers of all prompts, found {answers}"),
+        ));
+    }
+    let context = session.context();
+    let total = prompts.iter().map(|(_, ids)| max_tokens.min(context.saturating_sub(ids.len()))).sum::<usize>() * n;
+    if total > MOST_TOKENS {
+        return Err(ApiError::field(
+            "max_tokens",
+            format_args!("all answers together may have {MOST_TOKENS} tokens, found {total}"),
+        ));
+    }
+    Ok(n)
 }
 
 /// How tokens are chosen: as the request says, else as the model's owner does.

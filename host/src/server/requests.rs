@@ -8,18 +8,18 @@ use utoipa::ToSchema;
 /// One text, or several.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a text or a list of texts")]
-pub enum Texts {
+pub enum TextList {
     /// One.
     One(String),
     /// Several.
     Many(Vec<String>),
 }
 
-impl From<Texts> for Vec<String> {
-    fn from(texts: Texts) -> Vec<String> {
+impl From<TextList> for Vec<String> {
+    fn from(texts: TextList) -> Vec<String> {
         match texts {
-            Texts::One(text) => vec![text],
-            Texts::Many(texts) => texts,
+            TextList::One(text) => vec![text],
+            TextList::Many(texts) => texts,
         }
     }
 }
@@ -27,7 +27,7 @@ impl From<Texts> for Vec<String> {
 /// What is to be continued.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a text, a list of texts, token ids, or a list of lists of token ids")]
-pub enum Prompts {
+pub enum PromptInput {
     /// A text.
     Text(String),
     /// Several texts.
@@ -105,7 +105,7 @@ macro_rules! request {
             seed: Option<i64>,
             /// By token id, -100 to 100.
             logit_bias: Option<HashMap<String, f32>>,
-            stop: Option<Texts>,
+            stop: Option<TextList>,
             stop_token_ids: Option<Vec<u32>>,
             include_stop_str_in_output: Option<bool>,
             min_tokens: Option<usize>,
@@ -182,7 +182,7 @@ request! {
     /// `POST /v1/completions`.
     CompletionRequest {
         /// What is to be continued.
-        prompt: Prompts,
+        prompt: PromptInput,
         /// Whether the prompt stands in front of the text.
         echo: bool,
         /// How many of the best tokens come with each, 0 to 20.

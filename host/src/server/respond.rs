@@ -12,12 +12,12 @@ use futures_util::stream::unfold;
 use serde_json::Value;
 use tokio::sync::mpsc::Receiver;
 
-use super::answers::{self, Event};
+use super::answers::{self, AnswerEvent};
 use super::app::App;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::prepare::Asked;
-use super::shape::Shape;
+use super::shape::ResponseShape;
 
 /// How often a stream without events says that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -32,7 +32,7 @@ const TOGETHER: usize = 64;
 pub async fn respond(app: &Arc<App>, caller: Caller, asked: Asked) -> Result<Response, ApiError> {
     let asked = Arc::new(asked);
     let mut events = answers::start(app, &caller, &asked)?;
-    let mut shape = Shape::new(app.session()?, asked.clone(), &caller.id, &app.settings.model);
+    let mut shape = ResponseShape::new(app.session()?, asked.clone(), &caller.id, &app.settings.model);
     if !asked.stream {
         while !shape.is_done() {
             let event = events.recv().await.ok_or_else(ended)?;
@@ -42,7 +42,7 @@ pub async fn respond(app: &Arc<App>, caller: Caller, asked: Asked) -> Result<Res
     }
     // What goes wrong before the first event has a status of its own.
     let first = events.recv().await.ok_or_else(ended)?;
-    if let Event::Failed(error) = first {
+    if let AnswerEvent::Failed(error) = first {
         return Err(error);
     }
     let mut writer = Writer { events, shape, ready: VecDeque::new(), done: false, _caller: caller };
@@ -61,8 +61,8 @@ fn ended() -> ApiError {
 
 /// A stream of events.
 struct Writer {
-    events: Receiver<Event>,
-    shape: Shape,
+    events: Receiver<AnswerEvent>,
+    shape: ResponseShape,
     ready: VecDeque<String>,
     done: bool,
     /// The request is logged when the stream has ended.
@@ -85,13 +85,13 @@ async fn next(mut writer: Writer) -> Option<(Result<Sse, Infallible>, Writer)> {
 }
 
 impl Writer {
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: AnswerEvent) {
         if self.done {
             return;
         }
         let index = match &event {
-            Event::Piece { index, .. } | Event::End { index, .. } => Some(*index),
-            Event::Scored { .. } | Event::Failed(_) => None,
+            AnswerEvent::Piece { index, .. } | AnswerEvent::End { index, .. } => Some(*index),
+            AnswerEvent::Scored { .. } | AnswerEvent::Failed(_) => None,
         };
         match self.shape.take(event) {
             Err(error) => self.fail(&error),

@@ -1,10 +1,10 @@
-//! `Shape`: what becomes of a request, as objects of OpenAI's APIs: one at the end, or one for each piece.
+//! `ResponseShape`: what becomes of a request, as objects of OpenAI's APIs: one at the end, or one for each piece.
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::answers::{End, Event};
+use super::answers::{AnswerEvent, End};
 use super::error::ApiError;
 use super::logprobs::{self, OfCompletion};
 use super::prepare::{Asked, Form};
@@ -25,16 +25,16 @@ struct Answer {
 }
 
 /// The answers of a request.
-pub struct Shape {
+pub struct ResponseShape {
     session: &'static Session,
     asked: Arc<Asked>,
     head: Value,
     answers: Vec<Answer>,
 }
 
-impl Shape {
+impl ResponseShape {
     /// A request whose response has this name.
-    pub fn new(session: &'static Session, asked: Arc<Asked>, name: &str, model: &str) -> Shape {
+    pub fn new(session: &'static Session, asked: Arc<Asked>, name: &str, model: &str) -> ResponseShape {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let (prefix, object) = match (asked.form, asked.stream) {
             (Form::Chat, false) => ("chatcmpl", "chat.completion"),
@@ -43,19 +43,19 @@ impl Shape {
         };
         let head = json!({ "id": format!("{prefix}-{name}"), "object": object, "created": created, "model": model });
         let answers = (0..asked.prompts.len() * asked.n).map(|index| Answer::new(session, &asked, index)).collect();
-        Shape { session, asked, head, answers }
+        ResponseShape { session, asked, head, answers }
     }
 
     /// Takes an event.
     ///
     /// # Errors
     /// The request failed.
-    pub fn take(&mut self, event: Event) -> Result<(), ApiError> {
+    pub fn take(&mut self, event: AnswerEvent) -> Result<(), ApiError> {
         match event {
-            Event::Failed(error) => return Err(error),
-            Event::Piece { index, piece } => self.answers[index].piece(piece),
-            Event::Scored { index, scores } => self.scored(index, &scores),
-            Event::End { index, end } => self.answers[index].end(end),
+            AnswerEvent::Failed(error) => return Err(error),
+            AnswerEvent::Piece { index, piece } => self.answers[index].piece(piece),
+            AnswerEvent::Scored { index, scores } => self.scored(index, &scores),
+            AnswerEvent::End { index, end } => self.answers[index].end(end),
         }
         Ok(())
     }
