@@ -33,9 +33,10 @@
 //! another of them may read what stood there.
 //!
 //! On compute capability 9.0, heads of 64 and 80 channels with a state of 128 are `ssm_scan_wgmma_64` and `_80`: two
-//! warpgroups hold S, transposed, in registers, take it over the chunk, and leave both its parts in shared memory; a third
-//! one makes the outputs, and starts on the next chunk's C·B while it does. All others are `ssm_scan`, where S stays in
-//! shared memory and two warps make 16 rows; `ssm_scan_narrow`, where the device has no room for two chunks.
+//! warpgroups hold S, transposed, in registers, take it over the chunk, and leave both its parts in shared memory as soon as
+//! the third one has multiplied those of the chunk before; that one makes the outputs, and the weights of x while S meets C.
+//! All others are `ssm_scan`, where S stays in shared memory and two warps make 16 rows; `ssm_scan_narrow`, where the device
+//! has no room for two chunks.
 //!
 //! | head_dim, state_size | `_wgmma` | two chunks | one chunk |
 //! |---|---|---|---|

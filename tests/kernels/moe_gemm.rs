@@ -103,10 +103,14 @@ fn row(seed: u64, shape: &Shape) -> Row<MoeGemm> {
     Row { name: format!("{shape:?}"), kernel, data }
 }
 
+/// Half of a wide tile's places are never at its end, nor are the rows of a chunk that is whole: the warpgroups' entry has
+/// comparisons that may well be off by one.
+const TILES_EDGE: Defect = Defect { entries: "moe_gemm", ..EDGE };
+
 impl Oracle for MoeGemm {
     const C: f64 = 16.0;
     const D: f64 = 4.0;
-    const DEFECTS: &[Defect] = &[EDGE, STRIDE, BARRIER, PRODUCT];
+    const DEFECTS: &[Defect] = &[TILES_EDGE, STRIDE, BARRIER, PRODUCT];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let order = data.i32s(self.order);

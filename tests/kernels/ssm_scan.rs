@@ -26,7 +26,7 @@ const SHAPES: [Shape; 18] = [
     (mixer(4, 16, 2, 16), &[at(160, 224), at(1, 90), at(60, 128), at(3, 0)]),
     (mixer(1, 32, 1, 32), &[at(40, 104), at(0, 0), at(33, 50)]),
     (mixer(1, 64, 1, 128), &[at(67, 131)]),
-    (mixer(4, 64, 2, 128), &[at(3, 131), at(40, 104)]),
+    (mixer(4, 64, 2, 128), &[at(3, 131), at(40, 104), at(66, 0)]),
     (mixer(1, 80, 1, 128), &[at(66, 70)]),
     (mixer(1, 64, 1, 256), &[at(65, 129)]),
     (mixer(1, 64, 1, 96), &[at(63, 127), at(2, 64)]),
@@ -34,7 +34,7 @@ const SHAPES: [Shape; 18] = [
     // More chunks than are under way at once, from the front, from the middle of a chunk, and behind one to bring on.
     (mixer(2, 64, 2, 128), &[at(290, 290), at(2, 66)]),
     (mixer(2, 80, 1, 128), &[at(230, 330), at(257, 257)]),
-    (mixer(4, 80, 2, 128), &[at(140, 268), at(1, 70), again(70, 198), at(5, 0)]),
+    (mixer(4, 80, 2, 128), &[at(140, 268), at(1, 70), again(70, 198), at(66, 0)]),
     (mixer(1, 128, 1, 64), &[at(17, 81), at(129, 129), at(66, 0)]),
 ];
 
@@ -84,8 +84,7 @@ impl Oracle for SsmScan {
     const C: f64 = 16.0;
     const D: f64 = 2.0;
     const DEFECTS: &[Defect] = &[
-        // The warpgroups' entries subtract sums of decay in two places whose term no row misses.
-        Defect { entries: "ssm_scan", ..TERM },
+        TERM,
         STRIDE,
         // The emulator's copies land when they are waited for: nothing shows that `_narrow` asks for them too early.
         Defect { entries: "ssm_scan", ..BARRIER },
