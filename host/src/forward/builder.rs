@@ -136,8 +136,10 @@ impl Builder {
             }
         };
         let input = self.changed_input(&name, product);
+        let sums = products::partials([n, k], self.limits.rows);
+        let partial = (sums > 0).then(|| self.scratch("partial_products", Element::F32, sums));
         let bias = biases.map(|biases| self.memory.add_weight(format!("{name}.bias"), Content::Vectors(biases)));
-        ProductBuffer { weight, packed, input, bias, n, k }
+        ProductBuffer { weight, packed, input, bias, partial, n, k }
     }
 
     /// The codes of packed matrices, and the scales that stand beside them.

@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use gpu_kernels::{
     Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Packed, Ptr, QuantGemv,
-    Relu2, RmsNorm, Swiglu, Weight, Widen, gemv,
+    Relu2, RmsNorm, SkinnyGemm, SkinnyJoin, Swiglu, Weight, Widen, gemv, skinny_gemm,
 };
 
 use super::Limits;
@@ -25,6 +25,8 @@ pub(crate) struct ProductBuffer {
     /// What is done to the input first.
     pub input: Option<ChangedInput>,
     pub bias: Option<BufferId>,
+    /// `[splits, rows, n]`: the sums of `skinny_gemm`'s blocks, where they share the columns.
+    pub partial: Option<BufferId>,
     /// Rows of the weight: the width of the result.
     pub n: usize,
     /// Columns of the weight: the width of the input.
@@ -141,6 +143,23 @@ pub(super) fn takes_gemv(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
     rows <= GEMV_MAX_ROWS || u64::from(n) * u64::from(k) <= limits.small_weight
 }
 
+/// Whether a product of `[rows, n, k]` that is not `gemv`'s is `skinny_gemm`'s.
+fn takes_skinny(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
+    rows <= limits.skinny_rows
+        && n.is_multiple_of(16)
+        && k.is_multiple_of(8)
+        && std::env::var("NEMOTRON_SKINNY").is_ok_and(|v| v != "0")
+}
+
+/// Elements of the sums of `skinny_gemm`'s blocks that share the columns of a weight `[n, k]`: 0 where none do.
+pub(super) fn partials([n, k]: [usize; 2], rows: usize) -> usize {
+    let rows = rows.min(skinny_gemm::MAX_ROWS as usize);
+    let plain = SkinnyGemm::new(Ptr::NULL, Ptr::NULL, [rows as u32, n as u32, k as u32]);
+    let splits = |activation| SkinnyGemm { activation, ..plain }.splits() as usize;
+    let most = splits(gemv::PLAIN).max(splits(gemv::SWIGLU));
+    if most == 1 { 0 } else { most * rows * n }
+}
+
 impl Pass<'_> {
     /// Appends a product, with what stands in front of it and behind.
     pub fn multiply(&mut self, product: Multiply) {
@@ -161,8 +180,11 @@ impl Pass<'_> {
 
     /// The product by what multiplies with a whole weight, which stands at `w`.
     fn by_rows(&mut self, product: &Multiply, w: Ptr<Weight>) {
-        if takes_gemv(&self.layout.limits, product.weight.shape(product.rows)) {
+        let shape = product.weight.shape(product.rows);
+        if takes_gemv(&self.layout.limits, shape) {
             self.by_gemv(product, w);
+        } else if takes_skinny(&self.layout.limits, shape) {
+            self.by_skinny_gemm(product, w);
         } else {
             let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, product.rows));
             self.gemm(product, (x, w, product.sums()), 0..product.weight.n);
@@ -223,6 +245,20 @@ impl Pass<'_> {
         let around = self.around_gemv(product);
         // A panel is made by the kernel in front.
         self.plan.launch(Gemv { w, made: product.weight.packed.is_some().into(), ..around });
+    }
+
+    /// The product, and where blocks share its columns their sums'.
+    fn by_skinny_gemm(&mut self, product: &Multiply, w: Ptr<Weight>) {
+        let (weight, made) = (product.weight, product.weight.packed.is_some().into());
+        let Gemv { x, bias, residual, y, y_f32, activation, rows, n, .. } = self.around_gemv(product);
+        let plain = SkinnyGemm { activation, made, ..SkinnyGemm::new(x, w, weight.shape(rows)) };
+        let splits = plain.splits();
+        let Some(partial) = weight.partial.filter(|_| splits > 1) else {
+            return self.plan.launch(SkinnyGemm { bias, residual, y, y_f32, ..plain });
+        };
+        let partial = partial.ptr();
+        self.plan.launch(SkinnyGemm { partial, ..plain });
+        self.plan.launch(SkinnyJoin { partial, bias, residual, y, y_f32, rows, n, splits, activation });
     }
 
     /// The product of a streamed weight, without the weight; where the norm in front is not a part of it, that is appended.

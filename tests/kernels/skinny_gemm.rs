@@ -1,0 +1,121 @@
+//! Rows of `skinny_gemm`: the product is that of `gemv`.
+use gpu_kernels::gemv::{PLAIN, RELU2, SWIGLU};
+use gpu_kernels::{Gemv, SkinnyGemm};
+
+use crate::data::Data;
+use crate::gemv::written;
+use crate::mutants::{BARRIER, COPY_EDGE, Defect, LANES, PRODUCT, STRIDE, TERM};
+use crate::oracle::{Oracle, Precision, Row, Want, Written};
+use crate::random::Random;
+
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    rows: usize,
+    n: usize,
+    k: usize,
+    logits: bool,
+    bias: bool,
+    activation: u32,
+    residual: bool,
+    /// Whether the sums of each split are what is written.
+    parts: bool,
+    scale: f32,
+}
+
+const fn shape(rows: usize, n: usize, k: usize) -> Shape {
+    Shape { rows, n, k, logits: false, bias: false, activation: PLAIN, residual: false, parts: false, scale: 1.0 }
+}
+
+const SHAPES: [Shape; 22] = [
+    shape(9, 8, 8),
+    shape(9, 136, 72),
+    shape(16, 40, 520),
+    shape(1, 24, 264),
+    shape(17, 264, 136),
+    shape(32, 64, 328),
+    Shape { logits: true, ..shape(25, 136, 64) },
+    shape(33, 8, 200),
+    shape(64, 144, 72),
+    shape(65, 136, 64),
+    shape(128, 24, 200),
+    Shape { bias: true, ..shape(12, 72, 264) },
+    Shape { bias: true, logits: true, ..shape(40, 16, 520) },
+    Shape { activation: RELU2, bias: true, ..shape(30, 136, 40) },
+    Shape { activation: RELU2, ..shape(100, 16, 264) },
+    Shape { activation: SWIGLU, scale: 0.3, ..shape(11, 272, 72) },
+    Shape { activation: SWIGLU, bias: true, scale: 0.3, ..shape(50, 32, 520) },
+    Shape { activation: SWIGLU, scale: 0.3, ..shape(70, 144, 40) },
+    Shape { residual: true, ..shape(15, 136, 264) },
+    Shape { residual: true, bias: true, ..shape(47, 24, 72) },
+    Shape { residual: true, ..shape(127, 16, 520) },
+    Shape { residual: true, scale: 1e3, ..shape(29, 8, 1032) },
+];
+
+/// More tiles than blocks of the smallest device; and columns that blocks share, in even and uneven parts.
+const TURNS: [Shape; 7] = [
+    shape(9, 392, 200),
+    Shape { logits: true, ..shape(33, 520, 72) },
+    Shape { parts: true, ..shape(10, 8, 2056) },
+    Shape { parts: true, ..shape(66, 8, 1096) },
+    Shape { parts: true, ..shape(20, 136, 520) },
+    Shape { parts: true, ..shape(40, 264, 776) },
+    Shape { parts: true, activation: SWIGLU, ..shape(14, 144, 1032) },
+];
+
+pub fn rows() -> Vec<Row<SkinnyGemm>> {
+    SHAPES.into_iter().chain(TURNS).enumerate().map(|(seed, shape)| row(seed as u64, &shape)).collect()
+}
+
+fn row(seed: u64, shape: &Shape) -> Row<SkinnyGemm> {
+    let Shape { rows, n, k, logits, bias, activation, residual, parts, scale } = *shape;
+    let mut random = Random::new(seed);
+    let mut data = Data::default();
+    let x = data.reals("x", random.reals(rows * k, scale));
+    let w = data.weight("w", random.reals(n * k, scale), k);
+    let mut kernel = SkinnyGemm { activation, ..SkinnyGemm::new(x, w, [rows as u32, n as u32, k as u32]) };
+    let width = if activation == SWIGLU { n / 2 } else { n };
+    if bias {
+        kernel.bias = data.weight("bias", random.reals(n, scale), 1);
+    }
+    match (logits, residual) {
+        _ if parts => {
+            assert!(kernel.splits() > 1, "several blocks share the columns");
+            kernel.partial = data.undefined("partial", kernel.splits() as usize * rows * n);
+        }
+        (true, _) => kernel.y_f32 = data.undefined("y_f32", rows * n),
+        (_, false) => kernel.y = data.undefined("y", rows * width),
+        (_, true) => {
+            kernel.y = data.reals("y", random.reals(rows * width, scale));
+            kernel.residual = kernel.y;
+        }
+    }
+    Row { name: format!("{shape:?}"), kernel, data }
+}
+
+impl Oracle for SkinnyGemm {
+    const C: f64 = 16.0;
+    const D: f64 = 4.0;
+    const DEFECTS: &[Defect] = &[COPY_EDGE, TERM, STRIDE, BARRIER, LANES, PRODUCT];
+
+    fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
+        let SkinnyGemm { x, w, bias, residual, y, y_f32, partial, rows, n, k, activation, .. } = *self;
+        if partial.is_null() {
+            let gemv = Gemv { bias, residual, y, y_f32, activation, ..Gemv::new(x, w, [rows, n, k]) };
+            return written(&gemv, &data.f64s(w), data, precision);
+        }
+        let (x, w) = (data.f64s(x), data.f64s(w));
+        let mut wants = Vec::new();
+        for split in 0..self.splits() {
+            let columns = self.columns(split);
+            let columns = columns.start as usize..columns.end as usize;
+            for x in x.chunks(k as usize) {
+                wants.extend(w.chunks(k as usize).map(|w| {
+                    let terms = x[columns.clone()].iter().zip(&w[columns.clone()]).map(|(x, w)| x * w);
+                    let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), term: f64| (sum + term, size + term.abs()));
+                    Want::near(sum, size)
+                }));
+            }
+        }
+        vec![Written::new(partial, wants)]
+    }
+}
