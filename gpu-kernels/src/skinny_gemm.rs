@@ -46,22 +46,24 @@ use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 #[cfg(target_arch = "nvptx64")]
 mod entry;
 #[cfg(target_arch = "nvptx64")]
-mod multiply;
+pub(crate) mod multiply;
 #[cfg(target_arch = "nvptx64")]
 mod ring;
 #[cfg(target_arch = "nvptx64")]
-mod store;
+pub(crate) mod store;
 
 /// Most token rows.
 pub const MAX_ROWS: u32 = 128;
 /// Rows of the weight in a tile.
-const TILE: u32 = 128;
+pub(crate) const TILE: u32 = 128;
 /// Columns of weight and tokens in a stage.
 const DEPTH: u32 = 64;
 /// Bytes of a row in a stage.
 const ROW_BYTES: u32 = DEPTH * 2;
 /// Two warpgroups: the first copies weights, the second tokens, and each multiplies with half of a tile.
 const THREADS: u32 = 256;
+/// Its warps, each with 16 rows of a tile.
+pub(crate) const WARPS: u32 = THREADS / 32;
 /// Blocks that have room beside each other on a multiprocessor.
 const BLOCKS: u32 = 2;
 

@@ -29,11 +29,9 @@
 //! neighbour of what it is to be.
 use crate::gemv::{PLAIN, SWIGLU};
 use crate::kernel::{kernel_args, require};
-use crate::skinny_gemm::MOST_SPLITS;
+use crate::skinny_gemm::{MOST_SPLITS, TILE, WARPS};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 
-/// Neighbours of a thread.
-const GROUP: u32 = 4;
 /// Threads of a block.
 const THREADS: u32 = 128;
 
@@ -66,6 +64,17 @@ impl SkinnyJoin {
     const fn width(&self) -> u32 {
         if self.activation == SWIGLU { self.n / 2 } else { self.n }
     }
+
+    /// Sixteens of the weight's rows in all tiles.
+    const fn sixteens(&self) -> u32 {
+        let of_tile = if self.activation == SWIGLU { TILE / 2 } else { TILE };
+        self.width().div_ceil(of_tile) * WARPS
+    }
+
+    /// Eights of the token rows that `skinny_gemm` multiplies.
+    const fn eights(&self) -> u32 {
+        if self.rows <= 16 { 2 } else if self.rows <= 32 { 4 } else if self.rows <= 64 { 8 } else { 16 }
+    }
 }
 
 impl Kernel for SkinnyJoin {
@@ -85,8 +94,8 @@ impl Kernel for SkinnyJoin {
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        let grid = [(self.width() / GROUP).div_ceil(THREADS), self.rows, 1];
-        Launch { grid, overlaps: true, ..Launch::linear(Self::NAME, 1, THREADS) }
+        let blocks = (self.sixteens() * self.eights()).div_ceil(THREADS / 32);
+        Launch { overlaps: true, ..Launch::linear(Self::NAME, blocks, THREADS) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -100,82 +109,46 @@ impl Kernel for SkinnyJoin {
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
-    use super::{GROUP, SkinnyJoin};
-    use crate::gemv::{RELU2, SWIGLU};
-    use crate::relu2::entry::relu2_of;
+    use super::SkinnyJoin;
     use crate::skinny_gemm::MOST_SPLITS;
-    use crate::swiglu::entry::gated;
+    use crate::skinny_gemm::store::{self, Outputs};
     use cuda_std::unroll::unroll;
-    use cuda_std::{bf16, global, grid, kernel, thread};
+    use cuda_std::{global, grid, kernel, thread};
 
     kernel! {
-        /// Four neighbours per thread.
+        /// A warp for 16 rows of the weight and eight token rows.
         pub fn skinny_join(args: SkinnyJoin) {
             grid::launch_dependents();
             grid::wait_for_dependencies();
-            let column = thread::global_index() * GROUP;
-            let width = args.width();
-            if column < width {
-                let token = thread::block_idx_y();
-                let at = u64::from(token) * u64::from(width) + u64::from(column);
-                let residual = if args.residual.is_null() { [0; 2] } else { global::load(args.residual.addr + at * 2) };
-                let sums = sums(&args, token, column);
-                if args.y.is_null() {
-                    return global::store(args.y_f32.addr + at * 4, sums);
-                }
-                let output: [f32; 4] = match args.activation {
-                    RELU2 => sums.map(|sum| relu2_of(bf16::round(sum))),
-                    SWIGLU => {
-                        let [gate, up] = [sums, self::sums(&args, token, column + width)].map(|sums| sums.map(bf16::round));
-                        [gated(gate[0], up[0]), gated(gate[1], up[1]), gated(gate[2], up[2]), gated(gate[3], up[3])]
-                    }
-                    _ if args.residual.is_null() => sums,
-                    _ => {
-                        let ([a, b], [c, d]) = (bf16::unpack(residual[0]), bf16::unpack(residual[1]));
-                        let sums = sums.map(bf16::round);
-                        [a + sums[0], b + sums[1], c + sums[2], d + sums[3]]
-                    }
-                };
-                global::store(args.y.addr + at * 2, [bf16::pack([output[0], output[1]]), bf16::pack([output[2], output[3]])]);
+            let eights = args.eights();
+            let own = thread::block_idx_x() * (super::THREADS / 32) + thread::warp_id();
+            let sixteens = args.sixteens();
+            if own < sixteens * eights {
+                let mut parts = [[0.0_f32; 4]; MOST_SPLITS as usize];
+                let first = args.partial.addr + u64::from(own * 32 + thread::lane_id()) * 16;
+                let apart = u64::from(sixteens * eights) * 512;
+                // All at once: one behind the other, each would be waited for.
+                unroll::<{ MOST_SPLITS as usize }>(
+                    #[inline(always)]
+                    |i| {
+                        if (i as u32) < args.splits {
+                            parts[i] = global::load(first + apart * i as u64);
+                        }
+                    },
+                );
+                let mut sums = parts[0];
+                unroll::<{ MOST_SPLITS as usize }>(
+                    #[inline(always)]
+                    |i| {
+                        if i > 0 && (i as u32) < args.splits {
+                            unroll::<4>(|c| sums[c] += parts[i][c]);
+                        }
+                    },
+                );
+                let SkinnyJoin { bias, residual, y, y_f32, rows, n, activation, .. } = args;
+                let to = Outputs { bias, residual, y, y_f32, rows, n, activation };
+                store::store(&to, [own / eights, own % eights], &[sums]);
             }
-        }
-    }
-
-    /// The sums of a token row from column `column` on.
-    ///
-    /// # Safety
-    /// The kernel's Requires hold; the columns are there.
-    #[inline(always)]
-    unsafe fn sums(args: &SkinnyJoin, token: u32, column: u32) -> [f32; 4] {
-        let first = u64::from(token) * u64::from(args.n) + u64::from(column);
-        let all = u64::from(args.rows) * u64::from(args.n);
-        let mut parts = [[0.0_f32; 4]; MOST_SPLITS as usize];
-        // SAFETY: the caller's promise.
-        unsafe {
-            // All at once: one behind the other, each would be waited for.
-            unroll::<{ MOST_SPLITS as usize }>(
-                #[inline(always)]
-                |i| {
-                    if (i as u32) < args.splits {
-                        parts[i] = global::load(args.partial.addr + (first + all * i as u64) * 4);
-                    }
-                },
-            );
-            let mut sums = parts[0];
-            unroll::<{ MOST_SPLITS as usize }>(
-                #[inline(always)]
-                |i| {
-                    if i > 0 && (i as u32) < args.splits {
-                        unroll::<4>(|c| sums[c] += parts[i][c]);
-                    }
-                },
-            );
-            if !args.bias.is_null() {
-                let bias: [u32; 2] = global::load(args.bias.addr + u64::from(column) * 2);
-                let ([a, b], [c, d]) = (bf16::unpack(bias[0]), bf16::unpack(bias[1]));
-                sums = [sums[0] + a, sums[1] + b, sums[2] + c, sums[3] + d];
-            }
-            sums
         }
     }
 }

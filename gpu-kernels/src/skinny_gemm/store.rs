@@ -1,16 +1,34 @@
 //! What becomes of a tile's sums in `skinny_gemm`.
-use super::SkinnyGemm;
 use super::multiply::Sums;
 use crate::gemv::{RELU2, SWIGLU};
 use crate::relu2::entry::relu2_of;
 use crate::swiglu::entry::gated;
-use crate::{Ptr, Weight};
+use crate::{Act, Ptr, Weight};
 use cuda_std::unroll::{array, unroll};
 use cuda_std::{bf16, fragment, global, thread, warp};
 
-/// A lane's place in a tile of sums.
+/// Where outputs go, and what is added to them.
+#[derive(Clone, Copy)]
+pub struct Outputs {
+    pub bias: Ptr<Weight>,
+    pub residual: Ptr<Act>,
+    pub y: Ptr<Act>,
+    pub y_f32: Ptr<f32>,
+    pub rows: u32,
+    pub n: u32,
+    pub activation: u32,
+}
+
+impl Outputs {
+    #[inline(always)]
+    fn width(&self) -> u32 {
+        if self.activation == SWIGLU { self.n / 2 } else { self.n }
+    }
+}
+
+/// A lane's place among the sums of a warp: 16 rows of a tile.
 struct Place {
-    /// The row of the weight of its first sums, of 16, and the first of its two tokens, of eight.
+    /// The row of its first sums, of 16, and the first of its two tokens.
     row: u32,
     token: u32,
     /// The output's column of that row, and of the row eight further on.
@@ -19,43 +37,39 @@ struct Place {
 
 impl Place {
     #[inline(always)]
-    fn new(args: &SkinnyGemm, tile: u32) -> Place {
+    fn new(to: &Outputs, sixteen: u32, eight: u32) -> Place {
         let (row, token) = fragment::c_element(thread::lane_id(), 0);
-        let (warp, width) = (thread::warp_id(), args.tile_width());
-        // With gates a warp has eight, and what stands beside them.
-        let of_warp = if args.activation == SWIGLU { fragment::M / 2 } else { fragment::M };
-        let column = tile * width + warp * of_warp + row;
-        let other = if args.activation == SWIGLU { column + args.width() } else { column + fragment::M / 2 };
-        Place { row, token, columns: [column, other] }
+        // With gates there are eight, and what stands beside them.
+        let of_warp = if to.activation == SWIGLU { fragment::M / 2 } else { fragment::M };
+        let column = sixteen * of_warp + row;
+        let other = if to.activation == SWIGLU { column + to.width() } else { column + fragment::M / 2 };
+        Place { row, token: eight * fragment::N + token, columns: [column, other] }
     }
 }
 
-/// Stores the outputs of a tile.
+/// Stores the outputs of a warp's sums: of the weight's rows number `sixteen` of 16 each, for the token rows from number
+/// `eight` of eight each on.
 ///
 /// # Safety
-/// The kernel's Requires hold; the whole block comes here.
+/// The kernel's Requires hold; the whole warp comes here.
 #[inline(always)]
-pub unsafe fn store<const TILES: usize>(args: &SkinnyGemm, tile: u32, sums: &Sums<TILES>) {
-    let place = Place::new(args, tile);
+pub unsafe fn store<const TILES: usize>(to: &Outputs, [sixteen, eight]: [u32; 2], sums: &Sums<TILES>) {
+    let place = Place::new(to, sixteen, eight);
     // SAFETY: the caller's promise.
     unsafe {
-        if !args.partial.is_null() {
-            let first = u64::from(thread::block_idx_y()) * u64::from(args.rows) * u64::from(args.n);
-            return store_f32(args, args.partial.addr + first * 4, &place, [0.0; 2], sums);
-        }
-        let bias = place.columns.map(|column| bias(args.bias, column, args.n));
-        if args.y.is_null() {
-            store_f32(args, args.y_f32.addr, &place, bias, sums);
-        } else if args.activation == SWIGLU {
+        let bias = place.columns.map(|column| bias(to.bias, column, to.n));
+        if to.y.is_null() {
+            store_f32(to, &place, bias, sums);
+        } else if to.activation == SWIGLU {
             let outputs = |[a, b, c, d]: [f32; 4]| {
                 let gated = |gate: f32, up: f32| gated(bf16::round(gate + bias[0]), bf16::round(up + bias[1]));
                 [gated(a, c), gated(b, d)]
             };
-            store_pairs::<TILES>(args, &place, 0, |i| outputs(sums[i]));
+            store_pairs::<TILES>(to, &place, 0, |i| outputs(sums[i]));
         } else {
-            let output = |sum: f32| if args.activation == RELU2 { relu2_of(bf16::round(sum)) } else { sum };
-            store_pairs::<TILES>(args, &place, 0, |i| [sums[i][0], sums[i][1]].map(|sum: f32| output(sum + bias[0])));
-            store_pairs::<TILES>(args, &place, 8, |i| [sums[i][2], sums[i][3]].map(|sum: f32| output(sum + bias[1])));
+            let output = |sum: f32| if to.activation == RELU2 { relu2_of(bf16::round(sum)) } else { sum };
+            store_pairs::<TILES>(to, &place, 0, |i| [sums[i][0], sums[i][1]].map(|sum: f32| output(sum + bias[0])));
+            store_pairs::<TILES>(to, &place, 8, |i| [sums[i][2], sums[i][3]].map(|sum: f32| output(sum + bias[1])));
         }
     }
 }
@@ -93,29 +107,23 @@ impl Places {
     }
 }
 
-/// Stores f32 sums at `to`: eight lanes have neighbours, 32 bytes.
+/// Stores f32 sums: eight lanes have neighbours, 32 bytes.
 ///
 /// # Safety
 /// The kernel's Requires hold.
 #[inline(always)]
-unsafe fn store_f32<const TILES: usize>(
-    args: &SkinnyGemm,
-    to: u64,
-    place: &Place,
-    bias: [f32; 2],
-    sums: &Sums<TILES>,
-) {
+unsafe fn store_f32<const TILES: usize>(to: &Outputs, place: &Place, bias: [f32; 2], sums: &Sums<TILES>) {
     unroll::<4>(
         #[inline(always)]
         |c| {
             let (first, column) = (place.token + c as u32 % 2, place.columns[c / 2]);
-            if column < args.n {
-                let mut places = Places::new(to + u64::from(first * args.n + column) * 4, args.n * 4);
+            if column < to.n {
+                let mut places = Places::new(to.y_f32.addr + (u64::from(first) * u64::from(to.n) + u64::from(column)) * 4, to.n * 4);
                 unroll::<TILES>(
                     #[inline(always)]
                     |i| {
                         let at = places.next();
-                        if first + (i as u32) * 8 < args.rows {
+                        if first + (i as u32) * 8 < to.rows {
                             // SAFETY: the output is there.
                             unsafe { global::store(at, sums[i][c] + bias[c / 2]) };
                         }
@@ -136,17 +144,17 @@ const TOGETHER: usize = 8;
 /// The kernel's Requires hold; the whole warp comes here.
 #[inline(always)]
 unsafe fn store_pairs<const TILES: usize>(
-    args: &SkinnyGemm,
+    to: &Outputs,
     place: &Place,
     further: u32,
     outputs: impl Fn(usize) -> [f32; 2],
 ) {
-    let (column, width) = (place.columns[0] / 2 * 2 + further, args.width());
+    let (column, width) = (place.columns[0] / 2 * 2 + further, to.width());
     let first = place.token + place.row % 2;
-    let live = if column < width { args.rows } else { 0 };
+    let live = if column < width { to.rows } else { 0 };
     let start = (u64::from(first) * u64::from(width) + u64::from(column)) * 2;
-    let mut added = Places::new(args.residual.addr + start, width * 2);
-    let mut stored = Places::new(args.y.addr + start, width * 2);
+    let mut added = Places::new(to.residual.addr + start, width * 2);
+    let mut stored = Places::new(to.y.addr + start, width * 2);
     let is_live = |i: usize| first + (i as u32) * 8 < live;
     // Where there are many sums, fewer residuals have room beside them.
     let eights = if TILES > TOGETHER / 2 { TOGETHER / 2 } else { TILES };
@@ -163,7 +171,7 @@ unsafe fn store_pairs<const TILES: usize>(
                             return 0;
                         }
                         let at = added.next();
-                        if is_live(own(i)) && !args.residual.is_null() {
+                        if is_live(own(i)) && !to.residual.is_null() {
                             // SAFETY: the element is there.
                             unsafe { global::load(at) }
                         } else {
@@ -179,7 +187,7 @@ unsafe fn store_pairs<const TILES: usize>(
                             // SAFETY: the whole warp is here; what is there is stored.
                             unsafe {
                                 let mut pair = exchange(place.row, one, other);
-                                if !args.residual.is_null() {
+                                if !to.residual.is_null() {
                                     let residual = bf16::unpack(residuals[i]);
                                     pair = [residual[0] + bf16::round(pair[0]), residual[1] + bf16::round(pair[1])];
                                 }
