@@ -14,7 +14,7 @@ test:
 # Formatting, lints, docs. The files of single kernels are named by a macro, where cargo fmt does not look.
 check:
 	cargo fmt --all --check
-	rustfmt --check --edition 2024 $$(git ls-files 'gpu-kernels/src/*.rs' 'host/src/cpu/*.rs' 'tests/kernels/*.rs')
+	rustfmt --check --edition 2024 $$(git ls-files 'gpu-kernels/src/*.rs' 'backend/src/cpu/*.rs' 'tests/kernels/*.rs')
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 pub use fields::{Fields, nearest, shown};
 
-use super::generate::FormArguments;
+use super::prompt::FormArguments;
 use crate::session::{BatchRequest, GenerateOptions, Prompt};
 use parameters::{OPENAI, OWN, Parameters};
 

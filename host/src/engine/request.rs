@@ -48,3 +48,19 @@ pub enum Finish {
     /// The context is full.
     Context,
 }
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Update {
+    /// So many tokens of the prompt are computed.
+    Prompt(usize),
+    /// A token, or why there is none.
+    Token(Event),
+}
+
+impl Update {
+    /// Whether nothing follows.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Update::Token(event) if event.finish.is_some() || event.token.is_err())
+    }
+}

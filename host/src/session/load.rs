@@ -112,15 +112,15 @@ pub struct Model {
 impl Model {
     /// Loads a model without a tokenizer; `note` is told what happens.
     ///
-    /// `companions` reads what else is in the checkpoint's directory, beside the opening of the device: a fault there shows
+    /// `meanwhile` reads what else is in the checkpoint's directory, beside the opening of the device: a fault there shows
     /// before the weights load.
     ///
     /// # Errors
-    /// The checkpoint or the device; each says which file, what was expected and what was found. Those of `companions`.
+    /// The checkpoint or the device; each says which file, what was expected and what was found. Those of `meanwhile`.
     pub fn load(
         options: &LoadOptions,
         note: &mut dyn FnMut(Note),
-        companions: impl FnOnce(&Path) -> Result<()> + Send,
+        meanwhile: impl FnOnce(&Path) -> Result<()> + Send,
     ) -> Result<Model> {
         let start = Instant::now();
         note(Note::Info(format!("Loading model from: {}", options.model)));
@@ -138,7 +138,7 @@ impl Model {
         let defaults = sampling::defaults(checkpoint.generation_config(), &spec.eos, spec.vocab)?;
         let stop_strings = stop::of_checkpoint(checkpoint.generation_config())?;
         stages.end("checkpoint");
-        let opened = open(options, || companions(checkpoint.directory()), &mut stages)?;
+        let opened = open(options, || meanwhile(checkpoint.directory()), &mut stages)?;
         let described = describe(&opened, note);
         defaults.notes.into_iter().for_each(&mut *note);
         if opened.memory.is_none() && options.gpu_memory_utilization.is_some() {
@@ -220,11 +220,11 @@ impl Stages {
     }
 }
 
-/// Opens the device that was chosen while another thread runs `companions`, whose error comes first.
-fn open(options: &LoadOptions, companions: impl FnOnce() -> Result<()> + Send, stages: &mut Stages) -> Result<Opened> {
+/// Opens the device that was chosen while another thread runs `meanwhile`, whose error comes first.
+fn open(options: &LoadOptions, meanwhile: impl FnOnce() -> Result<()> + Send, stages: &mut Stages) -> Result<Opened> {
     let timed = || {
         let start = Instant::now();
-        companions().map(|()| StageTime { stage: "tokenizer", time: start.elapsed() })
+        meanwhile().map(|()| StageTime { stage: "tokenizer", time: start.elapsed() })
     };
     let (opened, read) = std::thread::scope(|scope| {
         let reader = scope.spawn(timed);

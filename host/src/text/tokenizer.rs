@@ -3,7 +3,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::companions::Companions;
+use super::special_tokens::SpecialTokens;
 use super::{definition, files};
 use crate::error::{Category, Error, Result};
 
@@ -39,14 +39,14 @@ impl Tokenizer {
         let bytes = files::bytes(&path)?.ok_or_else(|| missing(directory))?;
         let invalid = |found: String| files::invalid(&path, "is not a valid tokenizer", found);
         let inner = from_json(&bytes).map_err(invalid)?;
-        let companions = Companions::read(directory)?;
-        Tokenizer::with(inner, &companions).map_err(|error| invalid(error.to_string()))
+        let special_tokens = SpecialTokens::read(directory)?;
+        Tokenizer::with(inner, &special_tokens).map_err(|error| invalid(error.to_string()))
     }
 
-    fn with(mut inner: tokenizers::Tokenizer, companions: &Companions) -> tokenizers::Result<Tokenizer> {
-        guarded(|| companions.add_to(&mut inner))?;
+    fn with(mut inner: tokenizers::Tokenizer, special_tokens: &SpecialTokens) -> tokenizers::Result<Tokenizer> {
+        guarded(|| special_tokens.add_to(&mut inner))?;
         let eos =
-            companions.named().find(|(name, _)| *name == "eos_token").and_then(|(_, text)| inner.token_to_id(text));
+            special_tokens.named().find(|(name, _)| *name == "eos_token").and_then(|(_, text)| inner.token_to_id(text));
         let lone_byte = inner.token_to_id("<0xE3>");
         let byte_fallback = lone_byte.is_some_and(|id| inner.decode(&[id], true).is_ok_and(|text| text == "\u{FFFD}"));
         Ok(Tokenizer { inner, byte_fallback, eos })

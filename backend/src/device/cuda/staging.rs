@@ -6,7 +6,7 @@ use gpu_kernels::{Element, Ptr, Publish};
 
 use super::arena::{ALIGNMENT, Arena, Place, Use};
 use super::failure::{Answer, failed, lost};
-use super::program::{Behind, Prepared, TURNS, Workshop};
+use super::program::{PrepareContext, Prepared, PublishStep, TURNS};
 use crate::device::{Inputs, Ticket};
 use crate::error::Result;
 
@@ -143,12 +143,12 @@ pub struct TokenRing {
 }
 
 impl TokenRing {
-    /// Room for the sampled buffer of the workshop's arena, if it has one.
+    /// Room for the sampled buffer of the context's arena, if it has one.
     ///
     /// # Errors
     /// Pinned memory is short.
-    pub fn new(workshop: &mut Workshop) -> Result<TokenRing> {
-        let Some(tokens) = workshop.arena.used_as(Use::Sampled).next() else {
+    pub fn new(context: &mut PrepareContext) -> Result<TokenRing> {
+        let Some(tokens) = context.arena.used_as(Use::Sampled).next() else {
             return Ok(TokenRing { areas: areas(0)?, publish: Vec::new(), count: 0, next: 0 });
         };
         let count = tokens.bytes / 4;
@@ -156,16 +156,16 @@ impl TokenRing {
         let mut areas = areas(count)?;
         let prepared = areas.iter_mut().map(|area| {
             let addresses = [tokens.address, area.address()?];
-            Prepared::launch_at(&kernel, workshop, &mut |number, _, _| addresses[number as usize])
+            Prepared::launch_at(&kernel, context, &mut |number, _, _| addresses[number as usize])
         });
         let publish = prepared.collect::<Result<_>>()?;
         Ok(TokenRing { areas, publish, count: count as usize, next: 0 })
     }
 
     /// What comes behind the next run: it writes the tokens to an area that was written two runs back in the same stream.
-    pub fn behind(&self) -> Behind<'_> {
+    pub fn publish(&self) -> PublishStep<'_> {
         let turn = self.next as usize % RUNS;
-        Behind { turn, publish: self.publish.get(turn) }
+        PublishStep { turn, step: self.publish.get(turn) }
     }
 
     /// Gives out the ticket of a run that has been enqueued.

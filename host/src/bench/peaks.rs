@@ -1,4 +1,4 @@
-//! `Walls`: what the device gives at most, measured by a stream of reads and a large product in the same run.
+//! `Peaks`: what the device gives at most, measured by a stream of reads and a large product in the same run.
 use gpu_kernels::{Element, Format, Gemv, Kernel, Ptr, QuantGemv, StepShape};
 
 use super::Times;
@@ -14,7 +14,7 @@ const TURNS: usize = 4;
 
 /// The most that a device was seen to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Walls {
+pub struct Peaks {
     /// Bytes that `gemv` reads of a very large weight in a second.
     pub bytes_per_second: f64,
     /// Operations of a large product in a second.
@@ -25,15 +25,15 @@ pub struct Walls {
     pub product: [u32; 3],
 }
 
-impl Walls {
+impl Peaks {
     /// The least seconds in which so many bytes can be moved and so many operations done.
     pub fn least(&self, bytes: u64, flops: u64) -> f64 {
         (bytes as f64 / self.bytes_per_second).max(flops as f64 / self.flops_per_second)
     }
 }
 
-/// What the walls are measured with.
-pub struct WallBuffers {
+/// What the peaks are measured with.
+pub struct PeakBuffers {
     stream: [u32; 2],
     product: [u32; 3],
     weights: [BufferId; COPIES],
@@ -42,29 +42,29 @@ pub struct WallBuffers {
     product_out: BufferId,
 }
 
-impl WallBuffers {
+impl PeakBuffers {
     /// Adds them to a model's buffers.
-    pub fn add(buffers: &mut Buffers, random: &RandomWeights, is_gpu: bool) -> WallBuffers {
+    pub fn add(buffers: &mut Buffers, random: &RandomWeights, is_gpu: bool) -> PeakBuffers {
         let stream = if is_gpu { [256_000, 3072] } else { [65_536, 2048] };
         let product = if is_gpu { [8192, 8192, 8192] } else { [256, 2048, 2048] };
         let weight = |buffers: &mut Buffers, name: &str, rows: u32, columns: u32| {
-            let tensor = Tensor::matrix(format!("wall.{name}"), rows as usize, columns as usize);
+            let tensor = Tensor::matrix(format!("peak.{name}"), rows as usize, columns as usize);
             buffers.add_weight(tensor.name.clone(), random.parts(&[tensor]))
         };
         let activations = |buffers: &mut Buffers, name: &str, count: u32| {
             let kind = BufferKind::Constant(activations(count as usize));
-            buffers.add(format!("wall.{name}"), Element::Act, u64::from(count), kind)
+            buffers.add(format!("peak.{name}"), Element::Act, u64::from(count), kind)
         };
         let [n, k] = stream;
         let [rows, product_n, product_k] = product;
         let out = u64::from(rows) * u64::from(product_n);
-        WallBuffers {
+        PeakBuffers {
             stream,
             product,
             weights: std::array::from_fn(|copy| weight(buffers, &format!("weight.{copy}"), n, k)),
             product_x: activations(buffers, "product.x", rows * product_k),
             product_w: weight(buffers, "product.w", product_n, product_k),
-            product_out: buffers.add("wall.product.out", Element::Act, out, BufferKind::Scratch),
+            product_out: buffers.add("peak.product.out", Element::Act, out, BufferKind::Scratch),
         }
     }
 
@@ -98,11 +98,11 @@ impl WallBuffers {
         QuantGemv { y, ..QuantGemv::new(x, (codes.ptr(), scales), format, [rows, n, k]) }
     }
 
-    /// Measures both walls.
+    /// Measures both peaks.
     ///
     /// # Errors
     /// The device failed.
-    pub fn measure(&self, device: &mut dyn Device) -> Result<Walls> {
+    pub fn measure(&self, device: &mut dyn Device) -> Result<Peaks> {
         let [n, k] = self.stream;
         let gemv = |turn: usize| self.gemv(self.weights[turn % COPIES], [1, n, k]);
         let gemm = self.gemm(self.product_w, self.product);
@@ -110,7 +110,7 @@ impl WallBuffers {
         (0..COPIES * TURNS).for_each(|turn| reads.launch(gemv(turn)));
         (0..TURNS).for_each(|_| product.gemm(gemm));
         let bytes = gemv(0).bytes_moved(&StepShape { sequences: &[], experts: None });
-        Ok(Walls {
+        Ok(Peaks {
             bytes_per_second: bytes as f64 / seconds_of_a_step(reads, COPIES * TURNS, device)?,
             flops_per_second: gemm.flops() as f64 / seconds_of_a_step(product, TURNS, device)?,
             stream: self.stream,
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_slower_of_bytes_and_operations_counts() {
-        let walls = Walls { bytes_per_second: 10.0, flops_per_second: 100.0, stream: [1, 1], product: [1, 1, 1] };
-        assert_eq!((walls.least(20, 100), walls.least(5, 300)), (2.0, 3.0));
+        let peaks = Peaks { bytes_per_second: 10.0, flops_per_second: 100.0, stream: [1, 1], product: [1, 1, 1] };
+        assert_eq!((peaks.least(20, 100), peaks.least(5, 300)), (2.0, 3.0));
     }
 }

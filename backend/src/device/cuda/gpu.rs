@@ -90,7 +90,7 @@ impl Gpu {
             format!("Compute Capability: {major}.{minor}"),
             format!("Total Memory: {}", size(self.memory)),
             format!("Driver: CUDA {}.{}", self.driver.0, self.driver.1),
-            match ptx::embedded(self.info.compute_capability) {
+            match ptx::embedded_ptx(self.info.compute_capability) {
                 Ok(ptx) => format!("Kernels: PTX {}", ptx.architecture),
                 Err(error) => format!("Kernels: none, {}", error.message().to_lowercase()),
             },

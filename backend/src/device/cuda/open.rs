@@ -42,7 +42,7 @@ impl Cuda {
     pub fn open(ordinal: u32, options: Options) -> Result<Cuda> {
         let mut opening = Opening::default();
         let gpu = opening.time("driver", || Gpu::new(ordinal))?;
-        let ptx = ptx::embedded(gpu.info.compute_capability)?;
+        let ptx = ptx::embedded_ptx(gpu.info.compute_capability)?;
         let overlap = Overlap::find(&gpu).filter(|_| ptx.overlaps() && options.overlap && !options.check);
         let (opened, found) = std::thread::scope(|scope| {
             let library = scope.spawn(|| timed(library::find));

@@ -31,7 +31,7 @@ pub struct Constraints {
     pub min_tokens: usize,
     /// The ids that end a text do not come before so many tokens of prompt and answer together.
     pub min_length: usize,
-    /// Comes as the last token where nothing else ends the answer before [`crate::engine::Request::max_tokens`].
+    /// Comes as the last token where nothing else ends the answer before the number of tokens that was asked for.
     pub forced_eos: Option<u32>,
 }
 

@@ -37,13 +37,13 @@ use module::Kernels;
 use open::{Opening, timed};
 use overlap::Overlap;
 use profile::Stopwatch;
-use program::{Program, Workshop};
+use program::{PrepareContext, Program};
 use staging::{InputStaging, TokenRing};
 
 pub use gemm::WORKSPACE_BYTES;
 pub use gpu::{Gpu, all, count};
 pub use profile::StepTime;
-pub use ptx::shipped_ptx;
+pub use ptx::{Ptx, embedded_ptx, shipped_ptx};
 pub use upload::{Progress, Uploaded};
 
 /// How a GPU is used.
@@ -108,10 +108,10 @@ struct Model {
 
 impl Cuda {
     /// What steps are prepared with.
-    fn workshop(&mut self) -> Workshop<'_> {
+    fn prepare_context(&mut self) -> PrepareContext<'_> {
         let arena = &self.model.as_ref().expect("`allocate` comes first").arena;
         let (kernels, cublas, overlap) = (&mut self.kernels, &mut self.cublas, self.overlap);
-        Workshop { kernels, cublas, arena, info: &self.gpu.info, overlap }
+        PrepareContext { kernels, cublas, arena, info: &self.gpu.info, overlap }
     }
 
     /// Has `progress` told how far the upload of [`Device::allocate`] is.
@@ -209,14 +209,15 @@ impl Device for Cuda {
         self.uploaded = uploaded?;
         self.warmed = warmed.transpose()?.map(|((), time)| time);
         let (kernels, cublas, info) = (&mut self.kernels, &mut self.cublas, &self.gpu.info);
-        let tokens = TokenRing::new(&mut Workshop { kernels, cublas, arena: &arena, info, overlap: self.overlap })?;
+        let tokens =
+            TokenRing::new(&mut PrepareContext { kernels, cublas, arena: &arena, info, overlap: self.overlap })?;
         self.model = Some(Model { inputs: InputStaging::new(&arena)?, tokens, arena });
         Ok(())
     }
 
     fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
         self.make_current()?;
-        let program = Program::new(&plan, &mut self.workshop())?;
+        let program = Program::new(&plan, &mut self.prepare_context())?;
         self.programs.push(Some(program));
         Ok(PlanId(self.programs.len() - 1))
     }
@@ -236,10 +237,10 @@ impl Device for Cuda {
         let program = self.programs[plan.0].as_mut().expect(RELEASED);
         if self.options.check {
             arena.poison(&self.stream)?;
-            program.run_stepwise(&tokens.behind(), &self.cublas, &self.stream)?;
+            program.run_stepwise(&tokens.publish(), &self.cublas, &self.stream)?;
             arena.check_guards()?;
         } else {
-            program.enqueue(&tokens.behind(), self.options.graphs, &self.cublas, &self.stream)?;
+            program.enqueue(&tokens.publish(), self.options.graphs, &self.cublas, &self.stream)?;
         }
         tokens.ticket(&self.stream)
     }

@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn each_kernel_stands_alone() {
-        let ptx = ptx::embedded((8, 0)).unwrap().text;
+        let ptx = ptx::embedded_ptx((8, 0)).unwrap().text;
         let all = Module::parse(&ptx).unwrap();
         assert!(all.entries().count() > 20);
         for symbol in all.entries() {

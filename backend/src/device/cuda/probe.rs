@@ -1,6 +1,6 @@
 //! What tests and benches ask of a GPU beside running plans.
 use super::failure::Answer;
-use super::program::{Prepared, Workshop};
+use super::program::{PrepareContext, Prepared};
 use super::{Cuda, StepTime, lost, profile};
 use crate::device::{BufferId, PlanId, PlannedKernel};
 use crate::error::Result;
@@ -52,7 +52,7 @@ impl Cuda {
     /// The kernel's requirements are not met, the PTX that this GPU runs has no such kernel, or the device failed.
     pub fn run_kernel_for(&mut self, device: &DeviceInfo, kernel: &dyn PlannedKernel) -> Result<()> {
         self.make_current()?;
-        let prepared = Prepared::launch(kernel, &mut Workshop { info: device, ..self.workshop() })?;
+        let prepared = Prepared::launch(kernel, &mut PrepareContext { info: device, ..self.prepare_context() })?;
         prepared.enqueue(&self.cublas, &self.stream)?;
         self.stream.synchronize().map_err(lost)?;
         self.model.as_ref().expect("`allocate` comes first").arena.check_guards()

@@ -38,7 +38,7 @@ fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
 
 #[test]
 fn special_and_added_tokens_are_those_of_transformers() {
-    let table = std::fs::read(root().join("tests/text/companions.json")).unwrap();
+    let table = std::fs::read(root().join("tests/text/special_tokens.json")).unwrap();
     let Table { texts, template, cases } = serde_json::from_slice(&table).unwrap();
     assert!(cases.len() >= 20 && texts.len() >= 4);
     for (name, case) in cases {

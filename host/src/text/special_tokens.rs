@@ -1,4 +1,4 @@
-//! `Companions`: what the files beside tokenizer.json say about special and added tokens, by transformers' rules.
+//! `SpecialTokens`: what the files beside tokenizer.json say about special and added tokens, by transformers' rules.
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ const DECODER: &str = "added_tokens_decoder";
 
 /// The special and added tokens that stand beside tokenizer.json.
 #[derive(Debug, Default)]
-pub(super) struct Companions {
+pub(super) struct SpecialTokens {
     /// `bos_token` and its like, and whatever else ends in `_token`: what templates call it, and the token.
     named: Vec<(String, AddedToken)>,
     /// Special tokens without a name.
@@ -31,13 +31,13 @@ pub(super) struct Companions {
     legacy: bool,
 }
 
-impl Companions {
+impl SpecialTokens {
     /// Reads `tokenizer_config.json`, and where that has no `added_tokens_decoder` also `special_tokens_map.json` and
     /// `added_tokens.json`. Files that are not there say nothing.
     ///
     /// # Errors
     /// A file is no JSON object, or a token in it is none.
-    pub(super) fn read(directory: &Path) -> Result<Companions> {
+    pub(super) fn read(directory: &Path) -> Result<SpecialTokens> {
         let path = directory.join("tokenizer_config.json");
         let mut config = Origin { object: files::object(&path)?.unwrap_or_default(), path };
         if !is_some(config.object.get(EXTRA))
@@ -45,13 +45,14 @@ impl Companions {
         {
             config.object.insert(EXTRA.to_owned(), tokens);
         }
-        let mut companions = Companions { legacy: !config.object.contains_key(DECODER), ..Companions::default() };
-        if !companions.legacy {
-            companions.added = config.decoder()?;
-            companions.take(&config, false)?;
-            return Ok(companions);
+        let mut special_tokens =
+            SpecialTokens { legacy: !config.object.contains_key(DECODER), ..SpecialTokens::default() };
+        if !special_tokens.legacy {
+            special_tokens.added = config.decoder()?;
+            special_tokens.take(&config, false)?;
+            return Ok(special_tokens);
         }
-        companions.take(&config, false)?;
+        special_tokens.take(&config, false)?;
         let path = directory.join("special_tokens_map.json");
         let mut map = Origin { object: files::object(&path)?.unwrap_or_default(), path };
         if !map.object.contains_key(EXTRA)
@@ -60,11 +61,11 @@ impl Companions {
         {
             map.object.insert(EXTRA.to_owned(), tokens);
         }
-        companions.take(&map, true)?;
+        special_tokens.take(&map, true)?;
         let path = directory.join("added_tokens.json");
         let object = files::object(&path)?.unwrap_or_default();
-        companions.added = companions.legacy_tokens(&Origin { object, path })?;
-        Ok(companions)
+        special_tokens.added = special_tokens.legacy_tokens(&Origin { object, path })?;
+        Ok(special_tokens)
     }
 
     /// What templates call each special token, and its text.

@@ -36,7 +36,7 @@ pub fn shipped_ptx() -> impl Iterator<Item = (&'static str, &'static str)> {
 ///
 /// # Errors
 /// As [`choose`].
-pub fn embedded(capability: (u32, u32)) -> Result<Ptx> {
+pub fn embedded_ptx(capability: (u32, u32)) -> Result<Ptx> {
     let images = embedded::ALL.iter().map(|(architecture, text, _)| (*architecture, *text));
     choose(capability, &images.collect::<Vec<_>>())
 }

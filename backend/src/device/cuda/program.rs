@@ -15,7 +15,7 @@ use crate::device::{Gemm, Output, Plan, PlannedKernel, Step};
 use crate::error::{Category, Error, Result};
 
 /// What a step of a plan needs of the device to be prepared.
-pub struct Workshop<'a> {
+pub struct PrepareContext<'a> {
     pub kernels: &'a mut Kernels,
     pub cublas: &'a mut CublasLt,
     pub arena: &'a Arena,
@@ -32,11 +32,11 @@ const PROMPTS_SINGLY: u32 = 3;
 pub const TURNS: usize = 2;
 
 /// What comes behind the steps of a run.
-pub struct Behind<'a> {
+pub struct PublishStep<'a> {
     /// Whose turn it is, below [`TURNS`].
     pub turn: usize,
     /// Writes the tokens to the host, if there are any; always the same in one turn.
-    pub publish: Option<&'a Prepared>,
+    pub step: Option<&'a Prepared>,
 }
 
 /// A plan ready to run.
@@ -66,11 +66,11 @@ impl Program {
     ///
     /// # Errors
     /// A step's requirements are not met, or the device has no such kernel.
-    pub fn new(plan: &Plan, workshop: &mut Workshop) -> Result<Program> {
+    pub fn new(plan: &Plan, context: &mut PrepareContext) -> Result<Program> {
         let steps = plan.steps.iter().map(|step| {
             Ok(match step {
-                Step::Launch(kernel) => Prepared::launch(kernel.as_ref(), workshop)?,
-                Step::Gemm(gemm) => Prepared { name: step.name(), work: prepare_product(gemm, workshop)? },
+                Step::Launch(kernel) => Prepared::launch(kernel.as_ref(), context)?,
+                Step::Gemm(gemm) => Prepared { name: step.name(), work: prepare_product(gemm, context)? },
             })
         });
         Ok(Program {
@@ -85,9 +85,9 @@ impl Program {
     ///
     /// # Errors
     /// A step does not start; the error names it.
-    pub fn enqueue(&mut self, behind: &Behind, graphs: bool, cublas: &CublasLt, stream: &Stream) -> Result<()> {
-        let one_by_one = || self.steps.iter().chain(behind.publish).try_for_each(|step| step.enqueue(cublas, stream));
-        let graph = &mut self.graphs[behind.turn];
+    pub fn enqueue(&mut self, publish: &PublishStep, graphs: bool, cublas: &CublasLt, stream: &Stream) -> Result<()> {
+        let one_by_one = || self.steps.iter().chain(publish.step).try_for_each(|step| step.enqueue(cublas, stream));
+        let graph = &mut self.graphs[publish.turn];
         if graph.is_none() && graphs && self.singly == 0 {
             *graph = Some(Graph::record(stream, one_by_one)?);
         }
@@ -105,8 +105,8 @@ impl Program {
     ///
     /// # Errors
     /// A step fails; the error names it.
-    pub fn run_stepwise(&self, behind: &Behind, cublas: &CublasLt, stream: &Stream) -> Result<()> {
-        for (index, step) in self.steps.iter().chain(behind.publish).enumerate() {
+    pub fn run_stepwise(&self, publish: &PublishStep, cublas: &CublasLt, stream: &Stream) -> Result<()> {
+        for (index, step) in self.steps.iter().chain(publish.step).enumerate() {
             step.enqueue(cublas, stream)?;
             stream.synchronize().or_failed(format_args!("running step {index}, `{}`", step.name))?;
         }
@@ -119,9 +119,9 @@ impl Prepared {
     ///
     /// # Errors
     /// As for [`Prepared::launch_at`].
-    pub fn launch(kernel: &dyn PlannedKernel, workshop: &mut Workshop) -> Result<Prepared> {
-        let arena = workshop.arena;
-        Prepared::launch_at(kernel, workshop, &mut |buffer, offset, element| arena.address(buffer, offset, element))
+    pub fn launch(kernel: &dyn PlannedKernel, context: &mut PrepareContext) -> Result<Prepared> {
+        let arena = context.arena;
+        Prepared::launch_at(kernel, context, &mut |buffer, offset, element| arena.address(buffer, offset, element))
     }
 
     /// Prepares a kernel whose pointers are where `address(buffer, element offset, element)` says.
@@ -130,16 +130,16 @@ impl Prepared {
     /// Its requirements are not met, the device has less shared memory than it needs, or no such kernel.
     pub fn launch_at(
         kernel: &dyn PlannedKernel,
-        workshop: &mut Workshop,
+        context: &mut PrepareContext,
         address: &mut dyn FnMut(u32, u64, Element) -> u64,
     ) -> Result<Prepared> {
         let name = kernel.name();
         kernel.check().map_err(|reason| failed(format_args!("checking the arguments of `{name}`"), reason))?;
-        let launch = kernel.launch(workshop.info);
-        fits(&launch, workshop.info)?;
-        let function = workshop.kernels.function(&launch)?;
+        let launch = kernel.launch(context.info);
+        fits(&launch, context.info)?;
+        let function = context.kernels.function(&launch)?;
         let args = kernel.args(address);
-        let overlap = workshop.overlap.filter(|_| launch.overlaps);
+        let overlap = context.overlap.filter(|_| launch.overlaps);
         Ok(Prepared { name, work: Work::Launch { function, launch, args, overlap } })
     }
 
@@ -197,8 +197,8 @@ fn fits(launch: &Launch, device: &DeviceInfo) -> Result<()> {
         .hint("a GPU of compute capability 8.0 or 9.0 runs every supported model; --device cpu runs without one"))
 }
 
-fn prepare_product(gemm: &Gemm, workshop: &mut Workshop) -> Result<Work> {
-    let arena = workshop.arena;
+fn prepare_product(gemm: &Gemm, context: &mut PrepareContext) -> Result<Work> {
+    let arena = context.arena;
     let out = match gemm.out {
         Output::Act(pointer) => resolve(arena, pointer),
         Output::F32(pointer) => resolve(arena, pointer),
@@ -213,7 +213,7 @@ fn prepare_product(gemm: &Gemm, workshop: &mut Workshop) -> Result<Work> {
         out,
         f32_out: matches!(gemm.out, Output::F32(_)),
     };
-    workshop.cublas.prepare(operands).map(Work::Product)
+    context.cublas.prepare(operands).map(Work::Product)
 }
 
 /// 0 for null.
