@@ -8,18 +8,19 @@
 //! # Arguments
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
-//! | `partial` | `[splits, rows, n]` | f32 | row-major |
+//! | `partial` | `SkinnyGemm::partials()` | f32 | `SkinnyGemm::partial_index` |
 //! | `bias` | `[n]` or null | weight | |
 //! | `residual` | as `y`, or null | act | row-major; may be `y` |
 //! | `y` | `[rows, n]`, with `swiglu` `[rows, n/2]`, or null | act | row-major, written |
 //! | `y_f32` | `[rows, n]` or null | f32 | row-major, written |
 //!
 //! # Launch
-//! A thread owns four neighbours of the output. In y there is a block row for each token row.
+//! A warp adds the sums for 16 rows of the weight and eight token rows, as the tensor core has left them in its lanes. A block has
+//! four warps: tiles have eight sixteens.
 //!
 //! # Requires
-//! At least 1 row, fewer than 65536; 1 to 8 splits; `n` divisible by 8, with `swiglu` by 16; `partial` 16-byte aligned; exactly one
-//! of `y` and `y_f32`, activation and `residual` with `y`, one of them at most; `y` overlaps nothing that is read but `residual`.
+//! 1 to 64 rows; 1 to 8 splits; `n` divisible by 8, with `swiglu` by 16; `partial` 16-byte aligned; exactly one of `y` and `y_f32`,
+//! activation and `residual` with `y`, one of them at most; `y` overlaps nothing that is read but `residual`.
 //!
 //! # Moves
 //! `4·splits·rows·n + rows·n·out` bytes, as much again for a residual, and `2·n` where there is a bias.
@@ -29,7 +30,7 @@
 //! neighbour of what it is to be.
 use crate::gemv::{PLAIN, SWIGLU};
 use crate::kernel::{kernel_args, require};
-use crate::skinny_gemm::{MOST_SPLITS, TILE, WARPS};
+use crate::skinny_gemm::{self, MAX_ROWS, MOST_SPLITS, TILE};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 
 /// Threads of a block.
@@ -65,15 +66,21 @@ impl SkinnyJoin {
         if self.activation == SWIGLU { self.n / 2 } else { self.n }
     }
 
-    /// Sixteens of the weight's rows in all tiles.
-    const fn sixteens(&self) -> u32 {
-        let of_tile = if self.activation == SWIGLU { TILE / 2 } else { TILE };
-        self.width().div_ceil(of_tile) * WARPS
+    /// Elements of `partial`.
+    pub fn partials(&self) -> usize {
+        let [sixteens, eights] = self.sums();
+        (self.splits * sixteens * eights) as usize * skinny_gemm::SUMS
     }
 
-    /// Eights of the token rows that `skinny_gemm` multiplies.
-    const fn eights(&self) -> u32 {
-        if self.rows <= 16 { 2 } else if self.rows <= 32 { 4 } else if self.rows <= 64 { 8 } else { 16 }
+    /// As [`SkinnyGemm::partial_index`](crate::SkinnyGemm::partial_index).
+    pub fn partial_index(&self, split: u32, row: u32, token: u32) -> usize {
+        skinny_gemm::partial_index(self.sums(), [self.n, self.activation], [split, row, token])
+    }
+
+    /// Sixteens of the weight's rows, and eights of the token rows.
+    const fn sums(&self) -> [u32; 2] {
+        let of_tile = if self.activation == SWIGLU { TILE / 2 } else { TILE };
+        skinny_gemm::sums(self.width().div_ceil(of_tile), self.rows)
     }
 }
 
@@ -82,7 +89,7 @@ impl Kernel for SkinnyJoin {
 
     fn check(&self) -> Result<(), &'static str> {
         require! {
-            self.rows > 0 && self.rows < 1 << 16 => "1 to 65535 rows",
+            self.rows > 0 && self.rows <= MAX_ROWS => "1 to 64 rows",
             self.splits > 0 && self.splits <= MOST_SPLITS => "1 to 8 splits",
             self.n > 0 && self.n.is_multiple_of(8) => "n divisible by 8",
             self.activation <= SWIGLU => "a known activation",
@@ -94,7 +101,8 @@ impl Kernel for SkinnyJoin {
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        let blocks = (self.sixteens() * self.eights()).div_ceil(THREADS / 32);
+        let [sixteens, eights] = self.sums();
+        let blocks = (sixteens * eights).div_ceil(THREADS / 32);
         Launch { overlaps: true, ..Launch::linear(Self::NAME, blocks, THREADS) }
     }
 
@@ -109,7 +117,7 @@ impl Kernel for SkinnyJoin {
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
-    use super::SkinnyJoin;
+    use super::{SkinnyJoin, THREADS};
     use crate::skinny_gemm::MOST_SPLITS;
     use crate::skinny_gemm::store::{self, Outputs};
     use cuda_std::unroll::unroll;
@@ -120,35 +128,32 @@ mod entry {
         pub fn skinny_join(args: SkinnyJoin) {
             grid::launch_dependents();
             grid::wait_for_dependencies();
-            let eights = args.eights();
-            let own = thread::block_idx_x() * (super::THREADS / 32) + thread::warp_id();
-            let sixteens = args.sixteens();
-            if own < sixteens * eights {
-                let mut parts = [[0.0_f32; 4]; MOST_SPLITS as usize];
-                let first = args.partial.addr + u64::from(own * 32 + thread::lane_id()) * 16;
-                let apart = u64::from(sixteens * eights) * 512;
-                // All at once: one behind the other, each would be waited for.
-                unroll::<{ MOST_SPLITS as usize }>(
-                    #[inline(always)]
-                    |i| {
-                        if (i as u32) < args.splits {
-                            parts[i] = global::load(first + apart * i as u64);
-                        }
-                    },
-                );
-                let mut sums = parts[0];
-                unroll::<{ MOST_SPLITS as usize }>(
-                    #[inline(always)]
-                    |i| {
-                        if i > 0 && (i as u32) < args.splits {
-                            unroll::<4>(|c| sums[c] += parts[i][c]);
-                        }
-                    },
-                );
-                let SkinnyJoin { bias, residual, y, y_f32, rows, n, activation, .. } = args;
-                let to = Outputs { bias, residual, y, y_f32, rows, n, activation };
-                store::store(&to, [own / eights, own % eights], &[sums]);
-            }
+            let [sixteens, eights] = args.sums();
+            let own = thread::block_idx_x() * (THREADS / 32) + thread::warp_id();
+            let mut parts = [[0.0_f32; 4]; MOST_SPLITS as usize];
+            let first = args.partial.addr + u64::from(own * 32 + thread::lane_id()) * 16;
+            let apart = u64::from(sixteens * eights) * 512;
+            // All at once: one behind the other, each would be waited for.
+            unroll::<{ MOST_SPLITS as usize }>(
+                #[inline(always)]
+                |i| {
+                    if (i as u32) < args.splits {
+                        parts[i] = global::load(first + apart * i as u64);
+                    }
+                },
+            );
+            let mut sums = parts[0];
+            unroll::<{ MOST_SPLITS as usize }>(
+                #[inline(always)]
+                |i| {
+                    if i > 0 && (i as u32) < args.splits {
+                        unroll::<4>(|c| sums[c] += parts[i][c]);
+                    }
+                },
+            );
+            let SkinnyJoin { bias, residual, y, y_f32, rows, n, activation, .. } = args;
+            let to = Outputs { bias, residual, y, y_f32, rows, n, activation };
+            store::store(&to, [own / eights, own % eights], &[sums]);
         }
     }
 }

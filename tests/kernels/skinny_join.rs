@@ -46,7 +46,6 @@ pub fn rows() -> Vec<Row<SkinnyJoin>> {
 fn row(seed: u64, shape: &Shape) -> Row<SkinnyJoin> {
     let Shape { splits, rows, n, logits, bias, activation, residual } = *shape;
     let (mut random, mut data) = (Random::new(seed), Data::default());
-    let partial = data.reals("partial", random.reals(splits * rows * n, 1.0));
     let bias = if bias { data.weight("bias", random.reals(n, 1.0), 1) } else { Ptr::NULL };
     let width = if activation == SWIGLU { n / 2 } else { n };
     let (mut added, mut y, mut y_f32) = (Ptr::NULL, Ptr::NULL, Ptr::NULL);
@@ -59,7 +58,9 @@ fn row(seed: u64, shape: &Shape) -> Row<SkinnyJoin> {
         }
     }
     let [rows, n, splits] = [rows, n, splits].map(|size| size as u32);
-    let kernel = SkinnyJoin { partial, bias, residual: added, y, y_f32, rows, n, splits, activation };
+    let partial = Ptr::NULL;
+    let mut kernel = SkinnyJoin { partial, bias, residual: added, y, y_f32, rows, n, splits, activation };
+    kernel.partial = data.reals("partial", random.reals(kernel.partials(), 1.0));
     Row { name: format!("{shape:?}"), kernel, data }
 }
 
@@ -74,7 +75,8 @@ impl Oracle for SkinnyJoin {
         let biases = if bias.is_null() { vec![0.0; n as usize] } else { data.f64s(bias) };
         let partial = data.f64s(self.partial);
         let sum = |at: usize| {
-            let parts = partial.iter().skip(at).step_by(elements);
+            let (row, token) = (at as u32 % n, at as u32 / n);
+            let parts = (0..self.splits).map(|split| partial[self.partial_index(split, row, token)]);
             let (value, size) = parts.fold((0.0, 0.0), |(sum, size), part| (sum + part, size + part.abs()));
             let bias = biases[at % n as usize];
             Approx::near(value + bias, size + bias.abs())

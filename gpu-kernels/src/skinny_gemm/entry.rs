@@ -6,6 +6,8 @@ use super::{SkinnyGemm, THREADS, WARPS};
 use cuda_std::unroll::unroll;
 use cuda_std::{global, kernel, thread};
 
+/// Entries by eights of token rows, matrices of 64 columns in a stage, stages of weights and of tokens, blocks whose registers a
+/// multiprocessor has room for, and who multiplies.
 macro_rules! entries {
     ($($name:ident $tiles:literal $parts:literal $weights:literal $tokens:literal $blocks:literal $multiplier:ty;)*) => { kernel! {$(
         #[doc = concat!("Up to ", $tiles, " times eight token rows.")]
@@ -17,22 +19,12 @@ macro_rules! entries {
 }
 
 entries! {
-    skinny_gemm_16 2 1 5 4 3 Warps;
-    skinny_gemm_32 4 1 4 4 3 Warps;
-    skinny_gemm_64 8 1 4 4 2 Warps;
-    skinny_gemm_128 16 1 3 3 2 Warps;
-    skinny_gemm_wgmma_16 2 1 6 6 3 Warpgroups;
-    skinny_gemm_wgmma_32 4 1 6 4 3 Warpgroups;
-    skinny_gemm_wgmma_64 8 1 5 4 2 Warpgroups;
-    skinny_gemm_wgmma_128 16 1 4 3 2 Warpgroups;
-    skinny_gemm_full_16 2 1 12 8 2 Warpgroups;
-    skinny_gemm_full_32 4 1 11 8 2 Warpgroups;
-    skinny_gemm_full_64 8 1 10 6 2 Warpgroups;
-    skinny_gemm_full_128 16 1 8 5 2 Warpgroups;
-    skinny_gemm_pair_16 2 2 6 6 2 Warpgroups;
-    skinny_gemm_pair_32 4 2 5 5 2 Warpgroups;
-    skinny_gemm_pair_64 8 2 5 4 2 Warpgroups;
-    skinny_gemm_pair_128 16 2 4 3 2 Warpgroups;
+    skinny_gemm_16 2 1 4 4 3 Warps;
+    skinny_gemm_32 4 1 4 4 2 Warps;
+    skinny_gemm_64 8 1 4 3 2 Warps;
+    skinny_gemm_wgmma_16 2 2 6 6 2 Warpgroups;
+    skinny_gemm_wgmma_32 4 2 5 5 2 Warpgroups;
+    skinny_gemm_wgmma_64 8 2 5 4 2 Warpgroups;
 }
 
 /// # Safety

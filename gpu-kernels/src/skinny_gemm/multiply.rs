@@ -106,7 +106,8 @@ impl<const TILES: usize, const PARTS: usize> Multiplier<TILES, PARTS> for Warps 
                             let token = tile as u32 * fragment::N + token;
                             // SAFETY: the caller's promise.
                             unsafe {
-                                let b = mma::ldmatrix_x4(stage.tokens + wgmma::place(token, piece + first_of_token / 8));
+                                let b =
+                                    mma::ldmatrix_x4(stage.tokens + wgmma::place(token, piece + first_of_token / 8));
                                 sums[tile] = mma::m16n8k16_bf16(a, [b[0], b[1]], sums[tile]);
                                 sums[tile + 1] = mma::m16n8k16_bf16(a, [b[2], b[3]], sums[tile + 1]);
                             }

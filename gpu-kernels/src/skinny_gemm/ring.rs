@@ -13,11 +13,8 @@ const COPIERS: u32 = wgmma::THREADS;
 const TOGETHER: u32 = COPIERS / PIECES;
 /// Copies of a thread for a stage of weights.
 const COPIES: usize = (TILE / TOGETHER) as usize;
-/// Bytes of a stage of weights.
-const WEIGHT_BYTES: u32 = TILE * ROW_BYTES;
-
-/// The rings of a block, of `WEIGHTS` and `TOKENS` stages: its first warpgroup asks for weights, the second for tokens, which come
-/// from L2 and are less far ahead.
+/// The rings of a block, of `WEIGHTS` and `TOKENS` stages of `PARTS` matrices: its first warpgroup asks for weights, the second for
+/// tokens, which come from L2 and are less far ahead.
 pub struct Rings<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u32> {
     args: SkinnyGemm,
     /// Whether this thread copies weights.
@@ -45,11 +42,12 @@ pub struct Stage {
 }
 
 impl<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u32>
-    Rings<TILES, PARTS, WEIGHTS, TOKENS> {
+    Rings<TILES, PARTS, WEIGHTS, TOKENS>
+{
     /// Token rows, and the bytes of a stage of them.
     const ROWS: u32 = TILES as u32 * 8;
     const TOKEN_BYTES: u32 = Self::ROWS * ROW_BYTES * PARTS as u32;
-    const WEIGHT_BYTES: u32 = WEIGHT_BYTES * PARTS as u32;
+    const WEIGHT_BYTES: u32 = TILE * ROW_BYTES * PARTS as u32;
 
     /// The rings with their first stages on their way. Behind it, the kernel in front has ended.
     ///
@@ -124,8 +122,12 @@ impl<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u
         let thread = thread::thread_idx_x() % COPIERS;
         let piece = thread % PIECES;
         let start = shared::dynamic::<u8>().address();
-        let (stages, first, bytes) =
-            if self.weighs { (WEIGHTS, start, Self::WEIGHT_BYTES) } else { (TOKENS, start + WEIGHTS * Self::WEIGHT_BYTES, Self::TOKEN_BYTES) };
+        let (stages, first, bytes) = if self.weighs {
+            (WEIGHTS, start, Self::WEIGHT_BYTES)
+        } else {
+            (TOKENS, start + WEIGHTS * Self::WEIGHT_BYTES, Self::TOKEN_BYTES)
+        };
+        let own = first + self.fill * bytes + wgmma::place(thread / PIECES, piece);
         if self.tile < self.args.tiles() {
             unroll::<PARTS>(
                 #[inline(always)]
@@ -133,7 +135,7 @@ impl<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u
                     let group = (self.step * PARTS as u32 + part as u32) * PIECES + piece;
                     let live = if group < self.args.k / GROUP { self.live } else { 0 };
                     // The other copies are whole atoms of eight rows behind: the place in their rows stays.
-                    let to = first + self.fill * bytes + bytes / PARTS as u32 * part as u32 + wgmma::place(thread / PIECES, piece);
+                    let to = own + bytes / PARTS as u32 * part as u32;
                     let mut from = row::at(self.row, group);
                     unroll::<COPIES>(
                         #[inline(always)]
@@ -184,19 +186,13 @@ impl<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u
     }
 }
 
-/// Waits for the first of all stages that are on their way in a ring of `STAGES`.
+/// Waits for the first of all stages that are on their way in a ring of `STAGES`: two are used, or free.
 #[inline(always)]
 fn wait<const STAGES: u32>() {
     match STAGES {
         4 => cp_async::wait::<1>(),
         5 => cp_async::wait::<2>(),
         6 => cp_async::wait::<3>(),
-        7 => cp_async::wait::<4>(),
-        8 => cp_async::wait::<5>(),
-        9 => cp_async::wait::<6>(),
-        10 => cp_async::wait::<7>(),
-        11 => cp_async::wait::<8>(),
-        12 => cp_async::wait::<9>(),
         _ => cp_async::wait::<0>(),
     }
 }

@@ -118,7 +118,8 @@ unsafe fn store_f32<const TILES: usize>(to: &Outputs, place: &Place, bias: [f32;
         |c| {
             let (first, column) = (place.token + c as u32 % 2, place.columns[c / 2]);
             if column < to.n {
-                let mut places = Places::new(to.y_f32.addr + (u64::from(first) * u64::from(to.n) + u64::from(column)) * 4, to.n * 4);
+                let mut places =
+                    Places::new(to.y_f32.addr + (u64::from(first) * u64::from(to.n) + u64::from(column)) * 4, to.n * 4);
                 unroll::<TILES>(
                     #[inline(always)]
                     |i| {

@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use gpu_kernels::{
     Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Packed, Ptr, QuantGemv,
-    Relu2, RmsNorm, SkinnyGemm, SkinnyJoin, Swiglu, Weight, Widen, gemv, skinny_gemm,
+    Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, Widen, gemv, skinny_gemm,
 };
 
 use super::Limits;
@@ -25,7 +25,7 @@ pub(crate) struct ProductBuffer {
     /// What is done to the input first.
     pub input: Option<ChangedInput>,
     pub bias: Option<BufferId>,
-    /// `[splits, rows, n]`: the sums of `skinny_gemm`'s blocks, where they share the columns.
+    /// The sums of `skinny_gemm`'s blocks, where they share the columns.
     pub partial: Option<BufferId>,
     /// Rows of the weight: the width of the result.
     pub n: usize,
@@ -148,16 +148,16 @@ fn takes_skinny(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
     rows <= limits.skinny_rows
         && n.is_multiple_of(16)
         && k.is_multiple_of(8)
-        && std::env::var("NEMOTRON_SKINNY").is_ok_and(|v| v != "0")
+        && rows <= std::env::var("NEMOTRON_SKINNY").map_or(64, |v| v.parse().unwrap_or(64))
 }
 
 /// Elements of the sums of `skinny_gemm`'s blocks that share the columns of a weight `[n, k]`: 0 where none do.
 pub(super) fn partials([n, k]: [usize; 2], rows: usize) -> usize {
     let rows = rows.min(skinny_gemm::MAX_ROWS as usize);
     let plain = SkinnyGemm::new(Ptr::NULL, Ptr::NULL, [rows as u32, n as u32, k as u32]);
-    let splits = |activation| SkinnyGemm { activation, ..plain }.splits() as usize;
-    let most = splits(gemv::PLAIN).max(splits(gemv::SWIGLU));
-    if most == 1 { 0 } else { most * rows * n }
+    let products = [gemv::PLAIN, gemv::SWIGLU].map(|activation| SkinnyGemm { activation, ..plain });
+    let shared = products.iter().filter(|product| product.splits() > 1);
+    shared.map(SkinnyGemm::partials).max().unwrap_or(0)
 }
 
 impl Pass<'_> {
@@ -250,15 +250,14 @@ impl Pass<'_> {
     /// The product, and where blocks share its columns their sums'.
     fn by_skinny_gemm(&mut self, product: &Multiply, w: Ptr<Weight>) {
         let (weight, made) = (product.weight, product.weight.packed.is_some().into());
-        let Gemv { x, bias, residual, y, y_f32, activation, rows, n, .. } = self.around_gemv(product);
-        let plain = SkinnyGemm { activation, made, ..SkinnyGemm::new(x, w, weight.shape(rows)) };
-        let splits = plain.splits();
-        let Some(partial) = weight.partial.filter(|_| splits > 1) else {
-            return self.plan.launch(SkinnyGemm { bias, residual, y, y_f32, ..plain });
-        };
-        let partial = partial.ptr();
-        self.plan.launch(SkinnyGemm { partial, ..plain });
-        self.plan.launch(SkinnyJoin { partial, bias, residual, y, y_f32, rows, n, splits, activation });
+        let Gemv { x, bias, residual, y, y_f32, activation, .. } = self.around_gemv(product);
+        let plain = SkinnyGemm::new(x, w, weight.shape(product.rows));
+        let product = SkinnyGemm { bias, residual, y, y_f32, activation, made, ..plain };
+        let (product, join) = product.launches(weight.partial.map_or(Ptr::NULL, |partial| partial.ptr()));
+        self.plan.launch(product);
+        if let Some(join) = join {
+            self.plan.launch(join);
+        }
     }
 
     /// The product of a streamed weight, without the weight; where the norm in front is not a part of it, that is appended.

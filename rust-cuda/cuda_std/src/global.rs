@@ -190,16 +190,6 @@ pub unsafe fn add_relaxed(address: u64, value: u64) {
     ptx!("red.relaxed.gpu.global.add.u64 [{}], {};", in(reg64) address, in(reg64) value, options(nostack));
 }
 
-/// Asks for the 128 bytes that `address` is in, so that L2 has them when they are loaded.
-///
-/// # Safety
-/// `address` is a live global address.
-#[inline(always)]
-pub unsafe fn prefetch(address: u64) {
-    // SAFETY: the caller's promise.
-    ptx!("prefetch.global.L2 [{}];", in(reg64) address, options(nostack));
-}
-
 /// Orders all accesses of this thread before it against all behind it, as seen by the whole GPU.
 #[inline(always)]
 pub fn fence() {

@@ -116,9 +116,12 @@ fn a_new_kind_is_its_own_file() {
     }
 }
 
-/// The logits of three tokens through `spec`, whose packed weights are widened `panel` elements at a time.
+/// The logits of twelve tokens through `spec`, whose packed weights are widened `panel` elements at a time.
 fn logits(spec: &ModelSpec, panel: usize) -> Vec<u32> {
-    let limits = Limits { panel, small_weight: 0, ..Limits::new(64, 1, 64) };
+    logits_within(spec, Limits { panel, small_weight: 0, ..Limits::new(64, 1, 64) })
+}
+
+fn logits_within(spec: &ModelSpec, limits: Limits) -> Vec<u32> {
     let (layout, memory) = Layout::new(spec, limits);
     let random = RandomWeights::own(spec);
     let mut device = Cpu::<f32>::new();
@@ -151,5 +154,17 @@ fn panels_of_a_packed_weight_make_no_difference() {
                 assert!(logits(&spec, panel) == whole, "{recipe} with panels of {panel}");
             }
         }
+    }
+}
+
+/// By `skinny_gemm`, where activations and residuals are behind the sums, as by a GEMM and kernels behind it.
+#[test]
+fn what_multiplies_many_rows_makes_no_difference() {
+    for config in Preset::tiny().iter().map(|preset| preset.config(Some(2))) {
+        let spec = models::read(&config, None).expect("a known family");
+        let by = |skinny_rows| {
+            logits_within(&spec, Limits { skinny_rows, small_weight: 0, ..Limits::new(64, 1, 64) })
+        };
+        assert!(by(64) == by(0), "{}", spec.hidden);
     }
 }
