@@ -65,11 +65,11 @@ pub unsafe fn store<const TILES: usize>(to: &Outputs, [sixteen, eight]: [u32; 2]
                 let gated = |gate: f32, up: f32| gated(bf16::round(gate + bias[0]), bf16::round(up + bias[1]));
                 [gated(a, c), gated(b, d)]
             };
-            store_pairs::<TILES>(to, &place, 0, |i| outputs(sums[i]));
+            store_pairs::<TILES, false>(to, &place, 0, |i| outputs(sums[i]));
         } else {
             let output = |sum: f32| if to.activation == RELU2 { relu2_of(bf16::round(sum)) } else { sum };
-            store_pairs::<TILES>(to, &place, 0, |i| [sums[i][0], sums[i][1]].map(|sum: f32| output(sum + bias[0])));
-            store_pairs::<TILES>(to, &place, 8, |i| [sums[i][2], sums[i][3]].map(|sum: f32| output(sum + bias[1])));
+            store_pairs::<TILES, true>(to, &place, 0, |i| [sums[i][0], sums[i][1]].map(|sum: f32| output(sum + bias[0])));
+            store_pairs::<TILES, true>(to, &place, 8, |i| [sums[i][2], sums[i][3]].map(|sum: f32| output(sum + bias[1])));
         }
     }
 }
@@ -138,13 +138,14 @@ unsafe fn store_f32<const TILES: usize>(to: &Outputs, place: &Place, bias: [f32;
 /// Eights of token rows whose residuals are on their way together.
 const TOGETHER: usize = 8;
 
-/// Stores the outputs of a lane's row, or of the row `further` on, of which `outputs` gives two tokens' for each eight. Lanes of
+/// Stores the outputs of a lane's row, or of the row `further` on, of which `outputs` gives two tokens' for each eight; where
+/// `ADDS`, on top of the residual, if there is one. Lanes of
 /// neighbouring rows exchange them, so that each has two neighbours of one token.
 ///
 /// # Safety
 /// The kernel's Requires hold; the whole warp comes here.
 #[inline(always)]
-unsafe fn store_pairs<const TILES: usize>(
+unsafe fn store_pairs<const TILES: usize, const ADDS: bool>(
     to: &Outputs,
     place: &Place,
     further: u32,
@@ -154,6 +155,7 @@ unsafe fn store_pairs<const TILES: usize>(
     let first = place.token + place.row % 2;
     let live = if column < width { to.rows } else { 0 };
     let start = (u64::from(first) * u64::from(width) + u64::from(column)) * 2;
+    let adds = ADDS && !to.residual.is_null();
     let mut added = Places::new(to.residual.addr + start, width * 2);
     let mut stored = Places::new(to.y.addr + start, width * 2);
     let is_live = |i: usize| first + (i as u32) * 8 < live;
@@ -172,7 +174,7 @@ unsafe fn store_pairs<const TILES: usize>(
                             return 0;
                         }
                         let at = added.next();
-                        if is_live(own(i)) && !to.residual.is_null() {
+                        if is_live(own(i)) && adds {
                             // SAFETY: the element is there.
                             unsafe { global::load(at) }
                         } else {
@@ -188,7 +190,7 @@ unsafe fn store_pairs<const TILES: usize>(
                             // SAFETY: the whole warp is here; what is there is stored.
                             unsafe {
                                 let mut pair = exchange(place.row, one, other);
-                                if !to.residual.is_null() {
+                                if adds {
                                     let residual = bf16::unpack(residuals[i]);
                                     pair = [residual[0] + bf16::round(pair[0]), residual[1] + bf16::round(pair[1])];
                                 }

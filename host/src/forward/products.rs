@@ -143,12 +143,15 @@ pub(super) fn takes_gemv(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
     rows <= GEMV_MAX_ROWS || u64::from(n) * u64::from(k) <= limits.small_weight
 }
 
+/// Elements of a weight from which on `skinny_gemm` is faster than cuBLASLt for up to so many rows, on an H100: measured with
+/// weights of 3072×3072 to 28672×4096, in rows of their like (docs/performance.md).
+const SKINNY: [(u32, u64); 2] = [(32, 0), (skinny_gemm::MAX_ROWS, 28 << 20)];
+
 /// Whether a product of `[rows, n, k]` that is not `gemv`'s is `skinny_gemm`'s.
 fn takes_skinny(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
-    rows <= limits.skinny_rows
-        && n.is_multiple_of(16)
-        && k.is_multiple_of(8)
-        && rows <= std::env::var("NEMOTRON_SKINNY").map_or(64, |v| v.parse().unwrap_or(64))
+    let elements = u64::from(n) * u64::from(k);
+    let wins = SKINNY.iter().any(|(most, least)| rows <= *most && elements >= *least);
+    rows <= limits.skinny_rows && wins && n.is_multiple_of(16)
 }
 
 /// Elements of the sums of `skinny_gemm`'s blocks that share the columns of a weight `[n, k]`: 0 where none do.
