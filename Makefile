@@ -1,7 +1,7 @@
 # Each target is a line or two over cargo and scripts/.
 export CARGO_BUILD_JOBS ?= 2
 
-.PHONY: run test check bench benchmarks docs ptx sass gpu-bundle
+.PHONY: run test test-serve check bench benchmarks docs ptx sass gpu-bundle
 
 # Builds, then generates from the demo model.
 run:
@@ -10,6 +10,10 @@ run:
 # The whole suite; it needs no GPU.
 test:
 	cargo test --workspace
+
+# Published clients against the server; they are installed into target/.
+test-serve:
+	tests/serve/clients.sh --all
 
 # Formatting, lints, docs. The files of single kernels are named by a macro, where cargo fmt does not look.
 check:

@@ -197,9 +197,11 @@ fn together(plan: &Plan) -> Vec<Group> {
         }
         if step.name() == "moe_route" {
             let rest = plan.steps.iter().enumerate().skip(index + 1);
-            let own = rest.take_while(|(_, step)| !is_norm(step)).map(|(index, _)| index);
-            let end = own.clone().last().unwrap_or(index);
-            routed.push(own.filter(|&step| plan.steps[step].name().starts_with("moe_")).collect::<Vec<_>>());
+            let own: Vec<usize> = rest.take_while(|(_, step)| !is_norm(step)).map(|(index, _)| index).collect();
+            // What follows the sum belongs to the next block, whose norm may be inside its first product.
+            let end = own.iter().rfind(|&&step| plan.steps[step].name() == "moe_combine").map_or(index, |&step| step);
+            routed
+                .push(own.into_iter().filter(|&step| plan.steps[step].name().starts_with("moe_")).collect::<Vec<_>>());
             blocks.push((first..=end).collect::<Vec<_>>());
         }
     }

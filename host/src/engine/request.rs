@@ -16,6 +16,8 @@ pub struct Request {
     /// Whether each token comes with the logits that it was chosen from, before penalties and biases. The step is then
     /// waited for: such a request gains nothing from a device that runs ahead.
     pub logits: bool,
+    /// Names who shares cached prefixes: requests of another number never find what this one computed.
+    pub cache_salt: u64,
 }
 
 /// Names a sequence; ids count up.

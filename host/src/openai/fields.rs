@@ -82,6 +82,11 @@ impl Fields {
         })
     }
 
+    /// The names of what is left.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.map.keys().map(String::as_str)
+    }
+
     /// Whether nothing is left.
     ///
     /// # Errors
