@@ -78,7 +78,14 @@ pub fn rows() -> Vec<Row<SkinnyGemm>> {
     let gates = |rows, k| Shape { activation: SWIGLU, scale: 0.3, ..shape(rows, MANY_TILES, k) };
     let many = [10, 20, 40].into_iter().flat_map(|rows| [gates(rows, 8), gates(rows, DEEP)]);
     let full = [16, 32, 64].into_iter().flat_map(|rows| FULL.map(|shape| Shape { rows, ..shape }));
-    SHAPES.into_iter().chain(TURNS).chain(full).chain(many).enumerate().map(|(seed, shape)| row(seed as u64, &shape)).collect()
+    SHAPES
+        .into_iter()
+        .chain(TURNS)
+        .chain(full)
+        .chain(many)
+        .enumerate()
+        .map(|(seed, shape)| row(seed as u64, &shape))
+        .collect()
 }
 
 fn row(seed: u64, shape: &Shape) -> Row<SkinnyGemm> {

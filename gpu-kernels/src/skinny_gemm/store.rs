@@ -68,8 +68,12 @@ pub unsafe fn store<const TILES: usize>(to: &Outputs, [sixteen, eight]: [u32; 2]
             store_pairs::<TILES, false>(to, &place, 0, |i| outputs(sums[i]));
         } else {
             let output = |sum: f32| if to.activation == RELU2 { relu2_of(bf16::round(sum)) } else { sum };
-            store_pairs::<TILES, true>(to, &place, 0, |i| [sums[i][0], sums[i][1]].map(|sum: f32| output(sum + bias[0])));
-            store_pairs::<TILES, true>(to, &place, 8, |i| [sums[i][2], sums[i][3]].map(|sum: f32| output(sum + bias[1])));
+            store_pairs::<TILES, true>(to, &place, 0, |i| {
+                [sums[i][0], sums[i][1]].map(|sum: f32| output(sum + bias[0]))
+            });
+            store_pairs::<TILES, true>(to, &place, 8, |i| {
+                [sums[i][2], sums[i][3]].map(|sum: f32| output(sum + bias[1]))
+            });
         }
     }
 }

@@ -145,7 +145,7 @@ pub(super) fn takes_gemv(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
 
 /// Elements of a weight from which on `skinny_gemm` is faster than cuBLASLt for up to so many rows, on an H100: measured with
 /// weights of 3072×3072 to 28672×4096, in rows of their like (docs/performance.md).
-const SKINNY: [(u32, u64); 2] = [(32, 0), (skinny_gemm::MAX_ROWS, 28 << 20)];
+const SKINNY: [(u32, u64); 2] = [(32, 9 << 20), (skinny_gemm::MAX_ROWS, 27 << 20)];
 
 /// Whether a product of `[rows, n, k]` that is not `gemv`'s is `skinny_gemm`'s.
 fn takes_skinny(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {

@@ -4,7 +4,7 @@ use half::bf16;
 
 use super::{Kind, PlacedBlock};
 use crate::cpu::Cpu;
-use crate::device::{BufferId, Device, Format, Output};
+use crate::device::{BufferId, Device, Format, Output, Step};
 use crate::forward::builder::{Builder, NormBuffers};
 use crate::forward::products::{Multiply, ProductBuffer};
 use crate::forward::walk::Pass;
@@ -157,14 +157,24 @@ fn panels_of_a_packed_weight_make_no_difference() {
     }
 }
 
-/// By `skinny_gemm`, where activations and residuals are behind the sums, as by a GEMM and kernels behind it.
 #[test]
-fn what_multiplies_many_rows_makes_no_difference() {
-    for config in Preset::tiny().iter().map(|preset| preset.config(Some(2))) {
-        let spec = models::read(&config, None).expect("a known family");
-        let by = |skinny_rows| {
-            logits_within(&spec, Limits { skinny_rows, small_weight: 0, ..Limits::new(64, 1, 64) })
-        };
-        assert!(by(64) == by(0), "{}", spec.hidden);
-    }
+fn many_rows_go_to_what_is_fastest() {
+    let mini = Preset::named("nemotron-mini-4b").expect("a preset");
+    let spec = models::read(&mini.config(Some(1)), None).expect("a known family");
+    let counts = |rows: usize, skinny_rows| {
+        let limits = Limits { skinny_rows, ..Limits::new(128, rows, rows) };
+        let bucket = Bucket { rows, sequences: rows, logit_rows: rows, splits: 1, tiles: 0, sampling: false };
+        let plan = plan(&Layout::new(&spec, limits).0, &bucket);
+        for step in &plan.steps {
+            if let Step::Launch(kernel) = step {
+                assert_eq!(kernel.check(), Ok(()), "{}", step.name());
+            }
+        }
+        ["skinny_gemm", "skinny_join", "gemm"].map(|name| plan.steps.iter().filter(|step| step.name() == name).count())
+    };
+    // qkv, o and down have so few tiles that blocks share their columns; up and the head have many.
+    assert_eq!(counts(32, 64), [5, 3, 0]);
+    assert_eq!(counts(64, 64), [3, 1, 2], "qkv and o are small");
+    assert_eq!(counts(128, 64), [0, 0, 5]);
+    assert_eq!(counts(32, 0), [0, 0, 5], "where there is no such device");
 }
