@@ -62,11 +62,15 @@ pub(crate) mod ring;
 pub(crate) const PIECES: u32 = 8;
 /// Steps of a warp that its ring holds.
 pub(crate) const SLOTS: u32 = 3;
-/// Most blocks to a multiprocessor: it takes 24 warps to widen codes as fast as they come.
-pub(crate) const BLOCKS: u32 = 3;
+/// Most blocks to a multiprocessor. With three, a thread has 80 registers instead of 128, and the next product finds room for
+/// none of its blocks before those of this one end.
+pub(crate) const BLOCKS: u32 = 2;
 
 /// Longest row that a product normalises on its way.
 pub const MAX_NORMED: usize = 8_192;
+
+/// Longest row that a block copies to shared memory as it is.
+const MAX_STAGED: u32 = 16_384;
 
 /// What a block has beside its rings and the normalised row: two tiles' sums, a norm's sums, the system's share.
 const FIXED_BYTES: u32 = 2 * WARPS * TILE * GEMV_MAX_ROWS * 4 + 128 + SYSTEM_BYTES;
@@ -173,12 +177,14 @@ impl QuantGemv {
 
 /// The rings of a format.
 pub(crate) struct Rings {
-    /// The entries without norm, behind `rms_norm` and behind `layer_norm_1p`.
-    symbols: [&'static str; 3],
+    /// The entries of several rows, of one row, of one behind `rms_norm` and of one behind `layer_norm_1p`.
+    symbols: [&'static str; 4],
     /// That of `moe_quant_gemv`.
     pub(crate) expert_symbol: &'static str,
     /// Bytes of all rings of a block.
     pub(crate) bytes: u32,
+    /// Columns of a step of all warps.
+    columns: u32,
 }
 
 /// The entries of a format.
@@ -187,6 +193,7 @@ macro_rules! symbols {
         (
             [
                 concat!("quant_gemv_", $format),
+                concat!("quant_gemv_", $format, "_row"),
                 concat!("quant_gemv_", $format, "_rms_norm"),
                 concat!("quant_gemv_", $format, "_layer_norm_1p"),
             ],
@@ -207,7 +214,8 @@ impl Rings {
             (NVFP4, _) => (symbols!("nvfp4"), 16),
             _ => return None,
         };
-        Some(Rings { symbols, expert_symbol, bytes: WARPS * SLOTS * TILE * (PIECES * 16 + scales) })
+        let columns = WARPS * PIECES * if matches!(kind, FP8 | INT8) { 16 } else { 32 };
+        Some(Rings { symbols, expert_symbol, bytes: WARPS * SLOTS * TILE * (PIECES * 16 + scales), columns })
     }
 }
 
@@ -236,12 +244,15 @@ impl Kernel for QuantGemv {
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
         let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
-        let (symbol, normed) = match (self.norm_weight.is_null(), self.norm_bias.is_null()) {
+        let staged = 2 * self.k.next_multiple_of(rings.columns);
+        let has_room = rings.bytes + staged + FIXED_BYTES <= device.shared_bytes_per_block + SYSTEM_BYTES;
+        let (symbol, staged) = match (self.norm_weight.is_null(), self.norm_bias.is_null()) {
+            (true, _) if self.rows == 1 && self.k <= MAX_STAGED && has_room => (rings.symbols[1], staged),
             (true, _) => (rings.symbols[0], 0),
-            (false, true) => (rings.symbols[1], self.k * 2),
-            (false, false) => (rings.symbols[2], self.k * 2),
+            (false, true) => (rings.symbols[2], staged),
+            (false, false) => (rings.symbols[3], staged),
         };
-        let shared_bytes = rings.bytes + normed;
+        let shared_bytes = rings.bytes + staged;
         let in_all = device.shared_bytes_per_block + SYSTEM_BYTES;
         let resident = (in_all / (shared_bytes + FIXED_BYTES)).clamp(1, BLOCKS);
         let blocks = (device.multiprocessors * resident).clamp(1, self.around().tiles());

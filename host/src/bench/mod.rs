@@ -29,7 +29,7 @@ pub use kernels::{KernelTime, KernelTimes};
 pub use lists::{KERNEL_STEPS, Lists, Wanted};
 pub use pass::{Cost, PassTime, Work};
 pub use products::ProductTime;
-pub use subject::{Source, Subject};
+pub use subject::{Formats, Source, Subject};
 pub use times::Times;
 pub use walls::Walls;
 
