@@ -149,25 +149,11 @@ fn one_by_one(format: Format, k: usize, bytes: Vec<u8>, scales: Vec<f32>) -> Row
 impl Oracle for QuantGemv {
     const C: f64 = 16.0;
     const D: f64 = 4.0;
-    // Of the entries with a norm in front the rows cover the norm's lanes alone; their streams are those of the others.
     const DEFECTS: &[Defect] = &[
-        Defect { entries: "fp8", ..COPY_EDGE },
-        Defect { entries: "int8", ..COPY_EDGE },
-        Defect { entries: "int4", ..COPY_EDGE },
-        Defect { entries: "int4_32", ..COPY_EDGE },
-        Defect { entries: "nvfp4", ..COPY_EDGE },
-        Defect { entries: "fp8", ..STRIDE },
-        Defect { entries: "int8", ..STRIDE },
-        Defect { entries: "int4_32", ..STRIDE },
-        Defect { entries: "int8", ..TERM },
-        Defect { entries: "int4", ..TERM },
-        Defect { entries: "int4_32", ..TERM },
-        Defect { entries: "nvfp4", ..TERM },
-        Defect { entries: "fp8", ..BARRIER },
-        Defect { entries: "int8", ..BARRIER },
-        Defect { entries: "int4", ..BARRIER },
-        Defect { entries: "int4_32", ..BARRIER },
-        Defect { entries: "nvfp4", ..BARRIER },
+        COPY_EDGE,
+        BARRIER,
+        TERM,
+        STRIDE,
         Defect { entries: "norm", ..LANES },
         Defect { entries: "norm_1p", ..LANES },
     ];
