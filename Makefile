@@ -1,7 +1,7 @@
 # Each target is a line or two over cargo and scripts/.
 export CARGO_BUILD_JOBS ?= 2
 
-.PHONY: run test check bench benchmarks docs ptx sass gpu-bundle
+.PHONY: run test test-serve check bench benchmarks docs ptx sass gpu-bundle
 
 # Builds, then generates from the demo model.
 run:
@@ -11,10 +11,14 @@ run:
 test:
 	cargo test --workspace
 
+# Published clients against the server; they are installed into target/.
+test-serve:
+	tests/serve/clients.sh --all
+
 # Formatting, lints, docs. The files of single kernels are named by a macro, where cargo fmt does not look.
 check:
 	cargo fmt --all --check
-	rustfmt --check --edition 2024 $$(git ls-files 'gpu-kernels/src/*.rs' 'host/src/cpu/*.rs' 'tests/kernels/*.rs')
+	rustfmt --check --edition 2024 $$(git ls-files 'gpu-kernels/src/*.rs' 'backend/src/cpu/*.rs' 'tests/kernels/*.rs')
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use gpu_kernels::{Element, Gemv};
 use half::bf16;
-use nemotron::device::{BufferKind, Buffers, Memory, Reference, Weight, WeightPart};
+use nemotron_backend::device::{BufferKind, Buffers, Memory, Reference, Weight, WeightPart};
 use rayon::prelude::*;
 
 const ROWS: usize = 256_000;

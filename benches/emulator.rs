@@ -3,9 +3,9 @@ use std::time::{Duration, Instant};
 
 use gpu_kernels::{AttnPrefill, DeviceInfo, Gemv, Kernel, PAGE_TOKENS, Ptr, Role, TILE_ROWS};
 use half::bf16;
+use nemotron_backend::device::cuda::embedded_ptx;
 use ptx_emulator::{Launch, Memory, Module, Options};
 
-const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/sm_80.ptx"));
 const INFO: DeviceInfo =
     DeviceInfo { compute_capability: (8, 0), multiprocessors: 108, shared_bytes_per_block: 163 * 1024 };
 const PAGES: u32 = 4;
@@ -14,7 +14,8 @@ const HEAD_DIM: u32 = 128;
 const LENGTH: i32 = (PAGES * PAGE_TOKENS) as i32;
 
 fn main() {
-    let module = Module::parse(PTX).expect("the emulator knows the project's PTX");
+    let ptx = embedded_ptx((8, 0)).expect("it is embedded");
+    let module = Module::parse(&ptx.text).expect("the emulator knows the project's PTX");
     let mut buffers = Buffers::default();
     let gemv = gemv(&mut buffers, 256, 3072);
     report(&module, &buffers, &gemv);

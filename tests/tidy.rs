@@ -7,7 +7,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const MOST_LINES: usize = 400;
 const MOST_FUNCTION_LINES: usize = 60;
 
-/// Modules of `host` and what each may import besides itself and `error`. Tests beside the code may import anything.
+/// Modules of `host` and `backend`, and what each may import besides itself and `error`. Tests beside the code may import anything.
 const IMPORTS: [(&str, &[&str]); 13] = [
     ("bench", &["checkpoint", "device", "engine", "forward", "models", "quantized", "session", "synthetic", "weights"]),
     ("synthetic", &["checkpoint", "device", "models", "quantized", "text", "weights"]),
@@ -27,13 +27,13 @@ const IMPORTS: [(&str, &[&str]); 13] = [
 /// Parts of a module that it keeps to itself, and who else may import them.
 const GUARDED: [(&str, &[&str]); 1] = [("device::cuda", &["device", "session", "cli"])];
 
-/// Names that several public types of `host` have.
+/// Names that several public types of `host` and `backend` have.
 const SHARED_NAMES: [&str; 4] = ["Activation", "Arguments", "Finish", "Progress"];
 
 /// Files in folders that hold this project's own Rust code.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
-    for folder in ["gpu-kernels", "host", "rust-cuda", "tests", "benches"] {
+    for folder in ["backend", "gpu-kernels", "host", "rust-cuda", "tests", "benches"] {
         collect(&Path::new(ROOT).join(folder), &mut files);
     }
     files.push(Path::new(ROOT).join("build.rs"));
@@ -144,13 +144,17 @@ fn is_within(path: &str, of: &str) -> bool {
     path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
+/// The path of a source file of `host` or `backend` below its `src`, without an ending.
+fn module_path(path: &Path) -> Option<PathBuf> {
+    let below = ["host/src", "backend/src"].iter().find_map(|root| path.strip_prefix(Path::new(ROOT).join(root)).ok());
+    below.map(|path| path.with_extension(""))
+}
+
 #[test]
 fn modules_import_what_the_table_allows() {
     let mut faults = Vec::new();
-    let root = Path::new(ROOT).join("host/src");
-    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with(&root) && !path.ends_with("tests.rs"))
-    {
-        let file = path.strip_prefix(&root).expect("it is below").with_extension("");
+    for (path, text) in sources().into_iter().filter(|(path, _)| !path.ends_with("tests.rs")) {
+        let Some(file) = module_path(&path) else { continue };
         let module = file.iter().next().and_then(|part| part.to_str()).unwrap_or_default();
         let allowed = IMPORTS.iter().find(|(listed, _)| *listed == module).map(|(_, allowed)| *allowed);
         for (line, imported) in imports(&text) {
@@ -169,8 +173,7 @@ fn modules_import_what_the_table_allows() {
 #[test]
 fn a_public_type_has_a_name_of_its_own() {
     let mut owners: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let root = Path::new(ROOT).join("host/src");
-    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with(&root)) {
+    for (path, text) in sources().into_iter().filter(|(path, _)| module_path(path).is_some()) {
         for line in text.lines() {
             let mut words = line.trim_start().split(|c: char| !(c.is_alphanumeric() || c == '_'));
             let is_type = ["struct", "enum", "trait", "type", "union"];
@@ -241,7 +244,7 @@ fn every_kernel_has_doc_block_entry_point_reference_and_rows() {
         if ![&source, &entry].iter().any(|file| file.contains("kernel!") || file.contains("ptx-kernel")) {
             faults.push(format!("{kernel}: no entry point"));
         }
-        for place in ["host/src/cpu", "tests/kernels"] {
+        for place in ["backend/src/cpu", "tests/kernels"] {
             if read(format!("{place}/{kernel}.rs")).is_empty() {
                 faults.push(format!("{kernel}: {place}/{kernel}.rs is missing"));
             }

@@ -4,7 +4,8 @@ Usage: python3 benches/peers/compare.py --nemotron ./nemotron --preset nemotron-
 
 `nemotron bench --json` goes first; its report carries the model's config.json, from which transformers_bench.py makes the
 same model with random weights. Both are compared by the host's clock, all that the program does included. --out keeps a
-run for each model: an earlier run of this model is replaced, all else in the file stays. Without --python the peers run
+run for each model and format: an earlier one is replaced, all else in the file stays. --format makes codes of nemotron's
+weights; transformers runs in BF16 whatever it says. Without --python the peers run
 in this interpreter, which needs torch and transformers; --peers none leaves them out.
 """
 
@@ -25,7 +26,8 @@ def bench(args):
     source = ["--preset", args.preset] if args.preset else ["--model", args.model]
     layers = ["--layers", str(args.layers)] if args.layers else []
     lists = [f"--prompt={args.prompt}", f"--batch={args.batch}", f"--depth={args.depth}", f"--generate={args.generate}"]
-    command = [args.nemotron, "bench", *source, *layers, "--device", args.device, *lists, "--json"]
+    weights = ["--format", args.format] if args.format != "bf16" else []
+    command = [args.nemotron, "bench", *source, *layers, *weights, "--device", args.device, *lists, "--json"]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
@@ -85,28 +87,29 @@ def compared(report, peer):
 
 
 def keep(path, report, run):
-    """Puts the run into the file in place of an earlier one of the same model."""
+    """Puts the run into the file in place of an earlier one of the same model and format."""
     results = {"runs": []}
     if os.path.exists(path):
         with open(path) as text:
             results = json.load(text)
     results["gpu"] = report["device"][0]
-    others = [old for old in results.get("runs", []) if old["model"] != run["model"]]
-    results["runs"] = [run, *others] if not others else sorted([run, *others], key=lambda run: run["parameters"])
+    identity = lambda run: (run["parameters"], run["model"], run["format"])
+    others = [old for old in results.get("runs", []) if identity(old) != identity(run)]
+    results["runs"] = sorted([run, *others], key=identity)
     with open(path, "w") as out:
         json.dump(results, out, indent=1)
         out.write("\n")
 
 
 def table(run):
-    walls = run["walls"]
-    print(f"{run['model']}: {walls['gb_s']:.0f} GB/s ({walls['of_bytes']}), {walls['tflop_s']:.1f} TFLOP/s ({walls['of_flops']})")
-    print(f"{'work':<8} {'rows':>5} {'depth':>6} {'ms':>10} {'tok/s':>10} {'of wall':>8} {'nemotron is':>12}  program")
+    peaks = run["peaks"]
+    print(f"{run['model']} in {run['format']}: {peaks['gb_s']:.0f} GB/s ({peaks['of_bytes']}), {peaks['tflop_s']:.1f} TFLOP/s ({peaks['of_flops']})")
+    print(f"{'work':<8} {'rows':>5} {'depth':>6} {'ms':>10} {'tok/s':>10} {'of peak':>8} {'nemotron is':>12}  program")
     for row in run["rows"]:
         size, depth = row.get("tokens", row.get("batch")), row.get("depth", "")
-        wall = f"{row['percent_of_wall']:.1f} %" if "percent_of_wall" in row else ""
+        peak = f"{row['percent_of_peak']:.1f} %" if "percent_of_peak" in row else ""
         ratio = f"{row['times_nemotron']:.2f} x" if "times_nemotron" in row else ""
-        print(f"{row['work']:<8} {size:>5} {depth:>6} {row['host_ms']:10.3f} {row['tok_s']:10.1f} {wall:>8} {ratio:>12}  {row['program']}")
+        print(f"{row['work']:<8} {size:>5} {depth:>6} {row['host_ms']:10.3f} {row['tok_s']:10.1f} {peak:>8} {ratio:>12}  {row['program']}")
 
 
 def arguments():
@@ -116,6 +119,7 @@ def arguments():
     source.add_argument("--preset")
     source.add_argument("--model")
     args.add_argument("--layers", type=int)
+    args.add_argument("--format", default="bf16")
     args.add_argument("--device", default="0")
     args.add_argument("--prompt", default="128,512,2048")
     args.add_argument("--batch", default="1,8,32")
@@ -135,13 +139,14 @@ def main():
     peer = {"versions": {}, "rows": []} if args.peers == "none" else peers(args, report["config"])
     run = {
         "model": report["model"],
+        "format": args.format,
         "parameters": report["parameters"],
         "weights": "random" if args.preset else "of the checkpoint",
         "date": datetime.date.today().isoformat(),
         "driver": driver(),
         "device": report["device"],
         "versions": {"nemotron": report["program"], **peer["versions"]},
-        "walls": report["walls"],
+        "peaks": report["peaks"],
         "rows": compared(report, peer),
     }
     table(run)

@@ -16,16 +16,17 @@
 //! # Launch
 //! Choices of experts that `w` does not hold are left alone: a launch for each panel of experts serves all.
 //!
-//! On compute capability 9.0, where `w` holds all experts, a block for each multiprocessor takes its share of all tiles' work: up
-//! to 128 choices of an expert times 256 rows of its weight, or up to 256 times 128, 64 columns at a time through a ring of 4
-//! stages in shared memory. Two warpgroups multiply, the weight's rows being `wgmma`'s. An expert's weight is read once for up to
-//! 256 choices.
+//! On compute capability 9.0, where `w` holds all experts, a block for each multiprocessor takes every so many of the chunks that
+//! all tiles are cut into: up to 128 choices of an expert times 256 rows of its weight, or up to 256 times 128, 64 columns at a
+//! time through a ring of 4 stages in shared memory. Two warpgroups multiply, the weight's rows being `wgmma`'s. An expert's
+//! weight is read once for up to 256 choices. A tile's chunks are multiplied by neighbouring blocks at about the same time, so
+//! that its tokens are read from memory once.
 //!
 //! Elsewhere a block has up to 64 choices of a tile and 128 rows of the weight: 8 warps of 32 × 32, and a ring of 3 stages.
 //! Blocks without choices end at once.
 //!
 //! # Requires
-//! At least 1 choice, and less than 2³² for all tiles' work; `k` divisible by 8, `n` by 16; `x` and `w` 16-byte aligned; `y` overlaps nothing that is read.
+//! At least 1 choice, and less than 2³¹ chunks; `k` divisible by 8, `n` by 16; `x` and `w` 16-byte aligned; `y` overlaps nothing that is read.
 //!
 //! # Moves
 //! `2 · n · k` bytes of each expert that is met, and `rows · top_k · (k · act + n · act)`; which are met is counted as for
@@ -37,7 +38,7 @@ use crate::gemv::{PLAIN, RELU2};
 use crate::kernel::{kernel_args, require};
 use crate::moe_gemv::met;
 use crate::moe_route::MAX_EXPERTS;
-use crate::moe_sort::{NARROW, TILE, max_tiles, work};
+use crate::moe_sort::{NARROW, TILE, max_tiles};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 
 #[cfg(target_arch = "nvptx64")]
@@ -59,12 +60,9 @@ const WARPS: u32 = 8;
 /// Bytes of a stage: tokens, then weights.
 const STAGE_BYTES: u32 = (CHOICES + COLUMNS) * DEPTH * 2;
 
-/// Rows of a weight by which warpgroups share it out.
-const UNIT: u32 = 64;
-/// Rows of weights and tokens in a stage of the warpgroups' ring; its stages, and what a block has beside it.
+/// Rows of weights and tokens in a stage of the warpgroups' ring, and its stages.
 const RING_ROWS: u32 = TILE + NARROW;
 const RING_STAGES: u32 = 4;
-const SHARE_BYTES: u32 = 16;
 /// Steps of 64 columns for which a further block is worth its while.
 const STEPS_OF_A_BLOCK: u32 = 16;
 
@@ -77,7 +75,7 @@ kernel_args! {
         pub w: Ptr<Weight>,
         /// `[rows · top_k]`: choices by expert.
         pub order: Ptr<i32>,
-        /// `[max_tiles, 4]`: expert, first place, places, work before.
+        /// `[max_tiles, 4]`: expert, first place, places, wide tiles before.
         pub tiles: Ptr<i32>,
         /// `[rows · top_k, n]`, written.
         pub y: Ptr<Act>,
@@ -103,11 +101,14 @@ kernel_args! {
 }
 
 impl MoeGemm {
-    /// At least the work of all tiles for all rows of the weight.
-    fn most_work(&self) -> u64 {
-        let choices = self.rows * self.top_k;
-        let tiles = u64::from(max_tiles(choices, self.experts)) * u64::from(work(1));
-        (tiles + u64::from(choices / 2)) * u64::from(self.n.div_ceil(UNIT))
+    /// Chunks of a narrow and of a wide tile.
+    const fn chunks(&self) -> [u32; 2] {
+        [self.n.div_ceil(TILE), self.n.div_ceil(NARROW)]
+    }
+
+    /// At least the chunks of all tiles.
+    fn most_chunks(&self) -> u64 {
+        u64::from(max_tiles(self.rows * self.top_k, self.experts)) * u64::from(self.chunks()[1])
     }
 }
 
@@ -122,7 +123,7 @@ impl Kernel for MoeGemm {
             self.held > 0 && self.first + self.held <= self.experts => "experts that are there",
             self.n > 0 && self.n.is_multiple_of(16) && self.n.div_ceil(COLUMNS) < 1 << 16 => "n divisible by 16",
             self.k > 0 && self.k.is_multiple_of(8) => "k divisible by 8",
-            self.most_work() < 1 << 32 => "less work than 2^32",
+            self.most_chunks() < 1 << 31 => "fewer chunks than 2^31",
             self.activation == PLAIN || self.activation == RELU2 => "a known activation",
         }
     }
@@ -130,9 +131,9 @@ impl Kernel for MoeGemm {
     fn launch(&self, device: &DeviceInfo) -> Launch {
         let tiles = max_tiles(self.rows * self.top_k, self.experts);
         if device.has_wgmma() && self.held == self.experts {
-            let steps = self.n.div_ceil(4 * UNIT) * self.k.div_ceil(DEPTH);
+            let steps = self.n.div_ceil(TILE) * self.k.div_ceil(DEPTH);
             let blocks = tiles.saturating_mul(steps).div_ceil(STEPS_OF_A_BLOCK).min(device.multiprocessors);
-            let shared_bytes = RING_STAGES * RING_ROWS * DEPTH * 2 + SHARE_BYTES;
+            let shared_bytes = RING_STAGES * RING_ROWS * DEPTH * 2;
             return Launch { shared_bytes, overlaps: true, ..Launch::linear("moe_gemm_wgmma", blocks, WARPS * 32) };
         }
         // Neighbouring blocks share an expert's weights.

@@ -2,9 +2,8 @@
 //!
 //! # Formula
 //! `order` holds the choices 0 to `rows · top_k` − 1 by ascending `ids[choice]`, equal ones in their own order. The choices of
-//! each expert are cut into tiles of 256 of their places in `order`; `tiles[i]` is (expert, first place, places, work of the
-//! tiles before it) of the i-th tile. Those behind the last have no places, and all work before them. [`work`] says what
-//! that is.
+//! each expert are cut into tiles of 256 of their places in `order`; `tiles[i]` is (expert, first place, places, how many of
+//! the tiles before it are wide) of the i-th tile; a wide one has more than 128 places. Those behind the last have no places.
 //!
 //! # Arguments
 //! | name | shape | dtype | layout |
@@ -48,7 +47,7 @@ kernel_args! {
         pub ids: Ptr<i32>,
         /// `[rows · top_k]`, written: choices by expert.
         pub order: Ptr<i32>,
-        /// `[max_tiles, 4]`, written: expert, first place, places, work before.
+        /// `[max_tiles, 4]`, written: expert, first place, places, wide tiles before.
         pub tiles: Ptr<i32>,
         /// Token rows.
         pub rows: u32,
@@ -64,14 +63,9 @@ pub const fn max_tiles(choices: u32, experts: u32) -> u32 {
     choices / TILE + if choices < experts { choices } else { experts }
 }
 
-/// The work of a tile, by which `moe_gemm` shares tiles out: the rows, of weights and tokens, that it reads for every 64
-/// rows of a weight.
-pub const fn work(places: u32) -> u32 {
-    match places {
-        0 => 0,
-        1..=NARROW => 64 + places / 4,
-        _ => 64 + places / 2,
-    }
+/// Whether a tile of so many places is wide: `moe_gemm` takes half as many rows of the weight beside it.
+pub const fn is_wide(places: u32) -> bool {
+    places > NARROW
 }
 
 impl Kernel for MoeSort {

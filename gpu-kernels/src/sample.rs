@@ -103,11 +103,7 @@ mod entry {
     use super::weigh::{Logits, Range, multiply_high, of_lane, of_last_lane, random, sum_up_to_lane};
     use crate::sample_limit::LIMIT_WORDS;
     use crate::{sampling, team};
-    use cuda_std::{global, grid, kernel, shared, thread, warp};
-
-    shared! {
-        fn sample_told() -> [u32; 1];
-    }
+    use cuda_std::{global, grid, kernel, thread, warp};
 
     kernel! {
         /// One row per team.
@@ -145,7 +141,7 @@ mod entry {
                 if thread::thread_idx_x() == 0 {
                     global::store(sums + u64::from(8 * thread::block_idx_x()), own);
                 }
-                if !grid::arrives_last(args.counters.addr + u64::from(4 * row), blocks, sample_told()) {
+                if !grid::arrives_last(args.counters.addr + u64::from(4 * row), blocks) {
                     return;
                 }
                 let (block, rest) = block_of(sums, blocks, random);

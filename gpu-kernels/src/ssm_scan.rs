@@ -117,12 +117,12 @@ const fn wgmma_output_bytes(head_dim: u32) -> u32 {
 /// All shared bytes there.
 const fn wgmma_shared_bytes(head_dim: u32) -> u32 {
     let chunks = wgmma_state_bytes(head_dim) + WGMMA_STAGES * wgmma_stage_bytes(head_dim);
-    chunks + WGMMA_STAGES * WGMMA_NUMBERS * CHUNK * 4 + wgmma_output_bytes(head_dim) + 16
+    chunks + WGMMA_STAGES * WGMMA_NUMBERS * CHUNK * 4 + wgmma_output_bytes(head_dim)
 }
 
 /// S, as many chunks as are under way, and of two chunks Δ and the sums of its exponents.
 const fn shared_bytes(head_dim: u32, state_size: u32, stages: u32) -> u32 {
-    state_bytes(head_dim, state_size) + stages * stage_bytes(head_dim, state_size) + 4 * CHUNK * 4 + 16
+    state_bytes(head_dim, state_size) + stages * stage_bytes(head_dim, state_size) + 4 * CHUNK * 4
 }
 
 kernel_args! {

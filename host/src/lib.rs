@@ -3,7 +3,7 @@
 //! A request reads this list top to bottom; the sampled ids come back through `session` to `text`.
 //!
 //! * [`cli`]: the command line, one command, one file
-//! * [`bench`](mod@bench): times on a device against its walls
+//! * [`bench`](mod@bench): times on a device against its peaks
 //! * [`session`]: load a model, generate, stream
 //! * [`text`]: tokenizer and incremental detokenizer
 //! * [`checkpoint`]: files, shards, names, shapes, dtypes, bytes
@@ -13,22 +13,22 @@
 //! * [`models`]: a family = a file: config.json and tensor names become blocks
 //! * [`engine`]: sequences, KV pages, scheduler, step loop
 //! * [`forward`]: the only walk over the blocks: it makes plans
-//! * [`sample`]: parameters and the choice of the next token
-//! * [`device`]: what a plan is and what runs it
 //! * [`synthetic`]: checkpoints of random weights
-//! * [`cpu`]: the device of plain Rust: one reference per kernel
+//!
+//! What runs a plan is a crate of its own, so that a kernel's tests compile without all this: [`device`], [`cpu`] and [`sample`]
+//! are `nemotron-backend`'s.
+pub use nemotron_backend::{cpu, device, error, sample};
+
 pub mod bench;
 pub mod checkpoint;
 pub mod cli;
-pub mod cpu;
-pub mod device;
 pub mod engine;
-pub mod error;
 pub mod files;
 pub mod forward;
 pub mod models;
+pub mod openai;
 pub mod quantized;
-pub mod sample;
+pub mod server;
 pub mod session;
 pub mod synthetic;
 pub mod text;

@@ -1,6 +1,6 @@
-//! README's table and the plot are what `benches/results/h200.json` gives.
+//! README's table, docs/benchmarks.md and the plot are what the files of `benches/results` give.
 //!
-//! `make benchmarks` (`NEMOTRON_RENDER=1 cargo test --test benchmarks`) writes both anew.
+//! `make benchmarks` (`NEMOTRON_RENDER=1 cargo test --test benchmarks`) writes all three anew.
 mod plot;
 mod results;
 mod table;
@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 
 use results::Results;
 
-const BEGIN: &str = "<!-- benches/results/h200.json, by `make benchmarks` -->\n";
+/// One file for each GPU.
+const GPUS: [&str; 1] = ["h200"];
+
+const BEGIN: &str = "<!-- benches/results, by `make benchmarks` -->\n";
 const END: &str = "<!-- end -->\n";
 
 fn file(name: &str) -> PathBuf {
@@ -27,29 +30,34 @@ fn settle(name: &str, found: &str, wanted: &str) {
     }
 }
 
-fn results() -> Results {
-    Results::read(&fs::read_to_string(file("benches/results/h200.json")).unwrap())
+fn results(gpu: &str) -> Results {
+    Results::read(&fs::read_to_string(file(&format!("benches/results/{gpu}.json"))).unwrap())
+}
+
+fn all() -> Vec<Results> {
+    GPUS.iter().map(|gpu| results(gpu)).collect()
 }
 
 #[test]
-fn the_table_in_readme_is_what_the_results_give() {
-    let readme = fs::read_to_string(file("README.md")).unwrap();
-    let (before, rest) = readme.split_once(BEGIN).expect("README.md has the line in front of the table");
-    let (_, behind) = rest.split_once(END).expect("README.md has the line behind the table");
-    let wanted = format!("{before}{BEGIN}{}{END}{behind}", table::markdown(&results()));
-    settle("README.md", &readme, &wanted);
+fn the_tables_are_what_the_results_give() {
+    for (name, table) in [("README.md", table::summary(&all())), ("docs/benchmarks.md", table::markdown(&all()))] {
+        let text = fs::read_to_string(file(name)).unwrap();
+        let (before, rest) = text.split_once(BEGIN).expect("the file has the line in front of the table");
+        let (_, behind) = rest.split_once(END).expect("the file has the line behind the table");
+        settle(name, &text, &format!("{before}{BEGIN}{table}{END}{behind}"));
+    }
 }
 
 #[test]
 fn the_plot_is_what_the_results_give() {
     let name = "benches/results/h200.svg";
     let found = fs::read_to_string(file(name)).unwrap_or_default();
-    settle(name, &found, &plot::svg(&results()));
+    settle(name, &found, &plot::svg(&results("h200")));
 }
 
 #[test]
 fn every_row_has_a_time_and_a_comparison_that_fits_it() {
-    for run in results().runs {
+    for run in all().into_iter().flat_map(|results| results.runs) {
         assert!(!run.programs().is_empty() && !run.works().is_empty(), "{}", run.model);
         for work in run.works() {
             let own = run.own(&work);

@@ -1,4 +1,4 @@
-//! The results as an SVG: every program's share of what the walls allow, a panel for each model.
+//! The results as an SVG: every program's share of what the peaks allow, a panel for each model.
 use std::fmt::Write as _;
 
 use crate::results::{Results, Run, Work};
@@ -31,9 +31,9 @@ fn group(run: &Run) -> f64 {
     BAR * run.programs().len() as f64 + GAP
 }
 
-/// What there is a wall for.
+/// What there is a peak for.
 fn works(run: &Run) -> Vec<Work> {
-    run.works().into_iter().filter(|work| run.own(work).is_some_and(|own| own.percent_of_wall.is_some())).collect()
+    run.works().into_iter().filter(|work| run.own(work).is_some_and(|own| own.percent_of_peak.is_some())).collect()
 }
 
 fn width(run: &Run) -> f64 {
@@ -56,7 +56,7 @@ fn title(gpu: &str, run: &Run) -> String {
     svg
 }
 
-/// Lines at every quarter of the wall.
+/// Lines at every quarter of the peak.
 fn axis(width: f64) -> String {
     let line = |percent: u32| {
         let y = height_of(f64::from(percent));
@@ -65,7 +65,7 @@ fn axis(width: f64) -> String {
         format!("<line x1=\"{LEFT:.0}\" x2=\"{x:.0}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"{colour}\"/>\n")
             + &text(LEFT - 6.0, y + 4.0, " text-anchor=\"end\"", &format!("{percent} %"))
     };
-    [0, 25, 50, 75, 100].map(line).concat() + &text(LEFT + 4.0, height_of(100.0) - 4.0, " fill=\"#c92a2a\"", "the wall")
+    [0, 25, 50, 75, 100].map(line).concat() + &text(LEFT + 4.0, height_of(100.0) - 4.0, " fill=\"#c92a2a\"", "the peak")
 }
 
 fn height_of(percent: f64) -> f64 {

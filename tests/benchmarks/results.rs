@@ -4,18 +4,20 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 pub struct Results {
     pub gpu: String,
-    /// One for each model.
+    /// One for each model and format.
     pub runs: Vec<Run>,
 }
 
 #[derive(Debug, Deserialize)]
 pub struct Run {
     pub model: String,
+    /// Of the weights.
+    pub format: String,
     pub parameters: f64,
     pub weights: String,
     pub date: String,
     pub driver: Option<String>,
-    pub walls: Walls,
+    pub peaks: Peaks,
     pub rows: Vec<Row>,
     /// What a reader must know beside the figures.
     #[serde(default)]
@@ -23,7 +25,7 @@ pub struct Run {
 }
 
 #[derive(Debug, Deserialize)]
-pub struct Walls {
+pub struct Peaks {
     pub gb_s: f64,
     pub tflop_s: f64,
 }
@@ -39,7 +41,7 @@ pub struct Row {
     /// By the host's clock, of the prompt or of one decode step.
     pub host_ms: f64,
     /// Of the time by the device's clock.
-    pub percent_of_wall: Option<f64>,
+    pub percent_of_peak: Option<f64>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -79,9 +81,9 @@ impl Run {
 }
 
 impl Row {
-    /// The share of the walls that this work would have if it took `milliseconds`.
+    /// The share of the peaks that this work would have if it took `milliseconds`.
     pub fn percent_at(&self, milliseconds: f64) -> Option<f64> {
-        Some(self.percent_of_wall? * self.ms? / milliseconds)
+        Some(self.percent_of_peak? * self.ms? / milliseconds)
     }
 
     /// Milliseconds of a prompt, tokens per second of a decode.
@@ -123,7 +125,7 @@ mod tests {
     fn figures_have_three_digits_and_shares_follow_the_clock() {
         assert_eq!([1.234, 12.34, 123.4, 9.999].map(digits), ["1.23", "12.3", "123", "10.0"]);
         let work = Work::Decode { batch: 8, depth: 0 };
-        let row = Row { program: "x".into(), work, ms: Some(2.0), host_ms: 4.0, percent_of_wall: Some(50.0) };
+        let row = Row { program: "x".into(), work, ms: Some(2.0), host_ms: 4.0, percent_of_peak: Some(50.0) };
         assert_eq!((row.figure().as_str(), row.percent_at(4.0)), ("2000 tok/s", Some(25.0)));
     }
 }

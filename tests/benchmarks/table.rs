@@ -1,21 +1,48 @@
-//! The results as Markdown: a table for each model.
+//! The results as Markdown: one table of all runs, and a table for each.
 use crate::results::{Results, Run, Work};
 
-pub fn markdown(results: &Results) -> String {
-    results.runs.iter().map(|run| format!("{}\n{}", caption(&results.gpu, run), table(run))).collect()
+/// Columns of the table of all runs.
+const COLUMNS: [Work; 4] = [
+    Work::Decode { batch: 1, depth: 128 },
+    Work::Decode { batch: 8, depth: 128 },
+    Work::Decode { batch: 32, depth: 128 },
+    Work::Prefill { tokens: 2048 },
+];
+
+/// A line for each run of nemotron.
+pub fn summary(all: &[Results]) -> String {
+    let heads: Vec<String> = COLUMNS.iter().map(name).collect();
+    let mut text =
+        format!("| model | weights | GPU | {} |\n|---|---|---|{}\n", heads.join(" | "), "---|".repeat(COLUMNS.len()));
+    for (results, run) in all.iter().flat_map(|results| results.runs.iter().map(move |run| (results, run))) {
+        let program = run.programs().first().cloned().unwrap_or_default();
+        let cells: Vec<String> = COLUMNS.iter().map(|work| cell(run, work, &program)).collect();
+        let gpu = results.gpu.trim_start_matches("NVIDIA ");
+        text += &format!("| {} | {} | {gpu} | {} |\n", run.model, run.format.to_uppercase(), cells.join(" | "));
+    }
+    text
+}
+
+/// All rows of all runs.
+pub fn markdown(all: &[Results]) -> String {
+    let each = |results: &Results| -> String {
+        results.runs.iter().map(|run| format!("{}\n{}", caption(&results.gpu, run), table(run))).collect()
+    };
+    all.iter().map(each).collect()
 }
 
 fn caption(gpu: &str, run: &Run) -> String {
     let driver = run.driver.as_ref().map_or(String::new(), |driver| format!(", driver {driver}"));
     let note = if run.note.is_empty() { String::new() } else { format!(" {}", run.note) };
     format!(
-        "\n**{}**, {:.2} billion parameters, weights {}: {gpu}{driver}, {}. Walls: {:.0} GB/s of reads, {:.0} TFLOP/s.{note}\n",
+        "\n**{}** in {}, {:.2} billion parameters, weights {}: {gpu}{driver}, {}. Peaks: {:.0} GB/s of reads, {:.0} TFLOP/s.{note}\n",
         run.model,
+        run.format.to_uppercase(),
         run.parameters / 1e9,
         run.weights,
         run.date,
-        run.walls.gb_s,
-        run.walls.tflop_s
+        run.peaks.gb_s,
+        run.peaks.tflop_s
     )
 }
 
@@ -30,13 +57,13 @@ fn table(run: &Run) -> String {
     text
 }
 
-/// The figure; its share of the walls behind nemotron's, and how many times slower behind the others'.
+/// The figure; its share of the peaks behind nemotron's, and how many times slower behind the others'.
 fn cell(run: &Run, work: &Work, program: &str) -> String {
     let Some(row) = run.row(work, program) else { return String::new() };
     let own = run.own(work);
     let beside = match own {
         Some(own) if own.program == program => {
-            own.percent_at(own.host_ms).map(|percent| format!("{percent:.0} % of the wall"))
+            own.percent_at(own.host_ms).map(|percent| format!("{percent:.0} % of the peak"))
         }
         Some(own) => Some(format!("{:.2} ×", row.host_ms / own.host_ms)),
         None => None,

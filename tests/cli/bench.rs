@@ -22,19 +22,19 @@ fn positive(object: &Value, fields: &[&str]) {
     }
 }
 
-/// The demo model fits a cache that the wall's stream does not, and another program's load may slow one of the two down
+/// The demo model fits a cache that the peak's stream does not, and another program's load may slow one of the two down
 /// many times; a wrong unit is off by a thousand.
 #[track_caller]
-fn near_the_wall(object: &Value) {
-    let percent = object["percent_of_wall"].as_f64().unwrap();
+fn near_the_peak(object: &Value) {
+    let percent = object["percent_of_peak"].as_f64().unwrap();
     assert!(percent > 0.1 && percent < 10_000.0, "{object}");
 }
 
 #[test]
-fn prompts_and_decode_steps_have_times_rates_and_walls() {
+fn prompts_and_decode_steps_have_times_rates_and_peaks() {
     let report = object(&["--prompt", "16,40", "--generate", "4", "--batch", "1,3", "--depth", "0,100"]);
     assert_eq!((&report["model"], &report["parameters"]), (&"models/storyteller".into(), &4_725_248.into()));
-    positive(&report["walls"], &["gb_s", "tflop_s"]);
+    positive(&report["peaks"], &["gb_s", "tflop_s"]);
     let rows = report["rows"].as_array().unwrap();
     let what = |row: &Value| {
         let number = |field: &str| row[field].as_u64().unwrap_or_default();
@@ -47,7 +47,7 @@ fn prompts_and_decode_steps_have_times_rates_and_walls() {
     for row in rows {
         positive(row, &["ms", "ms_min", "ms_max", "samples", "tok_s", "bytes", "flops", "gb_s", "tflop_s"]);
         positive(row, if row["work"] == "prefill" { &["ttft_ms"] } else { &["loop_ms", "gap_us"] });
-        near_the_wall(row);
+        near_the_peak(row);
         let (tokens, ms) = (what(row).1 as f64, row["ms"].as_f64().unwrap());
         assert!((row["tok_s"].as_f64().unwrap() / (tokens * 1e3 / ms) - 1.0).abs() < 1e-9, "{row}");
     }
@@ -72,10 +72,37 @@ fn kernels_are_those_of_the_plan() {
         let weights = ["qkv 512x256", "out 256x256", "up 1024x256", "down 256x1024", "head 2178x256"];
         assert_eq!(weights.map(|weight| launches("weight", weight)), [5, 5, 5, 5, 1], "{row}");
         for kernel in kernels {
-            positive(kernel, &["us", "us_total", "us_in_place", "bytes", "gb_s", "percent_of_wall"]);
+            positive(kernel, &["us", "us_total", "us_in_place", "bytes", "gb_s", "percent_of_peak"]);
         }
         let sum = |field: &str| kernels.iter().map(|kernel| kernel[field].as_f64().unwrap()).sum::<f64>();
         assert!(sum("us_total") > 0.0 && sum("us_total") < 1e6, "{row}");
+    }
+}
+
+#[test]
+fn experts_together_are_a_launch_for_each_layer_that_has_them() {
+    let model = "tests/golden/nemotron_h_moe";
+    let run = nemotron(&[
+        "bench", "kernels", "--device", "cpu", "--model", model, "--prompt", "20", "--depth", "5", "--json",
+    ]);
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    for row in report["rows"].as_array().unwrap() {
+        let kernels = row["kernels"].as_array().unwrap();
+        let bytes = |kernel: &Value| kernel["bytes"].as_f64().unwrap() * kernel["launches"].as_f64().unwrap();
+        let sum = |of: &[&str]| -> f64 {
+            let those = kernels.iter().filter(|kernel| of.iter().any(|of| kernel["name"].as_str() == Some(of)));
+            those.map(bytes).sum()
+        };
+        let experts = row["experts"].as_array().unwrap();
+        assert_eq!(experts.len(), 2, "{row}");
+        for group in experts {
+            // Two of the model's six layers have experts; what follows one of them is a mixer, or attention and the other.
+            assert_eq!(group["launches"], 2, "{row}");
+        }
+        let routed = sum(&["moe_sort", "moe_gemm", "moe_gemv", "moe_combine"]);
+        assert!((bytes(&experts[0]) - routed).abs() <= 4.0, "{routed} bytes: {row}");
+        let mixers = sum(&["ssm_scan", "ssm_conv", "ssm_decode", "gated_norm", "attn_decode", "attn_prefill"]);
+        assert!(mixers > 0.0 && bytes(&experts[1]) + mixers < kernels.iter().map(bytes).sum::<f64>(), "{row}");
     }
 }
 
@@ -92,7 +119,7 @@ fn products_have_a_time_by_each_kernel_that_takes_their_rows() {
         positive(row, &["gemm_us", "bytes", "flops", "gb_s", "tflop_s"]);
         assert_eq!(row["gemv_us"].is_null(), row["rows"] == 12, "{row}");
         assert_eq!(row["format"], "bf16", "{row}");
-        near_the_wall(row);
+        near_the_peak(row);
     }
 }
 
@@ -121,7 +148,7 @@ fn a_table_has_a_line_for_each_pass() {
     assert_eq!(run.code, 0, "{run:?}");
     let lines: Vec<&str> = run.stdout.lines().collect();
     assert!(lines[0].starts_with("models/storyteller: 4.7 million parameters"), "{run:?}");
-    assert!(lines[1].starts_with("walls: ") && lines[3].starts_with("work "), "{run:?}");
+    assert!(lines[1].starts_with("peaks: ") && lines[3].starts_with("work "), "{run:?}");
     assert!(lines.len() == 6 && lines[4..].iter().all(|line| line.starts_with("decode ")), "{run:?}");
 }
 

@@ -140,12 +140,12 @@ struct Fused {
 /// Terabytes in a second of each shape by itself, and of a row of layers as a model has them, in percent of the best that BF16 gave.
 fn rates(rows: u32) -> Result<String, String> {
     let mut stand = Stand::new(CODES)?;
-    let wall = {
+    let peak = {
         let mut plan = Plan { decode: true, ..Plan::default() };
         let bytes = (0..4).map(|_| stand.launch(&mut plan, Format::Bf16, 1, [57_344, 4096], Fused::default())).sum();
         stand.rate(plan, bytes)?.0
     };
-    println!("  wall {:.3} TB/s; µs and percent of it for each shape, then for layers of nano-8b", wall / 1e12);
+    println!("  peak {:.3} TB/s; µs and percent of it for each shape, then for layers of nano-8b", peak / 1e12);
     let mut last = String::new();
     for format in FORMATS {
         let mut line = format!("  {format:?}:");
@@ -153,7 +153,7 @@ fn rates(rows: u32) -> Result<String, String> {
             let mut plan = Plan { decode: true, ..Plan::default() };
             let bytes = (0..LAUNCHES).map(|_| stand.launch(&mut plan, format, rows, shape, Fused::default())).sum();
             let (rate, each) = stand.rate(plan, bytes)?;
-            line.push_str(&format!(" {:.1} µs {:.1} %,", each.as_nanos() as f64 / 1e3, rate / wall * 100.0));
+            line.push_str(&format!(" {:.1} µs {:.1} %,", each.as_nanos() as f64 / 1e3, rate / peak * 100.0));
         }
         let mut plan = Plan { decode: true, ..Plan::default() };
         let mut bytes = 0;
@@ -171,10 +171,10 @@ fn rates(rows: u32) -> Result<String, String> {
             bytes += stand.launch(&mut plan, format, rows, DOWN, Fused { activation: PLAIN, ..Fused::default() });
         }
         let (rate, _) = stand.rate(plan, bytes)?;
-        last = format!("{format:?} {:.1} %", rate / wall * 100.0);
-        println!("{line} layers {:.1} %", rate / wall * 100.0);
+        last = format!("{format:?} {:.1} %", rate / peak * 100.0);
+        println!("{line} layers {:.1} %", rate / peak * 100.0);
     }
-    Ok(format!("wall {:.3} TB/s, layers of {last}", wall / 1e12))
+    Ok(format!("peak {:.3} TB/s, layers of {last}", peak / 1e12))
 }
 
 /// Each of eight rows alone, in twos and threes, and all together.

@@ -1,7 +1,7 @@
 //! A row's buffers, as data: every target lays out the same ones.
 use gpu_kernels::{Element, Format, Packed, Ptr, Role, Weight};
 use half::bf16;
-use nemotron::device::{self, BufferKind, Buffers, WeightPart};
+use nemotron_backend::device::{self, BufferKind, Buffers, WeightPart};
 
 /// What a buffer holds before the launch.
 #[derive(Clone)]

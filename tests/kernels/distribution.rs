@@ -1,7 +1,7 @@
 //! `sample` by its results: draws follow the probabilities after each filter, and the PTX draws what the reference draws.
 use gpu_kernels::sample_limit::{BINS, LIMIT_WORDS};
 use gpu_kernels::{Ptr, Sample, SampleLimit, sampling, team};
-use nemotron::sample::{RowParameters, Sampling};
+use nemotron_backend::sample::{RowParameters, Sampling};
 
 use crate::data::{Data, Values};
 use crate::emulator::Emulator;

@@ -1,25 +1,25 @@
 //! The emulator as a target: each buffer a guarded allocation, and what is undefined may not be read.
 use std::sync::LazyLock;
 
-use cuda_builder::Promoted;
 use gpu_kernels::{DeviceInfo, Element};
 use half::bf16;
-use nemotron::device::{Activation, PlannedKernel};
+use nemotron_backend::device::cuda::{Ptx, embedded_ptx};
+use nemotron_backend::device::{Activation, PlannedKernel};
 use ptx_emulator::{Launch, Memory, Module, Options};
 
 use crate::data::{Buffer, Data, Values};
 use crate::target::{Outcome, Target};
 
-/// The kernels' PTX, as the build script embeds it.
-static PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/sm_80.ptx"));
+/// The kernels' PTX, as the program embeds it.
+static PTX: LazyLock<Ptx> = LazyLock::new(|| embedded_ptx((8, 0)).expect("it is embedded"));
 
 /// What compute capability 9.0 makes of it.
-static HOPPER_PTX: LazyLock<String> = LazyLock::new(|| cuda_builder::promote(PTX, Promoted::Sm90a));
+static HOPPER_PTX: LazyLock<Ptx> = LazyLock::new(|| embedded_ptx((9, 0)).expect("it is embedded"));
 
-static MODULE: LazyLock<Module> = LazyLock::new(|| Module::parse(PTX).expect("the emulator knows our PTX"));
+static MODULE: LazyLock<Module> = LazyLock::new(|| Module::parse(&PTX.text).expect("the emulator knows our PTX"));
 
 static HOPPER_MODULE: LazyLock<Module> =
-    LazyLock::new(|| Module::parse(&HOPPER_PTX).expect("the emulator knows our promoted PTX"));
+    LazyLock::new(|| Module::parse(&HOPPER_PTX.text).expect("the emulator knows our promoted PTX"));
 
 /// The GPUs that launches are made for: the first that ran sm_80's PTX, one of little shared memory, the one that
 /// multiplies by warpgroups, and a part of it so small that every grid fills it.
@@ -42,7 +42,7 @@ pub fn devices(kernel: &dyn PlannedKernel) -> impl Iterator<Item = DeviceInfo> {
 
 /// The PTX that a device runs.
 pub fn ptx(device: &DeviceInfo) -> &'static str {
-    if device.has_wgmma() { &HOPPER_PTX } else { PTX }
+    if device.has_wgmma() { &HOPPER_PTX.text } else { &PTX.text }
 }
 
 /// Runs the entries of a module.

@@ -26,7 +26,7 @@ const fn shape(rows: usize, top_k: usize, experts: usize, n: usize, k: usize) ->
     Shape { rows, top_k, experts, n, k, activation: PLAIN, row_per_choice: false, skipped: 0 }
 }
 
-const SHAPES: [Shape; 40] = [
+const SHAPES: [Shape; 41] = [
     shape(1, 1, 1, 16, 8),
     shape(4, 1, 1, 32, 8),
     shape(12, 1, 1, 32, 8),
@@ -45,6 +45,8 @@ const SHAPES: [Shape; 40] = [
     shape(9, 3, 5, 144, 136),
     shape(70, 1, 1, 128, 64),
     shape(150, 2, 3, 32, 200),
+    // The fewest choices of a wide tile, which half of a stage does not hold.
+    shape(129, 1, 1, 32, 72),
     shape(130, 1, 1, 176, 264),
     shape(257, 1, 1, 80, 72),
     shape(300, 2, 3, 208, 136),
@@ -101,14 +103,10 @@ fn row(seed: u64, shape: &Shape) -> Row<MoeGemm> {
     Row { name: format!("{shape:?}"), kernel, data }
 }
 
-/// Blocks of warpgroups whose shares overlap compute the same twice: what spoils a share so is no fault.
-const TILES_EDGE: Defect = Defect { entries: "moe_gemm", ..EDGE };
-const TILES_STRIDE: Defect = Defect { entries: "moe_gemm", ..STRIDE };
-
 impl Oracle for MoeGemm {
     const C: f64 = 16.0;
     const D: f64 = 4.0;
-    const DEFECTS: &[Defect] = &[TILES_EDGE, TILES_STRIDE, BARRIER, PRODUCT];
+    const DEFECTS: &[Defect] = &[EDGE, STRIDE, BARRIER, PRODUCT];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let order = data.i32s(self.order);

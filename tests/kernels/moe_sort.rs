@@ -65,16 +65,16 @@ impl Oracle for MoeSort {
 
 /// The choices by expert, and the tiles that they are cut into.
 pub fn sorted(ids: &[i32], experts: u32) -> (Vec<i32>, Vec<i32>) {
-    let (mut order, mut tiles, mut work) = (Vec::new(), Vec::new(), 0);
+    let (mut order, mut tiles, mut wide) = (Vec::new(), Vec::new(), 0);
     for expert in 0..experts as i32 {
         let own: Vec<i32> = (0..ids.len() as i32).filter(|choice| ids[*choice as usize] == expert).collect();
         for places in own.chunks(256) {
             let count = places.len() as i32;
-            tiles.push([expert, order.len() as i32, count, work]);
-            work += 64 + if count <= 128 { count / 4 } else { count / 2 };
+            tiles.push([expert, order.len() as i32, count, wide]);
+            wide += i32::from(count > 128);
             order.extend(places);
         }
     }
-    tiles.resize(max_tiles(ids.len() as u32, experts) as usize, [0, 0, 0, work]);
+    tiles.resize(max_tiles(ids.len() as u32, experts) as usize, [0, 0, 0, wide]);
     (order, tiles.concat())
 }

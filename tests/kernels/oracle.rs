@@ -1,6 +1,6 @@
 //! What a row file says of its kernel: the formula in f64, its rounding points, and how far a result may be off.
 use gpu_kernels::{Ptr, Role};
-use nemotron::device::Reference;
+use nemotron_backend::device::Reference;
 
 use crate::data::Data;
 use crate::mutants::Defect;

@@ -2,7 +2,7 @@
 //! that is repeated, or that was one too many, leaves nothing behind.
 use gpu_kernels::ssm::{Mixer, WINDOW};
 use gpu_kernels::{Ptr, Role, SsmConv, SsmDecode, SsmScan, TILE_ROWS};
-use nemotron::device::Reference;
+use nemotron_backend::device::Reference;
 
 use crate::data::{Data, Values};
 use crate::emulator::Emulator;

@@ -1,7 +1,7 @@
 //! Where a row runs. Every target starts from the same data and hands back every element.
 use gpu_kernels::{Element, Ptr, Role};
 use half::bf16;
-use nemotron::device::{Activation, Memory, PlannedKernel, Stored};
+use nemotron_backend::device::{Activation, Memory, PlannedKernel, Stored};
 
 use crate::data::{Buffer, Data, Values};
 use crate::oracle::Precision;

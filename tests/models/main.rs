@@ -13,6 +13,7 @@ use half::bf16;
 use nemotron::checkpoint::Checkpoint;
 use nemotron::cpu::Cpu;
 use nemotron::device::Device;
+use nemotron::device::cuda::embedded_ptx;
 use nemotron::engine::{Engine, EngineConfig, Request};
 use nemotron::text::Tokenizer;
 use nemotron::weights::Weights;
@@ -102,8 +103,8 @@ fn assert_bf16(engine: &mut Engine, family: &str, length: usize) {
 
 /// An engine on the emulated device, and the record of what ran there.
 fn emulated(model: &str, small_weight: u64) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
-    let module = ptx_emulator::Module::parse(include_str!(concat!(env!("OUT_DIR"), "/sm_80.ptx")))
-        .expect("the emulator knows our PTX");
+    let ptx = embedded_ptx((8, 0)).expect("it is embedded");
+    let module = ptx_emulator::Module::parse(&ptx.text).expect("the emulator knows our PTX");
     let ran = Arc::new(Mutex::new(Ran::default()));
     let (engine, eos) =
         engine_at(&format!("{ROOT}/{model}"), Box::new(Emulated::new(Arc::new(module), ran.clone())), small_weight);

@@ -1,6 +1,6 @@
 //! Text tests: encode and decode equal the Python package `tokenizers`, and streaming equals the full decode.
-mod companions;
 mod jinja;
+mod special_tokens;
 mod templates;
 
 use std::path::{Path, PathBuf};

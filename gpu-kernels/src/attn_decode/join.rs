@@ -7,7 +7,7 @@ use core::num::NonZero;
 use cuda_std::barrier::sync_threads;
 use cuda_std::shared::Shared;
 use cuda_std::unroll::array;
-use cuda_std::{bf16, cp_async, global, math, thread, warp};
+use cuda_std::{bf16, cp_async, global, grid, math, thread, warp};
 
 /// Splits and heads that are joined at once.
 struct Part {
@@ -33,20 +33,8 @@ impl<const DIM: u32> Split<DIM> {
     /// The whole block comes here, behind a barrier that follows its stores.
     #[inline(always)]
     pub unsafe fn arrives_last(&self) -> bool {
-        let flag = self.joined_totals().cast::<u32>().offset(WARPS);
-        // SAFETY: one thread counts, between two barriers of the block, which order the others' accesses.
-        unsafe {
-            if thread::thread_idx_x() == thread::block_dim_x() - 1 {
-                let counter = self.args.counters.addr + self.counter * 4;
-                let last = global::atomic_add(counter, 1) + 1 == self.live.count;
-                if last {
-                    global::store(counter, 0_u32);
-                }
-                flag.store(0, u32::from(last));
-            }
-            sync_threads();
-            flag.load(0) != 0
-        }
+        // SAFETY: the caller's promise.
+        unsafe { grid::arrives_last(self.args.counters.addr + self.counter * 4, self.live.count) }
     }
 
     /// Joins all live splits and stores the outputs of the team.

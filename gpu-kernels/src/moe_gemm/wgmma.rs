@@ -19,12 +19,12 @@ const TILES: usize = (COLUMNS / fragment::N) as usize;
 type Sums = [[[f32; 4]; TILES]; 2];
 
 kernel! {
-    /// The block's share of all tiles.
+    /// The block's share of all chunks.
     pub fn moe_gemm_wgmma(args: MoeGemm) {
         wgmma::threads_at_most::<{ WARPS * 32 }>();
         grid::launch_dependents();
         grid::wait_for_dependencies();
-        let mut share = Share::of_block(&args);
+        let mut share = Share::of_block();
         let mut ring = Ring::fill(&args, share);
         while let Some(chunk) = share.next(&args) {
             let warpgroup = Warpgroup::new(&chunk);

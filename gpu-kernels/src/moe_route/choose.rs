@@ -11,14 +11,6 @@ struct Best {
     index: u32,
 }
 
-impl Best {
-    #[inline(always)]
-    fn or(self, other: Best) -> Best {
-        let wins = other.value > self.value || (other.value == self.value && other.index < self.index);
-        if wins { other } else { self }
-    }
-}
-
 /// Chooses the experts of `row` and stores their numbers and weights.
 ///
 /// # Safety
@@ -27,7 +19,7 @@ impl Best {
 pub unsafe fn choose(args: &MoeRoute, row: u32) {
     let scores = shared::dynamic::<f32>().offset(thread::warp_id() * args.experts);
     let lane = thread::lane_id();
-    let mut chosen = (0, 0.0);
+    let mut chosen = 0;
     // SAFETY: a lane has every 32nd expert, and the warp's scores are its own.
     unsafe {
         for_each_own(0, args.experts, |expert| {
@@ -41,18 +33,19 @@ pub unsafe fn choose(args: &MoeRoute, row: u32) {
         for choice in 0..args.top_k {
             let best = best_of(scores, args.experts);
             if lane == choice {
-                chosen = (best.index, sigmoid(args, row, best.index));
+                chosen = best;
             }
             warp::sync();
             if lane == 0 {
-                scores.store(best.index, f32::NEG_INFINITY);
+                scores.store(best, f32::NEG_INFINITY);
             }
             warp::sync();
         }
-        let weight = weighted(args, chosen.1);
+        // Once for all choices: each lane has its own.
+        let weight = weighted(args, sigmoid(args, row, chosen));
         if lane < args.top_k {
             let at = 4 * (u64::from(row) * u64::from(args.top_k) + u64::from(lane));
-            global::store(args.ids.addr + at, chosen.0);
+            global::store(args.ids.addr + at, chosen);
             global::store(args.weights.addr + at, weight);
         }
     }
@@ -105,8 +98,8 @@ unsafe fn keep_best_groups(args: &MoeRoute, scores: Shared<f32>) {
         }
         for _ in 0..args.top_groups {
             let best = best_of_warp(own);
-            kept |= 1 << (best.index & 31);
-            if lane == best.index {
+            kept |= 1 << (best & 31);
+            if lane == best {
                 own.value = f32::NEG_INFINITY;
             }
         }
@@ -150,12 +143,12 @@ unsafe fn two_best(scores: Shared<f32>, first: u32, count: u32) -> [f32; 2] {
     best
 }
 
-/// The best of `count` scores, in every lane.
+/// The number of the best of `count` scores, in every lane.
 ///
 /// # Safety
 /// The whole warp comes here; the scores are written.
 #[inline(always)]
-unsafe fn best_of(scores: Shared<f32>, count: u32) -> Best {
+unsafe fn best_of(scores: Shared<f32>, count: u32) -> u32 {
     // Where nothing is larger than −∞, as with scores that are no numbers, the first stands for all.
     let mut best = Best { value: f32::NEG_INFINITY, index: 0 };
     // SAFETY: the caller's promise.
@@ -168,18 +161,18 @@ unsafe fn best_of(scores: Shared<f32>, count: u32) -> Best {
     }
 }
 
-/// The best of the lanes', in every lane.
+/// The number of the best of the lanes', in every lane; of equal ones the lowest.
 ///
 /// # Safety
-/// The whole warp comes here.
+/// The whole warp comes here; no value is no number.
 #[inline(always)]
-unsafe fn best_of_warp(mut best: Best) -> Best {
-    let mut lanes = thread::WARP_SIZE / 2;
-    while lanes > 0 {
-        // SAFETY: the caller's promise.
-        let (value, index) = unsafe { (warp::shuffle_xor(best.value, lanes), warp::shuffle_xor(best.index, lanes)) };
-        best = best.or(Best { value, index });
-        lanes /= 2;
+unsafe fn best_of_warp(best: Best) -> u32 {
+    // Bits that are ordered as the values are. Of the two zeros, which are equal, 0 makes one.
+    let bits = (best.value + 0.0).to_bits();
+    let order = bits ^ (bits.cast_signed() >> 31).cast_unsigned() ^ (!bits & 0x8000_0000);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let largest = warp::max_u32(order);
+        warp::min_u32(if order == largest { best.index } else { u32::MAX })
     }
-    best
 }

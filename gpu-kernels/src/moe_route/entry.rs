@@ -4,14 +4,10 @@ use super::{MoeRoute, ROWS, WARPS};
 use crate::row::{self, GROUP};
 use cuda_std::barrier::sync_threads;
 use cuda_std::unroll::unroll;
-use cuda_std::{bf16, global, grid, kernel, math, shared, thread, warp};
+use cuda_std::{bf16, global, grid, kernel, math, thread, warp};
 
 /// Groups of a lane that are asked for together.
 const BATCH: usize = 4;
-
-shared! {
-    fn moe_route_before() -> [u32; 1];
-}
 
 kernel! {
     /// An expert to a warp, eight token rows to a block.
@@ -111,20 +107,9 @@ unsafe fn logits(args: &MoeRoute, expert: u32, first: u32, live: u32) -> [f32; R
 /// All threads of the block call it together.
 #[inline(always)]
 pub unsafe fn is_last(args: &MoeRoute) -> bool {
-    let before = moe_route_before();
-    // SAFETY: one thread counts, behind a barrier that orders the others' stores, and in front of one that orders what
-    // they load.
+    // SAFETY: the caller's promise; the barrier orders what the block has stored.
     unsafe {
         sync_threads();
-        if thread::thread_idx_x() == 0 {
-            let counter = args.counters.addr + 4 * u64::from(thread::block_idx_y());
-            let count = global::atomic_add(counter, 1);
-            if count + 1 == thread::grid_dim_x() {
-                global::store(counter, 0_u32);
-            }
-            before.store(0, count);
-        }
-        sync_threads();
-        before.load(0) + 1 == thread::grid_dim_x()
+        grid::arrives_last(args.counters.addr + 4 * u64::from(thread::block_idx_y()), thread::grid_dim_x())
     }
 }

@@ -30,6 +30,9 @@ const WEIGHT_PIECES: u32 = DEPTH / 4;
 const TOKEN_COPIES: usize = (TILE_ROWS * TOKEN_PIECES / (WARPS * 32)) as usize;
 const WEIGHT_COPIES: usize = (TILE_EXPERTS * WEIGHT_PIECES / (WARPS * 32)) as usize;
 
+/// Parts of a stage's products, with a part of the copies behind each.
+const PARTS: usize = 4;
+
 kernel! {
     /// 32 token rows and 32 experts.
     pub fn moe_route_tiles(args: MoeRoute) {
@@ -93,16 +96,15 @@ impl Tile {
         let (mut step, mut asked, mut stage, mut free) = (0, 0, start, start);
         // SAFETY: a stage is used when all copies have landed, and filled when all have used what was in its place.
         unsafe {
-            let mut ask = || {
+            for _ in 0..AHEAD {
                 if asked != steps {
-                    self.ask(args, asked, free);
+                    unroll::<PARTS>(
+                        #[inline(always)]
+                        |part| self.ask(args, (asked, part), free),
+                    );
                     (asked, free) = (asked + 1, behind(free));
                 }
-                // Also where nothing is left to ask for: the waits count groups.
                 cp_async::commit();
-            };
-            for _ in 0..AHEAD {
-                ask();
             }
             while step != steps {
                 if AHEAD == 1 {
@@ -111,8 +113,21 @@ impl Tile {
                     cp_async::wait::<{ MOST_AHEAD - 1 }>();
                 }
                 sync_threads();
-                ask();
-                add(&mut sums, stage);
+                add(
+                    &mut sums,
+                    stage,
+                    #[inline(always)]
+                    |part| {
+                        if asked != steps {
+                            self.ask(args, (asked, part), free);
+                        }
+                    },
+                );
+                if asked != steps {
+                    (asked, free) = (asked + 1, behind(free));
+                }
+                // Also where nothing is left to ask for: the waits count groups.
+                cp_async::commit();
                 (step, stage) = (step + 1, behind(stage));
             }
             // What the choice writes lies where the last stage did.
@@ -121,40 +136,55 @@ impl Tile {
         sums
     }
 
-    /// Starts the thread's copies of the groups of step `step` to a stage; zeros behind a row and in rows that are not there.
+    /// Starts a part of the thread's copies of the groups of step `step` to a stage; zeros behind a row and in rows that are
+    /// not there.
     ///
     /// # Safety
     /// The whole block comes here; the stage is free.
     #[inline(always)]
-    unsafe fn ask(&self, args: &MoeRoute, step: u32, stage: u32) {
-        let groups = args.hidden / GROUP;
-        let first = step * thread::WARP_SIZE;
-        unroll::<TOKEN_COPIES>(
+    unsafe fn ask(&self, args: &MoeRoute, (step, part): (u32, usize), stage: u32) {
+        const COPIES: usize = (TOKEN_COPIES + WEIGHT_COPIES) / PARTS;
+        unroll::<COPIES>(
             #[inline(always)]
             |i| {
-                let piece = thread::thread_idx_x() + i as u32 * WARPS * 32;
-                let (row, group) = (piece / TOKEN_PIECES, first + piece % TOKEN_PIECES);
-                let is_there = self.first + row < args.rows && group < groups;
-                let from = args.x.addr + u64::from(self.first + row) * u64::from(args.hidden) * 2;
-                // SAFETY: only what is there is read.
+                let copy = part * COPIES + i;
+                // SAFETY: the caller's promise.
                 unsafe {
-                    cp_async::copy_16_or_zero(stage + piece * 16, row::at(from, group), 16 * u32::from(is_there));
+                    match copy.checked_sub(TOKEN_COPIES) {
+                        None => self.ask_for_tokens(args, step, stage, copy as u32),
+                        Some(copy) => self.ask_for_weights(args, step, stage, copy as u32),
+                    }
                 }
             },
         );
-        unroll::<WEIGHT_COPIES>(
-            #[inline(always)]
-            |i| {
-                let piece = thread::thread_idx_x() + i as u32 * WARPS * 32;
-                let (expert, half) = (piece / WEIGHT_PIECES, first * 2 + piece % WEIGHT_PIECES);
-                let is_there = self.expert + expert < args.experts && half < groups * 2;
-                let from = args.w.addr + u64::from(self.expert + expert) * u64::from(args.hidden) * 4;
-                // The halves of groups lie apart, so that the lanes read 16 bytes side by side.
-                let to = WEIGHTS + expert * 2 * ROW_BYTES + half % 2 * ROW_BYTES + piece % WEIGHT_PIECES / 2 * 16;
-                // SAFETY: only what is there is read.
-                unsafe { cp_async::copy_16_or_zero(stage + to, row::at(from, half), 16 * u32::from(is_there)) };
-            },
-        );
+    }
+
+    /// # Safety
+    /// As for [`Tile::ask`].
+    #[inline(always)]
+    unsafe fn ask_for_tokens(&self, args: &MoeRoute, step: u32, stage: u32, copy: u32) {
+        let (groups, first) = (args.hidden / GROUP, step * thread::WARP_SIZE);
+        let piece = thread::thread_idx_x() + copy * WARPS * 32;
+        let (row, group) = (piece / TOKEN_PIECES, first + piece % TOKEN_PIECES);
+        let is_there = self.first + row < args.rows && group < groups;
+        let from = args.x.addr + u64::from(self.first + row) * u64::from(args.hidden) * 2;
+        // SAFETY: only what is there is read.
+        unsafe { cp_async::copy_16_or_zero(stage + piece * 16, row::at(from, group), 16 * u32::from(is_there)) };
+    }
+
+    /// # Safety
+    /// As for [`Tile::ask`].
+    #[inline(always)]
+    unsafe fn ask_for_weights(&self, args: &MoeRoute, step: u32, stage: u32, copy: u32) {
+        let (groups, first) = (args.hidden / GROUP, step * thread::WARP_SIZE);
+        let piece = thread::thread_idx_x() + copy * WARPS * 32;
+        let (expert, half) = (piece / WEIGHT_PIECES, first * 2 + piece % WEIGHT_PIECES);
+        let is_there = self.expert + expert < args.experts && half < groups * 2;
+        let from = args.w.addr + u64::from(self.expert + expert) * u64::from(args.hidden) * 4;
+        // The halves of groups lie apart, so that the lanes read 16 bytes side by side.
+        let to = WEIGHTS + expert * 2 * ROW_BYTES + half % 2 * ROW_BYTES + piece % WEIGHT_PIECES / 2 * 16;
+        // SAFETY: only what is there is read.
+        unsafe { cp_async::copy_16_or_zero(stage + to, row::at(from, half), 16 * u32::from(is_there)) };
     }
 
     /// Joins the lanes' parts and stores the logits.
@@ -181,37 +211,46 @@ impl Tile {
     }
 }
 
-/// Adds a stage's products: a lane's own group of each row.
+/// Adds a stage's products: a lane's own group of each row, its first half for all rows before the other, so that fewer
+/// weights wait in registers; the order of each sum is the same. Between the parts `ask` starts copies: all at once, they
+/// would hold up the products.
 ///
 /// # Safety
 /// The stage has landed.
 #[inline(always)]
-unsafe fn add(sums: &mut Sums, stage: u32) {
+unsafe fn add(sums: &mut Sums, stage: u32, mut ask: impl FnMut(usize)) {
+    const PART_ROWS: usize = 2 * ROWS / PARTS;
     let (row, expert) = Tile::of_warp();
     let own = |offset: u32| Shared::<u32>::from_address(stage + offset + thread::lane_id() * 16);
-    let mut weights = [[0.0; 8]; EXPERTS];
-    unroll::<EXPERTS>(
+    let mut weights = [[0.0; 4]; EXPERTS];
+    unroll::<PARTS>(
         #[inline(always)]
-        |e| {
-            let at = WEIGHTS + (expert + e as u32) * 2 * ROW_BYTES;
-            // SAFETY: the caller's promise.
-            let [a, b]: [[f32; 4]; 2] =
-                unsafe { [own(at).cast::<[f32; 4]>().load(0), own(at + ROW_BYTES).cast::<[f32; 4]>().load(0)] };
-            weights[e] = [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]];
-        },
-    );
-    unroll::<ROWS>(
-        #[inline(always)]
-        |r| {
-            // SAFETY: the caller's promise.
-            let x = bf16::unpack_8(unsafe { own((row + r as u32) * ROW_BYTES).cast::<[u32; 4]>().load(0) });
-            unroll::<EXPERTS>(
+        |part| {
+            let (half, first) = (part / (PARTS / 2), part % (PARTS / 2) * PART_ROWS);
+            if first == 0 {
+                let at = |e: usize| WEIGHTS + ((expert + e as u32) * 2 + half as u32) * ROW_BYTES;
+                // SAFETY: the caller's promise.
+                weights = array(|e| unsafe { own(at(e)).cast::<[f32; 4]>().load(0) });
+            }
+            unroll::<PART_ROWS>(
                 #[inline(always)]
-                |e| {
-                    let sum = &mut sums[e][r];
-                    unroll::<8>(|k| *sum = math::fma(x[k], weights[e][k], *sum));
+                |r| {
+                    let r = first + r;
+                    let at = (row + r as u32) * ROW_BYTES + half as u32 * 8;
+                    // SAFETY: as above.
+                    let [low, high]: [u32; 2] = unsafe { own(at).cast::<[u32; 2]>().load(0) };
+                    let ([x0, x1], [x2, x3]) = (bf16::unpack(low), bf16::unpack(high));
+                    let x = [x0, x1, x2, x3];
+                    unroll::<EXPERTS>(
+                        #[inline(always)]
+                        |e| {
+                            let sum = &mut sums[e][r];
+                            unroll::<4>(|k| *sum = math::fma(x[k], weights[e][k], *sum));
+                        },
+                    );
                 },
             );
+            ask(part);
         },
     );
 }

@@ -1,5 +1,5 @@
 //! The entry point of `moe_sort`.
-use super::{COUNTERS, MoeSort, TILE, WARPS, max_tiles, work};
+use super::{COUNTERS, MoeSort, TILE, WARPS, is_wide, max_tiles};
 use cuda_std::barrier::sync_threads;
 use cuda_std::shared::Shared;
 use cuda_std::{global, kernel, shared, thread, warp};
@@ -24,7 +24,7 @@ kernel! {
         let own = counts.offset(thread::warp_id() * words);
         for_each_chunk(&args, own, |_, _, _| {});
         sync_threads();
-        let (used, all_work) = places(&args, counts);
+        let (used, wide) = places(&args, counts);
         for_each_chunk(&args, own, |choice, id, before| {
             if id < args.experts {
                 let first = counts.load(COUNTERS * words + id);
@@ -34,7 +34,7 @@ kernel! {
         // Nobody comes to the tiles that are left.
         let mut tile = used + thread::thread_idx_x();
         while tile < max_tiles(args.rows * args.top_k, args.experts) {
-            global::store(args.tiles.addr + 16 * u64::from(tile), [0, 0, 0, all_work]);
+            global::store(args.tiles.addr + 16 * u64::from(tile), [0, 0, 0, wide]);
             tile += thread::block_dim_x();
         }
     }
@@ -92,7 +92,7 @@ unsafe fn place_among_lanes(id: u32) -> (u32, bool) {
 }
 
 /// Turns the warps' counts of an expert into how many come before in other warps, writes where each expert begins behind
-/// them, and the tiles; gives the number of tiles and their work.
+/// them, and the tiles; gives the number of tiles, and of wide ones.
 ///
 /// # Safety
 /// All threads of the block call it together; the counts are written.
@@ -113,18 +113,18 @@ unsafe fn places(args: &MoeSort, counts: Shared<u32>) -> (u32, u32) {
         let tiles = total.div_ceil(TILE);
         let (first, _) = before(total, moe_sort_totals());
         let (first_tile, used) = before(tiles, moe_sort_totals().offset(WARPS));
-        let own_work = total / TILE * work(TILE) + work(total % TILE);
-        let (first_work, all_work) = before(own_work, moe_sort_totals().offset(2 * WARPS));
+        let own_wide = total / TILE + u32::from(is_wide(total % TILE));
+        let (first_wide, wide) = before(own_wide, moe_sort_totals().offset(2 * WARPS));
         if expert < args.experts {
             counts.store(COUNTERS * (args.experts + 1) + expert, first);
         }
         for tile in 0..tiles {
             let begin = tile * TILE;
-            let words = [expert, first + begin, (total - begin).min(TILE), first_work + tile * work(TILE)];
+            let words = [expert, first + begin, (total - begin).min(TILE), first_wide + tile];
             global::store(args.tiles.addr + 16 * u64::from(first_tile + tile), words);
         }
         sync_threads();
-        (used, all_work)
+        (used, wide)
     }
 }
 

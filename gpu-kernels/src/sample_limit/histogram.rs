@@ -5,7 +5,6 @@ use cuda_std::{barrier, global, grid, shared, thread};
 shared! {
     fn limit_bins_low() -> [u32; BINS as usize];
     fn limit_bins_high() -> [u32; BINS as usize];
-    fn limit_told() -> [u32; 1];
 }
 
 /// Clears the bins, and waits until all are.
@@ -66,7 +65,7 @@ pub unsafe fn join(bins: u64, counter: u64, blocks: u32) -> bool {
             }
         });
         barrier::sync_threads();
-        if !grid::arrives_last(counter, blocks, limit_told()) {
+        if !grid::arrives_last(counter, blocks) {
             return false;
         }
         for_own_bins(|index| {

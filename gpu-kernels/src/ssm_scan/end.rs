@@ -4,9 +4,7 @@ use super::{SsmScan, THREADS, stride};
 use crate::row::GROUP;
 use crate::ssm::arithmetic::integer;
 use crate::ssm::{CHUNK, WINDOW, divide};
-use cuda_std::barrier::sync_threads;
-use cuda_std::shared::Shared;
-use cuda_std::{global, thread};
+use cuda_std::{global, grid, thread};
 
 /// Stores S as it is in shared memory.
 ///
@@ -68,7 +66,7 @@ unsafe fn copy(span: &Span, (first, width): (u32, u32), from: Columns, to: Colum
 /// # Safety
 /// The whole block comes here, behind a barrier, when it has read what was there.
 #[inline(always)]
-pub unsafe fn store_tokens(args: &SsmScan, span: &Span, flag: Shared<u32>) {
+pub unsafe fn store_tokens(args: &SsmScan, span: &Span) {
     let mixer = args.mixer();
     let (inner, dim, size) = (mixer.inner(), args.head_dim, args.state_size);
     let first = (span.end / CHUNK * CHUNK).max(span.position);
@@ -85,7 +83,7 @@ pub unsafe fn store_tokens(args: &SsmScan, span: &Span, flag: Shared<u32>) {
             store_window(args, span, (inner + mixer.shared() + group, size));
         }
         // Where nothing is left of B to store, nobody needs to know who ends last.
-        if first < span.end && is_last_of_group(args, span, flag) {
+        if first < span.end && is_last_of_group(args, span) {
             let to = Columns { start: args.ring_b.addr, stride: mixer.shared(), first: group };
             copy(span, (first, size), rows(inner + group), to, (2 * span.slot * CHUNK, 2 * CHUNK));
         }
@@ -131,22 +129,10 @@ unsafe fn store_window(args: &SsmScan, span: &Span, (channel, width): (u32, u32)
 /// # Safety
 /// As for [`store_tokens`].
 #[inline(always)]
-unsafe fn is_last_of_group(args: &SsmScan, span: &Span, flag: Shared<u32>) -> bool {
-    let sharing = args.mixer().sharing();
+unsafe fn is_last_of_group(args: &SsmScan, span: &Span) -> bool {
     let counter = thread::block_idx_y() * args.groups + args.mixer().group(span.head);
-    let counter = args.counters.addr + 4 * u64::from(counter);
-    // SAFETY: one thread counts, behind the barrier that the caller stands behind.
-    unsafe {
-        if thread::thread_idx_x() == 0 {
-            let is_last = global::atomic_add(counter, 1) == sharing - 1;
-            if is_last {
-                global::store(counter, 0_u32);
-            }
-            flag.store(0, u32::from(is_last));
-        }
-        sync_threads();
-        flag.load(0) == 1
-    }
+    // SAFETY: the caller's promise; as many blocks count as heads share B.
+    unsafe { grid::arrives_last(args.counters.addr + 4 * u64::from(counter), args.mixer().sharing()) }
 }
 
 /// Fills the head's columns of every so many tiles that belong to no sequence.

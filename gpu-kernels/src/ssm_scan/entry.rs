@@ -78,6 +78,6 @@ unsafe fn run<const STAGES: u32>(args: &SsmScan, span: &Span) {
         if span.end / CHUNK > span.front {
             end::store_state(args, span, &room);
         }
-        end::store_tokens(args, span, room.flag);
+        end::store_tokens(args, span);
     }
 }

@@ -46,6 +46,14 @@ impl Span {
         }
     }
 
+    /// The same with what `number` makes of each number.
+    #[inline(always)]
+    pub fn map(self, number: impl Fn(u32) -> u32) -> Span {
+        let [row, slot, head, position, end, front] =
+            [self.row, self.slot, self.head, self.position, self.end, self.front].map(number);
+        Span { row, slot, head, position, end, front }
+    }
+
     /// The row of the token at a position that is not before the first.
     #[inline(always)]
     pub fn row_at(&self, position: u32) -> u32 {
@@ -66,8 +74,6 @@ pub struct Room {
     stages: Shared<u8>,
     /// `[2, 2, CHUNK]`: Δ and sums of the even and of the odd chunks.
     numbers: Shared<f32>,
-    /// A word.
-    pub flag: Shared<u32>,
 }
 
 /// A chunk's inputs in shared memory.
@@ -91,7 +97,7 @@ impl Room {
         let state = shared::dynamic::<u8>();
         let first = state.offset(state_bytes(dim, size));
         let numbers = first.offset(stages * stage_bytes(dim, size)).cast::<f32>();
-        Room { state: state.cast(), stages: first, numbers, flag: numbers.offset(4 * CHUNK).cast() }
+        Room { state: state.cast(), stages: first, numbers }
     }
 
     /// The place of a chunk among `stages`.

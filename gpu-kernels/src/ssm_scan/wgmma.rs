@@ -30,14 +30,12 @@ const MATRIX_BYTES: u32 = CHUNK * wgmma::ROW_BYTES;
 const COLUMNS: u32 = wgmma::ROW_BYTES / 2;
 const PIECES: u32 = COLUMNS / 8;
 
-/// Barriers of the block, one after the other in each turn: the state in front of the chunk is there; the outputs have read
-/// it; the inputs of the next chunk are there; nobody reads those of this one any more.
-const STATE: u32 = 1;
+/// Barriers of the block, one after the other in each turn: a chunk's inputs and the state in front of it are there; the
+/// outputs have read that state, and are done with the chunk before.
+const READY: u32 = 1;
 const READ: u32 = 2;
-const INPUTS: u32 = 3;
-const FREED: u32 = 4;
 /// One among the outputs' threads: their results are in shared memory.
-const STAGED: u32 = 5;
+const STAGED: u32 = 3;
 
 /// Offset of 16 bytes, number `piece` of row `row`, among matrices of `rows` rows and 64 columns.
 #[inline(always)]
@@ -56,7 +54,6 @@ struct Room {
     numbers: Shared<f32>,
     /// `[CHUNK, dim + 8]`: outputs.
     staged: u32,
-    flag: Shared<u32>,
 }
 
 /// Shared addresses of a chunk's inputs.
@@ -81,9 +78,7 @@ impl Room {
         let stage_bytes = super::wgmma_stage_bytes(DIM);
         let numbers = stages + WGMMA_STAGES * stage_bytes;
         let staged = numbers + WGMMA_STAGES * WGMMA_NUMBERS * CHUNK * 4;
-        let flag = staged + super::wgmma_output_bytes(DIM);
-        let [numbers, flag] = [Shared::from_address(numbers), Shared::from_address(flag)];
-        Room { state, state_part, stages, stage_bytes, numbers, staged, flag: flag.cast() }
+        Room { state, state_part, stages, stage_bytes, numbers: Shared::from_address(numbers), staged }
     }
 
     #[inline(always)]
@@ -95,6 +90,16 @@ impl Room {
         let [sums, factors] = [widths.offset(CHUNK), widths.offset(2 * CHUNK)];
         Stage { b, c, x: c + 2 * MATRIX_BYTES, widths, sums, factors }
     }
+}
+
+/// A number that all lanes of a warp have: only so does the compiler know it, and keep what follows from it once for all.
+///
+/// # Safety
+/// The whole warp calls it.
+#[inline(always)]
+unsafe fn uniform(number: u32) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe { warp::shuffle(number, 0) }
 }
 
 /// # Safety
@@ -112,14 +117,14 @@ where
         grid::wait_for_dependencies();
         end::fill_pads(args);
         let Some(span) = span else { return };
+        let span = span.map(|number| uniform(number));
         let room = Room::new::<DIM>();
-        // The whole warp has the same; only so does the compiler know it.
-        if warp::shuffle(thread::thread_idx_x() / wgmma::THREADS, 0) == 0 {
+        if uniform(thread::thread_idx_x() / wgmma::THREADS) == 0 {
             outputs::run::<DIM, TILES>(args, &span, &room);
         } else {
             states::run::<DIM, TILES>(args, &span, &room);
         }
         sync_threads();
-        end::store_tokens(args, &span, room.flag);
+        end::store_tokens(args, &span);
     }
 }

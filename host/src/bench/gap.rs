@@ -1,7 +1,7 @@
 //! `GapBuffers`: how long the device stands still between two steps of a decode, by its own clock.
 use gpu_kernels::{Element, Ptr, StepGap};
 
-use super::pass::by_the_host;
+use super::steps::by_the_host;
 use crate::device::{BufferId, BufferKind, Buffers, Device, Inputs, Plan, PlanId, Run};
 use crate::error::Result;
 

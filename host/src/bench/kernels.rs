@@ -5,8 +5,9 @@ use gpu_kernels::StepShape;
 
 use super::lists::KERNEL_STEPS;
 use super::met::Met;
-use super::pass::{self, KeptInputs, borrowed};
-use super::{Bench, BufferName, Cost, Times, Walls, Work};
+use super::pass;
+use super::steps::{self, KeptInputs, borrowed};
+use super::{Bench, BufferName, Cost, Peaks, Times, Work};
 use crate::device::{Plan, PlanId, Step};
 use crate::error::{Category, Error, Result};
 use crate::forward::{self, Bucket, Span};
@@ -42,8 +43,8 @@ impl KernelTime {
         self.in_a_row.median * self.launches as f64
     }
 
-    /// Share of the walls, in percent.
-    pub fn percent_of_wall(&self) -> f64 {
+    /// Share of the peaks, in percent.
+    pub fn percent_of_peak(&self) -> f64 {
         100.0 * self.cost.least / self.in_a_row.median
     }
 }
@@ -80,11 +81,11 @@ pub fn time(bench: &mut Bench, work: Work) -> Result<KernelTimes> {
     let (spans, deepest) = (&steps[0], &steps[steps.len() - 1]);
     // A kernel that advances the sequences runs in a row too: the bucket has room for that.
     let bucket = Bucket::of(deepest, bench.layout.limits());
-    let inputs = pass::inputs(spans, &bucket, &bench.layout);
+    let inputs = steps::inputs(spans, &bucket, &bench.layout);
     let plan = forward::plan(&bench.layout, &bucket);
     let (groups, layers) = (groups(&plan, spans, &bench.names), together(&plan));
     let met = Met::count(forward::plan(&bench.layout, &bucket), spans, &inputs, bench.device.as_mut())?;
-    let costs = costs(&plan, spans, &met, &bench.walls);
+    let costs = costs(&plan, spans, &met, &bench.peaks);
     let whole = bench.device.prepare(plan)?;
     let in_place = in_place(bench, whole, &inputs)?;
     let mut timed =
@@ -128,12 +129,12 @@ fn time_group(bench: &mut Bench, group: Group, whole: &Whole, costs: &[Cost]) ->
 }
 
 /// What each step costs.
-fn costs(plan: &Plan, spans: &[Span], met: &Met, walls: &Walls) -> Vec<Cost> {
+fn costs(plan: &Plan, spans: &[Span], met: &Met, peaks: &Peaks) -> Vec<Cost> {
     let sequences = pass::shapes(spans);
     let cost = |(index, step): (usize, &Step)| {
         let shape = StepShape { sequences: &sequences, experts: met.at(index) };
         let mut cost = Cost::default();
-        cost.add(step.bytes_moved(&shape), step.flops(&shape), walls);
+        cost.add(step.bytes_moved(&shape), step.flops(&shape), peaks);
         cost
     };
     plan.steps.iter().enumerate().map(cost).collect()
@@ -196,9 +197,11 @@ fn together(plan: &Plan) -> Vec<Group> {
         }
         if step.name() == "moe_route" {
             let rest = plan.steps.iter().enumerate().skip(index + 1);
-            let own = rest.take_while(|(_, step)| !is_norm(step)).map(|(index, _)| index);
-            let end = own.clone().last().unwrap_or(index);
-            routed.push(own.filter(|&step| plan.steps[step].name().starts_with("moe_")).collect::<Vec<_>>());
+            let own: Vec<usize> = rest.take_while(|(_, step)| !is_norm(step)).map(|(index, _)| index).collect();
+            // What follows the sum belongs to the next block, whose norm may be inside its first product.
+            let end = own.iter().rfind(|&&step| plan.steps[step].name() == "moe_combine").map_or(index, |&step| step);
+            routed
+                .push(own.into_iter().filter(|&step| plan.steps[step].name().starts_with("moe_")).collect::<Vec<_>>());
             blocks.push((first..=end).collect::<Vec<_>>());
         }
     }

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use gpu_kernels::MoeRoute;
 
-use super::pass::{KeptInputs, borrowed};
+use super::steps::{KeptInputs, borrowed};
 use crate::device::{Device, Plan, Step};
 use crate::error::Result;
 use crate::forward::Span;

@@ -1,7 +1,7 @@
-//! Times of a model on a device against the walls that are measured in the same run: whole passes, and single kernels.
+//! Times of a model on a device against the peaks that are measured in the same run: whole passes, and single kernels.
 //!
 //! * `subject`: whose weights; `lists`: which passes
-//! * `walls`: the fastest stream of bytes and the fastest product that this device gives
+//! * `peaks`: the fastest stream of bytes and the fastest product that this device gives
 //! * `pass`: a prefill or some decode steps, ready to be timed; `kernels`: their single steps; `gap`: between two of them
 //! * `met`: how many experts each layer's choices meet
 //! * `products`: the model's products for any number of rows
@@ -10,10 +10,11 @@ mod kernels;
 mod lists;
 mod met;
 mod pass;
+mod peaks;
 mod products;
+mod steps;
 mod subject;
 mod times;
-mod walls;
 
 use crate::device::{BufferKind, Buffers, Device, Format, host_memory};
 use crate::engine::EngineConfig;
@@ -23,15 +24,15 @@ use crate::session::{DeviceChoice, Note, choice};
 use crate::synthetic::RandomWeights;
 use gap::GapBuffers;
 use pass::Pass;
-use walls::WallBuffers;
+use peaks::PeakBuffers;
 
 pub use kernels::{KernelTime, KernelTimes};
 pub use lists::{KERNEL_STEPS, Lists, Wanted};
 pub use pass::{Cost, PassTime, Work};
+pub use peaks::Peaks;
 pub use products::ProductTime;
 pub use subject::{Formats, Source, Subject};
 pub use times::Times;
-pub use walls::Walls;
 
 /// A model on a device, ready to be timed.
 pub struct Bench {
@@ -39,9 +40,9 @@ pub struct Bench {
     layout: Layout,
     /// What is known of each buffer, by number.
     names: Vec<BufferName>,
-    wall_buffers: WallBuffers,
+    peak_buffers: PeakBuffers,
     gap_buffers: GapBuffers,
-    walls: Walls,
+    peaks: Peaks,
     description: Vec<String>,
 }
 
@@ -52,7 +53,7 @@ struct BufferName {
 }
 
 impl Bench {
-    /// Puts the model on the device, for passes as large as `lists` has them, and measures the walls.
+    /// Puts the model on the device, for passes as large as `lists` has them, and measures the peaks.
     ///
     /// # Errors
     /// The checkpoint or the device; its memory does not hold the model.
@@ -69,13 +70,13 @@ impl Bench {
         let random = if is_gpu { RandomWeights::cut(&subject.spec) } else { RandomWeights::own(&subject.spec) };
         let (layout, memory) = Layout::new(&subject.spec, config.limits());
         let mut buffers = memory.load(&|tensors| subject.parts(tensors, &random))?;
-        let wall_buffers = WallBuffers::add(&mut buffers, &random, is_gpu);
+        let peak_buffers = PeakBuffers::add(&mut buffers, &random, is_gpu);
         let gap_buffers = GapBuffers::add(&mut buffers, lists.generate());
         let names = names(&buffers);
         device.allocate(buffers)?;
         let description = device.description();
-        let walls = wall_buffers.measure(device.as_mut())?;
-        Ok(Bench { device, layout, names, wall_buffers, gap_buffers, walls, description })
+        let peaks = peak_buffers.measure(device.as_mut())?;
+        Ok(Bench { device, layout, names, peak_buffers, gap_buffers, peaks, description })
     }
 
     /// What the device is, its name first.
@@ -83,9 +84,9 @@ impl Bench {
         &self.description
     }
 
-    /// The walls.
-    pub fn walls(&self) -> &Walls {
-        &self.walls
+    /// The peaks.
+    pub fn peaks(&self) -> &Peaks {
+        &self.peaks
     }
 
     /// Times `work`; a decode in blocks of `steps` steps.
@@ -94,7 +95,7 @@ impl Bench {
     /// The device failed.
     pub fn pass(&mut self, work: Work, steps: usize) -> Result<PassTime> {
         let (gaps, device) = (&self.gap_buffers, self.device.as_mut());
-        let pass = Pass::new(work, steps, (&self.layout, gaps, &self.walls), device)?;
+        let pass = Pass::new(work, steps, (&self.layout, gaps, &self.peaks), device)?;
         pass.time(gaps, device)
     }
 

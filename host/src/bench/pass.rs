@@ -1,15 +1,14 @@
 //! `Pass`: a prefill, or some decode steps, as the engine would run them: the same buckets, plans and inputs.
-use std::time::{Duration, Instant};
 
-use gpu_kernels::{Ptr, SequenceShape, StepShape};
+use gpu_kernels::{SequenceShape, StepShape};
 
 use super::gap::GapBuffers;
 use super::met::Met;
-use super::{Times, Walls};
-use crate::device::{Device, Inputs, Plan, PlanId, Run};
-use crate::engine::check_fault;
+use super::steps::{KeptInputs, borrowed, by_the_host, inputs};
+use super::{Peaks, Times};
+use crate::device::{Device, Plan, PlanId, Run};
 use crate::error::Result;
-use crate::forward::{self, Bucket, Layout, Span, StepInputs};
+use crate::forward::{self, Bucket, Layout, Span};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +82,7 @@ fn pages(sequence: usize, layout: &Layout) -> Vec<usize> {
     (first..first + each).collect()
 }
 
-/// Bytes and operations, and the least time that the walls allow for them.
+/// Bytes and operations, and the least time that the peaks allow for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Bytes moved at least.
@@ -98,12 +97,12 @@ pub struct Cost {
 
 impl Cost {
     /// The cost of some steps.
-    pub fn add(&mut self, bytes: u64, flops: u64, walls: &Walls) {
-        let least = walls.least(bytes, flops);
+    pub fn add(&mut self, bytes: u64, flops: u64, peaks: &Peaks) {
+        let least = peaks.least(bytes, flops);
         self.bytes += bytes;
         self.flops += flops;
         self.least += least;
-        if walls.least(bytes, 0) >= least {
+        if peaks.least(bytes, 0) >= least {
             self.least_of_bytes += least;
         }
     }
@@ -116,11 +115,11 @@ impl Cost {
         self.least_of_bytes += other.least_of_bytes;
     }
 
-    fn add_plan(&mut self, plan: &Plan, spans: &[Span], met: &Met, walls: &Walls) {
+    fn add_plan(&mut self, plan: &Plan, spans: &[Span], met: &Met, peaks: &Peaks) {
         let sequences = shapes(spans);
         for (index, step) in plan.steps.iter().enumerate() {
             let shape = StepShape { sequences: &sequences, experts: met.at(index) };
-            self.add(step.bytes_moved(&shape), step.flops(&shape), walls);
+            self.add(step.bytes_moved(&shape), step.flops(&shape), peaks);
         }
     }
 
@@ -136,19 +135,6 @@ impl Cost {
 pub(super) fn shapes(spans: &[Span]) -> Vec<SequenceShape> {
     let shape = |span: &Span| SequenceShape { new_tokens: span.rows() as u32, length: span.length() as u32 };
     spans.iter().map(shape).collect()
-}
-
-/// A step's inputs, kept.
-pub(super) type KeptInputs = Vec<(Ptr<i32>, Vec<i32>)>;
-
-/// Inputs of a step of `spans`, padded to `bucket`.
-pub(super) fn inputs(spans: &[Span], bucket: &Bucket, layout: &Layout) -> KeptInputs {
-    let inputs = StepInputs::new(spans, bucket, layout.limits());
-    layout.with_inputs(&inputs, |inputs: &Inputs| inputs.iter().map(|(to, values)| (*to, values.to_vec())).collect())
-}
-
-pub(super) fn borrowed(inputs: &KeptInputs) -> Vec<(Ptr<i32>, &[i32])> {
-    inputs.iter().map(|(to, values)| (*to, values.as_slice())).collect()
 }
 
 /// How long a pass took.
@@ -172,8 +158,8 @@ impl PassTime {
         self.work.tokens() as f64 / self.device.median
     }
 
-    /// Share of the walls, in percent: 100 if no byte and no operation could be faster.
-    pub fn percent_of_wall(&self) -> f64 {
+    /// Share of the peaks, in percent: 100 if no byte and no operation could be faster.
+    pub fn percent_of_peak(&self) -> f64 {
         100.0 * self.cost.least / self.device.median
     }
 }
@@ -197,7 +183,7 @@ impl Pass {
     pub fn new(
         work: Work,
         steps: usize,
-        (layout, gaps, walls): (&Layout, &GapBuffers, &Walls),
+        (layout, gaps, peaks): (&Layout, &GapBuffers, &Peaks),
         device: &mut dyn Device,
     ) -> Result<Pass> {
         let steps = work.steps(steps, layout);
@@ -209,7 +195,7 @@ impl Pass {
             let plan = forward::plan(layout, &bucket);
             let first = inputs(&steps[0], &bucket, layout);
             let met = Met::count(forward::plan(layout, &bucket), &steps[0], &first, device)?;
-            steps.iter().for_each(|spans| cost.add_plan(&plan, spans, &met, walls));
+            steps.iter().for_each(|spans| cost.add_plan(&plan, spans, &met, peaks));
             let id = device.prepare(plan)?;
             let clocked = Some(device.prepare(gaps.around(forward::plan(layout, &bucket)))?);
             runs.extend(std::iter::once((id, first)).chain((1..steps.len()).map(|_| (id, KeptInputs::new()))));
@@ -220,7 +206,7 @@ impl Pass {
             let plan = forward::plan(layout, &bucket);
             let inputs = inputs(spans, &bucket, layout);
             let met = Met::count(forward::plan(layout, &bucket), spans, &inputs, device)?;
-            cost.add_plan(&plan, spans, &met, walls);
+            cost.add_plan(&plan, spans, &met, peaks);
             runs.push((device.prepare(plan)?, inputs));
         }
         Ok(Pass { work, runs, clocked: None, parts: 1, cost })
@@ -245,28 +231,4 @@ impl Pass {
             cost: self.cost.of_each(self.parts),
         })
     }
-}
-
-/// Whether the last step's tokens were chosen from numbers: what computes none may take another time.
-fn check_numbers(sampled: &[i32]) -> Result<()> {
-    let faults = &sampled[sampled.len() / 2..];
-    // The last slot is for pads.
-    let mut slots = faults.iter().enumerate().take(faults.len().saturating_sub(1));
-    slots.try_for_each(|(slot, fault)| check_fault(*fault, format_args!("sequence {slot} of the pass that is timed")))
-}
-
-/// The engine's own order: where the device runs ahead, a step is given before the tokens of the one before are read.
-pub(super) fn by_the_host(runs: &[Run], device: &mut dyn Device) -> Result<Duration> {
-    let started = Instant::now();
-    let mut before = None;
-    for (plan, inputs) in runs {
-        let ticket = device.run(*plan, inputs)?;
-        if let Some(before) = before.replace(ticket) {
-            device.sampled(before)?;
-        }
-    }
-    let last = before.map_or(Ok(Vec::new()), |last| device.sampled(last))?;
-    let time = started.elapsed();
-    check_numbers(&last)?;
-    Ok(time)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gpu_kernels::{Format, GEMV_MAX_ROWS, Kernel, QuantGemv, StepShape};
 
-use super::walls::WallBuffers;
+use super::peaks::PeakBuffers;
 use super::{Bench, Cost, Times, kernels};
 use crate::device::{BufferId, Device, Plan};
 use crate::error::{Category, Error, Result};
@@ -43,8 +43,8 @@ impl ProductTime {
         both.min_by(|a, b| a.median.total_cmp(&b.median)).expect("a kernel that takes it timed the product")
     }
 
-    /// Share of the walls, in percent.
-    pub fn percent_of_wall(&self) -> f64 {
+    /// Share of the peaks, in percent.
+    pub fn percent_of_peak(&self) -> f64 {
         100.0 * self.cost.least / self.best().median
     }
 }
@@ -62,9 +62,9 @@ struct Stored {
 /// # Errors
 /// The device failed, or no product has room for so many rows.
 pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
-    let walls = bench.walls;
+    let peaks = bench.peaks;
     let weights = weights(bench);
-    let most = |shape: [u32; 2]| bench.wall_buffers.most_rows(shape);
+    let most = |shape: [u32; 2]| bench.peak_buffers.most_rows(shape);
     let most_of_all = weights.keys().map(|(shape, ..)| most(*shape)).max().unwrap_or(0);
     if rows == 0 || rows > most_of_all {
         return Err(Error::new(Category::Input, "Products of so many rows can not be timed")
@@ -75,7 +75,7 @@ pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
     let roomy = weights.into_iter().filter(|((shape, _, format), _)| rows <= most(*shape) && taken(*format));
     let mut times = Vec::new();
     for (([n, k], weight, format), buffers) in roomy.collect::<Vec<_>>() {
-        let (device, made, shape) = (bench.device.as_mut(), &bench.wall_buffers, [rows, n, k]);
+        let (device, made, shape) = (bench.device.as_mut(), &bench.peak_buffers, [rows, n, k]);
         let turns = IN_A_ROW.div_ceil(buffers.len());
         let row = |add: &dyn Fn(&mut Plan, Stored)| {
             let mut plan = Plan { decode: true, ..Plan::default() };
@@ -91,14 +91,14 @@ pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
             (format == Format::Bf16).then(|| timed(row(&|plan, w| plan.gemm(made.gemm(w.codes, shape))), device));
         let mut cost = Cost::default();
         let [bytes, flops] = work(made, buffers[0], format, shape);
-        cost.add(bytes, flops, &walls);
+        cost.add(bytes, flops, &peaks);
         times.push(ProductTime { weight, format, rows, n, k, gemv, gemm: gemm.transpose()?, cost });
     }
     Ok(times)
 }
 
 /// Bytes and operations of a product.
-fn work(made: &WallBuffers, w: Stored, format: Format, shape: [u32; 3]) -> [u64; 2] {
+fn work(made: &PeakBuffers, w: Stored, format: Format, shape: [u32; 3]) -> [u64; 2] {
     let step = StepShape { sequences: &[], experts: None };
     if format == Format::Bf16 {
         let gemv = made.gemv(w.codes, shape);

@@ -25,7 +25,7 @@ use crate::error::{Category, Error, Result};
 use crate::files;
 
 /// Files beside config.json that may say how the weights are quantized.
-const COMPANIONS: [&str; 3] = ["hf_quant_config.json", "quantize_config.json", "quant_config.json"];
+const QUANTIZATION_FILES: [&str; 3] = ["hf_quant_config.json", "quantize_config.json", "quant_config.json"];
 
 /// An opened checkpoint: every header is read and checked; the tensors' bytes stay in the mapped files.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Checkpoint {
     directory: PathBuf,
     config: Value,
     generation_config: Option<Value>,
-    companions: BTreeMap<&'static str, Value>,
+    quantization_files: BTreeMap<&'static str, Value>,
     tensors: BTreeMap<String, Arc<StoredTensor>>,
     absent: BTreeMap<String, PathBuf>,
     notes: Vec<String>,
@@ -89,16 +89,16 @@ impl Checkpoint {
         };
         notes.extend(adapter.map(|adapter| adapter.note()));
         let generation_config = files::json(&directory.join("generation_config.json"))?;
-        let mut companions = BTreeMap::new();
-        for name in COMPANIONS {
-            companions.extend(files::json(&directory.join(name))?.map(|file| (name, file)));
+        let mut quantization_files = BTreeMap::new();
+        for name in QUANTIZATION_FILES {
+            quantization_files.extend(files::json(&directory.join(name))?.map(|file| (name, file)));
         }
         let mut tensors = BTreeMap::new();
         for file in &weights.files {
             add_file(&mut tensors, file, &weights)?;
         }
         let absent = weights.compare(&tensors, &mut notes);
-        Ok(Checkpoint { directory, config, generation_config, companions, tensors, absent, notes })
+        Ok(Checkpoint { directory, config, generation_config, quantization_files, tensors, absent, notes })
     }
 
     /// The directory that the files are in.
@@ -122,8 +122,8 @@ impl Checkpoint {
     }
 
     /// A file beside config.json that may say how the weights are quantized: a JSON object.
-    pub fn companion(&self, name: &str) -> Option<&Value> {
-        self.companions.get(name)
+    pub fn quantization_file(&self, name: &str) -> Option<&Value> {
+        self.quantization_files.get(name)
     }
 
     /// The shard that the index names for a tensor that is in none.

@@ -8,12 +8,12 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::atomic::Ordering;
 
-use super::console::Loudness;
+use super::console::Verbosity;
 use super::failure::Failure;
-use super::generate::FormArguments;
 use super::line::{Line, LineHead};
 use super::numbers;
 use super::progress::Prompts;
+use super::prompt::FormArguments;
 use crate::error::{Category, Error, Result};
 use crate::session::{Arrival, Finish, GenerateOptions, Generation, Note, Session};
 use arrivals::{Arrivals, Came, bad_line};
@@ -40,7 +40,7 @@ pub struct BatchOptions<'a> {
     /// Whether each object has its times.
     pub timings: bool,
     /// Whether progress is shown.
-    pub loudness: Loudness,
+    pub verbosity: Verbosity,
 }
 
 /// Continues every line and writes the results in the order of the lines, each as soon as it is there.
@@ -72,10 +72,10 @@ pub fn run(
             Arrival::Request(Box::new(request))
         }
     };
-    let BatchOptions { model, echo, timings, loudness, .. } = *batch;
+    let BatchOptions { model, echo, timings, verbosity, .. } = *batch;
     let results = Results { model, batch: numbers::chance(), echo, timings };
     let mut count = Count::default();
-    let mut progress = Prompts::new(None, loudness);
+    let mut progress = Prompts::new(None, verbosity);
     session.generate_arriving(source, &defaults.interrupt, |result| {
         let (number, head) = heads.borrow_mut().pop_front().unwrap_or_default();
         let object = results.object(count.all, &head, &result);
@@ -85,7 +85,7 @@ pub fn run(
     })?;
     drop(progress);
     if defaults.interrupt.load(Ordering::Relaxed) {
-        loudness.note(&Note::Info(count.interrupted()));
+        verbosity.note(&Note::Info(count.interrupted()));
         return Err(Failure::Interrupted);
     }
     count.end().map_err(Failure::from)

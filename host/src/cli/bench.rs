@@ -1,4 +1,4 @@
-//! `nemotron bench`: how fast a model runs here, against the walls of the device.
+//! `nemotron bench`: how fast a model runs here, against the peaks of the device.
 use std::io::{Write, stdout};
 use std::num::NonZeroUsize;
 
@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::bench_report::{self as report, Head, Timed};
-use super::console::Loudness;
+use super::console::Verbosity;
 use super::failure::Failure;
 use super::numbers::{self, CONTEXT, LAYERS, SEQUENCES, THREADS};
 use crate::bench::{Bench, Formats, KERNEL_STEPS, KernelTimes, Lists, Source, Subject, Wanted};
@@ -104,14 +104,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let subject = Subject::read(&arguments.source(), arguments.format)?;
     let lists = Lists::new(&arguments.wanted(subject.spec.context_length), subject.spec.context_length)?;
     let (name, parameters, config) = (subject.name.clone(), subject.parameters(), subject.config.clone());
-    let mut bench = Bench::open(subject, arguments.device, &lists, &mut |note: Note| Loudness::Normal.note(&note))?;
+    let mut bench = Bench::open(subject, arguments.device, &lists, &mut |note: Note| Verbosity::Normal.note(&note))?;
     let head = Head { name: &name, parameters, config: &config };
     if arguments.what == What::Products {
         return products(arguments, &head, &mut bench);
     }
     let mut out = stdout().lock();
     if !arguments.json {
-        write!(out, "{}{}", report::walls(&head, bench.walls()), report::pass_titles())?;
+        write!(out, "{}{}", report::peaks(&head, bench.peaks()), report::pass_titles())?;
         out.flush()?;
     }
     let mut all = Vec::new();
@@ -136,7 +136,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn products(arguments: &Arguments, head: &Head, bench: &mut Bench) -> Result<(), Failure> {
     let mut out = stdout().lock();
     if !arguments.json {
-        write!(out, "{}{}", report::walls(head, bench.walls()), report::product_titles())?;
+        write!(out, "{}{}", report::peaks(head, bench.peaks()), report::product_titles())?;
         out.flush()?;
     }
     let mut all = Vec::new();

@@ -1,7 +1,7 @@
 //! What `nemotron bench` prints: tables as the figures come, or one JSON object.
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Cost, KernelTime, KernelTimes, PassTime, ProductTime, Times, Walls, Work};
+use crate::bench::{Bench, Cost, KernelTime, KernelTimes, PassTime, Peaks, ProductTime, Times, Work};
 use crate::device::Format;
 
 /// A pass, and its kernels where they were asked for.
@@ -22,15 +22,15 @@ pub struct Head<'a> {
     pub config: &'a Value,
 }
 
-/// What is timed, and the walls.
-pub fn walls(head: &Head, walls: &Walls) -> String {
-    let ([n, k], [rows, product_n, product_k]) = (walls.stream, walls.product);
+/// What is timed, and the peaks.
+pub fn peaks(head: &Head, peaks: &Peaks) -> String {
+    let ([n, k], [rows, product_n, product_k]) = (peaks.stream, peaks.product);
     format!(
-        "{}: {:.1} million parameters\nwalls: {:.0} GB/s (gemv {n}x{k}), {} TFLOP/s (product {rows}x{product_n}x{product_k})\n\n",
+        "{}: {:.1} million parameters\npeaks: {:.0} GB/s (gemv {n}x{k}), {} TFLOP/s (product {rows}x{product_n}x{product_k})\n\n",
         head.name,
         head.parameters as f64 / 1e6,
-        walls.bytes_per_second / 1e9,
-        short(walls.flops_per_second / 1e12)
+        peaks.bytes_per_second / 1e9,
+        short(peaks.flops_per_second / 1e12)
     )
 }
 
@@ -38,7 +38,7 @@ pub fn walls(head: &Head, walls: &Walls) -> String {
 pub fn pass_titles() -> String {
     format!(
         "{:<8}{:>6}{:>7}{:>10}{:>10}{:>10}{:>11}{:>9}{:>9}{:>7}  {:<7}{:>10}{:>8}\n",
-        "work", "rows", "depth", "ms", "min", "max", "tok/s", "GB/s", "TFLOP/s", "wall", "bound", "host ms", "gap us"
+        "work", "rows", "depth", "ms", "min", "max", "tok/s", "GB/s", "TFLOP/s", "peak", "bound", "host ms", "gap us"
     )
 }
 
@@ -46,7 +46,7 @@ pub fn pass_titles() -> String {
 pub fn product_titles() -> String {
     format!(
         "{:>5}  {:<20}{:<8}{:>11}{:>11}{:>9}{:>9}{:>8}\n",
-        "rows", "weight", "format", "gemv us", "gemm us", "GB/s", "TFLOP/s", "wall"
+        "rows", "weight", "format", "gemv us", "gemm us", "GB/s", "TFLOP/s", "peak"
     )
 }
 
@@ -62,7 +62,7 @@ pub fn product(time: &ProductTime) -> String {
         format_name(time.format),
         short(gigabytes_per_second(&time.cost, time.best())),
         short(teraflops_per_second(&time.cost, time.best())),
-        time.percent_of_wall()
+        time.percent_of_peak()
     )
 }
 
@@ -80,7 +80,7 @@ pub fn pass(time: &PassTime) -> String {
         time.tokens_per_second(),
         short(gigabytes_per_second(&time.cost, &time.device)),
         short(teraflops_per_second(&time.cost, &time.device)),
-        time.percent_of_wall(),
+        time.percent_of_peak(),
         bound(&time.cost),
         time.host.median * 1e3,
         time.gap.map_or("-".to_owned(), |gap| format!("{:.2}", gap * 1e6))
@@ -100,7 +100,7 @@ pub fn kernels(timed: &Timed) -> String {
         "in place",
         "GB/s",
         "TFLOP/s",
-        "wall"
+        "peak"
     );
     text.extend(timed.kernels.each.iter().map(kernel));
     let (launches, total, in_place) = sums(&timed.kernels.each);
@@ -128,7 +128,7 @@ fn kernel(kernel: &KernelTime) -> String {
         kernel.in_place * 1e6,
         short(gigabytes_per_second(&kernel.cost, &kernel.in_a_row)),
         short(teraflops_per_second(&kernel.cost, &kernel.in_a_row)),
-        kernel.percent_of_wall()
+        kernel.percent_of_peak()
     )
 }
 
@@ -172,25 +172,25 @@ fn teraflops_per_second(cost: &Cost, times: &Times) -> f64 {
     cost.flops as f64 / times.median / 1e12
 }
 
-/// Which wall most of the least time stands at.
+/// Which peak most of the least time stands at.
 fn bound(cost: &Cost) -> &'static str {
     if cost.least_of_bytes * 2.0 >= cost.least { "bytes" } else { "flops" }
 }
 
 /// Everything as one JSON object in a line.
 pub fn json_object(head: &Head, bench: &Bench, rows_of_all: Vec<Value>) -> String {
-    let walls = bench.walls();
-    let ([n, k], [rows, product_n, product_k]) = (walls.stream, walls.product);
+    let peaks = bench.peaks();
+    let ([n, k], [rows, product_n, product_k]) = (peaks.stream, peaks.product);
     let object = json!({
         "program": format!("nemotron {}", env!("CARGO_PKG_VERSION")),
         "device": bench.description(),
         "model": head.name,
         "parameters": head.parameters,
         "config": head.config,
-        "walls": {
-            "gb_s": walls.bytes_per_second / 1e9,
+        "peaks": {
+            "gb_s": peaks.bytes_per_second / 1e9,
             "of_bytes": format!("gemv {n}x{k}"),
-            "tflop_s": walls.flops_per_second / 1e12,
+            "tflop_s": peaks.flops_per_second / 1e12,
             "of_flops": format!("product {rows}x{product_n}x{product_k}"),
         },
         "rows": rows_of_all,
@@ -218,7 +218,7 @@ pub fn json_pass(timed: &Timed) -> Value {
         "flops": cost.flops,
         "gb_s": gigabytes_per_second(cost, device),
         "tflop_s": teraflops_per_second(cost, device),
-        "percent_of_wall": timed.pass.percent_of_wall(),
+        "percent_of_peak": timed.pass.percent_of_peak(),
         "bound": bound(cost),
     });
     let row_fields = row.as_object_mut().expect("a JSON object");
@@ -244,7 +244,7 @@ fn json_kernel(kernel: &KernelTime) -> Value {
         "flops": kernel.cost.flops,
         "gb_s": gigabytes_per_second(&kernel.cost, &kernel.in_a_row),
         "tflop_s": teraflops_per_second(&kernel.cost, &kernel.in_a_row),
-        "percent_of_wall": kernel.percent_of_wall(),
+        "percent_of_peak": kernel.percent_of_peak(),
     })
 }
 
@@ -263,6 +263,6 @@ pub fn json_product(time: &ProductTime) -> Value {
         "flops": time.cost.flops,
         "gb_s": gigabytes_per_second(&time.cost, time.best()),
         "tflop_s": teraflops_per_second(&time.cost, time.best()),
-        "percent_of_wall": time.percent_of_wall(),
+        "percent_of_peak": time.percent_of_peak(),
     })
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use clap::Args;
 
-use super::console::{Loudness, complain};
+use super::console::{Verbosity, complain};
 use super::failure::Failure;
 use super::lines::{Input, Lines};
 use super::model::{AnswerArguments, ModelArguments, note_stages};
@@ -54,11 +54,11 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
-    let loudness = arguments.model.loudness();
+    let verbosity = arguments.model.verbosity();
     let session =
-        Session::load(&arguments.answer.over(arguments.model.load_options()), &mut |note| loudness.note(&note))?;
+        Session::load(&arguments.answer.over(arguments.model.load_options()), &mut |note| verbosity.note(&note))?;
     session.template()?;
-    note_stages(session.model(), loudness);
+    note_stages(session.model(), verbosity);
     let sampling = arguments.sampling.over_model(session.model().sampling());
     sampling.check(session.model().spec().vocab)?;
     let max_tokens = arguments.max_tokens.map(NonZeroUsize::get).or(session.model().max_tokens());
@@ -66,15 +66,15 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         sampling,
         max_tokens: max_tokens.unwrap_or(MAX_TOKENS),
         stop: arguments.stop.clone(),
-        interrupt: interrupt(loudness)?,
-        progress: progress::prompt(loudness),
+        interrupt: interrupt(verbosity)?,
+        progress: progress::prompt(verbosity),
         ..GenerateOptions::default()
     };
-    let mut lines = Lines::of_stdin(commands::vocabulary(), loudness)?;
+    let mut lines = Lines::of_stdin(commands::vocabulary(), verbosity)?;
     let conversation = Conversation::new(arguments.system.as_deref());
-    let mut chat = Chat { session, conversation, options, loudness, last: None };
+    let mut chat = Chat { session, conversation, options, verbosity, last: None };
     if lines.is_terminal() {
-        loudness.note(&Note::Info("/help lists the commands, Ctrl-D ends".to_owned()));
+        verbosity.note(&Note::Info("/help lists the commands, Ctrl-D ends".to_owned()));
     }
     loop {
         match lines.next("> ")? {
@@ -82,7 +82,7 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
             Input::Line(line) => chat.take(&line)?,
             Input::Block(text) if text.trim().is_empty() => {}
             Input::Block(text) => chat.attempt(|chat| chat.turn(&text))?,
-            Input::Interrupt => loudness.note(&Note::Info("/exit or Ctrl-D ends".to_owned())),
+            Input::Interrupt => verbosity.note(&Note::Info("/exit or Ctrl-D ends".to_owned())),
             Input::End => return Ok(()),
         }
     }
@@ -92,7 +92,7 @@ struct Chat {
     session: Session,
     conversation: Conversation,
     options: GenerateOptions,
-    loudness: Loudness,
+    verbosity: Verbosity,
     last: Option<Generation>,
 }
 
@@ -136,12 +136,12 @@ impl Chat {
             Finish::Length => self.note("The answer was cut at --max-tokens"),
             _ => {}
         }
-        explain(&self.session, &generation, self.loudness);
+        explain(&self.session, &generation, self.verbosity);
         self.last = Some(generation);
         Ok(())
     }
 
     fn note(&self, text: &str) {
-        self.loudness.note(&Note::Info(text.to_owned()));
+        self.verbosity.note(&Note::Info(text.to_owned()));
     }
 }

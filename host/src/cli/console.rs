@@ -1,4 +1,4 @@
-//! What goes to stderr: notes, at the loudness that the user chose, and errors. A closed stderr ends nothing.
+//! What goes to stderr: notes, at the verbosity that the user chose, and errors. A closed stderr ends nothing.
 //! Labels have a colour where stderr is a terminal and NO_COLOR is not set.
 use std::io::Write;
 
@@ -15,7 +15,7 @@ const LABEL: Style = Style::new().effects(Effects::BOLD);
 
 /// How much is said beside the results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Loudness {
+pub enum Verbosity {
     /// Errors and warnings alone.
     Quiet,
     /// What everybody wants to know.
@@ -24,13 +24,13 @@ pub enum Loudness {
     Verbose,
 }
 
-impl Loudness {
-    /// Prints a note if it is meant for this loudness.
+impl Verbosity {
+    /// Prints a note if it is meant for this verbosity.
     pub fn note(self, note: &Note) {
         let line = match note {
             Note::Warning(text) => format!("{WARNING}[WARNING]{WARNING:#} {text}\n"),
-            Note::Info(text) if self >= Loudness::Normal => format!("{INFO}[INFO]{INFO:#} {text}\n"),
-            Note::Detail(text) if self >= Loudness::Verbose => format!("{DETAIL}[VERBOSE]{DETAIL:#} {text}\n"),
+            Note::Info(text) if self >= Verbosity::Normal => format!("{INFO}[INFO]{INFO:#} {text}\n"),
+            Note::Detail(text) if self >= Verbosity::Verbose => format!("{DETAIL}[VERBOSE]{DETAIL:#} {text}\n"),
             _ => return,
         };
         let _ = anstream::stderr().write_all(line.as_bytes());

@@ -4,7 +4,7 @@ use std::io::{Write, stdout};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::console::Loudness;
+use super::console::Verbosity;
 use super::failure::Failure;
 use crate::cpu::processor_name;
 use crate::device::cuda::{self, Gpu};
@@ -25,7 +25,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let found = cuda::all();
     let text = if arguments.json { json_object(&found) } else { list(found.as_deref().unwrap_or_default()) };
     if let (Err(error), false) = (&found, arguments.json) {
-        Loudness::Normal.note(&Note::Info(format!("No GPU: {}", error.details_text())));
+        Verbosity::Normal.note(&Note::Info(format!("No GPU: {}", error.details_text())));
     }
     let mut out = stdout().lock();
     Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?)

@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::batch::{self, BatchOptions, Text};
-use super::console::Loudness;
+use super::console::Verbosity;
 use super::failure::Failure;
 use super::logprobs;
 use super::model::{AnswerArguments, ModelArguments, note_stages};
 use super::numbers::{self, COMPLETIONS, SEQUENCES};
 use super::progress;
-use super::prompt;
-pub use super::prompt::FormArguments;
+use super::prompt::{self, FormArguments};
 use super::report::{explain, explain_kernels, explain_steps, result_object, statistics};
 use super::sampling::SamplingArguments;
 use super::several::{self, SeveralOptions};
@@ -97,15 +96,15 @@ struct PromptArguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
-    let loudness = arguments.model.loudness();
+    let verbosity = arguments.model.verbosity();
     let text = arguments.prompt.read()?;
     let lines = arguments.prompt.batch.as_deref().map(Text::open).transpose()?;
-    let mut session = Session::load(&arguments.load_options(), &mut |note| loudness.note(&note))?;
-    note_stages(session.model(), loudness);
+    let mut session = Session::load(&arguments.load_options(), &mut |note| verbosity.note(&note))?;
+    note_stages(session.model(), verbosity);
     let sampling = arguments.sampling.over_model(session.model().sampling());
     sampling.check(session.model().spec().vocab)?;
     if sampling.temperature > 0.0 {
-        loudness.note(&Note::Detail(format!("Seed: {}", sampling.seed)));
+        verbosity.note(&Note::Detail(format!("Seed: {}", sampling.seed)));
     }
     let max_tokens = arguments.max_tokens.map(NonZeroUsize::get).or(session.model().max_tokens());
     let options = GenerateOptions {
@@ -114,36 +113,37 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         stop: arguments.stop.clone(),
         logprobs: arguments.logprobs,
         prompt_logprobs: arguments.prompt_logprobs,
-        interrupt: interrupt(loudness)?,
-        progress: progress::prompt(loudness),
+        interrupt: interrupt(verbosity)?,
+        progress: progress::prompt(verbosity),
+        ..GenerateOptions::default()
     };
     if let Some(lines) = lines {
         let (form, timings) = (&arguments.form, arguments.json);
-        let batch = BatchOptions { model: &arguments.model.model, form, echo: arguments.echo, timings, loudness };
+        let batch = BatchOptions { model: &arguments.model.model, form, echo: arguments.echo, timings, verbosity };
         let ended = batch::run(&mut session, lines, &batch, &options, &mut stdout().lock());
-        explain_steps(&session, loudness);
+        explain_steps(&session, verbosity);
         return ended;
     }
     let echo = if arguments.echo { text.as_str() } else { "" };
     let prompt = arguments.form.prompt(&text);
     if arguments.n.get() > 1 {
         let (n, prompt_text) = (arguments.n.get(), text.as_str());
-        let several = SeveralOptions { n, prompt: prompt_text, echo, json: arguments.json, loudness };
+        let several = SeveralOptions { n, prompt: prompt_text, echo, json: arguments.json, verbosity };
         let ended = several::run(&mut session, &prompt, &several, &options, &mut stdout().lock());
-        explain_steps(&session, loudness);
+        explain_steps(&session, verbosity);
         return ended;
     }
     let ids = session.encode(&prompt)?;
     let generation = if arguments.json {
         print_json(&mut session, ids, &options, echo)?
     } else {
-        print_text(&mut session, ids, &options, echo, (loudness > Loudness::Quiet).then_some(&text))?
+        print_text(&mut session, ids, &options, echo, (verbosity > Verbosity::Quiet).then_some(&text))?
     };
-    explain(&session, &generation, loudness);
+    explain(&session, &generation, verbosity);
     if generation.finish == Finish::Interrupted {
         return Err(Failure::Interrupted);
     }
-    explain_kernels(&mut session, &generation, &options.sampling, loudness)?;
+    explain_kernels(&mut session, &generation, &options.sampling, verbosity)?;
     Ok(())
 }
 

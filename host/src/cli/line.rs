@@ -1,13 +1,11 @@
 //! `Line`: one line of a batch, and the request that it becomes over the command line's options.
-mod fields;
-pub mod messages;
 mod parameters;
 
 use serde_json::{Map, Value};
 
-pub use fields::{Fields, nearest, shown};
-
-use super::generate::FormArguments;
+use super::prompt::FormArguments;
+use crate::openai::fields::{Fields, shown};
+use crate::openai::messages;
 use crate::session::{BatchRequest, GenerateOptions, Prompt};
 use parameters::{OPENAI, OWN, Parameters};
 

@@ -12,7 +12,7 @@ use rustyline::{CompletionType, Config, Editor};
 
 pub use completer::Vocabulary;
 
-use super::console::Loudness;
+use super::console::Verbosity;
 use crate::error::{Category, Error, Result};
 use crate::session::Note;
 
@@ -25,7 +25,7 @@ const WITHIN: &str = "... ";
 /// Where lines come from.
 pub struct Lines {
     source: Source,
-    loudness: Loudness,
+    verbosity: Verbosity,
 }
 
 enum Source {
@@ -60,9 +60,9 @@ impl Lines {
     ///
     /// # Errors
     /// The terminal cannot be used.
-    pub fn of_stdin(vocabulary: Vocabulary, loudness: Loudness) -> Result<Lines> {
+    pub fn of_stdin(vocabulary: Vocabulary, verbosity: Verbosity) -> Result<Lines> {
         if !stdin().is_terminal() {
-            return Ok(Lines { source: Source::Pipe, loudness });
+            return Ok(Lines { source: Source::Pipe, verbosity });
         }
         let config = Config::builder().completion_type(CompletionType::List).auto_add_history(false).build();
         let mut editor = Editor::with_config(config).map_err(unreadable)?;
@@ -72,14 +72,14 @@ impl Lines {
             && let Err(error) = history::load(&mut editor, file)
         {
             let file = file.display();
-            loudness.note(&Note::Info(format!(
+            verbosity.note(&Note::Info(format!(
                 "What is typed is not kept in {file}: {error}; NEMOTRON_HISTORY names another file"
             )));
             history = None;
         }
         Ok(Lines {
             source: Source::Terminal(Box::new(Terminal { editor, history, pasted: VecDeque::new() })),
-            loudness,
+            verbosity,
         })
     }
 
@@ -111,7 +111,7 @@ impl Lines {
 
     fn line(&mut self, prompt: &str) -> Result<Input> {
         match &mut self.source {
-            Source::Terminal(terminal) => terminal.line(prompt, self.loudness),
+            Source::Terminal(terminal) => terminal.line(prompt, self.verbosity),
             Source::Pipe => {
                 let mut line = String::new();
                 if stdin().read_line(&mut line).map_err(unreadable)? == 0 {
@@ -125,18 +125,18 @@ impl Lines {
 
 impl Terminal {
     /// The next line. A paste is edited as a whole; where it has several lines, each is shown again when its turn comes.
-    fn line(&mut self, prompt: &str, loudness: Loudness) -> Result<Input> {
+    fn line(&mut self, prompt: &str, verbosity: Verbosity) -> Result<Input> {
         if let Some(line) = self.pasted.pop_front() {
             // Nobody misses the echo where stdout is closed: the answer's error says it.
             let _ = writeln!(stdout(), "{prompt}{line}");
-            return self.take(line, loudness);
+            return self.take(line, verbosity);
         }
         match self.editor.readline(prompt) {
             Ok(typed) => {
                 let mut lines = typed.split('\n').map(str::to_owned);
                 let first = lines.next().unwrap_or_default();
                 self.pasted.extend(lines);
-                self.take(first, loudness)
+                self.take(first, verbosity)
             }
             Err(ReadlineError::Interrupted) => Ok(Input::Interrupt),
             Err(ReadlineError::Eof) => Ok(Input::End),
@@ -145,12 +145,12 @@ impl Terminal {
     }
 
     /// A line for the conversation and for the history.
-    fn take(&mut self, line: String, loudness: Loudness) -> Result<Input> {
+    fn take(&mut self, line: String, verbosity: Verbosity) -> Result<Input> {
         let added = self.editor.add_history_entry(line.as_str()).map_err(unreadable)?;
         if let Some(file) = self.history.as_ref().filter(|_| added)
             && let Err(error) = self.editor.append_history(file)
         {
-            loudness.note(&Note::Info(format!("The history is not kept any more: {}: {error}", file.display())));
+            verbosity.note(&Note::Info(format!("The history is not kept any more: {}: {error}", file.display())));
             self.history = None;
         }
         Ok(Input::Line(line))

@@ -24,6 +24,7 @@ mod prompt;
 mod random_checkpoint;
 mod report;
 mod sampling;
+mod serve;
 mod several;
 mod stream;
 mod tokenize;
@@ -51,6 +52,7 @@ struct Arguments {
 enum Command {
     Generate(generate::Arguments),
     Chat(chat::Arguments),
+    Serve(serve::Arguments),
     Inspect(inspect::Arguments),
     RandomCheckpoint(random_checkpoint::Arguments),
     Tokenize(tokenize::Arguments),
@@ -97,6 +99,7 @@ impl Command {
         match self {
             Command::Generate(arguments) => arguments.model.threads(),
             Command::Chat(arguments) => arguments.model.threads(),
+            Command::Serve(arguments) => arguments.model.threads(),
             Command::Perplexity(arguments) => arguments.model.threads(),
             Command::Verify(arguments) => arguments.model.threads(),
             Command::Bench(arguments) => arguments.threads,
@@ -121,6 +124,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Chat(arguments) => chat::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::RandomCheckpoint(arguments) => random_checkpoint::run(&arguments),
         Command::Tokenize(arguments) => tokenize::run(&arguments),

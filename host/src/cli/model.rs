@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::console::Loudness;
+use super::console::Verbosity;
 use super::numbers::{self, CONTEXT, THREADS};
 use super::progress;
 use crate::quantized::Recipe;
@@ -54,7 +54,7 @@ pub struct ModelArguments {
 impl ModelArguments {
     /// What to load, for one sequence at a time.
     pub fn load_options(&self) -> LoadOptions {
-        let progress = progress::copying(self.loudness());
+        let progress = progress::copying(self.verbosity());
         LoadOptions {
             device: self.device,
             context: self.context,
@@ -72,11 +72,11 @@ impl ModelArguments {
     }
 
     /// How much is said beside the result.
-    pub fn loudness(&self) -> Loudness {
+    pub fn verbosity(&self) -> Verbosity {
         match (self.quiet, self.verbose) {
-            (true, _) => Loudness::Quiet,
-            (_, true) => Loudness::Verbose,
-            _ => Loudness::Normal,
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
         }
     }
 }
@@ -131,9 +131,9 @@ fn object(text: &str) -> Result<Kwargs, String> {
 }
 
 /// Says where the load time went.
-pub fn note_stages(model: &Model, loudness: Loudness) {
+pub fn note_stages(model: &Model, verbosity: Verbosity) {
     for stage in model.stages() {
         let milliseconds = stage.time.as_secs_f64() * 1e3;
-        loudness.note(&Note::Detail(format!("Load: {} {milliseconds:.1} ms", stage.stage)));
+        verbosity.note(&Note::Detail(format!("Load: {} {milliseconds:.1} ms", stage.stage)));
     }
 }

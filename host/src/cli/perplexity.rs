@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use clap::Args;
 use serde_json::json;
 
-use super::console::Loudness;
+use super::console::Verbosity;
 use super::failure::Failure;
 use super::model::{ModelArguments, note_stages};
 use super::numbers::{self, CONTEXT};
@@ -39,27 +39,27 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let loudness = arguments.model.loudness();
+    let verbosity = arguments.model.verbosity();
     let text = arguments.text.read()?;
     let options = arguments.model.load_options();
     let mut texts = None;
-    let model = Model::load(&options, &mut |note| loudness.note(&note), |directory| {
+    let model = Model::load(&options, &mut |note| verbosity.note(&note), |directory| {
         texts = Some(Texts::open(directory, None)?);
         Ok(())
     })?;
-    note_stages(&model, loudness);
+    note_stages(&model, verbosity);
     let texts = texts.expect("a loaded model has read its files");
     let (mut ids, mut first) = scored_ids(&texts, &text)?;
     if arguments.raw && first.take().is_some() {
         ids.remove(0);
     }
     let options = PerplexityOptions { stride: arguments.stride.map(NonZeroUsize::get), first };
-    let mut told = 0;
+    let mut shown = 0;
     let found = perplexity(&model, &ids, options, &mut |so_far, windows| {
         let tenth = so_far.windows * 10 / windows;
-        if tenth > told {
-            told = tenth;
-            tell(so_far, windows, loudness);
+        if tenth > shown {
+            shown = tenth;
+            tell(so_far, windows, verbosity);
         }
     })?;
     let mut out = stdout().lock();
@@ -67,9 +67,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-fn tell(so_far: &Perplexity, windows: usize, loudness: Loudness) {
+fn tell(so_far: &Perplexity, windows: usize, verbosity: Verbosity) {
     let text = format!("Window {} of {windows}: perplexity {:.4} so far", so_far.windows, so_far.value());
-    loudness.note(&Note::Info(text));
+    verbosity.note(&Note::Info(text));
 }
 
 fn table(found: &Perplexity, tokens: usize) -> String {

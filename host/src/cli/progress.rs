@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use super::console::Loudness;
+use super::console::Verbosity;
 use crate::session::Progress;
 
 /// How often a bar shows that something moves.
@@ -14,17 +14,17 @@ const TICK: Duration = Duration::from_millis(100);
 const LONG_PROMPT: u64 = 512;
 
 /// A bar for the copy of the weights; indicatif draws it on a terminal alone.
-pub fn copying(loudness: Loudness) -> Option<Progress> {
+pub fn copying(verbosity: Verbosity) -> Option<Progress> {
     static BAR: LazyLock<ProgressBar> = LazyLock::new(|| bytes_bar(ProgressDrawTarget::stderr()));
     let show: Progress = |done, total| show_bytes(&BAR, done, total);
-    (loudness >= Loudness::Normal).then_some(show)
+    (verbosity >= Verbosity::Normal).then_some(show)
 }
 
 /// A bar for the tokens of a long prompt.
-pub fn prompt(loudness: Loudness) -> Option<Progress> {
+pub fn prompt(verbosity: Verbosity) -> Option<Progress> {
     static BAR: LazyLock<ProgressBar> = LazyLock::new(|| tokens_bar(ProgressDrawTarget::stderr()));
     let show: Progress = |done, total| show_tokens(&BAR, done, total);
-    (loudness >= Loudness::Normal).then_some(show)
+    (verbosity >= Verbosity::Normal).then_some(show)
 }
 
 fn tokens_bar(target: ProgressDrawTarget) -> ProgressBar {
@@ -74,8 +74,8 @@ pub struct Prompts {
 
 impl Prompts {
     /// A count up to `total`, where that is known.
-    pub fn new(total: Option<usize>, loudness: Loudness) -> Prompts {
-        let loud = loudness >= Loudness::Normal;
+    pub fn new(total: Option<usize>, verbosity: Verbosity) -> Prompts {
+        let loud = verbosity >= Verbosity::Normal;
         let target = if loud { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let prompts = Prompts::on(target, total);
         if !prompts.bar.is_hidden() {

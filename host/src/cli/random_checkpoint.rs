@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::console::Loudness;
+use super::console::Verbosity;
 use super::failure::Failure;
 use super::numbers::{self, LAYERS};
 use crate::error::size;
@@ -37,16 +37,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let preset = Preset::named(&arguments.preset).expect("the command line knows the names");
     let layers = arguments.layers.map(NonZeroUsize::get);
     let started = Instant::now();
-    let mut told = 0;
+    let mut shown = 0;
     let summary = synthetic::write(&preset, layers, arguments.seed, &arguments.directory, &mut |done, all| {
         let tenth = done * 10 / all.max(1);
-        if tenth > told {
-            told = tenth;
-            Loudness::Normal.note(&Note::Info(format!("{} of {} written", size(done), size(all))));
+        if tenth > shown {
+            shown = tenth;
+            Verbosity::Normal.note(&Note::Info(format!("{} of {} written", size(done), size(all))));
         }
     })?;
     let seconds = started.elapsed().as_secs_f64();
-    Loudness::Normal.note(&Note::Info(format!(
+    Verbosity::Normal.note(&Note::Info(format!(
         "{}: {} tensors, {} in {} shards, {:.2} GB/s",
         arguments.directory.display(),
         summary.tensors,

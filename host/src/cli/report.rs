@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::console::Loudness;
+use super::console::Verbosity;
 use super::logprobs;
 use crate::engine::EngineStatus;
 use crate::error::{Error, Result};
@@ -79,7 +79,7 @@ fn milliseconds(time: Duration) -> String {
 }
 
 /// Says why a generation ended and what it took.
-pub fn explain(session: &Session, generation: &Generation, loudness: Loudness) {
+pub fn explain(session: &Session, generation: &Generation, verbosity: Verbosity) {
     let reason = match generation.finish {
         Finish::Stop => "the model ended its text",
         Finish::StopText => "a stop text came",
@@ -87,23 +87,23 @@ pub fn explain(session: &Session, generation: &Generation, loudness: Loudness) {
         Finish::Context => "the context is full",
         Finish::Interrupted => "interrupted",
     };
-    loudness.note(&Note::Detail(format!("Ended: {reason}")));
-    explain_steps(session, loudness);
+    verbosity.note(&Note::Detail(format!("Ended: {reason}")));
+    explain_steps(session, verbosity);
 }
 
 /// Says what the engine has done so far.
-pub fn explain_steps(session: &Session, loudness: Loudness) {
+pub fn explain_steps(session: &Session, verbosity: Verbosity) {
     let EngineStatus { counters, cache, plans, .. } = session.status();
-    loudness.note(&Note::Detail(format!(
+    verbosity.note(&Note::Detail(format!(
         "Steps: {}, launches: {}, uploads of inputs: {}, token rows: {}, prompt tokens that were there: {}",
         counters.steps, counters.launches, counters.uploads, counters.rows, counters.reused
     )));
     let preparing = counters.preparing.as_secs_f64() * 1e3;
-    loudness.note(&Note::Detail(format!(
+    verbosity.note(&Note::Detail(format!(
         "Plans: {}, {preparing:.1} ms to make and to start; {plans} kept, {} released",
         counters.plans, counters.released_plans
     )));
-    loudness.note(&Note::Detail(format!(
+    verbosity.note(&Note::Detail(format!(
         "Cache: {} pages, {} of them cached, {} free; {} of {} prompt tokens found; {} evicted, {} sequences preempted",
         cache.pages, cache.cached, cache.free, counters.reused, counters.queried, counters.evicted, counters.preempted
     )));
@@ -114,14 +114,14 @@ pub fn explain_kernels(
     session: &mut Session,
     generation: &Generation,
     sampling: &Sampling,
-    loudness: Loudness,
+    verbosity: Verbosity,
 ) -> Result<()> {
-    if loudness < Loudness::Verbose {
+    if verbosity < Verbosity::Verbose {
         return Ok(());
     }
     for StepProfile { position, rows, kernels } in session.profile(generation, sampling)? {
         let total: Duration = kernels.iter().map(|kernel| kernel.time).sum();
-        loudness.note(&Note::Detail(format!(
+        verbosity.note(&Note::Detail(format!(
             "A step of {rows} token{} at depth {position}, kernel by kernel: {}",
             if rows == 1 { "" } else { "s" },
             milliseconds(total)
@@ -130,7 +130,7 @@ pub fn explain_kernels(
             let (name, launches, seconds) = (kernel.name, kernel.launches, kernel.time.as_secs_f64());
             let rate = kernel.bytes as f64 / seconds.max(1e-9) / 1e9;
             let line = format!("  {name:<16}{launches:>5} launches{:>10.1} us{rate:>8.0} GB/s", seconds * 1e6);
-            loudness.note(&Note::Detail(line));
+            verbosity.note(&Note::Detail(line));
         }
     }
     Ok(())
@@ -167,7 +167,7 @@ pub fn result_object(generation: &Generation, echo: &str, timings: bool) -> Valu
         object["logprobs"] = logprobs::list(&generation.logprobs);
     }
     if let Some(prompt) = &generation.prompt_logprobs {
-        object["prompt_logprobs"] = logprobs::of_vllm(prompt);
+        object["prompt_logprobs"] = crate::openai::logprobs::of_prompt(prompt);
     }
     if timings {
         object["timings"] = json!({

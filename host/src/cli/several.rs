@@ -1,7 +1,7 @@
 //! `--n`: several continuations of one prompt.
 use std::io::Write;
 
-use super::console::Loudness;
+use super::console::Verbosity;
 use super::failure::Failure;
 use super::logprobs;
 use super::progress::Prompts;
@@ -19,7 +19,7 @@ pub struct SeveralOptions<'a> {
     /// Whether each is a JSON object in a line.
     pub json: bool,
     /// Whether a frame names each.
-    pub loudness: Loudness,
+    pub verbosity: Verbosity,
 }
 
 /// Writes the continuations in order, each when it is whole; the first that fails ends it.
@@ -38,15 +38,15 @@ pub fn run(
         logprobs: options.logprobs,
         prompt_logprobs: options.prompt_logprobs.filter(|_| stream == 0),
     };
-    let SeveralOptions { n, prompt, echo, json, loudness } = *several;
+    let SeveralOptions { n, prompt, echo, json, verbosity } = *several;
     let requests = (0..n as u32).map(|stream| Ok(request(stream)));
     let (mut index, mut interrupted) = (0, false);
     let mut totals = Totals::default();
-    let mut progress = Prompts::new(Some(n), loudness);
+    let mut progress = Prompts::new(Some(n), verbosity);
     session.generate_batch(requests, &options.interrupt, |result| {
         let generation = result?;
         totals.add(&generation);
-        let framed = loudness > Loudness::Quiet;
+        let framed = verbosity > Verbosity::Quiet;
         let frame = || format!("\n=== Generation {} of {n} ===\nPrompt: {prompt}\nOutput: ", index + 1);
         let text = if json {
             format!("{}\n", numbered(index, result_object(&generation, echo, true)))
@@ -60,7 +60,7 @@ pub fn run(
         progress.done(generation.ids.len(), write).map_err(Failure::from)
     })?;
     drop(progress);
-    if loudness > Loudness::Quiet && !json {
+    if verbosity > Verbosity::Quiet && !json {
         out.write_all(totals.statistics(session.model().load_time()).as_bytes()).and_then(|()| out.flush())?;
     }
     if interrupted { Err(Failure::Interrupted) } else { Ok(()) }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::console::Loudness;
+use super::console::Verbosity;
 use super::failure::Failure;
 use crate::error::{Category, Error, Result};
 use crate::session::{Generation, Note};
@@ -90,7 +90,7 @@ impl Dimmed {
 }
 
 /// A flag that Ctrl-C sets; a second Ctrl-C while it is set ends the program at once.
-pub fn interrupt(loudness: Loudness) -> Result<Arc<AtomicBool>> {
+pub fn interrupt(verbosity: Verbosity) -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let handlers = flag.clone();
     let handler = move || {
@@ -101,7 +101,7 @@ pub fn interrupt(loudness: Loudness) -> Result<Arc<AtomicBool>> {
         thread::spawn(move || {
             thread::sleep(PATIENCE);
             if still.load(Ordering::Relaxed) {
-                loudness.note(&Note::Info("Interrupted; Ctrl-C again to quit at once".to_owned()));
+                verbosity.note(&Note::Info("Interrupted; Ctrl-C again to quit at once".to_owned()));
             }
         });
     };

@@ -36,13 +36,13 @@ pub struct Arguments {
 
 /// Runs the command; an error if a prompt is outside its bounds.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let loudness = arguments.model.loudness();
+    let verbosity = arguments.model.verbosity();
     let mut options = arguments.model.load_options();
     options.activations = arguments.activations;
     options.max_sequences = BATCH;
     let expected = Expected::read(&arguments.expected)?;
-    let model = Model::load(&options, &mut |note| loudness.note(&note), |_| Ok(()))?;
-    note_stages(&model, loudness);
+    let model = Model::load(&options, &mut |note| verbosity.note(&note), |_| Ok(()))?;
+    note_stages(&model, verbosity);
     let reports = verify(&model, &expected)?;
     let text = if arguments.json { json_object(&model, &reports) } else { table(&model, &reports) };
     let mut out = stdout().lock();

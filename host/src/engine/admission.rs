@@ -37,7 +37,11 @@ impl Engine {
 
     fn start(&mut self, index: usize) -> Start {
         let sequence = &self.waiting[index];
-        let found = if sequence.may_resume() { self.cache.find(sequence.tokens()) } else { Found::default() };
+        let salt = sequence.cache_salt();
+        let found = match sequence.may_resume() {
+            true => self.cache.find(salt, sequence.tokens()),
+            false => self.cache.nothing(salt),
+        };
         if sequence.may_resume() && self.is_on_its_way(sequence, &found) {
             return Start::Later;
         }
@@ -60,7 +64,11 @@ impl Engine {
     /// Whether a running sequence is about to give the page to the cache that `sequence` needs next.
     fn is_on_its_way(&self, sequence: &Sequence, found: &Found) -> bool {
         let (tokens, end) = (sequence.tokens(), (found.pages + 1) * gpu_kernels::PAGE_TOKENS as usize);
-        let gives = |other: &Sequence| other.next_gift().is_some_and(|gift| gift < end) && other.tokens().len() >= end;
+        let salt = sequence.cache_salt();
+        let shares = |other: &Sequence| other.cache_salt() == salt;
+        let gives = |other: &Sequence| {
+            shares(other) && other.next_gift().is_some_and(|gift| gift < end) && other.tokens().len() >= end
+        };
         let mut others = self.running.iter().filter(|other| gives(other));
         // Its last token is computed anyway.
         end < tokens.len() && others.any(|other| other.tokens()[..end] == tokens[..end])

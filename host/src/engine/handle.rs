@@ -10,24 +10,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::runner::{self, Board, Command, EngineStatus, Sink};
-use super::{Engine, Event, Request, RequestLimits};
+use super::{Engine, Request, RequestLimits, Update};
 use crate::error::{Category, Error, Result};
-
-/// What becomes of a request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Update {
-    /// So many tokens of the prompt are computed.
-    Prompt(usize),
-    /// A token, or why there is none.
-    Token(Event),
-}
-
-impl Update {
-    /// Whether nothing follows.
-    pub fn is_last(&self) -> bool {
-        matches!(self, Update::Token(event) if event.finish.is_some() || event.token.is_err())
-    }
-}
 
 /// An engine on its thread, which ends with the last handle and the last stream.
 #[derive(Clone)]

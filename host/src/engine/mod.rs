@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 
 pub use cache::CacheUsage;
 pub use config::{CPU_CHUNK, EngineConfig};
-pub use handle::{EngineHandle, RequestTicket, Update, UpdateStream};
+pub use handle::{EngineHandle, RequestTicket, UpdateStream};
 pub use limits::RequestLimits;
 pub use profile::KernelShare;
-pub use request::{Event, Finish, Request, SequenceId};
+pub use request::{Event, Finish, Request, SequenceId, Update};
 pub use runner::EngineStatus;
 
 use crate::device::{Device, Ticket};

@@ -16,6 +16,8 @@ pub struct Request {
     /// Whether each token comes with the logits that it was chosen from, before penalties and biases. The step is then
     /// waited for: such a request gains nothing from a device that runs ahead.
     pub logits: bool,
+    /// Names who shares cached prefixes: requests of another number never find what this one computed.
+    pub cache_salt: u64,
 }
 
 /// Names a sequence; ids count up.
@@ -47,4 +49,20 @@ pub enum Finish {
     Length,
     /// The context is full.
     Context,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Update {
+    /// So many tokens of the prompt are computed.
+    Prompt(usize),
+    /// A token, or why there is none.
+    Token(Event),
+}
+
+impl Update {
+    /// Whether nothing follows.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Update::Token(event) if event.finish.is_some() || event.token.is_err())
+    }
 }

@@ -3,8 +3,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::handle::Update;
-use super::{CacheUsage, Counters, Engine, Event, Request, SequenceId};
+use super::{CacheUsage, Counters, Engine, Event, Request, SequenceId, Update};
 use crate::error::{Error, Result};
 
 /// Where the updates of a request go.

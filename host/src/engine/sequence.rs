@@ -64,6 +64,11 @@ impl Sequence {
         pages(self.computed + tokens)
     }
 
+    /// Who shares cached prefixes with it.
+    pub fn cache_salt(&self) -> u64 {
+        self.request.cache_salt
+    }
+
     /// Tokens of the prompt.
     pub fn prompt_tokens(&self) -> usize {
         self.prompt

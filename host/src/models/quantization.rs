@@ -91,7 +91,7 @@ fn sections(checkpoint: &Checkpoint) -> Vec<Section<'_>> {
     });
     let beside = ["hf_quant_config.json", "quantize_config.json", "quant_config.json"].into_iter();
     let beside = beside.filter_map(|name| {
-        let file = checkpoint.companion(name)?;
+        let file = checkpoint.quantization_file(name)?;
         let inner = file.get("quantization").filter(|inner| inner.is_object());
         Some(Section { place: name.to_owned(), value: inner.unwrap_or(file), optional: name != "hf_quant_config.json" })
     });

@@ -2,9 +2,9 @@
 use std::sync::Arc;
 
 use super::bytes::{self, Bytes};
-use super::grid::Grid;
+use super::grid::{self, Grid};
 use super::nibbles::{NibbleLayout, Nibbles, Zeros};
-use super::{Codes, Module, Quantized, WEIGHT, errors, gptq, nvfp4, unsupported};
+use super::{Codes, Module, Quantized, WEIGHT, errors, nvfp4, unsupported};
 use crate::checkpoint::{Dtype, StoredTensor};
 use crate::device::Format;
 use crate::error::Result;
@@ -55,7 +55,7 @@ fn four_bits(module: &Module, codes: &Arc<StoredTensor>) -> Result<Quantized> {
     let zeros = match module.get(".weight_zero_point") {
         None => Zeros::Middle,
         Some(tensor) => {
-            gptq::words(module, ".weight_zero_point", tensor, [rows.div_ceil(8), groups])?;
+            grid::words(module, ".weight_zero_point", tensor, [rows.div_ceil(8), groups])?;
             Zeros::Rows(tensor.clone())
         }
     };

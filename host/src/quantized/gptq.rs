@@ -4,10 +4,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::bytes::{self, Bytes};
-use super::grid::{Grid, word};
-use super::nibbles::{NibbleLayout, Nibbles, Zeros};
+use super::grid::{self, Grid, word};
+use super::nibbles::{NibbleLayout, Nibbles, Uneven, Zeros};
 use super::order::Groups;
-use super::plain::Uneven;
 use super::{Codes, Module, Quantized, WEIGHT, awq, errors, unsupported};
 use crate::checkpoint::{Checkpoint, Dtype, StoredTensor};
 use crate::device::Format;
@@ -37,18 +36,10 @@ pub fn find(module: &Module) -> Result<Quantized> {
     Err(errors::wrong_shape(module, ".qweight", codes, expected))
 }
 
-/// Refuses what is not a tensor of words of that shape.
-pub fn words(module: &Module, suffix: &str, tensor: &StoredTensor, shape: [usize; 2]) -> Result<()> {
-    if tensor.dtype == Dtype::I32 && tensor.shape == shape {
-        return Ok(());
-    }
-    Err(errors::wrong_shape(module, suffix, tensor, format_args!("I32 {shape:?}")))
-}
-
 fn four_bits(module: &Module, codes: &Arc<StoredTensor>) -> Result<Quantized> {
     let (scales, groups) = Grid::columns(module, ".scales")?;
     let zeros = module.need(".qzeros")?;
-    words(module, ".qzeros", zeros, [groups, module.rows() / 8])?;
+    grid::words(module, ".qzeros", zeros, [groups, module.rows() / 8])?;
     let zeros = Zeros::Columns { tensor: zeros.clone(), plus: stored_less(module.checkpoint) };
     let (shape, group) = (module.shape, group(module, groups)?);
     let weight = |order| {
@@ -65,7 +56,7 @@ fn four_bits(module: &Module, codes: &Arc<StoredTensor>) -> Result<Quantized> {
 fn eight_bits(module: &Module, codes: &Arc<StoredTensor>) -> Result<Quantized> {
     let (scales, groups) = Grid::columns(module, ".scales")?;
     let (zeros, rows) = (module.need(".qzeros")?, module.rows());
-    words(module, ".qzeros", zeros, [groups, rows / 4])?;
+    grid::words(module, ".qzeros", zeros, [groups, rows / 4])?;
     let plus = stored_less(module.checkpoint);
     let middle = u32::from_le_bytes([128 - plus; 4]);
     if (0..groups * rows / 4).any(|index| word(zeros.data(), index) != middle) {
@@ -102,6 +93,6 @@ fn group(module: &Module, groups: usize) -> Result<usize> {
 fn stored_less(checkpoint: &Checkpoint) -> u8 {
     let of = |section: &Value| section["checkpoint_format"].as_str().map(str::to_owned);
     let inner = of(&checkpoint.config()["quantization_config"]);
-    let beside = || of(checkpoint.companion("quantize_config.json")?);
+    let beside = || of(checkpoint.quantization_file("quantize_config.json")?);
     u8::from(inner.or_else(beside).as_deref() != Some("gptq_v2"))
 }

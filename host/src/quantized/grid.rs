@@ -123,3 +123,11 @@ pub fn number(tensor: &StoredTensor, index: usize) -> f32 {
 pub fn word(data: &[u8], index: usize) -> u32 {
     u32::from_le_bytes(data[4 * index..][..4].try_into().expect("4 bytes"))
 }
+
+/// Refuses what is not a tensor of words of that shape.
+pub fn words(module: &Module, suffix: &str, tensor: &StoredTensor, shape: [usize; 2]) -> Result<()> {
+    if tensor.dtype == Dtype::I32 && tensor.shape == shape {
+        return Ok(());
+    }
+    Err(errors::wrong_shape(module, suffix, tensor, format_args!("I32 {shape:?}")))
+}

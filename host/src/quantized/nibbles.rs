@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::grid::{Grid, word};
 use super::order::Order;
-use super::plain::Uneven;
-use super::{Codes, Module, Quantized, awq, errors};
+use super::{Codes, Module, Quantized, errors};
 use crate::checkpoint::StoredTensor;
 use crate::device::Format;
 use crate::error::Result;
@@ -119,7 +118,7 @@ impl Nibbles {
             NibbleLayout::Awq => {
                 for (column, line) in data.chunks_exact(n / 2).enumerate() {
                     for (row, codes) in rows.clone().zip(codes.chunks_exact_mut(columns)) {
-                        codes[column] = awq::nibble(word(line, row / 8), row % 8);
+                        codes[column] = awq_nibble(word(line, row / 8), row % 8);
                     }
                 }
             }
@@ -208,7 +207,7 @@ impl Zeros {
             Zeros::Columns { tensor, plus } => {
                 nibble(word(tensor.data(), group * (rows / 8) + row / 8), row % 8) + plus
             }
-            Zeros::Awq(tensor) => awq::nibble(word(tensor.data(), group * (rows / 8) + row / 8), row % 8),
+            Zeros::Awq(tensor) => awq_nibble(word(tensor.data(), group * (rows / 8) + row / 8), row % 8),
         }
     }
 
@@ -236,4 +235,35 @@ const MIDDLE: u32 = 0x8888_8888;
 
 fn words(tensor: &StoredTensor) -> impl Iterator<Item = u32> {
     tensor.data().as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes))
+}
+
+/// The nibble, low first, that has row i of an AWQ word's eight.
+const AWQ_NIBBLE: [u32; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
+
+/// Row `row` of an AWQ word's eight.
+fn awq_nibble(word: u32, row: usize) -> u8 {
+    (word >> (4 * AWQ_NIBBLE[row])) as u8 & 15
+}
+
+/// 4-bit integers whose groups are not all of one size.
+pub struct Uneven {
+    codes: Nibbles,
+    index: Arc<[u32]>,
+}
+
+impl Uneven {
+    pub fn new(codes: Nibbles, index: Arc<[u32]>) -> Uneven {
+        Uneven { codes, index }
+    }
+
+    pub fn found(self, module: &Module) -> Quantized {
+        let (format, shape) = (Format::F32, module.shape);
+        Quantized { format, order: None, factor: None, shape, packed: format, free_bits: false, codes: Arc::new(self) }
+    }
+}
+
+impl Codes for Uneven {
+    fn rows(&self, _: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
+        self.codes.plain_rows(rows, &self.index, target)
+    }
 }

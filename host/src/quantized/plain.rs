@@ -2,11 +2,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::nibbles::Nibbles;
 use super::order::Order;
-use super::{Codes, Module, Quantized, errors, grid};
+use super::{Quantized, errors, grid};
 use crate::checkpoint::StoredTensor;
-use crate::device::{Format, RowSource, unpack};
+use crate::device::{RowSource, unpack};
 use crate::error::Result;
 
 /// Widens what a packed format would hold; what changes the input is undone or multiplied in.
@@ -60,28 +59,5 @@ impl RowSource for Plain {
             }
         }
         Ok(())
-    }
-}
-
-/// 4-bit integers whose groups are not all of one size.
-pub struct Uneven {
-    codes: Nibbles,
-    index: Arc<[u32]>,
-}
-
-impl Uneven {
-    pub fn new(codes: Nibbles, index: Arc<[u32]>) -> Uneven {
-        Uneven { codes, index }
-    }
-
-    pub fn found(self, module: &Module) -> Quantized {
-        let (format, shape) = (Format::F32, module.shape);
-        Quantized { format, order: None, factor: None, shape, packed: format, free_bits: false, codes: Arc::new(self) }
-    }
-}
-
-impl Codes for Uneven {
-    fn rows(&self, _: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
-        self.codes.plain_rows(rows, &self.index, target)
     }
 }

@@ -1,7 +1,7 @@
 //! `Answer`: the tokens of one sequence as they come, its text up to a stop text, and the times.
 use std::time::{Duration, Instant};
 
-use super::generate::{Finish, Generation};
+use super::generate::{Finish, GenerateOptions, Generation};
 use super::logprobs::{self, TokenLogprob};
 use super::prompt_logprobs::PromptLogprob;
 use super::stop::StopTexts;
@@ -16,6 +16,8 @@ pub(super) struct Answer<'a> {
     stops: StopTexts,
     generation: Generation,
     logprobs: Option<usize>,
+    /// Whether special tokens show their names.
+    special_tokens: bool,
     started: Instant,
     ended: bool,
     /// Whether nobody reads the text before its end.
@@ -23,7 +25,7 @@ pub(super) struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    /// What follows `prompt`, until one of `stops` comes; `logprobs` as in [`super::GenerateOptions`].
+    /// What follows `prompt`, until one of `stops` comes.
     ///
     /// # Errors
     /// A stop text is empty, too many log-probabilities are asked for, or the prompt cannot be decoded.
@@ -31,9 +33,9 @@ impl<'a> Answer<'a> {
         tokenizer: &'a Tokenizer,
         prompt: &[u32],
         stops: Vec<String>,
-        logprobs: Option<usize>,
+        options: &GenerateOptions,
     ) -> Result<Answer<'a>> {
-        logprobs::check(logprobs)?;
+        logprobs::check(options.logprobs)?;
         let generation = Generation {
             text: String::new(),
             reasoning: None,
@@ -46,13 +48,18 @@ impl<'a> Answer<'a> {
             prompt_time: Duration::ZERO,
             generation_time: Duration::ZERO,
         };
-        let (stops, detokenizer) = (StopTexts::new(stops)?, Detokenizer::new(tokenizer, prompt)?);
+        let stops = StopTexts::new(stops)?.including(options.include_stop);
+        let detokenizer = match options.special_tokens {
+            true => Detokenizer::with_special(tokenizer, prompt)?,
+            false => Detokenizer::new(tokenizer, prompt)?,
+        };
         Ok(Answer {
             tokenizer,
             detokenizer,
             stops,
             generation,
-            logprobs,
+            logprobs: options.logprobs,
+            special_tokens: options.special_tokens,
             started: Instant::now(),
             ended: false,
             whole: false,
@@ -116,10 +123,21 @@ impl<'a> Answer<'a> {
 
     /// What a token lets be shown, and whether a stop text came with it.
     fn watch(&mut self, token: u32) -> Result<(String, bool)> {
-        match self.tokenizer.hidden_name(token).filter(|name| self.stops.mention(name)) {
+        let hidden = if self.special_tokens { None } else { self.tokenizer.hidden_name(token) };
+        match hidden.filter(|name| self.stops.mention(name)) {
             None => Ok(self.stops.push(&self.detokenizer.push(token)?)),
             Some(name) => Ok(self.stops.push_hidden(&self.detokenizer.pending()?, &name)),
         }
+    }
+
+    /// Log-probabilities of the tokens so far, where they were asked for.
+    pub fn logprobs(&self) -> &[TokenLogprob] {
+        &self.generation.logprobs
+    }
+
+    /// The tokens so far.
+    pub fn ids(&self) -> &[u32] {
+        &self.generation.ids
     }
 
     /// Whether it ends with the token that came last.
@@ -154,7 +172,7 @@ mod tests {
     /// What is shown of `ids` until one of `stops` comes, and whether one came.
     fn shown(tokenizer: &Tokenizer, ids: &[u32], stops: &[&str]) -> (String, bool) {
         let stops = stops.iter().map(|stop| (*stop).to_owned()).collect();
-        let mut answer = Answer::new(tokenizer, &[], stops, None).unwrap();
+        let mut answer = Answer::new(tokenizer, &[], stops, &GenerateOptions::default()).unwrap();
         let mut text = String::new();
         for id in ids {
             let (piece, stopped) = answer.watch(*id).unwrap();

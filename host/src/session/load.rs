@@ -17,6 +17,9 @@ use crate::quantized::Recipe;
 use crate::sample::Sampling;
 use crate::weights::Weights;
 
+/// A context that is not halved any further where memory is short, tokens.
+const LEAST_CONTEXT: usize = 4096;
+
 /// What to load, and where.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
@@ -28,8 +31,12 @@ pub struct LoadOptions {
     pub activations: Option<Activations>,
     /// Tokens that a sequence may have; by default the smaller of the model's length and 4096.
     pub context: Option<usize>,
+    /// Without `context`: the model's own length, as far as the memory for keys and values goes.
+    pub longest_context: bool,
     /// Sequences that run at the same time.
     pub max_sequences: usize,
+    /// Most token rows of a step; by default 2 048 on a GPU, 512 on the CPU.
+    pub max_step_tokens: Option<usize>,
     /// Most bytes of keys and values on the CPU; sequences wait where theirs have no room.
     pub cache_bytes: u64,
     /// Share of a GPU's memory that may be in use, other programs' included: above 0, up to 1; by default 0.9. What is
@@ -61,6 +68,8 @@ impl LoadOptions {
             device: DeviceChoice::Auto,
             activations: None,
             context: None,
+            longest_context: false,
+            max_step_tokens: None,
             max_sequences: 1,
             cache_bytes: u64::MAX,
             gpu_memory_utilization: None,
@@ -112,15 +121,15 @@ pub struct Model {
 impl Model {
     /// Loads a model without a tokenizer; `note` is told what happens.
     ///
-    /// `companions` reads what else is in the checkpoint's directory, beside the opening of the device: a fault there shows
+    /// `meanwhile` reads what else is in the checkpoint's directory, beside the opening of the device: a fault there shows
     /// before the weights load.
     ///
     /// # Errors
-    /// The checkpoint or the device; each says which file, what was expected and what was found. Those of `companions`.
+    /// The checkpoint or the device; each says which file, what was expected and what was found. Those of `meanwhile`.
     pub fn load(
         options: &LoadOptions,
         note: &mut dyn FnMut(Note),
-        companions: impl FnOnce(&Path) -> Result<()> + Send,
+        meanwhile: impl FnOnce(&Path) -> Result<()> + Send,
     ) -> Result<Model> {
         let start = Instant::now();
         note(Note::Info(format!("Loading model from: {}", options.model)));
@@ -138,7 +147,7 @@ impl Model {
         let defaults = sampling::defaults(checkpoint.generation_config(), &spec.eos, spec.vocab)?;
         let stop_strings = stop::of_checkpoint(checkpoint.generation_config())?;
         stages.end("checkpoint");
-        let opened = open(options, || companions(checkpoint.directory()), &mut stages)?;
+        let opened = open(options, || meanwhile(checkpoint.directory()), &mut stages)?;
         let described = describe(&opened, note);
         defaults.notes.into_iter().for_each(&mut *note);
         if opened.memory.is_none() && options.gpu_memory_utilization.is_some() {
@@ -150,7 +159,7 @@ impl Model {
         if opened.kind == "CPU" {
             config.chunk = config.chunk.min(CPU_CHUNK);
         }
-        config.pages = Some(pages(&spec, &config, &opened, options)?);
+        config.pages = Some(pages(&spec, &mut config, &opened, options)?);
         let mut engine = Engine::new(opened.device, &spec, &|tensors| weights.parts(tensors), config)?;
         stages.end("weights");
         engine.warm_up()?;
@@ -220,11 +229,11 @@ impl Stages {
     }
 }
 
-/// Opens the device that was chosen while another thread runs `companions`, whose error comes first.
-fn open(options: &LoadOptions, companions: impl FnOnce() -> Result<()> + Send, stages: &mut Stages) -> Result<Opened> {
+/// Opens the device that was chosen while another thread runs `meanwhile`, whose error comes first.
+fn open(options: &LoadOptions, meanwhile: impl FnOnce() -> Result<()> + Send, stages: &mut Stages) -> Result<Opened> {
     let timed = || {
         let start = Instant::now();
-        companions().map(|()| StageTime { stage: "tokenizer", time: start.elapsed() })
+        meanwhile().map(|()| StageTime { stage: "tokenizer", time: start.elapsed() })
     };
     let (opened, read) = std::thread::scope(|scope| {
         let reader = scope.spawn(timed);
@@ -253,13 +262,20 @@ fn quantize(spec: &mut ModelSpec, options: &LoadOptions, note: &mut dyn FnMut(No
 }
 
 /// The KV pages that fit on the device.
-fn pages(spec: &ModelSpec, config: &EngineConfig, opened: &Opened, options: &LoadOptions) -> Result<usize> {
+fn pages(spec: &ModelSpec, config: &mut EngineConfig, opened: &Opened, options: &LoadOptions) -> Result<usize> {
     let utilization = options.gpu_memory_utilization.unwrap_or(memory::GPU_MEMORY_UTILIZATION);
     let bound = match opened.memory {
         Some(memory) => Bound::Gpu(memory, utilization),
         None => Bound::Cache(options.cache_bytes),
     };
     let act_bytes = if opened.activations == Activations::F32 { 4 } else { 2 };
+    if options.longest_context && options.context.is_none() {
+        config.context = spec.context_length;
+        while config.context > LEAST_CONTEXT && !memory::holds_context(spec, config, act_bytes, bound) {
+            config.context = (config.context / 2).max(LEAST_CONTEXT);
+        }
+    }
+    config.chunk = options.max_step_tokens.unwrap_or(config.chunk).clamp(1, config.context);
     memory::pages(spec, config, act_bytes, bound)
 }
 

@@ -16,6 +16,7 @@ mod profile;
 mod prompt;
 mod prompt_logprobs;
 mod rules;
+mod running;
 mod sampling;
 mod stop;
 
@@ -26,7 +27,9 @@ pub use generate::{Finish, GenerateOptions, Generation, Session};
 pub use load::{LoadOptions, Model, Note, StageTime};
 pub use logprobs::{LikelyToken, MOST_LOGPROBS, TokenLogprob};
 pub use profile::StepProfile;
-pub use prompt::{Prompt, Texts};
+pub use prompt::{ChatOptions, Prompt, Texts};
 pub use prompt_logprobs::PromptLogprob;
+pub use running::Running;
 
-pub use crate::sample::Sampling;
+pub use crate::engine::{EngineStatus, Update};
+pub use crate::sample::{Constraints, Sampling};

@@ -1,8 +1,7 @@
 //! The keys of generation_config.json that forbid tokens, or make them more or less likely.
 use serde_json::Value;
 
-use super::sampling::unexpected;
-use crate::error::Result;
+use crate::error::{Category, Error, Result};
 use crate::sample::Constraints;
 
 const IDS: &str = "a list of token ids";
@@ -106,6 +105,17 @@ fn tokens(phrase: &Value) -> Option<Vec<u32>> {
 
 fn token(id: &Value) -> Option<u32> {
     id.as_u64().and_then(|id| u32::try_from(id).ok())
+}
+
+/// The error of a key that has another value than it asks for.
+pub(super) fn unexpected(file: &Value, key: &str, expected: &str) -> Error {
+    let mut found = file.get(key).unwrap_or(&Value::Null).to_string();
+    if found.chars().count() > 100 {
+        found = found.chars().take(100).chain("...".chars()).collect();
+    }
+    Error::new(Category::Model, "Unexpected value in config")
+        .details(format_args!("generation_config.json: {key}: expected {expected}, found {found}"))
+        .hint("correct the file, or download it again")
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! How a model's owner wants tokens chosen: generation_config.json.
 use serde_json::Value;
 
+use super::rules::unexpected;
 use super::{Note, rules};
-use crate::error::{Category, Error, Result};
+use crate::error::Result;
 use crate::sample::Sampling;
 
 /// What transformers takes for top-k where a file that samples does not say.
@@ -125,17 +126,6 @@ fn number(file: &Value, key: &str) -> Result<Option<f32>> {
             value.as_f64().map(|number| Some(number as f32)).ok_or_else(|| unexpected(file, key, "a number"))
         }
     }
-}
-
-/// The error of a key that has another value than it asks for.
-pub(super) fn unexpected(file: &Value, key: &str, expected: &str) -> Error {
-    let mut found = file.get(key).unwrap_or(&Value::Null).to_string();
-    if found.chars().count() > 100 {
-        found = found.chars().take(100).chain("...".chars()).collect();
-    }
-    Error::new(Category::Model, "Unexpected value in config")
-        .details(format_args!("generation_config.json: {key}: expected {expected}, found {found}"))
-        .hint("correct the file, or download it again")
 }
 
 #[cfg(test)]

@@ -51,6 +51,8 @@ pub struct StopTexts {
     held: String,
     /// Where in `held` those names are.
     hidden: Vec<Range<usize>>,
+    /// Whether the stop text is shown.
+    included: bool,
 }
 
 impl StopTexts {
@@ -64,7 +66,12 @@ impl StopTexts {
                 .details("expected at least one character, found none")
                 .hint("give a text with --stop, or leave the option out"));
         }
-        Ok(StopTexts { stops, held: String::new(), hidden: Vec::new() })
+        Ok(StopTexts { stops, held: String::new(), hidden: Vec::new(), included: false })
+    }
+
+    /// Shows the stop text too, or does not.
+    pub fn including(self, included: bool) -> StopTexts {
+        StopTexts { included, ..self }
     }
 
     /// Whether no text can end the generation.
@@ -82,10 +89,10 @@ impl StopTexts {
         self.held += piece;
         let visible = self.visible();
         // The stop that is whole first, however the text comes in pieces.
-        if let Some((_, start)) = self.found(&visible).min() {
+        if let Some((end, start)) = self.found(&visible).min() {
             self.held.clear();
             self.hidden.clear();
-            return (visible[..start].to_owned(), true);
+            return (visible[..if self.included { end } else { start }].to_owned(), true);
         }
         let start = self.starts().find(|start| self.waits(*start, &visible)).unwrap_or(self.held.len());
         let shown = visible[..self.shown_before(start)].to_owned();

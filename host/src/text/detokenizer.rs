@@ -10,6 +10,8 @@ use crate::error::Result;
 /// byte-fallback tokens, which the decoder judges as a whole, and a U+FFFD at the end, which may be half a character.
 pub struct Detokenizer<'a> {
     tokenizer: &'a Tokenizer,
+    /// Whether special tokens are text.
+    special: bool,
     window: Vec<u32>,
     /// Tokens at the window's start that are its context.
     context: usize,
@@ -25,10 +27,35 @@ impl<'a> Detokenizer<'a> {
     /// # Errors
     /// The prompt cannot be decoded.
     pub fn new(tokenizer: &'a Tokenizer, prompt: &[u32]) -> Result<Detokenizer<'a>> {
-        let shown = |id: &u32| tokenizer.kind(*id) != TokenKind::Hidden;
-        let window: Vec<u32> = prompt.iter().copied().filter(shown).collect();
-        let printed = tokenizer.decode(&window)?;
-        Ok(Detokenizer { tokenizer, context: window.len(), window, printed, try_at: 0 })
+        Detokenizer::with(tokenizer, prompt, false)
+    }
+
+    /// As [`Detokenizer::new`], with special tokens by their names.
+    ///
+    /// # Errors
+    /// The prompt cannot be decoded.
+    pub fn with_special(tokenizer: &'a Tokenizer, prompt: &[u32]) -> Result<Detokenizer<'a>> {
+        Detokenizer::with(tokenizer, prompt, true)
+    }
+
+    fn with(tokenizer: &'a Tokenizer, prompt: &[u32], special: bool) -> Result<Detokenizer<'a>> {
+        let mut detokenizer =
+            Detokenizer { tokenizer, special, context: 0, window: Vec::new(), printed: String::new(), try_at: 0 };
+        detokenizer.window = prompt.iter().copied().filter(|id| detokenizer.kind(*id) != TokenKind::Hidden).collect();
+        detokenizer.context = detokenizer.window.len();
+        detokenizer.printed = detokenizer.decode(&detokenizer.window)?;
+        Ok(detokenizer)
+    }
+
+    fn kind(&self, id: u32) -> TokenKind {
+        match self.tokenizer.kind(id) {
+            TokenKind::Hidden if self.special && self.tokenizer.id_to_token(id).is_some() => TokenKind::Text,
+            kind => kind,
+        }
+    }
+
+    fn decode(&self, ids: &[u32]) -> Result<String> {
+        if self.special { self.tokenizer.decode_with_special(ids) } else { self.tokenizer.decode(ids) }
     }
 
     /// Takes the next token and returns the text that is now certain; often one word, sometimes nothing.
@@ -36,7 +63,7 @@ impl<'a> Detokenizer<'a> {
     /// # Errors
     /// The window cannot be decoded.
     pub fn push(&mut self, id: u32) -> Result<String> {
-        let kind = self.tokenizer.kind(id);
+        let kind = self.kind(id);
         if kind == TokenKind::Hidden {
             return Ok(String::new());
         }
@@ -44,7 +71,7 @@ impl<'a> Detokenizer<'a> {
         if kind == TokenKind::Byte || self.window.len() < self.try_at {
             return Ok(String::new());
         }
-        let mut text = self.tokenizer.decode(&self.window)?;
+        let mut text = self.decode(&self.window)?;
         let whole = !text.ends_with(char::REPLACEMENT_CHARACTER);
         if !whole {
             text.pop();
@@ -65,7 +92,7 @@ impl<'a> Detokenizer<'a> {
 
     /// Takes the next token where nobody reads the text before its end: it becomes part of what is held back.
     pub fn hold(&mut self, id: u32) {
-        if self.tokenizer.kind(id) != TokenKind::Hidden {
+        if self.kind(id) != TokenKind::Hidden {
             self.window.push(id);
         }
     }
@@ -83,14 +110,14 @@ impl<'a> Detokenizer<'a> {
     /// # Errors
     /// The window cannot be decoded.
     pub fn pending(&self) -> Result<String> {
-        let text = self.tokenizer.decode(&self.window)?;
+        let text = self.decode(&self.window)?;
         Ok(text[common_prefix(&self.printed, &text)..].to_owned())
     }
 
     /// What was new becomes the context, unless it has no text of its own: then a decoder that strips the start of a
     /// text would strip what comes next.
     fn advance(&mut self) -> Result<()> {
-        let text = self.tokenizer.decode(&self.window[self.context..])?;
+        let text = self.decode(&self.window[self.context..])?;
         if !text.is_empty() {
             self.window.drain(..self.context);
             self.context = self.window.len();

@@ -1,10 +1,10 @@
 //! Text: tokenizer, chat template, incremental detokenizer.
-mod companions;
 mod definition;
 mod detokenizer;
 mod files;
 mod jinja;
 mod reasoning;
+mod special_tokens;
 mod template;
 mod tokenizer;
 

@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
 
-use super::companions::Companions;
 use super::jinja::{Fault, Kind, Template};
+use super::special_tokens::SpecialTokens;
 use crate::error::{Category, Error, Result};
 
 /// The template of most conversations.
@@ -69,7 +69,7 @@ impl ChatTemplate {
             return Err(missing(directory));
         }
         let mut tokens = Map::new();
-        for (name, token) in Companions::read(directory)?.named() {
+        for (name, token) in SpecialTokens::read(directory)?.named() {
             tokens.insert(name.to_owned(), token.into());
         }
         let mut named = Vec::new();

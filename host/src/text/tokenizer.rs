@@ -3,7 +3,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::companions::Companions;
+use super::special_tokens::SpecialTokens;
 use super::{definition, files};
 use crate::error::{Category, Error, Result};
 
@@ -39,14 +39,14 @@ impl Tokenizer {
         let bytes = files::bytes(&path)?.ok_or_else(|| missing(directory))?;
         let invalid = |found: String| files::invalid(&path, "is not a valid tokenizer", found);
         let inner = from_json(&bytes).map_err(invalid)?;
-        let companions = Companions::read(directory)?;
-        Tokenizer::with(inner, &companions).map_err(|error| invalid(error.to_string()))
+        let special_tokens = SpecialTokens::read(directory)?;
+        Tokenizer::with(inner, &special_tokens).map_err(|error| invalid(error.to_string()))
     }
 
-    fn with(mut inner: tokenizers::Tokenizer, companions: &Companions) -> tokenizers::Result<Tokenizer> {
-        guarded(|| companions.add_to(&mut inner))?;
+    fn with(mut inner: tokenizers::Tokenizer, special_tokens: &SpecialTokens) -> tokenizers::Result<Tokenizer> {
+        guarded(|| special_tokens.add_to(&mut inner))?;
         let eos =
-            companions.named().find(|(name, _)| *name == "eos_token").and_then(|(_, text)| inner.token_to_id(text));
+            special_tokens.named().find(|(name, _)| *name == "eos_token").and_then(|(_, text)| inner.token_to_id(text));
         let lone_byte = inner.token_to_id("<0xE3>");
         let byte_fallback = lone_byte.is_some_and(|id| inner.decode(&[id], true).is_ok_and(|text| text == "\u{FFFD}"));
         Ok(Tokenizer { inner, byte_fallback, eos })
@@ -113,6 +113,12 @@ impl Tokenizer {
         Ok(twice.strip_prefix(&once).map_or(once.clone(), str::to_owned))
     }
 
+    /// The bytes that a token adds to a text, whose text is `text`: of a part of a character those that it stands for.
+    pub fn token_bytes(&self, id: u32, text: &str) -> Vec<u8> {
+        let part = text.contains(char::REPLACEMENT_CHARACTER).then(|| self.inner.id_to_token(id)).flatten();
+        part.and_then(|token| part_bytes(&token)).unwrap_or_else(|| text.as_bytes().to_vec())
+    }
+
     /// The id of a token, special tokens included.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
@@ -172,6 +178,21 @@ fn from_json(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String>
 fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err("its vocabulary, merges, added tokens or post-processor contradict each other".into()))
+}
+
+/// What a token stands for that is one byte (`<0xE3>`), or that is written in the alphabet of byte-level tokenizers: a printable
+/// byte is itself there, the others follow from U+0100 on in their order (GPT-2's bytes_to_unicode).
+fn part_bytes(token: &str) -> Option<Vec<u8>> {
+    if is_byte(token) {
+        return Some(vec![u8::from_str_radix(&token[3..5], 16).ok()?]);
+    }
+    let is_printable = |byte: &u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
+    let others: Vec<u8> = (0..=255).filter(|byte| !is_printable(byte)).collect();
+    let byte = |character: char| match u32::from(character) {
+        code @ 0..=255 => u8::try_from(code).ok().filter(is_printable),
+        code => others.get(code as usize - 256).copied(),
+    };
+    token.chars().map(byte).collect()
 }
 
 /// Whether a byte-fallback decoder takes the token for a byte: `<0xE3>`.

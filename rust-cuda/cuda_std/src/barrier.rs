@@ -5,6 +5,7 @@ intrinsics! {
     "llvm.nvvm.barrier.cta.sync.aligned.all" fn barrier_all(barrier: u32);
     "llvm.nvvm.barrier.cta.sync.aligned.count" fn barrier_count(barrier: u32, threads: u32);
     "llvm.nvvm.barrier.cta.arrive.aligned.count" fn barrier_arrive(barrier: u32, threads: u32);
+    "llvm.nvvm.barrier.cta.red.or.aligned.all" fn barrier_any(barrier: u32, holds: bool) -> bool;
 }
 
 /// Waits for all threads of the block; what any of them wrote before is then visible to all of them.
@@ -15,6 +16,16 @@ intrinsics! {
 pub unsafe fn sync_threads() {
     // SAFETY: the caller's promise.
     unsafe { barrier_all(0) }
+}
+
+/// Waits as [`sync_threads`] does, and says whether `holds` is true in any thread of the block.
+///
+/// # Safety
+/// As for [`sync_threads`].
+#[inline(always)]
+pub unsafe fn any_thread(holds: bool) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { barrier_any(0, holds) }
 }
 
 /// Waits for `threads` threads at barrier `barrier` of the block's 16; number 0 is [`sync_threads`]'s.

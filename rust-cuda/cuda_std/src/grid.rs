@@ -1,31 +1,30 @@
 //! Across blocks: which one of several arrives last, and launches that overlap their predecessor.
-use crate::barrier::sync_threads;
+use crate::barrier::any_thread;
 use crate::global;
 use crate::instruction::ptx;
-use crate::shared::Shared;
 use crate::thread::thread_idx_x;
 
 /// Whether this block is the last of `blocks` to call it, in every thread of the block. What thread 0 of the others wrote
 /// before it is then visible, and what their other threads wrote before a barrier in front of it.
 ///
-/// `counter` is one word, 0 before its first use and after the last block's call; `told` is a word of shared memory.
+/// `counter` is one word, 0 before its first use and after the last block's call. The answer goes through the barrier
+/// itself: no word of shared memory has to be kept for it.
 ///
 /// # Safety
 /// All threads of a block call it together; `blocks` blocks do so for this `counter`, which is used for nothing else
-/// meanwhile; `told` is this block's, and no other thread touches it without a barrier between.
+/// meanwhile.
 #[inline(always)]
-pub unsafe fn arrives_last(counter: u64, blocks: u32, told: Shared<u32>) -> bool {
+pub unsafe fn arrives_last(counter: u64, blocks: u32) -> bool {
     // SAFETY: one thread counts, and the barrier orders what the last block's threads read behind that.
     unsafe {
+        let mut last = false;
         if thread_idx_x() == 0 {
-            let last = global::atomic_add(counter, 1) + 1 == blocks;
+            last = global::atomic_add(counter, 1) + 1 == blocks;
             if last {
                 global::store(counter, 0_u32);
             }
-            told.store(0, u32::from(last));
         }
-        sync_threads();
-        told.load(0) != 0
+        any_thread(last)
     }
 }
 

@@ -14,6 +14,8 @@ intrinsics! {
     "llvm.nvvm.vote.all.sync" fn vote_all(mask: u32, predicate: bool) -> bool;
     "llvm.nvvm.vote.any.sync" fn vote_any(mask: u32, predicate: bool) -> bool;
     "llvm.nvvm.vote.ballot.sync" fn vote_ballot(mask: u32, predicate: bool) -> u32;
+    "llvm.nvvm.redux.sync.umax" fn redux_max(value: u32, mask: u32) -> u32;
+    "llvm.nvvm.redux.sync.umin" fn redux_min(value: u32, mask: u32) -> u32;
     "llvm.nvvm.bar.warp.sync" fn bar_warp(mask: u32);
 }
 
@@ -66,6 +68,26 @@ impl Lane for f32 {
 pub unsafe fn sync() {
     // SAFETY: the caller's promise.
     unsafe { bar_warp(ALL_LANES) }
+}
+
+/// The largest value of all lanes.
+///
+/// # Safety
+/// All 32 lanes call it together.
+#[inline(always)]
+pub unsafe fn max_u32(value: u32) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe { redux_max(value, ALL_LANES) }
+}
+
+/// The smallest value of all lanes.
+///
+/// # Safety
+/// All 32 lanes call it together.
+#[inline(always)]
+pub unsafe fn min_u32(value: u32) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe { redux_min(value, ALL_LANES) }
 }
 
 /// The value of lane `lane % 32`.
@@ -185,14 +207,4 @@ pub unsafe fn max_f32(value: f32) -> f32 {
 pub unsafe fn sum_u32(value: u32) -> u32 {
     // SAFETY: the caller's promise.
     unsafe { reduce::<32, u32>(value, u32::wrapping_add) }
-}
-
-/// The largest over the warp, in every lane.
-///
-/// # Safety
-/// All 32 lanes call it together.
-#[inline(always)]
-pub unsafe fn max_u32(value: u32) -> u32 {
-    // SAFETY: the caller's promise.
-    unsafe { reduce::<32, u32>(value, |a, b| if a > b { a } else { b }) }
 }

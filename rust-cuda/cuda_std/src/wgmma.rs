@@ -45,7 +45,8 @@ pub const fn describe(address: u32, next: u32) -> u64 {
 /// A descriptor moved by `bytes`: 32 are [`K`] columns of a row, as far as it goes, and 2048 are [`K`] rows.
 #[inline(always)]
 pub const fn along(descriptor: u64, bytes: u32) -> u64 {
-    descriptor + (bytes / 16) as u64
+    // Addresses end below the upper word: that one stays in its register.
+    descriptor >> 32 << 32 | (descriptor as u32 + bytes / 16) as u64
 }
 
 /// Says that the entry's blocks have at most `THREADS` threads, which decides how many registers each may have.

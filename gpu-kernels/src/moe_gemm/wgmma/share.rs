@@ -1,10 +1,7 @@
-//! The share of a block in the work of all tiles: as much as every other block's, and always the same.
-use super::super::{MoeGemm, RING_ROWS, RING_STAGES, UNIT};
-use crate::moe_sort::{NARROW, TILE, max_tiles, work};
-use core::num::NonZero;
-use cuda_std::barrier::sync_threads;
-use cuda_std::shared::{self, Shared};
-use cuda_std::{global, thread, wgmma};
+//! The chunks of a block: every so many of all, and always the same.
+use super::super::MoeGemm;
+use crate::moe_sort::{NARROW, TILE, is_wide, max_tiles};
+use cuda_std::{global, thread};
 
 /// Choices of an expert, and rows of its weight, that are multiplied together.
 pub struct Chunk {
@@ -21,7 +18,7 @@ impl Chunk {
     /// Whether few choices leave room for many rows of the weight.
     #[inline(always)]
     pub fn is_narrow(&self) -> bool {
-        self.live <= NARROW
+        !is_wide(self.live)
     }
 
     /// Rows of a stage that are the weight's.
@@ -31,80 +28,51 @@ impl Chunk {
     }
 }
 
-/// From one place in the list of all tiles' units to another; a unit is 64 rows of a weight.
+/// The chunks that are left to a block. Those of neighbouring blocks are of the same tiles, whose tokens the L2 cache then
+/// has for all of them: one block behind the other, each would find that the weights have driven them out.
 #[derive(Clone, Copy)]
 pub struct Share {
-    tile: u32,
-    unit: u32,
-    end_tile: u32,
-    end_unit: u32,
+    /// The next one's number, from the first tile's first row on.
+    chunk: u32,
 }
 
 impl Share {
     /// The block's own.
-    ///
-    /// # Safety
-    /// The whole block comes here; the kernel's Requires hold.
     #[inline(always)]
-    pub unsafe fn of_block(args: &MoeGemm) -> Share {
-        let tiles = max_tiles(args.rows * args.top_k, args.experts);
-        let units = args.n.div_ceil(UNIT);
-        let words = Shared::<u32>::from_address(shared::dynamic::<u8>().address())
-            .cast::<u8>()
-            .offset(RING_STAGES * RING_ROWS * wgmma::ROW_BYTES)
-            .cast::<u32>();
-        // SAFETY: the tiles are written; the words are written before the first barrier or by the tile that has the place.
-        unsafe {
-            let tile = |tile: u32| -> [u32; 4] { global::load(args.tiles.addr + 16 * u64::from(tile)) };
-            let [_, _, places, before] = tile(tiles - 1);
-            let all = (before + work(places)) * units;
-            let quota = all.div_ceil(thread::grid_dim_x());
-            let ends = [thread::block_idx_x(), thread::block_idx_x() + 1].map(|block| (quota * block).min(all));
-            if thread::thread_idx_x() < 2 {
-                words.store(2 * thread::thread_idx_x(), tiles);
-                words.store(2 * thread::thread_idx_x() + 1, 0);
-            }
-            sync_threads();
-            let mut own = thread::thread_idx_x();
-            while own < tiles {
-                let [_, _, places, before] = tile(own);
-                for (i, end) in [(0, ends[0]), (1, ends[1])] {
-                    let within = end.wrapping_sub(before * units);
-                    if let Some(work) = NonZero::new(work(places))
-                        && within < work.get() * units
-                    {
-                        words.store(2 * i, own);
-                        words.store(2 * i + 1, (within + (work.get() - 1)) / work);
-                    }
-                }
-                own += thread::block_dim_x();
-            }
-            sync_threads();
-            let [tile, unit, end_tile, end_unit] = words.cast::<[u32; 4]>().load(0);
-            Share { tile, unit, end_tile, end_unit }
-        }
+    pub fn of_block() -> Share {
+        Share { chunk: thread::block_idx_x() }
     }
 
     /// Takes the next chunk.
     ///
     /// # Safety
-    /// The whole block comes here; the kernel's Requires hold.
+    /// The kernel's Requires hold; the tiles are written.
     #[inline(always)]
     pub unsafe fn next(&mut self, args: &MoeGemm) -> Option<Chunk> {
-        if self.unit * UNIT >= args.n {
-            self.unit = 0;
-            self.tile += 1;
+        let [narrow, wide] = args.chunks();
+        // SAFETY: the tile is there.
+        let tile = |tile: u32| -> [u32; 4] { unsafe { global::load(args.tiles.addr + 16 * u64::from(tile)) } };
+        // The last tile that does not begin behind the chunk is between the two.
+        let (mut low, mut high) = (0, max_tiles(args.rows * args.top_k, args.experts));
+        let (mut found, mut before) = (tile(0), 0);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            let words = tile(middle);
+            let own = middle * narrow + words[3] * (wide - narrow);
+            if own <= self.chunk {
+                (low, found, before) = (middle, words, own);
+            } else {
+                high = middle;
+            }
         }
-        let is_last = self.tile == self.end_tile;
-        if self.tile > self.end_tile || is_last && self.unit >= self.end_unit {
+        let [expert, first, live, _] = found;
+        let mut chunk = Chunk { expert, first, live, row: 0, rows: 0 };
+        chunk.row = (self.chunk - before) * chunk.most_rows();
+        chunk.rows = args.n.saturating_sub(chunk.row).min(chunk.most_rows());
+        if live == 0 || chunk.rows == 0 {
             return None;
         }
-        // SAFETY: the tile is there: with no place it is the end of all shares.
-        let [expert, first, live, _]: [u32; 4] = unsafe { global::load(args.tiles.addr + 16 * u64::from(self.tile)) };
-        let mut chunk = Chunk { expert, first, live, row: self.unit * UNIT, rows: 0 };
-        let end = if is_last { (self.end_unit * UNIT).min(args.n) } else { args.n };
-        chunk.rows = (end - chunk.row).min(chunk.most_rows());
-        self.unit += chunk.rows.div_ceil(UNIT);
-        if live == 0 { None } else { Some(chunk) }
+        self.chunk += thread::grid_dim_x();
+        Some(chunk)
     }
 }

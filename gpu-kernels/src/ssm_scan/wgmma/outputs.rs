@@ -1,5 +1,5 @@
 //! The warpgroup that makes a chunk's outputs: 16 rows to a warp.
-use super::{FREED, INPUTS, MATRIX_BYTES, PIECES, READ, Room, STAGED, STATE, Stage, place};
+use super::{MATRIX_BYTES, PIECES, READ, READY, Room, STAGED, Stage, place};
 use crate::row::GROUP;
 use crate::ssm::CHUNK;
 use crate::ssm::arithmetic::number;
@@ -30,59 +30,39 @@ where
     unsafe {
         let skip = number(args.d, span.head);
         let mut at = span.front;
-        sync_named(INPUTS, WGMMA_THREADS);
         if (at + 1) * CHUNK <= span.position {
             // A chunk that S is taken over, and no more.
-            sync_named(STATE, WGMMA_THREADS);
+            sync_named(READY, WGMMA_THREADS);
             arrive_named(READ, WGMMA_THREADS);
-            sync_named(INPUTS, WGMMA_THREADS);
-            arrive_named(FREED, WGMMA_THREADS);
             at += 1;
         }
-        let mut weights = first_weights(&room.stage(at));
-        while at < last {
+        while at <= last {
             let stage = room.stage(at);
-            let mut sums = Sums::<TILES>::from_state(room, &stage);
-            arrive_named(READ, WGMMA_THREADS);
+            sync_named(READY, WGMMA_THREADS);
+            let mut scores = score(&stage);
+            let mut sums = Sums::<TILES>::start(room, &stage);
+            scores.wait::<1>();
+            // While S meets C.
+            let mut weights = weigh(&stage, &scores);
+            wgmma::hold(&mut weights);
+            sums.0.wait::<0>();
+            if at < last {
+                arrive_named(READ, WGMMA_THREADS);
+            }
+            sums.decay(&stage);
+            sums.start_x(&stage, &mut weights);
             let x = own_x::<TILES>(&stage);
-            sums.add_x(&stage, &mut weights);
-            sync_named(INPUTS, WGMMA_THREADS);
-            let next = room.stage(at + 1);
-            let mut scores = score(&next);
+            sums.finish_x(&mut weights);
             sums.stage::<DIM>(room, &x, skip);
             sync_named(STAGED, wgmma::THREADS);
-            arrive_named(FREED, WGMMA_THREADS);
             store::<DIM>(args, span, room, at);
-            scores.wait::<0>();
-            weights = weigh(&next, &scores);
             at += 1;
         }
-        let stage = room.stage(at);
-        let mut sums = Sums::<TILES>::from_state(room, &stage);
-        let x = own_x::<TILES>(&stage);
-        sums.add_x(&stage, &mut weights);
-        sums.stage::<DIM>(room, &x, skip);
-        sync_named(STAGED, wgmma::THREADS);
-        store::<DIM>(args, span, room, at);
     }
 }
 
 /// What each position of a chunk counts for the warp's rows: the left operands of a product with x.
 type Weights = [[u32; 4]; STEPS];
-
-/// The weights of the first chunk.
-///
-/// # Safety
-/// The whole warpgroup comes here, behind a barrier that orders the chunk; so for the functions below.
-#[inline(always)]
-unsafe fn first_weights(stage: &Stage) -> Weights {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut scores = score(stage);
-        scores.wait::<0>();
-        weigh(stage, &scores)
-    }
-}
 
 /// Bytes from the first columns of B or C to those of step `k`.
 #[inline(always)]
@@ -91,6 +71,9 @@ const fn depth(k: usize) -> u32 {
 }
 
 /// Starts C·B of the chunk.
+///
+/// # Safety
+/// The whole warpgroup comes here, behind a barrier that orders the chunk; so for the functions below.
 #[inline(always)]
 unsafe fn score(stage: &Stage) -> [[f32; 4]; SCORES] {
     let [b, c] = [stage.b, stage.c].map(|matrix| wgmma::describe(matrix, 0));
@@ -163,20 +146,15 @@ impl<const TILES: usize> Sums<TILES>
 where
     [[f32; 4]; TILES]: Accumulator,
 {
-    /// What S counts in the outputs, when S is there.
+    /// Starts S·C.
     #[inline(always)]
-    unsafe fn from_state(room: &Room, stage: &Stage) -> Self {
+    unsafe fn start(room: &Room, stage: &Stage) -> Self {
         let next_state = WGMMA_SIZE * wgmma::ROW_BYTES;
         let [high, low] = [room.state, room.state + room.state_part].map(|part| wgmma::describe(part, next_state));
         let c = wgmma::describe(stage.c, 0);
         let mut sums = [[0.0; 4]; TILES];
         // SAFETY: the caller's promise.
         unsafe {
-            let decays = own_rows().map(
-                #[inline(always)]
-                |row| math::ex2_flushed(stage.sums.load(row)),
-            );
-            sync_named(STATE, WGMMA_THREADS);
             sums.fence();
             unroll::<DEPTHS>(
                 #[inline(always)]
@@ -187,21 +165,32 @@ where
                 },
             );
             wgmma::commit();
-            sums.wait::<0>();
-            Sums(sums.map(
+        }
+        Sums(sums)
+    }
+
+    /// Makes of S·C what S counts in the outputs.
+    #[inline(always)]
+    unsafe fn decay(&mut self, stage: &Stage) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let decays = own_rows().map(
+                #[inline(always)]
+                |row| math::ex2_flushed(stage.sums.load(row)),
+            );
+            self.0 = self.0.map(
                 #[inline(always)]
                 |[a, b, c, d]| [a * decays[0], b * decays[0], c * decays[1], d * decays[1]],
-            ))
+            );
         }
     }
 
-    /// Adds the weighed x.
+    /// Starts to add the weighed x; the weights belong to the products until [`Sums::finish_x`].
     #[inline(always)]
-    unsafe fn add_x(&mut self, stage: &Stage, weights: &mut Weights) {
+    unsafe fn start_x(&mut self, stage: &Stage, weights: &mut Weights) {
         let x = wgmma::describe(stage.x, MATRIX_BYTES);
         // SAFETY: the caller's promise.
         unsafe {
-            // In front of the fence, for one of them is a constant, which gets its register here.
             wgmma::hold(weights);
             self.0.fence();
             unroll::<STEPS>(
@@ -209,9 +198,15 @@ where
                 |k| self.0.add_rows(weights[k], wgmma::along(x, k as u32 * NEXT)),
             );
             wgmma::commit();
-            self.0.wait::<0>();
-            wgmma::hold(weights);
         }
+    }
+
+    /// Waits until the weighed x is added.
+    #[inline(always)]
+    unsafe fn finish_x(&mut self, weights: &mut Weights) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.wait::<0>() };
+        wgmma::hold(weights);
     }
 
     /// Leaves the outputs, rounded, in shared memory.
@@ -240,7 +235,7 @@ where
     }
 }
 
-/// x where the lane's outputs are. Asked for in front of the products, none of its loads waits for a store.
+/// x where the lane's outputs are: asked for while the products run, and in front of the stores.
 #[inline(always)]
 unsafe fn own_x<const TILES: usize>(stage: &Stage) -> [[u32; 2]; TILES] {
     let (row, column) = (own_rows()[0], fragment::c_element(thread::lane_id(), 0).1);

@@ -1,19 +1,21 @@
 //! The warpgroups that take S along: each holds half of its columns, transposed, in registers.
 use super::inputs::{self, Inputs};
 use super::numbers::Numbers;
-use super::{COLUMNS, FREED, INPUTS, MATRIX_BYTES, READ, Room, STATE, Stage, place};
+use super::{COLUMNS, MATRIX_BYTES, READ, READY, Room, Stage, place};
 use crate::ssm::CHUNK;
 use crate::ssm_scan::chunk::parts;
 use crate::ssm_scan::span::{Span, state_address};
 use crate::ssm_scan::{SsmScan, WGMMA_SIZE, WGMMA_THREADS};
 use cuda_std::barrier::{arrive_named, sync_named};
 use cuda_std::shared::Shared;
-use cuda_std::unroll::unroll;
+use cuda_std::unroll::{array, unroll};
 use cuda_std::wgmma::{self, Accumulator};
 use cuda_std::{bf16, cp_async, fragment, global, math, mma, thread};
 
 /// Steps of the tensor core over a chunk's positions.
 const STEPS: usize = (CHUNK / wgmma::K) as usize;
+/// What the warp's columns of B count: the left operands of products with x.
+type Operands = [[u32; 4]; STEPS];
 
 /// # Safety
 /// The kernel's Requires hold; the block's two last warpgroups come here, and [`super::outputs::run`] is where the first one
@@ -31,45 +33,55 @@ where
     unsafe {
         inputs.ask::<DIM, true>(span, &room.stage(span.front), span.front);
         cp_async::commit();
-        if span.front < last {
-            inputs.ask::<DIM, false>(span, &room.stage(span.front + 1), span.front + 1);
-        }
-        cp_async::commit();
+        ask_ahead::<DIM>(span, room, &inputs, span.front);
         let mut numbers = Numbers::new(args, span, thread);
         let mut state = Half::<TILES>::load(args, span, thread);
-        state.publish(room);
-        arrive_named(STATE, WGMMA_THREADS);
-        numbers.store(args, span, &room.stage(span.front), span.front);
+        numbers.store(span, &room.stage(span.front), span.front);
         cp_async::wait::<1>();
-        wgmma::publish();
-        sync_named(INPUTS, WGMMA_THREADS);
+        state.publish(room);
+        // Here alone these threads wait too: each is to see what the others have copied.
+        sync_named(READY, WGMMA_THREADS);
+        if span.front < last {
+            numbers.ask(args, span, span.front + 1);
+        }
         let mut at = span.front;
-        while at <= last {
-            if at > span.front {
-                sync_named(FREED, WGMMA_THREADS);
-            }
+        while at < last {
+            let mut b = state.start(&room.stage(at));
+            numbers.store(span, &room.stage(at + 1), at + 1);
+            state.finish(&mut b);
+            cp_async::wait::<0>();
+            wgmma::publish();
+            sync_named(READ, WGMMA_THREADS);
+            state.publish(room);
+            arrive_named(READY, WGMMA_THREADS);
+            // Behind the fence, which would wait for what is under way.
+            ask_ahead::<DIM>(span, room, &inputs, at + 1);
             if at + 2 <= last {
-                inputs.ask::<DIM, false>(span, &room.stage(at + 2), at + 2);
-            }
-            cp_async::commit();
-            if span.completes(at) {
-                state.advance(&room.stage(at));
-            }
-            if at < last {
-                numbers.store(args, span, &room.stage(at + 1), at + 1);
-                cp_async::wait::<1>();
-                wgmma::publish();
-                arrive_named(INPUTS, WGMMA_THREADS);
-                sync_named(READ, WGMMA_THREADS);
-                state.publish(room);
-                arrive_named(STATE, WGMMA_THREADS);
+                numbers.ask(args, span, at + 2);
             }
             at += 1;
+        }
+        if span.completes(last) {
+            let mut b = state.start(&room.stage(last));
+            state.finish(&mut b);
         }
         if span.end / CHUNK > span.front {
             state.store(args, span);
         }
     }
+}
+
+/// Asks for the chunk behind chunk `at`, where there is one.
+///
+/// # Safety
+/// As for [`Inputs::ask`].
+#[inline(always)]
+unsafe fn ask_ahead<const DIM: u32>(span: &Span, room: &Room, inputs: &Inputs, at: u32) {
+    if (at + 1) * CHUNK < span.end {
+        // SAFETY: the caller's promise.
+        unsafe { inputs.ask::<DIM, false>(span, &room.stage(at + 1), at + 1) };
+    }
+    cp_async::commit();
 }
 
 /// What a lane holds of S: of each eight channels two neighbours, for column `column` and the eighth behind it.
@@ -158,12 +170,12 @@ where
         wgmma::publish();
     }
 
-    /// Takes S over a whole chunk.
+    /// Starts to take S over a whole chunk; gives the left operands, which belong to the products until [`Half::finish`].
     ///
     /// # Safety
     /// The whole warpgroup comes here, behind a barrier that orders the chunk and its sums.
     #[inline(always)]
-    unsafe fn advance(&mut self, stage: &Stage) {
+    unsafe fn start(&mut self, stage: &Stage) -> Operands {
         // SAFETY: the caller's promise.
         unsafe {
             let mut b = self.weighed(stage);
@@ -180,46 +192,46 @@ where
                 |step| self.sums.add_rows(b[step], wgmma::along(x, step as u32 * wgmma::K * wgmma::ROW_BYTES)),
             );
             wgmma::commit();
-            self.sums.wait::<0>();
-            wgmma::hold(&mut b);
+            b
         }
+    }
+
+    /// Waits until S is at the chunk's end.
+    ///
+    /// # Safety
+    /// The whole warpgroup comes here; `b` is what [`Half::start`] gave.
+    #[inline(always)]
+    unsafe fn finish(&mut self, b: &mut Operands) {
+        // SAFETY: the caller's promise.
+        unsafe { self.sums.wait::<0>() };
+        wgmma::hold(b);
     }
 
     /// The warp's columns of B, transposed, each position with what it counts at the end of the chunk.
     ///
     /// # Safety
-    /// As for [`Half::advance`].
+    /// As for [`Half::start`].
     #[inline(always)]
-    unsafe fn weighed(&self, stage: &Stage) -> [[u32; 4]; STEPS] {
+    unsafe fn weighed(&self, stage: &Stage) -> Operands {
         let lane = thread::lane_id();
-        let mut b = [[0; 4]; STEPS];
-        unroll::<STEPS>(
-            #[inline(always)]
-            |step| {
-                let (row, column) = fragment::b_source_by_columns(lane);
-                let (row, column) = (step as u32 * fragment::K + row, self.first + column);
-                let matrix = stage.b + self.first / COLUMNS * MATRIX_BYTES;
-                let from = matrix + wgmma::place(row, column % COLUMNS / 8);
-                // SAFETY: the caller's promise.
-                let plain = unsafe { mma::ldmatrix_x4_transposed(from) };
-                unroll::<2>(
-                    #[inline(always)]
-                    |half| {
-                        let entry = step as u32 * 16 + half as u32 * 8 + lane % 4 * 2;
-                        // SAFETY: as above.
-                        let factors = unsafe { stage.factors.cast::<[f32; 2]>().load(entry / 2) };
-                        unroll::<2>(
-                            #[inline(always)]
-                            |i| {
-                                let [low, high] = bf16::unpack(plain[2 * half + i]);
-                                b[step][2 * half + i] = bf16::pack([low * factors[0], high * factors[1]]);
-                            },
-                        );
-                    },
-                );
-            },
-        );
-        b
+        let (row, column) = fragment::b_source_by_columns(lane);
+        let column = self.first + column;
+        let from = stage.b + column / COLUMNS * MATRIX_BYTES + wgmma::place(row, column % COLUMNS / 8);
+        // All loads in front of the arithmetic, so that one wait is for all of them. The rows of each step are whole atoms
+        // behind those of the first: their places are alike.
+        // SAFETY: the caller's promise.
+        let plain: [[u32; 4]; STEPS] =
+            array(|step| unsafe { mma::ldmatrix_x4_transposed(from + step as u32 * fragment::K * wgmma::ROW_BYTES) });
+        // SAFETY: as above.
+        let factors: [[[f32; 2]; 2]; STEPS] = array(|step| {
+            array(|half| unsafe { stage.factors.cast::<[f32; 2]>().load(step as u32 * 8 + half as u32 * 4 + lane % 4) })
+        });
+        array(|step| {
+            array(|i: usize| {
+                let ([low, high], factors) = (bf16::unpack(plain[step][i]), factors[step][i / 2]);
+                bf16::pack([low * factors[0], high * factors[1]])
+            })
+        })
     }
 }
 

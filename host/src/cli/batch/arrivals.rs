@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::time::Duration;
 
-use super::text::{Read, Text};
+use super::text::{Read, Text, unreadable};
 use crate::error::{Category, Error, Result};
 
 /// Bytes that are read and not yet asked for, before no more are read.
@@ -90,11 +90,4 @@ pub fn bad_line(name: &str, number: u64, what: impl std::fmt::Display) -> Error 
     Error::new(Category::Input, "A line of the batch is not understood")
         .details(format_args!("{name}, line {number}: {what}"))
         .hint("each line is a prompt, or an object such as {\"prompt\": \"Hello\", \"temperature\": 0.7}")
-}
-
-/// The error of a batch that cannot be read.
-pub fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::new(Category::Io, "The batch cannot be read")
-        .details(format_args!("{}: {error}", path.display()))
-        .hint("name a text file with --batch, or - for stdin")
 }

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, stdin};
 use std::path::Path;
 
-use super::arrivals::unreadable;
 use crate::error::{Category, Error, Result, size};
 
 /// What an editor may put in front of a text.
@@ -198,6 +197,13 @@ fn read_line(reader: &mut dyn BufRead, most: usize, line: &mut Vec<u8>) -> io::R
             return Ok(bytes);
         }
     }
+}
+
+/// The error of a batch that cannot be read.
+pub fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::new(Category::Io, "The batch cannot be read")
+        .details(format_args!("{}: {error}", path.display()))
+        .hint("name a text file with --batch, or - for stdin")
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::cli::line::{Fields, messages, shown};
 use crate::error::{Category, Error, Result, size};
+use crate::openai::fields::{Fields, shown};
+use crate::openai::messages;
 use crate::session::Message;
 
 /// Most bytes of a conversation that is read.

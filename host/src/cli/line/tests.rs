@@ -33,10 +33,10 @@ fn a_lines_form_goes_before_the_options() {
     assert_eq!(prompt(json!({"prompt": "x", "raw": true}), &chat).unwrap(), Prompt::Raw("x".into()));
     assert_eq!(prompt(json!({"prompt": "x", "chat": true}), &raw).unwrap(), question);
     assert_eq!(prompt(json!({"prompt": "x", "chat": false}), &chat).unwrap(), text);
-    let told = Prompt::question(Some("y"), "x");
-    assert_eq!(prompt(json!({"prompt": "x", "system": "y"}), &plain).unwrap(), told);
+    let expected = Prompt::question(Some("y"), "x");
+    assert_eq!(prompt(json!({"prompt": "x", "system": "y"}), &plain).unwrap(), expected);
     let turns = json!([{"role": "system", "content": "y"}, {"role": "user", "content": "x"}]);
-    assert_eq!(prompt(json!({"messages": turns}), &plain).unwrap(), told);
+    assert_eq!(prompt(json!({"messages": turns}), &plain).unwrap(), expected);
 }
 
 #[test]

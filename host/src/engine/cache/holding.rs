@@ -46,9 +46,11 @@ impl Holding {
 
 impl PageCache {
     /// The deepest place that a sequence of `tokens` can go on from; its last token is always computed.
-    pub fn find(&self, tokens: &[u32]) -> Found {
+    /// Prefixes of another `salt` are not looked at.
+    pub fn find(&mut self, salt: u64, tokens: &[u32]) -> Found {
+        let root = self.tree.root(salt);
         let most = tokens.len().saturating_sub(1);
-        let path = self.tree.path(&tokens[..most]);
+        let path = self.tree.path(root, &tokens[..most]);
         for (pages, &node) in path.iter().enumerate().rev() {
             let rest = &tokens[pages * PAGE..most];
             let tails = self.tree.tails(node);
@@ -65,7 +67,12 @@ impl PageCache {
                 return Found { node, tail: None, pages, tokens: pages * PAGE };
             }
         }
-        Found::default()
+        self.nothing(salt)
+    }
+
+    /// The place of a sequence that computes all of its tokens.
+    pub fn nothing(&mut self, salt: u64) -> Found {
+        Found { node: self.tree.root(salt), ..Found::default() }
     }
 
     /// Starts a sequence of `tokens` at `found`, with pages for them and the token behind them, of the at most `most` that it

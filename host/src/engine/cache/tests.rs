@@ -126,7 +126,7 @@ impl Trace<'_> {
     }
 
     fn start(&mut self, tokens: Vec<u32>, most: usize, spare: usize) {
-        let found = self.cache.find(&tokens);
+        let found = self.cache.find(0, &tokens);
         assert_eq!(found.tokens, self.list.found(&tokens), "hits");
         let (free, room) = (self.cache.pool.count(), self.cache.room());
         let Some(holding) = self.cache.start(&tokens, found, most, spare) else {
@@ -280,7 +280,7 @@ fn whole_pages_of_the_common_prefix_are_found() {
         let holding = cache.start(&first, Found::default(), 40, 0).expect("room");
         cache.end(holding, &first[..319]);
         let tokens: Vec<u32> = (0..common as u32).chain(900..).take(length).collect();
-        assert_eq!(cache.find(&tokens).tokens, common.min(length - 1) / PAGE * PAGE, "{common} of {length}");
+        assert_eq!(cache.find(0, &tokens).tokens, common.min(length - 1) / PAGE * PAGE, "{common} of {length}");
     }
 }
 
@@ -292,10 +292,11 @@ fn a_state_moves_to_the_sequence_that_goes_on() {
     let first = cache.start(&tokens[..150], Found::default(), 10, 0).expect("room");
     let slot = first.slot;
     cache.end(first, &tokens[..150]);
-    assert_eq!((cache.find(&tokens).tokens, cache.find(&tokens[..148]).tokens), (150, 147));
-    assert_eq!(cache.find(&tokens[..140]).tokens, 0, "a state goes back a few tokens only");
-    let next = cache.start(&tokens, cache.find(&tokens), 10, 0).expect("room");
-    assert_eq!((next.slot, cache.find(&tokens).tokens), (slot, 0));
+    assert_eq!((cache.find(0, &tokens).tokens, cache.find(0, &tokens[..148]).tokens), (150, 147));
+    assert_eq!(cache.find(0, &tokens[..140]).tokens, 0, "a state goes back a few tokens only");
+    let found = cache.find(0, &tokens);
+    let next = cache.start(&tokens, found, 10, 0).expect("room");
+    assert_eq!((next.slot, cache.find(0, &tokens).tokens), (slot, 0));
     cache.end(next, &tokens);
     let usage = cache.usage();
     assert_eq!((usage.cached, usage.idle, usage.free), (4, 4, 35));
@@ -303,4 +304,24 @@ fn a_state_moves_to_the_sequence_that_goes_on() {
     assert_eq!(cache.usage().cached, 0, "the state's slot was needed, and its pages are of no use without it");
     others.into_iter().for_each(|other| cache.discard(other));
     assert_eq!(cache.usage().free, 39);
+}
+
+#[test]
+fn who_has_another_number_finds_nothing() {
+    let tokens: Vec<u32> = (0..150).collect();
+    for has_state in [false, true] {
+        let mut cache = PageCache::new(40, 4, has_state);
+        let free = cache.room();
+        for salt in [0, 7] {
+            let nothing = cache.nothing(salt);
+            assert_eq!(cache.find(salt, &tokens), nothing, "{salt}");
+            let holding = cache.start(&tokens, nothing, 10, 0).expect("room");
+            cache.end(holding, &tokens);
+        }
+        assert_eq!((cache.find(0, &tokens).tokens, cache.find(7, &tokens).tokens), (149, 149));
+        assert_eq!(cache.find(8, &tokens).tokens, 0);
+        assert_eq!(cache.room(), free, "cached pages can be had again");
+        cache.forget();
+        assert_eq!((cache.find(7, &tokens).tokens, cache.room()), (0, free));
+    }
 }

@@ -52,6 +52,8 @@ pub struct Tree {
     /// Pages of all nodes, and of those without users.
     pages: usize,
     idle: usize,
+    /// The nodes of no tokens of those who share nothing with others, by their numbers.
+    roots: HashMap<u64, NodeId>,
 }
 
 impl Default for Tree {
@@ -59,7 +61,7 @@ impl Default for Tree {
         // The root is in use for ever.
         let root = Node { users: 1, ..Node::default() };
         let nodes = HashMap::from([(ROOT, root)]);
-        Tree { nodes, leaves: BTreeSet::new(), next: 1, clock: 0, pages: 0, idle: 0 }
+        Tree { nodes, leaves: BTreeSet::new(), next: 1, clock: 0, pages: 0, idle: 0, roots: HashMap::new() }
     }
 }
 
@@ -86,9 +88,24 @@ impl Tree {
         self.idle
     }
 
-    /// The nodes of `tokens`' whole pages from the root on, as far as they are there.
-    pub fn path(&self, tokens: &[u32]) -> Vec<NodeId> {
-        let mut path = vec![ROOT];
+    /// The node of no tokens of those who have this number; 0 is everybody's. It stays for ever.
+    pub fn root(&mut self, salt: u64) -> NodeId {
+        if salt == 0 {
+            return ROOT;
+        }
+        if let Some(root) = self.roots.get(&salt) {
+            return *root;
+        }
+        let id = NodeId(self.next);
+        self.next += 1;
+        self.nodes.insert(id, Node { users: 1, ..Node::default() });
+        self.roots.insert(salt, id);
+        id
+    }
+
+    /// The nodes of `tokens`' whole pages from `root` on, as far as they are there.
+    pub fn path(&self, root: NodeId, tokens: &[u32]) -> Vec<NodeId> {
+        let mut path = vec![root];
         for page in tokens.chunks_exact(PAGE_TOKENS as usize) {
             match self.child(path[path.len() - 1], page) {
                 Some(child) => path.push(child),

@@ -2,8 +2,8 @@
 use std::sync::Arc;
 
 use super::fault::{Fault, Kind, Result};
-use super::lexer::TokenKind;
 use super::parser::Parser;
+use super::token::TokenKind;
 
 /// Blocks and bracketed expressions inside one another.
 const DEPTH: usize = 200;

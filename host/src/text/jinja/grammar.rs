@@ -3,10 +3,10 @@ use std::sync::Arc;
 
 use super::ast::{Arguments, Comparison, Constant, Expression, Filter, Operator};
 use super::fault::{Fault, Result};
-use super::lexer::TokenKind;
 use super::names;
 use super::parser::Parser;
 use super::tag::is_name;
+use super::token::TokenKind;
 
 impl Parser {
     /// An expression, or several with commas between them.

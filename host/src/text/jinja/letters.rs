@@ -1,7 +1,7 @@
 //! Upper, lower, title and other case, and what kinds of letters a text has.
 use super::fault::{Fault, Result};
-use super::lexer::is_blank;
 use super::print::is_printable;
+use super::token::is_blank;
 
 /// The text in another case, where `method` asks for one.
 pub(super) fn changed(text: &str, method: &str) -> Option<String> {

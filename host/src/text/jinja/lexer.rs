@@ -1,35 +1,7 @@
 //! Source → tokens outside of tags: text, comments, raw blocks, and the whitespace around them.
-use std::sync::Arc;
-
 use super::fault::{Fault, Kind, Result};
 use super::tag::Tag;
-
-/// A token and its line.
-#[derive(Clone, Debug)]
-pub(super) struct Token {
-    pub line: usize,
-    pub kind: TokenKind,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum TokenKind {
-    Data(Arc<str>),
-    BlockBegin,
-    BlockEnd,
-    OutputBegin,
-    OutputEnd,
-    Name(Arc<str>),
-    Text(Arc<str>),
-    Int(i128),
-    Float(f64),
-    Operator(&'static str),
-    End,
-}
-
-/// What Python's `str.isspace` and `\s` call blank.
-pub(super) fn is_blank(character: char) -> bool {
-    character.is_whitespace() || ('\x1c'..='\x1f').contains(&character)
-}
+use super::token::{Token, TokenKind, blanks, is_blank, stripped_end};
 
 /// The tokens of a template whose blocks trim as transformers sets it up: `trim_blocks`, `lstrip_blocks`.
 pub(super) fn tokens(source: &str) -> Result<Vec<Token>> {
@@ -163,19 +135,6 @@ fn tag_start(text: &str) -> Option<usize> {
 
 fn sign_of(text: &str) -> Option<char> {
     text.chars().next().filter(|sign| matches!(sign, '-' | '+'))
-}
-
-pub(super) fn blanks(text: &str) -> usize {
-    text.len() - text.trim_start_matches(is_blank).len()
-}
-
-/// How much of what follows the end of a block goes with it.
-pub(super) fn stripped_end(sign: Option<char>, after: &str) -> usize {
-    match sign {
-        Some('-') => blanks(after),
-        Some('+') => 0,
-        _ => usize::from(after.starts_with('\n')),
-    }
 }
 
 /// The length of ` word %}` where the text begins with that.

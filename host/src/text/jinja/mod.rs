@@ -41,6 +41,7 @@ mod spec;
 mod splits;
 mod tag;
 mod text_methods;
+mod token;
 mod value;
 
 use serde_json::{Map, Value as Json};

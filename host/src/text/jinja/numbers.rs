@@ -26,7 +26,7 @@ pub(super) fn with_exponent(mantissa: &str, exponent: i32) -> String {
 
 /// Python's `float(text)`.
 pub(super) fn float_of_text(text: &str) -> Option<f64> {
-    let text = without_underscores(text.trim_matches(super::lexer::is_blank))?;
+    let text = without_underscores(text.trim_matches(super::token::is_blank))?;
     let letters = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
     let is_word = matches!(letters.as_str(), "inf" | "infinity" | "nan");
     if !is_word && letters.contains(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | 'e' | '+' | '-')) {
@@ -37,7 +37,7 @@ pub(super) fn float_of_text(text: &str) -> Option<f64> {
 
 /// Python's `int(text, base)`; an outer none where it is no number, an inner one where it is beyond 128 bits.
 pub(super) fn int_of_text(text: &str, base: u32) -> Option<Option<i128>> {
-    let text = text.trim_matches(super::lexer::is_blank);
+    let text = text.trim_matches(super::token::is_blank);
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => ("-", digits),
         None => ("", text.strip_prefix('+').unwrap_or(text)),

@@ -3,8 +3,9 @@ use std::sync::Arc;
 
 use super::ast::{Arguments, Block, Expression, Filter, For, MacroNode, Statement, StatementKind, Target};
 use super::fault::{Fault, Kind, Result};
-use super::lexer::{Token, TokenKind, tokens};
+use super::lexer::tokens;
 use super::names;
+use super::token::{Token, TokenKind};
 
 /// What jinja2 has and no chat template can use: there are no other templates to take from.
 const REFUSED: [&str; 6] = ["extends", "include", "import", "from", "block", "autoescape"];

@@ -1,7 +1,7 @@
 //! How Python cuts a text: at blanks, at line ends, at tabs, at indices.
 use super::arguments::whole;
 use super::fault::Result;
-use super::lexer::is_blank;
+use super::token::is_blank;
 use super::value::Value;
 
 pub(super) fn by_blanks(text: &str, most: usize) -> Vec<&str> {

@@ -1,6 +1,6 @@
 //! `Tag`: the tokens inside `{{ }}` and `{% %}`.
 use super::fault::{Fault, Kind, Result};
-use super::lexer::{Token, TokenKind, blanks, is_blank, stripped_end};
+use super::token::{Token, TokenKind, blanks, is_blank, stripped_end};
 
 /// Operators, longer ones first.
 const OPERATORS: [&str; 25] = [

@@ -203,7 +203,7 @@ fn separator_of(value: &Value) -> Result<&str> {
 /// `text` without the characters of `set` at its ends; without a set, those are blanks.
 pub(super) fn stripped<'a>(text: &'a str, set: &Value, method: &str) -> Result<&'a str> {
     let set = if matches!(set, Value::None) { None } else { Some(str_of(set, "strip arg")?) };
-    let goes = |character: char| set.map_or(super::lexer::is_blank(character), |set| set.contains(character));
+    let goes = |character: char| set.map_or(super::token::is_blank(character), |set| set.contains(character));
     let text = if method == "rstrip" { text } else { text.trim_start_matches(goes) };
     Ok(if method == "lstrip" { text } else { text.trim_end_matches(goes) })
 }

@@ -1,8 +1,8 @@
 //! Filters for HTML and URLs.
 use super::super::arguments::Args;
 use super::super::fault::{Fault, Result};
-use super::super::lexer::is_blank;
 use super::super::render::Renderer;
+use super::super::token::is_blank;
 use super::super::value::{Text, Value};
 
 pub(super) fn apply(r: &Renderer, name: &str, value: Value, args: Args) -> Result<Value> {

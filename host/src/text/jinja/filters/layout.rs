@@ -1,10 +1,10 @@
 //! Filters that lay text out.
 use super::super::arguments::{Args, str_of, whole, whole_or};
 use super::super::fault::{Fault, Result};
-use super::super::lexer::is_blank;
 use super::super::render::Renderer;
 use super::super::splits;
 use super::super::text_methods::centered;
+use super::super::token::is_blank;
 use super::super::value::Value;
 
 pub(super) fn apply(r: &Renderer, name: &str, value: Value, args: Args) -> Result<Value> {

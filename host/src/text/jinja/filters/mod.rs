@@ -93,7 +93,7 @@ fn of_any(r: &Renderer, name: &str, value: Value, args: Args) -> Result<Value> {
 
 /// Jinja's own title case: words begin behind blanks, hyphens and opening brackets.
 fn title(text: &str) -> String {
-    let is_start = |c: char| super::lexer::is_blank(c) || "-({[<".contains(c);
+    let is_start = |c: char| super::token::is_blank(c) || "-({[<".contains(c);
     let mut words = String::new();
     for part in text.split_inclusive(is_start) {
         let mut characters = part.chars();

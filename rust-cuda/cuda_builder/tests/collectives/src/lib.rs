@@ -67,7 +67,7 @@ kernel! {
         global::store(x + 2, h);
         global::store_release(x, global::load_relaxed(x));
         global::add_relaxed(x, t);
-        if grid::arrives_last(x, n, s.cast()) {
+        if grid::arrives_last(x, n) {
             global::store(x, q);
         }
     }

@@ -1,0 +1,281 @@
+//! The device of NVIDIA GPUs: the kernels' PTX through `cust`, products through cuBLASLt, decode plans as graphs.
+//!
+//! * `driver`: libcuda, opened at run time
+//! * `gpu`: which GPUs there are; `open`: one of them; `module`: its compiled kernels
+//! * `arena`, `upload`, `staging`: device memory, and what goes in and out
+//! * `program`, `gemm`, `graph`: a plan, ready to run; `library`: that of cuBLASLt
+#![expect(unsafe_code, reason = "the driver's interface is C")]
+mod arena;
+mod driver;
+mod failure;
+mod gemm;
+mod gpu;
+mod graph;
+mod library;
+mod module;
+mod open;
+mod overlap;
+mod probe;
+mod profile;
+mod program;
+mod ptx;
+mod staging;
+mod upload;
+
+use std::time::Duration;
+
+use cust::context::{Context, CurrentContext};
+use cust::stream::Stream;
+use gpu_kernels::{Element, Ptr};
+
+use crate::device::{Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
+use crate::error::{Result, size};
+use arena::Arena;
+use failure::{Answer, lost};
+use gemm::CublasLt;
+use module::Kernels;
+use open::{Opening, timed};
+use overlap::Overlap;
+use profile::Stopwatch;
+use program::{PrepareContext, Program};
+use staging::{InputStaging, TokenRing};
+
+pub use gemm::WORKSPACE_BYTES;
+pub use gpu::{Gpu, all, count};
+pub use profile::StepTime;
+pub use ptx::{Ptx, embedded_ptx, shipped_ptx};
+pub use upload::{Progress, Uploaded};
+
+/// How a GPU is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Record decode plans as graphs.
+    pub graphs: bool,
+    /// Let kernels that can start before the one in front has ended, where the GPU and its driver know how.
+    pub overlap: bool,
+    /// Guard every buffer, make scratch undefined before each run, and wait behind each step so that a fault has a name.
+    pub check: bool,
+}
+
+impl Options {
+    /// The default, changed by `NEMOTRON_CUDA_GRAPHS=0`, `NEMOTRON_CUDA_OVERLAP=0` and `NEMOTRON_CUDA_CHECK=1`.
+    pub fn from_environment() -> Options {
+        let is = |name, value| std::env::var_os(name).is_some_and(|found| found == value);
+        let (graphs, overlap) = (!is("NEMOTRON_CUDA_GRAPHS", "0"), !is("NEMOTRON_CUDA_OVERLAP", "0"));
+        Options { graphs, overlap, check: is(failure::CHECK, "1") }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { graphs: true, overlap: true, check: false }
+    }
+}
+
+const RELEASED: &str = "a plan that is named was not released";
+
+/// A GPU with a model on it. All work is enqueued in one stream.
+///
+/// Fields are dropped in this order: what belongs to the context before the context.
+pub struct Cuda {
+    programs: Vec<Option<Program>>,
+    model: Option<Model>,
+    cublas: CublasLt,
+    kernels: Kernels,
+    overlap: Option<Overlap>,
+    stream: Stream,
+    options: Options,
+    progress: Option<Progress>,
+    uploaded: Uploaded,
+    /// How long cuBLASLt was warmed beside the upload.
+    warmed: Option<Duration>,
+    opening: Opening,
+    gpu: Gpu,
+    context: Context,
+}
+
+// SAFETY: what the driver and cuBLASLt name by pointers belongs to the context, not to a thread, and this is its only owner. Every
+// method that asks the driver for something makes the context current on the thread that calls it, the drop of the fields
+// included, and `&mut` or a single owner sees to it that two threads never do so at once.
+unsafe impl Send for Cuda {}
+
+/// What `allocate` makes.
+struct Model {
+    inputs: InputStaging,
+    tokens: TokenRing,
+    arena: Arena,
+}
+
+impl Cuda {
+    /// What steps are prepared with.
+    fn prepare_context(&mut self) -> PrepareContext<'_> {
+        let arena = &self.model.as_ref().expect("`allocate` comes first").arena;
+        let (kernels, cublas, overlap) = (&mut self.kernels, &mut self.cublas, self.overlap);
+        PrepareContext { kernels, cublas, arena, info: &self.gpu.info, overlap }
+    }
+
+    /// Has `progress` told how far the upload of [`Device::allocate`] is.
+    pub fn on_progress(&mut self, progress: Progress) {
+        self.progress = Some(progress);
+    }
+
+    /// What the upload took.
+    pub fn uploaded(&self) -> Uploaded {
+        self.uploaded
+    }
+
+    /// Free and total bytes of the GPU's memory.
+    ///
+    /// # Errors
+    /// The driver does not say.
+    pub fn memory(&self) -> Result<(u64, u64)> {
+        self.make_current()?;
+        let (free, total) = cust::memory::mem_get_info().or_failed("asking for the free memory")?;
+        Ok((free as u64, total as u64))
+    }
+
+    fn program(&self, plan: PlanId) -> &Program {
+        self.programs[plan.0].as_ref().expect(RELEASED)
+    }
+
+    fn model(&self) -> &Model {
+        self.model.as_ref().expect("`allocate` comes first")
+    }
+
+    /// Fills `bytes` from `address` on, a place in the arena with room for them, after all runs so far.
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<()> {
+        self.make_current()?;
+        self.stream.synchronize().map_err(lost)?;
+        // SAFETY: callers name a range of a buffer, and the slice is as long.
+        unsafe { cust_raw::cuMemcpyDtoH_v2(bytes.as_mut_ptr().cast(), address, bytes.len()) }
+            .or_failed("reading results from the GPU")
+    }
+
+    /// `count` words of four bytes from element `offset` of a buffer on, after all runs so far.
+    fn read_words<T: bytemuck::Pod>(&self, (buffer, offset): (u32, u64), count: usize) -> Result<Vec<T>> {
+        let arena = &self.model().arena;
+        let address = arena.address(buffer, offset, Element::F32);
+        assert!(address + count as u64 * 4 <= arena.place(buffer).end(), "the words lie in one buffer");
+        let mut words = vec![T::zeroed(); count];
+        self.read(address, bytemuck::cast_slice_mut(&mut words))?;
+        Ok(words)
+    }
+
+    /// The context is a thread's own setting, and the device may have been moved.
+    fn make_current(&self) -> Result<()> {
+        CurrentContext::set_current(&self.context).or_failed("entering the context")
+    }
+}
+
+impl Device for Cuda {
+    fn description(&self) -> Vec<String> {
+        let mut lines = self.gpu.description();
+        lines.push(format!("cuBLASLt: {}", library::version().as_deref().unwrap_or("not found")));
+        if self.model.is_some() {
+            lines.push(format!("Opening: {}", self.opening));
+            let (uploaded, allocated) = (self.uploaded, self.model().arena.bytes());
+            let (bytes, rate) = (size(uploaded.bytes), uploaded.gigabytes_per_second());
+            lines.push(format!("Upload: {bytes} at {rate:.1} GB/s; GPU memory: {}", size(allocated)));
+            if let Some(time) = self.warmed {
+                lines.push(format!("Warm-up of cuBLASLt beside the upload: {:.1} ms", time.as_secs_f64() * 1e3));
+            }
+        }
+        lines
+    }
+
+    fn runs_ahead(&self) -> bool {
+        true
+    }
+
+    fn allocate(&mut self, buffers: Buffers) -> Result<()> {
+        self.make_current()?;
+        let wanted = buffers.expects_gemms();
+        if wanted {
+            // Before the upload: a library that is missing is no surprise behind it.
+            library::find()?;
+        }
+        let arena = Arena::new(&buffers, self.options.check)?;
+        let wanted = wanted.then_some(&mut self.cublas);
+        let context = &self.context;
+        let (uploaded, warmed) = std::thread::scope(|scope| {
+            let warming = wanted.map(|cublas| scope.spawn(|| timed(|| cublas.warm(context))));
+            let uploaded = upload::upload(&buffers, &arena, &self.stream, self.progress.take());
+            (uploaded, warming.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+        });
+        self.uploaded = uploaded?;
+        self.warmed = warmed.transpose()?.map(|((), time)| time);
+        let (kernels, cublas, info) = (&mut self.kernels, &mut self.cublas, &self.gpu.info);
+        let tokens =
+            TokenRing::new(&mut PrepareContext { kernels, cublas, arena: &arena, info, overlap: self.overlap })?;
+        self.model = Some(Model { inputs: InputStaging::new(&arena)?, tokens, arena });
+        Ok(())
+    }
+
+    fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
+        self.make_current()?;
+        let program = Program::new(&plan, &mut self.prepare_context())?;
+        self.programs.push(Some(program));
+        Ok(PlanId(self.programs.len() - 1))
+    }
+
+    fn release(&mut self, plan: PlanId) -> Result<()> {
+        self.make_current()?;
+        // A graph that still runs must not be destroyed.
+        self.stream.synchronize().map_err(lost)?;
+        self.programs[plan.0] = None;
+        Ok(())
+    }
+
+    fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
+        self.make_current()?;
+        let Model { inputs: staging, tokens, arena } = self.model.as_mut().expect("`allocate` comes first");
+        staging.enqueue(inputs, arena, &self.stream)?;
+        let program = self.programs[plan.0].as_mut().expect(RELEASED);
+        if self.options.check {
+            arena.poison(&self.stream)?;
+            program.run_stepwise(&tokens.publish(), &self.cublas, &self.stream)?;
+            arena.check_guards()?;
+        } else {
+            program.enqueue(&tokens.publish(), self.options.graphs, &self.cublas, &self.stream)?;
+        }
+        tokens.ticket(&self.stream)
+    }
+
+    fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
+        self.make_current()?;
+        self.model().tokens.read(ticket)
+    }
+
+    fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>> {
+        self.read_words(source.target().expect("pointer is not null"), count)
+    }
+
+    fn read_i32(&mut self, source: Ptr<i32>, count: usize) -> Result<Vec<i32>> {
+        self.read_words(source.target().expect("pointer is not null"), count)
+    }
+
+    fn time(&mut self, runs: &[Run]) -> Result<Duration> {
+        self.make_current()?;
+        let first = runs.first().map_or(0, |(plan, _)| self.program(*plan).steps.len());
+        let watch = Stopwatch::start(&self.stream, first)?;
+        for (plan, inputs) in runs {
+            self.run(*plan, inputs)?;
+        }
+        watch.stop(&self.stream)
+    }
+
+    fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {
+        self.make_current()?;
+        let Model { inputs: staging, arena, .. } = self.model.as_mut().expect("`allocate` comes first");
+        staging.enqueue(inputs, arena, &self.stream)?;
+        profile::times(&self.program(plan).steps, &self.cublas, &self.stream)
+    }
+}
+
+impl Drop for Cuda {
+    /// What is enqueued still uses what is about to be freed, also after an error.
+    fn drop(&mut self) {
+        let _ = self.make_current();
+        let _ = self.stream.synchronize();
+    }
+}

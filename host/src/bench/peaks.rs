@@ -1,0 +1,143 @@
+//! `Peaks`: what the device gives at most, measured by a stream of reads and a large product in the same run.
+use gpu_kernels::{Element, Format, Gemv, Kernel, Ptr, QuantGemv, StepShape};
+
+use super::Times;
+use crate::device::{BufferId, BufferKind, Buffers, Device, Gemm, Output, Plan};
+use crate::error::Result;
+use crate::models::spec::Tensor;
+use crate::synthetic::RandomWeights;
+
+/// Weights that the stream reads in turn, so that no cache holds what comes next.
+const COPIES: usize = 2;
+/// Turns that are timed together.
+const TURNS: usize = 4;
+
+/// The most that a device was seen to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Peaks {
+    /// Bytes that `gemv` reads of a very large weight in a second.
+    pub bytes_per_second: f64,
+    /// Operations of a large product in a second.
+    pub flops_per_second: f64,
+    /// Rows and columns of the weight.
+    pub stream: [u32; 2],
+    /// Token rows, rows and columns of the product.
+    pub product: [u32; 3],
+}
+
+impl Peaks {
+    /// The least seconds in which so many bytes can be moved and so many operations done.
+    pub fn least(&self, bytes: u64, flops: u64) -> f64 {
+        (bytes as f64 / self.bytes_per_second).max(flops as f64 / self.flops_per_second)
+    }
+}
+
+/// What the peaks are measured with.
+pub struct PeakBuffers {
+    stream: [u32; 2],
+    product: [u32; 3],
+    weights: [BufferId; COPIES],
+    product_x: BufferId,
+    product_w: BufferId,
+    product_out: BufferId,
+}
+
+impl PeakBuffers {
+    /// Adds them to a model's buffers.
+    pub fn add(buffers: &mut Buffers, random: &RandomWeights, is_gpu: bool) -> PeakBuffers {
+        let stream = if is_gpu { [256_000, 3072] } else { [65_536, 2048] };
+        let product = if is_gpu { [8192, 8192, 8192] } else { [256, 2048, 2048] };
+        let weight = |buffers: &mut Buffers, name: &str, rows: u32, columns: u32| {
+            let tensor = Tensor::matrix(format!("peak.{name}"), rows as usize, columns as usize);
+            buffers.add_weight(tensor.name.clone(), random.parts(&[tensor]))
+        };
+        let activations = |buffers: &mut Buffers, name: &str, count: u32| {
+            let kind = BufferKind::Constant(activations(count as usize));
+            buffers.add(format!("peak.{name}"), Element::Act, u64::from(count), kind)
+        };
+        let [n, k] = stream;
+        let [rows, product_n, product_k] = product;
+        let out = u64::from(rows) * u64::from(product_n);
+        PeakBuffers {
+            stream,
+            product,
+            weights: std::array::from_fn(|copy| weight(buffers, &format!("weight.{copy}"), n, k)),
+            product_x: activations(buffers, "product.x", rows * product_k),
+            product_w: weight(buffers, "product.w", product_n, product_k),
+            product_out: buffers.add("peak.product.out", Element::Act, out, BufferKind::Scratch),
+        }
+    }
+
+    /// Token rows for which a product with a weight of `[n, k]` has room here.
+    pub fn most_rows(&self, [n, k]: [u32; 2]) -> u32 {
+        let [rows, product_n, product_k] = self.product;
+        (rows * product_k / k).min(rows * product_n / n)
+    }
+
+    /// A product of `rows` of the numbers here with `w`, `[n, k]`, for the matrix library.
+    pub fn gemm(&self, w: BufferId, [rows, n, k]: [u32; 3]) -> Gemm {
+        let (x, w, out) = (self.product_x.ptr(), w.ptr(), Output::Act(self.product_out.ptr()));
+        Gemm::new(x, w, out, [rows, n, k])
+    }
+
+    /// The same by `gemv`.
+    pub fn gemv(&self, w: BufferId, [rows, n, k]: [u32; 3]) -> Gemv {
+        let (x, w, y) = (self.product_x.ptr(), w.ptr(), self.product_out.ptr());
+        Gemv { y, ..Gemv::new(x, w, [rows, n, k]) }
+    }
+
+    /// The same by `quant_gemv`, with codes and the scales beside them.
+    pub fn quant_gemv(
+        &self,
+        (codes, scales): (BufferId, Option<BufferId>),
+        format: Format,
+        [rows, n, k]: [u32; 3],
+    ) -> QuantGemv {
+        let (x, y) = (self.product_x.ptr(), self.product_out.ptr());
+        let scales = scales.map_or(Ptr::NULL, |scales| scales.ptr());
+        QuantGemv { y, ..QuantGemv::new(x, (codes.ptr(), scales), format, [rows, n, k]) }
+    }
+
+    /// Measures both peaks.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn measure(&self, device: &mut dyn Device) -> Result<Peaks> {
+        let [n, k] = self.stream;
+        let gemv = |turn: usize| self.gemv(self.weights[turn % COPIES], [1, n, k]);
+        let gemm = self.gemm(self.product_w, self.product);
+        let (mut reads, mut product) = (Plan::default(), Plan::default());
+        (0..COPIES * TURNS).for_each(|turn| reads.launch(gemv(turn)));
+        (0..TURNS).for_each(|_| product.gemm(gemm));
+        let bytes = gemv(0).bytes_moved(&StepShape { sequences: &[], experts: None });
+        Ok(Peaks {
+            bytes_per_second: bytes as f64 / seconds_of_a_step(reads, COPIES * TURNS, device)?,
+            flops_per_second: gemm.flops() as f64 / seconds_of_a_step(product, TURNS, device)?,
+            stream: self.stream,
+            product: self.product,
+        })
+    }
+}
+
+/// Seconds of one of the plan's equal steps: the median of the samples.
+fn seconds_of_a_step(plan: Plan, steps: usize, device: &mut dyn Device) -> Result<f64> {
+    let plan = device.prepare(plan)?;
+    Ok(Times::of(steps, || device.time(&[(plan, &[])]))?.median)
+}
+
+/// Numbers between −1 and 1 that repeat late and are not even.
+fn activations(count: usize) -> Vec<f32> {
+    let value = |index: usize| (index.wrapping_mul(2_654_435_761) >> 7 & 0xffff) as f32 / 32_768.0 - 1.0;
+    (0..count).map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slower_of_bytes_and_operations_counts() {
+        let peaks = Peaks { bytes_per_second: 10.0, flops_per_second: 100.0, stream: [1, 1], product: [1, 1, 1] };
+        assert_eq!((peaks.least(20, 100), peaks.least(5, 300)), (2.0, 3.0));
+    }
+}

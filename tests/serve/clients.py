@@ -1,0 +1,293 @@
+"""What published clients get from `nemotron serve`: each check starts from a text that `nemotron` itself prints.
+
+Usage: python clients.py --nemotron PATH --model DIR [--all]
+
+Without --all only the openai package is needed. Prints a line for each check; the exit code is 1 if one failed.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import traceback
+import urllib.error
+import urllib.request
+
+import openai
+
+PROMPT = "Once upon a time"
+QUESTION = [{"role": "user", "content": "Hello"}]
+
+
+class Server:
+    """The server as a process, and what the command line says of the same model."""
+
+    def __init__(self, nemotron, model):
+        self.nemotron, self.model = nemotron, model
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        command = [nemotron, "serve", "--model", model, "--device", "cpu", "--port", str(self.port)]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while self.status("/health") != 200:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the server did not start:\n{self.process.stderr.read()}")
+            time.sleep(0.05)
+        self.client = openai.OpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0)
+        self.name = self.client.models.list().data[0].id
+
+    def status(self, path):
+        try:
+            return urllib.request.urlopen(self.url + path).status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return None
+
+    def get(self, path):
+        return urllib.request.urlopen(self.url + path).read().decode()
+
+    def post(self, path, body, content_type="application/json"):
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": content_type})
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or b"null")
+
+    def generate(self, *arguments):
+        """The JSON object that `nemotron generate` prints."""
+        command = [self.nemotron, "generate", "--model", self.model, "--device", "cpu", "--quiet", "--json", *arguments]
+        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+    def metric(self, name):
+        lines = [line for line in self.get("/metrics").splitlines() if line.startswith(name) and line[len(name)] in " {"]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+    def stop(self):
+        self.process.terminate()
+        assert self.process.wait(20) == 0, "SIGTERM ends it with 0"
+
+
+def equal(got, want):
+    assert got == want, f"\n  got  {got!r}\n  want {want!r}"
+
+
+def text_of(stream):
+    """The text, the reason and the usage of streamed completions or chat answers."""
+    text, finish, usage = "", None, None
+    for chunk in stream:
+        usage = chunk.usage or usage
+        for choice in chunk.choices:
+            delta = getattr(choice, "delta", None)
+            text += (delta.content or "") if delta else choice.text
+            finish = choice.finish_reason or finish
+    return text, finish, usage
+
+
+def completion_is_what_the_command_prints(server):
+    want = server.generate("--prompt", PROMPT, "--max-tokens", "40")
+    got = server.client.completions.create(model=server.name, prompt=PROMPT, max_tokens=40, temperature=0)
+    equal(got.choices[0].text, want["text"])
+    equal((got.usage.prompt_tokens, got.usage.completion_tokens), (want["prompt_tokens"], 40))
+    equal(got.choices[0].finish_reason, "length")
+
+
+def a_stream_is_the_whole_text(server):
+    arguments = {"model": server.name, "prompt": PROMPT, "max_tokens": 40, "temperature": 0}
+    whole = server.client.completions.create(**arguments)
+    text, finish, usage = text_of(
+        server.client.completions.create(**arguments, stream=True, stream_options={"include_usage": True})
+    )
+    equal((text, finish), (whole.choices[0].text, "length"))
+    equal(usage.completion_tokens, whole.usage.completion_tokens)
+
+
+def a_chat_answer_is_the_same_in_both_forms(server):
+    arguments = {"model": server.name, "messages": QUESTION, "temperature": 0, "max_completion_tokens": 50}
+    whole = server.client.chat.completions.create(**arguments)
+    assert whole.choices[0].message.role == "assistant" and whole.choices[0].message.content
+    text, finish, _ = text_of(server.client.chat.completions.create(**arguments, stream=True))
+    equal((text, finish), (whole.choices[0].message.content, whole.choices[0].finish_reason))
+
+
+def several_choices_differ_and_repeat_by_seed(server):
+    def ask(seed):
+        answer = server.client.completions.create(
+            model=server.name, prompt=PROMPT, max_tokens=20, n=4, temperature=1.0, seed=seed
+        )
+        equal([choice.index for choice in answer.choices], [0, 1, 2, 3])
+        return [choice.text for choice in answer.choices]
+
+    first = ask(7)
+    equal(ask(7), first)
+    assert len(set(first)) > 1 and ask(8) != first
+
+
+def a_list_of_prompts_has_a_choice_for_each(server):
+    prompts = [PROMPT, "The dog", [5, 6, 7]]
+    answer = [server.client.completions.create(model=server.name, prompt=p, max_tokens=8, temperature=0) for p in prompts]
+    both = server.client.completions.create(model=server.name, prompt=prompts[:2], max_tokens=8, temperature=0)
+    equal([choice.text for choice in both.choices], [one.choices[0].text for one in answer[:2]])
+
+
+def stop_texts_end_a_text_in_front_of_them(server):
+    arguments = {"model": server.name, "prompt": PROMPT, "max_tokens": 40, "temperature": 0}
+    whole = server.client.completions.create(**arguments).choices[0].text
+    word = whole.split()[5]
+    cut = server.client.completions.create(**arguments, stop=[word]).choices[0]
+    equal((cut.text, cut.finish_reason), (whole[: whole.index(word)], "stop"))
+
+
+def logprobs_are_those_of_the_command(server):
+    want = server.generate("--prompt", PROMPT, "--max-tokens", "5", "--logprobs", "3")["logprobs"]
+    got = server.client.chat.completions.create
+    answer = server.client.completions.create(model=server.name, prompt=PROMPT, max_tokens=5, temperature=0, logprobs=3)
+    logprobs = answer.choices[0].logprobs
+    equal([round(value, 4) for value in logprobs.token_logprobs], [round(token["logprob"], 4) for token in want])
+    assert all(len(top) >= 3 for top in logprobs.top_logprobs)
+    chat = got(model=server.name, messages=QUESTION, max_tokens=5, temperature=0, logprobs=True, top_logprobs=2)
+    for token in chat.choices[0].logprobs.content:
+        assert token.logprob <= 0 and len(token.top_logprobs) == 2 and token.bytes is not None
+
+
+def echo_scores_a_prompt(server):
+    answer = server.client.completions.create(
+        model=server.name, prompt=PROMPT, max_tokens=0, echo=True, logprobs=1, temperature=0
+    )
+    choice = answer.choices[0]
+    equal(choice.text, PROMPT)
+    assert choice.logprobs.token_logprobs[0] is None and all(value <= 0 for value in choice.logprobs.token_logprobs[1:])
+
+
+def errors_have_openais_form(server):
+    def refused(kind, **arguments):
+        try:
+            server.client.chat.completions.create(**{"model": server.name, "messages": QUESTION, **arguments})
+        except kind as error:
+            assert error.body["message"], error.body
+            return error
+        raise AssertionError(f"{arguments} was taken")
+
+    equal(refused(openai.NotFoundError, model="nobody").status_code, 404)
+    equal(refused(openai.BadRequestError, temperature=-1).status_code, 400)
+    refused(openai.BadRequestError, messages=[])
+    refused(openai.BadRequestError, max_tokens=-5)
+    refused(openai.BadRequestError, top_p=7)
+    refused(openai.BadRequestError, extra_body={"chat_template": "{{ 1 }}"})
+    equal(server.post("/v1/chat/completions", b"{")[0], 400)
+    equal(server.post("/v1/chat/completions", b"{}", "text/plain")[0], 415)
+    equal(server.status("/v1/nothing"), 404)
+
+
+def neutral_values_never_fail(server):
+    body = {"model": server.name, "messages": QUESTION, "max_tokens": 4, "temperature": 0, "tools": [], "tool_choice": None,
+            "response_format": {"type": "text"}, "n": 1, "stop": None, "logit_bias": {}, "user": "x", "seed": None,
+            "presence_penalty": 0, "frequency_penalty": 0, "top_p": 1, "stream": None, "something_new": 3}
+    equal(server.post("/v1/chat/completions", body)[0], 200)
+    body = {"model": server.name, "prompt": PROMPT, "max_tokens": 4, "best_of": 1, "suffix": None, "echo": None}
+    equal(server.post("/v1/completions", body)[0], 200)
+
+
+def tokens_come_back_as_text(server):
+    status, tokens = server.post("/tokenize", {"model": server.name, "prompt": PROMPT})
+    equal(status, 200)
+    status, text = server.post("/detokenize", {"model": server.name, "tokens": tokens["tokens"]})
+    assert PROMPT in text["prompt"], text
+    equal(tokens["count"], len(tokens["tokens"]))
+
+
+def many_at_once_get_their_own_texts(server):
+    prompts = [f"{PROMPT} number {i}" for i in range(64)]
+
+    def ask(prompt):
+        return server.client.completions.create(model=server.name, prompt=prompt, max_tokens=24, temperature=0).choices[0].text
+
+    alone = [ask(prompt) for prompt in prompts[:8]]
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+        equal(list(pool.map(ask, prompts))[:8], alone)
+
+
+def metrics_count_what_usage_says(server):
+    names = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+    before = [server.metric(name) for name in names]
+    usage = server.client.completions.create(model=server.name, prompt=PROMPT, max_tokens=16, temperature=0).usage
+    after = [server.metric(name) for name in names]
+    equal([b - a for a, b in zip(before, after)], [usage.prompt_tokens, usage.completion_tokens])
+    equal(server.metric("vllm:num_requests_running"), 0)
+
+
+def a_client_that_leaves_frees_its_place(server):
+    stream = server.client.completions.create(
+        model=server.name, prompt=PROMPT, max_tokens=400, temperature=0, stream=True, extra_body={"ignore_eos": True}
+    )
+    next(iter(stream))
+    stream.close()
+    deadline = time.monotonic() + 5
+    while server.metric("vllm:num_requests_running"):
+        assert time.monotonic() < deadline, "it still runs"
+        time.sleep(0.02)
+
+
+def litellm_and_langchain_get_the_same_text(server):
+    # Its list of prices is not needed, and would be looked for on the network.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    import litellm
+    from langchain_openai import ChatOpenAI
+
+    want = server.client.chat.completions.create(model=server.name, messages=QUESTION, temperature=0, max_tokens=30)
+    want = want.choices[0].message.content
+    base = {"api_key": "none", "max_tokens": 30, "temperature": 0}
+    got = litellm.completion(model=f"openai/{server.name}", api_base=server.url + "/v1", messages=QUESTION, **base)
+    equal(got.choices[0].message.content, want)
+    chat = ChatOpenAI(model=server.name, base_url=server.url + "/v1", **base)
+    equal(chat.invoke("Hello").content, want)
+    equal("".join(chunk.content for chunk in chat.stream("Hello")), want)
+
+
+CHECKS = [
+    completion_is_what_the_command_prints,
+    a_stream_is_the_whole_text,
+    a_chat_answer_is_the_same_in_both_forms,
+    several_choices_differ_and_repeat_by_seed,
+    a_list_of_prompts_has_a_choice_for_each,
+    stop_texts_end_a_text_in_front_of_them,
+    logprobs_are_those_of_the_command,
+    echo_scores_a_prompt,
+    errors_have_openais_form,
+    neutral_values_never_fail,
+    tokens_come_back_as_text,
+    many_at_once_get_their_own_texts,
+    metrics_count_what_usage_says,
+    a_client_that_leaves_frees_its_place,
+]
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--nemotron", required=True)
+    arguments.add_argument("--model", required=True)
+    arguments.add_argument("--all", action="store_true", help="clients besides openai's too")
+    arguments = arguments.parse_args()
+    server = Server(arguments.nemotron, arguments.model)
+    failed = 0
+    for check in CHECKS + [litellm_and_langchain_get_the_same_text] * arguments.all:
+        try:
+            check(server)
+            print(f"ok      {check.__name__}")
+        except Exception:
+            failed += 1
+            print(f"FAILED  {check.__name__}\n{traceback.format_exc()}")
+    server.stop()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Runs published clients against `nemotron serve` and the demo model: clients.sh [--all]. They are installed into target/.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+requirements=tests/serve/requirements.txt
+if [ "${1:-}" = --all ]; then requirements=tests/serve/requirements-all.txt; fi
+venv=target/serve-venv
+if ! [ -x "$venv/bin/pip" ]; then
+    python3 -m venv "$venv"
+fi
+"$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
+cargo build --quiet --release
+"$venv/bin/python" tests/serve/clients.py --nemotron target/release/nemotron --model models/storyteller "$@"
