@@ -135,7 +135,8 @@ fn products_have_the_formats_that_are_asked_for() {
         let report = object(&["products", "--batch", "1", "--format", asked]);
         let rows = report["rows"].as_array().unwrap();
         let format = |weight: &str| {
-            let is_it = |row: &&Value| weight == format!("{} {}x{}", row["weight"].as_str().unwrap(), row["n"], row["k"]);
+            let is_it =
+                |row: &&Value| weight == format!("{} {}x{}", row["weight"].as_str().unwrap(), row["n"], row["k"]);
             rows.iter().find(is_it).unwrap()["format"].as_str().unwrap()
         };
         assert_eq!(weights.map(format), wanted, "{asked}");

@@ -27,8 +27,8 @@ pub struct Arguments {
     #[command(flatten)]
     source: SourceArguments,
 
-    /// Formats of weights: those of the model, codes for all products but the head, as --quantize makes them, or mixed:
-    /// NVFP4 for experts, feed-forwards and head, FP8 for Mamba, BF16 for attention
+    /// What BF16 weights become: bf16, themselves; fp8 to nvfp4, codes in all products but the head, as --quantize makes them;
+    /// mixed, NVFP4 in experts, feed-forwards and head, FP8 in Mamba
     #[arg(long, value_name = "FORMAT", default_value = "bf16", value_parser = formats())]
     format: Formats,
 

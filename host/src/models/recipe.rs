@@ -70,7 +70,8 @@ mod tests {
         let preset = Preset::named("3-nano-30b-a3b").expect("a published name");
         let mut spec = models::read(&preset.config(None), None).expect("a known family");
         let report = quantize_mixed(&mut spec);
-        let formats = |block: &mut Block| block.products_mut().iter().map(|product| product.format()).collect::<Vec<_>>();
+        let formats =
+            |block: &mut Block| block.products_mut().iter().map(|product| product.format()).collect::<Vec<_>>();
         for block in &mut spec.blocks {
             let wanted = match block {
                 Block::Attention(_) => Format::Bf16,
