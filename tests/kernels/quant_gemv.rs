@@ -39,7 +39,7 @@ const SHAPES: [Shape; 21] = [
     Shape { logits: true, bias: true, ..shape(7, 5, 2688) },
     shape(6, 3, 4872),
     // Whole tiles of several steps.
-    shape(2, 17, 4104),
+    shape(2, 17, 6152),
     Shape { logits: true, ..shape(1, 17, 8192) },
     shape(1, 3, 8712),
     Shape { activation: SWIGLU, bias: true, ..shape(1, 22, 2056) },
