@@ -31,7 +31,7 @@ pub use lists::{KERNEL_STEPS, Lists, Wanted};
 pub use pass::{Cost, PassTime, Work};
 pub use peaks::Peaks;
 pub use products::ProductTime;
-pub use subject::{Source, Subject};
+pub use subject::{Formats, Source, Subject};
 pub use times::Times;
 
 /// A model on a device, ready to be timed.
