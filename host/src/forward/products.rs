@@ -154,8 +154,12 @@ fn takes_skinny(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
     rows <= limits.skinny_rows && wins && n.is_multiple_of(16)
 }
 
-/// Elements of the sums of `skinny_gemm`'s blocks that share the columns of a weight `[n, k]`: 0 where none do.
+/// Elements of the sums of `skinny_gemm`'s blocks that share the columns of a weight `[n, k]`: 0 where none do, and where the
+/// weight is never its.
 pub(super) fn partials([n, k]: [usize; 2], rows: usize) -> usize {
+    if SKINNY.iter().all(|(_, least)| ((n * k) as u64) < *least) {
+        return 0;
+    }
     let rows = rows.min(skinny_gemm::MAX_ROWS as usize);
     let plain = SkinnyGemm::new(Ptr::NULL, Ptr::NULL, [rows as u32, n as u32, k as u32]);
     let products = [gemv::PLAIN, gemv::SWIGLU].map(|activation| SkinnyGemm { activation, ..plain });
