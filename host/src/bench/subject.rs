@@ -119,3 +119,26 @@ impl Subject {
         self.weights.as_ref().map_or_else(|| Ok(random.parts(tensors)), |weights| weights.parts(tensors))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Format;
+    use crate::models::spec::Block;
+
+    #[test]
+    fn mixed_weights_have_the_formats_of_their_blocks() {
+        let preset = Preset::named("3-nano-30b-a3b").expect("a published name");
+        let mut spec = Subject::read(&Source::Random(preset, None), Formats::Mixed).expect("it needs no file").spec;
+        for block in &mut spec.blocks {
+            let wanted = match block {
+                Block::Attention(_) => Format::Bf16,
+                Block::Mamba2(_) => Format::Fp8 { group: 0 },
+                _ => Format::Nvfp4,
+            };
+            let formats: Vec<Format> = block.products_mut().iter().map(|product| product.format()).collect();
+            assert!(!formats.is_empty() && formats.iter().all(|format| *format == wanted), "{formats:?}, {wanted:?}");
+        }
+        assert_eq!(spec.head.format(), Format::Nvfp4);
+    }
+}

@@ -58,28 +58,3 @@ impl QuantizeReport {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::models;
-    use crate::synthetic::Preset;
-
-    #[test]
-    fn a_mix_has_a_format_for_each_kind_of_block() {
-        let preset = Preset::named("3-nano-30b-a3b").expect("a published name");
-        let mut spec = models::read(&preset.config(None), None).expect("a known family");
-        let report = quantize_mixed(&mut spec);
-        let formats =
-            |block: &mut Block| block.products_mut().iter().map(|product| product.format()).collect::<Vec<_>>();
-        for block in &mut spec.blocks {
-            let wanted = match block {
-                Block::Attention(_) => Format::Bf16,
-                Block::Mamba2(_) => Format::Fp8 { group: 0 },
-                _ => Format::Nvfp4,
-            };
-            assert!(formats(block).iter().all(|format| *format == wanted), "{block:?}");
-        }
-        assert_eq!((spec.head.format(), report.left), (Format::Nvfp4, 0));
-    }
-}
