@@ -13,7 +13,7 @@ fn requests() -> Vec<Value> {
         .map(|index: usize| {
             let prompt = prompts[index % prompts.len()].repeat(1 + index % 5);
             let mut body =
-                json!({ "prompt": prompt, "max_tokens": 4 + index % 37, "stream": index % 2 == 0, "seed": index });
+                json!({ "prompt": prompt, "max_tokens": 4 + index % 37, "stream": [true, false][index % 2], "seed": index });
             match index % 4 {
                 1 => body["temperature"] = json!(0.9),
                 2 => body["repetition_penalty"] = json!(1.3),
