@@ -12,8 +12,8 @@ fn requests() -> Vec<Value> {
     (0..64)
         .map(|index: usize| {
             let prompt = prompts[index % prompts.len()].repeat(1 + index % 5);
-            let mut body =
-                json!({ "prompt": prompt, "max_tokens": 4 + index % 37, "stream": index % 2 == 0, "seed": index });
+            let stream = index % 2 != 1;
+            let mut body = json!({ "prompt": prompt, "max_tokens": 4 + index % 37, "stream": stream, "seed": index });
             match index % 4 {
                 1 => body["temperature"] = json!(0.9),
                 2 => body["repetition_penalty"] = json!(1.3),

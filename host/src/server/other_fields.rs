@@ -6,8 +6,11 @@ use serde_json::Value;
 
 use super::error::ApiError;
 
+/// Whether a value of a field says nothing.
+type IsNeutral = fn(&Value) -> bool;
+
 /// Fields that would change the text and cannot be honoured, unless their values say so little that nothing changes.
-const REFUSED: [(&str, fn(&Value) -> bool); 28] = [
+const REFUSED: [(&str, IsNeutral); 28] = [
     ("tools", is_empty),
     ("functions", is_empty),
     ("tool_choice", is_free),
