@@ -11,8 +11,9 @@ run:
 test:
 	cargo test --workspace
 
-# Published clients against the server; they are installed into target/.
+# The server, and the clients that people use, which are installed into target/.
 test-serve:
+	cargo test --test serve
 	tests/serve/clients.sh --all
 
 # Formatting, lints, docs. The files of single kernels are named by a macro, where cargo fmt does not look.

@@ -69,6 +69,8 @@ macro_rules! for_each_kernel {
             rope_kv_append RopeKvAppend,
             sample Sample,
             sample_limit SampleLimit,
+            skinny_gemm SkinnyGemm,
+            skinny_join SkinnyJoin,
             ssm_conv SsmConv,
             ssm_decode SsmDecode,
             ssm_scan SsmScan,

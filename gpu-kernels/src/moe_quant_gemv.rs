@@ -28,9 +28,9 @@
 //! # Numerics
 //! As `quant_gemv`'s, whatever else goes to an expert: c = 16, d = 4.
 use crate::format::Format;
-use crate::gemv::{PLAIN, RELU2, SYSTEM_BYTES, TILE, WARPS};
+use crate::gemv::{SYSTEM_BYTES, TILE, WARPS};
 use crate::kernel::{kernel_args, require};
-use crate::moe_gemv::{FIXED_BYTES, MAX_CHOICES, met};
+use crate::moe_gemv::{FIXED_BYTES, met};
 use crate::quant_gemv::{BLOCKS, Rings};
 use crate::{Act, DeviceInfo, Kernel, Launch, MoeGemv, Packed, Ptr, StepShape};
 
@@ -64,7 +64,7 @@ kernel_args! {
         pub format: u32,
         /// [`Format::group`] of the weight.
         pub group: u32,
-        /// [`PLAIN`] or [`RELU2`].
+        /// `PLAIN` or `RELU2`.
         pub activation: u32,
         /// Whether `x` has a row for each choice instead of each token: 0 or 1.
         pub row_per_choice: u32,
@@ -90,17 +90,12 @@ impl Kernel for MoeQuantGemv {
     const NAME: &'static str = "moe_quant_gemv";
 
     fn check(&self) -> Result<(), &'static str> {
+        self.around().check()?;
         let beside = Format::of(self.format, self.group).map(|format| format.scales(u64::from(self.k)));
         require! {
-            self.rows > 0 && self.top_k > 0 => "at least one choice",
-            self.rows <= MAX_CHOICES && self.top_k <= MAX_CHOICES && self.rows * self.top_k <= MAX_CHOICES => "at most 384 choices",
-            self.top_k <= self.experts && self.experts <= u16::MAX as u32 => "as many experts as a row goes to, at most 65535",
-            self.n > 0 && self.n.is_multiple_of(TILE) => "n divisible by 16",
             u64::from(self.n) * u64::from(self.experts) < 1 << 32 => "fewer than 2^32 rows of all experts",
-            self.k > 0 && self.k.is_multiple_of(8) => "k divisible by 8",
             Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two",
             beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",
-            self.activation == PLAIN || self.activation == RELU2 => "a known activation",
         }
     }
 

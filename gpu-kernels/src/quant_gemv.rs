@@ -21,7 +21,8 @@
 //! As `gemv`'s: tiles of 16 rows of the weight to a block, whose 8 warps share the columns: 128 at a time of 8 bits, 256 of 4.
 //! Codes and the scales among them pass through rings in shared memory, three steps deep; the first ones are on their way
 //! before the kernel in front has ended. A lane widens eight columns of two rows in registers, by arithmetic on their bits.
-//! `_rms_norm` and `_layer_norm_1p` take one token row, which every block normalises for itself.
+//! One token row of at most 8192 columns, with codes of 4 bits 16 384, is copied to shared memory first (`_row`), in the order in which
+//! codes are widened; `_rms_norm` and `_layer_norm_1p` take one, which every block normalises for itself.
 //!
 //! # Requires
 //! 1 to 8 rows, with a norm 1 row of at most 8 192; `k` divisible by 8; `n` even with `swiglu`; a packed format, whose scales
@@ -31,21 +32,20 @@
 //!
 //! # Moves
 //! The bytes of codes and scales, `rows·(k·act + n·out)`, and `2·n` where there is a bias. `ptxas` for sm_90: 256 threads of at
-//! most 80 registers; 48 KB of shared memory for 8 bits, 54 KB for 4 (60 KB in groups of 32), and 8 KB of sums: three blocks to a
-//! multiprocessor. On an H200, one row, one after the other in a graph, µs for 6144×4096, 4096×4096, 28672×4096 and 4096×14336:
-//! `Fp8` 8.1, 7.8, 30.6, 21.6, `Int8` 8.1, 6.0, 29.4, 19.5, `Int4` 7.7, 6.7, 22.2, 16.2, `Nvfp4` 8.0, 7.9, 28.3, 20.2 (`gemv`: 13.1,
-//! 9.1, 54.0, 27.1). The widening, not the bytes, is what bounds 4 bits there; and 4096 rows are too few tiles for all blocks.
+//! most 128 registers; 48 KB of shared memory for 8 bits, 54 KB for 4 (60 KB in groups of 32), 8 KB of sums, and one token row:
+//! two blocks to a multiprocessor. A warp's step of NVFP4 takes about 420 instructions for 2304 bytes, 272 of them to widen. docs/performance.md
+//! says what bounds it.
 //!
 //! # Numerics
 //! A code widens to bf16 exactly, an e2m1 with its e4m3 scale too, and a u4 less its zero point. The tensor core sums
 //! products in f32, 16 at once; scales of groups multiply the f32 sums of the columns that share them, of a row those of a
-//! warp; the warps' sums are added in their order. No order depends on `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a
+//! warp, which are two where no group has a scale; the warps' sums are added in their order. No order depends on `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a
 //! norm or an activation takes or gives is rounded, and may be the neighbour of what it is to be; without them d counts for
 //! nothing.
 use crate::format::{FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
-use crate::gemv::{PLAIN, SWIGLU, SYSTEM_BYTES, TILE, WARPS};
+use crate::gemv::{SYSTEM_BYTES, TILE, WARPS};
 use crate::kernel::{kernel_args, require};
-use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Gemv, Kernel, Launch, Packed, Ptr, StepShape, Weight, rms_norm};
+use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Gemv, Kernel, Launch, Packed, Ptr, StepShape, Weight};
 
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod bits4;
@@ -57,16 +57,25 @@ pub(crate) mod entry;
 pub(crate) mod forms;
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod ring;
+#[cfg(target_arch = "nvptx64")]
+pub(crate) mod tokens;
 
 /// 16-byte pieces of a row's codes in a step of a warp.
 pub(crate) const PIECES: u32 = 8;
 /// Steps of a warp that its ring holds.
 pub(crate) const SLOTS: u32 = 3;
-/// Most blocks to a multiprocessor: it takes 24 warps to widen codes as fast as they come.
-pub(crate) const BLOCKS: u32 = 3;
+/// Most blocks to a multiprocessor. With three, a thread has 80 registers instead of 128, and the next product finds room for
+/// none of its blocks before those of this one end.
+pub(crate) const BLOCKS: u32 = 2;
 
 /// Longest row that a product normalises on its way.
 pub const MAX_NORMED: usize = 8_192;
+
+/// Longest row that a block copies to shared memory as it is: beside codes of 8 bits, which are bound by their bytes, the next
+/// product's blocks are worth more.
+const fn longest_staged(kind: u32) -> u32 {
+    if matches!(kind, FP8 | INT8) { 8_192 } else { 16_384 }
+}
 
 /// What a block has beside its rings and the normalised row: two tiles' sums, a norm's sums, the system's share.
 const FIXED_BYTES: u32 = 2 * WARPS * TILE * GEMV_MAX_ROWS * 4 + 128 + SYSTEM_BYTES;
@@ -88,7 +97,7 @@ kernel_args! {
         pub bias: Ptr<Weight>,
         /// As `y`, or null.
         pub residual: Ptr<Act>,
-        /// `[rows, n]`, with [`SWIGLU`] `[rows, n/2]`, or null; written.
+        /// `[rows, n]`, with `SWIGLU` `[rows, n/2]`, or null; written.
         pub y: Ptr<Act>,
         /// `[rows, n]` or null, written without rounding.
         pub y_f32: Ptr<f32>,
@@ -102,11 +111,11 @@ kernel_args! {
         pub format: u32,
         /// [`Format::group`] of the weight.
         pub group: u32,
-        /// [`PLAIN`], `RELU2` or [`SWIGLU`].
+        /// `PLAIN`, `RELU2` or `SWIGLU`.
         pub activation: u32,
         /// Of the norm.
         pub eps: f32,
-        /// Of `rms_norm`: [`rms_norm::ONCE`] or [`rms_norm::TWICE`].
+        /// Of `rms_norm`: `rms_norm::ONCE` or `rms_norm::TWICE`.
         pub roundings: u32,
     }
 }
@@ -173,12 +182,14 @@ impl QuantGemv {
 
 /// The rings of a format.
 pub(crate) struct Rings {
-    /// The entries without norm, behind `rms_norm` and behind `layer_norm_1p`.
-    symbols: [&'static str; 3],
+    /// The entries of several rows, of one row, of one behind `rms_norm` and of one behind `layer_norm_1p`.
+    symbols: [&'static str; 4],
     /// That of `moe_quant_gemv`.
     pub(crate) expert_symbol: &'static str,
     /// Bytes of all rings of a block.
     pub(crate) bytes: u32,
+    /// Columns of a step of all warps.
+    columns: u32,
 }
 
 /// The entries of a format.
@@ -187,6 +198,7 @@ macro_rules! symbols {
         (
             [
                 concat!("quant_gemv_", $format),
+                concat!("quant_gemv_", $format, "_row"),
                 concat!("quant_gemv_", $format, "_rms_norm"),
                 concat!("quant_gemv_", $format, "_layer_norm_1p"),
             ],
@@ -207,7 +219,8 @@ impl Rings {
             (NVFP4, _) => (symbols!("nvfp4"), 16),
             _ => return None,
         };
-        Some(Rings { symbols, expert_symbol, bytes: WARPS * SLOTS * TILE * (PIECES * 16 + scales) })
+        let columns = WARPS * PIECES * if matches!(kind, FP8 | INT8) { 16 } else { 32 };
+        Some(Rings { symbols, expert_symbol, bytes: WARPS * SLOTS * TILE * (PIECES * 16 + scales), columns })
     }
 }
 
@@ -215,33 +228,29 @@ impl Kernel for QuantGemv {
     const NAME: &'static str = "quant_gemv";
 
     fn check(&self) -> Result<(), &'static str> {
-        let normed = !self.norm_weight.is_null();
+        self.around().check()?;
         let beside = Format::of(self.format, self.group).map(|format| format.scales(u64::from(self.k)));
         require! {
-            self.rows > 0 && self.rows <= GEMV_MAX_ROWS => "1 to 8 rows",
-            self.n > 0 => "at least one row of the weight",
-            self.k > 0 && self.k.is_multiple_of(8) => "k divisible by 8",
+            self.rows <= GEMV_MAX_ROWS => "1 to 8 rows",
+            self.norm_weight.is_null() || self.k as usize <= MAX_NORMED => "one row of at most 8192 behind a norm",
             Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two",
             beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",
-            !normed || (self.rows == 1 && self.k as usize <= MAX_NORMED) => "one row of at most 8192 behind a norm",
-            normed || self.norm_bias.is_null() => "norm_bias with norm_weight alone",
-            matches!(self.roundings, rms_norm::ONCE | rms_norm::TWICE) => "one rounding or two",
-            self.activation <= SWIGLU => "a known activation",
-            self.activation != SWIGLU || self.n.is_multiple_of(2) => "as many gates as others",
-            self.y.is_null() != self.y_f32.is_null() => "exactly one of y and y_f32",
-            self.activation == PLAIN || (self.y_f32.is_null() && self.residual.is_null()) => "activations with neither y_f32 nor residual",
-            self.y_f32.is_null() || self.residual.is_null() => "y_f32 without residual",
         }
     }
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
         let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
-        let (symbol, normed) = match (self.norm_weight.is_null(), self.norm_bias.is_null()) {
+        let staged = 2 * self.k.next_multiple_of(rings.columns);
+        let has_room = rings.bytes + staged + FIXED_BYTES <= device.shared_bytes_per_block + SYSTEM_BYTES;
+        let (symbol, staged) = match (self.norm_weight.is_null(), self.norm_bias.is_null()) {
+            (true, _) if self.rows == 1 && self.k <= longest_staged(self.format) && has_room => {
+                (rings.symbols[1], staged)
+            }
             (true, _) => (rings.symbols[0], 0),
-            (false, true) => (rings.symbols[1], self.k * 2),
-            (false, false) => (rings.symbols[2], self.k * 2),
+            (false, true) => (rings.symbols[2], staged),
+            (false, false) => (rings.symbols[3], staged),
         };
-        let shared_bytes = rings.bytes + normed;
+        let shared_bytes = rings.bytes + staged;
         let in_all = device.shared_bytes_per_block + SYSTEM_BYTES;
         let resident = (in_all / (shared_bytes + FIXED_BYTES)).clamp(1, BLOCKS);
         let blocks = (device.multiprocessors * resident).clamp(1, self.around().tiles());

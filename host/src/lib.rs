@@ -3,6 +3,7 @@
 //! A request reads this list top to bottom; the sampled ids come back through `session` to `text`.
 //!
 //! * [`cli`]: the command line, one command, one file
+//! * [`server`]: a model behind OpenAI's APIs
 //! * [`bench`](mod@bench): times on a device against its peaks
 //! * [`session`]: load a model, generate, stream
 //! * [`text`]: tokenizer and incremental detokenizer
@@ -26,7 +27,6 @@ pub mod engine;
 pub mod files;
 pub mod forward;
 pub mod models;
-pub mod openai;
 pub mod quantized;
 pub mod server;
 pub mod session;

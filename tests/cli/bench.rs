@@ -124,6 +124,26 @@ fn products_have_a_time_by_each_kernel_that_takes_their_rows() {
 }
 
 #[test]
+fn products_have_the_formats_that_are_asked_for() {
+    let weights = ["qkv 512x256", "up 1024x256", "head 2178x256"];
+    for (asked, wanted) in [
+        ("bf16", ["bf16", "bf16", "bf16"]),
+        ("int8", ["int8", "int8", "bf16"]),
+        // A model without Mamba: its feed-forwards and its head.
+        ("mixed", ["bf16", "nvfp4", "nvfp4"]),
+    ] {
+        let report = object(&["products", "--batch", "1", "--format", asked]);
+        let rows = report["rows"].as_array().unwrap();
+        let format = |weight: &str| {
+            let is_it =
+                |row: &&Value| weight == format!("{} {}x{}", row["weight"].as_str().unwrap(), row["n"], row["k"]);
+            rows.iter().find(is_it).unwrap()["format"].as_str().unwrap()
+        };
+        assert_eq!(weights.map(format), wanted, "{asked}");
+    }
+}
+
+#[test]
 fn a_table_has_a_line_for_each_pass() {
     let run = bench(&["decode", "--generate", "2", "--batch", "1,2", "--depth", "5"]);
     assert_eq!(run.code, 0, "{run:?}");

@@ -2,7 +2,9 @@
 use std::time::Duration;
 
 use gpu_kernels::gemv::{PLAIN, SWIGLU};
-use gpu_kernels::{Act, Element, Format, Gemv, Kernel, Ptr, QuantGemv, StepShape, Weight, rms_norm};
+use gpu_kernels::{
+    Act, Element, Format, Gemv, Kernel, Ptr, QuantGemv, SkinnyGemm, StepShape, Weight, rms_norm, skinny_gemm,
+};
 use nemotron::device::cuda::{Cuda, Options};
 use nemotron::device::{BufferId, BufferKind, Buffers, Device, Plan};
 
@@ -10,6 +12,7 @@ use crate::{Row, ensure, open, text};
 
 pub const ROWS: &[Row] = &[
     ("stream: the same bits in any company", same_bits),
+    ("stream: the same bits among 9 to 64 rows", same_bits_of_many),
     ("stream: rate, 1 row", || rates(1)),
     ("stream: rate, 2 rows", || rates(2)),
     ("stream: rate, 8 rows", || rates(8)),
@@ -65,6 +68,8 @@ struct Stand {
     x: BufferId,
     y: BufferId,
     y_f32: BufferId,
+    /// Sums of blocks that share the columns of a product.
+    partial: BufferId,
     /// Where the next weight begins.
     next: u64,
 }
@@ -80,11 +85,12 @@ impl Stand {
         let x = buffers.add("x", Element::Act, count, BufferKind::Constant(numbers));
         let y = buffers.add("y", Element::Act, count, BufferKind::Scratch);
         let y_f32 = buffers.add("y_f32", Element::F32, count, BufferKind::Scratch);
+        let partial = buffers.add("partial", Element::F32, 1 << 21, BufferKind::Scratch);
         let mut cuda = open(Options::default())?;
         cuda.allocate(buffers).map_err(text)?;
         cuda.write_bytes(codes, &bytes(code_bytes, 1)).map_err(text)?;
         cuda.write_bytes(norm, &bytes(1 << 16, 2)).map_err(text)?;
-        Ok(Stand { cuda, codes, scales, norm, x, y, y_f32, next: 0 })
+        Ok(Stand { cuda, codes, scales, norm, x, y, y_f32, partial, next: 0 })
     }
 
     /// Appends a product with the next weight; a norm in front of it and what is behind it only where that says so. Gives the
@@ -204,6 +210,37 @@ fn same_bits() -> Result<String, String> {
                     compared += 1;
                 }
             }
+        }
+    }
+    Ok(format!("{compared} products"))
+}
+
+/// Some of 64 rows beside all others, by `skinny_gemm`.
+fn same_bits_of_many() -> Result<String, String> {
+    let mut stand = Stand::new(CODES / 16)?;
+    let (most, mut compared) = (skinny_gemm::MAX_ROWS, 0);
+    for [n, k] in [[264, 1032], [3072, 3072], [9216, 2048]] {
+        let mut run = |first: u32, rows: u32| -> Result<Vec<u8>, String> {
+            let x: Ptr<Act> = stand.x.ptr().offset(u64::from(first * k));
+            let product = SkinnyGemm::new(x, stand.codes.ptr(), [rows, n, k]);
+            let (product, join) = SkinnyGemm { y_f32: stand.y_f32.ptr(), ..product }.launches(stand.partial.ptr());
+            let mut plan = Plan::default();
+            plan.launch(product);
+            if let Some(join) = join {
+                plan.launch(join);
+            }
+            let plan = stand.cuda.prepare(plan).map_err(text)?;
+            stand.cuda.run(plan, &[]).map_err(text)?;
+            let mut bytes = stand.cuda.read_bytes(stand.y_f32).map_err(text)?;
+            bytes.truncate((rows * n * 4) as usize);
+            Ok(bytes)
+        };
+        let all = run(0, most)?;
+        for (first, rows) in [(0, 9), (55, 9), (20, 16), (3, 17), (32, 32), (1, 33), (10, 48)] {
+            let some = run(first, rows)?;
+            let same = some == all[(first * n * 4) as usize..][..some.len()];
+            ensure(same, || format!("{n}x{k}: rows {first} to {} differ alone", first + rows))?;
+            compared += 1;
         }
     }
     Ok(format!("{compared} products"))

@@ -166,6 +166,12 @@ pub fn written(gemv: &Gemv, w: &[f64], data: &Data, precision: Precision) -> Vec
         let a = gemv.normed(x, data, precision);
         sums.extend(w.chunks(k).zip(&bias).map(|(w, bias)| dot(&a, w) + Approx::exact(*bias)));
     }
+    finished(gemv, sums, data, precision)
+}
+
+/// What a product of these sums, the bias among them, writes.
+pub fn finished(gemv: &Gemv, sums: Vec<Approx>, data: &Data, precision: Precision) -> Vec<Written> {
+    let n = gemv.n as usize;
     if gemv.y.is_null() {
         return vec![Written::new(gemv.y_f32, sums.iter().map(Approx::want).collect())];
     }

@@ -26,7 +26,7 @@ const fn shape(rows: usize, n: usize, k: usize) -> Shape {
 }
 
 /// Each in every format.
-const SHAPES: [Shape; 15] = [
+const SHAPES: [Shape; 21] = [
     shape(1, 1, 8),
     shape(1, 7, 24),
     Shape { logits: true, ..shape(8, 35, 264) },
@@ -38,6 +38,13 @@ const SHAPES: [Shape; 15] = [
     Shape { logits: true, ..shape(1, 17, 3136) },
     Shape { logits: true, bias: true, ..shape(7, 5, 2688) },
     shape(6, 3, 4872),
+    // Whole tiles of several steps.
+    shape(2, 17, 6152),
+    Shape { logits: true, ..shape(1, 17, 8192) },
+    shape(1, 3, 8712),
+    Shape { activation: SWIGLU, bias: true, ..shape(1, 22, 2056) },
+    Shape { activation: RELU2, ..shape(1, 19, 520) },
+    Shape { residual: true, bias: true, ..shape(1, 31, 1032) },
     Shape { norm: Norm::Rms, ..shape(1, 35, 72) },
     Shape { norm: Norm::RmsOnce, residual: true, ..shape(1, 19, 2312) },
     Shape { norm: Norm::LayerNorm1p, activation: RELU2, bias: true, ..shape(1, 21, 776) },
@@ -58,9 +65,10 @@ const FORMATS: [Format; 10] = [
     Format::Nvfp4,
 ];
 
-/// More tiles than blocks.
-const TURNS: [(Format, Shape); 5] = [
+/// More tiles than blocks, and groups of FP8 that end within a step.
+const TURNS: [(Format, Shape); 6] = [
     (Format::Fp8 { group: 0 }, shape(3, 3500, 40)),
+    (Format::Fp8 { group: 32 }, shape(2, 35, 1032)),
     (Format::Int8 { group: 64 }, shape(1, 1750, 2048)),
     (Format::Nvfp4, shape(8, 3480, 136)),
     (Format::Int4 { group: 64, zeros: true }, shape(2, 1750, 2048)),
@@ -149,7 +157,8 @@ fn one_by_one(format: Format, k: usize, bytes: Vec<u8>, scales: Vec<f32>) -> Row
 impl Oracle for QuantGemv {
     const C: f64 = 16.0;
     const D: f64 = 4.0;
-    // Of the entries with a norm in front the rows cover the norm's lanes alone; their streams are those of the others.
+    // Of the entries of one row, where sums of other rows come to nothing, the rows cover what they do not share with the others:
+    // the barrier behind the row's copy, and a norm's lanes.
     const DEFECTS: &[Defect] = &[
         Defect { entries: "fp8", ..COPY_EDGE },
         Defect { entries: "int8", ..COPY_EDGE },
@@ -158,7 +167,10 @@ impl Oracle for QuantGemv {
         Defect { entries: "nvfp4", ..COPY_EDGE },
         Defect { entries: "fp8", ..STRIDE },
         Defect { entries: "int8", ..STRIDE },
+        Defect { entries: "int4", ..STRIDE },
         Defect { entries: "int4_32", ..STRIDE },
+        Defect { entries: "nvfp4", ..STRIDE },
+        Defect { entries: "fp8", ..TERM },
         Defect { entries: "int8", ..TERM },
         Defect { entries: "int4", ..TERM },
         Defect { entries: "int4_32", ..TERM },
@@ -168,6 +180,7 @@ impl Oracle for QuantGemv {
         Defect { entries: "int4", ..BARRIER },
         Defect { entries: "int4_32", ..BARRIER },
         Defect { entries: "nvfp4", ..BARRIER },
+        Defect { entries: "_row", ..BARRIER },
         Defect { entries: "norm", ..LANES },
         Defect { entries: "norm_1p", ..LANES },
     ];

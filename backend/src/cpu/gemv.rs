@@ -21,6 +21,11 @@ pub fn multiply<A: Activation>(gemv: &Gemv, w: &Matrix<A>, memory: &Memory) {
     }
     let mut sums = vec![A::default(); elements];
     product::product_of(&x, gemv, w, memory, &mut sums);
+    finish(gemv, sums, memory);
+}
+
+/// What follows the rounded sums.
+pub fn finish<A: Activation>(gemv: &Gemv, sums: Vec<A>, memory: &Memory) {
     let activated = activated(gemv, sums);
     if gemv.residual.is_null() {
         memory.write::<A>(gemv.y, activated.len()).copy_from_slice(&activated);

@@ -78,7 +78,7 @@ fn widened<A: Activation>(x: &[A]) -> Vec<f32> {
     x.iter().map(|x| x.to_f32()).collect()
 }
 
-fn bias(memory: &Memory, bias: Ptr<gpu_kernels::Weight>, n: u32) -> Option<Vec<f32>> {
+pub(super) fn bias(memory: &Memory, bias: Ptr<gpu_kernels::Weight>, n: u32) -> Option<Vec<f32>> {
     (!bias.is_null()).then(|| {
         let (bias, first) = memory.weight_from(bias);
         (first..first + n as usize).map(|row| bias.row(row)[0].to_f32()).collect()

@@ -53,6 +53,12 @@ pub trait Device: Send {
     /// Whether a step may be given before the tokens of the step before it are known, and gains by it.
     fn runs_ahead(&self) -> bool;
 
+    /// Most token rows of a product with a large weight that `skinny_gemm` multiplies here faster than the matrix library; 0
+    /// where it never does.
+    fn skinny_rows(&self) -> u32 {
+        0
+    }
+
     /// Makes every buffer, the weights included. Called once.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use crate::moe_gemv::{entry as moe, groups};
 use crate::quant_gemv::BLOCKS;
 use crate::quant_gemv::bits4::{Groups32, Groups64, Nvfp4};
 use crate::quant_gemv::bits8::{Bits8, E4m3, I8};
-use crate::quant_gemv::entry::{Columns, multiply_step};
+use crate::quant_gemv::entry::multiply_next;
 use crate::quant_gemv::forms::{Form, Matrix, Place, Sums};
 use crate::quant_gemv::ring::{Ring, Tiles};
 use core::num::NonZero;
@@ -94,13 +94,10 @@ unsafe fn run<F: Form>(args: &MoeQuantGemv) {
             let mut sums = Sums::ZERO;
             for at in 0..ring.steps {
                 let column = ring.first_column(at);
-                let columns = Columns::<F>::new(&tokens, column);
-                let mut x = columns.ask_first();
-                let step = ring.next();
-                multiply_step(&mut sums, &matrix, Place { rows, column }, &step, |i| columns.next(&mut x, i));
+                multiply_next(&mut sums, &mut ring, Place { rows, column }, &tokens);
             }
-            sums.close(row_scales);
-            moe::finish(&around, moe::place_of_sums(odd), sums.whole.map(|sum| sum * F::REST), group, first);
+            let sums = sums.finished(row_scales);
+            moe::finish(&around, moe::place_of_sums(odd), sums.map(|sum| sum * F::REST), group, first);
             odd = !odd;
             tile += thread::grid_dim_x();
         }

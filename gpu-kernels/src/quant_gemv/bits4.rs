@@ -52,7 +52,7 @@ impl Form for Groups64 {
             |i| {
                 let (low, high) = (codes::u4(low[i], zeros[0]), codes::u4(high[i], zeros[1]));
                 // SAFETY: the caller's promise.
-                unsafe { sums.multiply_eight(low, high, codes::apart_by_4(tokens[i])) };
+                unsafe { sums.multiply_eight::<false>(low, high, tokens[i]) };
             },
         );
         sums.close(scales);
@@ -92,7 +92,7 @@ impl Form for Groups32 {
         let (zeros, scales) = zeros_and_scales(matrix, entries);
         let (low, high) = (codes::u4(low, zeros[0]), codes::u4(high, zeros[1]));
         // SAFETY: the caller's promise.
-        unsafe { sums.multiply_eight(low, high, codes::apart_by_4(tokens)) };
+        unsafe { sums.multiply_eight::<false>(low, high, tokens) };
         sums.close(scales);
     }
 
@@ -134,13 +134,13 @@ impl Form for Nvfp4 {
         let own = thread::lane_id() % 4;
         // SAFETY: the step is the one that its ring gave last.
         let scales: [u32; 2] = unsafe { step.scales(unit * 4) };
-        let [low_scale, high_scale] = scales.map(|scales| codes::e2m1_scale(scales, own));
+        let [low_scale, high_scale] = codes::e2m1_scales(scales, own);
         unroll::<2>(
             #[inline(always)]
             |i| {
                 let (low, high) = (codes::e2m1(low[i], low_scale), codes::e2m1(high[i], high_scale));
                 // SAFETY: the caller's promise.
-                unsafe { sums.multiply_eight(low, high, codes::apart_by_4(tokens[i])) };
+                unsafe { sums.multiply_eight::<true>(low, high, tokens[i]) };
             },
         );
     }

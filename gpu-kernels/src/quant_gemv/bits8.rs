@@ -68,9 +68,12 @@ impl<W: Widen> Form for Bits8<W> {
     ) {
         // SAFETY: the caller's promise; the last group of a row serves what is behind it, which is zero.
         unsafe {
-            sums.multiply(W::widen(low[0]), W::widen(high[0]), [tokens[0], tokens[1]]);
-            sums.multiply(W::widen(low[1]), W::widen(high[1]), [tokens[2], tokens[3]]);
-            if GROUPED {
+            sums.multiply::<false>(W::widen(low[0]), W::widen(high[0]), [tokens[0], tokens[1]]);
+            let (low, high, tokens) = (W::widen(low[1]), W::widen(high[1]), [tokens[2], tokens[3]]);
+            if !GROUPED {
+                sums.multiply::<true>(low, high, tokens);
+            } else {
+                sums.multiply::<false>(low, high, tokens);
                 let column = place.column + unit * 32;
                 if unit + 1 == groups::<Self>() || (column + 32) & (matrix.group - 1) == 0 {
                     let group = (column >> matrix.group.trailing_zeros()).min(matrix.row_scales - 1);

@@ -5,7 +5,7 @@ use super::PIECES;
 use super::ring::Step;
 use crate::Ptr;
 use cuda_std::unroll::unroll;
-use cuda_std::{global, math, mma, shared};
+use cuda_std::{codes, global, math, mma, shared};
 
 /// The rows of codes of a product.
 #[derive(Clone, Copy)]
@@ -54,13 +54,16 @@ impl Matrix {
 pub struct Sums {
     /// Of what the scale of a group or of the row is still to multiply.
     pub part: [f32; 4],
+    /// The same of every other product, where a scale is the whole row's: the tensor core need not wait for one to begin
+    /// with the next.
+    pub other: [f32; 4],
     /// Of all else.
     pub whole: [f32; 4],
 }
 
 impl Sums {
     /// Of nothing.
-    pub const ZERO: Sums = Sums { part: [0.0; 4], whole: [0.0; 4] };
+    pub const ZERO: Sums = Sums { part: [0.0; 4], other: [0.0; 4], whole: [0.0; 4] };
 
     /// Adds the part, each row's multiplied by its scale.
     #[inline(always)]
@@ -72,14 +75,26 @@ impl Sums {
         self.part = [0.0; 4];
     }
 
-    /// Adds the products of 16 columns of pairs `low` and `high` of two rows with `tokens`.
+    /// All of the tile's sums, the rows' multiplied by their scales.
+    #[inline(always)]
+    pub fn finished(mut self, scales: [f32; 2]) -> [f32; 4] {
+        unroll::<4>(
+            #[inline(always)]
+            |i| self.part[i] += self.other[i],
+        );
+        self.close(scales);
+        self.whole
+    }
+
+    /// Adds the products of 16 columns of pairs `low` and `high` of two rows with `tokens`; with `OTHER` to the other part.
     ///
     /// # Safety
     /// The whole warp comes here.
     #[inline(always)]
-    pub unsafe fn multiply(&mut self, low: [u32; 2], high: [u32; 2], tokens: [u32; 2]) {
+    pub unsafe fn multiply<const OTHER: bool>(&mut self, low: [u32; 2], high: [u32; 2], tokens: [u32; 2]) {
+        let part = if OTHER { &mut self.other } else { &mut self.part };
         // SAFETY: the caller's promise.
-        self.part = unsafe { mma::m16n8k16_bf16([low[0], high[0], low[1], high[1]], tokens, self.part) };
+        *part = unsafe { mma::m16n8k16_bf16([low[0], high[0], low[1], high[1]], tokens, *part) };
     }
 
     /// Adds the products of the pairs of eight columns, of both rows, with `tokens`.
@@ -87,11 +102,11 @@ impl Sums {
     /// # Safety
     /// The whole warp comes here.
     #[inline(always)]
-    pub unsafe fn multiply_eight(&mut self, low: [u32; 4], high: [u32; 4], tokens: [u32; 4]) {
+    pub unsafe fn multiply_eight<const OTHER: bool>(&mut self, low: [u32; 4], high: [u32; 4], tokens: [u32; 4]) {
         // SAFETY: the caller's promise.
         unsafe {
-            self.multiply([low[0], low[1]], [high[0], high[1]], [tokens[0], tokens[1]]);
-            self.multiply([low[2], low[3]], [high[2], high[3]], [tokens[2], tokens[3]]);
+            self.multiply::<false>([low[0], low[1]], [high[0], high[1]], [tokens[0], tokens[1]]);
+            self.multiply::<OTHER>([low[2], low[3]], [high[2], high[3]], [tokens[2], tokens[3]]);
         }
     }
 }
@@ -119,6 +134,12 @@ pub trait Form: Copy {
     type Word: shared::Word;
     /// What is read of a step once.
     type Scales: Copy;
+
+    /// Eight columns of a token row, paired as the form's codes are.
+    #[inline(always)]
+    fn paired(tokens: [u32; 4]) -> [u32; 4] {
+        if Self::BITS == 4 { codes::apart_by_4(tokens) } else { tokens }
+    }
 
     /// Bytes from a row's start to its `number`-th piece of codes.
     #[inline(always)]

@@ -28,7 +28,8 @@ pub trait Tiles: Copy {
 /// A warp's ring.
 pub struct Ring<F, T> {
     tiles: T,
-    matrix: Matrix,
+    /// The rows of codes.
+    pub matrix: Matrix,
     /// Steps of a warp in a tile.
     pub steps: u32,
     /// Tile and step to ask for next.

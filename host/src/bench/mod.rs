@@ -19,7 +19,7 @@ mod times;
 use crate::device::{BufferKind, Buffers, Device, Format, host_memory};
 use crate::engine::EngineConfig;
 use crate::error::Result;
-use crate::forward::{Layout, table_bytes};
+use crate::forward::{Layout, Limits, table_bytes};
 use crate::session::{DeviceChoice, Note, choice};
 use crate::synthetic::RandomWeights;
 use gap::GapBuffers;
@@ -31,7 +31,7 @@ pub use lists::{KERNEL_STEPS, Lists, Wanted};
 pub use pass::{Cost, PassTime, Work};
 pub use peaks::Peaks;
 pub use products::ProductTime;
-pub use subject::{Source, Subject};
+pub use subject::{Formats, Source, Subject};
 pub use times::Times;
 
 /// A model on a device, ready to be timed.
@@ -68,7 +68,8 @@ impl Bench {
         }
         check_memory(&subject, config.context, is_gpu)?;
         let random = if is_gpu { RandomWeights::cut(&subject.spec) } else { RandomWeights::own(&subject.spec) };
-        let (layout, memory) = Layout::new(&subject.spec, config.limits());
+        let limits = Limits { skinny_rows: device.skinny_rows(), ..config.limits() };
+        let (layout, memory) = Layout::new(&subject.spec, limits);
         let mut buffers = memory.load(&|tensors| subject.parts(tensors, &random))?;
         let peak_buffers = PeakBuffers::add(&mut buffers, &random, is_gpu);
         let gap_buffers = GapBuffers::add(&mut buffers, lists.generate());

@@ -1,5 +1,5 @@
 //! `Peaks`: what the device gives at most, measured by a stream of reads and a large product in the same run.
-use gpu_kernels::{Element, Format, Gemv, Kernel, Ptr, QuantGemv, StepShape};
+use gpu_kernels::{Element, Format, Gemv, Kernel, Ptr, QuantGemv, SkinnyGemm, StepShape};
 
 use super::Times;
 use crate::device::{BufferId, BufferKind, Buffers, Device, Gemm, Output, Plan};
@@ -84,6 +84,12 @@ impl PeakBuffers {
     pub fn gemv(&self, w: BufferId, [rows, n, k]: [u32; 3]) -> Gemv {
         let (x, w, y) = (self.product_x.ptr(), w.ptr(), self.product_out.ptr());
         Gemv { y, ..Gemv::new(x, w, [rows, n, k]) }
+    }
+
+    /// The same by `skinny_gemm`.
+    pub fn skinny_gemm(&self, w: BufferId, [rows, n, k]: [u32; 3]) -> SkinnyGemm {
+        let (x, w, y) = (self.product_x.ptr(), w.ptr(), self.product_out.ptr());
+        SkinnyGemm { y, ..SkinnyGemm::new(x, w, [rows, n, k]) }
     }
 
     /// The same by `quant_gemv`, with codes and the scales beside them.

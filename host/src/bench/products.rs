@@ -2,12 +2,13 @@
 //! matrix library.
 use std::collections::BTreeMap;
 
-use gpu_kernels::{Format, GEMV_MAX_ROWS, Kernel, QuantGemv, StepShape};
+use gpu_kernels::{Format, GEMV_MAX_ROWS, Kernel, Ptr, QuantGemv, StepShape};
 
 use super::peaks::PeakBuffers;
 use super::{Bench, Cost, Times, kernels};
 use crate::device::{BufferId, Device, Plan};
 use crate::error::{Category, Error, Result};
+use crate::forward::PARTIAL_PRODUCTS;
 
 /// Products in a row, at least: of every layer in turn, so that no cache holds the next weight.
 const IN_A_ROW: usize = 32;
@@ -25,7 +26,7 @@ pub struct ProductTime {
     pub n: u32,
     /// Columns of the weight.
     pub k: u32,
-    /// By `gemv` or `quant_gemv`, as far as they have rows.
+    /// By `gemv`, `skinny_gemm` or `quant_gemv`, as far as they have rows.
     pub gemv: Option<Times>,
     /// By the matrix library, of a bf16 weight.
     pub gemm: Option<Times>,
@@ -71,6 +72,9 @@ pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
             .details(format!("found {rows}, expected 1 to {most_of_all}"))
             .hint("choose another --batch"));
     }
+    let skinny = bench.device.skinny_rows();
+    let partial = bench.names.iter().position(|buffer| buffer.name == PARTIAL_PRODUCTS);
+    let partial = partial.map_or(Ptr::NULL, |index| BufferId(index as u32).ptr());
     let taken = |format: Format| format == Format::Bf16 || (rows <= GEMV_MAX_ROWS && QuantGemv::takes(format));
     let roomy = weights.into_iter().filter(|((shape, _, format), _)| rows <= most(*shape) && taken(*format));
     let mut times = Vec::new();
@@ -83,12 +87,19 @@ pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
             plan
         };
         let streams = row(&|plan, w| match format {
+            Format::Bf16 if rows > GEMV_MAX_ROWS => {
+                let (product, join) = made.skinny_gemm(w.codes, shape).launches(partial);
+                plan.launch(product);
+                join.into_iter().for_each(|join| plan.launch(join));
+            }
             Format::Bf16 => plan.launch(made.gemv(w.codes, shape)),
             _ => plan.launch(made.quant_gemv((w.codes, w.scales), format, shape)),
         });
-        let gemv = (rows <= GEMV_MAX_ROWS).then(|| timed(streams, device)).transpose()?;
-        let gemm =
-            (format == Format::Bf16).then(|| timed(row(&|plan, w| plan.gemm(made.gemm(w.codes, shape))), device));
+        let products = turns * buffers.len();
+        let is_streamed = rows <= GEMV_MAX_ROWS || rows <= skinny && n.is_multiple_of(16);
+        let gemv = is_streamed.then(|| timed(streams, products, device)).transpose()?;
+        let gemms = row(&|plan, w| plan.gemm(made.gemm(w.codes, shape)));
+        let gemm = (format == Format::Bf16).then(|| timed(gemms, products, device));
         let mut cost = Cost::default();
         let [bytes, flops] = work(made, buffers[0], format, shape);
         cost.add(bytes, flops, &peaks);
@@ -125,9 +136,8 @@ fn weights(bench: &Bench) -> BTreeMap<([u32; 2], String, Format), Vec<Stored>> {
     found
 }
 
-/// Seconds of one of the plan's equal steps.
-fn timed(plan: Plan, device: &mut dyn Device) -> Result<Times> {
-    let steps = plan.steps.len();
+/// Seconds of one of a plan's equal products.
+fn timed(plan: Plan, products: usize, device: &mut dyn Device) -> Result<Times> {
     let plan = device.prepare(plan)?;
-    Times::of(steps, || device.time(&[(plan, &[])]))
+    Times::of(products, || device.time(&[(plan, &[])]))
 }

@@ -1,4 +1,6 @@
 //! `Subject`: the model that is timed, and where its weights come from.
+use std::str::FromStr;
+
 use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
@@ -19,6 +21,39 @@ pub enum Source {
     Random(Preset, Option<usize>),
 }
 
+/// What becomes of the weights that are bf16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Formats {
+    /// They stay.
+    Bf16,
+    /// Those of all products but the head become codes.
+    All(Recipe),
+    /// As [`models::quantize_mixed`] has it.
+    Mixed,
+}
+
+impl Formats {
+    /// The words for them.
+    pub fn names() -> Vec<&'static str> {
+        [Formats::BF16].into_iter().chain(Recipe::NAMES).chain([Formats::MIXED]).collect()
+    }
+
+    const BF16: &str = "bf16";
+    const MIXED: &str = "mixed";
+}
+
+impl FromStr for Formats {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Formats, String> {
+        match text {
+            Formats::BF16 => Ok(Formats::Bf16),
+            Formats::MIXED => Ok(Formats::Mixed),
+            _ => text.parse().map(Formats::All).map_err(|_| format!("expected one of {}", Formats::names().join(", "))),
+        }
+    }
+}
+
 /// A model whose weights have not been read.
 pub struct Subject {
     /// What the model is.
@@ -31,14 +66,20 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Reads what the model is; with a `format`, its bf16 products but the head become codes of it.
+    /// Reads what the model is, with its weights in `formats`.
     ///
     /// # Errors
     /// The checkpoint can not be used.
-    pub fn read(source: &Source, format: Option<Recipe>) -> Result<Subject> {
+    pub fn read(source: &Source, formats: Formats) -> Result<Subject> {
         let mut subject = Subject::plain(source)?;
-        if let Some(recipe) = format {
-            models::quantize(&mut subject.spec, recipe, false);
+        match formats {
+            Formats::Bf16 => {}
+            Formats::All(recipe) => {
+                models::quantize(&mut subject.spec, recipe, false);
+            }
+            Formats::Mixed => {
+                models::quantize_mixed(&mut subject.spec);
+            }
         }
         Ok(subject)
     }

@@ -2,15 +2,14 @@
 use std::io::{Write, stdout};
 use std::num::NonZeroUsize;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::bench_report::{self as report, Head, Timed};
 use super::console::Verbosity;
 use super::failure::Failure;
 use super::numbers::{self, CONTEXT, LAYERS, SEQUENCES, THREADS};
-use crate::bench::{Bench, KERNEL_STEPS, KernelTimes, Lists, Source, Subject, Wanted};
-use crate::quantized::Recipe;
+use crate::bench::{Bench, Formats, KERNEL_STEPS, KernelTimes, Lists, Source, Subject, Wanted};
 use crate::session::{DeviceChoice, Note};
 use crate::synthetic::Preset;
 
@@ -28,9 +27,10 @@ pub struct Arguments {
     #[command(flatten)]
     source: SourceArguments,
 
-    /// Make codes of the weights of all products but the head, as --quantize does
-    #[arg(long, value_name = "FORMAT", value_parser = numbers::recipe())]
-    format: Option<Recipe>,
+    /// What BF16 weights become: bf16, themselves; fp8 to nvfp4, codes in all products but the head, as --quantize makes them;
+    /// mixed, NVFP4 in experts, feed-forwards and head, FP8 in Mamba
+    #[arg(long, value_name = "FORMAT", default_value = "bf16", value_parser = formats())]
+    format: Formats,
 
     /// Layers of the preset, instead of the model's own number
     #[arg(long, value_name = "N", requires = "preset", conflicts_with = "model", value_parser = numbers::count(LAYERS))]
@@ -93,6 +93,11 @@ enum What {
 
 /// Rows of the products unless others are asked for.
 const PRODUCT_ROWS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 512];
+
+/// Formats of weights, by name.
+fn formats() -> impl TypedValueParser<Value = Formats> {
+    PossibleValuesParser::new(Formats::names()).map(|name| name.parse().expect("the parser knows the names"))
+}
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {

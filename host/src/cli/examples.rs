@@ -17,6 +17,10 @@ pub fn of(command: &str) -> &'static [&'static str] {
             "nemotron generate -m DIR --batch prompts.jsonl --max-sequences 32",
         ],
         "chat" => &["nemotron chat -m DIR", "nemotron chat -m DIR --system \"Be brief.\" -c 8192"],
+        "serve" => &[
+            "nemotron serve -m models/storyteller",
+            "nemotron serve -m DIR --host 0.0.0.0 --api-key-file keys.txt --max-sequences 128",
+        ],
         "inspect" => &["nemotron inspect DIR", "nemotron inspect DIR --context 8192 --batch 16 --json"],
         "random-checkpoint" => &["nemotron random-checkpoint --preset nemotron-mini-4b --layers 2 /tmp/small"],
         "tokenize" => &["nemotron tokenize -m DIR -p \"Hello, world\"", "nemotron tokenize -m DIR --json < text.txt"],

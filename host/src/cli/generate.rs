@@ -115,7 +115,6 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         prompt_logprobs: arguments.prompt_logprobs,
         interrupt: interrupt(verbosity)?,
         progress: progress::prompt(verbosity),
-        ..GenerateOptions::default()
     };
     if let Some(lines) = lines {
         let (form, timings) = (&arguments.form, arguments.json);

@@ -1,11 +1,13 @@
 //! `Line`: one line of a batch, and the request that it becomes over the command line's options.
+mod fields;
 mod parameters;
 
 use serde_json::{Map, Value};
 
+pub use fields::{Fields, nearest};
+
 use super::prompt::FormArguments;
-use crate::openai::fields::{Fields, shown};
-use crate::openai::messages;
+use crate::session::messages::{self, shown};
 use crate::session::{BatchRequest, GenerateOptions, Prompt};
 use parameters::{OPENAI, OWN, Parameters};
 

@@ -1,7 +1,7 @@
 //! `--logprobs` and `--prompt-logprobs`: log-probabilities as tables, and as JSON.
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::session::{Generation, LikelyToken, TokenLogprob};
+use crate::session::{Generation, LikelyToken, PromptLogprob, TokenLogprob};
 
 /// The tables of what a generation has.
 pub fn tables(generation: &Generation) -> String {
@@ -29,6 +29,21 @@ fn table(title: &str, beside: &str, rows: &[(&TokenLogprob, String)]) -> String 
         table.push('\n');
     }
     table
+}
+
+/// `prompt_logprobs` as vLLM has it: null for the first token, then an object per token, in which ids name the token itself
+/// and the best ones.
+pub fn of_vllm(prompt: &[PromptLogprob]) -> Value {
+    let entry = |token: &LikelyToken, rank: usize| {
+        let object = json!({ "logprob": token.logprob, "rank": rank, "decoded_token": token.text });
+        (token.id.to_string(), object)
+    };
+    let object = |PromptLogprob { token: TokenLogprob { chosen, best }, rank }: &PromptLogprob| {
+        let others = best.iter().zip(1..).filter(|(token, _)| token.id != chosen.id);
+        let entries = [entry(chosen, *rank)].into_iter().chain(others.map(|(token, rank)| entry(token, rank)));
+        Value::Object(entries.collect::<Map<_, _>>())
+    };
+    [Value::Null].into_iter().chain(prompt.iter().map(object)).collect()
 }
 
 /// A list with an object per generated token.

@@ -167,7 +167,7 @@ pub fn result_object(generation: &Generation, echo: &str, timings: bool) -> Valu
         object["logprobs"] = logprobs::list(&generation.logprobs);
     }
     if let Some(prompt) = &generation.prompt_logprobs {
-        object["prompt_logprobs"] = crate::openai::logprobs::of_prompt(prompt);
+        object["prompt_logprobs"] = logprobs::of_vllm(prompt);
     }
     if timings {
         object["timings"] = json!({

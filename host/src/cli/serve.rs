@@ -1,23 +1,27 @@
-//! `nemotron serve`: many users of one model, over HTTP.
-use std::net::SocketAddr;
+//! `nemotron serve`: a model for many users, behind OpenAI's APIs.
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::failure::Failure;
-use super::model::{AnswerArguments, ModelArguments};
-use super::numbers::{self, CONTEXT, SEQUENCES};
+use super::model::{AnswerArguments, ModelArguments, note_stages};
+use super::numbers::{self, SEQUENCES};
 use crate::error::{Category, Error, Result};
-use crate::server::{ServeOptions, serve};
-use crate::session::{LoadOptions, Note};
+use crate::server::{self, Ended, Settings};
+use crate::session::{LoadOptions, Session};
 
-/// Most bytes of keys and values on the CPU.
+/// Most bytes of keys and values of sequences that run at the same time on the CPU; a single one may take more.
 const CACHE_BYTES: u64 = 4_000_000_000;
 
-/// Serve OpenAI's API over HTTP
+/// Seconds that an option may name: up to a week.
+const SECONDS: std::ops::RangeInclusive<usize> = 1..=604_800;
+
+/// Serve a model to many users, with OpenAI's chat and completions APIs
 #[derive(Args, Debug)]
+#[command(after_help = "API keys are read from --api-key-file, or from NEMOTRON_API_KEYS with commas between them. \
+    docs/serving.md has all fields of requests, all metrics, and how to run a server.")]
 pub struct Arguments {
     #[command(flatten)]
     pub model: ModelArguments,
@@ -25,148 +29,139 @@ pub struct Arguments {
     #[command(flatten)]
     answer: AnswerArguments,
 
-    /// Address or name to listen at
+    /// Address to listen at
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     host: String,
 
-    /// Port to listen at; 0 for any that is free
+    /// Port to listen at; 0 for one that is free, which the log names
     #[arg(long, value_name = "PORT", default_value = "8000")]
     port: u16,
 
-    /// The model's name in requests and answers [default: as --model has it]
+    /// The model's name for clients [default: as --model says it]
     #[arg(long, value_name = "NAME")]
     served_model_name: Option<String>,
 
-    /// A key that requests must bring; several, separated by commas
-    #[arg(long, env = "NEMOTRON_API_KEY", value_name = "KEY", hide_env_values = true, value_delimiter = ',')]
-    api_key: Vec<String>,
-
-    /// A file with keys, one in a line
+    /// A file with an API key per line, of which each request has to have one
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
 
-    /// Listen at an address that other machines reach, without a key
+    /// Listen at an address that other machines reach, without any API key
     #[arg(long)]
     allow_no_key: bool,
 
-    /// Have all keys share what is cached of prompts; how quick an answer is then tells what others asked
+    /// Let requests of all API keys share cached prefixes: cached_tokens then tells what others asked
     #[arg(long)]
     share_cache: bool,
 
-    /// Generations that run at the same time; fewer where their keys and values have no room
+    /// Most sequences to run at the same time
     #[arg(long, value_name = "N", default_value = "64", value_parser = numbers::count(SEQUENCES))]
     max_sequences: NonZeroUsize,
 
-    /// Token rows of a step: long prompts are computed in pieces of so many beside running answers [default: 512]
-    #[arg(long, value_name = "N", value_parser = numbers::whole(CONTEXT))]
-    max_step_tokens: Option<usize>,
+    /// Most tokens of one step, which bounds how long running answers wait for the prompts of others [default: 1024]
+    #[arg(long, value_name = "N", value_parser = numbers::count(1..=65_536))]
+    max_step_tokens: Option<NonZeroUsize>,
 
-    /// Generations that wait beside those that run; more are answered with 429
-    #[arg(long, value_name = "N", default_value = "1024")]
-    max_queue: usize,
+    /// Most answers that wait for their turn; further requests get 429
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = numbers::count(SEQUENCES))]
+    max_queue: NonZeroUsize,
 
-    /// Seconds that a generation may wait [default: no limit]
-    #[arg(long, value_name = "S", value_parser = seconds)]
-    queue_timeout: Option<Duration>,
+    /// Seconds that an answer may wait for its turn; then the request gets 503
+    #[arg(long, value_name = "S", default_value = "300", value_parser = numbers::count(SECONDS))]
+    queue_timeout: NonZeroUsize,
 
-    /// Seconds that a request may take [default: no limit]
-    #[arg(long, value_name = "S", value_parser = seconds)]
-    request_timeout: Option<Duration>,
+    /// Seconds that a request may take in all; then it ends with an error
+    #[arg(long, value_name = "S", default_value = "3600", value_parser = numbers::count(SECONDS))]
+    request_timeout: NonZeroUsize,
 
-    /// Seconds that running requests may take once the server is to end
-    #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]
-    drain_timeout: Duration,
+    /// Seconds that running requests may take to end after SIGTERM or SIGINT
+    #[arg(long, value_name = "S", default_value = "30", value_parser = numbers::count(SECONDS))]
+    drain_timeout: NonZeroUsize,
 
-    /// Connections at the same time
-    #[arg(long, value_name = "N", default_value = "4096")]
+    /// Seconds that a connection may be silent before a request, and take to send one
+    #[arg(long, value_name = "S", default_value = "60", value_parser = numbers::count(SECONDS))]
+    idle_timeout: NonZeroUsize,
+
+    /// Most connections at a time; further ones wait
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = numbers::count(SEQUENCES))]
     max_connections: NonZeroUsize,
 
-    /// Most bytes of a request's body
-    #[arg(long, value_name = "N", default_value = "16777216")]
+    /// Most bytes of a request's body; those of all requests together may have 128 MiB
+    #[arg(long, value_name = "N", default_value = "8388608", value_parser = numbers::count(1..=1 << 30))]
     max_body_bytes: NonZeroUsize,
 
-    /// How requests are logged on stderr
-    #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
-    log_format: LogFormat,
+    /// The form of the log on stderr, which has a line for each request and never a text
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    log_format: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    /// A line of text
-    Text,
-    /// A JSON object in a line
-    Json,
-}
-
-/// Rows of a step that keep the gap between two tokens of a running answer short: 25 ms of a 4B model on an H100.
-const STEP_TOKENS: usize = 512;
+/// Tokens of a step unless the user asks for another number.
+const STEP_TOKENS: usize = 1024;
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
-    let verbosity = arguments.model.verbosity();
-    start_log(arguments.log_format, verbosity >= super::console::Verbosity::Normal);
-    let load = LoadOptions {
-        longest_context: true,
-        max_sequences: arguments.max_sequences.get(),
-        max_step_tokens: Some(arguments.max_step_tokens.unwrap_or(STEP_TOKENS)),
-        cache_bytes: CACHE_BYTES,
-        ..arguments.answer.over(arguments.model.load_options())
+    let settings = arguments.settings()?;
+    let (verbosity, options) = (arguments.model.verbosity(), arguments.load_options());
+    let load = move || {
+        let session = Session::load(&options, &mut |note| verbosity.note(&note))?;
+        note_stages(session.model(), verbosity);
+        Ok(session)
     };
-    let options = arguments.options()?;
-    let at = move |address: SocketAddr| {
-        verbosity.note(&Note::Info(format!("Listening at http://{address}")));
-    };
-    Ok(serve(load, options, move |note| verbosity.note(&note), at)?)
+    match server::serve(settings, load)? {
+        Ended::Drained => Ok(()),
+        Ended::Cut => Err(Failure::Interrupted),
+    }
 }
 
 impl Arguments {
-    fn options(&self) -> Result<ServeOptions> {
-        Ok(ServeOptions {
+    fn load_options(&self) -> LoadOptions {
+        LoadOptions {
+            max_sequences: self.max_sequences.get(),
+            step_tokens: Some(self.max_step_tokens.map_or(STEP_TOKENS, NonZeroUsize::get)),
+            cache_bytes: CACHE_BYTES,
+            ..self.answer.over(self.model.load_options())
+        }
+    }
+
+    fn settings(&self) -> Result<Settings> {
+        let seconds = |seconds: NonZeroUsize| Duration::from_secs(seconds.get() as u64);
+        let api_keys = match &self.api_key_file {
+            Some(file) => of_file(file)?,
+            None => std::env::var("NEMOTRON_API_KEYS").map(|keys| listed(&keys, ',')).unwrap_or_default(),
+        };
+        let is_open = !["127.0.0.1", "::1", "localhost"].contains(&self.host.as_str());
+        if is_open && api_keys.is_empty() && !self.allow_no_key {
+            return Err(Error::new(Category::Input, "Whoever reaches this address could use the model")
+                .details(format_args!("--host {}, and no API key", self.host))
+                .hint("give keys with --api-key-file or NEMOTRON_API_KEYS, or say --allow-no-key"));
+        }
+        Ok(Settings {
             host: self.host.clone(),
             port: self.port,
-            served_model_name: self.served_model_name.clone(),
-            api_keys: [self.api_key.clone(), self.keys_of_file()?].concat(),
-            allow_no_key: self.allow_no_key,
-            max_queue: self.max_queue,
-            queue_timeout: self.queue_timeout,
-            request_timeout: self.request_timeout,
-            drain_timeout: self.drain_timeout,
+            model: self.served_model_name.clone().unwrap_or_else(|| self.model.model.clone()),
+            api_keys,
+            max_queue: self.max_queue.get(),
+            queue_timeout: seconds(self.queue_timeout),
+            request_timeout: seconds(self.request_timeout),
+            drain_timeout: seconds(self.drain_timeout),
+            idle_timeout: seconds(self.idle_timeout),
             max_connections: self.max_connections.get(),
             max_body_bytes: self.max_body_bytes.get(),
             share_cache: self.share_cache,
+            json_log: self.log_format == "json",
         })
     }
-
-    fn keys_of_file(&self) -> Result<Vec<String>> {
-        let Some(path) = &self.api_key_file else { return Ok(Vec::new()) };
-        let wrong = |what: String| {
-            Error::new(Category::Io, "The API keys cannot be read")
-                .details(format_args!("{}: {what}", path.display()))
-                .hint("name a text file with a key in each line")
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-        let keys: Vec<String> = text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            .map(str::to_owned)
-            .collect();
-        if keys.is_empty() { Err(wrong("there is no key in it".to_owned())) } else { Ok(keys) }
-    }
 }
 
-fn seconds(text: &str) -> std::result::Result<Duration, String> {
-    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.001..=86_400.0).contains(seconds));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected seconds from 0.001 to 86400".to_owned())
+fn listed(text: &str, between: char) -> Vec<String> {
+    text.split(between).map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect()
 }
 
-/// Sends the log to stderr: a line per request, and what goes wrong.
-fn start_log(format: LogFormat, all: bool) {
-    let level = if all { tracing::Level::INFO } else { tracing::Level::WARN };
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false);
-    // Fails only where somebody has set a log already.
-    let _ = match format {
-        LogFormat::Text => log.with_ansi(false).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+fn of_file(file: &Path) -> Result<Vec<String>> {
+    let failed = |what: &dyn std::fmt::Display| {
+        Error::new(Category::Io, "The API keys cannot be read")
+            .details(format_args!("{}: {what}", file.display()))
+            .hint("give a file with a key per line")
     };
+    let keys = listed(&std::fs::read_to_string(file).map_err(|error| failed(&error))?, '\n');
+    if keys.is_empty() { Err(failed(&"it has no key")) } else { Ok(keys) }
 }

@@ -30,7 +30,7 @@ pub use runner::EngineStatus;
 
 use crate::device::{Device, Ticket};
 use crate::error::Result;
-use crate::forward::{Bucket, Layout, Span, StepInputs, WeightSource};
+use crate::forward::{Bucket, Layout, Limits, Span, StepInputs, WeightSource};
 use crate::models::spec::ModelSpec;
 use cache::PageCache;
 pub use numbers::check_fault;
@@ -103,7 +103,7 @@ impl Engine {
         weights: WeightSource,
         config: EngineConfig,
     ) -> Result<Engine> {
-        let limits = config.limits();
+        let limits = Limits { skinny_rows: device.skinny_rows(), ..config.limits() };
         let (layout, memory) = Layout::new(spec, limits);
         device.allocate(memory.load(weights)?)?;
         let cache = PageCache::new(limits.pages, limits.sequences, layout.has_state());

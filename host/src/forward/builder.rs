@@ -8,6 +8,9 @@ use super::rope;
 use crate::device::{BufferId, BufferKind, Format};
 use crate::models::spec::{InputChange, Norm, Product, Rope, Tensor};
 
+/// The buffer of the sums of `skinny_gemm`'s blocks.
+pub const PARTIAL_PRODUCTS: &str = "partial_products";
+
 /// Collects the buffers of a model, block by block.
 pub(crate) struct Builder {
     /// The sizes that are fixed at start.
@@ -136,8 +139,10 @@ impl Builder {
             }
         };
         let input = self.changed_input(&name, product);
+        let sums = products::partials([n, k], self.limits.rows);
+        let partial = (sums > 0).then(|| self.scratch(PARTIAL_PRODUCTS, Element::F32, sums));
         let bias = biases.map(|biases| self.memory.add_weight(format!("{name}.bias"), Content::Vectors(biases)));
-        ProductBuffer { weight, packed, input, bias, n, k }
+        ProductBuffer { weight, packed, input, bias, partial, n, k }
     }
 
     /// The codes of packed matrices, and the scales that stand beside them.

@@ -18,6 +18,8 @@ pub struct Limits {
     pub pages: usize,
     /// Most elements of a weight that `gemv` multiplies more than 8 rows with; larger products are GEMMs.
     pub small_weight: u64,
+    /// As [`Device::skinny_rows`](crate::device::Device::skinny_rows).
+    pub skinny_rows: u32,
     /// Most elements of a packed weight that are widened at a time, but for a row.
     pub panel: usize,
 }
@@ -29,7 +31,8 @@ impl Limits {
     /// Limits with enough pages for `sequences` sequences of `context` tokens each.
     pub fn new(context: usize, sequences: usize, chunk: usize) -> Limits {
         let pages = 1 + sequences * context.div_ceil(PAGE_TOKENS as usize);
-        Limits { context, sequences, rows: chunk.max(sequences), pages, small_weight: SMALL_WEIGHT, panel: PANEL }
+        let rows = chunk.max(sequences);
+        Limits { context, sequences, rows, pages, small_weight: SMALL_WEIGHT, skinny_rows: 0, panel: PANEL }
     }
 
     /// Row stride of the block table.

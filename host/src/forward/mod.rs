@@ -21,6 +21,7 @@ mod span;
 mod walk;
 
 pub use bucket::Bucket;
+pub use builder::PARTIAL_PRODUCTS;
 pub use inputs::StepInputs;
 pub use layout::Layout;
 pub use limits::Limits;

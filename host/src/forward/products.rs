@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use gpu_kernels::{
     Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Packed, Ptr, QuantGemv,
-    Relu2, RmsNorm, Swiglu, Weight, Widen, gemv,
+    Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, Widen, gemv, skinny_gemm,
 };
 
 use super::Limits;
@@ -25,6 +25,8 @@ pub(crate) struct ProductBuffer {
     /// What is done to the input first.
     pub input: Option<ChangedInput>,
     pub bias: Option<BufferId>,
+    /// The sums of `skinny_gemm`'s blocks, where they share the columns.
+    pub partial: Option<BufferId>,
     /// Rows of the weight: the width of the result.
     pub n: usize,
     /// Columns of the weight: the width of the input.
@@ -141,6 +143,26 @@ pub(super) fn takes_gemv(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
     rows <= GEMV_MAX_ROWS || u64::from(n) * u64::from(k) <= limits.small_weight
 }
 
+/// Elements of a weight from which on `skinny_gemm` is faster than cuBLASLt for up to so many rows, on an H100: measured with
+/// weights of 3072×3072 to 28672×4096, in rows of their like (docs/performance.md).
+const SKINNY: [(u32, u64); 2] = [(32, 9 << 20), (skinny_gemm::MAX_ROWS, 27 << 20)];
+
+/// Whether a product of `[rows, n, k]` that is not `gemv`'s is `skinny_gemm`'s.
+fn takes_skinny(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
+    let elements = u64::from(n) * u64::from(k);
+    let wins = SKINNY.iter().any(|(most, least)| rows <= *most && elements >= *least);
+    rows <= limits.skinny_rows && wins && n.is_multiple_of(16)
+}
+
+/// Elements of the sums of `skinny_gemm`'s blocks that share the columns of a weight `[n, k]`: 0 where none do.
+pub(super) fn partials([n, k]: [usize; 2], rows: usize) -> usize {
+    let rows = rows.min(skinny_gemm::MAX_ROWS as usize);
+    let plain = SkinnyGemm::new(Ptr::NULL, Ptr::NULL, [rows as u32, n as u32, k as u32]);
+    let products = [gemv::PLAIN, gemv::SWIGLU].map(|activation| SkinnyGemm { activation, ..plain });
+    let shared = products.iter().filter(|product| product.splits() > 1);
+    shared.map(SkinnyGemm::partials).max().unwrap_or(0)
+}
+
 impl Pass<'_> {
     /// Appends a product, with what stands in front of it and behind.
     pub fn multiply(&mut self, product: Multiply) {
@@ -161,8 +183,11 @@ impl Pass<'_> {
 
     /// The product by what multiplies with a whole weight, which stands at `w`.
     fn by_rows(&mut self, product: &Multiply, w: Ptr<Weight>) {
-        if takes_gemv(&self.layout.limits, product.weight.shape(product.rows)) {
+        let shape = product.weight.shape(product.rows);
+        if takes_gemv(&self.layout.limits, shape) {
             self.by_gemv(product, w);
+        } else if takes_skinny(&self.layout.limits, shape) {
+            self.by_skinny_gemm(product, w);
         } else {
             let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, product.rows));
             self.gemm(product, (x, w, product.sums()), 0..product.weight.n);
@@ -223,6 +248,19 @@ impl Pass<'_> {
         let around = self.around_gemv(product);
         // A panel is made by the kernel in front.
         self.plan.launch(Gemv { w, made: product.weight.packed.is_some().into(), ..around });
+    }
+
+    /// The product, and where blocks share its columns their sums'.
+    fn by_skinny_gemm(&mut self, product: &Multiply, w: Ptr<Weight>) {
+        let (weight, made) = (product.weight, product.weight.packed.is_some().into());
+        let Gemv { x, bias, residual, y, y_f32, activation, .. } = self.around_gemv(product);
+        let plain = SkinnyGemm::new(x, w, weight.shape(product.rows));
+        let product = SkinnyGemm { bias, residual, y, y_f32, activation, made, ..plain };
+        let (product, join) = product.launches(weight.partial.map_or(Ptr::NULL, |partial| partial.ptr()));
+        self.plan.launch(product);
+        if let Some(join) = join {
+            self.plan.launch(join);
+        }
     }
 
     /// The product of a streamed weight, without the weight; where the norm in front is not a part of it, that is appended.

@@ -21,7 +21,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Category, Error, Result};
 pub use config::MAX_SIZE;
 use config::{Config, Notes};
-pub use recipe::{QuantizeReport, quantize};
+pub use recipe::{QuantizeReport, quantize, quantize_mixed};
 use spec::ModelSpec;
 
 /// One family: how config.json names it, and what reads it.

@@ -1,174 +1,164 @@
-//! `Admission`: how many generations may be under way, and whose turn it is: round robin by key, and by arrival for each key.
-use std::collections::VecDeque;
+//! `Admission`: how many sequences are with the engine, and who is next: keys in turn, and within a key who came first.
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// The queue in front of the engine.
+/// The places in front of the engine and at it.
 pub struct Admission {
     state: Mutex<State>,
-    running: usize,
-    waiting: usize,
+    most_waiting: usize,
 }
 
-#[derive(Default)]
 struct State {
-    /// Generations that have a place or wait for one.
-    entered: usize,
-    running: usize,
-    /// The keys that wait, that whose turn is next in front.
-    queues: VecDeque<(usize, VecDeque<oneshot::Sender<Turn>>)>,
+    free: usize,
+    waiting: usize,
+    queues: HashMap<u64, VecDeque<oneshot::Sender<Permit>>>,
+    /// Keys that have somebody waiting, the next one first.
+    turns: VecDeque<u64>,
 }
 
-/// Room in the queue for some generations.
-pub struct Entry {
-    admission: Arc<Admission>,
-    count: usize,
-}
+/// A sequence may be with the engine as long as this lives.
+pub struct Permit(Arc<Admission>);
 
-/// A generation's place in the engine.
-pub struct Turn(Option<Arc<Admission>>);
+/// A sequence that has its place in the queue. It leaves when this is dropped.
+pub struct QueuePlace(oneshot::Receiver<Permit>);
+
+impl QueuePlace {
+    /// Waits until the sequence may begin.
+    pub async fn permit(self) -> Option<Permit> {
+        self.0.await.ok()
+    }
+}
 
 impl Admission {
-    /// `running` generations in the engine, and `waiting` beside them.
-    pub fn new(running: usize, waiting: usize) -> Admission {
-        Admission { state: Mutex::default(), running, waiting }
+    /// So many sequences at the engine at a time, and so many that wait.
+    pub fn new(at_engine: usize, most_waiting: usize) -> Arc<Admission> {
+        let state = State { free: at_engine, waiting: 0, queues: HashMap::new(), turns: VecDeque::new() };
+        Arc::new(Admission { state: Mutex::new(state), most_waiting })
     }
 
-    /// Room for `count` generations; none where the queue is full.
-    pub fn enter(self: &Arc<Admission>, count: usize) -> Option<Entry> {
-        let mut state = self.lock();
-        (state.entered + count <= self.running + self.waiting).then(|| {
-            state.entered += count;
-            Entry { admission: self.clone(), count }
-        })
-    }
-
-    /// Most generations that one request can have room for.
-    pub fn most(&self) -> usize {
-        self.running + self.waiting
-    }
-
-    /// Generations that wait here.
+    /// Sequences that wait.
     pub fn waiting(&self) -> usize {
-        self.lock().queues.iter().map(|(_, queue)| queue.len()).sum()
+        self.lock().waiting
+    }
+
+    /// Places for `count` sequences of a key, all or none: none where the queue has no room for them.
+    pub fn enter(self: &Arc<Self>, key: u64, count: usize) -> Option<Vec<QueuePlace>> {
+        let mut state = self.lock();
+        if count > state.free + self.most_waiting.saturating_sub(state.waiting) {
+            state.forget_those_who_left();
+        }
+        if count > state.free + self.most_waiting.saturating_sub(state.waiting) {
+            return None;
+        }
+        let mut places = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (sender, receiver) = oneshot::channel();
+            let queue = state.queues.entry(key).or_default();
+            queue.push_back(sender);
+            if queue.len() == 1 {
+                state.turns.push_back(key);
+            }
+            state.waiting += 1;
+            places.push(QueuePlace(receiver));
+        }
+        let begin = state.begin();
+        drop(state);
+        self.start(begin);
+        Some(places)
+    }
+
+    fn start(self: &Arc<Self>, begin: Vec<oneshot::Sender<Permit>>) {
+        // A permit that nobody takes any more is dropped here, and goes to the next.
+        begin.into_iter().for_each(|sender| drop(sender.send(Permit(self.clone()))));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Gives a free place to whoever is next; who left in the meantime is passed.
-    fn release(self: &Arc<Admission>) {
-        loop {
-            let mut state = self.lock();
-            let Some((key, mut queue)) = state.queues.pop_front() else {
-                state.running -= 1;
-                return;
-            };
+impl State {
+    /// Those who begin now.
+    fn begin(&mut self) -> Vec<oneshot::Sender<Permit>> {
+        let mut begin = Vec::new();
+        while self.free > 0
+            && let Some(key) = self.turns.pop_front()
+        {
+            let Some(queue) = self.queues.get_mut(&key) else { continue };
             let next = queue.pop_front();
-            if !queue.is_empty() {
-                state.queues.push_back((key, queue));
-            }
-            drop(state);
-            // A turn that nobody takes comes back to here by its drop, which must not count twice.
-            if let Some(Err(mut left)) = next.map(|next| next.send(Turn(Some(self.clone())))) {
-                left.0 = None;
+            if queue.is_empty() {
+                self.queues.remove(&key);
             } else {
-                return;
+                self.turns.push_back(key);
+            }
+            let Some(next) = next else { continue };
+            self.waiting -= 1;
+            if !next.is_closed() {
+                self.free -= 1;
+                begin.push(next);
             }
         }
+        begin
+    }
+
+    fn forget_those_who_left(&mut self) {
+        self.queues.values_mut().for_each(|queue| queue.retain(|sender| !sender.is_closed()));
+        self.queues.retain(|_, queue| !queue.is_empty());
+        self.turns.retain(|key| self.queues.contains_key(key));
+        self.waiting = self.queues.values().map(VecDeque::len).sum();
     }
 }
 
-impl Entry {
-    /// Waits for a place, in the queue of `key`.
-    pub async fn turn(&self, key: usize) -> Turn {
-        let waits = {
-            let mut state = self.admission.lock();
-            if state.running < self.admission.running && state.queues.is_empty() {
-                state.running += 1;
-                None
-            } else {
-                let (sender, receiver) = oneshot::channel();
-                match state.queues.iter_mut().find(|(queued, _)| *queued == key) {
-                    Some((_, queue)) => queue.push_back(sender),
-                    None => state.queues.push_back((key, VecDeque::from([sender]))),
-                }
-                Some(receiver)
-            }
-        };
-        match waits {
-            None => Turn(Some(self.admission.clone())),
-            // The sender lives in the queue until it sends.
-            Some(receiver) => receiver.await.unwrap_or(Turn(None)),
-        }
-    }
-}
-
-impl Drop for Entry {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.lock().entered -= self.count;
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if let Some(admission) = self.0.take() {
-            admission.release();
-        }
+        let mut state = self.0.lock();
+        state.free += 1;
+        let begin = state.begin();
+        drop(state);
+        self.0.start(begin);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::Future;
-    use std::task::{Context, Poll, Waker};
-
     use super::*;
 
-    fn poll<F: Future>(future: &mut std::pin::Pin<Box<F>>) -> Option<F::Output> {
-        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(value) => Some(value),
-            Poll::Pending => None,
-        }
+    /// Whether the sequence may begin by now.
+    fn taken(place: &mut QueuePlace) -> Option<Permit> {
+        place.0.try_recv().ok()
     }
 
     #[test]
-    fn keys_take_turns_and_who_leaves_is_passed() {
-        let admission = Arc::new(Admission::new(1, 9));
-        let entry = admission.enter(7).unwrap();
-        let first = poll(&mut Box::pin(entry.turn(1))).expect("a place is free");
-        let mut waiting: Vec<_> = [1, 1, 1, 2, 2, 3].map(|key| Box::pin(entry.turn(key))).into();
-        assert!(waiting.iter_mut().all(|turn| poll(turn).is_none()));
-        assert_eq!(admission.waiting(), 6);
-        drop(waiting.remove(3));
-        let mut order = Vec::new();
-        let (mut held, names) = (Some(first), ["1a", "1b", "1c", "2b", "3a"]);
-        while order.len() < 5 {
-            drop(held.take());
-            let next = waiting.iter_mut().enumerate().find_map(|(index, turn)| {
-                let taken = !order.contains(&names[index]);
-                taken.then(|| poll(turn)).flatten().map(|turn| (index, turn))
-            });
-            let (index, turn) = next.expect("somebody's turn");
-            order.push(names[index]);
-            held = Some(turn);
+    fn keys_take_turns_and_within_a_key_who_came_first() {
+        let admission = Admission::new(1, 100);
+        let mut first = admission.enter(9, 1).unwrap();
+        let mut running = taken(&mut first[0]);
+        assert!(running.is_some());
+        let mut many = admission.enter(1, 4).unwrap();
+        let mut one = admission.enter(2, 1).unwrap();
+        let order = ["many 0", "one", "many 1", "many 2"];
+        for expected in order {
+            drop(running.take());
+            let begun =
+                many.iter_mut().enumerate().find_map(|(index, place)| Some((format!("many {index}"), taken(place)?)));
+            let begun = begun.or_else(|| Some(("one".to_owned(), taken(&mut one[0])?)));
+            let (name, permit) = begun.expect("somebody begins");
+            assert_eq!(name, expected);
+            running = Some(permit);
         }
-        assert_eq!(order, ["1a", "2b", "3a", "1b", "1c"]);
-        drop(held);
-        assert_eq!(admission.lock().running, 0, "every place came back");
-        drop(waiting);
-        drop(entry);
-        assert_eq!(admission.lock().entered, 0);
+        assert_eq!(admission.waiting(), 1);
     }
 
     #[test]
-    fn a_full_queue_takes_nobody() {
-        let admission = Arc::new(Admission::new(2, 3));
-        let entry = admission.enter(5).unwrap();
-        assert!(admission.enter(1).is_none());
-        drop(entry);
-        assert!(admission.enter(5).is_some() && admission.enter(6).is_none());
+    fn a_full_queue_takes_all_of_a_request_or_nothing_and_who_left_has_no_place() {
+        let admission = Admission::new(2, 3);
+        let places = admission.enter(0, 5).unwrap();
+        assert!(admission.enter(0, 1).is_none() && admission.enter(1, 1).is_none());
+        drop(places);
+        assert!(admission.enter(0, 6).is_none());
+        let mut places = admission.enter(0, 5).expect("all left");
+        assert_eq!(places.iter_mut().filter_map(taken).collect::<Vec<_>>().len(), 2);
     }
 }

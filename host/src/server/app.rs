@@ -1,75 +1,148 @@
-//! `App`: what all requests share.
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+//! `App`: what all requests of a server share.
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use axum::http::StatusCode;
+use tokio::sync::{Notify, Semaphore};
 
 use super::admission::Admission;
+use super::error::ApiError;
+use super::keys::Keys;
 use super::metrics::Metrics;
-use super::options::ServeOptions;
-use super::phase::Phase;
-use crate::error::Result;
-use crate::session::LoadOptions;
+use super::other_fields::Unknown;
+use crate::error::Error;
+use crate::session::Session;
 
-/// Bytes of bodies that are read or understood at the same time, over all connections, in units of 1 024.
-const BODY_KIB: usize = 256 << 10;
+/// How a server behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Host name or address that is listened at.
+    pub host: String,
+    /// Port; 0 for one that is free.
+    pub port: u16,
+    /// The model's name for clients.
+    pub model: String,
+    /// Keys of which a request has to have one; none for no such check.
+    pub api_keys: Vec<String>,
+    /// Answers that may wait for their turn.
+    pub max_queue: usize,
+    /// How long one may wait.
+    pub queue_timeout: Duration,
+    /// How long a request may take in all.
+    pub request_timeout: Duration,
+    /// How long requests that run may take after a signal to end.
+    pub drain_timeout: Duration,
+    /// How long a connection may be silent before a request, and while it sends one.
+    pub idle_timeout: Duration,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// Bytes of a request's body.
+    pub max_body_bytes: usize,
+    /// Whether keys share cached prefixes.
+    pub share_cache: bool,
+    /// Whether the log is JSON.
+    pub json_log: bool,
+}
 
-/// Names of unknown fields that are remembered, so that each is logged once.
-const MOST_NAMES: usize = 256;
+/// Bytes of the bodies that are read and tokenized at a time, in units of [`BODY_UNIT`].
+const BODY_UNITS: usize = 128 * 1024;
+
+/// What a permit of [`App::bodies`] stands for, bytes.
+pub const BODY_UNIT: usize = 1024;
+
+/// A sequence more with the engine for each so many that run: it begins without a turn of the queue between.
+const SPARE: usize = 4;
 
 /// What all requests share.
 pub struct App {
-    pub options: ServeOptions,
-    /// The model's name in answers.
-    pub model: String,
-    pub phase: Phase,
-    pub admission: Arc<Admission>,
+    pub settings: Settings,
+    pub keys: Keys,
     pub metrics: Metrics,
-    /// Room for bodies.
-    pub bodies: Semaphore,
-    /// Whose prompt is scored: that waits for an idle engine, and so do all that come later.
-    pub scoring: tokio::sync::Mutex<()>,
-    /// When the server started, and in seconds since 1970.
-    pub started: Instant,
-    pub created: u64,
-    requests: AtomicU64,
-    unknown: Mutex<Vec<String>>,
+    pub unknown: Unknown,
+    /// Bounds the bodies in memory.
+    pub bodies: Arc<Semaphore>,
+    /// Requests that have no line in the log yet.
+    pub open: Arc<AtomicUsize>,
+    /// Whether only loopback is listened at.
+    pub is_loopback: bool,
+    loaded: OnceLock<(&'static Session, Arc<Admission>)>,
+    draining: AtomicBool,
+    failure: OnceLock<Error>,
+    failed: Notify,
 }
 
 impl App {
-    /// # Errors
-    /// A metric's name is wrong.
-    pub fn new(load: &LoadOptions, options: ServeOptions) -> Result<App> {
-        let model = options.served_model_name.clone().unwrap_or_else(|| load.model.clone());
-        // A few wait in the engine, so that a place is taken without a step between.
-        let running = load.max_sequences + (load.max_sequences / 4).max(2);
-        Ok(App {
-            admission: Arc::new(Admission::new(running, options.max_queue)),
-            metrics: Metrics::new(&model)?,
-            options,
-            model,
-            phase: Phase::new(),
-            bodies: Semaphore::new(BODY_KIB),
-            scoring: tokio::sync::Mutex::default(),
-            started: Instant::now(),
-            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
-            requests: AtomicU64::new(0),
-            unknown: Mutex::default(),
-        })
-    }
-
-    /// A number that no other request has.
-    pub fn number(&self) -> String {
-        format!("{:08x}{:08x}", self.created, self.requests.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// Logs a field that nobody knows, the first time.
-    pub fn unknown_field(&self, name: &str) {
-        let mut known = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < MOST_NAMES && !known.iter().any(|known| known == name) {
-            tracing::info!(field = name, "a field that is not known is ignored");
-            known.push(name.to_owned());
+    /// A server that has no model yet.
+    pub fn new(settings: Settings, is_loopback: bool) -> App {
+        App {
+            keys: Keys::new(&settings.api_keys),
+            metrics: Metrics::new(&settings.model),
+            unknown: Unknown::default(),
+            bodies: Arc::new(Semaphore::new(BODY_UNITS.max(settings.max_body_bytes.div_ceil(BODY_UNIT)))),
+            open: Arc::default(),
+            is_loopback,
+            settings,
+            loaded: OnceLock::new(),
+            draining: AtomicBool::new(false),
+            failure: OnceLock::new(),
+            failed: Notify::new(),
         }
     }
+
+    /// Gives the server its model, which it keeps until the process ends.
+    pub fn ready(&self, session: Session) {
+        // Tasks of any length borrow it, and it is never given up.
+        let session: &'static Session = Box::leak(Box::new(session));
+        let sequences = session.sequences();
+        let admission = Admission::new(sequences + sequences.div_ceil(SPARE), self.settings.max_queue);
+        let _ = self.loaded.set((session, admission));
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// It is not loaded yet.
+    pub fn session(&self) -> Result<&'static Session, ApiError> {
+        self.loaded.get().map(|(session, _)| *session).ok_or_else(loading)
+    }
+
+    /// Who is next.
+    ///
+    /// # Errors
+    /// The model is not loaded yet.
+    pub fn admission(&self) -> Result<&Arc<Admission>, ApiError> {
+        self.loaded.get().map(|(_, admission)| admission).ok_or_else(loading)
+    }
+
+    /// Takes no further requests.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it takes no further requests.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Ends the server, because the device failed.
+    pub fn fail(&self, error: Error) {
+        if self.failure.set(error).is_ok() {
+            self.failed.notify_one();
+        }
+    }
+
+    /// Why the device failed, if it did.
+    pub fn failure(&self) -> Option<&Error> {
+        self.failure.get()
+    }
+
+    /// Comes back when the device has failed.
+    pub async fn failed(&self) {
+        self.failed.notified().await;
+    }
+}
+
+fn loading() -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the model is being loaded").code("loading").retry_after(5)
 }

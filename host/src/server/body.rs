@@ -1,57 +1,122 @@
-//! A request's body: its type, its limits, its JSON.
-use std::time::Duration;
+//! The body of a request: JSON of a bounded length, in bounded memory, that comes in bounded time.
+use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::body::{Bytes, to_bytes};
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
-use tokio::sync::SemaphorePermit;
+use super::app::{App, BODY_UNIT};
+use super::error::ApiError;
 
-use super::app::App;
-use super::failure::Refusal;
-use crate::openai::fields::Fields;
+/// A body, and its share of the memory for bodies.
+pub struct Body {
+    bytes: Bytes,
+    _share: OwnedSemaphorePermit,
+}
 
-/// How long a body may take to come.
-const BODY_TIME: Duration = Duration::from_secs(60);
-
-/// The fields of a JSON body, and the room that it has until it is understood: taken before it is read, so that many bodies
-/// take a bounded memory together.
-///
-/// # Errors
-/// It is not declared to be JSON, too long, or no object.
-pub async fn read<'a>(app: &'a App, headers: &HeaderMap, body: Body) -> Result<(Fields, SemaphorePermit<'a>), Refusal> {
-    if !is_json(headers) {
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/json"));
+impl Body {
+    /// Reads the body of a request.
+    ///
+    /// # Errors
+    /// It is no JSON by its type, too long, or takes too long to come.
+    pub async fn read(app: &Arc<App>, request: Request) -> Result<Body, ApiError> {
+        let kind =
+            request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !is_json(kind) {
+            let message = format!("Content-Type: expected application/json, found {kind:?}");
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        }
+        let most = app.settings.max_body_bytes;
+        let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let length: usize = length.unwrap_or(most);
+        let too_long = || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a body may have {most} bytes"));
+        if length > most {
+            return Err(too_long());
+        }
+        let units = u32::try_from(length.div_ceil(BODY_UNIT).max(1)).unwrap_or(u32::MAX);
+        let late = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come");
+        let reading = async {
+            let share = app.bodies.clone().acquire_many_owned(units).await;
+            let share = share.map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends"))?;
+            let bytes = to_bytes(request.into_body(), most).await.map_err(|error| {
+                let inner = std::error::Error::source(&error);
+                let long = inner.is_some_and(|inner| inner.to_string().contains("length limit"));
+                if long { too_long() } else { ApiError::new(StatusCode::BAD_REQUEST, "the body ended early") }
+            })?;
+            Ok(Body { bytes, _share: share })
+        };
+        timeout(app.settings.idle_timeout, reading).await.map_err(late)?
     }
-    let most = app.options.max_body_bytes;
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let expected = declared.unwrap_or(most);
-    if expected > most {
-        return Err(too_long(most));
+
+    /// What `work` makes of the body's value, on a thread where it may take its time.
+    ///
+    /// # Errors
+    /// The body is not what is expected, or those of `work`.
+    pub async fn work<B: DeserializeOwned, T: Send + 'static>(
+        self,
+        work: impl FnOnce(B) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let done = tokio::task::spawn_blocking(move || work(parse(&self.bytes)?)).await;
+        done.unwrap_or_else(|error| {
+            tracing::error!(%error, "a request could not be prepared");
+            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be prepared"))
+        })
     }
-    // The text, and about as much again for what is made of it.
-    let room = u32::try_from(expected.div_ceil(1 << 10) * 2 + 1).unwrap_or(u32::MAX);
-    let room = app.bodies.acquire_many(room).await.map_err(|_| Refusal::unavailable("the server is shutting down"))?;
-    let read = tokio::time::timeout(BODY_TIME, to_bytes(body, most)).await;
-    let read = read.map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come"))?;
-    let bytes = read.map_err(|error| match is_limit(&error) {
-        true => too_long(most),
-        false => Refusal::bad(format!("the body cannot be read: {error}")),
+}
+
+fn is_json(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json")
+}
+
+/// The value of a body, or which field is wrong.
+fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, ApiError> {
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first != Some(&b'{') {
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "the body is no JSON object").code("invalid_json"));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        match error.inner().classify() {
+            serde_json::error::Category::Data if path != "." => ApiError::field(path, error.inner()),
+            serde_json::error::Category::Data => {
+                ApiError::new(StatusCode::BAD_REQUEST, error.inner().to_string()).code("invalid_value")
+            }
+            _ => ApiError::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {}", error.inner()))
+                .code("invalid_json"),
+        }
     })?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| Refusal::bad("the body is not UTF-8"))?;
-    let fields = Fields::parse(text)
-        .map_err(|what| Refusal::bad(format!("the body is no JSON object that can be used: {what}")))?;
-    Ok((fields, room))
+    reader.end().map_err(|error| {
+        ApiError::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {error}")).code("invalid_json")
+    })?;
+    Ok(value)
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
-}
+#[cfg(test)]
+mod tests {
+    use super::super::requests::ChatRequest;
+    use super::*;
 
-fn is_limit(error: &axum::Error) -> bool {
-    error.to_string().contains("length limit")
-}
+    #[test]
+    fn a_wrong_field_is_named_and_null_is_no_field() {
+        let error = |text: &str| parse::<ChatRequest>(text.as_bytes()).unwrap_err().body()["error"].clone();
+        assert_eq!(error(r#"{"temperature": "warm"}"#)["param"], "temperature");
+        assert_eq!(error(r#"{"stream_options": {"include_usage": 3}}"#)["param"], "stream_options.include_usage");
+        assert_eq!(error(r#"{"stop": 3}"#)["message"], "stop: expected a text or a list of texts");
+        for text in ["", "[]", "3", "{", "{\"a\": 1,}", "{} x"] {
+            assert_eq!(error(text)["code"], "invalid_json", "{text}");
+        }
+        let null = br#"{"temperature": null, "stop": null, "n": null, "messages": null, "colour": null}"#;
+        assert!(parse::<ChatRequest>(null).is_ok());
+    }
 
-fn too_long(most: usize) -> Refusal {
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {most} bytes"))
+    #[test]
+    fn json_is_known_by_its_type() {
+        assert!(is_json("application/json") && is_json("Application/JSON; charset=utf-8"));
+        assert!(!is_json("text/plain") && !is_json("") && !is_json("application/jsonx"));
+    }
 }

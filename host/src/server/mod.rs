@@ -1,95 +1,128 @@
-//! `nemotron serve`: OpenAI's API over HTTP for a model that is loaded once. It knows `session`, and no type of the engine.
-//!
-//! * [`options`]: what the server is told
-//! * `app`: what all requests share · `phase`: loading, ready, draining, failed
-//! * `connections`: sockets, their limits and their end
-//! * `access`: who may ask: keys, Host, Origin · `body`: reading and its limits · `admission`: whose turn it is
-//! * `fields`: the table of all fields of a request · `ask`: a request's body, understood
-//! * `completions`, `chat`: the two endpoints · `job`: a request's generations · `choice`: one of them
-//! * `form`: how answers are written · `outlet`: events on their way to a reader
-//! * `tokens`, `health`, `metrics`, `document`: the other routes
-mod access;
+//! `nemotron serve`: a model behind OpenAI's APIs. It stands on the session alone.
 mod admission;
+mod answers;
 mod app;
-mod ask;
 mod body;
-mod chat;
-mod choice;
-mod completions;
-mod connections;
-mod document;
-mod failure;
-mod fields;
-mod form;
-mod health;
-mod job;
+mod caller;
+mod error;
+mod gate;
+mod keys;
+mod listen;
+mod logprobs;
 mod metrics;
-mod options;
-mod outlet;
-mod phase;
+mod other_fields;
+mod prepare;
+mod requests;
+mod respond;
 mod routes;
-mod tokens;
+mod shape;
 
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 
 use crate::error::{Category, Error, Result};
-use crate::session::{LoadOptions, Note, Session};
-
-pub use fields::{FIELDS, Field, Treatment};
-pub use metrics::METRICS;
-pub use options::ServeOptions;
-
+use crate::session::Session;
 use app::App;
 
-/// Serves until a signal ends it: binds, loads the model beside the first connections, answers, drains.
-///
-/// # Errors
-/// The address cannot be bound, the model cannot be loaded, or the device failed.
-pub fn serve(
-    load: LoadOptions,
-    options: ServeOptions,
-    note: impl FnMut(Note) + Send + 'static,
-    bound: impl FnOnce(SocketAddr),
-) -> Result<()> {
-    options.check()?;
-    let listener =
-        TcpListener::bind((options.host.as_str(), options.port)).map_err(|error| not_bound(&options, &error))?;
-    let address = listener.local_addr().map_err(|error| not_bound(&options, &error))?;
-    bound(address);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|error| {
-        Error::new(Category::Device, "The server cannot start")
-            .details(format_args!("threads were asked for: {error}"))
-            .hint("raise the limit on threads (ulimit -u), or end other programs")
-    })?;
-    let app = Arc::new(App::new(&load, options)?);
-    let loading = app.clone();
-    let loader = std::thread::spawn(move || load_into(&loading, &load, note));
-    let ended = runtime.block_on(connections::serve(app.clone(), listener));
-    app.phase.stop();
-    // What a request still computes is not waited for.
-    runtime.shutdown_background();
-    drop(loader);
-    ended.and(app.phase.failure().map_or(Ok(()), Err))
+pub use app::Settings;
+
+/// How a server ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// A signal asked for it, and what ran could end.
+    Drained,
+    /// A second signal came, or the time to end was over.
+    Cut,
 }
 
-fn load_into(app: &App, load: &LoadOptions, mut note: impl FnMut(Note)) {
-    match Session::load(load, &mut note) {
-        Ok(session) => {
-            note(Note::Info(format!(
-                "Ready: {} tokens of context, {} sequences at the same time",
-                session.context(),
-                load.max_sequences
-            )));
-            app.phase.ready(session);
+/// Threads for connections and texts; the engine has its own.
+const THREADS: usize = 2;
+
+/// How long clients are told that the device failed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Serves the model that `load` gives until a signal comes; the port answers before the model is loaded.
+///
+/// # Errors
+/// The port cannot be opened, the model cannot be loaded, or the device failed.
+pub fn serve(settings: Settings, load: impl FnOnce() -> Result<Session> + Send + 'static) -> Result<Ended> {
+    start_log(settings.json_log);
+    let threads = runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+    let threads = threads.map_err(|error| system("Threads cannot be started", &error))?;
+    let ended = threads.block_on(run(settings, load));
+    // Texts that are being tokenized are of no use to anybody.
+    threads.shutdown_background();
+    ended
+}
+
+async fn run(settings: Settings, load: impl FnOnce() -> Result<Session> + Send + 'static) -> Result<Ended> {
+    let signals = |kind| signal(kind).map_err(|error| system("Signals cannot be handled", &error));
+    let mut stop = Stop { terminate: signals(SignalKind::terminate())?, interrupt: signals(SignalKind::interrupt())? };
+    let (listener, is_loopback) = listen::bind(&settings).await?;
+    if !is_loopback && settings.api_keys.is_empty() {
+        tracing::warn!("whoever reaches this address may use the model: there is no API key");
+    }
+    let address = listener.local_addr().map_err(|error| system("The port cannot be opened", &error))?;
+    let app = Arc::new(App::new(settings, is_loopback));
+    tokio::spawn(listen::serve(app.clone(), listener, routes::routes(&app)));
+    tracing::info!(%address, "listening; the model is being loaded");
+    let (sender, loaded) = oneshot::channel();
+    std::thread::spawn(move || drop(sender.send(load())));
+    let session = tokio::select! {
+        () = stop.next() => return Ok(Ended::Cut),
+        session = loaded => session.map_err(|error| system("The model cannot be loaded", &error))??,
+    };
+    let (context, sequences) = (session.context(), session.sequences());
+    app.ready(session);
+    tracing::info!(model = app.settings.model, context, sequences, "ready: http://{address}");
+    tokio::select! {
+        () = stop.next() => {}
+        () = app.failed() => {
+            sleep(LAST_WORDS).await;
+            return Err(app.failure().cloned().unwrap_or_else(|| system("The device failed", &"no reason is known")));
         }
-        Err(error) => app.phase.fail(error),
+    }
+    app.drain();
+    let open = app.open.load(Ordering::Relaxed);
+    tracing::info!(open, "ending: no further requests are taken; a second signal ends at once");
+    let drained = async {
+        while app.open.load(Ordering::Relaxed) > 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        drained = timeout(app.settings.drain_timeout, drained) => Ok(if drained.is_ok() { Ended::Drained } else { Ended::Cut }),
+        () = stop.next() => Ok(Ended::Cut),
     }
 }
 
-fn not_bound(options: &ServeOptions, error: &std::io::Error) -> Error {
-    Error::new(Category::Io, "The address cannot be bound")
-        .details(format_args!("{}:{}: {error}", options.host, options.port))
-        .hint("choose another --host or --port, or end the program that has it")
+/// The signals that end a server.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn start_log(json: bool) {
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
+    // Another log of the same program stays.
+    let _ = if json { log.json().flatten_event(true).try_init() } else { log.with_ansi(false).compact().try_init() };
+}
+
+fn system(message: &str, found: &dyn std::fmt::Display) -> Error {
+    Error::new(Category::Io, message).details(found).hint("see the log above, and the system's limits (ulimit -a)")
 }

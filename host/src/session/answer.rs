@@ -1,13 +1,24 @@
 //! `Answer`: the tokens of one sequence as they come, its text up to a stop text, and the times.
 use std::time::{Duration, Instant};
 
-use super::generate::{Finish, GenerateOptions, Generation};
+use super::generate::{Finish, Generation};
 use super::logprobs::{self, TokenLogprob};
 use super::prompt_logprobs::PromptLogprob;
 use super::stop::StopTexts;
 use crate::engine::Event;
 use crate::error::Result;
 use crate::text::{Detokenizer, Reasoning, Tokenizer};
+
+/// How the text of an answer is made of its tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TextOptions {
+    /// Whether the stop text or token that ends the answer is part of its text.
+    pub include_stop: bool,
+    /// Whether special tokens are text.
+    pub show_special: bool,
+    /// Stop texts count from so many tokens on.
+    pub min_tokens: usize,
+}
 
 /// A generation that runs.
 pub(super) struct Answer<'a> {
@@ -16,16 +27,15 @@ pub(super) struct Answer<'a> {
     stops: StopTexts,
     generation: Generation,
     logprobs: Option<usize>,
-    /// Whether special tokens show their names.
-    special_tokens: bool,
     started: Instant,
     ended: bool,
     /// Whether nobody reads the text before its end.
     whole: bool,
+    text: TextOptions,
 }
 
 impl<'a> Answer<'a> {
-    /// What follows `prompt`, until one of `stops` comes.
+    /// What follows `prompt`, until one of `stops` comes; `logprobs` as in [`super::GenerateOptions`].
     ///
     /// # Errors
     /// A stop text is empty, too many log-probabilities are asked for, or the prompt cannot be decoded.
@@ -33,9 +43,9 @@ impl<'a> Answer<'a> {
         tokenizer: &'a Tokenizer,
         prompt: &[u32],
         stops: Vec<String>,
-        options: &GenerateOptions,
+        logprobs: Option<usize>,
     ) -> Result<Answer<'a>> {
-        logprobs::check(options.logprobs)?;
+        logprobs::check(logprobs)?;
         let generation = Generation {
             text: String::new(),
             reasoning: None,
@@ -48,27 +58,46 @@ impl<'a> Answer<'a> {
             prompt_time: Duration::ZERO,
             generation_time: Duration::ZERO,
         };
-        let stops = StopTexts::new(stops)?.including(options.include_stop);
-        let detokenizer = match options.special_tokens {
-            true => Detokenizer::with_special(tokenizer, prompt)?,
-            false => Detokenizer::new(tokenizer, prompt)?,
-        };
+        let (stops, detokenizer) = (StopTexts::new(stops)?, Detokenizer::new(tokenizer, prompt)?);
         Ok(Answer {
             tokenizer,
             detokenizer,
             stops,
             generation,
-            logprobs: options.logprobs,
-            special_tokens: options.special_tokens,
+            logprobs,
             started: Instant::now(),
             ended: false,
             whole: false,
+            text: TextOptions::default(),
         })
     }
 
     /// Gives all text at the end, and none before: unless a stop text is watched for, it is decoded once.
     pub fn whole(self) -> Answer<'a> {
         Answer { whole: self.stops.is_empty(), ..self }
+    }
+
+    /// Has the text made as `text` says.
+    ///
+    /// # Errors
+    /// The prompt cannot be decoded.
+    pub fn with(mut self, prompt: &[u32], text: TextOptions) -> Result<Answer<'a>> {
+        if text.show_special {
+            self.detokenizer = Detokenizer::with_special(self.tokenizer, prompt)?;
+        }
+        self.stops = self.stops.including(text.include_stop);
+        self.text = text;
+        Ok(self)
+    }
+
+    /// The stop text that came, where no special token is part of it.
+    pub fn stopped_by(&self) -> Option<&str> {
+        self.stops.came()
+    }
+
+    /// What is known so far.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
     }
 
     /// Has reasoning told apart at the end.
@@ -105,7 +134,7 @@ impl<'a> Answer<'a> {
         }
         generation.finish = event.finish.map_or(Finish::Interrupted, Finish::from);
         self.ended = event.finish.is_some();
-        if generation.finish == Finish::Stop {
+        if generation.finish == Finish::Stop && !self.text.include_stop {
             return Ok(String::new());
         }
         if self.whole {
@@ -123,21 +152,13 @@ impl<'a> Answer<'a> {
 
     /// What a token lets be shown, and whether a stop text came with it.
     fn watch(&mut self, token: u32) -> Result<(String, bool)> {
-        let hidden = if self.special_tokens { None } else { self.tokenizer.hidden_name(token) };
-        match hidden.filter(|name| self.stops.mention(name)) {
+        if self.text.min_tokens > 0 && self.generation.ids.len() <= self.text.min_tokens {
+            return Ok((self.detokenizer.push(token)?, false));
+        }
+        match self.tokenizer.hidden_name(token).filter(|name| !self.text.show_special && self.stops.mention(name)) {
             None => Ok(self.stops.push(&self.detokenizer.push(token)?)),
             Some(name) => Ok(self.stops.push_hidden(&self.detokenizer.pending()?, &name)),
         }
-    }
-
-    /// Log-probabilities of the tokens so far, where they were asked for.
-    pub fn logprobs(&self) -> &[TokenLogprob] {
-        &self.generation.logprobs
-    }
-
-    /// The tokens so far.
-    pub fn ids(&self) -> &[u32] {
-        &self.generation.ids
     }
 
     /// Whether it ends with the token that came last.
@@ -172,7 +193,7 @@ mod tests {
     /// What is shown of `ids` until one of `stops` comes, and whether one came.
     fn shown(tokenizer: &Tokenizer, ids: &[u32], stops: &[&str]) -> (String, bool) {
         let stops = stops.iter().map(|stop| (*stop).to_owned()).collect();
-        let mut answer = Answer::new(tokenizer, &[], stops, &GenerateOptions::default()).unwrap();
+        let mut answer = Answer::new(tokenizer, &[], stops, None).unwrap();
         let mut text = String::new();
         for id in ids {
             let (piece, stopped) = answer.watch(*id).unwrap();

@@ -8,8 +8,9 @@ use rayon::prelude::*;
 
 use super::Model;
 use super::answer::Answer;
-use super::generate::{GenerateOptions, Generation, Session};
-use super::prompt::Prompt;
+use super::generate::{Generation, Session};
+use super::prompt::{Prompt, Texts};
+use super::prompt_logprobs::of_prompt;
 use crate::engine::{Request, RequestTicket, Update};
 use crate::error::{Error, Result};
 use crate::sample::Sampling;
@@ -81,9 +82,8 @@ impl Session {
         interrupt: &AtomicBool,
         mut on_result: impl FnMut(Result<Generation>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        let session: &Session = self;
-        let model = session.model();
-        let mut batch = Batch::new(session);
+        let (model, texts) = self.parts();
+        let mut batch = Batch::new(texts);
         // Those that wait behind the running ones begin without a step between.
         let most = 2 * model.engine.limits().sequences;
         let mut ended = false;
@@ -125,7 +125,7 @@ fn arrived(source: &mut impl FnMut(bool) -> Arrival, room: usize, wait: bool) ->
 
 /// What runs, and what is done and waits for an earlier one.
 struct Batch<'a> {
-    session: &'a Session,
+    texts: &'a Texts,
     /// How many requests there were.
     begun: usize,
     /// Requests whose prompts are to be scored, each with its index: for that the engine must be idle.
@@ -141,15 +141,15 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn new(session: &'a Session) -> Batch<'a> {
+    fn new(texts: &'a Texts) -> Batch<'a> {
         let (running, done) = (HashMap::new(), BTreeMap::new());
         let (sender, updates) = mpsc::channel();
-        Batch { session, begun: 0, unscored: Vec::new(), running, updates, sender, done, next: 0 }
+        Batch { texts, begun: 0, unscored: Vec::new(), running, updates, sender, done, next: 0 }
     }
 
     fn begin(&mut self, model: &Model, requests: Vec<Result<BatchRequest>>) {
-        let session = self.session;
-        for encoded in each(requests, |request| request.and_then(|request| encode(session, request))) {
+        let (texts, eos) = (self.texts, model.spec.eos.clone());
+        for encoded in each(requests, |request| request.and_then(|request| encode(texts, request, &eos))) {
             let index = self.begun;
             self.begun += 1;
             match encoded {
@@ -172,7 +172,7 @@ impl<'a> Batch<'a> {
         let mut scored = Vec::with_capacity(unscored.len());
         for (index, mut encoded) in unscored {
             let count = encoded.prompt_logprobs.unwrap_or_default();
-            let found = self.session.score_prompt(&encoded.request.prompt, count, interrupt);
+            let found = of_prompt(model, &self.texts.tokenizer, &encoded.request.prompt, count, interrupt);
             scored.push((
                 index,
                 found.map(|found| {
@@ -232,12 +232,13 @@ struct Encoded<'a> {
     prompt_logprobs: Option<usize>,
 }
 
-fn encode<'a>(session: &'a Session, request: BatchRequest) -> Result<Encoded<'a>> {
+fn encode<'a>(texts: &'a Texts, request: BatchRequest, eos: &[u32]) -> Result<Encoded<'a>> {
     let BatchRequest { prompt, max_tokens, sampling, stop, logprobs, prompt_logprobs } = request;
-    let prompt = session.texts().encode(&prompt)?;
-    let options = GenerateOptions { max_tokens, sampling, stop, logprobs, ..GenerateOptions::default() };
-    let (request, answer) = session.prepare(prompt, &options)?;
-    Ok(Encoded { request, answer: answer.whole(), prompt_logprobs })
+    let prompt = texts.encode(&prompt)?;
+    let answer = texts.answer(&prompt, &stop, logprobs)?.whole();
+    let (eos, logits) = (eos.to_vec(), logprobs.is_some());
+    let request = Request { prompt, max_tokens, eos, sampling, logits, cache_salt: 0 };
+    Ok(Encoded { request, answer, prompt_logprobs })
 }
 
 /// `work` on each of `texts`, in their order; of many, on several threads.

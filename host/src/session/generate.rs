@@ -3,7 +3,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::answer::Answer;
 use super::prompt::{Prompt, Texts};
 use super::prompt_logprobs::{PromptLogprob, of_prompt};
 use super::{LoadOptions, Model, Note, Progress, TokenLogprob};
@@ -27,16 +26,6 @@ pub struct GenerateOptions {
     pub sampling: Sampling,
     /// Texts that end the generation and are not part of it.
     pub stop: Vec<String>,
-    /// Whether the text that ended the generation is part of it all the same.
-    pub include_stop: bool,
-    /// Tokens that end the generation, beside the model's own.
-    pub stop_ids: Vec<u32>,
-    /// Whether none of the model's own tokens and texts ends the generation.
-    pub ignore_eos: bool,
-    /// Whether the text has the names of special tokens.
-    pub special_tokens: bool,
-    /// Names who shares cached prefixes: generations of another number never find what this one computed.
-    pub cache_salt: u64,
     /// How many of the best tokens' log-probabilities come with each token's own; none for no such numbers.
     pub logprobs: Option<usize>,
     /// The same for the tokens of the prompt, which is then computed once more; none for no such numbers.
@@ -53,11 +42,6 @@ impl Default for GenerateOptions {
             max_tokens: 100,
             sampling: Sampling::default(),
             stop: Vec::new(),
-            include_stop: false,
-            stop_ids: Vec::new(),
-            ignore_eos: false,
-            special_tokens: false,
-            cache_salt: 0,
             logprobs: None,
             prompt_logprobs: None,
             progress: None,
@@ -193,33 +177,6 @@ impl Session {
         Ok(ids)
     }
 
-    /// Ids of a prompt, whether the model can continue it or not.
-    ///
-    /// # Errors
-    /// The chat template or the tokenizer refuses it.
-    pub fn ids(&self, prompt: &Prompt) -> Result<Vec<u32>> {
-        self.texts.encode(prompt)
-    }
-
-    /// Whether the model can continue these ids.
-    ///
-    /// # Errors
-    /// There is none, one that the model does not know, or more than the context holds.
-    pub fn check_ids(&self, ids: &[u32]) -> Result<()> {
-        self.model.engine.limits().check_prompt(ids)
-    }
-
-    /// Tokens that may follow a prompt of so many: as far as the context and the cache go.
-    pub fn room(&self, prompt: usize) -> usize {
-        let limits = self.model.engine.limits();
-        limits.context.min(limits.pages.saturating_mul(gpu_kernels::PAGE_TOKENS as usize)).saturating_sub(prompt)
-    }
-
-    /// Ends what runs, and the engine.
-    pub fn shutdown(&self) {
-        self.model.engine.shutdown();
-    }
-
     /// As [`Session::generate`], from ids.
     ///
     /// # Errors
@@ -230,19 +187,26 @@ impl Session {
         options: &GenerateOptions,
         mut on_piece: impl FnMut(&str),
     ) -> Result<Generation> {
-        let scored = match options.prompt_logprobs {
-            Some(count) => Some(self.score_prompt(&prompt, count, &options.interrupt)?),
-            None => None,
-        };
+        let (model, texts) = (&mut self.model, &self.texts);
+        let mut answer = texts.answer(&prompt, &options.stop, options.logprobs)?;
+        if let Some(count) = options.prompt_logprobs {
+            answer.score(of_prompt(model, &texts.tokenizer, &prompt, count, &options.interrupt)?);
+        }
         let mut show = |piece: &str| {
             if !piece.is_empty() {
                 on_piece(piece);
             }
         };
         let prompt_tokens = prompt.len() as u64;
-        let (request, mut answer) = self.prepare(prompt, options)?;
-        scored.into_iter().for_each(|scored| answer.score(scored));
-        let updates = self.model.engine.submit(request)?;
+        let request = Request {
+            prompt,
+            max_tokens: options.max_tokens,
+            eos: model.spec.eos.clone(),
+            sampling: options.sampling.clone(),
+            logits: options.logprobs.is_some(),
+            cache_salt: 0,
+        };
+        let updates = model.engine.submit(request)?;
         let mut untold = options.progress.inspect(|progress| progress(0, prompt_tokens));
         while !answer.ended() && !options.interrupt.load(Ordering::Relaxed) {
             match updates.next_within(INTERRUPTION)? {
@@ -259,30 +223,6 @@ impl Session {
         let (generation, rest) = answer.end()?;
         show(&rest);
         Ok(generation)
-    }
-
-    /// How likely the model finds the tokens of `prompt` behind those in front of them: one for each but the first, fewer once
-    /// `interrupt` is set. It waits until nothing else runs.
-    ///
-    /// # Errors
-    /// The prompt is longer than the context, too many tokens are asked for, or the device failed.
-    pub fn score_prompt(&self, prompt: &[u32], count: usize, interrupt: &AtomicBool) -> Result<Vec<PromptLogprob>> {
-        of_prompt(&self.model, &self.texts.tokenizer, prompt, count, interrupt)
-    }
-
-    /// What the engine is asked for, and what becomes of its tokens.
-    pub(super) fn prepare(&self, prompt: Vec<u32>, options: &GenerateOptions) -> Result<(Request, Answer<'_>)> {
-        let answer = self.texts.answer(&prompt, options)?;
-        let own = if options.ignore_eos { &[][..] } else { &self.model.spec.eos };
-        let request = Request {
-            prompt,
-            max_tokens: options.max_tokens,
-            eos: [own, &options.stop_ids].concat(),
-            sampling: options.sampling.clone(),
-            logits: options.logprobs.is_some(),
-            cache_salt: options.cache_salt,
-        };
-        Ok((request, answer))
     }
 
     /// What tells the reasoning that follows `prompt` from the answer; none where the model's template knows no reasoning.

@@ -17,9 +17,6 @@ use crate::quantized::Recipe;
 use crate::sample::Sampling;
 use crate::weights::Weights;
 
-/// A context that is not halved any further where memory is short, tokens.
-const LEAST_CONTEXT: usize = 4096;
-
 /// What to load, and where.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
@@ -31,12 +28,11 @@ pub struct LoadOptions {
     pub activations: Option<Activations>,
     /// Tokens that a sequence may have; by default the smaller of the model's length and 4096.
     pub context: Option<usize>,
-    /// Without `context`: the model's own length, as far as the memory for keys and values goes.
-    pub longest_context: bool,
     /// Sequences that run at the same time.
     pub max_sequences: usize,
-    /// Most token rows of a step; by default 2 048 on a GPU, 512 on the CPU.
-    pub max_step_tokens: Option<usize>,
+    /// Token rows of one step, which bound how long running sequences wait for the prompts of others; longer prompts are
+    /// computed in several.
+    pub step_tokens: Option<usize>,
     /// Most bytes of keys and values on the CPU; sequences wait where theirs have no room.
     pub cache_bytes: u64,
     /// Share of a GPU's memory that may be in use, other programs' included: above 0, up to 1; by default 0.9. What is
@@ -68,9 +64,8 @@ impl LoadOptions {
             device: DeviceChoice::Auto,
             activations: None,
             context: None,
-            longest_context: false,
-            max_step_tokens: None,
             max_sequences: 1,
+            step_tokens: None,
             cache_bytes: u64::MAX,
             gpu_memory_utilization: None,
             quantize: None,
@@ -156,10 +151,11 @@ impl Model {
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
         config.max_sequences = options.max_sequences.max(1);
+        config.chunk = options.step_tokens.map_or(config.chunk, |tokens| tokens.clamp(1, config.context));
         if opened.kind == "CPU" {
             config.chunk = config.chunk.min(CPU_CHUNK);
         }
-        config.pages = Some(pages(&spec, &mut config, &opened, options)?);
+        config.pages = Some(pages(&spec, &config, &opened, options)?);
         let mut engine = Engine::new(opened.device, &spec, &|tensors| weights.parts(tensors), config)?;
         stages.end("weights");
         engine.warm_up()?;
@@ -262,20 +258,13 @@ fn quantize(spec: &mut ModelSpec, options: &LoadOptions, note: &mut dyn FnMut(No
 }
 
 /// The KV pages that fit on the device.
-fn pages(spec: &ModelSpec, config: &mut EngineConfig, opened: &Opened, options: &LoadOptions) -> Result<usize> {
+fn pages(spec: &ModelSpec, config: &EngineConfig, opened: &Opened, options: &LoadOptions) -> Result<usize> {
     let utilization = options.gpu_memory_utilization.unwrap_or(memory::GPU_MEMORY_UTILIZATION);
     let bound = match opened.memory {
         Some(memory) => Bound::Gpu(memory, utilization),
         None => Bound::Cache(options.cache_bytes),
     };
     let act_bytes = if opened.activations == Activations::F32 { 4 } else { 2 };
-    if options.longest_context && options.context.is_none() {
-        config.context = spec.context_length;
-        while config.context > LEAST_CONTEXT && !memory::holds_context(spec, config, act_bytes, bound) {
-            config.context = (config.context / 2).max(LEAST_CONTEXT);
-        }
-    }
-    config.chunk = options.max_step_tokens.unwrap_or(config.chunk).clamp(1, config.context);
     memory::pages(spec, config, act_bytes, bound)
 }
 

@@ -12,8 +12,6 @@ pub struct LikelyToken {
     pub id: u32,
     /// What it adds to a text that it does not begin; a special token's name, and U+FFFD for a part of a character.
     pub text: String,
-    /// The bytes that it adds, of a part of a character too.
-    pub bytes: Vec<u8>,
     /// ln of its probability.
     pub logprob: f64,
 }
@@ -34,10 +32,7 @@ impl TokenLogprob {
     /// A token cannot be decoded.
     pub(super) fn new(tokenizer: &Tokenizer, logits: &[f32], id: u32, count: usize) -> Result<TokenLogprob> {
         let (chosen, best) = log_softmax(logits, id, count);
-        let likely = |(id, logprob): (u32, f64)| {
-            let text = tokenizer.token_text(id)?;
-            Ok(LikelyToken { id, bytes: tokenizer.token_bytes(id, &text), text, logprob })
-        };
+        let likely = |(id, logprob): (u32, f64)| Ok(LikelyToken { id, text: tokenizer.token_text(id)?, logprob });
         Ok(TokenLogprob { chosen: likely((id, chosen))?, best: best.into_iter().map(likely).collect::<Result<_>>()? })
     }
 }

@@ -4,7 +4,6 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
-use super::generate::GenerateOptions;
 use super::stop;
 use crate::error::{Category, Error, Result};
 use crate::text::{ChatTemplate, Reasoning, Tokenizer};
@@ -18,19 +17,25 @@ pub enum Prompt {
     Raw(String),
     /// Messages that the model is to answer, as its chat template writes them.
     Chat(Vec<Value>),
-    /// The same, otherwise than by default.
-    ChatWith(Vec<Value>, ChatOptions),
 }
 
-/// How a conversation is written.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ChatOptions {
-    /// What the template is told beside the conversation, in front of what it is told of all.
+/// What a chat template is told of one conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendering {
+    /// Goes before the switch of all conversations.
+    pub thinking: Option<bool>,
+    /// What else the template is told, before what all conversations are told.
     pub kwargs: Map<String, Value>,
-    /// Leaves out what the template writes in front of an answer.
-    pub no_generation_prompt: bool,
-    /// Goes on with the last message instead of answering it.
-    pub continue_final_message: bool,
+    /// Whether the model's turn begins at the end.
+    pub generation_prompt: bool,
+    /// Whether the text ends with the last message, which the model goes on with.
+    pub continue_final: bool,
+}
+
+impl Default for Rendering {
+    fn default() -> Rendering {
+        Rendering { thinking: None, kwargs: Map::new(), generation_prompt: true, continue_final: false }
+    }
 }
 
 impl Prompt {
@@ -128,12 +133,19 @@ impl Texts {
     /// # Errors
     /// There is no template, or it refuses the conversation.
     pub(super) fn render(&self, messages: Vec<Value>, thinking: Option<bool>) -> Result<String> {
-        self.render_with(messages, thinking, &ChatOptions::default())
+        self.render_with(messages, Rendering { thinking, ..Rendering::default() })
     }
 
-    fn render_with(&self, mut messages: Vec<Value>, thinking: Option<bool>, options: &ChatOptions) -> Result<String> {
+    /// As [`Texts::render`], as `rendering` says.
+    ///
+    /// # Errors
+    /// As [`Texts::render`], or the last message is to be continued and is not in the text that the template makes.
+    pub(crate) fn render_with(&self, mut messages: Vec<Value>, rendering: Rendering) -> Result<String> {
         let template = self.template.as_ref().map_err(Clone::clone)?;
+        let Rendering { thinking, kwargs: own, generation_prompt, continue_final } = rendering;
+        let last = messages.last().and_then(|last| last["content"].as_str()).unwrap_or_default().to_owned();
         let mut kwargs = self.kwargs.clone();
+        kwargs.extend(own);
         if let Some(on) = thinking.or(self.thinking) {
             if template.mentions(THINKING) {
                 kwargs.insert(THINKING.into(), on.into());
@@ -141,17 +153,15 @@ impl Texts {
                 mark(&mut messages, MARKS[usize::from(on)]);
             }
         }
-        kwargs.extend(options.kwargs.clone());
-        let last = messages.last().and_then(|message| message["content"].as_str()).map(str::trim).map(str::to_owned);
         let mut context = kwargs.clone();
         if !kwargs.is_empty() {
             context.insert("chat_template_kwargs".into(), kwargs.into());
         }
         context.insert("messages".into(), messages.into());
-        let answers = !(options.no_generation_prompt || options.continue_final_message);
-        context.insert("add_generation_prompt".into(), answers.into());
+        context.insert("add_generation_prompt".into(), generation_prompt.into());
+        context.insert("continue_final_message".into(), continue_final.into());
         let text = template.render(&context)?;
-        if options.continue_final_message { cut_behind(text, last.as_deref()) } else { Ok(text) }
+        if continue_final { up_to_last(text, &last) } else { Ok(text) }
     }
 
     /// What tells the reasoning that follows a prompt from the answer; none where the template knows no reasoning.
@@ -200,37 +210,44 @@ impl Texts {
                 let rendered = self.render(messages.clone(), None)?;
                 self.ids(&rendered, false)
             }
-            Prompt::ChatWith(messages, options) => {
-                let rendered = self.render_with(messages.clone(), None, options)?;
-                self.ids(&rendered, false)
-            }
         }
     }
 
-    /// The text of what follows `prompt`, until a stop text of `options` comes or one that ends every answer.
+    /// The text of what follows `prompt`, until one of `stop` comes or one that ends every answer.
     ///
     /// # Errors
     /// A stop text is empty or can never come, too many log-probabilities are asked for, or the prompt cannot be decoded.
-    pub(super) fn answer(&self, prompt: &[u32], options: &GenerateOptions) -> Result<Answer<'_>> {
-        options.stop.iter().try_for_each(|stop| stop::check(&self.tokenizer, stop))?;
-        let own = if options.ignore_eos { &[][..] } else { &self.stops };
-        let answer = Answer::new(&self.tokenizer, prompt, [own, &options.stop].concat(), options)?;
+    pub(super) fn answer(&self, prompt: &[u32], stop: &[String], logprobs: Option<usize>) -> Result<Answer<'_>> {
+        self.answer_until(prompt, stop, false, logprobs)
+    }
+
+    /// As [`Texts::answer`]; where `alone` says so, until one of `stop` and no other text.
+    ///
+    /// # Errors
+    /// As [`Texts::answer`].
+    pub(super) fn answer_until(
+        &self,
+        prompt: &[u32],
+        stop: &[String],
+        alone: bool,
+        logprobs: Option<usize>,
+    ) -> Result<Answer<'_>> {
+        stop.iter().try_for_each(|stop| stop::check(&self.tokenizer, stop))?;
+        let own = if alone { &[][..] } else { &self.stops };
+        let answer = Answer::new(&self.tokenizer, prompt, [own, stop].concat(), logprobs)?;
         Ok(answer.apart(self.reasoning(prompt)?))
     }
 }
 
-/// A conversation up to the end of its last message, without what the template writes behind it, as transformers cuts it.
-///
-/// # Errors
-/// The last message is not in the text as it is.
-fn cut_behind(mut text: String, last: Option<&str>) -> Result<String> {
-    let end = last.filter(|last| !last.is_empty()).and_then(|last| Some(text.rfind(last)? + last.len()));
-    let Some(end) = end else {
-        return Err(Error::new(Category::Input, "The last message cannot be continued")
-            .details("it has no content, or the chat template does not write it as it is")
-            .hint("give the last message a text, or leave continue_final_message out"));
-    };
-    text.truncate(end);
+/// A conversation's text up to the end of its last message, with the white space behind that if the template keeps it.
+fn up_to_last(mut text: String, last: &str) -> Result<String> {
+    let start = text.rfind(last.trim()).filter(|_| !last.trim().is_empty()).ok_or_else(|| {
+        Error::new(Category::Input, "The last message cannot be continued")
+            .details("it is empty, or the chat template writes it otherwise")
+            .hint("leave continue_final_message out, or give the last message a content")
+    })?;
+    let kept = text[start..].starts_with(last.trim_start());
+    text.truncate(start + if kept { last.trim_start() } else { last.trim() }.len());
     Ok(text)
 }
 
@@ -331,9 +348,7 @@ mod tests {
             tokenizer["model"] = json!({ "type": "WordLevel", "unk_token": "<unk>",
                 "vocab": { "<pad>": 0, "<unk>": 1, "<s>": 2, "</s>": 3, "<extra_id_0>": 4, "<extra_id_1>": 5, "▁END": 6 } });
         });
-        let refused = |texts: &Texts, stop: &str| {
-            texts.answer(&[], &GenerateOptions { stop: vec![stop.to_owned()], ..GenerateOptions::default() }).err()
-        };
+        let refused = |texts: &Texts, stop: &str| texts.answer(&[], &[stop.to_owned()], None).err();
         for stop in ["END", "龍🦊", "\n\n", "<extra_id_1>User", "\u{FFFD}"] {
             assert_eq!(refused(&bytes, stop), None, "{stop:?}");
         }

@@ -51,8 +51,10 @@ pub struct StopTexts {
     held: String,
     /// Where in `held` those names are.
     hidden: Vec<Range<usize>>,
-    /// Whether the stop text is shown.
-    included: bool,
+    /// Whether the stop that came is shown.
+    include: bool,
+    /// The stop that came, where it is a text of visible characters.
+    came: Option<String>,
 }
 
 impl StopTexts {
@@ -66,12 +68,17 @@ impl StopTexts {
                 .details("expected at least one character, found none")
                 .hint("give a text with --stop, or leave the option out"));
         }
-        Ok(StopTexts { stops, held: String::new(), hidden: Vec::new(), included: false })
+        Ok(StopTexts { stops, held: String::new(), hidden: Vec::new(), include: false, came: None })
     }
 
-    /// Shows the stop text too, or does not.
-    pub fn including(self, included: bool) -> StopTexts {
-        StopTexts { included, ..self }
+    /// Shows the stop that comes, if `include` says so.
+    pub fn including(self, include: bool) -> StopTexts {
+        StopTexts { include, ..self }
+    }
+
+    /// The stop that came, where no special token is part of it.
+    pub fn came(&self) -> Option<&str> {
+        self.came.as_deref()
     }
 
     /// Whether no text can end the generation.
@@ -89,10 +96,13 @@ impl StopTexts {
         self.held += piece;
         let visible = self.visible();
         // The stop that is whole first, however the text comes in pieces.
-        if let Some((end, start)) = self.found(&visible).min() {
+        let first = self.found(&visible).min();
+        if let Some((end, start)) = first {
+            let text = &visible[start..end];
+            self.came = self.stops.iter().find(|stop| *stop == text).cloned();
             self.held.clear();
             self.hidden.clear();
-            return (visible[..if self.included { end } else { start }].to_owned(), true);
+            return (visible[..if self.include { end } else { start }].to_owned(), true);
         }
         let start = self.starts().find(|start| self.waits(*start, &visible)).unwrap_or(self.held.len());
         let shown = visible[..self.shown_before(start)].to_owned();

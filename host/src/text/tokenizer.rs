@@ -113,10 +113,18 @@ impl Tokenizer {
         Ok(twice.strip_prefix(&once).map_or(once.clone(), str::to_owned))
     }
 
-    /// The bytes that a token adds to a text, whose text is `text`: of a part of a character those that it stands for.
-    pub fn token_bytes(&self, id: u32, text: &str) -> Vec<u8> {
-        let part = text.contains(char::REPLACEMENT_CHARACTER).then(|| self.inner.id_to_token(id)).flatten();
-        part.and_then(|token| part_bytes(&token)).unwrap_or_else(|| text.as_bytes().to_vec())
+    /// The bytes that a token adds to a text that it does not begin: a part of a character as it is, a special token's name.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn token_bytes(&self, id: u32) -> Result<Vec<u8>> {
+        let name = self.inner.id_to_token(id).unwrap_or_default();
+        if self.kind(id) == TokenKind::Byte {
+            return Ok(u8::from_str_radix(&name[3..5], 16).into_iter().collect());
+        }
+        let text = self.token_text(id)?;
+        let bytes = if text.contains(char::REPLACEMENT_CHARACTER) { byte_level(&name) } else { None };
+        Ok(bytes.unwrap_or_else(|| text.into_bytes()))
     }
 
     /// The id of a token, special tokens included.
@@ -157,6 +165,18 @@ impl Tokenizer {
     }
 }
 
+/// The bytes that a name in the alphabet of byte-level tokenizers stands for; none for another name. Bytes that print stand
+/// for themselves, the others in their order for the characters from U+0100 on.
+fn byte_level(name: &str) -> Option<Vec<u8>> {
+    let prints = |byte: &u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let others: Vec<u8> = (0..=u8::MAX).filter(|byte| !prints(byte)).collect();
+    let byte = |letter: char| match u8::try_from(letter) {
+        Ok(byte) => Some(byte).filter(prints),
+        Err(_) => others.get((letter as usize).checked_sub(0x100)?).copied(),
+    };
+    name.chars().map(byte).collect()
+}
+
 /// The tokenizer in tokenizer.json, or what is wrong with it.
 fn from_json(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String> {
     let steps = files::parse::<definition::Steps>(bytes);
@@ -178,21 +198,6 @@ fn from_json(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String>
 fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err("its vocabulary, merges, added tokens or post-processor contradict each other".into()))
-}
-
-/// What a token stands for that is one byte (`<0xE3>`), or that is written in the alphabet of byte-level tokenizers: a printable
-/// byte is itself there, the others follow from U+0100 on in their order (GPT-2's bytes_to_unicode).
-fn part_bytes(token: &str) -> Option<Vec<u8>> {
-    if is_byte(token) {
-        return Some(vec![u8::from_str_radix(&token[3..5], 16).ok()?]);
-    }
-    let is_printable = |byte: &u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
-    let others: Vec<u8> = (0..=255).filter(|byte| !is_printable(byte)).collect();
-    let byte = |character: char| match u32::from(character) {
-        code @ 0..=255 => u8::try_from(code).ok().filter(is_printable),
-        code => others.get(code as usize - 256).copied(),
-    };
-    token.chars().map(byte).collect()
 }
 
 /// Whether a byte-fallback decoder takes the token for a byte: `<0xE3>`.

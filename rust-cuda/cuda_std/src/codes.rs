@@ -19,7 +19,8 @@ const TWO_TO_127: u32 = twice(0x7f00);
 const TWO_TO_123: u32 = twice(0x7d00);
 const MINUS_128_REST: u32 = twice(0xc000);
 
-/// Four bytes of the eight of `low` and `high`: digit i of `selector`, from the right, names byte i of the result.
+/// Four bytes of the eight of `low` and `high`: digit i of `selector`, from the right, names byte i of the result. Of digits
+/// from 8 on, which name bytes as those less 8 do, eight copies of the byte's highest bit.
 #[inline(always)]
 pub fn permute<const SELECTOR: u32>(low: u32, high: u32) -> u32 {
     permute_by(low, high, SELECTOR)
@@ -40,7 +41,10 @@ pub fn permute_by(low: u32, high: u32, selector: u32) -> u32 {
 #[cfg(not(target_arch = "nvptx64"))]
 pub fn permute_by(low: u32, high: u32, selector: u32) -> u32 {
     let bytes = u64::from(high) << 32 | u64::from(low);
-    let byte = |i: u32| (bytes >> ((selector >> (4 * i) & 7) * 8)) as u32 & 0xff;
+    let byte = |i: u32| {
+        let (digit, own) = (selector >> (4 * i), bytes >> ((selector >> (4 * i) & 7) * 8));
+        if digit & 8 == 0 { own as u32 & 0xff } else { (own >> 7 & 1) as u32 * 0xff }
+    };
     byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24
 }
 
@@ -75,12 +79,13 @@ pub fn multiply(a: u32, b: u32) -> u32 {
 /// subnormal codes right too.
 #[inline(always)]
 pub fn e4m3(word: u32) -> [u32; 2] {
-    [permute::<0x1404>(word, 0), permute::<0x3424>(word, 0)].map(e4m3_in_upper_bytes)
+    [permute::<0x9180>(word, 0), permute::<0xb3a2>(word, 0)].map(e4m3_of_signed)
 }
 
+/// Two codes of e4m3, each with its sign in all bits in front of it: so one shift moves all of it but the sign.
 #[inline(always)]
-fn e4m3_in_upper_bytes(codes: u32) -> u32 {
-    multiply(codes >> 4 & twice(0x07f0) | codes & twice(0x8000), TWO_TO_120)
+fn e4m3_of_signed(codes: u32) -> u32 {
+    multiply(codes << 4 & twice(0x87f0), TWO_TO_120)
 }
 
 /// By this the products of [`i8()`] and [`u4`] are still to be multiplied.
@@ -123,19 +128,30 @@ const TWO_TO_119: u32 = twice(0x7b00);
 /// By this the products of [`e2m1`] are still to be multiplied.
 pub const E2M1_REST: f32 = 128.0;
 
-/// The `place`-th of four scales of e4m3 as [`e2m1`] takes it: bf16 has no 2¹²⁶ times it, but 2¹¹⁹ times it.
+/// The `place`-th of four scales of e4m3, of each of two rows, as [`e2m1`] takes it: bf16 has no 2¹²⁶ times it, but 2¹¹⁹
+/// times it.
 #[inline(always)]
-pub fn e2m1_scale(word: u32, place: u32) -> u32 {
-    // The byte in the upper half of both.
-    multiply(e4m3_in_upper_bytes(permute_by(word, 0, 0x0404 + place * 0x1010)), TWO_TO_119)
+pub fn e2m1_scales([low, high]: [u32; 2], place: u32) -> [u32; 2] {
+    let both = e4m3_of_signed(permute_by(low, high, 0xc480 + place * 0x1111));
+    let both = multiply(both, TWO_TO_119);
+    [permute::<0x1010>(both, 0), permute::<0x3232>(both, 0)]
 }
 
-/// Eight floats of 1 sign, 2 exponent and 1 mantissa bits (e2m1), multiplied by the scale that [`e2m1_scale`] made, but for
+/// Eight floats of 1 sign, 2 exponent and 1 mantissa bits (e2m1), multiplied by the scale that [`e2m1_scales`] made, but for
 /// [`E2M1_REST`].
+///
+/// A code in the upper half of its byte gets its sign in front of it as a code of e4m3 does; behind it stands its neighbour,
+/// which is masked away.
 #[inline(always)]
 pub fn e2m1(word: u32, scale: u32) -> [u32; 4] {
-    let pair = |codes: u32| multiply(codes >> 6 & twice(0x01c0) | codes & twice(0x8000), scale);
-    [pair(word << 12), pair(word << 8), pair(word << 4), pair(word)]
+    let pair = |signed: u32| multiply(signed << 2 & twice(0x81c0), scale);
+    let (even, odd) = (word << 4, word);
+    [
+        pair(permute::<0xa280>(even, 0)),
+        pair(permute::<0xa280>(odd, 0)),
+        pair(permute::<0xb391>(even, 0)),
+        pair(permute::<0xb391>(odd, 0)),
+    ]
 }
 
 /// Eight neighbours of bf16 as pairs of columns four apart.
@@ -209,11 +225,15 @@ mod tests {
     fn every_e2m1_with_every_scale_at_every_place() {
         let scales = (0..=255u32).filter(|scale| scale & 0x7f != 0x7f);
         for (scale, code) in scales.flat_map(|scale| (0..16u32).map(move |code| (scale, code))) {
-            let made = e2m1_scale(0x1234_5678 & !(0xff << (8 * (code % 4))) | scale << (8 * (code % 4)), code % 4);
-            for (at, column) in ORDER.into_iter().enumerate() {
-                let word = 0x1f80_ff01 & !(0xf << (4 * column)) | code << (4 * column);
-                let got = floats(e2m1(word, made))[at] * E2M1_REST;
-                same(got, float(code, 2, 1, 1) * float(scale, 4, 3, 7));
+            let others = 0x1234_5678 & !(0xff << (8 * (code % 4)));
+            let own = others | scale << (8 * (code % 4));
+            for (row, scales) in [[own, 0x8765_4321], [0x8765_4321, own]].into_iter().enumerate() {
+                let made = e2m1_scales(scales, code % 4)[row];
+                for (at, column) in ORDER.into_iter().enumerate() {
+                    let word = 0x1f80_ff01 & !(0xf << (4 * column)) | code << (4 * column);
+                    let got = floats(e2m1(word, made))[at] * E2M1_REST;
+                    same(got, float(code, 2, 1, 1) * float(scale, 4, 3, 7));
+                }
             }
         }
     }

@@ -117,3 +117,12 @@ fn lanes_that_return_early_are_not_waited_for() {
     };
     assert_eq!(words(&memory, out, 64), (0..64).map(vote).collect::<Vec<u32>>());
 }
+
+#[test]
+fn an_entry_has_no_shared_memory_that_others_alone_name() {
+    let text = include_str!("clean/unnamed_shared.ptx");
+    let mut memory = Memory::new();
+    let starts = memory.allocate("starts", 8);
+    run(text, &memory, &launch(1, 1, 16), &[starts], 1).expect("no fault");
+    assert_eq!(words(&memory, starts, 2), [0, 64], "the entry's own array, and what is dynamic behind it");
+}

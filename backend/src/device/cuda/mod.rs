@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use cust::context::{Context, CurrentContext};
 use cust::stream::Stream;
-use gpu_kernels::{Element, Ptr};
+use gpu_kernels::{Element, Ptr, skinny_gemm};
 
 use crate::device::{Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
 use crate::error::{Result, size};
@@ -185,6 +185,10 @@ impl Device for Cuda {
 
     fn runs_ahead(&self) -> bool {
         true
+    }
+
+    fn skinny_rows(&self) -> u32 {
+        if self.gpu.info.has_wgmma() { skinny_gemm::MAX_ROWS } else { 0 }
     }
 
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {

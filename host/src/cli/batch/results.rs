@@ -1,12 +1,12 @@
 //! What comes out for a line of a batch: an object of this program's own form, or one of OpenAI's batch output.
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::line::{LineHead, ResultForm};
+use crate::cli::logprobs;
 use crate::cli::report::{error_object, numbered, result_object};
 use crate::error::Error;
-use crate::openai::logprobs;
 use crate::session::{Finish, Generation, TokenLogprob};
 
 /// What all results of a batch have in common.
@@ -68,7 +68,7 @@ impl Results<'_> {
             Finish::Stop | Finish::StopText | Finish::Interrupted => "stop",
             Finish::Length | Finish::Context => "length",
         };
-        let tokens = &generation.logprobs;
+        let logprobs = &generation.logprobs;
         let mut choice = json!({ "index": 0 });
         if shape == ResultForm::Chat {
             let (reasoning, answer) = generation.parts();
@@ -77,13 +77,13 @@ impl Results<'_> {
             if let Some(reasoning) = reasoning {
                 choice["message"]["reasoning"] = reasoning.into();
             }
-            choice["logprobs"] = if tokens.is_empty() { Value::Null } else { logprobs::of_chat(tokens) };
+            choice["logprobs"] = if logprobs.is_empty() { Value::Null } else { chat_logprobs(logprobs) };
         } else {
             choice["text"] = format!("{echo}{}", generation.text).into();
-            choice["logprobs"] = if tokens.is_empty() { Value::Null } else { of_text(tokens, echo) };
+            choice["logprobs"] = if logprobs.is_empty() { Value::Null } else { text_logprobs(logprobs, echo) };
         }
         choice["finish_reason"] = finish_reason.into();
-        let scored = generation.prompt_logprobs.as_deref().map(logprobs::of_prompt);
+        let scored = generation.prompt_logprobs.as_deref().map(logprobs::of_vllm);
         if let Some(scored) = scored.as_ref().filter(|_| shape == ResultForm::Completion) {
             choice["prompt_logprobs"] = scored.clone();
         }
@@ -115,6 +115,33 @@ fn own(index: usize, head: &LineHead, object: Value) -> Value {
     numbered(index, Value::Object(named))
 }
 
-fn of_text(tokens: &[TokenLogprob], echo: &str) -> Value {
-    logprobs::of_completion(tokens.iter().map(|token| (&token.chosen, Some(token))), echo.chars().count())
+fn chat_logprobs(tokens: &[TokenLogprob]) -> Value {
+    let entry = |text: &str, logprob: f64| json!({ "token": text, "logprob": logprob, "bytes": text.as_bytes() });
+    let content: Vec<Value> = tokens
+        .iter()
+        .map(|token| {
+            let mut object = entry(&token.chosen.text, token.chosen.logprob);
+            object["top_logprobs"] = token.best.iter().map(|best| entry(&best.text, best.logprob)).collect();
+            object
+        })
+        .collect();
+    json!({ "content": content, "refusal": null })
+}
+
+fn text_logprobs(tokens: &[TokenLogprob], echo: &str) -> Value {
+    let mut offset = echo.chars().count();
+    let mut offsets = Vec::new();
+    for token in tokens {
+        offsets.push(offset);
+        offset += token.chosen.text.chars().count();
+    }
+    let best = |token: &TokenLogprob| -> Map<String, Value> {
+        token.best.iter().map(|best| (best.text.clone(), best.logprob.into())).collect()
+    };
+    json!({
+        "tokens": tokens.iter().map(|token| token.chosen.text.as_str()).collect::<Vec<_>>(),
+        "token_logprobs": tokens.iter().map(|token| token.chosen.logprob).collect::<Vec<_>>(),
+        "top_logprobs": tokens.iter().map(best).collect::<Vec<_>>(),
+        "text_offset": offsets,
+    })
 }

@@ -5,10 +5,10 @@ use super::Chat;
 use super::saved;
 use super::settings;
 use crate::cli::failure::Failure;
+use crate::cli::line::nearest;
 use crate::cli::lines::Vocabulary;
 use crate::cli::report::{rows, table};
 use crate::error::{Category, Error, Result};
-use crate::openai::fields::nearest;
 
 const HELP: &str = "\
 /reset           forget the conversation

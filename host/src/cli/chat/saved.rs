@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::cli::line::Fields;
 use crate::error::{Category, Error, Result, size};
-use crate::openai::fields::{Fields, shown};
-use crate::openai::messages;
 use crate::session::Message;
+use crate::session::messages::{self, shown};
 
 /// Most bytes of a conversation that is read.
 const MOST: u64 = 64 << 20;

@@ -5,11 +5,11 @@ use std::num::NonZeroUsize;
 use clap::Parser;
 use clap::error::ErrorKind;
 
+use crate::cli::line::nearest;
 use crate::cli::numbers;
 use crate::cli::report::table;
 use crate::cli::sampling::SamplingArguments;
 use crate::error::{Category, Error, Result};
-use crate::openai::fields::nearest;
 use crate::session::GenerateOptions;
 
 /// What can be set.

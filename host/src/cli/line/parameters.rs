@@ -1,9 +1,9 @@
 //! `Parameters`: what a line says about how its prompt is continued.
 use serde_json::Value;
 
+use super::fields::Fields;
 use crate::cli::numbers;
 use crate::cli::sampling::{Bias, SamplingArguments};
-use crate::openai::fields::Fields;
 use crate::session::{BatchRequest, GenerateOptions, Prompt};
 
 /// The fields of a line of this program's own form.

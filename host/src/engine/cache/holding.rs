@@ -45,8 +45,7 @@ impl Holding {
 }
 
 impl PageCache {
-    /// The deepest place that a sequence of `tokens` can go on from; its last token is always computed.
-    /// Prefixes of another `salt` are not looked at.
+    /// The deepest place that a sequence of `tokens` can go on from; its last token is always computed. Prefixes of another `salt` are not looked at.
     pub fn find(&mut self, salt: u64, tokens: &[u32]) -> Found {
         let root = self.tree.root(salt);
         let most = tokens.len().saturating_sub(1);

@@ -4,7 +4,7 @@ use half::bf16;
 
 use super::{Kind, PlacedBlock};
 use crate::cpu::Cpu;
-use crate::device::{BufferId, Device, Format, Output};
+use crate::device::{BufferId, Device, Format, Output, Step};
 use crate::forward::builder::{Builder, NormBuffers};
 use crate::forward::products::{Multiply, ProductBuffer};
 use crate::forward::walk::Pass;
@@ -116,9 +116,12 @@ fn a_new_kind_is_its_own_file() {
     }
 }
 
-/// The logits of three tokens through `spec`, whose packed weights are widened `panel` elements at a time.
+/// The logits of twelve tokens through `spec`, whose packed weights are widened `panel` elements at a time.
 fn logits(spec: &ModelSpec, panel: usize) -> Vec<u32> {
-    let limits = Limits { panel, small_weight: 0, ..Limits::new(64, 1, 64) };
+    logits_within(spec, Limits { panel, small_weight: 0, ..Limits::new(64, 1, 64) })
+}
+
+fn logits_within(spec: &ModelSpec, limits: Limits) -> Vec<u32> {
     let (layout, memory) = Layout::new(spec, limits);
     let random = RandomWeights::own(spec);
     let mut device = Cpu::<f32>::new();
@@ -152,4 +155,26 @@ fn panels_of_a_packed_weight_make_no_difference() {
             }
         }
     }
+}
+
+#[test]
+fn many_rows_go_to_what_is_fastest() {
+    let mini = Preset::named("nemotron-mini-4b").expect("a preset");
+    let spec = models::read(&mini.config(Some(1)), None).expect("a known family");
+    let counts = |rows: usize, skinny_rows| {
+        let limits = Limits { skinny_rows, ..Limits::new(128, rows, rows) };
+        let bucket = Bucket { rows, sequences: rows, logit_rows: rows, splits: 1, tiles: 0, sampling: false };
+        let plan = plan(&Layout::new(&spec, limits).0, &bucket);
+        for step in &plan.steps {
+            if let Step::Launch(kernel) = step {
+                assert_eq!(kernel.check(), Ok(()), "{}", step.name());
+            }
+        }
+        ["skinny_gemm", "skinny_join", "gemm"].map(|name| plan.steps.iter().filter(|step| step.name() == name).count())
+    };
+    // qkv, o and down have so few tiles that blocks share their columns; up and the head have many.
+    assert_eq!(counts(32, 64), [5, 3, 0]);
+    assert_eq!(counts(64, 64), [3, 1, 2], "qkv and o are small");
+    assert_eq!(counts(128, 64), [0, 0, 5]);
+    assert_eq!(counts(32, 0), [0, 0, 5], "where there is no such device");
 }

@@ -102,11 +102,13 @@ impl<'s> Decoder<'s> {
         }
         let shared = |v: &&Variable| v.space == Space::Shared;
         let module = self.source.variables.iter().filter(shared);
-        for variable in module.clone().filter(|v| !is_dynamic(v)) {
+        // A variable takes memory of the entries that name it, or might by a function, and of no others.
+        let functions = self.source.functions.iter().filter(|f| !f.is_entry).chain([entry]);
+        let is_named = |v: &&Variable| functions.clone().any(|function| function.names(&v.name));
+        for variable in module.clone().filter(|v| !is_dynamic(v)).filter(is_named) {
             let offset = self.place_shared(variable);
             self.scopes.declare(&variable.name, Symbol::Address(Space::Shared, offset));
         }
-        let functions = self.source.functions.iter().filter(|f| !f.is_entry).chain([entry]);
         for variable in functions.flat_map(inner_variables).filter(shared).filter(|v| !is_dynamic(v)) {
             let offset = self.place_shared(variable);
             self.inner_shared.insert((variable.line, variable.name.clone()), offset);

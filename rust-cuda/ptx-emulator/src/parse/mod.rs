@@ -98,6 +98,18 @@ pub enum Operand {
     List(Vec<Operand>),
 }
 
+impl Operand {
+    fn names(&self, symbol: &str) -> bool {
+        match self {
+            Operand::Name(name) | Operand::Offset(name, _) => name == symbol,
+            Operand::Int(_) | Operand::F32(_) | Operand::F64(_) => false,
+            Operand::Vector(all) | Operand::List(all) => all.iter().any(|one| one.names(symbol)),
+            Operand::Address(of, _) | Operand::Not(of) => of.names(symbol),
+            Operand::Pair(one, other) => one.names(symbol) || other.names(symbol),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Instruction {
     pub line: u32,
@@ -129,6 +141,15 @@ pub struct Function {
     pub results: Vec<Variable>,
     pub params: Vec<Variable>,
     pub body: Option<Vec<Statement>>,
+}
+
+impl Function {
+    /// Whether an operand of its instructions is `symbol`, or a place in it.
+    pub fn names(&self, symbol: &str) -> bool {
+        let mut instructions =
+            self.body.iter().flatten().filter_map(|s| if let Statement::Instruction(i) = s { Some(i) } else { None });
+        instructions.any(|instruction| instruction.operands.iter().any(|operand| operand.names(symbol)))
+    }
 }
 
 /// A whole module as written.

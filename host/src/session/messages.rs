@@ -1,7 +1,17 @@
 //! Messages of a conversation in JSON, as chat templates take them.
 use serde_json::{Map, Value};
 
-use super::fields::shown;
+/// Characters of a value that a message shows.
+const SHOWN: usize = 40;
+
+/// A value as messages show it: as JSON, cut where it is long.
+pub fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN) {
+        None => text,
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
 
 /// Messages whose contents are texts: the parts of a content are joined by line ends.
 ///

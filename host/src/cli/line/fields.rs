@@ -5,7 +5,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Characters of a value that a message shows.
+use crate::session::messages::shown;
+
+/// Characters of a name that is compared.
 const SHOWN: usize = 40;
 
 /// Fields that were not taken yet.
@@ -82,11 +84,6 @@ impl Fields {
         })
     }
 
-    /// The names of what is left.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.map.keys().map(String::as_str)
-    }
-
     /// Whether nothing is left.
     ///
     /// # Errors
@@ -106,15 +103,6 @@ fn whole(value: &Value) -> Option<i128> {
     let exact = value.as_u64().map(i128::from).or_else(|| value.as_i64().map(i128::from));
     let real = || value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 9e15);
     exact.or_else(|| real().map(|number| number as i128))
-}
-
-/// A value as messages show it: as JSON, cut where it is long.
-pub fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(SHOWN) {
-        None => text,
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
 }
 
 /// The name that somebody who wrote `name` may have meant.

@@ -1,0 +1,82 @@
+//! The entry points of `skinny_gemm`.
+use super::multiply::{Multiplier, Sums, Warpgroups, Warps};
+use super::ring::Rings;
+use super::store::{self, Outputs};
+use super::{SkinnyGemm, THREADS, WARPS};
+use cuda_std::unroll::unroll;
+use cuda_std::{global, kernel, thread};
+
+/// Entries by eights of token rows, matrices of 64 columns in a stage, stages of weights and of tokens, blocks whose registers a
+/// multiprocessor has room for, and who multiplies.
+macro_rules! entries {
+    ($($name:ident $tiles:literal $parts:literal $weights:literal $tokens:literal $blocks:literal $multiplier:ty;)*) => { kernel! {$(
+        #[doc = concat!("Up to ", $tiles, " times eight token rows.")]
+        pub fn $name(args: SkinnyGemm) {
+            thread::blocks_at_once::<THREADS, $blocks>();
+            product::<$tiles, $parts, $weights, $tokens, $multiplier>(&args);
+        }
+    )*} };
+}
+
+entries! {
+    skinny_gemm_16 2 1 4 4 3 Warps;
+    skinny_gemm_32 4 1 4 4 2 Warps;
+    skinny_gemm_64 8 1 4 3 2 Warps;
+    skinny_gemm_wgmma_16 2 2 6 6 2 Warpgroups;
+    skinny_gemm_wgmma_32 4 2 5 5 2 Warpgroups;
+    skinny_gemm_wgmma_64 8 2 5 4 2 Warpgroups;
+}
+
+/// # Safety
+/// The kernel's Requires hold; the whole block comes here.
+#[inline(always)]
+unsafe fn product<
+    const TILES: usize,
+    const PARTS: usize,
+    const WEIGHTS: u32,
+    const TOKENS: u32,
+    M: Multiplier<TILES, PARTS>,
+>(
+    args: &SkinnyGemm,
+) {
+    // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
+    unsafe {
+        let mut rings = Rings::<TILES, PARTS, WEIGHTS, TOKENS>::new(args);
+        let mut tile = thread::block_idx_x();
+        while tile < args.tiles() {
+            let mut sums = [[0.0; 4]; TILES];
+            for _ in 0..rings.steps() {
+                let stage = rings.next();
+                M::add(
+                    &mut sums,
+                    stage,
+                    #[inline(always)]
+                    || rings.ask(),
+                );
+            }
+            M::end(&mut sums);
+            finish(args, tile, &sums);
+            tile += thread::grid_dim_x();
+        }
+    }
+}
+
+/// # Safety
+/// The kernel's Requires hold; the whole warp comes here.
+#[inline(always)]
+unsafe fn finish<const TILES: usize>(args: &SkinnyGemm, tile: u32, sums: &Sums<TILES>) {
+    let sixteen = tile * WARPS + thread::warp_id();
+    // SAFETY: the caller's promise.
+    unsafe {
+        if args.partial.is_null() {
+            let SkinnyGemm { bias, residual, y, y_f32, rows, n, activation, .. } = *args;
+            return store::store(&Outputs { bias, residual, y, y_f32, rows, n, activation }, [sixteen, 0], sums);
+        }
+        let split = thread::block_idx_y() * args.tiles() * WARPS + sixteen;
+        let first = args.partial.addr + u64::from(split * TILES as u32 * thread::WARP_SIZE + thread::lane_id()) * 16;
+        unroll::<TILES>(
+            #[inline(always)]
+            |i| global::store(first + i as u64 * 512, sums[i]),
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! The sequences of a request: each waits for its turn, runs, and tells what its tokens bring.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::{timeout, timeout_at};
+
+use super::admission::{Permit, QueuePlace};
+use super::app::App;
+use super::caller::Caller;
+use super::error::ApiError;
+use super::prepare::Asked;
+use crate::session::{Finish, Live, LiveRequest, Piece, PromptLogprob, Sampling, Session};
+
+/// Events that wait for a reader.
+const WAITING_EVENTS: usize = 256;
+
+/// How long a reader may read nothing while events wait, before it is cut off.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What has become of an answer; `index` counts the answers of a request.
+pub enum AnswerEvent {
+    /// A token, and what it lets be shown.
+    Piece { index: usize, piece: Piece },
+    /// How likely the prompt's tokens are; of the first answer to each prompt.
+    Scored { index: usize, scores: Vec<PromptLogprob> },
+    /// Its end.
+    End { index: usize, end: End },
+    /// Why the request has no answer.
+    Failed(ApiError),
+}
+
+/// How an answer ended.
+pub struct End {
+    /// Text that was held back.
+    pub rest: String,
+    pub finish_reason: &'static str,
+    /// The stop text or id of the request's own that came.
+    pub stop_reason: Value,
+    /// Tokens of the prompt that were computed before.
+    pub cached: usize,
+}
+
+/// What all sequences of a request have in common.
+struct Common {
+    app: Arc<App>,
+    session: &'static Session,
+    caller: Caller,
+    asked: Arc<Asked>,
+    events: mpsc::Sender<AnswerEvent>,
+}
+
+/// Starts all answers; they end when nobody takes their events any more.
+///
+/// # Errors
+/// The queue is full.
+pub fn start(app: &Arc<App>, caller: &Caller, asked: &Arc<Asked>) -> Result<mpsc::Receiver<AnswerEvent>, ApiError> {
+    let session = app.session()?;
+    let count = asked.prompts.len() * asked.n;
+    let places = app.admission()?.enter(caller.key, count).ok_or_else(|| {
+        let message = format!("the queue is full: {} answers wait", app.settings.max_queue);
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).code("queue_full").retry_after(1)
+    })?;
+    let (events, receiver) = mpsc::channel(WAITING_EVENTS);
+    let (app, caller, asked) = (app.clone(), caller.clone(), asked.clone());
+    let common = Arc::new(Common { app, session, caller, asked, events });
+    for (index, place) in places.into_iter().enumerate() {
+        tokio::spawn(sequence(common.clone(), index, place));
+    }
+    Ok(receiver)
+}
+
+async fn sequence(common: Arc<Common>, index: usize, place: QueuePlace) {
+    let deadline = tokio::time::Instant::from_std(common.caller.arrived + common.app.settings.request_timeout);
+    let outcome = tokio::select! {
+        () = common.events.closed() => return common.app.metrics.ended("abort", common.caller.arrived),
+        outcome = timeout_at(deadline, answer(&common, index, place)) => outcome,
+    };
+    let error = match outcome {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error,
+        Err(_) => {
+            ApiError::new(StatusCode::GATEWAY_TIMEOUT, "the request took longer than --request-timeout").code("timeout")
+        }
+    };
+    common.app.metrics.ended("error", common.caller.arrived);
+    if let Some(failure) = common.session.status().failure {
+        common.app.fail(failure);
+    }
+    common.caller.log.fail(error.status);
+    let _ = timeout(PATIENCE, common.events.send(AnswerEvent::Failed(error))).await;
+}
+
+async fn answer(common: &Common, index: usize, place: QueuePlace) -> Result<(), ApiError> {
+    let _permit = begin(common, place).await?;
+    let (prompt, stream) = (&common.asked.prompts[index / common.asked.n], (index % common.asked.n) as u32);
+    if let Some(count) = common.asked.scored.filter(|_| stream == 0) {
+        let scores = score(common.session, prompt.request.prompt.clone(), count).await?;
+        common.send(AnswerEvent::Scored { index, scores }).await?;
+    }
+    let sampling = Sampling { stream, ..prompt.request.sampling.clone() };
+    let request = LiveRequest { sampling, ..prompt.request.clone() };
+    if stream == 0 {
+        common.app.metrics.prompt_tokens.inc_by(request.prompt.len() as u64);
+        common.caller.log.prompt(request.prompt.len());
+    }
+    if request.max_tokens == 0 {
+        let end = End { rest: String::new(), finish_reason: "length", stop_reason: Value::Null, cached: 0 };
+        common.app.metrics.ended("length", common.caller.arrived);
+        return common.send(AnswerEvent::End { index, end }).await;
+    }
+    let live = pieces(common, index, &request).await?;
+    let stop_text = live.stopped_by().map(str::to_owned);
+    let (generation, rest) = live.end().map_err(|error| ApiError::engine(&error))?;
+    let finish_reason = match generation.finish {
+        Finish::Stop | Finish::StopText => "stop",
+        Finish::Length | Finish::Context | Finish::Interrupted => "length",
+    };
+    let stop_reason = match generation.finish {
+        Finish::StopText => stop_text.filter(|text| request.stop.contains(text)).map_or(Value::Null, Value::from),
+        Finish::Stop => {
+            generation.ids.last().filter(|id| request.stop_ids.contains(id)).map_or(Value::Null, |id| Value::from(*id))
+        }
+        _ => Value::Null,
+    };
+    let cached = generation.prompt_tokens - generation.prefilled_tokens;
+    common.app.metrics.ended(finish_reason, common.caller.arrived);
+    common.send(AnswerEvent::End { index, end: End { rest, finish_reason, stop_reason, cached } }).await
+}
+
+/// Waits for the turn of a sequence.
+async fn begin(common: &Common, place: QueuePlace) -> Result<Permit, ApiError> {
+    match timeout(common.app.settings.queue_timeout, place.permit()).await {
+        Ok(Some(permit)) => Ok(permit),
+        _ => {
+            let message = "the request waited longer than --queue-timeout for its turn";
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("queue_timeout").retry_after(5))
+        }
+    }
+}
+
+/// Runs the sequence to its end.
+async fn pieces<'a>(common: &'a Common, index: usize, request: &LiveRequest) -> Result<Live<'a>, ApiError> {
+    let (sender, mut updates) = mpsc::unbounded_channel();
+    let sink = move |update| drop(sender.send(update));
+    let mut live = common.session.live(request, sink).map_err(|error| ApiError::engine(&error))?;
+    let mut last: Option<Instant> = None;
+    while !live.ended() {
+        let stopped = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the engine has stopped");
+        let update = updates.recv().await.ok_or_else(stopped)?;
+        let Some(piece) = live.push(update).map_err(|error| ApiError::engine(&error))? else { continue };
+        let now = Instant::now();
+        common.app.metrics.token(common.caller.arrived, last.replace(now), now);
+        common.caller.log.token();
+        common.send(AnswerEvent::Piece { index, piece }).await?;
+    }
+    Ok(live)
+}
+
+impl Common {
+    /// Hands an event on; a reader that does not take any for some time is cut off.
+    async fn send(&self, event: AnswerEvent) -> Result<(), ApiError> {
+        if let Ok(sent) = timeout(PATIENCE, self.events.send(event)).await {
+            return sent.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "the client has gone"));
+        }
+        tracing::warn!(request = self.caller.id, "the client reads nothing; its connection is closed");
+        self.caller.hang_up.notify_one();
+        Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the client reads nothing"))
+    }
+}
+
+/// Ends what runs on another thread when nobody waits for it any more.
+struct Interrupt(Arc<AtomicBool>);
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn score(session: &'static Session, prompt: Vec<u32>, count: usize) -> Result<Vec<PromptLogprob>, ApiError> {
+    let interrupt = Interrupt(Arc::default());
+    let flag = interrupt.0.clone();
+    let scores = tokio::task::spawn_blocking(move || session.score(&prompt, count, &flag)).await;
+    let scores = scores.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    scores.map_err(|error| ApiError::engine(&error))
+}

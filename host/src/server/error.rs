@@ -1,0 +1,96 @@
+//! `ApiError`: what a client is told, in OpenAI's form.
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::error::{Category, Error};
+
+/// An answer that is no success.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    /// The status of the response; inside a stream it is the error's `code`.
+    pub status: StatusCode,
+    message: String,
+    param: Option<String>,
+    code: Option<&'static str>,
+    /// Seconds after which it is worth a try.
+    retry_after: Option<u64>,
+}
+
+impl ApiError {
+    /// An error of this status.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> ApiError {
+        ApiError { status, message: message.into(), param: None, code: None, retry_after: None }
+    }
+
+    /// A field of the request that cannot be honoured.
+    pub fn field(name: impl Into<String>, message: impl std::fmt::Display) -> ApiError {
+        let name = name.into();
+        let error = ApiError::new(StatusCode::BAD_REQUEST, format!("{name}: {message}"));
+        ApiError { param: Some(name), code: Some("invalid_value"), ..error }
+    }
+
+    /// With a word that programs look for.
+    pub fn code(self, code: &'static str) -> ApiError {
+        ApiError { code: Some(code), ..self }
+    }
+
+    /// With the seconds after which it is worth a try.
+    pub fn retry_after(self, seconds: u64) -> ApiError {
+        ApiError { retry_after: Some(seconds), ..self }
+    }
+
+    /// What is wrong with a request by the judgement of the session. Hints speak of the command line, so they are left out.
+    pub fn request(error: &Error) -> ApiError {
+        let details = error.details_text();
+        let name = details.split_once(": expected").map(|(name, _)| name.replace('-', "_"));
+        let message = format!("{}: {details}", error.message());
+        let code = if error.message().contains("longer than the context") {
+            "context_length_exceeded"
+        } else {
+            "invalid_value"
+        };
+        let param = name.map(|name| if name == "repeat_penalty" { "repetition_penalty".to_owned() } else { name });
+        ApiError { param, ..ApiError::new(StatusCode::BAD_REQUEST, message).code(code) }
+    }
+
+    /// What went wrong with a request that was taken.
+    pub fn engine(error: &Error) -> ApiError {
+        match error.category() {
+            Category::Input => ApiError::request(error),
+            _ => ApiError::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("{}: {}", error.message(), error.details_text()),
+            ),
+        }
+    }
+
+    /// The body.
+    pub fn body(&self) -> Value {
+        let kind = match self.status.as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            429 => "rate_limit_error",
+            408 | 504 => "timeout_error",
+            503 => "service_unavailable_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
+        };
+        json!({ "error": { "message": self.message, "type": kind, "param": self.param, "code": self.code } })
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

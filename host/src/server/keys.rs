@@ -1,0 +1,58 @@
+//! `Keys`: who may ask.
+use axum::http::{HeaderMap, StatusCode, header};
+use subtle::{Choice, ConstantTimeEq};
+
+use super::error::ApiError;
+
+/// The keys of a server; never printed.
+pub struct Keys(Vec<Vec<u8>>);
+
+impl Keys {
+    /// Those of `keys`.
+    pub fn new(keys: &[String]) -> Keys {
+        Keys(keys.iter().map(|key| key.clone().into_bytes()).collect())
+    }
+
+    /// The number of the key that a request has, from 1 on; 0 where there are no keys.
+    ///
+    /// # Errors
+    /// It has none of them.
+    pub fn check(&self, headers: &HeaderMap) -> Result<u64, ApiError> {
+        if self.0.is_empty() {
+            return Ok(0);
+        }
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let given = given.unwrap_or_default();
+        // All keys are compared, so that the time tells nothing of them but their lengths.
+        let mut number = 0;
+        for (key, index) in self.0.iter().zip(1..) {
+            let same: Choice = key.ct_eq(given);
+            number += index * u64::from(same.unwrap_u8());
+        }
+        if number > 0 {
+            return Ok(number);
+        }
+        let message = "the request has no valid API key: send one as `Authorization: Bearer KEY`";
+        Err(ApiError::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_has_its_number_and_nothing_else_passes() {
+        let keys = Keys::new(&["one".into(), "two".into()]);
+        let check = |value: &str| {
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
+            keys.check(&headers).ok()
+        };
+        assert_eq!((check("Bearer one"), check("Bearer two")), (Some(1), Some(2)));
+        for wrong in ["Bearer on", "Bearer one ", "Bearer ", "bearer", "one", "Basic one"] {
+            assert_eq!(check(wrong), None, "{wrong}");
+        }
+        assert!(keys.check(&HeaderMap::new()).is_err());
+        assert_eq!(Keys::new(&[]).check(&HeaderMap::new()).ok(), Some(0));
+    }
+}

@@ -1,0 +1,219 @@
+//! The bodies of requests, as OpenAI and vLLM have them. Null is as good as no field.
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// One text, or several.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
+pub enum TextList {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl From<TextList> for Vec<String> {
+    fn from(texts: TextList) -> Vec<String> {
+        match texts {
+            TextList::One(text) => vec![text],
+            TextList::Many(texts) => texts,
+        }
+    }
+}
+
+/// What is to be continued.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "expected a text, a list of texts, token ids, or a list of lists of token ids")]
+pub enum PromptInput {
+    /// A text.
+    Text(String),
+    /// Several texts.
+    Texts(Vec<String>),
+    /// Token ids.
+    Ids(Vec<u32>),
+    /// Several prompts of token ids.
+    Lists(Vec<Vec<u32>>),
+}
+
+/// What a stream has beside its pieces.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+pub struct StreamOptions {
+    /// Whether a last piece tells how many tokens there were.
+    pub include_usage: Option<bool>,
+    /// Whether every piece tells it.
+    pub continuous_usage_stats: Option<bool>,
+}
+
+/// What both ways of asking for a text have in common.
+#[derive(Debug, Default)]
+pub struct Shared {
+    pub n: Option<u64>,
+    pub stream: bool,
+    pub stream_options: Option<StreamOptions>,
+    pub max_tokens: Option<i64>,
+    pub temperature: Option<f32>,
+    pub top_p: Option<f32>,
+    pub top_k: Option<i64>,
+    pub min_p: Option<f32>,
+    pub repetition_penalty: Option<f32>,
+    pub presence_penalty: Option<f32>,
+    pub frequency_penalty: Option<f32>,
+    pub seed: Option<i64>,
+    pub logit_bias: HashMap<String, f32>,
+    pub stop: Vec<String>,
+    pub stop_token_ids: Vec<u32>,
+    pub include_stop_str_in_output: bool,
+    pub min_tokens: usize,
+    pub bad_words: Vec<String>,
+    pub ignore_eos: bool,
+    pub skip_special_tokens: bool,
+    pub return_token_ids: bool,
+    pub prompt_logprobs: Option<u64>,
+    /// Fields that have no place of their own.
+    pub rest: HashMap<String, Value>,
+}
+
+macro_rules! request {
+    ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $field:ident: $kind:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default, Deserialize, ToSchema)]
+        pub struct $name {
+            $($(#[$about])* pub $field: Option<$kind>,)*
+            /// The model's name; another one is not found.
+            model: Option<String>,
+            /// Answers to each prompt.
+            #[schema(minimum = 1)]
+            n: Option<u64>,
+            /// Whether the text comes in pieces, as server-sent events.
+            stream: Option<bool>,
+            stream_options: Option<StreamOptions>,
+            /// Most tokens of an answer.
+            max_tokens: Option<i64>,
+            /// 0 takes the best token, 0.0001 to 100 draw.
+            temperature: Option<f32>,
+            top_p: Option<f32>,
+            /// 0 and -1 for all.
+            top_k: Option<i64>,
+            min_p: Option<f32>,
+            repetition_penalty: Option<f32>,
+            presence_penalty: Option<f32>,
+            frequency_penalty: Option<f32>,
+            /// -1 for another one each time.
+            seed: Option<i64>,
+            /// By token id, -100 to 100.
+            logit_bias: Option<HashMap<String, f32>>,
+            stop: Option<TextList>,
+            stop_token_ids: Option<Vec<u32>>,
+            include_stop_str_in_output: Option<bool>,
+            min_tokens: Option<usize>,
+            bad_words: Option<Vec<String>>,
+            ignore_eos: Option<bool>,
+            skip_special_tokens: Option<bool>,
+            return_token_ids: Option<bool>,
+            /// How many of the best tokens come with each token of the prompt, 0 to 20.
+            prompt_logprobs: Option<u64>,
+            #[serde(flatten)]
+            #[schema(ignore)]
+            rest: HashMap<String, Value>,
+        }
+
+        impl $name {
+            /// The model that is meant.
+            pub fn model(&self) -> Option<&str> {
+                self.model.as_deref()
+            }
+
+            /// Takes what it has in common with others.
+            pub fn shared(&mut self) -> Shared {
+                Shared {
+                    n: self.n.take(),
+                    stream: self.stream.take().unwrap_or(false),
+                    stream_options: self.stream_options.take(),
+                    max_tokens: self.max_tokens.take(),
+                    temperature: self.temperature.take(),
+                    top_p: self.top_p.take(),
+                    top_k: self.top_k.take(),
+                    min_p: self.min_p.take(),
+                    repetition_penalty: self.repetition_penalty.take(),
+                    presence_penalty: self.presence_penalty.take(),
+                    frequency_penalty: self.frequency_penalty.take(),
+                    seed: self.seed.take(),
+                    logit_bias: self.logit_bias.take().unwrap_or_default(),
+                    stop: self.stop.take().map(Vec::from).unwrap_or_default(),
+                    stop_token_ids: self.stop_token_ids.take().unwrap_or_default(),
+                    include_stop_str_in_output: self.include_stop_str_in_output.take().unwrap_or(false),
+                    min_tokens: self.min_tokens.take().unwrap_or(0),
+                    bad_words: self.bad_words.take().unwrap_or_default(),
+                    ignore_eos: self.ignore_eos.take().unwrap_or(false),
+                    skip_special_tokens: self.skip_special_tokens.take().unwrap_or(true),
+                    return_token_ids: self.return_token_ids.take().unwrap_or(false),
+                    prompt_logprobs: self.prompt_logprobs.take(),
+                    rest: std::mem::take(&mut self.rest),
+                }
+            }
+        }
+    };
+}
+
+request! {
+    /// `POST /v1/chat/completions`.
+    ChatRequest {
+        /// The conversation: objects with a role and a content, which is a text or a list of text parts.
+        messages: Vec<Value>,
+        /// Most tokens of an answer; goes before max_tokens.
+        max_completion_tokens: i64,
+        /// Whether log-probabilities come with the tokens.
+        logprobs: bool,
+        /// How many of the best tokens come with each, 0 to 20.
+        top_logprobs: u64,
+        /// Whether the text of the prompt begins the model's turn.
+        add_generation_prompt: bool,
+        /// Whether the model goes on with the last message.
+        continue_final_message: bool,
+        /// What else the chat template is told.
+        chat_template_kwargs: Map<String, Value>,
+    }
+}
+
+request! {
+    /// `POST /v1/completions`.
+    CompletionRequest {
+        /// What is to be continued.
+        prompt: PromptInput,
+        /// Whether the prompt stands in front of the text.
+        echo: bool,
+        /// How many of the best tokens come with each, 0 to 20.
+        logprobs: u64,
+        /// Whether the tokenizer puts around a text what its post-processor says; true by default.
+        add_special_tokens: bool,
+    }
+}
+
+/// `POST /tokenize`.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub struct TokenizeRequest {
+    /// A text.
+    pub prompt: Option<String>,
+    /// Or a conversation.
+    pub messages: Option<Vec<Value>>,
+    /// As in a completion; false by default for a conversation.
+    pub add_special_tokens: Option<bool>,
+    /// As in a chat.
+    pub add_generation_prompt: Option<bool>,
+    /// As in a chat.
+    pub continue_final_message: Option<bool>,
+    /// As in a chat.
+    pub chat_template_kwargs: Option<Map<String, Value>>,
+    /// Whether the names of the tokens come too.
+    pub return_token_strs: Option<bool>,
+}
+
+/// `POST /detokenize`.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub struct DetokenizeRequest {
+    /// Token ids.
+    pub tokens: Option<Vec<u32>>,
+}

@@ -1,0 +1,164 @@
+//! `Live`: an answer whose client takes its tokens as they come, on any thread; what a server is made of.
+use std::sync::atomic::AtomicBool;
+
+use serde_json::Value;
+
+use super::answer::{Answer, TextOptions};
+use super::generate::{Generation, Session};
+use super::logprobs::TokenLogprob;
+use super::prompt::Rendering;
+use super::prompt_logprobs::{PromptLogprob, of_prompt};
+use crate::engine::{Request, RequestTicket, Update};
+use crate::error::Result;
+use crate::sample::Sampling;
+
+/// One prompt to be continued.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveRequest {
+    /// Token ids, at least one.
+    pub prompt: Vec<u32>,
+    /// Most tokens to generate, at least 1.
+    pub max_tokens: usize,
+    /// How each token is chosen.
+    pub sampling: Sampling,
+    /// Texts that end the generation.
+    pub stop: Vec<String>,
+    /// Ids that end it, beside the model's own.
+    pub stop_ids: Vec<u32>,
+    /// Whether the model's own ends do not count.
+    pub ignore_eos: bool,
+    /// How many of the best tokens' log-probabilities come with each token's own; none for no such numbers.
+    pub logprobs: Option<usize>,
+    /// How the text is made.
+    pub text: TextOptions,
+    /// Names who shares cached prefixes: requests of another number never find what this one computed.
+    pub cache_salt: u64,
+}
+
+/// What the engine has to tell; its sink must not wait for anything.
+#[derive(Debug)]
+pub struct LiveUpdate(Update);
+
+/// What a token brings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Piece {
+    /// Text that no later token changes.
+    pub text: String,
+    /// The token.
+    pub id: Option<u32>,
+    /// How likely it was, where that is asked for.
+    pub logprob: Option<TokenLogprob>,
+}
+
+/// A request that waits or runs. It is cancelled when this is dropped.
+pub struct Live<'a> {
+    _ticket: RequestTicket,
+    answer: Answer<'a>,
+}
+
+impl Session {
+    /// Whether the engine takes `request`, before anybody waits for it.
+    ///
+    /// # Errors
+    /// A parameter is out of range, the prompt is longer than the context, or a stop text is empty or can never come.
+    pub fn check_live(&self, request: &LiveRequest) -> Result<()> {
+        self.answer_of(request)?;
+        self.model().engine.limits().check(&self.request_of(request))
+    }
+
+    /// Queues `request`; `sink` is given the updates on the engine's thread, for [`Live::push`].
+    ///
+    /// # Errors
+    /// As [`Session::check_live`], or the engine has failed.
+    pub fn live(&self, request: &LiveRequest, mut sink: impl FnMut(LiveUpdate) + Send + 'static) -> Result<Live<'_>> {
+        let answer = self.answer_of(request)?;
+        let ticket = self.model().engine.submit_to(self.request_of(request), move |update| sink(LiveUpdate(update)))?;
+        Ok(Live { _ticket: ticket, answer })
+    }
+
+    /// The text that the chat template makes of a conversation.
+    ///
+    /// # Errors
+    /// There is no template, or it refuses the conversation.
+    pub fn render(&self, messages: Vec<Value>, rendering: Rendering) -> Result<String> {
+        self.texts().render_with(messages, rendering)
+    }
+
+    /// Whether the model can continue `prompt`.
+    ///
+    /// # Errors
+    /// It is empty, longer than the context, or has an id that the model does not know.
+    pub fn check_prompt(&self, prompt: &[u32]) -> Result<()> {
+        self.model().engine.limits().check_prompt(prompt)
+    }
+
+    /// Sequences that run at the same time.
+    pub fn sequences(&self) -> usize {
+        self.model().engine.limits().sequences
+    }
+
+    /// How likely each token of `prompt` but the first is, with the `count` best in its place. That waits until nothing
+    /// runs; it ends early once `interrupt` is set.
+    ///
+    /// # Errors
+    /// Too many are asked for, or the device failed.
+    pub fn score(&self, prompt: &[u32], count: usize, interrupt: &AtomicBool) -> Result<Vec<PromptLogprob>> {
+        of_prompt(self.model(), self.tokenizer(), prompt, count, interrupt)
+    }
+
+    fn answer_of(&self, request: &LiveRequest) -> Result<Answer<'_>> {
+        let LiveRequest { prompt, stop, ignore_eos, logprobs, text, .. } = request;
+        self.texts().answer_until(prompt, stop, *ignore_eos, *logprobs)?.with(prompt, *text)
+    }
+
+    fn request_of(&self, request: &LiveRequest) -> Request {
+        let own = if request.ignore_eos { &[][..] } else { &self.model().spec.eos };
+        Request {
+            prompt: request.prompt.clone(),
+            max_tokens: request.max_tokens,
+            eos: [own, &request.stop_ids].concat(),
+            sampling: request.sampling.clone(),
+            logits: request.logprobs.is_some(),
+            cache_salt: request.cache_salt,
+        }
+    }
+}
+
+impl Live<'_> {
+    /// Takes an update; what comes behind the end brings nothing.
+    ///
+    /// # Errors
+    /// The engine failed, or the token cannot be decoded.
+    pub fn push(&mut self, update: LiveUpdate) -> Result<Option<Piece>> {
+        let Update::Token(event) = update.0 else { return Ok(None) };
+        if self.answer.ended() {
+            return Ok(None);
+        }
+        let text = self.answer.push(&event)?;
+        let generation = self.answer.generation();
+        Ok(Some(Piece { text, id: generation.ids.last().copied(), logprob: generation.logprobs.last().cloned() }))
+    }
+
+    /// Whether nothing more comes.
+    pub fn ended(&self) -> bool {
+        self.answer.ended()
+    }
+
+    /// What is known so far.
+    pub fn generation(&self) -> &Generation {
+        self.answer.generation()
+    }
+
+    /// The stop text that came, where no special token is part of it.
+    pub fn stopped_by(&self) -> Option<&str> {
+        self.answer.stopped_by()
+    }
+
+    /// The generation, and the rest of its text that was held back.
+    ///
+    /// # Errors
+    /// The last tokens cannot be decoded.
+    pub fn end(self) -> Result<(Generation, String)> {
+        self.answer.end()
+    }
+}
