@@ -21,7 +21,8 @@ pub struct ModelArguments {
     #[arg(long, env = "NEMOTRON_DEVICE", value_name = "N|cpu|auto", default_value = "auto")]
     pub device: DeviceChoice,
 
-    /// Tokens of prompt and answer together [default: the smaller of the model's length and 4096]
+    /// Tokens of prompt and answer together [default: the smaller of the model's length and 4096; a server's is as long as
+    /// the model's length and the memory for keys and values allow]
     #[arg(long, short, value_name = "N", value_parser = numbers::whole(CONTEXT))]
     pub context: Option<usize>,
 

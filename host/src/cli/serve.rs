@@ -115,6 +115,7 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
 impl Arguments {
     fn load_options(&self) -> LoadOptions {
         LoadOptions {
+            longest_context: true,
             max_sequences: self.max_sequences.get(),
             step_tokens: Some(self.max_step_tokens.map_or(STEP_TOKENS, NonZeroUsize::get)),
             cache_bytes: CACHE_BYTES,

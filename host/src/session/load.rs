@@ -17,6 +17,9 @@ use crate::quantized::Recipe;
 use crate::sample::Sampling;
 use crate::weights::Weights;
 
+/// A context that is not halved any further where memory is short, tokens.
+const LEAST_CONTEXT: usize = 4096;
+
 /// What to load, and where.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
@@ -28,6 +31,8 @@ pub struct LoadOptions {
     pub activations: Option<Activations>,
     /// Tokens that a sequence may have; by default the smaller of the model's length and 4096.
     pub context: Option<usize>,
+    /// Without `context`: the model's own length, halved until the memory for keys and values holds one such context.
+    pub longest_context: bool,
     /// Sequences that run at the same time.
     pub max_sequences: usize,
     /// Token rows of one step, which bound how long running sequences wait for the prompts of others; longer prompts are
@@ -64,6 +69,7 @@ impl LoadOptions {
             device: DeviceChoice::Auto,
             activations: None,
             context: None,
+            longest_context: false,
             max_sequences: 1,
             step_tokens: None,
             cache_bytes: u64::MAX,
@@ -151,11 +157,7 @@ impl Model {
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
         config.max_sequences = options.max_sequences.max(1);
-        config.chunk = options.step_tokens.map_or(config.chunk, |tokens| tokens.clamp(1, config.context));
-        if opened.kind == "CPU" {
-            config.chunk = config.chunk.min(CPU_CHUNK);
-        }
-        config.pages = Some(pages(&spec, &config, &opened, options)?);
+        config.pages = Some(pages(&spec, &mut config, &opened, options)?);
         let mut engine = Engine::new(opened.device, &spec, &|tensors| weights.parts(tensors), config)?;
         stages.end("weights");
         engine.warm_up()?;
@@ -257,14 +259,24 @@ fn quantize(spec: &mut ModelSpec, options: &LoadOptions, note: &mut dyn FnMut(No
     Ok(())
 }
 
-/// The KV pages that fit on the device.
-fn pages(spec: &ModelSpec, config: &EngineConfig, opened: &Opened, options: &LoadOptions) -> Result<usize> {
+/// The KV pages that fit on the device; settles the context and the rows of a step in `config`.
+fn pages(spec: &ModelSpec, config: &mut EngineConfig, opened: &Opened, options: &LoadOptions) -> Result<usize> {
     let utilization = options.gpu_memory_utilization.unwrap_or(memory::GPU_MEMORY_UTILIZATION);
     let bound = match opened.memory {
         Some(memory) => Bound::Gpu(memory, utilization),
         None => Bound::Cache(options.cache_bytes),
     };
     let act_bytes = if opened.activations == Activations::F32 { 4 } else { 2 };
+    if options.longest_context && options.context.is_none() {
+        config.context = spec.context_length;
+        while config.context > LEAST_CONTEXT && !memory::holds_context(spec, config, act_bytes, bound) {
+            config.context = (config.context / 2).max(LEAST_CONTEXT);
+        }
+    }
+    config.chunk = options.step_tokens.unwrap_or(config.chunk).clamp(1, config.context);
+    if opened.kind == "CPU" {
+        config.chunk = config.chunk.min(CPU_CHUNK);
+    }
     memory::pages(spec, config, act_bytes, bound)
 }
 

@@ -52,7 +52,7 @@ struct Sizes {
 pub fn pages(spec: &ModelSpec, config: &EngineConfig, act_bytes: u64, bound: Bound) -> Result<usize> {
     let limits = config.limits();
     host_memory::check(&[("rotary tables", table_bytes(spec, limits.context))])?;
-    let sizes = Sizes::of(&Layout::new(spec, limits).1.sizes(act_bytes), &limits);
+    let sizes = Sizes::of_model(spec, &limits, act_bytes);
     let pages = match bound {
         Bound::Cache(bytes) => {
             let available = host_memory::available().map_or(u64::MAX, |bytes| (bytes as f64 * HOST_SHARE) as u64);
@@ -64,7 +64,21 @@ pub fn pages(spec: &ModelSpec, config: &EngineConfig, act_bytes: u64, bound: Bou
     Ok(pages as usize)
 }
 
+/// Whether `bound` has room for the keys and values of one whole context.
+pub fn holds_context(spec: &ModelSpec, config: &EngineConfig, act_bytes: u64, bound: Bound) -> bool {
+    let limits = config.limits();
+    let sizes = Sizes::of_model(spec, &limits, act_bytes);
+    match bound {
+        Bound::Cache(bytes) => sizes.pages_in(bytes) >= sizes.least_pages,
+        Bound::Gpu(memory, utilization) => sizes.pages_on_gpu(memory, utilization, limits.context).is_ok(),
+    }
+}
+
 impl Sizes {
+    fn of_model(spec: &ModelSpec, limits: &Limits, act_bytes: u64) -> Sizes {
+        Sizes::of(&Layout::new(spec, *limits).1.sizes(act_bytes), limits)
+    }
+
     fn of(sizes: &MemorySizes, limits: &Limits) -> Sizes {
         let MemorySizes { weights, kv, slots, workspace, buffers } = *sizes;
         Sizes {
