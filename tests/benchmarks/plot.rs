@@ -1,4 +1,4 @@
-//! The results as an SVG: every program's share of what the peaks allow, a panel for each model.
+//! The results as an SVG: every program's share of what the peaks allow, a panel for each run that others were timed beside.
 use std::fmt::Write as _;
 
 use crate::results::{Results, Run, Work};
@@ -12,14 +12,15 @@ const PLOT: f64 = 240.0;
 const PANEL: f64 = TOP + PLOT + 62.0;
 
 pub fn svg(results: &Results) -> String {
-    let width = results.runs.iter().map(width).fold(480.0, f64::max);
-    let height = PANEL * results.runs.len() as f64;
+    let compared: Vec<&Run> = results.runs.iter().filter(|run| run.programs().len() > 1).collect();
+    let width = compared.iter().map(|run| width(run)).fold(480.0, f64::max);
+    let height = PANEL * compared.len() as f64;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
          height=\"{height:.0}\" font-family=\"sans-serif\" font-size=\"11\" fill=\"#212529\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
     );
-    for (number, run) in results.runs.iter().enumerate() {
+    for (number, run) in compared.into_iter().enumerate() {
         writeln!(svg, "<g transform=\"translate(0 {:.0})\">", PANEL * number as f64).expect("a String takes any text");
         svg += &format!("{}{}{}</g>\n", title(&results.gpu, run), axis(width), groups(run));
     }

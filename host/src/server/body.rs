@@ -82,7 +82,7 @@ fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, ApiError> {
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         match error.inner().classify() {
-            serde_json::error::Category::Data if path != "." => ApiError::field(path, error.inner()),
+            serde_json::error::Category::Data if path != "." => ApiError::field(path, without_place(error.inner())),
             serde_json::error::Category::Data => {
                 ApiError::new(StatusCode::BAD_REQUEST, error.inner().to_string()).code("invalid_value")
             }
@@ -94,6 +94,12 @@ fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, ApiError> {
         ApiError::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {error}")).code("invalid_json")
     })?;
     Ok(value)
+}
+
+/// What serde says of a value, without line and column: a body is seldom read as a text, and the field is named.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rfind(" at line ").map_or(text.clone(), |end| text[..end].to_owned())
 }
 
 #[cfg(test)]
