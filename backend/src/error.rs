@@ -3,6 +3,8 @@ mod words;
 
 use std::fmt;
 
+pub use words::plain as plain_words;
+
 /// What an error is about; the word after `[ERROR]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Category {

@@ -159,7 +159,7 @@ kernel_args! {
         pub y: Ptr<Act>,
         /// `[rows, n]` or null, written without rounding.
         pub y_f32: Ptr<f32>,
-        /// [`SkinnyGemm::partials`] sums or null, written: what [`SkinnyJoin`](crate::SkinnyJoin) adds.
+        /// [`SkinnyGemm::partials`] sums or null, written: what [`crate::SkinnyJoin`] adds.
         pub partial: Ptr<f32>,
         /// Token rows.
         pub rows: u32,

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::app::{App, BODY_UNIT};
 use super::error::ApiError;
+use crate::error::plain_words;
 
 /// A body, and its share of the memory for bodies.
 pub struct Body {
@@ -96,10 +97,10 @@ fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, ApiError> {
     Ok(value)
 }
 
-/// What serde says of a value, without line and column: a body is seldom read as a text, and the field is named.
+/// What serde says of a value, in plain words, without line and column: the field is named.
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.rfind(" at line ").map_or(text.clone(), |end| text[..end].to_owned())
+    plain_words(text.rfind(" at line ").map_or(text.clone(), |end| text[..end].to_owned()))
 }
 
 #[cfg(test)]
@@ -113,6 +114,7 @@ mod tests {
         assert_eq!(error(r#"{"temperature": "warm"}"#)["param"], "temperature");
         assert_eq!(error(r#"{"stream_options": {"include_usage": 3}}"#)["param"], "stream_options.include_usage");
         assert_eq!(error(r#"{"stop": 3}"#)["message"], "stop: expected a text or a list of texts");
+        assert_eq!(error(r#"{"messages": "hi"}"#)["message"], "messages: expected a list, found the text \"hi\"");
         for text in ["", "[]", "3", "{", "{\"a\": 1,}", "{} x"] {
             assert_eq!(error(text)["code"], "invalid_json", "{text}");
         }

@@ -35,7 +35,7 @@ pub fn shipped_ptx() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// The embedded PTX for a compute capability.
 ///
 /// # Errors
-/// As [`choose`].
+/// There is no PTX that such a GPU can run.
 pub fn embedded_ptx(capability: (u32, u32)) -> Result<Ptx> {
     let images = embedded::ALL.iter().map(|(architecture, text, _)| (*architecture, *text));
     choose(capability, &images.collect::<Vec<_>>())
