@@ -178,12 +178,8 @@ unsafe fn store_pairs<const TILES: usize, const ADDS: bool>(
                             return 0;
                         }
                         let at = added.next();
-                        if is_live(own(i)) && adds {
-                            // SAFETY: the element is there.
-                            unsafe { global::load(at) }
-                        } else {
-                            0
-                        }
+                        // SAFETY: the element is there.
+                        if is_live(own(i)) && adds { unsafe { global::load(at) } } else { 0 }
                     },
                 );
                 unroll::<TOGETHER>(

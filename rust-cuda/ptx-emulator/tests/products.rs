@@ -57,7 +57,7 @@ fn text(form: &Form) -> String {
          \t.reg .b64 %in, %out, %a, %b;\n\t.reg .b32 %thread, %to, %x, %y, %z, %w, %a<4>, %d<{words}>;\n\t.reg .pred %p, %q;\n\
          \tld.param.u64 %in, [in];\n\tld.param.u64 %out, [out];\n\tmov.u32 %thread, %tid.x;\n\
          \tmad.wide.u32 %in, %thread, 16, %in;\n\tmad.wide.u32 %out, %thread, {row}, %out;\n\
-         \tmul.lo.u32 %to, %thread, 16;\n\
+         \tmov.u32 %to, tiles;\n\tmad.lo.u32 %to, %thread, 16, %to;\n\
          copy:\n\tld.global.v4.b32 {{%x, %y, %z, %w}}, [%in];\n\tst.shared.v4.b32 [%to], {{%x, %y, %z, %w}};\n\
          \tadd.u64 %in, %in, 2048;\n\tadd.u32 %to, %to, 2048;\n\tsetp.lt.u32 %p, %to, {TILES};\n\t@%p bra copy;\n\
          \tld.global.v4.b32 {{%a0, %a1, %a2, %a3}}, [%in];\n{lines}\n\

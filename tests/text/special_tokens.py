@@ -1,4 +1,4 @@
-"""Right values for the files beside tokenizer.json: `pip install transformers jinja2`, then `python tests/text/companions.py`.
+"""Right values for the files beside tokenizer.json: `pip install transformers jinja2`, then `python tests/text/special_tokens.py`.
 
 Each case is a set of such files beside the tokenizer of tests/text/llama3; transformers says what they make of it.
 """
@@ -114,7 +114,7 @@ def main():
         "cases": {name: case(files) for name, files in CASES.items()},
     }
     text = json.dumps(result, ensure_ascii=False, indent=1)
-    (HERE / "companions.json").write_text(text + "\n", encoding="utf-8")
+    (HERE / "special_tokens.json").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
