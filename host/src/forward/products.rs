@@ -143,8 +143,8 @@ pub(super) fn takes_gemv(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
     rows <= GEMV_MAX_ROWS || u64::from(n) * u64::from(k) <= limits.small_weight
 }
 
-/// Elements of a weight from which on `skinny_gemm` is faster than cuBLASLt for up to so many rows, on an H100: measured with
-/// weights of 3072×3072 to 28672×4096, in rows of their like (docs/performance.md).
+/// Elements of a weight from which on `skinny_gemm` takes up to so many rows: on an H100 it was faster than cuBLASLt in chains of
+/// a model's products; by itself it loses a little at 16 to 32 rows for some shapes (docs/performance.md).
 const SKINNY: [(u32, u64); 2] = [(32, 9 << 20), (skinny_gemm::MAX_ROWS, 27 << 20)];
 
 /// Whether a product of `[rows, n, k]` that is not `gemv`'s is `skinny_gemm`'s.
