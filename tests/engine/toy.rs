@@ -91,10 +91,9 @@ impl Toy {
         }
     }
 
-    fn cache_row(&self, sequence: usize, position: usize) -> usize {
-        let page = self.input("block_table")[sequence * self.pages_per_sequence + position / PAGE];
-        assert!(page > 0, "a token is in a page of its own");
-        page as usize * PAGE + position % PAGE
+    /// The pages of a sequence.
+    fn table(&self, sequence: usize) -> Vec<i32> {
+        self.input("block_table")[sequence * self.pages_per_sequence..][..self.pages_per_sequence].to_vec()
     }
 
     /// Writes the new tokens of a sequence, and returns what is known behind each: by row, a hash.
@@ -104,11 +103,17 @@ impl Toy {
             return Vec::new();
         }
         let slot = self.input("slots")[sequence];
+        let table = self.table(sequence);
+        let cache_row = |position: usize| {
+            let page = table[position / PAGE];
+            assert!(page > 0, "a token is in a page of its own");
+            page as usize * PAGE + position % PAGE
+        };
         let mut known = Vec::new();
         for row in rows {
             let (id, position) = (self.input("ids")[row], self.input("positions")[row] as usize);
             let id = if id < 0 { self.sampled[(-1 - id) as usize] } else { id };
-            let at = self.cache_row(sequence, position);
+            let at = cache_row(position);
             assert!(decode || self.input("slot_mapping")[row] as usize == at);
             self.keys[at] = id;
             let states = self.slots.entry(slot).or_default();
@@ -116,7 +121,7 @@ impl Toy {
             let state = mix(before, id);
             states.insert(position + 1, state);
             states.retain(|behind, _| behind + WINDOW > position + 1);
-            let keys = (0..=position).map(|position| self.keys[self.cache_row(sequence, position)]);
+            let keys = (0..=position).map(|position| self.keys[cache_row(position)]);
             let seen = keys.fold(SEED, mix);
             // Both tell the same, unless one of them is wrong.
             known.push((row, if self.state && state != seen { 1 } else { seen }));

@@ -1,11 +1,9 @@
 //! How a server begins and ends, and what becomes of clients that go away.
 use std::io::Read;
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::Server;
-use crate::client;
+use crate::{Server, client, until};
 
 const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
 
@@ -17,14 +15,6 @@ fn long(server: &Server) -> std::net::TcpStream {
     let mut begun = [0; 16];
     stream.read_exact(&mut begun).expect("it begins");
     stream
-}
-
-fn until(what: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !what() {
-        assert!(start.elapsed() < Duration::from_secs(30), "it does not come");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

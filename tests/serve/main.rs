@@ -2,9 +2,16 @@
 mod client;
 mod ends;
 mod fields;
+mod gaps;
+mod kills;
 mod load;
 mod safety;
+mod scripted;
+mod soak;
 mod texts;
+#[allow(dead_code)]
+#[path = "../engine/toy.rs"]
+mod toy;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -21,6 +28,16 @@ struct Server {
     child: Child,
     address: String,
     log: Arc<Mutex<String>>,
+}
+
+/// Waits for what comes sooner or later.
+#[track_caller]
+fn until(what: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !what() {
+        assert!(start.elapsed() < Duration::from_secs(30), "it does not come");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn root() -> PathBuf {

@@ -81,11 +81,15 @@ pub struct Arguments {
     #[arg(long, value_name = "S", default_value = "60", value_parser = numbers::count(SECONDS))]
     idle_timeout: NonZeroUsize,
 
+    /// Seconds that a client may read nothing of what it is sent; then its connection is closed
+    #[arg(long, value_name = "S", default_value = "10", value_parser = numbers::count(SECONDS))]
+    reader_timeout: NonZeroUsize,
+
     /// Most connections at a time; further ones wait
     #[arg(long, value_name = "N", default_value = "4096", value_parser = numbers::count(SEQUENCES))]
     max_connections: NonZeroUsize,
 
-    /// Most bytes of a request's body; those of all requests together may have 128 MiB
+    /// Most bytes of a request's body; those of all requests together may have 128 MiB and 16 KiB for each connection
     #[arg(long, value_name = "N", default_value = "8388608", value_parser = numbers::count(1..=1 << 30))]
     max_body_bytes: NonZeroUsize,
 
@@ -145,6 +149,7 @@ impl Arguments {
             request_timeout: seconds(self.request_timeout),
             drain_timeout: seconds(self.drain_timeout),
             idle_timeout: seconds(self.idle_timeout),
+            reader_timeout: seconds(self.reader_timeout),
             max_connections: self.max_connections.get(),
             max_body_bytes: self.max_body_bytes.get(),
             share_cache: self.share_cache,

@@ -1,11 +1,12 @@
 //! The sequences of a request: each waits for its turn, runs, and tells what its tokens bring.
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::http::StatusCode;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{timeout, timeout_at};
 
 use super::admission::{Permit, QueuePlace};
@@ -15,11 +16,8 @@ use super::error::ApiError;
 use super::prepare::Asked;
 use crate::session::{Finish, Live, LiveRequest, Piece, PromptLogprob, Sampling, Session};
 
-/// Events that wait for a reader.
+/// Events that wait for a reader in front of what its sequences keep for it.
 const WAITING_EVENTS: usize = 256;
-
-/// How long a reader may read nothing while events wait, before it is cut off.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What has become of an answer; `index` counts the answers of a request.
 pub enum AnswerEvent {
@@ -91,7 +89,7 @@ async fn sequence(common: Arc<Common>, index: usize, place: QueuePlace) {
         common.app.fail(failure);
     }
     common.caller.log.fail(error.status);
-    let _ = timeout(PATIENCE, common.events.send(AnswerEvent::Failed(error))).await;
+    let _ = common.events.send(AnswerEvent::Failed(error)).await;
 }
 
 async fn answer(common: &Common, index: usize, place: QueuePlace) -> Result<(), ApiError> {
@@ -148,27 +146,35 @@ async fn pieces<'a>(common: &'a Common, index: usize, request: &LiveRequest) -> 
     let sink = move |update| drop(sender.send(update));
     let mut live = common.session.live(request, sink).map_err(|error| ApiError::engine(&error))?;
     let mut last: Option<Instant> = None;
-    while !live.ended() {
+    // What a slow reader has not taken yet; updates with their rows of logits never wait for it.
+    let mut kept = VecDeque::new();
+    while !live.ended() || !kept.is_empty() {
+        let update = tokio::select! {
+            update = updates.recv(), if !live.ended() => update,
+            room = common.events.reserve(), if !kept.is_empty() => {
+                kept.pop_front().into_iter().zip(room).for_each(|(event, room)| room.send(event));
+                continue;
+            }
+        };
         let stopped = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the engine has stopped");
-        let update = updates.recv().await.ok_or_else(stopped)?;
-        let Some(piece) = live.push(update).map_err(|error| ApiError::engine(&error))? else { continue };
+        let piece = live.push(update.ok_or_else(stopped)?).map_err(|error| ApiError::engine(&error))?;
+        let Some(piece) = piece else { continue };
         let now = Instant::now();
         common.app.metrics.token(common.caller.arrived, last.replace(now), now);
         common.caller.log.token();
-        common.send(AnswerEvent::Piece { index, piece }).await?;
+        let event = AnswerEvent::Piece { index, piece };
+        match common.events.try_reserve() {
+            Ok(room) if kept.is_empty() => room.send(event),
+            _ => kept.push_back(event),
+        }
     }
     Ok(live)
 }
 
 impl Common {
-    /// Hands an event on; a reader that does not take any for some time is cut off.
+    /// Hands an event on, as soon as the reader has taken enough of those in front of it.
     async fn send(&self, event: AnswerEvent) -> Result<(), ApiError> {
-        if let Ok(sent) = timeout(PATIENCE, self.events.send(event)).await {
-            return sent.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "the client has gone"));
-        }
-        tracing::warn!(request = self.caller.id, "the client reads nothing; its connection is closed");
-        self.caller.hang_up.notify_one();
-        Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the client reads nothing"))
+        self.events.send(event).await.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "the client has gone"))
     }
 }
 
@@ -184,7 +190,10 @@ impl Drop for Interrupt {
 async fn score(session: &'static Session, prompt: Vec<u32>, count: usize) -> Result<Vec<PromptLogprob>, ApiError> {
     let interrupt = Interrupt(Arc::default());
     let flag = interrupt.0.clone();
-    let scores = tokio::task::spawn_blocking(move || session.score(&prompt, count, &flag)).await;
+    let (sender, scores) = oneshot::channel();
+    // It waits for others: a thread of its own, so that no text waits for it.
+    std::thread::spawn(move || drop(sender.send(session.score(&prompt, count, &flag))));
+    let scores = scores.await;
     let scores = scores.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     scores.map_err(|error| ApiError::engine(&error))
 }

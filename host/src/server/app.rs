@@ -35,6 +35,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// How long a connection may be silent before a request, and while it sends one.
     pub idle_timeout: Duration,
+    /// How long a client may take nothing of what it is sent.
+    pub reader_timeout: Duration,
     /// Connections at a time.
     pub max_connections: usize,
     /// Bytes of a request's body.
@@ -45,11 +47,17 @@ pub struct Settings {
     pub json_log: bool,
 }
 
-/// Bytes of the bodies that are read and tokenized at a time, in units of [`BODY_UNIT`].
-const BODY_UNITS: usize = 128 * 1024;
+/// Bytes of all bodies that are read and tokenized at a time, less the first [`SMALL_BODY`] of each.
+const BODY_BYTES: usize = 128 << 20;
 
-/// What a permit of [`App::bodies`] stands for, bytes.
-pub const BODY_UNIT: usize = 1024;
+/// A body of so many bytes waits for no other one; connections bound how many there are.
+pub const SMALL_BODY: usize = 16 * 1024;
+
+/// Bodies that are parsed and tokenized at a time, of those that are longer than [`SMALL_BODY`]: their values take many times
+/// as much memory as they, and threads that running answers need.
+pub fn large_bodies() -> usize {
+    std::thread::available_parallelism().map_or(1, |threads| (threads.get() / 4).clamp(1, 4))
+}
 
 /// A sequence more with the engine for each so many that run: it begins without a turn of the queue between.
 const SPARE: usize = 4;
@@ -60,8 +68,10 @@ pub struct App {
     pub keys: Keys,
     pub metrics: Metrics,
     pub unknown: Unknown,
-    /// Bounds the bodies in memory.
+    /// Bounds the bodies in memory, by bytes.
     pub bodies: Arc<Semaphore>,
+    /// Bounds the large bodies that are parsed and tokenized at a time.
+    pub large: Arc<Semaphore>,
     /// Requests that have no line in the log yet.
     pub open: Arc<AtomicUsize>,
     /// Whether only loopback is listened at.
@@ -79,7 +89,8 @@ impl App {
             keys: Keys::new(&settings.api_keys),
             metrics: Metrics::new(&settings.model),
             unknown: Unknown::default(),
-            bodies: Arc::new(Semaphore::new(BODY_UNITS.max(settings.max_body_bytes.div_ceil(BODY_UNIT)))),
+            bodies: Arc::new(Semaphore::new(BODY_BYTES.max(settings.max_body_bytes))),
+            large: Arc::new(Semaphore::new(large_bodies())),
             open: Arc::default(),
             is_loopback,
             settings,

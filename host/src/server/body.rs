@@ -1,21 +1,30 @@
 //! The body of a request: JSON of a bounded length, in bounded memory, that comes in bounded time.
 use std::sync::Arc;
+use std::thread;
 
-use axum::body::{Bytes, to_bytes};
+use axum::body::BodyDataStream;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
+use futures_util::StreamExt;
+use rustix::process::nice;
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::app::{App, BODY_UNIT};
+use super::app::{App, SMALL_BODY};
 use super::error::ApiError;
 use crate::error::plain_words;
 
+/// How much the work on a large body gives way to running answers.
+const LARGE_BODY_NICE: i32 = 15;
+
 /// A body, and its share of the memory for bodies.
 pub struct Body {
-    bytes: Bytes,
-    _share: OwnedSemaphorePermit,
+    bytes: Vec<u8>,
+    app: Arc<App>,
+    /// None of a small body.
+    share: Option<OwnedSemaphorePermit>,
 }
 
 impl Body {
@@ -33,23 +42,42 @@ impl Body {
         let most = app.settings.max_body_bytes;
         let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let length: usize = length.unwrap_or(most);
-        let too_long = || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a body may have {most} bytes"));
         if length > most {
-            return Err(too_long());
+            return Err(too_long(most));
         }
-        let units = u32::try_from(length.div_ceil(BODY_UNIT).max(1)).unwrap_or(u32::MAX);
+        let mut body = Body { bytes: Vec::with_capacity(length.min(SMALL_BODY)), app: app.clone(), share: None };
         let late = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come");
-        let reading = async {
-            let share = app.bodies.clone().acquire_many_owned(units).await;
-            let share = share.map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends"))?;
-            let bytes = to_bytes(request.into_body(), most).await.map_err(|error| {
-                let inner = std::error::Error::source(&error);
-                let long = inner.is_some_and(|inner| inner.to_string().contains("length limit"));
-                if long { too_long() } else { ApiError::new(StatusCode::BAD_REQUEST, "the body ended early") }
-            })?;
-            Ok(Body { bytes, _share: share })
-        };
-        timeout(app.settings.idle_timeout, reading).await.map_err(late)?
+        timeout(app.settings.idle_timeout, body.fill(request.into_body().into_data_stream(), most))
+            .await
+            .map_err(late)??;
+        Ok(body)
+    }
+
+    /// Takes what comes, and for each piece its share of the memory: a body that is announced and does not come takes none.
+    async fn fill(&mut self, mut incoming: BodyDataStream, most: usize) -> Result<(), ApiError> {
+        while let Some(piece) = incoming.next().await {
+            let piece = piece.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "the body ended early"))?;
+            if self.bytes.len() + piece.len() > most {
+                return Err(too_long(most));
+            }
+            self.take_share(self.bytes.len() + piece.len()).await?;
+            self.bytes.extend_from_slice(&piece);
+        }
+        Ok(())
+    }
+
+    /// Waits for the memory of so many bytes in all.
+    async fn take_share(&mut self, bytes: usize) -> Result<(), ApiError> {
+        let has = SMALL_BODY + self.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let Some(more) = bytes.checked_sub(has).filter(|more| *more > 0) else { return Ok(()) };
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let more = self.app.bodies.clone().acquire_many_owned(more).await;
+        let more = more.map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends"))?;
+        match &mut self.share {
+            Some(share) => share.merge(more),
+            none => *none = Some(more),
+        }
+        Ok(())
     }
 
     /// What `work` makes of the body's value, on a thread where it may take its time.
@@ -60,12 +88,41 @@ impl Body {
         self,
         work: impl FnOnce(B) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let done = tokio::task::spawn_blocking(move || work(parse(&self.bytes)?)).await;
-        done.unwrap_or_else(|error| {
-            tracing::error!(%error, "a request could not be prepared");
+        let turn = match &self.share {
+            None => None,
+            Some(_) => self.app.large.clone().acquire_owned().await.ok(),
+        };
+        let is_large = turn.is_some();
+        let work = move || {
+            // They end with the work, not with a client that goes away meanwhile.
+            let Body { bytes, share, app: _ } = self;
+            let _kept = (turn, share);
+            let value = parse(&bytes)?;
+            drop(bytes);
+            work(value)
+        };
+        let done = if is_large { behind_others(work).await } else { spawn_blocking(work).await.ok() };
+        done.unwrap_or_else(|| {
+            tracing::error!("a request could not be prepared: its thread panicked, or there is none");
             Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be prepared"))
         })
     }
+}
+
+/// What `work` makes on a thread that takes what the others leave of the processors.
+async fn behind_others<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, done) = oneshot::channel();
+    let thread = thread::Builder::new().name("large-body".to_owned()).spawn(move || {
+        // On Linux a thread has a priority of its own. Where it stays as it was, the work is done all the same.
+        let _ = nice(LARGE_BODY_NICE);
+        drop(sender.send(work()));
+    });
+    thread.ok()?;
+    done.await.ok()
+}
+
+fn too_long(most: usize) -> ApiError {
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a body may have {most} bytes"))
 }
 
 fn is_json(kind: &str) -> bool {

@@ -4,23 +4,6 @@ use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use axum::http::StatusCode;
-use tokio::sync::Notify;
-
-/// Closes a connection whose client does not read.
-#[derive(Clone, Default)]
-pub struct HangUp(Arc<Notify>);
-
-impl HangUp {
-    /// Has the connection closed.
-    pub fn notify_one(&self) {
-        self.0.notify_one();
-    }
-
-    /// Comes back when it is to be closed.
-    pub async fn notified(&self) {
-        self.0.notified().await;
-    }
-}
 
 /// Who asks.
 #[derive(Clone)]
@@ -30,7 +13,6 @@ pub struct Caller {
     /// The number of its key; 0 where there are no keys.
     pub key: u64,
     pub arrived: Instant,
-    pub hang_up: HangUp,
     pub log: Arc<RequestLog>,
 }
 

@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::app::App;
-use super::caller::{Caller, HangUp, RequestLog};
+use super::caller::{Caller, RequestLog};
 use super::error::ApiError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -24,8 +24,7 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
     let checked = check(&app, &request);
     let key = *checked.as_ref().unwrap_or(&0);
     let log = Arc::new(RequestLog::new(&id, what, key, app.open.clone()));
-    let hang_up = request.extensions().get::<HangUp>().cloned().unwrap_or_default();
-    let caller = Caller { id: id.clone(), key, arrived: Instant::now(), hang_up, log: log.clone() };
+    let caller = Caller { id: id.clone(), key, arrived: Instant::now(), log: log.clone() };
     let mut response = match checked {
         Ok(_) => {
             request.extensions_mut().insert(caller);

@@ -1,40 +1,85 @@
-//! The port: connections in bounded number, each closed when it is silent for too long.
-use std::net::IpAddr;
+//! The port: connections in bounded number, each closed when it is silent, or takes nothing, for too long.
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Router;
 use axum::extract::Request;
-use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
 use super::app::{App, Settings};
-use super::caller::HangUp;
+use super::patient::Patient;
 use crate::error::{Category, Error, Result};
 
-/// Most bytes of a request's head.
+/// Most bytes of a request's head, and of a response that waits in front of the system's buffer.
 const HEAD_BYTES: usize = 64 * 1024;
 
 /// Most header lines of a request.
 const HEADERS: usize = 100;
 
-/// Binds the port, and says whether only this machine reaches it.
+/// Bytes that the system keeps for a client that does not read; Linux takes twice as much, and megabytes unless it is told.
+const SEND_BYTES: u32 = 128 * 1024;
+
+/// Connections that the system keeps until they are taken.
+const BACKLOG: u32 = 1024;
+
+/// Open files beside connections.
+const OTHER_FILES: u64 = 64;
+
+/// Binds the port.
 ///
 /// # Errors
 /// The address cannot be had.
-pub async fn bind(settings: &Settings) -> Result<(TcpListener, bool)> {
+pub async fn bind(settings: &Settings) -> Result<TcpListener> {
     let Settings { host, port, .. } = settings;
-    let failed = |error| {
+    listen_at(host, *port).await.map_err(|error| {
         Error::new(Category::Io, "The port cannot be opened")
             .details(format_args!("{host}:{port}: {error}"))
             .hint("choose another --host or --port, or end what listens there")
-    };
-    let listener = TcpListener::bind((host.as_str(), *port)).await.map_err(failed)?;
-    let address: IpAddr = listener.local_addr().map_err(failed)?.ip();
-    Ok((listener, address.is_loopback()))
+    })
+}
+
+async fn listen_at(host: &str, port: u16) -> io::Result<TcpListener> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in lookup_host((host, port)).await? {
+        match listener(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    // Connections inherit it.
+    socket.set_send_buffer_size(SEND_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Raises the process' limit on open files to what `connections` need, as far as the system allows.
+pub fn allow_files(connections: usize) {
+    let wanted = connections as u64 + OTHER_FILES;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let Some(now) = current.filter(|now| *now < wanted) else { return };
+    let most = maximum.map_or(wanted, |maximum| wanted.min(maximum));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum }).map_or(now, |()| most);
+    if raised < wanted {
+        tracing::warn!(
+            connections,
+            files = raised,
+            "the limit on open files is below --max-connections; raise it with ulimit -n or LimitNOFILE"
+        );
+    }
 }
 
 /// Serves connections, for ever.
@@ -47,7 +92,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, routes: Router) {
             Err(error) => {
                 // Such as too many open files: that passes.
                 tracing::warn!(%error, "a connection cannot be taken");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
@@ -56,19 +101,25 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, routes: Router) {
 async fn connection(app: Arc<App>, stream: TcpStream, routes: Router, _place: OwnedSemaphorePermit) {
     // Pieces of text are small, and each is waited for.
     let _ = stream.set_nodelay(true);
-    let hang_up = HangUp::default();
-    let service = routes.layer(Extension(hang_up.clone())).map_request(
-        |request: hyper::Request<hyper::body::Incoming>| -> Request { request.map(axum::body::Body::new) },
-    );
+    let stream = TokioIo::new(Patient::new(stream, app.settings.reader_timeout));
+    let service = routes.map_request(|request: hyper::Request<hyper::body::Incoming>| -> Request {
+        request.map(axum::body::Body::new)
+    });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(app.settings.idle_timeout)
         .max_buf_size(HEAD_BYTES)
+        .max_header_size(HEAD_BYTES)
         .max_headers(HEADERS);
-    let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    tokio::select! {
-        // A client that goes away or speaks no HTTP is no fault of the server.
-        _ = served => {}
-        () = hang_up.notified() => {}
+    // A client that goes away or speaks no HTTP is no fault of the server.
+    if let Err(error) = http.serve_connection(stream, TowerToHyperService::new(service)).await
+        && is_timeout(&error)
+    {
+        tracing::warn!("a client reads nothing for longer than --reader-timeout; its connection is closed");
     }
+}
+
+fn is_timeout(error: &hyper::Error) -> bool {
+    let inner = std::error::Error::source(error).and_then(|inner| inner.downcast_ref::<io::Error>());
+    inner.is_some_and(|inner| inner.kind() == io::ErrorKind::TimedOut)
 }

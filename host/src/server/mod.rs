@@ -4,6 +4,7 @@ mod answers;
 mod app;
 mod body;
 mod caller;
+mod document;
 mod error;
 mod gate;
 mod keys;
@@ -11,19 +12,22 @@ mod listen;
 mod logprobs;
 mod metrics;
 mod other_fields;
+mod patient;
 mod prepare;
 mod requests;
 mod respond;
 mod routes;
 mod shape;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::net::TcpListener;
+use tokio::runtime::{self, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::error::{Category, Error, Result};
@@ -41,8 +45,11 @@ pub enum Ended {
     Cut,
 }
 
-/// Threads for connections and texts; the engine has its own.
+/// Threads for connections; the engine has its own.
 const THREADS: usize = 2;
+
+/// Threads for texts of requests; large bodies have their own.
+const TEXT_THREADS: usize = 4;
 
 /// How long clients are told that the device failed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -53,41 +60,116 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The port cannot be opened, the model cannot be loaded, or the device failed.
 pub fn serve(settings: Settings, load: impl FnOnce() -> Result<Session> + Send + 'static) -> Result<Ended> {
     start_log(settings.json_log);
-    let threads = runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
-    let threads = threads.map_err(|error| system("Threads cannot be started", &error))?;
-    let ended = threads.block_on(run(settings, load));
-    // Texts that are being tokenized are of no use to anybody.
-    threads.shutdown_background();
-    ended
+    let server = Server::bind(settings)?;
+    let stopper = server.stopper();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let _threads = server.threads.enter();
+        let mut signals = signal(kind).map_err(|error| system("Signals cannot be handled", &error))?;
+        let stopper = stopper.clone();
+        server.threads.spawn(async move {
+            while signals.recv().await.is_some() {
+                stopper.stop();
+            }
+        });
+    }
+    server.run(load)
 }
 
-async fn run(settings: Settings, load: impl FnOnce() -> Result<Session> + Send + 'static) -> Result<Ended> {
-    let signals = |kind| signal(kind).map_err(|error| system("Signals cannot be handled", &error));
-    let mut stop = Stop { terminate: signals(SignalKind::terminate())?, interrupt: signals(SignalKind::interrupt())? };
-    let (listener, is_loopback) = listen::bind(&settings).await?;
-    if !is_loopback && settings.api_keys.is_empty() {
+/// A server whose port is open; nobody is answered before it runs.
+pub struct Server {
+    threads: Runtime,
+    listener: TcpListener,
+    address: SocketAddr,
+    app: Arc<App>,
+    stopper: Stopper,
+    stops: mpsc::UnboundedReceiver<()>,
+}
+
+/// Ends a server from any thread.
+#[derive(Clone)]
+pub struct Stopper(mpsc::UnboundedSender<()>);
+
+impl Stopper {
+    /// Asks the server to end: what runs may end too. Asked again, it ends at once.
+    pub fn stop(&self) {
+        let _ = self.0.send(());
+    }
+}
+
+impl Server {
+    /// Opens the port of `settings`.
+    ///
+    /// # Errors
+    /// The port or threads are not to be had.
+    pub fn bind(settings: Settings) -> Result<Server> {
+        let threads = runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .max_blocking_threads(TEXT_THREADS)
+            .enable_all()
+            .build();
+        let threads = threads.map_err(|error| system("Threads cannot be started", &error))?;
+        listen::allow_files(settings.max_connections);
+        let listener = threads.block_on(listen::bind(&settings))?;
+        let address = listener.local_addr().map_err(|error| system("The port cannot be opened", &error))?;
+        let app = Arc::new(App::new(settings, address.ip().is_loopback()));
+        let (sender, stops) = mpsc::unbounded_channel();
+        Ok(Server { threads, listener, address, app, stopper: Stopper(sender), stops })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What ends it.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Serves the model that `load` gives until the server is stopped. The model is kept until the process ends.
+    ///
+    /// # Errors
+    /// The model cannot be loaded, or the device failed.
+    pub fn run(self, load: impl FnOnce() -> Result<Session> + Send + 'static) -> Result<Ended> {
+        let Server { threads, listener, address, app, stopper, stops } = self;
+        let ended = threads.block_on(run(app, listener, address, stops, load));
+        drop(stopper);
+        // Texts that are being tokenized are of no use to anybody.
+        threads.shutdown_background();
+        ended
+    }
+}
+
+async fn run(
+    app: Arc<App>,
+    listener: TcpListener,
+    address: SocketAddr,
+    mut stops: mpsc::UnboundedReceiver<()>,
+    load: impl FnOnce() -> Result<Session> + Send + 'static,
+) -> Result<Ended> {
+    if !app.is_loopback && app.settings.api_keys.is_empty() {
         tracing::warn!("whoever reaches this address may use the model: there is no API key");
     }
-    let address = listener.local_addr().map_err(|error| system("The port cannot be opened", &error))?;
-    let app = Arc::new(App::new(settings, is_loopback));
     tokio::spawn(listen::serve(app.clone(), listener, routes::routes(&app)));
     tracing::info!(%address, "listening; the model is being loaded");
     let (sender, loaded) = oneshot::channel();
     std::thread::spawn(move || drop(sender.send(load())));
     let session = tokio::select! {
-        () = stop.next() => return Ok(Ended::Cut),
+        _ = stops.recv() => return Ok(Ended::Cut),
         session = loaded => session.map_err(|error| system("The model cannot be loaded", &error))??,
     };
     let (context, sequences) = (session.context(), session.sequences());
     app.ready(session);
     tracing::info!(model = app.settings.model, context, sequences, "ready: http://{address}");
     tokio::select! {
-        () = stop.next() => {}
-        () = app.failed() => {
-            sleep(LAST_WORDS).await;
-            return Err(app.failure().cloned().unwrap_or_else(|| system("The device failed", &"no reason is known")));
-        }
+        _ = stops.recv() => {}
+        () = app.failed() => return failure(&app).await,
     }
+    drain(&app, stops).await
+}
+
+/// Lets what runs end.
+async fn drain(app: &App, mut stops: mpsc::UnboundedReceiver<()>) -> Result<Ended> {
     app.drain();
     let open = app.open.load(Ordering::Relaxed);
     tracing::info!(open, "ending: no further requests are taken; a second signal ends at once");
@@ -97,24 +179,17 @@ async fn run(settings: Settings, load: impl FnOnce() -> Result<Session> + Send +
         }
     };
     tokio::select! {
+        biased;
+        () = app.failed() => failure(app).await,
         drained = timeout(app.settings.drain_timeout, drained) => Ok(if drained.is_ok() { Ended::Drained } else { Ended::Cut }),
-        () = stop.next() => Ok(Ended::Cut),
+        _ = stops.recv() => Ok(Ended::Cut),
     }
 }
 
-/// The signals that end a server.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
+/// Lets clients hear why the device failed.
+async fn failure(app: &App) -> Result<Ended> {
+    sleep(LAST_WORDS).await;
+    Err(app.failure().cloned().unwrap_or_else(|| system("The device failed", &"no reason is known")))
 }
 
 fn start_log(json: bool) {

@@ -16,6 +16,12 @@ const MOST_ANSWERS: usize = 256;
 /// Most tokens that all answers of one request may have.
 const MOST_TOKENS: usize = 8_000_000;
 
+/// Most stop texts, and most stop ids, of one request.
+const MOST_STOPS: usize = 1024;
+
+/// Most bytes of its stop texts.
+const MOST_STOP_BYTES: usize = 64 * 1024;
+
 /// Tokens of a completion unless the request says.
 const COMPLETION_TOKENS: i64 = 16;
 
@@ -178,6 +184,28 @@ pub fn conversation(session: &Session, messages: &[Value], rendering: Rendering)
     session.encode(&Prompt::Raw(text)).map_err(|error| ApiError::request(&error))
 }
 
+/// Bounds what each answer has a copy of.
+fn check_stops(session: &Session, shared: &Shared) -> Result<(), ApiError> {
+    let bytes: usize = shared.stop.iter().map(String::len).sum();
+    if shared.stop.len() > MOST_STOPS || bytes > MOST_STOP_BYTES {
+        let found = format_args!("{} of {bytes}", shared.stop.len());
+        let most = format_args!("at most {MOST_STOPS} texts of {MOST_STOP_BYTES} bytes in all");
+        return Err(ApiError::field("stop", format_args!("expected {most}, found {found}")));
+    }
+    let (ids, vocab) = (&shared.stop_token_ids, session.model().spec().vocab);
+    if ids.len() > MOST_STOPS {
+        let what = format_args!("expected at most {MOST_STOPS} ids, found {}", ids.len());
+        return Err(ApiError::field("stop_token_ids", what));
+    }
+    match ids.iter().find(|id| **id as usize >= vocab) {
+        Some(id) => {
+            let what = format_args!("expected ids from 0 to {}, found {id}", vocab - 1);
+            Err(ApiError::field("stop_token_ids", what))
+        }
+        None => Ok(()),
+    }
+}
+
 fn together(
     session: &Session,
     form: Form,
@@ -189,13 +217,7 @@ fn together(
     let n = answers(session, shared.n, &prompts, max_tokens)?;
     let prompt_logprobs = likely("prompt_logprobs", shared.prompt_logprobs)?;
     let sampling = sampling(session, &shared)?;
-    let vocab = session.model().spec().vocab;
-    if let Some(id) = shared.stop_token_ids.iter().find(|id| **id as usize >= vocab) {
-        return Err(ApiError::field(
-            "stop_token_ids",
-            format_args!("expected ids from 0 to {}, found {id}", vocab - 1),
-        ));
-    }
+    check_stops(session, &shared)?;
     let text = TextOptions {
         include_stop: shared.include_stop_str_in_output,
         show_special: !shared.skip_special_tokens,

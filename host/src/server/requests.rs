@@ -1,9 +1,13 @@
 //! The bodies of requests, as OpenAI and vLLM have them. Null is as good as no field.
 use std::collections::HashMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+
+use super::document::MessageSchema;
 
 /// One text, or several.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -25,8 +29,9 @@ impl From<TextList> for Vec<String> {
 }
 
 /// What is to be continued.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "expected a text, a list of texts, token ids, or a list of lists of token ids")]
+#[derive(Clone, Debug, PartialEq, Eq, ToSchema)]
+#[schema(examples("Once upon a time"))]
+#[serde(untagged)]
 pub enum PromptInput {
     /// A text.
     Text(String),
@@ -36,6 +41,56 @@ pub enum PromptInput {
     Ids(Vec<u32>),
     /// Several prompts of token ids.
     Lists(Vec<Vec<u32>>),
+}
+
+/// The first of a list tells what the list is of: nothing of a long one is kept twice.
+impl<'de> Deserialize<'de> for PromptInput {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<PromptInput, D::Error> {
+        from.deserialize_any(PromptVisitor)
+    }
+}
+
+struct PromptVisitor;
+
+/// A prompt, or one of several.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected texts, token ids, or lists of token ids")]
+enum First {
+    Id(u32),
+    Text(String),
+    Ids(Vec<u32>),
+}
+
+impl<'de> Visitor<'de> for PromptVisitor {
+    type Value = PromptInput;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a text, a list of texts, token ids, or a list of lists of token ids")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<PromptInput, E> {
+        Ok(PromptInput::Text(text.to_owned()))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<PromptInput, E> {
+        Ok(PromptInput::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<PromptInput, A::Error> {
+        fn rest<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(first: T, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut all = vec![first];
+            while let Some(next) = list.next_element()? {
+                all.push(next);
+            }
+            Ok(all)
+        }
+        match list.next_element()? {
+            None => Ok(PromptInput::Ids(Vec::new())),
+            Some(First::Id(id)) => rest(id, list).map(PromptInput::Ids),
+            Some(First::Text(text)) => rest(text, list).map(PromptInput::Texts),
+            Some(First::Ids(ids)) => rest(ids, list).map(PromptInput::Lists),
+        }
+    }
 }
 
 /// What a stream has beside its pieces.
@@ -85,27 +140,36 @@ macro_rules! request {
             /// The model's name; another one is not found.
             model: Option<String>,
             /// Answers to each prompt.
-            #[schema(minimum = 1)]
+            #[schema(minimum = 1, maximum = 256)]
             n: Option<u64>,
             /// Whether the text comes in pieces, as server-sent events.
             stream: Option<bool>,
             stream_options: Option<StreamOptions>,
             /// Most tokens of an answer.
+            #[schema(minimum = 0)]
             max_tokens: Option<i64>,
             /// 0 takes the best token, 0.0001 to 100 draw.
+            #[schema(minimum = 0, maximum = 100)]
             temperature: Option<f32>,
+            #[schema(exclusive_minimum = 0, maximum = 1)]
             top_p: Option<f32>,
             /// 0 and -1 for all.
+            #[schema(minimum = -1)]
             top_k: Option<i64>,
+            #[schema(minimum = 0, maximum = 1)]
             min_p: Option<f32>,
+            #[schema(minimum = 0.01, maximum = 100)]
             repetition_penalty: Option<f32>,
+            #[schema(minimum = -100, maximum = 100)]
             presence_penalty: Option<f32>,
+            #[schema(minimum = -100, maximum = 100)]
             frequency_penalty: Option<f32>,
             /// -1 for another one each time.
             seed: Option<i64>,
             /// By token id, -100 to 100.
             logit_bias: Option<HashMap<String, f32>>,
             stop: Option<TextList>,
+            #[schema(max_items = 1024)]
             stop_token_ids: Option<Vec<u32>>,
             include_stop_str_in_output: Option<bool>,
             min_tokens: Option<usize>,
@@ -114,6 +178,7 @@ macro_rules! request {
             skip_special_tokens: Option<bool>,
             return_token_ids: Option<bool>,
             /// How many of the best tokens come with each token of the prompt, 0 to 20.
+            #[schema(maximum = 20)]
             prompt_logprobs: Option<u64>,
             #[serde(flatten)]
             #[schema(ignore)]
@@ -162,12 +227,15 @@ request! {
     /// `POST /v1/chat/completions`.
     ChatRequest {
         /// The conversation: objects with a role and a content, which is a text or a list of text parts.
+        #[schema(value_type = Vec<MessageSchema>, min_items = 1)]
         messages: Vec<Value>,
         /// Most tokens of an answer; goes before max_tokens.
+        #[schema(minimum = 1)]
         max_completion_tokens: i64,
         /// Whether log-probabilities come with the tokens.
         logprobs: bool,
         /// How many of the best tokens come with each, 0 to 20.
+        #[schema(maximum = 20)]
         top_logprobs: u64,
         /// Whether the text of the prompt begins the model's turn.
         add_generation_prompt: bool,
@@ -186,6 +254,7 @@ request! {
         /// Whether the prompt stands in front of the text.
         echo: bool,
         /// How many of the best tokens come with each, 0 to 20.
+        #[schema(maximum = 20)]
         logprobs: u64,
         /// Whether the tokenizer puts around a text what its post-processor says; true by default.
         add_special_tokens: bool,
@@ -198,6 +267,7 @@ pub struct TokenizeRequest {
     /// A text.
     pub prompt: Option<String>,
     /// Or a conversation.
+    #[schema(value_type = Option<Vec<MessageSchema>>, min_items = 1)]
     pub messages: Option<Vec<Value>>,
     /// As in a completion; false by default for a conversation.
     pub add_special_tokens: Option<bool>,

@@ -1,4 +1,4 @@
-//! The routes of a server, one function each, and the OpenAPI document of them.
+//! The routes of a server, one function each.
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,11 +9,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
-use utoipa::OpenApi;
 
 use super::app::App;
 use super::body::Body;
 use super::caller::Caller;
+use super::document::{
+    self, ChatSchema, CompletionSchema, ErrorSchema, HealthSchema, ModelsSchema, TextSchema, TokensSchema,
+    VersionSchema,
+};
 use super::error::ApiError;
 use super::gate::gate;
 use super::prepare;
@@ -25,13 +28,6 @@ type Shared = State<Arc<App>>;
 
 /// The content type of Prometheus' text.
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-#[derive(OpenApi)]
-#[openapi(
-    paths(chat, completion, models, tokenize, detokenize, health, version, metrics),
-    components(schemas(ChatRequest, CompletionRequest, TokenizeRequest, DetokenizeRequest))
-)]
-struct Document;
 
 /// All routes.
 pub fn routes(app: &Arc<App>) -> Router {
@@ -55,10 +51,11 @@ pub fn routes(app: &Arc<App>) -> Router {
 
 /// Answers a conversation.
 #[utoipa::path(post, path = "/v1/chat/completions", request_body = ChatRequest, responses(
-    (status = 200, description = "A chat.completion, or server-sent events of chat.completion.chunk"),
-    (status = "default", description = "An error in OpenAI's form"),
+    (status = 200, description = "A chat.completion, or server-sent events of chat.completion.chunk",
+        content((ChatSchema = "application/json"), (String = "text/event-stream"))),
+    (status = "default", description = "An error in OpenAI's form", body = ErrorSchema),
 ))]
-async fn chat(
+pub(super) async fn chat(
     State(app): Shared,
     Extension(caller): Extension<Caller>,
     request: Request,
@@ -74,10 +71,11 @@ async fn chat(
 
 /// Continues prompts.
 #[utoipa::path(post, path = "/v1/completions", request_body = CompletionRequest, responses(
-    (status = 200, description = "A text_completion, or server-sent events of such"),
-    (status = "default", description = "An error in OpenAI's form"),
+    (status = 200, description = "A text_completion, or server-sent events of such",
+        content((CompletionSchema = "application/json"), (String = "text/event-stream"))),
+    (status = "default", description = "An error in OpenAI's form", body = ErrorSchema),
 ))]
-async fn completion(
+pub(super) async fn completion(
     State(app): Shared,
     Extension(caller): Extension<Caller>,
     request: Request,
@@ -109,9 +107,9 @@ fn is_this(app: &App, model: Option<&str>) -> Result<(), ApiError> {
 }
 
 /// The model that is loaded.
-#[utoipa::path(get, path = "/v1/models", responses((status = 200, description = "A list of one model"),
-    (status = "default", description = "An error in OpenAI's form")))]
-async fn models(State(app): Shared) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(get, path = "/v1/models", responses((status = 200, description = "A list of one model", body = ModelsSchema),
+    (status = "default", description = "An error in OpenAI's form", body = ErrorSchema)))]
+pub(super) async fn models(State(app): Shared) -> Result<Json<Value>, ApiError> {
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let (context, name) = (app.session()?.context(), &app.settings.model);
     let model =
@@ -121,9 +119,9 @@ async fn models(State(app): Shared) -> Result<Json<Value>, ApiError> {
 
 /// Ids of a text or a conversation.
 #[utoipa::path(post, path = "/tokenize", request_body = TokenizeRequest, responses(
-    (status = 200, description = "tokens, count, max_model_len, token_strs"),
-    (status = "default", description = "An error in OpenAI's form")))]
-async fn tokenize(State(app): Shared, request: Request) -> Result<Json<Value>, ApiError> {
+    (status = 200, description = "The ids", body = TokensSchema),
+    (status = "default", description = "An error in OpenAI's form", body = ErrorSchema)))]
+pub(super) async fn tokenize(State(app): Shared, request: Request) -> Result<Json<Value>, ApiError> {
     let session = app.session()?;
     let work = move |body: TokenizeRequest| {
         let special = body.add_special_tokens;
@@ -148,8 +146,8 @@ async fn tokenize(State(app): Shared, request: Request) -> Result<Json<Value>, A
 
 /// The text of ids.
 #[utoipa::path(post, path = "/detokenize", request_body = DetokenizeRequest, responses(
-    (status = 200, description = "prompt"), (status = "default", description = "An error in OpenAI's form")))]
-async fn detokenize(State(app): Shared, request: Request) -> Result<Json<Value>, ApiError> {
+    (status = 200, description = "The text", body = TextSchema), (status = "default", description = "An error in OpenAI's form", body = ErrorSchema)))]
+pub(super) async fn detokenize(State(app): Shared, request: Request) -> Result<Json<Value>, ApiError> {
     let session = app.session()?;
     let work = move |body: DetokenizeRequest| {
         let ids = body.tokens.ok_or_else(|| ApiError::field("tokens", "expected a list of token ids, found none"))?;
@@ -164,9 +162,9 @@ async fn detokenize(State(app): Shared, request: Request) -> Result<Json<Value>,
 }
 
 /// Whether requests are taken: 200; 503 while the model loads and while the server ends; 500 once the device has failed.
-#[utoipa::path(get, path = "/health", responses((status = 200, description = "Ready"),
-    (status = 500, description = "The device failed"), (status = 503, description = "Loading, or ending")))]
-async fn health(State(app): Shared) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(get, path = "/health", responses((status = 200, description = "Ready", body = HealthSchema),
+    (status = "default", description = "500: the device failed; 503: loading, or ending", body = ErrorSchema)))]
+pub(super) async fn health(State(app): Shared) -> Result<Json<Value>, ApiError> {
     let session = app.session()?;
     if let Some(failure) = session.status().failure.as_ref().or(app.failure()) {
         return Err(ApiError::engine(failure));
@@ -178,21 +176,23 @@ async fn health(State(app): Shared) -> Result<Json<Value>, ApiError> {
 }
 
 /// The program's version.
-#[utoipa::path(get, path = "/version", responses((status = 200, description = "version"),
-    (status = "default", description = "An error in OpenAI's form")))]
-async fn version() -> Json<Value> {
+#[utoipa::path(get, path = "/version", responses((status = 200, description = "The version", body = VersionSchema),
+    (status = "default", description = "An error in OpenAI's form", body = ErrorSchema)))]
+pub(super) async fn version() -> Json<Value> {
     Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
 }
 
 /// What the server counts, as Prometheus reads it.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "OpenMetrics text"),
-    (status = "default", description = "An error in OpenAI's form")))]
-async fn metrics(State(app): Shared) -> Response {
+#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "OpenMetrics text", body = String,
+    content_type = "application/openmetrics-text"),
+    (status = "default", description = "An error in OpenAI's form", body = ErrorSchema)))]
+pub(super) async fn metrics(State(app): Shared) -> Response {
     let queued = app.admission().map_or(0, |admission| admission.waiting());
     let text = app.metrics.text(app.session().ok(), queued);
     ([(header::CONTENT_TYPE, HeaderValue::from_static(METRICS))], text).into_response()
 }
 
-async fn document() -> Response {
-    Json(Document::openapi()).into_response()
+async fn document(State(app): Shared) -> Json<Value> {
+    let vocab = app.session().ok().map(|session| session.model().spec().vocab);
+    Json(document::document(&app.settings.model, vocab))
 }

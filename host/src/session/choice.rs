@@ -67,13 +67,21 @@ pub type Progress = fn(u64, u64);
 /// A device that was opened, not yet laid out.
 pub(crate) struct Opened {
     pub device: Box<dyn Device>,
-    /// `CPU` or `CUDA`.
+    /// `CPU`, `CUDA` or, of a caller's, `Own`.
     pub kind: &'static str,
     pub activations: Activations,
     /// Its memory, if it is a GPU.
     pub memory: Option<GpuMemory>,
     /// Why it is not the device that `auto` looks for first.
     pub fallback: Option<Error>,
+}
+
+impl Opened {
+    /// A device that the caller made.
+    pub fn own(device: Box<dyn Device>, activations: Option<Activations>) -> Opened {
+        let activations = activations.unwrap_or(Activations::F32);
+        Opened { device, kind: "Own", activations, memory: None, fallback: None }
+    }
 }
 
 /// Opens the device that was chosen; `auto` is the only choice that may end at another.

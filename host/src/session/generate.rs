@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::prompt::{Prompt, Texts};
 use super::prompt_logprobs::{PromptLogprob, of_prompt};
-use super::{LoadOptions, Model, Note, Progress, TokenLogprob};
+use super::{LoadOptions, Model, Note, Progress, TokenLogprob, choice};
+use crate::device::Device;
 use crate::engine::{self, EngineStatus, Request, Update};
 use crate::error::Result;
 use crate::sample::Sampling;
@@ -131,8 +132,25 @@ impl Session {
     /// # Errors
     /// The checkpoint, the tokenizer or the device; each says which file, what was expected and what was found.
     pub fn load(options: &LoadOptions, note: &mut dyn FnMut(Note)) -> Result<Session> {
+        let device = || choice::open(options.device, options.activations, options.progress);
+        Session::load_opened(options, device, note)
+    }
+
+    /// As [`Session::load`], on a device of the caller's own instead of the one that `options` choose.
+    ///
+    /// # Errors
+    /// As [`Session::load`].
+    pub fn load_on(device: Box<dyn Device>, options: &LoadOptions, note: &mut dyn FnMut(Note)) -> Result<Session> {
+        Session::load_opened(options, || Ok(choice::Opened::own(device, options.activations)), note)
+    }
+
+    fn load_opened(
+        options: &LoadOptions,
+        device: impl FnOnce() -> Result<choice::Opened>,
+        note: &mut dyn FnMut(Note),
+    ) -> Result<Session> {
         let mut texts = None;
-        let mut model = Model::load(options, note, |directory| {
+        let mut model = Model::load_on(options, device, note, |directory| {
             texts = Some(Texts::open(directory, options.chat_template.as_deref())?);
             Ok(())
         })?;

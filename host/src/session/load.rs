@@ -132,6 +132,17 @@ impl Model {
         note: &mut dyn FnMut(Note),
         meanwhile: impl FnOnce(&Path) -> Result<()> + Send,
     ) -> Result<Model> {
+        let device = || choice::open(options.device, options.activations, options.progress);
+        Model::load_on(options, device, note, meanwhile)
+    }
+
+    /// As [`Model::load`], on what `device` opens.
+    pub(super) fn load_on(
+        options: &LoadOptions,
+        device: impl FnOnce() -> Result<Opened>,
+        note: &mut dyn FnMut(Note),
+        meanwhile: impl FnOnce(&Path) -> Result<()> + Send,
+    ) -> Result<Model> {
         let start = Instant::now();
         note(Note::Info(format!("Loading model from: {}", options.model)));
         let mut stages = Stages::new();
@@ -148,7 +159,7 @@ impl Model {
         let defaults = sampling::defaults(checkpoint.generation_config(), &spec.eos, spec.vocab)?;
         let stop_strings = stop::of_checkpoint(checkpoint.generation_config())?;
         stages.end("checkpoint");
-        let opened = open(options, || meanwhile(checkpoint.directory()), &mut stages)?;
+        let opened = open(device, || meanwhile(checkpoint.directory()), &mut stages)?;
         let described = describe(&opened, note);
         defaults.notes.into_iter().for_each(&mut *note);
         if opened.memory.is_none() && options.gpu_memory_utilization.is_some() {
@@ -193,6 +204,11 @@ impl Model {
         self.max_tokens
     }
 
+    /// The engine's thread, for those who watch it.
+    pub fn engine(&self) -> &EngineHandle {
+        &self.engine
+    }
+
     /// The type of the activations.
     pub fn activations(&self) -> Activations {
         self.activations
@@ -227,15 +243,19 @@ impl Stages {
     }
 }
 
-/// Opens the device that was chosen while another thread runs `meanwhile`, whose error comes first.
-fn open(options: &LoadOptions, meanwhile: impl FnOnce() -> Result<()> + Send, stages: &mut Stages) -> Result<Opened> {
+/// Opens the device while another thread runs `meanwhile`, whose error comes first.
+fn open(
+    device: impl FnOnce() -> Result<Opened>,
+    meanwhile: impl FnOnce() -> Result<()> + Send,
+    stages: &mut Stages,
+) -> Result<Opened> {
     let timed = || {
         let start = Instant::now();
         meanwhile().map(|()| StageTime { stage: "tokenizer", time: start.elapsed() })
     };
     let (opened, read) = std::thread::scope(|scope| {
         let reader = scope.spawn(timed);
-        let opened = choice::open(options.device, options.activations, options.progress);
+        let opened = device();
         stages.end("device");
         (opened, reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
