@@ -26,18 +26,18 @@ QUESTION = [{"role": "user", "content": "Hello"}]
 class Server:
     """The server as a process, and what the command line says of the same model."""
 
-    def __init__(self, nemotron, model):
+    def __init__(self, nemotron, model, *options, stderr=subprocess.PIPE):
         self.nemotron, self.model = nemotron, model
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        command = [nemotron, "serve", "--model", model, "--device", "cpu", "--port", str(self.port)]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        command = [nemotron, "serve", "--model", model, "--device", "cpu", "--port", str(self.port), *options]
+        self.process = subprocess.Popen(command, stderr=stderr, text=True)
         deadline = time.monotonic() + 60
         while self.status("/health") != 200:
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"the server did not start:\n{self.process.stderr.read()}")
+                raise SystemExit(f"the server did not start:\n{self.process.stderr and self.process.stderr.read()}")
             time.sleep(0.05)
         self.client = openai.OpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0)
         self.name = self.client.models.list().data[0].id

@@ -1,0 +1,75 @@
+"""Thousands of generated requests against `nemotron serve`, from its OpenAPI document, by schemathesis.
+
+Usage: python schema.py --nemotron PATH --model DIR [--cases 1000]
+
+The cases are the same each time. Answers are kept short: of the document the generator is told fewer answers and tokens. No response may be a
+500, take long, or differ from the document; at least 5 000 requests are sent, and 30 % of them are taken.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+from clients import Server
+
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance," \
+    "response_headers_conformance"
+
+
+def narrowed(document):
+    """The document, for requests that are quick and mostly right: what it cannot say is not asked for."""
+    schemas = document["components"]["schemas"]
+    for name in ("ChatRequest", "CompletionRequest"):
+        fields = schemas[name]["properties"]
+        fields["n"]["maximum"] = 3
+        fields["max_tokens"]["maximum"] = 12
+        fields["min_tokens"]["maximum"] = 12
+        # Ids by which a bias is named, as texts.
+        fields["logit_bias"]["propertyNames"] = {"type": "string", "pattern": "^[1-9][0-9]{0,2}$"}
+        fields["logit_bias"]["additionalProperties"].update(minimum=-100, maximum=100)
+        schemas[name]["required"] = ["max_tokens", "messages" if name == "ChatRequest" else "prompt"]
+    schemas["ChatRequest"]["properties"]["max_completion_tokens"]["maximum"] = 12
+    schemas["DetokenizeRequest"]["required"] = ["tokens"]
+    return document
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--nemotron", required=True)
+    arguments.add_argument("--model", required=True)
+    arguments.add_argument("--cases", type=int, default=1000, help="of each route")
+    arguments = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        log, document = pathlib.Path(folder, "log"), pathlib.Path(folder, "openapi.json")
+        with log.open("w") as stderr:
+            server = Server(arguments.nemotron, arguments.model, "--request-timeout", "30", stderr=stderr)
+            document.write_text(json.dumps(narrowed(json.loads(server.get("/openapi.json")))))
+            program = str(pathlib.Path(sys.executable).parent / "st")
+            command = [program, "run", str(document), "--url", server.url, "--generation-deterministic", "--checks", CHECKS,
+                       "--request-timeout", "30", "--workers", "2", "--continue-on-failure", "--no-color",
+                       "--max-failures", "20", "--suppress-health-check", "all", "--warnings", "off"]
+            # Wrong requests and right ones, then right ones alone.
+            runs = [["--mode", "all", "--max-examples", str(arguments.cases // 5)],
+                    ["--mode", "positive", "--phases", "fuzzing", "--max-examples", str(arguments.cases)]]
+            environment = {**os.environ, "PYTHONUTF8": "1"}
+            codes = [subprocess.run(command + run, cwd=folder, env=environment).returncode for run in runs]
+            server.stop()
+        lines = re.findall(r"what=\"(POST|GET) (\S+)\".*? status=(\d+)", log.read_text())
+    by_route = collections.Counter((path, status) for _, path, status in lines if path != "/health")
+    for (path, status), count in sorted(by_route.items()):
+        print(f"{count:6} {status} {path}")
+    sent = sum(by_route.values())
+    taken = sum(count for (_, status), count in by_route.items() if status == "200")
+    wrong = sum(count for (_, status), count in by_route.items() if status[0] == "5" or status == "499")
+    print(f"{sent} requests, {100 * taken // max(sent, 1)} % taken, {wrong} failed; schemathesis ends with {codes}")
+    return 0 if not any(codes) and sent >= 5 * arguments.cases and 10 * taken >= 3 * sent and wrong == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
