@@ -11,9 +11,9 @@ run:
 test:
 	cargo test --workspace
 
-# The server, and the clients that people use, which are installed into target/.
+# The server: 2 000 requests of all kinds twice, and the clients that people use, which are installed into target/.
 test-serve:
-	cargo test --test serve
+	NEMOTRON_SOAK=2000 cargo test --test serve
 	tests/serve/clients.sh --all
 
 # Formatting, lints, docs. The files of single kernels are named by a macro, where cargo fmt does not look.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Runs published clients against `nemotron serve` and the demo model: clients.sh [--all]. They are installed into target/.
+# With --all also: lm-eval, generated requests, and what HTTP costs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -11,4 +12,10 @@ if ! [ -x "$venv/bin/pip" ]; then
 fi
 "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
 cargo build --quiet --release
-"$venv/bin/python" tests/serve/clients.py --nemotron target/release/nemotron --model models/storyteller "$@"
+of=(--nemotron target/release/nemotron --model models/storyteller)
+"$venv/bin/python" tests/serve/clients.py "${of[@]}" "$@"
+if [ "${1:-}" = --all ]; then
+    "$venv/bin/python" tests/serve/evaluate.py "${of[@]}"
+    "$venv/bin/python" tests/serve/schema.py "${of[@]}"
+    "$venv/bin/python" tests/serve/cpu.py "${of[@]}"
+fi

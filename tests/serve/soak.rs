@@ -54,7 +54,7 @@ fn options(cache_bytes: u64, sequences: usize) -> LoadOptions {
 fn body(index: usize) -> (&'static str, Value) {
     let prompts = ["Once upon a time", "Hello", "My name is", "The capital of France is", "one two three", "A fox"];
     let prompt = prompts[index % prompts.len()].repeat(1 + index / 7 % 9);
-    let mut body = json!({ "max_tokens": 3 + index * 5 % 23, "stream": index % 3 == 0, "seed": index % 17 });
+    let mut body = json!({ "max_tokens": 3 + index * 5 % 23, "stream": index.is_multiple_of(3), "seed": index % 17 });
     match index % 8 {
         1 => body["temperature"] = json!(0.9),
         2 => body["repetition_penalty"] = json!(1.3),
@@ -68,7 +68,7 @@ fn body(index: usize) -> (&'static str, Value) {
         body["messages"] = json!([{ "role": "user", "content": prompt }]);
         return ("/v1/chat/completions", body);
     }
-    body["prompt"] = if index % 8 == 0 { json!([prompt, "Hello"]) } else { json!(prompt) };
+    body["prompt"] = if index.is_multiple_of(8) { json!([prompt, "Hello"]) } else { json!(prompt) };
     ("/v1/completions", body)
 }
 
