@@ -77,6 +77,13 @@ pub enum PartKind {
     Text,
 }
 
+/// A server-sent event; the last one's data is `[DONE]`.
+#[derive(ToSchema)]
+pub struct EventSchema {
+    /// An object as text: a piece of an answer, or an error.
+    data: String,
+}
+
 /// An error in OpenAI's form.
 #[derive(ToSchema)]
 pub struct ErrorSchema {

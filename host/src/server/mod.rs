@@ -18,6 +18,7 @@ mod requests;
 mod respond;
 mod routes;
 mod shape;
+mod whole;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::document::MessageSchema;
+use super::whole::{self, Whole};
 
 /// One text, or several.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -56,9 +57,9 @@ struct PromptVisitor;
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected texts, token ids, or lists of token ids")]
 enum First {
-    Id(u32),
+    Id(Whole<u32>),
     Text(String),
-    Ids(Vec<u32>),
+    Ids(Vec<Whole<u32>>),
 }
 
 impl<'de> Visitor<'de> for PromptVisitor {
@@ -86,9 +87,12 @@ impl<'de> Visitor<'de> for PromptVisitor {
         }
         match list.next_element()? {
             None => Ok(PromptInput::Ids(Vec::new())),
-            Some(First::Id(id)) => rest(id, list).map(PromptInput::Ids),
+            Some(First::Id(id)) => rest(id, list).map(whole::plain).map(PromptInput::Ids),
             Some(First::Text(text)) => rest(text, list).map(PromptInput::Texts),
-            Some(First::Ids(ids)) => rest(ids, list).map(PromptInput::Lists),
+            Some(First::Ids(ids)) => {
+                let lists = rest(ids, list)?;
+                Ok(PromptInput::Lists(lists.into_iter().map(whole::plain).collect()))
+            }
         }
     }
 }
@@ -141,12 +145,14 @@ macro_rules! request {
             model: Option<String>,
             /// Answers to each prompt.
             #[schema(minimum = 1, maximum = 256)]
+            #[serde(default, deserialize_with = "whole::one")]
             n: Option<u64>,
             /// Whether the text comes in pieces, as server-sent events.
             stream: Option<bool>,
             stream_options: Option<StreamOptions>,
             /// Most tokens of an answer.
             #[schema(minimum = 0)]
+            #[serde(default, deserialize_with = "whole::one")]
             max_tokens: Option<i64>,
             /// 0 takes the best token, 0.0001 to 100 draw.
             #[schema(minimum = 0, maximum = 100)]
@@ -155,6 +161,7 @@ macro_rules! request {
             top_p: Option<f32>,
             /// 0 and -1 for all.
             #[schema(minimum = -1)]
+            #[serde(default, deserialize_with = "whole::one")]
             top_k: Option<i64>,
             #[schema(minimum = 0, maximum = 1)]
             min_p: Option<f32>,
@@ -165,13 +172,16 @@ macro_rules! request {
             #[schema(minimum = -100, maximum = 100)]
             frequency_penalty: Option<f32>,
             /// -1 for another one each time.
+            #[serde(default, deserialize_with = "whole::one")]
             seed: Option<i64>,
             /// By token id, -100 to 100.
             logit_bias: Option<HashMap<String, f32>>,
             stop: Option<TextList>,
             #[schema(max_items = 1024)]
+            #[serde(default, deserialize_with = "whole::list")]
             stop_token_ids: Option<Vec<u32>>,
             include_stop_str_in_output: Option<bool>,
+            #[serde(default, deserialize_with = "whole::one")]
             min_tokens: Option<usize>,
             bad_words: Option<Vec<String>>,
             ignore_eos: Option<bool>,
@@ -179,6 +189,7 @@ macro_rules! request {
             return_token_ids: Option<bool>,
             /// How many of the best tokens come with each token of the prompt, 0 to 20.
             #[schema(maximum = 20)]
+            #[serde(default, deserialize_with = "whole::one")]
             prompt_logprobs: Option<u64>,
             #[serde(flatten)]
             #[schema(ignore)]
@@ -231,11 +242,13 @@ request! {
         messages: Vec<Value>,
         /// Most tokens of an answer; goes before max_tokens.
         #[schema(minimum = 1)]
+        #[serde(default, deserialize_with = "whole::one")]
         max_completion_tokens: i64,
         /// Whether log-probabilities come with the tokens.
         logprobs: bool,
         /// How many of the best tokens come with each, 0 to 20.
         #[schema(maximum = 20)]
+        #[serde(default, deserialize_with = "whole::one")]
         top_logprobs: u64,
         /// Whether the text of the prompt begins the model's turn.
         add_generation_prompt: bool,
@@ -255,6 +268,7 @@ request! {
         echo: bool,
         /// How many of the best tokens come with each, 0 to 20.
         #[schema(maximum = 20)]
+        #[serde(default, deserialize_with = "whole::one")]
         logprobs: u64,
         /// Whether the tokenizer puts around a text what its post-processor says; true by default.
         add_special_tokens: bool,
@@ -285,5 +299,6 @@ pub struct TokenizeRequest {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub struct DetokenizeRequest {
     /// Token ids.
+    #[serde(default, deserialize_with = "whole::list")]
     pub tokens: Option<Vec<u32>>,
 }

@@ -14,7 +14,7 @@ use super::app::App;
 use super::body::Body;
 use super::caller::Caller;
 use super::document::{
-    self, ChatSchema, CompletionSchema, ErrorSchema, HealthSchema, ModelsSchema, TextSchema, TokensSchema,
+    self, ChatSchema, CompletionSchema, ErrorSchema, EventSchema, HealthSchema, ModelsSchema, TextSchema, TokensSchema,
     VersionSchema,
 };
 use super::error::ApiError;
@@ -52,7 +52,7 @@ pub fn routes(app: &Arc<App>) -> Router {
 /// Answers a conversation.
 #[utoipa::path(post, path = "/v1/chat/completions", request_body = ChatRequest, responses(
     (status = 200, description = "A chat.completion, or server-sent events of chat.completion.chunk",
-        content((ChatSchema = "application/json"), (String = "text/event-stream"))),
+        content((ChatSchema = "application/json"), (EventSchema = "text/event-stream"))),
     (status = "default", description = "An error in OpenAI's form", body = ErrorSchema),
 ))]
 pub(super) async fn chat(
@@ -72,7 +72,7 @@ pub(super) async fn chat(
 /// Continues prompts.
 #[utoipa::path(post, path = "/v1/completions", request_body = CompletionRequest, responses(
     (status = 200, description = "A text_completion, or server-sent events of such",
-        content((CompletionSchema = "application/json"), (String = "text/event-stream"))),
+        content((CompletionSchema = "application/json"), (EventSchema = "text/event-stream"))),
     (status = "default", description = "An error in OpenAI's form", body = ErrorSchema),
 ))]
 pub(super) async fn completion(
