@@ -68,7 +68,7 @@ def main():
             document.write_text(json.dumps(narrowed(json.loads(server.get("/openapi.json")))))
             program = str(pathlib.Path(sys.executable).parent / "st")
             command = [program, "run", str(document), "--url", server.url, "--generation-deterministic", "--checks", CHECKS,
-                       "--request-timeout", "30", "--workers", "2", "--continue-on-failure", "--no-color",
+                       "--request-timeout", "30", "--continue-on-failure", "--no-color",
                        "--max-failures", "20", "--suppress-health-check", "all", "--warnings", "off"]
             # Wrong requests and right ones, then right ones alone.
             runs = [["--mode", "all", "--max-examples", str(arguments.cases // 10)],

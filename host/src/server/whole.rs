@@ -36,9 +36,7 @@ impl<T: TryFrom<i128>> Visitor<'_> for WholeVisitor<T> {
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<T, E> {
         let whole = (value.fract() == 0.0 && value.abs() < EXACT).then_some(value as i128);
-        whole
-            .and_then(|whole| T::try_from(whole).ok())
-            .ok_or_else(|| E::invalid_type(Unexpected::Float(value), &self))
+        whole.and_then(|whole| T::try_from(whole).ok()).ok_or_else(|| E::invalid_type(Unexpected::Float(value), &self))
     }
 }
 
