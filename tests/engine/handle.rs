@@ -157,7 +157,7 @@ fn a_bad_request_is_refused_before_it_is_queued() {
 
 #[test]
 fn a_shut_down_engine_says_so() {
-    let handle = start(toy());
+    let handle = start(toy().with_pause(Duration::from_millis(1)));
     let stream = handle.submit(request(3, 20, 250)).expect("it fits");
     assert!(stream.next().is_ok());
     handle.clone().shutdown();
