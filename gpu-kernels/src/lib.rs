@@ -63,6 +63,7 @@ macro_rules! for_each_kernel {
             moe_sort MoeSort,
             penalize Penalize,
             publish Publish,
+            quant_gemm QuantGemm,
             quant_gemv QuantGemv,
             relu2 Relu2,
             rms_norm RmsNorm,

@@ -61,11 +61,11 @@ pub const MAX_ROWS: u32 = 64;
 /// Rows of the weight in a tile.
 pub(crate) const TILE: u32 = 128;
 /// Columns of weight and tokens in a stage.
-const DEPTH: u32 = 64;
+pub(crate) const DEPTH: u32 = 64;
 /// Bytes of a row in a stage.
-const ROW_BYTES: u32 = DEPTH * 2;
+pub(crate) const ROW_BYTES: u32 = DEPTH * 2;
 /// Two warpgroups: the first copies weights, the second tokens, and each multiplies with half of a tile.
-const THREADS: u32 = 256;
+pub(crate) const THREADS: u32 = 256;
 /// Its warps, each with 16 rows of a tile.
 pub(crate) const WARPS: u32 = THREADS / 32;
 /// Most blocks that share tiles out: a multiprocessor of Hopper has room for one.
@@ -194,12 +194,12 @@ impl SkinnyGemm {
     }
 
     /// Columns of the output.
-    const fn width(&self) -> u32 {
+    pub(crate) const fn width(&self) -> u32 {
         if self.activation == SWIGLU { self.n / 2 } else { self.n }
     }
 
     /// Columns of the output that a tile gives.
-    const fn tile_width(&self) -> u32 {
+    pub(crate) const fn tile_width(&self) -> u32 {
         if self.activation == SWIGLU { TILE / 2 } else { TILE }
     }
 

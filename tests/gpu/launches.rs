@@ -25,6 +25,8 @@ gpu_kernels::for_each_kernel!(rows);
 /// Runs every row as this GPU launches it, and in turn as another would whose choice its PTX has too.
 fn agrees<K: Oracle>(rows: Vec<oracle::Row<K>>) -> Result<String, String> {
     let own = Gpu::new(0).map_err(text)?.info;
+    // Held open: without it, most of the time is spent with opening the device for each launch.
+    let _held = open(Options::default())?;
     let checks = checks(&rows);
     let (mut launches, mut faults) = (0, Vec::new());
     for (number, check) in checks.iter().enumerate() {

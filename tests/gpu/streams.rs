@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use gpu_kernels::gemv::{PLAIN, SWIGLU};
 use gpu_kernels::{
-    Act, Element, Format, Gemv, Kernel, Ptr, QuantGemv, SkinnyGemm, StepShape, Weight, rms_norm, skinny_gemm,
+    Act, Element, Format, GEMV_MAX_ROWS, Gemv, Kernel, Packed, Ptr, QuantGemm, QuantGemv, SkinnyGemm, StepShape,
+    Weight, rms_norm, skinny_gemm,
 };
 use nemotron::device::cuda::{Cuda, Options};
 use nemotron::device::{BufferId, BufferKind, Buffers, Device, Plan};
@@ -16,6 +17,9 @@ pub const ROWS: &[Row] = &[
     ("stream: rate, 1 row", || rates(1)),
     ("stream: rate, 2 rows", || rates(2)),
     ("stream: rate, 8 rows", || rates(8)),
+    ("stream: rate, 16 rows", || rates(16)),
+    ("stream: rate, 32 rows", || rates(32)),
+    ("stream: rate, 64 rows", || rates(64)),
 ];
 
 /// Rows and columns of nano-8b's products.
@@ -38,7 +42,8 @@ const FORMATS: [Format; 8] = [
 /// Bytes that weights are taken from in turn, far more than a cache holds.
 const CODES: usize = 1 << 30;
 /// Token rows, and elements of the longest.
-const MOST_ROWS: u32 = 8;
+const MOST_ROWS: u32 = skinny_gemm::MAX_ROWS;
+const FEW: u32 = GEMV_MAX_ROWS;
 const LONGEST: u32 = 28_672;
 /// Launches that are timed together, and how often.
 const LAUNCHES: u32 = 32;
@@ -106,6 +111,15 @@ impl Stand {
         let norm = if fused.normed { self.norm.ptr() } else { Ptr::NULL };
         let residual: Ptr<Act> = if fused.residual { y } else { Ptr::NULL };
         let shape = StepShape { sequences: &[], experts: None };
+        let scales = if format.scales(u64::from(k)) == 0 { Ptr::NULL } else { self.scales.ptr() };
+        let codes = self.codes.ptr().offset(start);
+        if rows > FEW {
+            let w: Ptr<Weight> = self.codes.ptr::<Weight>().offset(start / 2);
+            let around =
+                SkinnyGemm { y, residual, activation: fused.activation, ..SkinnyGemm::new(x, w, [rows, n, k]) };
+            let product = Many::of(around, (codes, scales), format);
+            return product.launch(plan, self.partial.ptr());
+        }
         if format == Format::Bf16 {
             let w: Ptr<Weight> = self.codes.ptr::<Weight>().offset(start / 2);
             let gemv =
@@ -113,8 +127,7 @@ impl Stand {
             plan.launch(gemv);
             return gemv.bytes_moved(&shape);
         }
-        let scales = if format.scales(u64::from(k)) == 0 { Ptr::NULL } else { self.scales.ptr() };
-        let plain = QuantGemv::new(x, (self.codes.ptr().offset(start), scales), format, [rows, n, k]);
+        let plain = QuantGemv::new(x, (codes, scales), format, [rows, n, k]);
         let gemv = QuantGemv { y, residual, activation: fused.activation, norm_weight: norm, ..plain };
         plan.launch(gemv);
         gemv.bytes_moved(&shape)
@@ -132,6 +145,37 @@ impl Stand {
         times.sort_unstable();
         let median = times[SAMPLES / 2];
         Ok((bytes as f64 / median.as_secs_f64(), median / steps))
+    }
+}
+
+/// A product of 9 to 64 rows.
+enum Many {
+    Plain(SkinnyGemm),
+    Codes(QuantGemm),
+}
+
+impl Many {
+    fn of(around: SkinnyGemm, codes: (Ptr<Packed>, Ptr<f32>), format: Format) -> Many {
+        if format == Format::Bf16 { Many::Plain(around) } else { Many::Codes(QuantGemm::of(around, codes, format)) }
+    }
+
+    /// Appends the product, and gives the bytes that it moves, the sums of blocks that share columns not counted.
+    fn launch(self, plan: &mut Plan, partial: Ptr<f32>) -> u64 {
+        let shape = StepShape { sequences: &[], experts: None };
+        let (bytes, join) = match self {
+            Many::Plain(product) => {
+                let (launched, join) = product.launches(partial);
+                plan.launch(launched);
+                (product.bytes_moved(&shape), join)
+            }
+            Many::Codes(product) => {
+                let (launched, join) = product.launches(partial);
+                plan.launch(launched);
+                (product.bytes_moved(&shape), join)
+            }
+        };
+        join.into_iter().for_each(|join| plan.launch(join));
+        bytes
     }
 }
 
@@ -201,9 +245,9 @@ fn same_bits() -> Result<String, String> {
                 bytes.truncate((rows * n * 4) as usize);
                 Ok(bytes)
             };
-            let all = run(0, MOST_ROWS)?;
-            for rows in 1..MOST_ROWS {
-                for first in (0..=MOST_ROWS - rows).step_by(rows as usize) {
+            let all = run(0, FEW)?;
+            for rows in 1..FEW {
+                for first in (0..=FEW - rows).step_by(rows as usize) {
                     let some = run(first, rows)?;
                     let same = some == all[(first * n * 4) as usize..][..some.len()];
                     ensure(same, || format!("{format:?} {n}x{k}: rows {first} to {} differ alone", first + rows))?;
@@ -215,32 +259,32 @@ fn same_bits() -> Result<String, String> {
     Ok(format!("{compared} products"))
 }
 
-/// Some of 64 rows beside all others, by `skinny_gemm`.
+/// Some of 64 rows beside all others.
 fn same_bits_of_many() -> Result<String, String> {
     let mut stand = Stand::new(CODES / 16)?;
-    let (most, mut compared) = (skinny_gemm::MAX_ROWS, 0);
-    for [n, k] in [[264, 1032], [3072, 3072], [9216, 2048]] {
-        let mut run = |first: u32, rows: u32| -> Result<Vec<u8>, String> {
-            let x: Ptr<Act> = stand.x.ptr().offset(u64::from(first * k));
-            let product = SkinnyGemm::new(x, stand.codes.ptr(), [rows, n, k]);
-            let (product, join) = SkinnyGemm { y_f32: stand.y_f32.ptr(), ..product }.launches(stand.partial.ptr());
-            let mut plan = Plan::default();
-            plan.launch(product);
-            if let Some(join) = join {
-                plan.launch(join);
+    let mut compared = 0;
+    for format in FORMATS {
+        for [n, k] in [[264, 1032], [3072, 3072], [9216, 2048]] {
+            let mut run = |first: u32, rows: u32| -> Result<Vec<u8>, String> {
+                let scales = if format.scales(u64::from(k)) == 0 { Ptr::NULL } else { stand.scales.ptr() };
+                let x: Ptr<Act> = stand.x.ptr().offset(u64::from(first * k));
+                let plain = SkinnyGemm::new(x, stand.codes.ptr(), [rows, n, k]);
+                let around = SkinnyGemm { y_f32: stand.y_f32.ptr(), ..plain };
+                let mut plan = Plan::default();
+                Many::of(around, (stand.codes.ptr(), scales), format).launch(&mut plan, stand.partial.ptr());
+                let plan = stand.cuda.prepare(plan).map_err(text)?;
+                stand.cuda.run(plan, &[]).map_err(text)?;
+                let mut bytes = stand.cuda.read_bytes(stand.y_f32).map_err(text)?;
+                bytes.truncate((rows * n * 4) as usize);
+                Ok(bytes)
+            };
+            let all = run(0, MOST_ROWS)?;
+            for (first, rows) in [(0, 9), (55, 9), (20, 16), (3, 17), (32, 32), (1, 33), (10, 48)] {
+                let some = run(first, rows)?;
+                let same = some == all[(first * n * 4) as usize..][..some.len()];
+                ensure(same, || format!("{format:?} {n}x{k}: rows {first} to {} differ alone", first + rows))?;
+                compared += 1;
             }
-            let plan = stand.cuda.prepare(plan).map_err(text)?;
-            stand.cuda.run(plan, &[]).map_err(text)?;
-            let mut bytes = stand.cuda.read_bytes(stand.y_f32).map_err(text)?;
-            bytes.truncate((rows * n * 4) as usize);
-            Ok(bytes)
-        };
-        let all = run(0, most)?;
-        for (first, rows) in [(0, 9), (55, 9), (20, 16), (3, 17), (32, 32), (1, 33), (10, 48)] {
-            let some = run(first, rows)?;
-            let same = some == all[(first * n * 4) as usize..][..some.len()];
-            ensure(same, || format!("{n}x{k}: rows {first} to {} differ alone", first + rows))?;
-            compared += 1;
         }
     }
     Ok(format!("{compared} products"))

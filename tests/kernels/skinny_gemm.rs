@@ -1,4 +1,6 @@
 //! Rows of `skinny_gemm`: the product is that of `gemv`.
+use std::ops::Range;
+
 use gpu_kernels::gemv::{PLAIN, RELU2, SWIGLU};
 use gpu_kernels::{Gemv, SkinnyGemm};
 
@@ -135,21 +137,33 @@ impl Oracle for SkinnyGemm {
             let gemv = Gemv { bias, residual, y, y_f32, activation, ..Gemv::new(x, w, [rows, n, k]) };
             return written(&gemv, &data.f64s(w), data, precision);
         }
-        let (x, w) = (data.f64s(x), data.f64s(w));
-        let mut wants = vec![Want::near(0.0, 0.0); self.partials()];
-        for split in 0..self.splits() {
-            let columns = self.columns(split);
-            let columns = columns.start as usize..columns.end as usize;
-            for (token, x) in (0..).zip(x.chunks(k as usize)) {
-                for (row, w) in (0..).zip(w.chunks(k as usize)) {
-                    let terms = x[columns.clone()].iter().zip(&w[columns.clone()]).map(|(x, w)| x * w);
-                    let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), term: f64| (sum + term, size + term.abs()));
-                    wants[self.partial_index(split, row, token)] = Want::near(sum, size);
-                }
-            }
-        }
+        let columns = (0..self.splits()).map(|split| self.columns(split));
+        let place = |split, row, token| self.partial_index(split, row, token);
+        let wants = parts((&data.f64s(x), &data.f64s(w)), k, columns, place, self.partials());
         vec![Written::new(partial, wants)]
     }
+}
+
+/// The sums of the columns of each split, of `k` columns of tokens and weights, at their places of `partials`; zeros elsewhere.
+pub fn parts(
+    (x, w): (&[f64], &[f64]),
+    k: u32,
+    splits: impl Iterator<Item = Range<u32>>,
+    place: impl Fn(u32, u32, u32) -> usize,
+    partials: usize,
+) -> Vec<Want> {
+    let mut wants = vec![Want::near(0.0, 0.0); partials];
+    for (split, columns) in (0..).zip(splits) {
+        let columns = columns.start as usize..columns.end as usize;
+        for (token, x) in (0..).zip(x.chunks(k as usize)) {
+            for (row, w) in (0..).zip(w.chunks(k as usize)) {
+                let terms = x[columns.clone()].iter().zip(&w[columns.clone()]).map(|(x, w)| x * w);
+                let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), term: f64| (sum + term, size + term.abs()));
+                wants[place(split, row, token)] = Want::near(sum, size);
+            }
+        }
+    }
+    wants
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! `Peaks`: what the device gives at most, measured by a stream of reads and a large product in the same run.
-use gpu_kernels::{Element, Format, Gemv, Kernel, Ptr, QuantGemv, SkinnyGemm, StepShape};
+use gpu_kernels::{Element, Format, Gemv, Kernel, Ptr, QuantGemm, QuantGemv, SkinnyGemm, StepShape};
 
 use super::Times;
 use crate::device::{BufferId, BufferKind, Buffers, Device, Gemm, Output, Plan};
@@ -102,6 +102,12 @@ impl PeakBuffers {
         let (x, y) = (self.product_x.ptr(), self.product_out.ptr());
         let scales = scales.map_or(Ptr::NULL, |scales| scales.ptr());
         QuantGemv { y, ..QuantGemv::new(x, (codes.ptr(), scales), format, [rows, n, k]) }
+    }
+
+    /// The same by `quant_gemm`.
+    pub fn quant_gemm(&self, codes: (BufferId, Option<BufferId>), format: Format, shape: [u32; 3]) -> QuantGemm {
+        let QuantGemv { w, scales, .. } = self.quant_gemv(codes, format, shape);
+        QuantGemm::of(self.skinny_gemm(codes.0, shape), (w, scales), format)
     }
 
     /// Measures both peaks.

@@ -2,7 +2,7 @@
 //! matrix library.
 use std::collections::BTreeMap;
 
-use gpu_kernels::{Format, GEMV_MAX_ROWS, Kernel, Ptr, QuantGemv, StepShape};
+use gpu_kernels::{Format, GEMV_MAX_ROWS, Kernel, Ptr, QuantGemm, QuantGemv, StepShape, skinny_gemm};
 
 use super::peaks::PeakBuffers;
 use super::{Bench, Cost, Times, kernels};
@@ -26,7 +26,7 @@ pub struct ProductTime {
     pub n: u32,
     /// Columns of the weight.
     pub k: u32,
-    /// By `gemv`, `skinny_gemm` or `quant_gemv`, as far as they have rows.
+    /// By the kernels of this program, as far as they have rows.
     pub gemv: Option<Times>,
     /// By the matrix library, of a bf16 weight.
     pub gemm: Option<Times>,
@@ -58,7 +58,7 @@ struct Stored {
 }
 
 /// Times every product of the model that has room for `rows` token rows, the largest weights last; one with a packed weight as
-/// long as `quant_gemv` takes it.
+/// long as `quant_gemv` or `quant_gemm` takes it.
 ///
 /// # Errors
 /// The device failed, or no product has room for so many rows.
@@ -75,7 +75,11 @@ pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
     let skinny = bench.device.skinny_rows();
     let partial = bench.names.iter().position(|buffer| buffer.name == PARTIAL_PRODUCTS);
     let partial = partial.map_or(Ptr::NULL, |index| BufferId(index as u32).ptr());
-    let taken = |format: Format| format == Format::Bf16 || (rows <= GEMV_MAX_ROWS && QuantGemv::takes(format));
+    let taken = |format: Format| match format {
+        Format::Bf16 => true,
+        _ if rows <= GEMV_MAX_ROWS => QuantGemv::takes(format),
+        _ => rows <= skinny_gemm::MAX_ROWS && QuantGemm::takes(format),
+    };
     let roomy = weights.into_iter().filter(|((shape, _, format), _)| rows <= most(*shape) && taken(*format));
     let mut times = Vec::new();
     for (([n, k], weight, format), buffers) in roomy.collect::<Vec<_>>() {
@@ -93,10 +97,15 @@ pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
                 join.into_iter().for_each(|join| plan.launch(join));
             }
             Format::Bf16 => plan.launch(made.gemv(w.codes, shape)),
+            _ if rows > GEMV_MAX_ROWS => {
+                let (product, join) = made.quant_gemm((w.codes, w.scales), format, shape).launches(partial);
+                plan.launch(product);
+                join.into_iter().for_each(|join| plan.launch(join));
+            }
             _ => plan.launch(made.quant_gemv((w.codes, w.scales), format, shape)),
         });
         let products = turns * buffers.len();
-        let is_streamed = rows <= GEMV_MAX_ROWS || rows <= skinny && n.is_multiple_of(16);
+        let is_streamed = rows <= GEMV_MAX_ROWS || n.is_multiple_of(16) && (rows <= skinny || format != Format::Bf16);
         let gemv = is_streamed.then(|| timed(streams, products, device)).transpose()?;
         let gemms = row(&|plan, w| plan.gemm(made.gemm(w.codes, shape)));
         let gemm = (format == Format::Bf16).then(|| timed(gemms, products, device));

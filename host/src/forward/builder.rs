@@ -8,7 +8,7 @@ use super::rope;
 use crate::device::{BufferId, BufferKind, Format};
 use crate::models::spec::{InputChange, Norm, Product, Rope, Tensor};
 
-/// The buffer of the sums of `skinny_gemm`'s blocks.
+/// The buffer of the sums of blocks that share the columns of a product.
 pub const PARTIAL_PRODUCTS: &str = "partial_products";
 
 /// Collects the buffers of a model, block by block.
@@ -139,7 +139,7 @@ impl Builder {
             }
         };
         let input = self.changed_input(&name, product);
-        let sums = products::partials([n, k], self.limits.rows);
+        let sums = products::partials([n, k], product.format(), self.limits.rows);
         let partial = (sums > 0).then(|| self.scratch(PARTIAL_PRODUCTS, Element::F32, sums));
         let bias = biases.map(|biases| self.memory.add_weight(format!("{name}.bias"), Content::Vectors(biases)));
         ProductBuffer { weight, packed, input, bias, partial, n, k }

@@ -2,8 +2,8 @@
 use std::ops::Range;
 
 use gpu_kernels::{
-    Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Packed, Ptr, QuantGemv,
-    Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, Widen, gemv, skinny_gemm,
+    Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Packed, Ptr, QuantGemm,
+    QuantGemv, Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, Widen, gemv, skinny_gemm,
 };
 
 use super::Limits;
@@ -25,7 +25,7 @@ pub(crate) struct ProductBuffer {
     /// What is done to the input first.
     pub input: Option<ChangedInput>,
     pub bias: Option<BufferId>,
-    /// The sums of `skinny_gemm`'s blocks, where they share the columns.
+    /// The sums of blocks that share the columns of a product.
     pub partial: Option<BufferId>,
     /// Rows of the weight: the width of the result.
     pub n: usize,
@@ -61,6 +61,11 @@ impl PackedBuffer {
     fn streams(self) -> bool {
         QuantGemv::takes(self.format)
     }
+
+    /// Whether `quant_gemm` takes a product with the weight.
+    fn takes_quant_gemm(self, product: &Multiply) -> bool {
+        product.rows <= skinny_gemm::MAX_ROWS && product.weight.n.is_multiple_of(16) && QuantGemm::takes(self.format)
+    }
 }
 
 impl ProductBuffer {
@@ -70,6 +75,10 @@ impl ProductBuffer {
 
     fn bias(&self) -> Ptr<Weight> {
         self.bias.map_or(Ptr::NULL, |bias| bias.ptr())
+    }
+
+    fn partial(&self) -> Ptr<f32> {
+        self.partial.map_or(Ptr::NULL, |partial| partial.ptr())
     }
 
     /// Whether a few rows are multiplied with the weight as it is.
@@ -154,15 +163,20 @@ fn takes_skinny(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
     rows <= limits.skinny_rows && wins && n.is_multiple_of(16)
 }
 
-/// Elements of the sums of `skinny_gemm`'s blocks that share the columns of a weight `[n, k]`: 0 where none do, and where the
-/// weight is never its.
-pub(super) fn partials([n, k]: [usize; 2], rows: usize) -> usize {
-    if SKINNY.iter().all(|(_, least)| ((n * k) as u64) < *least) {
-        return 0;
-    }
+/// Elements of the sums of blocks that share the columns of a weight `[n, k]`, of `skinny_gemm` or `quant_gemm`: 0 where none do,
+/// and where the weight is never theirs.
+pub(super) fn partials([n, k]: [usize; 2], format: Format, rows: usize) -> usize {
     let rows = rows.min(skinny_gemm::MAX_ROWS as usize);
     let plain = SkinnyGemm::new(Ptr::NULL, Ptr::NULL, [rows as u32, n as u32, k as u32]);
     let products = [gemv::PLAIN, gemv::SWIGLU].map(|activation| SkinnyGemm { activation, ..plain });
+    if QuantGemm::takes(format) {
+        let products = products.map(|around| QuantGemm::of(around, (Ptr::NULL, Ptr::NULL), format));
+        let shared = products.iter().filter(|product| product.splits() > 1);
+        return shared.map(QuantGemm::partials).max().unwrap_or(0);
+    }
+    if SKINNY.iter().all(|(_, least)| ((n * k) as u64) < *least) {
+        return 0;
+    }
     let shared = products.iter().filter(|product| product.splits() > 1);
     shared.map(SkinnyGemm::partials).max().unwrap_or(0)
 }
@@ -175,6 +189,7 @@ impl Pass<'_> {
         match weight.packed {
             None => self.by_rows(&product, weight.weight.ptr()),
             Some(packed) if product.rows <= GEMV_MAX_ROWS && packed.streams() => self.by_codes(&product, packed),
+            Some(packed) if packed.takes_quant_gemm(&product) => self.by_quant_gemm(&product, packed),
             Some(packed) => self.by_panels(&product, packed),
         }
     }
@@ -256,15 +271,27 @@ impl Pass<'_> {
 
     /// The product, and where blocks share its columns their sums'.
     fn by_skinny_gemm(&mut self, product: &Multiply, w: Ptr<Weight>) {
-        let (weight, made) = (product.weight, product.weight.packed.is_some().into());
-        let Gemv { x, bias, residual, y, y_f32, activation, .. } = self.around_gemv(product);
-        let plain = SkinnyGemm::new(x, w, weight.shape(product.rows));
-        let product = SkinnyGemm { bias, residual, y, y_f32, activation, made, ..plain };
-        let (product, join) = product.launches(weight.partial.map_or(Ptr::NULL, |partial| partial.ptr()));
+        let made = product.weight.packed.is_some().into();
+        let around = SkinnyGemm { w, made, ..self.around_skinny_gemm(product) };
+        let (product, join) = around.launches(product.weight.partial());
         self.plan.launch(product);
-        if let Some(join) = join {
-            self.plan.launch(join);
-        }
+        join.into_iter().for_each(|join| self.plan.launch(join));
+    }
+
+    /// The same with a packed weight, whose codes are streamed as they are.
+    fn by_quant_gemm(&mut self, product: &Multiply, packed: PackedBuffer) {
+        let around = self.around_skinny_gemm(product);
+        let product_of_codes = QuantGemm::of(around, product.weight.codes(packed), packed.format);
+        let (product, join) = product_of_codes.launches(product.weight.partial());
+        self.plan.launch(product);
+        join.into_iter().for_each(|join| self.plan.launch(join));
+    }
+
+    /// The product of `skinny_gemm`, without the weight.
+    fn around_skinny_gemm(&mut self, product: &Multiply) -> SkinnyGemm {
+        let Gemv { x, bias, residual, y, y_f32, activation, .. } = self.around_gemv(product);
+        let plain = SkinnyGemm::new(x, Ptr::NULL, product.weight.shape(product.rows));
+        SkinnyGemm { bias, residual, y, y_f32, activation, ..plain }
     }
 
     /// The product of a streamed weight, without the weight; where the norm in front is not a part of it, that is appended.

@@ -51,6 +51,13 @@ pub enum Error {
         /// How cargo ended.
         status: String,
     },
+    /// A kernel calls a function, which the module of a single kernel has not: a driver would refuse it.
+    Function {
+        /// The crate's folder.
+        krate: PathBuf,
+        /// The function's symbol.
+        function: String,
+    },
 }
 
 impl Error {
@@ -71,6 +78,7 @@ impl Error {
                 format!("NEMOTRON_PTX_RUSTC={} cannot compile kernels", rustc.display())
             }
             Error::Cargo { krate, .. } => format!("{} does not compile to PTX", krate.display()),
+            Error::Function { krate, .. } => format!("a kernel of {} calls a function", krate.display()),
         }
     }
 
@@ -82,6 +90,7 @@ impl Error {
             Error::Cargo { rustc, status, .. } => {
                 Some(format!("cargo ended with {status}, compiling with {}", rustc.display()))
             }
+            Error::Function { function, .. } => Some(function.clone()),
             Error::File { .. } | Error::Arch { .. } => None,
         }
     }
@@ -99,6 +108,11 @@ impl Error {
             ),
             Error::BadCompiler { .. } => Some("unset it, or name a rustc that has its library source".to_owned()),
             Error::Cargo { .. } => Some("the compiler's messages, on standard error, say where".to_owned()),
+            Error::Function { .. } => Some(
+                "a division, an index or an overflow that may panic calls it: take a divisor that cannot be zero, or a bound \
+                 that the compiler can see"
+                    .to_owned(),
+            ),
             Error::File { .. } => None,
         }
     }

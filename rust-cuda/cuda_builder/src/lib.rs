@@ -149,11 +149,20 @@ impl CudaBuilder {
         let compiler = Compiler::find(&self.krate, &self.prebuilt_path())?;
         let target_dir = self.target_dir.clone().unwrap_or_else(|| root.join("target/ptx")).join(arch.name);
         let text = read(&cargo::compile(&self.krate, arch, &compiler, &target_dir)?)?;
+        if let Some(function) = function(&text) {
+            return Err(Error::Function { krate: self.krate.clone(), function });
+        }
         let header = Header { source, compiler: compiler.version, llvm: compiler.llvm, arch: arch.name.to_owned() };
         let path = target_dir.join(format!("{}.ptx", cargo::library_name(&self.krate)?));
         write_if_changed(&path, &format!("{header}{text}"))?;
         Ok(Ptx { path, header, compiled: true })
     }
+}
+
+/// A function of its own in the PTX, for example one that panics: a module of a single kernel has none.
+fn function(text: &str) -> Option<String> {
+    let name = text.lines().find_map(|line| line.trim_start_matches(".extern ").strip_prefix(".func "))?;
+    Some(name.trim_end_matches(['(', ')', ';']).to_owned())
 }
 
 fn read(path: &Path) -> Result<String, Error> {

@@ -154,6 +154,32 @@ pub fn e2m1(word: u32, scale: u32) -> [u32; 4] {
     ]
 }
 
+/// Two codes of e4m3 in the lower half, in their order.
+#[inline(always)]
+pub fn e4m3_pair(two: u32) -> u32 {
+    e4m3_of_signed(permute::<0x9180>(two, 0))
+}
+
+/// Two signed integers of 8 bits in the lower half, in their order, but for [`INTEGER_REST`].
+#[inline(always)]
+pub fn i8_pair(two: u32) -> u32 {
+    fma(permute::<0x4140>(two ^ 0x8080, 0), TWO_TO_127, MINUS_128_REST)
+}
+
+/// The two unsigned integers of 4 bits of byte `byte` less a zero point, in their order, as [`u4`] has them.
+#[inline(always)]
+pub fn u4_pair(word: u32, byte: u32, zero: u32) -> u32 {
+    let both = permute_by(word, 0, 0x4040 + byte * 0x0101) & 0x00f0_000f;
+    fma(both, TWO_TO_123 & !0xffff | TWO_TO_127 & 0xffff, zero)
+}
+
+/// The two floats of e2m1 of byte `byte`, in their order, as [`e2m1`] has them.
+#[inline(always)]
+pub fn e2m1_pair(word: u32, byte: u32, scale: u32) -> u32 {
+    let signed = permute_by(word << 4, word, 0xc480 + byte * 0x1111);
+    multiply(signed << 2 & twice(0x81c0), scale)
+}
+
 /// Eight neighbours of bf16 as pairs of columns four apart.
 #[inline(always)]
 pub fn apart_by_4([a, b, c, d]: [u32; 4]) -> [u32; 4] {
@@ -235,6 +261,26 @@ mod tests {
                     same(got, float(code, 2, 1, 1) * float(scale, 4, 3, 7));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn pairs_in_their_order_are_those_of_words() {
+        for code in (0..=255u32).filter(|code| code & 0x7f != 0x7f && code >> 4 != 0xf) {
+            let (word, eight) = (code << 8 | 0x7ec3_0038, [0x38, code]);
+            let of = |pairs: [u32; 2]| pairs[0];
+            assert_eq!(e4m3_pair(eight[0] | eight[1] << 8), of(e4m3(word)), "{code}");
+            assert_eq!(i8_pair(eight[0] | eight[1] << 8), of(i8(word)), "{code}");
+        }
+        let [scale, _] = e2m1_scales([0x1234_56b9, 0], 0);
+        for (byte, code, zero) in (0..4).flat_map(|byte| (0..=255u32).map(move |code| (byte, code, code % 16))) {
+            let word = 0x1f80_ff01 & !(0xff << (8 * byte)) | code << (8 * byte);
+            let at = |column: u32| ORDER.iter().position(|own| *own == column as usize).expect("one of eight");
+            let columns = [2 * byte, 2 * byte + 1].map(at);
+            let zero = zero_point(zero);
+            let want = |all: [u32; 4]| columns.map(|column| floats(all)[column]);
+            assert_eq!(floats([u4_pair(word, byte, zero)]), want(u4(word, zero)), "{byte}: {code}");
+            assert_eq!(floats([e2m1_pair(word, byte, scale)]), want(e2m1(word, scale)), "{byte}: {code}");
         }
     }
 

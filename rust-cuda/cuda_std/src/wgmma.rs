@@ -114,6 +114,12 @@ pub trait Accumulator: Copy {
     /// # Safety
     /// As for [`Accumulator::start`]; a is [`hold`]ed behind the wait.
     unsafe fn add_rows(&mut self, a: [u32; 4], b: u64);
+
+    /// Starts the addition of `a · bᵀ`, a in registers, the rows of b in shared memory.
+    ///
+    /// # Safety
+    /// As for [`Accumulator::add_rows`].
+    unsafe fn add_columns(&mut self, a: [u32; 4], b: u64);
 }
 
 /// Says that the operands a are in use up to here, so that their registers are given to nothing else before.
@@ -189,6 +195,15 @@ macro_rules! accumulator {
             unsafe fn add_rows(&mut self, a: [u32; 4], b: u64) {
                 // SAFETY: the caller's promise.
                 ptx!(accumulator!(@ $columns "{{{a0}, {a1}, {a2}, {a3}}}, {b}, 1, 1, 1, 1" $first $($i)*),
+                    inout(reg32) self[0][0], $(inout(reg32) self[$i / 4][$i % 4],)*
+                    a0 = in(reg32) a[0], a1 = in(reg32) a[1], a2 = in(reg32) a[2], a3 = in(reg32) a[3], b = in(reg64) b,
+                    options(nostack));
+            }
+
+            #[inline(always)]
+            unsafe fn add_columns(&mut self, a: [u32; 4], b: u64) {
+                // SAFETY: the caller's promise.
+                ptx!(accumulator!(@ $columns "{{{a0}, {a1}, {a2}, {a3}}}, {b}, 1, 1, 1, 0" $first $($i)*),
                     inout(reg32) self[0][0], $(inout(reg32) self[$i / 4][$i % 4],)*
                     a0 = in(reg32) a[0], a1 = in(reg32) a[1], a2 = in(reg32) a[2], a3 = in(reg32) a[3], b = in(reg64) b,
                     options(nostack));

@@ -1,0 +1,257 @@
+//! `quant_gemm`: the product of `skinny_gemm` with a weight of 8- or 4-bit codes, for 9 to 64 token rows; bound by the bytes of
+//! the codes.
+//!
+//! # Formula
+//! As `skinny_gemm`'s, where `w[n, k]` is what docs/formats.md makes of the codes and scales of `format`.
+//!
+//! # Arguments
+//! | name | shape | dtype | layout |
+//! |---|---|---|---|
+//! | `x` | `[rows, k]` | act | row-major |
+//! | `w` | `[n, k]` | packed | rows as docs/formats.md has them |
+//! | `scales` | `[n, Format::scales(k)]`, or null where that is 0 | f32 | row-major |
+//! | `bias` | `[n]` or null | weight | |
+//! | `residual` | as `y`, or null | act | row-major; may be `y` |
+//! | `y` | `[rows, n]`, with `swiglu` `[rows, n/2]`, or null | act | row-major, written |
+//! | `y_f32` | `[rows, n]` or null | f32 | row-major, written |
+//! | `partial` | `[partials()]`, or null | f32 | as `skinny_gemm`'s; written |
+//!
+//! # Launch
+//! A block multiplies a tile of 128 rows of the weight (with `swiglu` 64 gates and the 64 rows beside them) with all token rows.
+//! Codes, the scales among them, and tokens pass through rings in shared memory; the first codes are on their way before the
+//! kernel in front has ended. A lane widens its codes in registers, by arithmetic on their bits, to what the tensor core takes as
+//! its first operand: in the order of the columns, so that tokens stay as they are. With `partial`, up to 8 blocks share the
+//! columns of a tile, and `skinny_join` adds their sums. A multiprocessor has room for two blocks, of which one widens while the
+//! other multiplies; where there are more tiles, blocks take them by turns. There is an entry of each format for 32 and for 64
+//! token rows: `_wgmma` on compute capability 9.0, others elsewhere.
+//!
+//! # Requires
+//! 1 to 64 rows; `k` and `n` divisible by 8, `n` with `swiglu` by 16; a packed format, whose scales beside the codes are for whole
+//! rows, or for groups of a power of two of columns, 64 at least; no code or scale is NaN; `x` and `w` 16-byte aligned; exactly
+//! one of `y`, `y_f32` and `partial`; activation and `residual` with `y`, one of them at most, or the activation with `partial`,
+//! which has neither bias nor residual; `y` overlaps nothing that is read but `residual`.
+//!
+//! # Moves
+//! The bytes of codes and scales, `rows·(k·act + n·out)`, and `2·n` where there is a bias; `4·partials()` for `partial`.
+//!
+//! # Numerics
+//! Codes widen as in `quant_gemv`. The tensor core sums products in f32, 16 at once, along the columns of a block; scales of groups
+//! multiply the f32 sums of the columns that share them, of a row all of a block. Which columns those are depends on `n`, `k`, the
+//! format and the activation alone, so a row's sums are the same in any company of 9 to 64 rows. The bias is added to the f32 sum.
+//! c = 16, d = 4: what an activation takes or gives is rounded, and may be the neighbour of what it is to be; without one d counts
+//! for nothing.
+use core::ops::Range;
+
+use crate::format::{BLOCK, FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
+use crate::gemv::SWIGLU;
+use crate::kernel::{kernel_args, require};
+use crate::skinny_gemm::{MOST_SPLITS, SUMS, THREADS, TILE, partial_index, sums};
+use crate::{Act, DeviceInfo, Kernel, Launch, Packed, Ptr, SkinnyGemm, SkinnyJoin, StepShape, Weight};
+
+#[cfg(target_arch = "nvptx64")]
+mod bits;
+#[cfg(target_arch = "nvptx64")]
+mod entry;
+#[cfg(target_arch = "nvptx64")]
+mod multiply;
+#[cfg(target_arch = "nvptx64")]
+mod ring;
+
+/// Columns of a step: of tokens in a stage.
+const STEP: u32 = 128;
+/// Bytes of a row's codes in a stage.
+const CODE_BYTES: u32 = 128;
+/// Most blocks that share tiles out, two to a multiprocessor of Hopper.
+const FILL: u32 = 256;
+/// Blocks that a multiprocessor has room for.
+const RESIDENT: u32 = 2;
+
+/// The entries of a format for up to so many token rows, and their stages of codes and of tokens.
+struct Variant {
+    rows: u32,
+    /// With warpgroups, and without.
+    symbols: [&'static str; 2],
+    stages: [[u32; 2]; 2],
+}
+
+/// What differs from format to format.
+struct Rings {
+    /// Columns of a stage of codes.
+    columns: u32,
+    /// Room for a row's scales in it, in bytes.
+    scales: u32,
+    variants: [Variant; 2],
+}
+
+/// The entries of a format, and their stages.
+macro_rules! variants {
+    ($format:literal, $($rows:literal [$wgmma_codes:literal $wgmma_tokens:literal] [$codes:literal $tokens:literal];)*) => {
+        [$(Variant {
+            rows: $rows,
+            symbols: [concat!("quant_gemm_wgmma_", $format, "_", $rows), concat!("quant_gemm_", $format, "_", $rows)],
+            stages: [[$wgmma_codes, $wgmma_tokens], [$codes, $tokens]],
+        }),*]
+    };
+}
+
+impl Rings {
+    /// Of a format's number and group; none for formats that are not streamed.
+    const fn of(kind: u32, group: u32) -> Option<Rings> {
+        let (columns, scales, variants) = match (kind, group) {
+            (FP8 | INT8, 1..) if group < 64 || !group.is_power_of_two() => return None,
+            (FP8, _) => (STEP, 0, variants!("fp8", 32 [4 4] [3 3]; 64 [4 3] [3 3];)),
+            (INT8, _) => (STEP, 0, variants!("int8", 32 [4 4] [3 3]; 64 [4 3] [3 3];)),
+            (INT4 | INT4_ZEROS, 32 | 64) => (BLOCK, 32, variants!("int4", 32 [4 4] [2 3]; 64 [3 3] [2 3];)),
+            (NVFP4, _) => (BLOCK, 16, variants!("nvfp4", 32 [4 4] [2 3]; 64 [3 3] [2 3];)),
+            _ => return None,
+        };
+        Some(Rings { columns, scales, variants })
+    }
+}
+
+kernel_args! {
+    /// Arguments of `quant_gemm`.
+    pub struct QuantGemm {
+        /// `[rows, k]`.
+        pub x: Ptr<Act>,
+        /// `[n, k]`, the codes.
+        pub w: Ptr<Packed>,
+        /// `[n, Format::scales(k)]`, or null where the format has none beside the codes.
+        pub scales: Ptr<f32>,
+        /// `[n]` or null.
+        pub bias: Ptr<Weight>,
+        /// As `y`, or null.
+        pub residual: Ptr<Act>,
+        /// `[rows, n]`, with `SWIGLU` `[rows, n/2]`, or null; written.
+        pub y: Ptr<Act>,
+        /// `[rows, n]` or null, written without rounding.
+        pub y_f32: Ptr<f32>,
+        /// [`QuantGemm::partials`] sums or null, written: what [`SkinnyJoin`] adds.
+        pub partial: Ptr<f32>,
+        /// Token rows.
+        pub rows: u32,
+        /// Rows of the weight.
+        pub n: u32,
+        /// Columns of the weight.
+        pub k: u32,
+        /// [`Format::kind`] of the weight.
+        pub format: u32,
+        /// [`Format::group`] of the weight.
+        pub group: u32,
+        /// `PLAIN`, `RELU2` or `SWIGLU`.
+        pub activation: u32,
+    }
+}
+
+impl QuantGemm {
+    /// The product of `skinny_gemm` with a weight of these codes and scales in `format`.
+    pub const fn of(around: SkinnyGemm, (w, scales): (Ptr<Packed>, Ptr<f32>), format: Format) -> QuantGemm {
+        let SkinnyGemm { x, bias, residual, y, y_f32, partial, rows, n, k, activation, .. } = around;
+        let (format, group) = (format.kind(), format.group());
+        QuantGemm { x, w, scales, bias, residual, y, y_f32, partial, rows, n, k, format, group, activation }
+    }
+
+    /// Whether the kernel multiplies with weights of that format.
+    pub const fn takes(format: Format) -> bool {
+        Rings::of(format.kind(), format.group()).is_some()
+    }
+
+    /// All that is not about the weight.
+    pub const fn around(&self) -> SkinnyGemm {
+        let QuantGemm { x, bias, residual, y, y_f32, partial, rows, n, k, activation, .. } = *self;
+        let plain = SkinnyGemm::new(x, Ptr::NULL, [rows, n, k]);
+        SkinnyGemm { bias, residual, y, y_f32, partial, activation, ..plain }
+    }
+
+    /// Tiles of the weight.
+    pub const fn tiles(&self) -> u32 {
+        self.around().tiles()
+    }
+
+    /// Columns that one block has at least: a stage of codes.
+    fn unit(&self) -> u32 {
+        Rings::of(self.format, self.group).map_or(BLOCK, |rings| rings.columns)
+    }
+
+    /// Blocks that share the columns of a tile: the fewest of which none has more than it would with as many as fill the device.
+    /// It does not depend on `rows` or on the device.
+    pub fn splits(&self) -> u32 {
+        let units = self.k.div_ceil(self.unit());
+        let most = (FILL / self.tiles()).clamp(1, MOST_SPLITS).min(units.div_ceil(2));
+        units.div_ceil(units.div_ceil(most))
+    }
+
+    /// The columns that the blocks number `split` multiply: whole stages of codes.
+    pub fn columns(&self, split: u32) -> Range<u32> {
+        let (units, splits) = (self.k.div_ceil(self.unit()), self.splits());
+        let end = units * (split + 1) / splits * self.unit();
+        units * split / splits * self.unit()..if end < self.k { end } else { self.k }
+    }
+
+    /// The product's launches, as [`SkinnyGemm::launches`].
+    pub fn launches(self, partial: Ptr<f32>) -> (QuantGemm, Option<SkinnyJoin>) {
+        let QuantGemm { bias, residual, y, y_f32, rows, n, activation, .. } = self;
+        let splits = self.splits();
+        if splits == 1 || partial.is_null() {
+            return (self, None);
+        }
+        let (no_bias, no_act, no_f32) = (Ptr::NULL, Ptr::NULL, Ptr::NULL);
+        let sums = QuantGemm { bias: no_bias, residual: no_act, y: no_act, y_f32: no_f32, partial, ..self };
+        (sums, Some(SkinnyJoin { partial, bias, residual, y, y_f32, rows, n, splits, activation }))
+    }
+
+    /// Elements of `partial`.
+    pub fn partials(&self) -> usize {
+        let [sixteens, eights] = sums(self.tiles(), self.rows);
+        (self.splits() * sixteens * eights) as usize * SUMS
+    }
+
+    /// As [`SkinnyGemm::partial_index`].
+    pub fn partial_index(&self, split: u32, row: u32, token: u32) -> usize {
+        partial_index(sums(self.tiles(), self.rows), [self.n, self.activation], [split, row, token])
+    }
+}
+
+impl Kernel for QuantGemm {
+    const NAME: &'static str = "quant_gemm";
+
+    fn check(&self) -> Result<(), &'static str> {
+        self.around().check()?;
+        let beside = Format::of(self.format, self.group).map(|format| format.scales(u64::from(self.k)));
+        require! {
+            Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two, 64 at least",
+            beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",
+        }
+    }
+
+    fn launch(&self, device: &DeviceInfo) -> Launch {
+        let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
+        let variant = &rings.variants[usize::from(self.rows > rings.variants[0].rows)];
+        let kind = usize::from(!device.has_wgmma());
+        let [codes, tokens] = variant.stages[kind];
+        let shared_bytes = codes * TILE * (CODE_BYTES + rings.scales) + tokens * variant.rows * STEP * 2;
+        // All blocks have as many tiles, or one less.
+        let turns = self.tiles().div_ceil(RESIDENT * device.multiprocessors);
+        let splits = if self.partial.is_null() { 1 } else { self.splits() };
+        let grid = [self.tiles().div_ceil(turns), splits, 1];
+        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(variant.symbols[kind], 1, THREADS) }
+    }
+
+    fn bytes_moved(&self, _: &StepShape) -> u64 {
+        let (rows, n, k) = (u64::from(self.rows), u64::from(self.n), u64::from(self.k));
+        let weight = Format::of(self.format, self.group).map_or(0, |format| format.bytes(n, k));
+        let width = if self.activation == SWIGLU { n / 2 } else { n };
+        let out = match (self.y.is_null(), self.partial.is_null()) {
+            (false, _) => 2 * rows * width,
+            (_, true) => 4 * rows * n,
+            _ => 4 * self.partials() as u64,
+        };
+        let bias = if self.bias.is_null() { 0 } else { 2 * n };
+        let residual = if self.residual.is_null() { 0 } else { out };
+        weight + bias + rows * k * 2 + out + residual
+    }
+
+    fn flops(&self, shape: &StepShape) -> u64 {
+        self.around().flops(shape)
+    }
+}

@@ -1,0 +1,219 @@
+//! The formats of `quant_gemm`: what a lane makes of its codes, in the order of the columns.
+//!
+//! A lane has the pairs of columns that the tensor core's first operand wants of it: of each eight columns those two that its
+//! number among four says, of its row in the warp's 16 and of the row eight further on.
+use super::ring::Stage;
+use super::{CODE_BYTES, QuantGemm};
+use crate::format::{BLOCK, INT4_ZEROS};
+use crate::skinny_gemm::TILE;
+use cuda_std::unroll::{array, unroll};
+use cuda_std::{codes, fragment, shared, thread};
+
+/// Bytes from a row's codes in a stage to those of the row eight further on.
+const BELOW: u32 = 8 * CODE_BYTES;
+
+/// A format's codes in registers: `STEPS` operands of 16 columns together, which is a unit.
+pub trait Codes<const STEPS: usize>: Copy {
+    /// Bits of a code.
+    const BITS: u32;
+    /// Room for the scales of a row in a stage, in bytes.
+    const ROOM: u32;
+    /// What all sums are still to be multiplied by.
+    const REST: f32;
+    /// Whether f32 scales of groups stand among the codes.
+    const GROUPED: bool = false;
+
+    /// Pieces of 16 bytes of a row's codes.
+    #[inline(always)]
+    fn pieces(args: &QuantGemm) -> u32 {
+        args.k.div_ceil(128 / Self::BITS)
+    }
+
+    /// Bytes of scales in front of a stage's codes.
+    #[inline(always)]
+    fn scale_bytes(_: &QuantGemm) -> u32 {
+        Self::ROOM
+    }
+
+    /// Bytes of a row of codes.
+    #[inline(always)]
+    fn row_bytes(args: &QuantGemm) -> u32 {
+        let blocks = if Self::ROOM == 0 { 0 } else { args.k.div_ceil(BLOCK) };
+        Self::pieces(args) * 16 + blocks * Self::scale_bytes(args)
+    }
+
+    /// The unit number `unit` of a step as operands, and the f32 scales among the codes that multiply both rows' sums of it; where
+    /// there are none, 1.
+    ///
+    /// # Safety
+    /// The stage has landed, and nobody writes it before the next barrier.
+    unsafe fn operands(args: &QuantGemm, stage: &Stage, unit: u32) -> ([[u32; 4]; STEPS], [f32; 2]);
+}
+
+/// The shared address of a lane's row in a stage, moved so that its exclusive or with 16 times a piece's number is the address of
+/// the piece.
+#[inline(always)]
+fn own_row(stage: &Stage) -> u32 {
+    let row = thread::lane_id() / 4;
+    stage.codes + (thread::warp_id() * fragment::M + row) * CODE_BYTES + row * 16
+}
+
+/// How four codes of a byte become a pair of bf16.
+pub trait Widen: Copy {
+    /// What they are still to be multiplied by.
+    const REST: f32;
+
+    /// The pair of two codes in the lower half.
+    fn pair(two: u32) -> u32;
+}
+
+/// e4m3.
+#[derive(Clone, Copy)]
+pub struct E4m3;
+
+impl Widen for E4m3 {
+    const REST: f32 = 1.0;
+
+    #[inline(always)]
+    fn pair(two: u32) -> u32 {
+        codes::e4m3_pair(two)
+    }
+}
+
+/// Signed integers.
+#[derive(Clone, Copy)]
+pub struct I8;
+
+impl Widen for I8 {
+    const REST: f32 = codes::INTEGER_REST;
+
+    #[inline(always)]
+    fn pair(two: u32) -> u32 {
+        codes::i8_pair(two)
+    }
+}
+
+/// `Fp8` and `Int8`.
+#[derive(Clone, Copy)]
+pub struct Bits8<W>(core::marker::PhantomData<W>);
+
+impl<W: Widen> Codes<4> for Bits8<W> {
+    const BITS: u32 = 8;
+    const ROOM: u32 = 0;
+    const REST: f32 = W::REST;
+
+    #[inline(always)]
+    unsafe fn operands(_: &QuantGemm, stage: &Stage, unit: u32) -> ([[u32; 4]; 4], [f32; 2]) {
+        let row = own_row(stage);
+        let within = thread::lane_id() % 4 * 2;
+        // All at once: one behind the other, each would be waited for.
+        let two: [[u16; 4]; 4] = array(
+            #[inline(always)]
+            |step| {
+                let piece = (row ^ (unit * 4 + step as u32) * 16) + within;
+                // SAFETY: the caller's promise.
+                [0, BELOW, 8, 8 + BELOW].map(|further| unsafe { shared::Word::load(piece + further) })
+            },
+        );
+        let operands = array(
+            #[inline(always)]
+            |step| two[step].map(|two: u16| W::pair(u32::from(two))),
+        );
+        (operands, [1.0; 2])
+    }
+}
+
+/// Piece `piece` of a step's codes of 4 bits, 32 columns, of a lane's two rows: a word has eight columns.
+///
+/// # Safety
+/// As for [`Codes::operands`].
+#[inline(always)]
+unsafe fn words(stage: &Stage, piece: u32) -> [[u32; 4]; 2] {
+    let piece = own_row(stage) ^ (stage.half * 4 + piece) * 16;
+    // SAFETY: the caller's promise.
+    [0, BELOW].map(|below| unsafe { shared::Word::load(piece + below) })
+}
+
+/// Operands of pairs that `pair` makes of a row and eight columns.
+#[inline(always)]
+fn of_pairs<const STEPS: usize>(pair: impl Fn(usize, usize) -> u32) -> [[u32; 4]; STEPS] {
+    array(
+        #[inline(always)]
+        |step| {
+            let eight = 2 * step;
+            [pair(0, eight), pair(1, eight), pair(0, eight + 1), pair(1, eight + 1)]
+        },
+    )
+}
+
+/// The shared address of a lane's row of scales in a stage.
+#[inline(always)]
+fn own_scales(stage: &Stage, room: u32) -> u32 {
+    stage.codes + TILE * CODE_BYTES + (thread::warp_id() * fragment::M + thread::lane_id() / 4) * room
+}
+
+/// `Int4`, in groups of 64 or 32 columns.
+#[derive(Clone, Copy)]
+pub struct Int4;
+
+impl Codes<2> for Int4 {
+    const BITS: u32 = 4;
+    const ROOM: u32 = 32;
+    const REST: f32 = codes::INTEGER_REST;
+    const GROUPED: bool = true;
+
+    #[inline(always)]
+    fn scale_bytes(args: &QuantGemm) -> u32 {
+        // No division: the compiler would keep its panic.
+        if args.group == 32 { 32 } else { 16 }
+    }
+
+    #[inline(always)]
+    unsafe fn operands(args: &QuantGemm, stage: &Stage, unit: u32) -> ([[u32; 4]; 2], [f32; 2]) {
+        let columns = (stage.half * 4 + unit) * 32;
+        let entry = own_scales(stage, Self::ROOM) + (columns >> if args.group == 32 { 5 } else { 6 }) * 4;
+        // SAFETY: the caller's promise.
+        let (words, entries): (_, [u32; 2]) =
+            unsafe { (words(stage, unit), [0, 8 * Self::ROOM].map(|below| shared::Word::load(entry + below))) };
+        // With zero points they are the lowest bits; else 8, and those bits are the scale's.
+        let (mask, zero) = if args.format == INT4_ZEROS { (0xf, 0) } else { (0, 8) };
+        let zeros = entries.map(|entry| codes::zero_point(entry & mask | zero));
+        let own = thread::lane_id() % 4;
+        let operands = of_pairs(
+            #[inline(always)]
+            |row, eight| codes::u4_pair(words[row][eight], own, zeros[row]),
+        );
+        (operands, entries.map(|entry| f32::from_bits(entry & !mask)))
+    }
+}
+
+/// `Nvfp4`.
+#[derive(Clone, Copy)]
+pub struct Nvfp4;
+
+impl Codes<4> for Nvfp4 {
+    const BITS: u32 = 4;
+    const ROOM: u32 = 16;
+    const REST: f32 = codes::E2M1_REST;
+
+    #[inline(always)]
+    unsafe fn operands(_: &QuantGemm, stage: &Stage, unit: u32) -> ([[u32; 4]; 4], [f32; 2]) {
+        let at = own_scales(stage, Self::ROOM) + (stage.half * 2 + unit) * 4;
+        // SAFETY: the caller's promise.
+        let (words, scales): (_, [u32; 2]) = unsafe {
+            let words = [words(stage, unit * 2), words(stage, unit * 2 + 1)];
+            (words, [0, 8 * Self::ROOM].map(|below| shared::Word::load(at + below)))
+        };
+        let mut steps = [[0; 2]; 4];
+        unroll::<4>(
+            #[inline(always)]
+            |step| steps[step] = codes::e2m1_scales(scales, step as u32),
+        );
+        let own = thread::lane_id() % 4;
+        let operands = of_pairs(
+            #[inline(always)]
+            |row, eight| codes::e2m1_pair(words[eight / 4][row][eight % 4], own, steps[eight / 2][row]),
+        );
+        (operands, [1.0; 2])
+    }
+}
