@@ -237,3 +237,19 @@ fn shards_are_bounded_and_indexed() {
     let sizes = map.values().map(|shard| fs::metadata(out.join(shard)).unwrap().len());
     assert!(sizes.max().unwrap() < 230_000 && index["metadata"]["total_size"] == written.bytes);
 }
+
+#[test]
+fn what_is_interrupted_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (interrupt, mut seen) = (AtomicBool::new(false), false);
+    let mut progress = |_, _| {
+        // Here a run of another process would be refused.
+        seen |= folder.path().join("out.partial").is_dir() && !folder.path().join("out").exists();
+        interrupt.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    let model = golden("nemotron_h_moe");
+    let options = Options::new(Recipe::Nvfp4);
+    let written = write(text(&model), &folder.path().join("out"), options, &interrupt, &mut progress);
+    assert!(written.expect("no error").is_none() && seen);
+    assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 0);
+}
