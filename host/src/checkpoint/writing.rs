@@ -16,7 +16,7 @@ pub const SHARD_BYTES: u64 = 5_000_000_000;
 
 /// A tensor that is to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct TensorEntry {
     /// Its name.
     pub name: String,
     /// Type of its elements.
@@ -25,7 +25,7 @@ pub struct Entry {
     pub shape: Vec<usize>,
 }
 
-impl Entry {
+impl TensorEntry {
     /// Bytes of its elements.
     pub fn bytes(&self) -> u64 {
         self.shape.iter().map(|&size| size as u64).product::<u64>() * self.dtype.bitsize() as u64 / 8
@@ -34,7 +34,7 @@ impl Entry {
 
 /// What a file of these tensors begins with, their length and JSON, padded so that the first tensor starts at a multiple of
 /// 8 bytes.
-pub fn header(entries: &[Entry]) -> Vec<u8> {
+pub fn header(entries: &[TensorEntry]) -> Vec<u8> {
     // transformers refuses a file that does not name its framework.
     let mut object = Map::from_iter([("__metadata__".to_owned(), json!({ "format": "pt" }))]);
     let mut offset = 0;
@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn a_header_is_what_the_library_reads() {
-        let entry = |name: &str, dtype, shape: &[usize]| Entry { name: name.into(), dtype, shape: shape.to_vec() };
+        let entry =
+            |name: &str, dtype, shape: &[usize]| TensorEntry { name: name.into(), dtype, shape: shape.to_vec() };
         let entries = [entry("a", Dtype::F32, &[]), entry("b", Dtype::BF16, &[3, 5]), entry("c", Dtype::F8_E4M3, &[7])];
         let mut file = header(&entries);
         assert_eq!(file.len() % 8, 0);

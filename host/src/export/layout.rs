@@ -1,6 +1,6 @@
 //! `Layout`: the tensors that a matrix of codes has in a file, and their bytes, made of rows as a device has them.
 use crate::checkpoint::Dtype;
-use crate::checkpoint::writing::Entry;
+use crate::checkpoint::writing::TensorEntry;
 use crate::device::Format;
 use crate::quantized::{Recipe, int4_group};
 
@@ -33,9 +33,9 @@ impl Layout {
     }
 
     /// The tensors of the module: codes, scales, then what [`Layout::rest`] gives.
-    pub fn entries(&self, module: &str) -> Vec<Entry> {
+    pub fn entries(&self, module: &str) -> Vec<TensorEntry> {
         let Layout { rows, columns, .. } = *self;
-        let entry = |suffix: &str, dtype, shape: &[usize]| Entry {
+        let entry = |suffix: &str, dtype, shape: &[usize]| TensorEntry {
             name: format!("{module}{suffix}"),
             dtype,
             shape: shape.to_vec(),

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::layout::Layout;
-use crate::checkpoint::writing::Entry;
+use crate::checkpoint::writing::TensorEntry;
 use crate::checkpoint::{Checkpoint, StoredTensor};
 use crate::device::Format;
 use crate::error::{Category, Error, Result};
@@ -63,10 +63,10 @@ pub enum Excluded {
 
 impl Item {
     /// Its tensors in the new file.
-    pub fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<TensorEntry> {
         match self {
             Item::Kept { name, stored } => {
-                vec![Entry { name: name.clone(), dtype: stored.dtype, shape: stored.shape.clone() }]
+                vec![TensorEntry { name: name.clone(), dtype: stored.dtype, shape: stored.shape.clone() }]
             }
             Item::Coded(matrices) => matrices.iter().flat_map(|matrix| matrix.layout.entries(&matrix.module)).collect(),
         }

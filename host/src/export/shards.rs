@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::layout::Rows;
 use super::plan::{Item, Matrix, Plan};
 use crate::checkpoint::StoredTensor;
-use crate::checkpoint::writing::{self, Entry};
+use crate::checkpoint::writing::{self, TensorEntry};
 use crate::device::{FileRange, WeightPart};
 use crate::error::Result;
 use crate::models::spec::Tensor;
@@ -34,7 +34,7 @@ impl<'a> Shards<'a> {
     pub fn of(plan: &'a Plan, most: u64) -> Shards<'a> {
         let (mut shards, mut size, mut total) = (vec![Vec::new()], 0, 0);
         for item in &plan.items {
-            let bytes: u64 = item.entries().iter().map(Entry::bytes).sum();
+            let bytes: u64 = item.entries().iter().map(TensorEntry::bytes).sum();
             if size > 0 && size + bytes > most {
                 shards.push(Vec::new());
                 size = 0;
@@ -89,8 +89,8 @@ impl<'a> Shards<'a> {
 }
 
 /// The tensors of a shard, those of large elements first: so all are aligned in the file, as its readers like them.
-fn ordered(items: &[&Item]) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = items.iter().flat_map(|item| item.entries()).collect();
+fn ordered(items: &[&Item]) -> Vec<TensorEntry> {
+    let mut entries: Vec<TensorEntry> = items.iter().flat_map(|item| item.entries()).collect();
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.dtype.bitsize()));
     entries
 }
@@ -110,7 +110,7 @@ impl<'a> Shard<'a> {
     fn new(
         file: &'a mut File,
         path: &'a Path,
-        entries: &[Entry],
+        entries: &[TensorEntry],
         weights: &'a Weights,
         written: &'a mut dyn FnMut(u64) -> bool,
     ) -> Result<Shard<'a>> {

@@ -8,7 +8,7 @@ use super::Summary;
 use super::values::{Normal, stream};
 use super::weights::{DEVIATION, ones};
 use crate::checkpoint::Dtype;
-use crate::checkpoint::writing::{self, Entry, SHARD_BYTES, io_error, whole};
+use crate::checkpoint::writing::{self, SHARD_BYTES, TensorEntry, io_error, whole};
 use crate::error::Result;
 use crate::models::spec::{ModelSpec, Tensor};
 use half::bf16;
@@ -67,9 +67,12 @@ impl Writer<'_> {
     }
 
     fn tensors(&mut self, file: &mut File, path: &Path, tensors: &[&Tensor]) -> Result<()> {
-        let entry =
-            |tensor: &&Tensor| Entry { name: tensor.name.clone(), dtype: Dtype::BF16, shape: tensor.shape.clone() };
-        let entries: Vec<Entry> = tensors.iter().map(entry).collect();
+        let entry = |tensor: &&Tensor| TensorEntry {
+            name: tensor.name.clone(),
+            dtype: Dtype::BF16,
+            shape: tensor.shape.clone(),
+        };
+        let entries: Vec<TensorEntry> = tensors.iter().map(entry).collect();
         file.write_all(&writing::header(&entries)).map_err(|error| io_error(path, &error))?;
         let (around_zero, around_one) = (Normal::new(0.0, DEVIATION), Normal::new(1.0, DEVIATION));
         let mut piece = vec![bf16::ZERO; PIECE];
