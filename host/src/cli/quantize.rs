@@ -11,7 +11,7 @@ use super::numbers::{self, THREADS};
 use super::progress::Tenths;
 use super::stream::interrupt;
 use crate::error::size;
-use crate::export::{self, Options, Written};
+use crate::export::{self, ExportOptions, Written};
 use crate::quantized::Recipe;
 use crate::session::Note;
 
@@ -47,7 +47,7 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    let options = Options { head: arguments.quantize_lm_head, ..Options::new(arguments.format) };
+    let options = ExportOptions { head: arguments.quantize_lm_head, ..ExportOptions::new(arguments.format) };
     let (interrupt, started, mut tenths) = (interrupt(verbosity)?, Instant::now(), Tenths::new(verbosity));
     let mut progress = |done, all| tenths.written(done, all);
     let written = export::write(&arguments.model, &arguments.out, options, &interrupt, &mut progress)?;

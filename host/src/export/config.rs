@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::plan::{Excluded, Plan};
+use super::plan::{Excluded, ExportPlan};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::writing;
 use crate::error::{Category, Error, Result};
@@ -23,7 +23,7 @@ const OLD_SECTIONS: [&str; 2] = ["compression_config", "quantization"];
 ///
 /// # Errors
 /// The old config.json can not be read any more, or a file not written.
-pub fn write(checkpoint: &Checkpoint, plan: &Plan, directory: &Path) -> Result<()> {
+pub fn write(checkpoint: &Checkpoint, plan: &ExportPlan, directory: &Path) -> Result<()> {
     let path = checkpoint.directory().join(CONFIG);
     let bytes = files::read(&path)?.unwrap_or_default();
     let mut config = files::parse_to_write(&bytes).map_err(|error| changed(&path, &error))?;
@@ -48,7 +48,7 @@ fn changed(path: &Path, what: &dyn std::fmt::Display) -> Error {
 }
 
 /// The section `quantization_config`.
-fn section(plan: &Plan) -> Value {
+fn section(plan: &ExportPlan) -> Value {
     let listed = |excluded: &Excluded| match excluded {
         Excluded::Tree(root) => tree(plan.recipe, root),
         Excluded::Module(name) => name.clone(),
@@ -100,7 +100,7 @@ fn modelopt_group(recipe: Recipe) -> Value {
 }
 
 /// hf_quant_config.json.
-fn beside(plan: &Plan) -> Option<Value> {
+fn beside(plan: &ExportPlan) -> Option<Value> {
     let section = section(plan);
     let mut quantization = json!({ "quant_algo": algorithm(plan.recipe)?, "kv_cache_quant_algo": null });
     if plan.recipe == Recipe::Nvfp4 {
@@ -110,7 +110,7 @@ fn beside(plan: &Plan) -> Option<Value> {
     Some(json!({ "producer": producer(), "quantization": quantization }))
 }
 
-fn compressed_tensors(plan: &Plan, ignore: &[String]) -> Value {
+fn compressed_tensors(plan: &ExportPlan, ignore: &[String]) -> Value {
     let (format, groups) = match plan.recipe {
         Recipe::Int8 => ("int-quantized", vec![integers(8, None, vec!["Linear".to_owned()])]),
         _ => ("pack-quantized", four_bits(plan)),
@@ -134,7 +134,7 @@ fn compressed_tensors(plan: &Plan, ignore: &[String]) -> Value {
 }
 
 /// A group for each size of groups: the one that most matrices have stands for all, others name theirs.
-fn four_bits(plan: &Plan) -> Vec<Value> {
+fn four_bits(plan: &ExportPlan) -> Vec<Value> {
     let mut sizes: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     for matrix in plan.coded() {
         sizes.entry(matrix.layout.group()).or_default().push(matrix.module.clone());

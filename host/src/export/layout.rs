@@ -1,4 +1,4 @@
-//! `Layout`: the tensors that a matrix of codes has in a file, and their bytes, made of rows as a device has them.
+//! `FileLayout`: the tensors that a matrix of codes has in a file, and their bytes, made of rows as a device has them.
 use crate::checkpoint::Dtype;
 use crate::checkpoint::writing::TensorEntry;
 use crate::device::Format;
@@ -9,7 +9,7 @@ const BLOCK_CODES: usize = 128;
 
 /// The tensors of a matrix `[rows, columns]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub struct FileLayout {
     recipe: Recipe,
     rows: usize,
     columns: usize,
@@ -22,9 +22,9 @@ pub struct Rows {
     pub scales: Vec<u8>,
 }
 
-impl Layout {
-    pub fn new(recipe: Recipe, rows: usize, columns: usize) -> Layout {
-        Layout { recipe, rows, columns }
+impl FileLayout {
+    pub fn new(recipe: Recipe, rows: usize, columns: usize) -> FileLayout {
+        FileLayout { recipe, rows, columns }
     }
 
     /// Columns that share a scale in a file of 4-bit integers.
@@ -32,9 +32,9 @@ impl Layout {
         int4_group(self.columns).expect("the recipe divides the columns")
     }
 
-    /// The tensors of the module: codes, scales, then what [`Layout::rest`] gives.
+    /// The tensors of the module: codes, scales, then what [`FileLayout::rest`] gives.
     pub fn entries(&self, module: &str) -> Vec<TensorEntry> {
-        let Layout { rows, columns, .. } = *self;
+        let FileLayout { rows, columns, .. } = *self;
         let entry = |suffix: &str, dtype, shape: &[usize]| TensorEntry {
             name: format!("{module}{suffix}"),
             dtype,
@@ -62,7 +62,7 @@ impl Layout {
         }
     }
 
-    /// Whether the second tensor has scales of each row, which [`Layout::split`] gives.
+    /// Whether the second tensor has scales of each row, which [`FileLayout::split`] gives.
     pub fn has_row_scales(&self) -> bool {
         self.recipe != Recipe::Fp8
     }
@@ -107,7 +107,7 @@ impl Layout {
         split.scales.truncate(scales);
     }
 
-    /// As [`Layout::blocks`]; a scale that serves several groups of the device is written once.
+    /// As [`FileLayout::blocks`]; a scale that serves several groups of the device is written once.
     fn integers(&self, row: &[u8], format: Format, split: &mut Rows) {
         let entry = format.group() as usize;
         let mut one = Rows::default();

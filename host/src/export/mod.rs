@@ -24,12 +24,12 @@ use crate::quantized::Recipe;
 use crate::weights::Weights;
 
 use destination::Destination;
-use plan::Plan;
+use plan::ExportPlan;
 use shards::Shards;
 
 /// What is written.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct ExportOptions {
     /// How weights become codes.
     pub recipe: Recipe,
     /// Whether the head's do too.
@@ -38,10 +38,10 @@ pub struct Options {
     pub shard_bytes: u64,
 }
 
-impl Options {
+impl ExportOptions {
     /// All products but the head, in shards of the usual size.
-    pub fn new(recipe: Recipe) -> Options {
-        Options { recipe, head: false, shard_bytes: SHARD_BYTES }
+    pub fn new(recipe: Recipe) -> ExportOptions {
+        ExportOptions { recipe, head: false, shard_bytes: SHARD_BYTES }
     }
 }
 
@@ -81,12 +81,12 @@ impl Written {
 pub fn write(
     model: &str,
     out: &Path,
-    options: Options,
+    options: ExportOptions,
     interrupt: &AtomicBool,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Written>> {
     let checkpoint = Checkpoint::open(model)?;
-    let plan = Plan::new(&checkpoint, options.recipe, options.head)?;
+    let plan = ExportPlan::new(&checkpoint, options.recipe, options.head)?;
     let destination = Destination::new(out, checkpoint.directory())?;
     let directory = destination.directory();
     let left_out = companions::copy(&checkpoint, directory)?;

@@ -1,8 +1,8 @@
-//! `Plan`: which tensors of a checkpoint become codes, which stay, and what they are called in the new one.
+//! `ExportPlan`: which tensors of a checkpoint become codes, which stay, and what they are called in the new one.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::layout::Layout;
+use super::layout::FileLayout;
 use crate::checkpoint::writing::TensorEntry;
 use crate::checkpoint::{Checkpoint, StoredTensor};
 use crate::device::Format;
@@ -16,7 +16,7 @@ const WEIGHT: &str = ".weight";
 const HEAD: &str = "lm_head";
 
 /// What is written: each tensor of the checkpoint once, as it is or as codes.
-pub struct Plan {
+pub struct ExportPlan {
     pub recipe: Recipe,
     /// In the order of the files.
     pub items: Vec<Item>,
@@ -39,18 +39,18 @@ pub enum Item {
     /// A tensor as it is stored.
     Kept { name: String, stored: Arc<StoredTensor> },
     /// Matrices of one module that become codes.
-    Coded(Vec<Matrix>),
+    Coded(Vec<CodedMatrix>),
 }
 
 /// A matrix that becomes codes.
 #[derive(Clone, Debug)]
-pub struct Matrix {
+pub struct CodedMatrix {
     /// What is read, in its format.
     pub tensor: Tensor,
     /// The name that its tensors begin with in the new file.
     pub module: String,
     /// Its tensors there.
-    pub layout: Layout,
+    pub layout: FileLayout,
 }
 
 /// What a list of modules that are left alone names.
@@ -80,12 +80,12 @@ impl Item {
     }
 }
 
-impl Plan {
+impl ExportPlan {
     /// What becomes of `checkpoint`.
     ///
     /// # Errors
     /// The checkpoint can not be used, is quantized already, or has no product that the recipe divides.
-    pub fn new(checkpoint: &Checkpoint, recipe: Recipe, head: bool) -> Result<Plan> {
+    pub fn new(checkpoint: &Checkpoint, recipe: Recipe, head: bool) -> Result<ExportPlan> {
         let models::Reading { mut spec, notes, warnings } = models::read_checkpoint(checkpoint)?;
         refuse_quantized(checkpoint, &mut spec)?;
         let report = models::quantize(&mut spec, recipe, head);
@@ -101,11 +101,20 @@ impl Plan {
         items.sort_by(|one, other| natural(one.name()).cmp(&natural(other.name())));
         let elements = checkpoint.tensors().map(|(_, tensor)| tensor.shape.iter().product::<usize>() as u64).sum();
         let notes = warnings.into_iter().chain(notes).collect();
-        Ok(Plan { recipe, items, excluded, untied, matrices: report.matrices, left: report.left, elements, notes })
+        Ok(ExportPlan {
+            recipe,
+            items,
+            excluded,
+            untied,
+            matrices: report.matrices,
+            left: report.left,
+            elements,
+            notes,
+        })
     }
 
     /// Matrices that become codes.
-    pub fn coded(&self) -> impl Iterator<Item = &Matrix> {
+    pub fn coded(&self) -> impl Iterator<Item = &CodedMatrix> {
         let coded = self.items.iter().filter_map(|item| match item {
             Item::Coded(matrices) => Some(matrices),
             Item::Kept { .. } => None,
@@ -128,7 +137,11 @@ fn coded(spec: &mut ModelSpec, recipe: Recipe, untied: bool) -> Vec<Item> {
         let [rows, columns] = tensor.matrix_shape();
         let own = tensor.name.trim_end_matches(WEIGHT);
         let module = if untied && tensor.name == head { HEAD } else { own };
-        Matrix { tensor: tensor.clone(), module: module.to_owned(), layout: Layout::new(recipe, rows, columns) }
+        CodedMatrix {
+            tensor: tensor.clone(),
+            module: module.to_owned(),
+            layout: FileLayout::new(recipe, rows, columns),
+        }
     };
     let packed = spec.products_mut().filter(|product| product.format().is_packed());
     let modules = packed.flat_map(|product| {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rayon::prelude::*;
 
 use super::layout::Rows;
-use super::plan::{Item, Matrix, Plan};
+use super::plan::{CodedMatrix, ExportPlan, Item};
 use crate::checkpoint::StoredTensor;
 use crate::checkpoint::writing::{self, TensorEntry};
 use crate::device::{FileRange, WeightPart};
@@ -31,7 +31,7 @@ pub struct Shards<'a> {
 
 impl<'a> Shards<'a> {
     /// Shards of at most `most` bytes, or of one item; the scales of a matrix are where its codes are.
-    pub fn of(plan: &'a Plan, most: u64) -> Shards<'a> {
+    pub fn of(plan: &'a ExportPlan, most: u64) -> Shards<'a> {
         let (mut shards, mut size, mut total) = (vec![Vec::new()], 0, 0);
         for item in &plan.items {
             let bytes: u64 = item.entries().iter().map(TensorEntry::bytes).sum();
@@ -161,7 +161,7 @@ impl<'a> Shard<'a> {
         Ok(true)
     }
 
-    fn matrix(&mut self, matrix: &Matrix, part: &WeightPart) -> Result<bool> {
+    fn matrix(&mut self, matrix: &CodedMatrix, part: &WeightPart) -> Result<bool> {
         let entries = matrix.layout.entries(&matrix.module);
         let mut places: Vec<u64> = entries.iter().map(|entry| self.places[&entry.name]).collect();
         let together = (TASK / part.columns()).max(1);
@@ -189,7 +189,7 @@ impl<'a> Shard<'a> {
 }
 
 /// Rows `first` to `end` of a matrix, as its tensors have them.
-fn rows(matrix: &Matrix, part: &WeightPart, first: usize, end: usize) -> Result<Rows> {
+fn rows(matrix: &CodedMatrix, part: &WeightPart, first: usize, end: usize) -> Result<Rows> {
     let copied = |part: &WeightPart| {
         let mut bytes = vec![0; (end - first) * part.bytes_of_row()];
         part.copy_rows(first..end, &mut bytes).map(|()| bytes)

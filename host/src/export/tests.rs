@@ -27,7 +27,7 @@ fn open(path: &Path) -> (ModelSpec, Weights) {
 }
 
 /// Writes `model` into a new directory.
-fn written(model: &Path, options: Options) -> (tempfile::TempDir, PathBuf, Written) {
+fn written(model: &Path, options: ExportOptions) -> (tempfile::TempDir, PathBuf, Written) {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let out = folder.path().join("out");
     let mut last = 0;
@@ -71,7 +71,7 @@ fn everything(spec: &mut ModelSpec, weights: &Weights) -> Vec<(String, Vec<u8>)>
 }
 
 /// Checks that `model`, written and read, is `model` quantized while it loads.
-fn check(model: &Path, options: Options) -> (tempfile::TempDir, PathBuf, Written) {
+fn check(model: &Path, options: ExportOptions) -> (tempfile::TempDir, PathBuf, Written) {
     let (folder, out, written) = written(model, options);
     let (mut loaded, weights) = open(model);
     let report = models::quantize(&mut loaded, options.recipe, options.head);
@@ -93,7 +93,7 @@ fn written_and_read_is_quantized_on_loading_to_the_bit() {
     // Dense with a gate and without, experts, latent experts, a state space, linear layers in place of blocks, biases.
     for name in ["llama", "nemotron", "nemotron_h_moe", "nemotron_h_latent", "deci", "llama_biases", "odd_vocab"] {
         for recipe in RECIPES {
-            check(&golden(name), Options::new(recipe));
+            check(&golden(name), ExportOptions::new(recipe));
         }
     }
 }
@@ -102,7 +102,7 @@ fn written_and_read_is_quantized_on_loading_to_the_bit() {
 fn a_head_has_codes_where_that_is_asked_for() {
     for recipe in RECIPES {
         for name in ["mistral", "nemotron_h"] {
-            check(&golden(name), Options { head: true, ..Options::new(recipe) });
+            check(&golden(name), ExportOptions { head: true, ..ExportOptions::new(recipe) });
         }
     }
 }
@@ -112,9 +112,10 @@ fn a_tied_head_gets_codes_of_its_own_or_stays() {
     for absent in ["lm_head.weight", "model.embed_tokens.weight"] {
         let model = tied(absent);
         for recipe in RECIPES {
-            let (_folder, out, _) = check(model.path(), Options::new(recipe));
+            let (_folder, out, _) = check(model.path(), ExportOptions::new(recipe));
             assert_eq!(config_of(&out)["tie_word_embeddings"], true);
-            let (_folder, out, written) = check(model.path(), Options { head: true, ..Options::new(recipe) });
+            let (_folder, out, written) =
+                check(model.path(), ExportOptions { head: true, ..ExportOptions::new(recipe) });
             assert_eq!(config_of(&out)["tie_word_embeddings"], false);
             let (spec, weights) = open(&out);
             assert_eq!(
@@ -169,13 +170,13 @@ fn largest(model: &Path, name: &str) -> f32 {
 fn scales_are_those_of_modelopt() {
     let model = golden("llama");
     let layer = "model.layers.0";
-    let (_folder, out, _) = written(&model, Options::new(Recipe::Fp8));
+    let (_folder, out, _) = written(&model, ExportOptions::new(Recipe::Fp8));
     for module in ["self_attn.q_proj", "self_attn.k_proj", "mlp.down_proj"] {
         let name = format!("{layer}.{module}.weight");
         assert_eq!(scalar(&out, &format!("{name}_scale")), largest(&model, &name) / 448.0, "{name}");
         assert_eq!(scalar(&out, &format!("{layer}.{module}.input_scale")), 1.0);
     }
-    let (_folder, out, _) = written(&model, Options::new(Recipe::Nvfp4));
+    let (_folder, out, _) = written(&model, ExportOptions::new(Recipe::Nvfp4));
     for group in [&["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"][..], &["mlp.gate_proj", "mlp.up_proj"]]
     {
         let names: Vec<String> = group.iter().map(|module| format!("{layer}.{module}.weight")).collect();
@@ -191,7 +192,7 @@ fn scales_are_those_of_modelopt() {
 #[test]
 fn configurations_say_what_the_exporters_say() {
     let said = |recipe| {
-        let (_folder, out, _) = written(&golden("llama"), Options::new(recipe));
+        let (_folder, out, _) = written(&golden("llama"), ExportOptions::new(recipe));
         let beside = fs::read(out.join("hf_quant_config.json")).ok();
         (config_of(&out)["quantization_config"].clone(), beside.map(|it| serde_json::from_slice::<Value>(&it).unwrap()))
     };
@@ -212,7 +213,7 @@ fn configurations_say_what_the_exporters_say() {
 
 #[test]
 fn modules_that_stay_are_named_and_trees_by_their_root() {
-    let (_folder, out, _) = written(&golden("nemotron_h_latent"), Options::new(Recipe::Nvfp4));
+    let (_folder, out, _) = written(&golden("nemotron_h_latent"), ExportOptions::new(Recipe::Nvfp4));
     let ignore: Vec<String> = serde_json::from_value(config_of(&out)["quantization_config"]["ignore"].clone()).unwrap();
     for name in ["backbone.layers.0.mixer.conv1d", "backbone.layers.1.mixer.gate", "lm_head", "mtp*"] {
         assert!(ignore.iter().any(|it| it == name), "{name} is not in {ignore:?}");
@@ -225,7 +226,7 @@ fn modules_that_stay_are_named_and_trees_by_their_root() {
 
 #[test]
 fn shards_are_bounded_and_indexed() {
-    let options = Options { shard_bytes: 200_000, ..Options::new(Recipe::Int4) };
+    let options = ExportOptions { shard_bytes: 200_000, ..ExportOptions::new(Recipe::Int4) };
     let (_folder, out, written) = check(&golden("nemotron_h_moe"), options);
     assert!(written.shards > 2);
     let index: Value = serde_json::from_slice(&fs::read(out.join("model.safetensors.index.json")).unwrap()).unwrap();
@@ -248,7 +249,7 @@ fn what_is_interrupted_leaves_nothing() {
         interrupt.store(true, std::sync::atomic::Ordering::Relaxed);
     };
     let model = golden("nemotron_h_moe");
-    let options = Options::new(Recipe::Nvfp4);
+    let options = ExportOptions::new(Recipe::Nvfp4);
     let written = write(text(&model), &folder.path().join("out"), options, &interrupt, &mut progress);
     assert!(written.expect("no error").is_none() && seen);
     assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 0);
