@@ -11,6 +11,7 @@
 //! * [`files`]: what may be opened, how long it may be, JSON as Python writes it
 //! * [`quantized`]: which format a stored weight has, and its rows in that format
 //! * [`weights`]: parts of tensors on their way to the device
+//! * [`export`]: a checkpoint's weights as codes, written for other engines too
 //! * [`models`]: a family = a file: config.json and tensor names become blocks
 //! * [`engine`]: sequences, KV pages, scheduler, step loop
 //! * [`forward`]: the only walk over the blocks: it makes plans
@@ -24,6 +25,7 @@ pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod engine;
+pub mod export;
 pub mod files;
 pub mod forward;
 pub mod models;

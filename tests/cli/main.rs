@@ -15,6 +15,7 @@ mod numbers;
 mod options;
 mod perplexity;
 mod pipes;
+mod quantize;
 mod random_checkpoint;
 mod ranges;
 mod rules;

@@ -32,6 +32,10 @@ def rules(plain, prompt, eos):
     yield {"min_length": len(prompt) + 9}
     yield {"forced_eos_token_id": eos}
     yield {"forced_eos_token_id": [a], "max_new_tokens": 5}
+    yield {"forced_eos_token_id": sorted([c, a], reverse=True), "max_new_tokens": 5}
+    yield {"max_length": len(prompt) + 7, "max_new_tokens": None}
+    yield {"max_length": 20, "max_new_tokens": None, "forced_eos_token_id": [c, b], "min_new_tokens": 12}
+    yield {"max_length": len(prompt) + 2, "max_new_tokens": 6}
     yield {"sequence_bias": [[[a], -3.0], [plain[3:5], -20.0], [[c], 4.5]], "repetition_penalty": 1.2}
     yield {"sequence_bias": [[plain[1:3], -5.0], [[plain[2]], 1.0], [plain[:3], -4.0]], "min_new_tokens": 20}
     yield {"repetition_penalty": 1.4, "suppress_tokens": [b], "no_repeat_ngram_size": 2, "min_new_tokens": 15}

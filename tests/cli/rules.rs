@@ -43,6 +43,39 @@ fn an_option_goes_before_the_files_length() {
 }
 
 #[test]
+fn a_length_of_prompt_and_answer_holds_where_no_other_is_asked_for() {
+    let keys = json!({ "max_length": 9 });
+    let run = |more: &[&str]| generate(&keys, &[&["--json", "--quiet"], more].concat());
+    let tokens = |more: &[&str]| {
+        let object: Value = serde_json::from_str(&run(more).stdout).unwrap();
+        (object["ids"].as_array().unwrap().len(), object["finish_reason"].clone())
+    };
+    // The prompt has 5 tokens.
+    let prompt = ["--prompt", "Once upon a time"];
+    assert_eq!(tokens(&prompt), (4, json!("length")));
+    assert_eq!(tokens(&[&prompt[..], &["--max-tokens", "6"]].concat()), (6, json!("length")));
+    let long = "Once upon a time there was a little fox in the forest";
+    let error = fault(run(&["--prompt", long]));
+    assert!(error.contains("max_length of generation_config.json lets prompt and answer have 9"), "{error}");
+    assert_eq!(tokens(&["--prompt", long, "--max-tokens", "2"]).0, 2);
+}
+
+#[test]
+fn one_of_several_forced_ids_is_drawn() {
+    let keys = json!({ "forced_eos_token_id": [40, 41, 42], "do_sample": true, "max_new_tokens": 1 });
+    let last = |seed: u64| {
+        let run = generate(&keys, &["--json", "--quiet", "--prompt", "Hello", "--seed", &seed.to_string()]);
+        serde_json::from_str::<Value>(&run.stdout).unwrap()["ids"][0].as_u64().unwrap()
+    };
+    let drawn: Vec<u64> = (0..12).map(last).collect();
+    assert!(
+        [40, 41, 42].iter().all(|id| drawn.contains(id)) && drawn.iter().all(|id| (40..=42).contains(id)),
+        "{drawn:?}"
+    );
+    assert_eq!(last(3), drawn[3]);
+}
+
+#[test]
 fn keys_that_are_not_applied_are_named_once() {
     let run = generate(&json!({ "num_beams": 4, "typical_p": 0.9, "top_p": 0.5 }), &["--prompt", "Hello"]);
     let lines = run.stderr + &run.stdout;

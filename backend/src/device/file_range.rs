@@ -19,7 +19,10 @@ pub struct FileRange {
 
 impl FileRange {
     /// Fills `target` from byte `first` of the tensor on.
-    pub(super) fn read(&self, first: u64, target: &mut [u8]) -> Result<()> {
+    ///
+    /// # Errors
+    /// The file ends before that, or its disk fails.
+    pub fn read(&self, first: u64, target: &mut [u8]) -> Result<()> {
         let at = self.start + first;
         self.file.read_exact_at(target, at).map_err(|error| {
             Error::new(Category::Model, "A weight could not be read")

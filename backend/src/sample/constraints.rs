@@ -31,8 +31,10 @@ pub struct Constraints {
     pub min_tokens: usize,
     /// The ids that end a text do not come before so many tokens of prompt and answer together.
     pub min_length: usize,
-    /// Comes as the last token where nothing else ends the answer before the number of tokens that was asked for.
-    pub forced_eos: Option<u32>,
+    /// One of them comes as the last token where nothing else ends the answer before the number of tokens that was asked for.
+    pub forced_eos: Vec<u32>,
+    /// Most tokens of prompt and answer together; 0 for no such rule.
+    pub max_length: usize,
 }
 
 impl Constraints {

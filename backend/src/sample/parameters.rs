@@ -68,6 +68,22 @@ impl Sampling {
         self.temperature == 0.0 && !self.changes_logits()
     }
 
+    /// The token that is forced at the end of an answer, at that position, if one is: of several the lowest id, or where tokens
+    /// are drawn one that is as likely as the others.
+    pub fn forced_last(&self, position: usize) -> Option<u32> {
+        let forced = &self.constraints.forced_eos;
+        if self.temperature == 0.0 {
+            return forced.iter().min().copied();
+        }
+        // One step of SplitMix64.
+        let word = self.seed ^ (u64::from(self.stream) << 32) ^ position as u64;
+        let mut mixed = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let drawn = (u128::from(mixed ^ mixed >> 31) * forced.len() as u128) >> 64;
+        forced.get(drawn as usize).copied()
+    }
+
     /// Whether logits are changed, by penalties, biases or rules, before the choice.
     pub fn changes_logits(&self) -> bool {
         self.penalizes() || !self.logit_bias.is_empty() || self.constraints.changes_logits()

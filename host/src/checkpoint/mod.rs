@@ -6,6 +6,7 @@ mod locate;
 mod narrow;
 mod shards;
 pub mod shrunk;
+pub mod writing;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -25,7 +26,7 @@ use crate::error::{Category, Error, Result};
 use crate::files;
 
 /// Files beside config.json that may say how the weights are quantized.
-const QUANTIZATION_FILES: [&str; 3] = ["hf_quant_config.json", "quantize_config.json", "quant_config.json"];
+pub const QUANTIZATION_FILES: [&str; 3] = ["hf_quant_config.json", "quantize_config.json", "quant_config.json"];
 
 /// An opened checkpoint: every header is read and checked; the tensors' bytes stay in the mapped files.
 #[derive(Debug)]

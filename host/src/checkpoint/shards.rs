@@ -10,8 +10,10 @@ use super::locate::is_word;
 use crate::error::{Category, Error, Result};
 use crate::files;
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// The file of weights that are in one.
+pub const SINGLE: &str = "model.safetensors";
+/// The index of those in several.
+pub const INDEX: &str = "model.safetensors.index.json";
 
 /// The files that hold the weights, and which tensors the index says are in which.
 pub struct WeightFiles {

@@ -59,7 +59,10 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         Session::load(&arguments.answer.over(arguments.model.load_options()), &mut |note| verbosity.note(&note))?;
     session.template()?;
     note_stages(session.model(), verbosity);
-    let sampling = arguments.sampling.over_model(session.model().sampling());
+    let mut sampling = arguments.sampling.over_model(session.model().sampling());
+    if arguments.max_tokens.is_some() {
+        sampling.constraints.max_length = 0;
+    }
     sampling.check(session.model().spec().vocab)?;
     let max_tokens = arguments.max_tokens.map(NonZeroUsize::get).or(session.model().max_tokens());
     let options = GenerateOptions {

@@ -22,6 +22,10 @@ pub fn of(command: &str) -> &'static [&'static str] {
             "nemotron serve -m DIR --host 0.0.0.0 --api-key-file keys.txt --max-sequences 128",
         ],
         "inspect" => &["nemotron inspect DIR", "nemotron inspect DIR --context 8192 --batch 16 --json"],
+        "quantize" => &[
+            "nemotron quantize DIR DIR-FP8 --format fp8",
+            "nemotron quantize nvidia/Nemotron-Mini-4B-Instruct mini-nvfp4 --format nvfp4 --quantize-lm-head",
+        ],
         "random-checkpoint" => &["nemotron random-checkpoint --preset nemotron-mini-4b --layers 2 /tmp/small"],
         "tokenize" => &["nemotron tokenize -m DIR -p \"Hello, world\"", "nemotron tokenize -m DIR --json < text.txt"],
         "detokenize" => &["nemotron detokenize -m DIR 1 42 7", "nemotron detokenize -m DIR --special < ids.txt"],

@@ -101,7 +101,10 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let lines = arguments.prompt.batch.as_deref().map(Text::open).transpose()?;
     let mut session = Session::load(&arguments.load_options(), &mut |note| verbosity.note(&note))?;
     note_stages(session.model(), verbosity);
-    let sampling = arguments.sampling.over_model(session.model().sampling());
+    let mut sampling = arguments.sampling.over_model(session.model().sampling());
+    if arguments.max_tokens.is_some() {
+        sampling.constraints.max_length = 0;
+    }
     sampling.check(session.model().spec().vocab)?;
     if sampling.temperature > 0.0 {
         verbosity.note(&Note::Detail(format!("Seed: {}", sampling.seed)));

@@ -21,6 +21,7 @@ mod numbers;
 mod perplexity;
 mod progress;
 mod prompt;
+mod quantize;
 mod random_checkpoint;
 mod report;
 mod sampling;
@@ -54,6 +55,7 @@ enum Command {
     Chat(chat::Arguments),
     Serve(serve::Arguments),
     Inspect(inspect::Arguments),
+    Quantize(quantize::Arguments),
     RandomCheckpoint(random_checkpoint::Arguments),
     Tokenize(tokenize::Arguments),
     Detokenize(detokenize::Arguments),
@@ -103,6 +105,7 @@ impl Command {
             Command::Perplexity(arguments) => arguments.model.threads(),
             Command::Verify(arguments) => arguments.model.threads(),
             Command::Bench(arguments) => arguments.threads,
+            Command::Quantize(arguments) => arguments.threads,
             _ => None,
         }
     }
@@ -126,6 +129,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Chat(arguments) => chat::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Quantize(arguments) => quantize::run(&arguments),
         Command::RandomCheckpoint(arguments) => random_checkpoint::run(&arguments),
         Command::Tokenize(arguments) => tokenize::run(&arguments),
         Command::Detokenize(arguments) => detokenize::run(&arguments),

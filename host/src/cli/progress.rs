@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use super::console::Verbosity;
-use crate::session::Progress;
+use crate::error::size;
+use crate::session::{Note, Progress};
 
 /// How often a bar shows that something moves.
 const TICK: Duration = Duration::from_millis(100);
@@ -100,6 +101,28 @@ impl Prompts {
         let written = self.bar.suspend(write);
         self.bar.inc(1);
         written
+    }
+}
+
+/// A line for each tenth of a file that is written.
+pub struct Tenths {
+    verbosity: Verbosity,
+    shown: u64,
+}
+
+impl Tenths {
+    /// None is written.
+    pub fn new(verbosity: Verbosity) -> Tenths {
+        Tenths { verbosity, shown: 0 }
+    }
+
+    /// Says it where another tenth is.
+    pub fn written(&mut self, done: u64, all: u64) {
+        let tenth = done * 10 / all.max(1);
+        if tenth > self.shown {
+            self.shown = tenth;
+            self.verbosity.note(&Note::Info(format!("{} of {} written", size(done), size(all))));
+        }
     }
 }
 

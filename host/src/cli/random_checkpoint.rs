@@ -9,6 +9,7 @@ use clap::builder::PossibleValuesParser;
 use super::console::Verbosity;
 use super::failure::Failure;
 use super::numbers::{self, LAYERS};
+use super::progress::Tenths;
 use crate::error::size;
 use crate::session::Note;
 use crate::synthetic::{self, Preset};
@@ -37,14 +38,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let preset = Preset::named(&arguments.preset).expect("the command line knows the names");
     let layers = arguments.layers.map(NonZeroUsize::get);
     let started = Instant::now();
-    let mut shown = 0;
-    let summary = synthetic::write(&preset, layers, arguments.seed, &arguments.directory, &mut |done, all| {
-        let tenth = done * 10 / all.max(1);
-        if tenth > shown {
-            shown = tenth;
-            Verbosity::Normal.note(&Note::Info(format!("{} of {} written", size(done), size(all))));
-        }
-    })?;
+    let mut tenths = Tenths::new(Verbosity::Normal);
+    let mut progress = |done, all| tenths.written(done, all);
+    let summary = synthetic::write(&preset, layers, arguments.seed, &arguments.directory, &mut progress)?;
     let seconds = started.elapsed().as_secs_f64();
     Verbosity::Normal.note(&Note::Info(format!(
         "{}: {} tensors, {} in {} shards, {:.2} GB/s",

@@ -32,7 +32,19 @@ impl RequestLimits {
                 .details("expected at least 1 token, found 0")
                 .hint("ask for 1 token or more with --max-tokens, or max_tokens in a batch line"));
         }
-        let longest = request.prompt.len().saturating_add(request.max_tokens).min(self.context);
+        let most = request.most_tokens();
+        if most == 0 {
+            return Err(Error::new(Category::Input, "The prompt leaves no room for an answer")
+                .details(format!(
+                    "the prompt has {} tokens, and max_length of generation_config.json lets prompt and answer have {}",
+                    request.prompt.len(),
+                    request.sampling.constraints.max_length
+                ))
+                .hint(
+                    "shorten the prompt, or ask for a number of tokens with --max-tokens: it goes before max_length",
+                ));
+        }
+        let longest = request.prompt.len().saturating_add(most).min(self.context);
         let (needed, pages) = (longest.div_ceil(PAGE_TOKENS as usize), self.pages);
         if needed > pages {
             return Err(Error::new(Category::Input, "The request needs more of the cache than there is")

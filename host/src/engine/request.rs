@@ -20,6 +20,16 @@ pub struct Request {
     pub cache_salt: u64,
 }
 
+impl Request {
+    /// Most tokens to generate, behind this prompt.
+    pub fn most_tokens(&self) -> usize {
+        match self.sampling.constraints.max_length {
+            0 => self.max_tokens,
+            length => self.max_tokens.min(length.saturating_sub(self.prompt.len())),
+        }
+    }
+}
+
 /// Names a sequence; ids count up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SequenceId(pub u64);

@@ -37,6 +37,7 @@ impl Sequence {
     pub fn new(id: SequenceId, mut request: Request, context: usize, vocab: usize) -> Sequence {
         let parameters = || Arc::new(RowParameters::new(&request.sampling, request.prompt.len(), &request.eos, vocab));
         let sampling = (!request.sampling.is_greedy()).then(parameters);
+        request.max_tokens = request.most_tokens();
         let tokens = std::mem::take(&mut request.prompt);
         Sequence {
             id,
@@ -193,7 +194,7 @@ impl Sequence {
     pub fn push(&mut self, token: u32) -> (u32, Option<Finish>) {
         self.unread -= 1;
         let last = self.generated() + 1 == self.request.max_tokens;
-        let token = self.request.sampling.constraints.forced_eos.filter(|_| last).unwrap_or(token);
+        let token = if last { self.request.sampling.forced_last(self.tokens.len()).unwrap_or(token) } else { token };
         self.tokens.push(token);
         (token, self.finish(token))
     }

@@ -12,9 +12,30 @@ const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
 /// It is not JSON, with the place in the original.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(bytes).or_else(|error| {
-        let Some(quoted) = quote_words(bytes) else { return Err(error) };
+        let Some(quoted) = quote_words(bytes, "") else { return Err(error) };
         serde_json::from_slice(&quoted)
     })
+}
+
+/// Stands in front of the three words where they are to be written again; no configuration has this character.
+const MARK: &str = "\u{F0000}";
+
+/// As [`parse`], for a value that is changed and written again with [`text`].
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_to_write(bytes: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_slice(bytes).or_else(|error| {
+        let Some(quoted) = quote_words(bytes, MARK) else { return Err(error) };
+        serde_json::from_slice(&quoted)
+    })
+}
+
+/// The text of a value, with the bare words that it was read with.
+pub fn text(value: &Value) -> String {
+    let text = serde_json::to_string_pretty(value).expect("a JSON value has a text") + "\n";
+    let word = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
+    WORDS.iter().fold(text, |text, bytes| text.replace(&format!("\"{MARK}{}\"", word(bytes)), &word(bytes)))
 }
 
 /// What kind of value it is.
@@ -29,8 +50,8 @@ pub fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The text with its bare words and endless numbers between quotes; none where there are none.
-fn quote_words(bytes: &[u8]) -> Option<Vec<u8>> {
+/// The text with its bare words and endless numbers between quotes, `mark` in front of each; none where there are none.
+fn quote_words(bytes: &[u8], mark: &str) -> Option<Vec<u8>> {
     let mut quoted = Vec::with_capacity(bytes.len() + 16);
     let (mut at, mut found) = (0, false);
     while let Some(&byte) = bytes.get(at) {
@@ -45,6 +66,7 @@ fn quote_words(bytes: &[u8]) -> Option<Vec<u8>> {
             Some(word) => {
                 found = true;
                 quoted.push(b'"');
+                quoted.extend(mark.as_bytes());
                 quoted.extend(word);
                 quoted.push(b'"');
             }
@@ -106,6 +128,15 @@ mod tests {
         ] {
             assert_eq!(parse::<Value>(text.as_bytes()).unwrap(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_written_again_keeps_its_words() {
+        let text_of = |bytes: &[u8]| text(&parse_to_write(bytes).unwrap());
+        let config = br#"{"limit": [0.0, Infinity, -Infinity, 1e999], "name": "Infinity", "none": NaN}"#;
+        let written: String = text_of(config).split_whitespace().collect();
+        assert_eq!(written, r#"{"limit":[0.0,Infinity,-Infinity,Infinity],"name":"Infinity","none":NaN}"#);
+        assert_eq!(text_of(b"{}"), "{}\n");
     }
 
     #[test]

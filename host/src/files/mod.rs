@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::error::{Category, Error, Result};
-pub use json::parse;
+pub use json::{parse, parse_to_write, text};
 
 /// The longest file that is read as a whole; published tokenizers have 40 MB at most.
 pub const MAX_BYTES: u64 = 200_000_000;

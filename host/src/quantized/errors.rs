@@ -94,3 +94,10 @@ pub fn wrong_index(module: &Module, column: usize, group: i32, groups: usize) ->
         ))
         .hint("the file is damaged, or was quantized wrongly: download it again")
 }
+
+/// An element that no code stands for.
+pub fn no_number(name: &str, at: [usize; 2], found: f32) -> Error {
+    Error::new(Category::Model, "A weight is not a number")
+        .details(format_args!("{name}: at {at:?}: found {found}, which no code stands for"))
+        .hint("the file is damaged, or its training went wrong: download it again")
+}

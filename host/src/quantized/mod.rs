@@ -28,7 +28,7 @@ use crate::error::Result;
 
 pub use errors::unsupported;
 pub use order::Order;
-pub use recipe::{Recipe, quantize};
+pub use recipe::{Recipe, int4_group, is_one_module, quantize};
 
 /// What the name of a weight ends with.
 const WEIGHT: &str = ".weight";

@@ -8,6 +8,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::encode::{e2m1_code, e4m3_code};
+use super::{WEIGHT, errors};
 use crate::device::{Format, RowSource, WeightPart, e4m3};
 use crate::error::Result;
 
@@ -38,13 +39,19 @@ impl Recipe {
         match self {
             Recipe::Fp8 => Some(Format::Fp8 { group: 0 }),
             Recipe::Int8 => Some(Format::Int8 { group: 0 }),
-            Recipe::Int4 => {
-                let size = INT4_GROUPS.into_iter().find(|size| columns.is_multiple_of(*size))?;
-                Some(Format::Int4 { group: size.min(64) as u32, zeros: false })
-            }
+            // One group for all of a row is as good as one of 64, which is how a file's is read.
+            Recipe::Int4 => match int4_group(columns)? {
+                32 if columns > 32 => Some(Format::Int4 { group: 32, zeros: false }),
+                _ => Some(Format::Int4 { group: 64, zeros: false }),
+            },
             Recipe::Nvfp4 => columns.is_multiple_of(16).then_some(Format::Nvfp4),
         }
     }
+}
+
+/// Columns that share a scale in the 4-bit integers of a row; none where no group divides it.
+pub fn int4_group(columns: usize) -> Option<usize> {
+    INT4_GROUPS.into_iter().find(|size| columns.is_multiple_of(*size))
 }
 
 impl FromStr for Recipe {
@@ -63,35 +70,56 @@ impl fmt::Display for Recipe {
     }
 }
 
-/// `weight`, rows of bf16, in `format`, which a recipe gave.
+/// The matrices of one module, rows of bf16 by the names of their tensors, in `format`, which a recipe gave. In NVFP4 they
+/// share the matrix's scale, as ModelOpt exports them: an engine that runs them as one product has but one.
 ///
 /// # Errors
-/// Its file can not be read.
-pub fn quantize(weight: WeightPart, format: Format) -> Result<WeightPart> {
-    let (rows, columns) = (weight.rows(), weight.columns());
-    let largest = match format {
-        Format::Fp8 { .. } | Format::Nvfp4 => largest(&weight)?,
-        _ => 0.0,
+/// A file can not be read, or a weight is not a number.
+pub fn quantize(weights: Vec<(Arc<str>, WeightPart)>, format: Format) -> Result<Vec<WeightPart>> {
+    let largest: Vec<f32> = match format {
+        Format::Fp8 { .. } | Format::Nvfp4 => weights.iter().map(largest).collect::<Result<_>>()?,
+        _ => vec![0.0; weights.len()],
     };
-    let maker = Arc::new(Maker { weight, format, largest });
-    let part = WeightPart::made(format, rows, columns, maker.clone());
-    Ok(match format.scales(columns as u64) {
-        0 => part,
-        scales => part.scaled_by(WeightPart::made(Format::F32, rows, scales as usize, Arc::new(Scales(maker)))),
-    })
+    let shared = largest.iter().copied().fold(0.0, f32::max);
+    let made = weights.into_iter().zip(largest).map(|((name, weight), own)| {
+        let (rows, columns) = (weight.rows(), weight.columns());
+        let largest = if format == Format::Nvfp4 { shared } else { own };
+        let maker = Arc::new(Maker { name, weight, format, largest });
+        let part = WeightPart::made(format, rows, columns, maker.clone());
+        match format.scales(columns as u64) {
+            0 => part,
+            scales => part.scaled_by(WeightPart::made(Format::F32, rows, scales as usize, Arc::new(Scales(maker)))),
+        }
+    });
+    Ok(made.collect())
+}
+
+/// Whether two matrices of a product belong to one module, as q and k do, and two experts do not.
+pub fn is_one_module(one: &str, other: &str) -> bool {
+    let module = |name: &str| Some(name.strip_suffix(WEIGHT)?.rsplit_once('.')?.0.to_owned());
+    module(one).is_some_and(|found| module(other) == Some(found))
 }
 
 /// The largest magnitude of a matrix.
-fn largest(weight: &WeightPart) -> Result<f32> {
+fn largest((name, weight): &(Arc<str>, WeightPart)) -> Result<f32> {
     let firsts: Vec<usize> = (0..weight.rows()).step_by(TOGETHER).collect();
-    let of = |first: &usize| rows_of(weight, *first..weight.rows().min(first + TOGETHER)).map(|rows| magnitude(&rows));
+    let of =
+        |first: &usize| rows_of(name, weight, *first..weight.rows().min(first + TOGETHER)).map(|rows| magnitude(&rows));
     firsts.par_iter().map(of).try_reduce(|| 0.0, |a, b| Ok(a.max(b)))
 }
 
-fn rows_of(weight: &WeightPart, rows: Range<usize>) -> Result<Vec<f32>> {
+/// # Errors
+/// The file can not be read; or an element is no number, which no code stands for.
+fn rows_of(name: &str, weight: &WeightPart, rows: Range<usize>) -> Result<Vec<f32>> {
     let mut bytes = vec![0; rows.len() * weight.bytes_of_row()];
-    weight.copy_rows(rows, &mut bytes)?;
-    Ok(bytes.as_chunks::<2>().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect())
+    weight.copy_rows(rows.clone(), &mut bytes)?;
+    let values: Vec<f32> = bytes.as_chunks::<2>().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect();
+    if values.iter().fold(true, |finite, value| finite & value.is_finite()) {
+        return Ok(values);
+    }
+    let at = values.iter().position(|value| !value.is_finite()).unwrap_or_default();
+    let place = [rows.start + at / weight.columns(), at % weight.columns()];
+    Err(errors::no_number(name, place, values[at]))
 }
 
 fn magnitude(values: &[f32]) -> f32 {
@@ -105,6 +133,7 @@ fn scale(largest: f32, most: f32) -> f32 {
 
 /// Rows of bf16 that become codes.
 struct Maker {
+    name: Arc<str>,
     weight: WeightPart,
     format: Format,
     /// The largest magnitude of the matrix, where its scale needs that.
@@ -136,7 +165,7 @@ impl Maker {
     }
 
     fn integers(&self, row: &[f32], entry: usize, target: &mut [u8]) {
-        let size = INT4_GROUPS.into_iter().find(|size| row.len().is_multiple_of(*size)).expect("the recipe said so");
+        let size = int4_group(row.len()).expect("the recipe said so");
         let scales: Vec<f32> = row.chunks(size).map(|group| scale(magnitude(group), 7.0)).collect();
         let scale_bytes = self.format.block_scales() as usize;
         for (block, (row, target)) in row.chunks(256).zip(target.chunks_mut(scale_bytes + 128)).enumerate() {
@@ -174,7 +203,7 @@ impl RowSource for Maker {
         let columns = self.weight.columns();
         let row_bytes = self.format.row_bytes(columns as u64) as usize;
         for (first, target) in rows.step_by(TOGETHER).zip(target.chunks_mut(TOGETHER * row_bytes)) {
-            let values = rows_of(&self.weight, first..first + target.len() / row_bytes)?;
+            let values = rows_of(&self.name, &self.weight, first..first + target.len() / row_bytes)?;
             values
                 .chunks_exact(columns)
                 .zip(target.chunks_exact_mut(row_bytes))
@@ -192,7 +221,7 @@ impl RowSource for Scales {
         let maker = &self.0;
         for (row, target) in rows.zip(target.as_chunks_mut::<4>().0) {
             let values = match maker.format {
-                Format::Int8 { .. } => rows_of(&maker.weight, row..row + 1)?,
+                Format::Int8 { .. } => rows_of(&maker.name, &maker.weight, row..row + 1)?,
                 _ => Vec::new(),
             };
             *target = maker.scale(&values).to_le_bytes();
@@ -220,7 +249,8 @@ mod tests {
     /// The numbers that a made weight stands for, and its scales.
     fn made(recipe: Recipe, columns: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
         let (values, part) = matrix(columns);
-        let part = quantize(part, recipe.format(columns).unwrap()).unwrap().in_memory().unwrap();
+        let parts = quantize(vec![("w".into(), part)], recipe.format(columns).unwrap()).unwrap();
+        let part = parts[0].clone().in_memory().unwrap();
         let scales: Vec<f32> = part.scales().map_or(vec![], |scales| {
             (0..5).map(|row| f32::from_le_bytes(scales.row_bytes(row).try_into().unwrap())).collect()
         });
@@ -276,5 +306,47 @@ mod tests {
             values.iter().zip(numbers).for_each(|(v, n)| check(*v, *n, near(*v), "nvfp4"));
         }
         assert!(Recipe::Nvfp4.format(24).is_none() && Recipe::Int4.format(48).is_none());
+    }
+
+    #[test]
+    fn matrices_of_one_module_share_the_scale_of_nvfp4_alone() {
+        let half = |part: &WeightPart| {
+            let bytes: Vec<u8> = (0..5).flat_map(|row| part.row_bytes(row).to_vec()).collect();
+            let halves =
+                bytes.as_chunks::<2>().0.iter().map(|two| bf16::from_f32(bf16::from_le_bytes(*two).to_f32() / 2.0));
+            let data = Bytes::from(bytemuck::pod_collect_to_vec::<bf16, u8>(&halves.collect::<Vec<_>>()));
+            WeightPart::new(data, 304, 0..5, 0..304)
+        };
+        let scale = |part: &WeightPart| {
+            let scales = part.scales().unwrap().clone().in_memory().unwrap();
+            f32::from_le_bytes(scales.row_bytes(0).try_into().unwrap())
+        };
+        let (values, part) = matrix(304);
+        for (recipe, ratio, most) in [(Recipe::Nvfp4, 1.0, 2688.0), (Recipe::Fp8, 2.0, 448.0)] {
+            let both = vec![("a.q.weight".into(), half(&part)), ("a.k.weight".into(), part.clone())];
+            let made = quantize(both, recipe.format(304).unwrap()).unwrap();
+            assert_eq!(scale(&made[1]), magnitude(&values) / most);
+            assert_eq!(scale(&made[1]) / scale(&made[0]), ratio, "{recipe}");
+        }
+        assert!(is_one_module("a.0.q.weight", "a.0.k.weight"));
+        assert!(!is_one_module("a.0.q.weight", "a.1.q.weight") && !is_one_module("q.weight", "k.weight"));
+    }
+
+    #[test]
+    fn what_is_no_number_has_no_code() {
+        for wrong in [bf16::NAN, bf16::NEG_INFINITY] {
+            let mut values = vec![bf16::ONE; 3 * 64];
+            values[2 * 64 + 5] = wrong;
+            let data = Bytes::from(bytemuck::pod_collect_to_vec::<bf16, u8>(&values));
+            for recipe in [Recipe::Fp8, Recipe::Int8, Recipe::Int4, Recipe::Nvfp4] {
+                let part = WeightPart::new(data.clone(), 64, 0..3, 0..64);
+                let made = quantize(vec![("a.q.weight".into(), part)], recipe.format(64).unwrap());
+                let error = made.and_then(|made| made[0].clone().in_memory()).unwrap_err().to_string();
+                assert!(
+                    error.contains("A weight is not a number") && error.contains("a.q.weight: at [2, 5]"),
+                    "{error}"
+                );
+            }
+        }
     }
 }

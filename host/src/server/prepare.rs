@@ -88,8 +88,9 @@ pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unkno
     let rendering = rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
     let ids = conversation(session, &messages, rendering)?;
     let room = session.context().saturating_sub(ids.len()).max(1);
-    let asked = body.max_completion_tokens.or(shared.max_tokens);
-    let asked = asked.or_else(|| session.model().max_tokens().map(|tokens| tokens as i64)).unwrap_or(room as i64);
+    shared.max_tokens = body.max_completion_tokens.or(shared.max_tokens);
+    let own = session.model().max_tokens().map(|tokens| i64::try_from(tokens).unwrap_or(room as i64));
+    let asked = shared.max_tokens.or(own).unwrap_or(room as i64);
     let most = count("max_tokens", asked, 1)?;
     together(session, Form::Chat, shared, vec![(String::new(), ids)], (most, logprobs, false), salt)
 }
@@ -294,6 +295,9 @@ fn sampling(session: &Session, shared: &Shared) -> Result<Sampling, ApiError> {
     let drawn = if filters && own.temperature == 0.0 { 1.0 } else { own.temperature };
     let mut constraints = own.constraints.clone();
     constraints.min_tokens = constraints.min_tokens.max(shared.min_tokens);
+    if shared.max_tokens.is_some() {
+        constraints.max_length = 0;
+    }
     constraints.bad_words.extend(bad_words(session, &shared.bad_words)?);
     let bias = |(id, bias): (&String, &f32)| {
         let id = id.parse().map_err(|_| ApiError::field("logit_bias", format_args!("{id:?} is no token id")))?;

@@ -8,20 +8,12 @@ const IDS: &str = "a list of token ids";
 const PHRASES: &str = "a list of lists of token ids of the model's vocabulary, none empty";
 const BIASES: &str = "a list of [token ids of the model's vocabulary, number]";
 
-/// What a file forbids.
-pub(super) struct Rules {
-    /// What is applied.
-    pub constraints: Constraints,
-    /// Keys that are not.
-    pub ignored: Vec<&'static str>,
-}
-
 /// The rules of a file, as transformers understands them: of ids that must not come, those that the model does not have are
 /// dropped, as is a bad word that only ends the text.
 ///
 /// # Errors
 /// A value is not what its key asks for.
-pub(super) fn read(file: &Value, eos: &[u32], vocab: usize) -> Result<Rules> {
+pub(super) fn read(file: &Value, eos: &[u32], vocab: usize) -> Result<Constraints> {
     let known = |key| Ok(ids(file, key, i64::MIN)?.into_iter().filter(|id| (*id as usize) < vocab).collect());
     let of_model = |ids: &Vec<u32>| !ids.is_empty() && ids.iter().all(|id| (*id as usize) < vocab);
     let mut bad_words = phrases(file, "bad_words_ids")?;
@@ -49,10 +41,20 @@ pub(super) fn read(file: &Value, eos: &[u32], vocab: usize) -> Result<Rules> {
         no_repeat_ngram: count(file, "no_repeat_ngram_size")?.unwrap_or(0),
         min_tokens: count(file, "min_new_tokens")?.unwrap_or(0),
         min_length: count(file, "min_length")?.unwrap_or(0),
-        forced_eos: if forced.len() == 1 { forced.first().copied() } else { None },
+        forced_eos: forced,
+        max_length: max_length(file)?,
     };
     constraints.check(vocab)?;
-    Ok(Rules { constraints, ignored: if forced.len() > 1 { vec!["forced_eos_token_id"] } else { Vec::new() } })
+    Ok(constraints)
+}
+
+/// Most tokens of prompt and answer, where the file does not say how many the answer has; 0 where it does not say.
+fn max_length(file: &Value) -> Result<usize> {
+    let length = count(file, "max_length")?;
+    if length == Some(0) {
+        return Err(unexpected(file, "max_length", "a number of tokens from 1 on"));
+    }
+    Ok(if count(file, "max_new_tokens")?.is_some() { 0 } else { length.unwrap_or(0) })
 }
 
 /// A whole number from 0 on; none where the file does not say.
@@ -138,11 +140,15 @@ mod tests {
             no_repeat_ngram: 3,
             min_tokens: 5,
             min_length: 6,
-            forced_eos: Some(3),
+            forced_eos: vec![3],
+            max_length: 0,
         };
-        assert_eq!(read(&file, &[3], 100).unwrap().constraints, expected);
-        let list = read(&json!({ "forced_eos_token_id": [4] }), &[3], 100).unwrap();
-        assert_eq!((list.constraints.forced_eos, list.ignored.len()), (Some(4), 0));
+        assert_eq!(read(&file, &[3], 100).unwrap(), expected);
+        let list = read(&json!({ "forced_eos_token_id": [4, 2], "max_length": 30 }), &[3], 100).unwrap();
+        assert_eq!((list.forced_eos, list.max_length), (vec![4, 2], 30));
+        for file in [json!({ "max_length": null }), json!({ "max_length": 30, "max_new_tokens": 5 }), json!({})] {
+            assert_eq!(read(&file, &[3], 100).unwrap().max_length, 0, "{file}");
+        }
     }
 
     #[test]
@@ -160,6 +166,8 @@ mod tests {
             ("no_repeat_ngram_size", json!(-1), "a whole number from 0 on"),
             ("min_new_tokens", json!(1.5), "a whole number from 0 on"),
             ("min_length", json!("3"), "a whole number from 0 on"),
+            ("max_length", json!(-3), "a whole number from 0 on"),
+            ("max_length", json!(0), "a number of tokens from 1 on"),
             ("forced_eos_token_id", json!("x"), "a token id"),
             ("forced_eos_token_id", json!(100), "a token id of the model's vocabulary"),
             ("forced_eos_token_id", json!([-1]), IDS),

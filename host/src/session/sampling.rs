@@ -10,7 +10,7 @@ use crate::sample::Sampling;
 const DEFAULT_TOP_K: usize = 50;
 
 /// Keys that change the choice of tokens and are not applied, with the values that change nothing.
-const NOT_APPLIED: [(&str, &[f64]); 19] = [
+const NOT_APPLIED: [(&str, &[f64]); 18] = [
     ("constraints", &[]),
     ("diversity_penalty", &[0.0]),
     ("dola_layers", &[]),
@@ -22,7 +22,6 @@ const NOT_APPLIED: [(&str, &[f64]); 19] = [
     ("force_words_ids", &[]),
     ("forced_bos_token_id", &[]),
     ("guidance_scale", &[1.0]),
-    ("max_length", &[20.0]),
     ("max_time", &[]),
     ("num_beams", &[1.0]),
     ("penalty_alpha", &[0.0]),
@@ -37,10 +36,11 @@ const DRAWING: [(&str, &[f64]); 4] =
     [("temperature", &[0.0, 1.0]), ("top_k", &[0.0, 50.0]), ("top_p", &[1.0]), ("min_p", &[0.0])];
 
 /// Keys whose rules are applied. Nobody asks for them on the command line, so those who ask for more are told.
-const APPLIED: [(&str, &[f64]); 8] = [
+const APPLIED: [(&str, &[f64]); 9] = [
     ("bad_words_ids", &[]),
     ("begin_suppress_tokens", &[]),
     ("forced_eos_token_id", &[]),
+    ("max_length", &[]),
     ("min_length", &[0.0]),
     ("min_new_tokens", &[0.0]),
     ("no_repeat_ngram_size", &[0.0]),
@@ -66,10 +66,11 @@ pub struct Defaults {
 pub fn defaults(generation_config: Option<&Value>, eos: &[u32], vocab: usize) -> Result<Defaults> {
     let Some(file) = generation_config else { return Ok(Defaults::default()) };
     let drawn = file.get("do_sample").and_then(Value::as_bool) == Some(true);
-    let rules = rules::read(file, eos, vocab)?;
+    let constraints = rules::read(file, eos, vocab)?;
+    let has_length = constraints.max_length > 0;
     let plain = Sampling {
         repeat_penalty: number(file, "repetition_penalty")?.unwrap_or(1.0),
-        constraints: rules.constraints,
+        constraints,
         ..Sampling::default()
     };
     let drawing = Sampling {
@@ -79,8 +80,7 @@ pub fn defaults(generation_config: Option<&Value>, eos: &[u32], vocab: usize) ->
         min_p: number(file, "min_p")?.unwrap_or(0.0),
         ..plain.clone()
     };
-    let mut ignored = changing(file, &NOT_APPLIED);
-    ignored.extend(&rules.ignored);
+    let ignored = changing(file, &NOT_APPLIED);
     let mut notes = Vec::new();
     if !ignored.is_empty() {
         notes.push(Note::Info(format!("  generation_config.json: {} not applied", are(&ignored))));
@@ -90,7 +90,7 @@ pub fn defaults(generation_config: Option<&Value>, eos: &[u32], vocab: usize) ->
         notes.push(Note::Info(format!("  generation_config.json: {} not applied without do_sample", are(&undrawn))));
     }
     let mut applied = changing(file, &APPLIED);
-    applied.retain(|key| !rules.ignored.contains(key));
+    applied.retain(|key| *key != "max_length" || has_length);
     if !applied.is_empty() {
         notes.push(Note::Detail(format!("generation_config.json: {} applied", are(&applied))));
     }
@@ -98,6 +98,8 @@ pub fn defaults(generation_config: Option<&Value>, eos: &[u32], vocab: usize) ->
     if max_tokens == Some(0) {
         return Err(unexpected(file, "max_new_tokens", "a number of tokens from 1 on"));
     }
+    // The length of prompt and answer ends it where it is what the file says.
+    let max_tokens = max_tokens.or(has_length.then_some(usize::MAX));
     Ok(Defaults { sampling: if drawn { drawing } else { plain }, max_tokens, notes })
 }
 
@@ -159,7 +161,7 @@ mod tests {
             "constraints": null, "diversity_penalty": 0.0, "dola_layers": null, "encoder_no_repeat_ngram_size": 0,
             "encoder_repetition_penalty": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "force_words_ids": null,
             "exponential_decay_length_penalty": null, "forced_bos_token_id": null, "forced_eos_token_id": null,
-            "guidance_scale": null, "max_length": 20, "max_new_tokens": null, "max_time": null, "num_beams": 1,
+            "guidance_scale": null, "max_length": null, "max_new_tokens": null, "max_time": null, "num_beams": 1,
             "penalty_alpha": null, "token_healing": false, "top_h": null, "top_k": 50, "top_p": 1.0, "typical_p": 1.0,
             "temperature": 1.0, "watermarking_config": null, "suppress_tokens": [], "bad_words_ids": null,
             "sequence_bias": null, "no_repeat_ngram_size": 0, "min_length": 0, "min_new_tokens": null,
@@ -173,10 +175,9 @@ mod tests {
             assert_eq!(notes, [Note::Info(format!("  generation_config.json: {key} is not applied"))]);
         }
         let notes = read(json!({ "num_beams": 4, "typical_p": 0.9, "forced_eos_token_id": [3, 4] })).unwrap().notes;
-        assert_eq!(
-            notes,
-            [Note::Info("  generation_config.json: num_beams, typical_p, forced_eos_token_id are not applied".into())]
-        );
+        let named = Note::Info("  generation_config.json: num_beams, typical_p are not applied".into());
+        let applied = Note::Detail("generation_config.json: forced_eos_token_id is applied".into());
+        assert_eq!(notes, [named, applied]);
     }
 
     #[test]
@@ -189,7 +190,9 @@ mod tests {
 
     #[test]
     fn a_length_is_a_default() {
-        assert_eq!(read(json!({ "max_new_tokens": 7 })).unwrap().max_tokens, Some(7));
+        assert_eq!(read(json!({ "max_new_tokens": 7, "max_length": 9 })).unwrap().max_tokens, Some(7));
+        let total = read(json!({ "max_length": 9 })).unwrap();
+        assert_eq!((total.max_tokens, total.sampling.constraints.max_length), (Some(usize::MAX), 9));
         let error = read(json!({ "max_new_tokens": 0 })).unwrap_err();
         assert!(error.details_text().contains("max_new_tokens: expected a number of tokens from 1 on, found 0"));
     }

@@ -60,10 +60,13 @@ impl RandomWeights {
     /// # Panics
     /// If there is no part, or their widths differ: a mistake in a family.
     pub fn parts(&self, tensors: &[Tensor]) -> Weight {
-        let packed = |part: WeightPart, format| quantize(part, format).expect("random weights are in memory");
         let part = |tensor: &Tensor| {
-            let (parts, format) = (self.tensor(tensor), tensor.format);
-            parts.into_iter().map(move |part| if format.is_packed() { packed(part, format) } else { part })
+            let parts = self.tensor(tensor);
+            if !tensor.format.is_packed() {
+                return parts;
+            }
+            let named = parts.into_iter().map(|part| (tensor.name.as_str().into(), part));
+            quantize(named.collect(), tensor.format).expect("random weights are in memory, and numbers")
         };
         Weight::new(tensors.iter().flat_map(part).collect())
     }

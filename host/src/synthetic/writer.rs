@@ -4,17 +4,15 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use half::bf16;
-use serde_json::{Map, json};
-
+use super::Summary;
 use super::values::{Normal, stream};
 use super::weights::{DEVIATION, ones};
-use super::{Summary, io_error, whole, write_json};
+use crate::checkpoint::Dtype;
+use crate::checkpoint::writing::{self, SHARD_BYTES, TensorEntry, io_error, whole};
 use crate::error::Result;
 use crate::models::spec::{ModelSpec, Tensor};
+use half::bf16;
 
-/// A shard is closed when it holds this many bytes.
-const SHARD_BYTES: u64 = 5_000_000_000;
 /// Elements made and written at a time.
 const PIECE: usize = 1 << 24;
 
@@ -27,16 +25,12 @@ pub fn write(spec: &ModelSpec, seed: u64, directory: &Path, progress: &mut dyn F
     let mut writer = Writer { seed, ones: ones(spec), done: 0, total, progress };
     let mut index = BTreeMap::new();
     for (number, shard) in shards.iter().enumerate() {
-        let name = match shards.len() {
-            1 => "model.safetensors".to_string(),
-            count => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
-        };
+        let name = writing::shard_name(number, shards.len());
         writer.shard(&directory.join(&name), shard)?;
         index.extend(shard.iter().map(|tensor| (tensor.name.clone(), name.clone())));
     }
     if shards.len() > 1 {
-        let index = json!({ "metadata": { "total_size": total }, "weight_map": index });
-        write_json(&directory.join("model.safetensors.index.json"), &index)?;
+        writing::index(directory, &index, total)?;
     }
     Ok(Summary { tensors: tensors.len(), bytes: total, shards: shards.len() })
 }
@@ -73,7 +67,13 @@ impl Writer<'_> {
     }
 
     fn tensors(&mut self, file: &mut File, path: &Path, tensors: &[&Tensor]) -> Result<()> {
-        file.write_all(&header(tensors)).map_err(|error| io_error(path, &error))?;
+        let entry = |tensor: &&Tensor| TensorEntry {
+            name: tensor.name.clone(),
+            dtype: Dtype::BF16,
+            shape: tensor.shape.clone(),
+        };
+        let entries: Vec<TensorEntry> = tensors.iter().map(entry).collect();
+        file.write_all(&writing::header(&entries)).map_err(|error| io_error(path, &error))?;
         let (around_zero, around_one) = (Normal::new(0.0, DEVIATION), Normal::new(1.0, DEVIATION));
         let mut piece = vec![bf16::ZERO; PIECE];
         for tensor in tensors {
@@ -90,23 +90,4 @@ impl Writer<'_> {
         }
         Ok(())
     }
-}
-
-/// Length and JSON of the header, padded so that the tensors start at a multiple of 8 bytes.
-fn header(tensors: &[&Tensor]) -> Vec<u8> {
-    let mut entries = Map::new();
-    let mut offset = 0;
-    for tensor in tensors {
-        let end = offset + bytes(tensor);
-        entries.insert(
-            tensor.name.clone(),
-            json!({ "dtype": "BF16", "shape": tensor.shape, "data_offsets": [offset, end] }),
-        );
-        offset = end;
-    }
-    let mut json = serde_json::to_vec(&entries).expect("a JSON value has a text");
-    json.resize(json.len().next_multiple_of(8), b' ');
-    let mut header = (json.len() as u64).to_le_bytes().to_vec();
-    header.extend(json);
-    header
 }

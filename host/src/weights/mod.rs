@@ -37,7 +37,9 @@ impl Weights {
     /// # Panics
     /// If there is no part, or their widths differ: a mistake in a family.
     pub fn parts(&self, parts: &[Tensor]) -> Result<Weight> {
-        Ok(Weight::new(parts.iter().map(|part| self.part(part)).collect::<Result<_>>()?))
+        let modules = parts.chunk_by(|one, next| quantized::is_one_module(&one.name, &next.name));
+        let made: Vec<Vec<WeightPart>> = modules.map(|parts| self.module(parts)).collect::<Result<_>>()?;
+        Ok(Weight::new(made.into_iter().flatten().collect()))
     }
 
     /// Checks all tensors of a model before any of them is read.
@@ -70,12 +72,22 @@ impl Weights {
         narrowed
     }
 
+    /// The parts that belong to one module. Plain ones that are to be codes become them together.
+    fn module(&self, tensors: &[Tensor]) -> Result<Vec<WeightPart>> {
+        let parts: Vec<WeightPart> = tensors.iter().map(|tensor| self.part(tensor)).collect::<Result<_>>()?;
+        let format = tensors[0].format;
+        if !format.is_packed() || parts.iter().any(|part| part.format() != Format::Bf16) {
+            return Ok(parts);
+        }
+        quantized::quantize(tensors.iter().map(|tensor| tensor.name.as_str().into()).zip(parts).collect(), format)
+    }
+
+    /// A part in its tensor's format, or in bf16 where that is packed and what is stored is plain.
     fn part(&self, tensor: &Tensor) -> Result<WeightPart> {
         match self.find(tensor)? {
             Found::Quantized(quantized) => Ok(quantized.part(tensor.format)),
             Found::Plain(stored) if tensor.format.is_packed() => {
-                let plain = Tensor { format: Format::Bf16, ..tensor.clone() };
-                quantized::quantize(plain_part(&plain, stored)?, tensor.format)
+                plain_part(&Tensor { format: Format::Bf16, ..tensor.clone() }, stored)
             }
             Found::Plain(stored) => plain_part(tensor, stored),
         }

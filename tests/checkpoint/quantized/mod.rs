@@ -6,4 +6,5 @@ mod faults;
 mod layouts;
 mod mutated;
 mod random;
+pub mod sets;
 mod store;

@@ -60,7 +60,10 @@ pub fn set(options: &mut GenerateOptions, line: &str, vocabulary: usize) -> Resu
         let sampling = setting.sampling.over(&options.sampling);
         sampling.check(vocabulary)?;
         options.sampling = sampling;
-        options.max_tokens = setting.max_tokens.map_or(options.max_tokens, NonZeroUsize::get);
+        if let Some(most) = setting.max_tokens {
+            options.max_tokens = most.get();
+            options.sampling.constraints.max_length = 0;
+        }
     }
     let rows = rows(options);
     let (name, value) = rows.iter().find(|(label, _)| *label == name).expect("each name has a row");

@@ -104,10 +104,14 @@ impl Parameters {
 
     /// The request for a prompt.
     pub fn over(self, prompt: Prompt, defaults: &GenerateOptions) -> BatchRequest {
+        let mut sampling = self.sampling.over(&defaults.sampling);
+        if self.max_tokens.is_some() {
+            sampling.constraints.max_length = 0;
+        }
         BatchRequest {
             prompt,
             max_tokens: self.max_tokens.unwrap_or(defaults.max_tokens),
-            sampling: self.sampling.over(&defaults.sampling),
+            sampling,
             stop: self.stop.unwrap_or_else(|| defaults.stop.clone()),
             logprobs: self.logprobs.or(defaults.logprobs),
             prompt_logprobs: self.prompt_logprobs.or(defaults.prompt_logprobs),

@@ -1,0 +1,81 @@
+//! `Destination`: a directory that gets its name when it is whole, and goes where something fails.
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::writing::{io_error, refuse_files};
+use crate::error::{Category, Error, Result};
+
+/// A directory beside the one that is asked for.
+pub struct Destination {
+    out: PathBuf,
+    partial: PathBuf,
+}
+
+impl Destination {
+    /// Makes the directory beside `out`, and those on its way; `input` is the checkpoint's.
+    ///
+    /// # Errors
+    /// `out` has files, is or lies in `input`, or can not be made.
+    pub fn new(out: &Path, input: &Path) -> Result<Destination> {
+        refuse_files(out)?;
+        refuse_inside(out, input)?;
+        let name = out.file_name().ok_or_else(|| no_name(out))?;
+        let partial = out.with_file_name(format!("{}.partial", name.to_string_lossy()));
+        if let Some(parent) = partial.parent() {
+            fs::create_dir_all(parent).map_err(|error| io_error(parent, &error))?;
+        }
+        fs::create_dir(&partial).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => in_use(&partial),
+            _ => io_error(&partial, &error),
+        })?;
+        Ok(Destination { out: out.to_path_buf(), partial })
+    }
+
+    /// Where files are written.
+    pub fn directory(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Gives the directory its name.
+    ///
+    /// # Errors
+    /// Something else has it by now.
+    pub fn finish(self) -> Result<()> {
+        // An empty directory may have it.
+        let _ = fs::remove_dir(&self.out);
+        fs::rename(&self.partial, &self.out).map_err(|error| io_error(&self.out, &error))
+    }
+}
+
+impl Drop for Destination {
+    /// What was not finished goes: the error that ended it counts, not what else fails here.
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.partial);
+    }
+}
+
+/// Refuses a place in the checkpoint that is read, where it would be taken for a part of it.
+fn refuse_inside(out: &Path, input: &Path) -> Result<()> {
+    let absolute = std::path::absolute(out).map_err(|error| io_error(out, &error))?;
+    let there = absolute.ancestors().find_map(|path| path.canonicalize().ok());
+    let input = input.canonicalize().map_err(|error| io_error(input, &error))?;
+    if !there.is_some_and(|there| there.starts_with(&input)) {
+        return Ok(());
+    }
+    Err(Error::new(Category::Io, "The new checkpoint would lie in the old one")
+        .details(format_args!("{} is in {}", out.display(), input.display()))
+        .hint("name a directory beside it"))
+}
+
+fn in_use(partial: &Path) -> Error {
+    Error::new(Category::Io, "Another run writes this checkpoint, or was killed")
+        .details(format_args!("{} is there: a run has it until it is done", partial.display()))
+        .hint("if no other run is writing it, remove that directory and start again")
+}
+
+fn no_name(out: &Path) -> Error {
+    Error::new(Category::Io, "The checkpoint can not be written")
+        .details(format_args!("{}: expected the name of a new directory", out.display()))
+        .hint("name a directory that does not exist")
+}
