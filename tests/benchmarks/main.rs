@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use results::Results;
 
 /// One file for each GPU.
-const GPUS: [&str; 1] = ["h200"];
+const GPUS: [&str; 2] = ["h100", "h200"];
 
 const BEGIN: &str = "<!-- benches/results, by `make benchmarks` -->\n";
 const END: &str = "<!-- end -->\n";
