@@ -10,6 +10,7 @@ use crate::error::{Category, Error, Result};
 pub struct Destination {
     out: PathBuf,
     partial: PathBuf,
+    is_finished: bool,
 }
 
 impl Destination {
@@ -20,6 +21,7 @@ impl Destination {
     pub fn new(out: &Path, input: &Path) -> Result<Destination> {
         refuse_files(out)?;
         refuse_inside(out, input)?;
+        refuse_what_stays(out)?;
         let name = out.file_name().ok_or_else(|| no_name(out))?;
         let partial = out.with_file_name(format!("{}.partial", name.to_string_lossy()));
         if let Some(parent) = partial.parent() {
@@ -29,7 +31,7 @@ impl Destination {
             ErrorKind::AlreadyExists => in_use(&partial),
             _ => io_error(&partial, &error),
         })?;
-        Ok(Destination { out: out.to_path_buf(), partial })
+        Ok(Destination { out: out.to_path_buf(), partial, is_finished: false })
     }
 
     /// Where files are written.
@@ -41,17 +43,19 @@ impl Destination {
     ///
     /// # Errors
     /// Something else has it by now.
-    pub fn finish(self) -> Result<()> {
-        // An empty directory may have it.
-        let _ = fs::remove_dir(&self.out);
-        fs::rename(&self.partial, &self.out).map_err(|error| io_error(&self.out, &error))
+    pub fn finish(mut self) -> Result<()> {
+        fs::rename(&self.partial, &self.out).map_err(|error| io_error(&self.out, &error))?;
+        self.is_finished = true;
+        Ok(())
     }
 }
 
 impl Drop for Destination {
     /// What was not finished goes: the error that ended it counts, not what else fails here.
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.partial);
+        if !self.is_finished {
+            let _ = fs::remove_dir_all(&self.partial);
+        }
     }
 }
 
@@ -68,6 +72,18 @@ fn refuse_inside(out: &Path, input: &Path) -> Result<()> {
         .hint("name a directory beside it"))
 }
 
+/// Removes an empty directory of that name before the work begins: a link, or where a disk is mounted, could not make room for the
+/// new one when all is written.
+fn refuse_what_stays(out: &Path) -> Result<()> {
+    let Ok(found) = fs::symlink_metadata(out) else { return Ok(()) };
+    let removed = if found.is_dir() { fs::remove_dir(out) } else { Err(ErrorKind::AlreadyExists.into()) };
+    removed.map_err(|error| {
+        Error::new(Category::Io, "The new checkpoint can not take that name")
+            .details(format_args!("{} is a link or a mounted disk: {error}", out.display()))
+            .hint("name a directory in it, or beside it")
+    })
+}
+
 fn in_use(partial: &Path) -> Error {
     Error::new(Category::Io, "Another run writes this checkpoint, or was killed")
         .details(format_args!("{} is there: a run has it until it is done", partial.display()))
@@ -78,4 +94,22 @@ fn no_name(out: &Path) -> Error {
     Error::new(Category::Io, "The checkpoint can not be written")
         .details(format_args!("{}: expected the name of a new directory", out.display()))
         .hint("name a directory that does not exist")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_make_room_is_refused_before_the_work() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [input, empty, link] = ["input", "empty", "link"].map(|name| folder.path().join(name));
+        fs::create_dir(&input).expect("it is made");
+        fs::create_dir(&empty).expect("it is made");
+        std::os::unix::fs::symlink(&empty, &link).expect("it is made");
+        assert!(Destination::new(&link, &input).is_err());
+        assert!(!folder.path().join("link.partial").exists(), "nothing was begun");
+        Destination::new(&empty, &input).expect("an empty directory makes room").finish().expect("it has the name");
+        assert!(empty.is_dir());
+    }
 }

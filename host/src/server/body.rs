@@ -66,17 +66,23 @@ impl Body {
         Ok(())
     }
 
-    /// Waits for the memory of so many bytes in all.
+    /// Takes the memory of so many bytes in all. Only a body that has no share waits for one: bodies that waited for more with what
+    /// they have could wait for each other.
     async fn take_share(&mut self, bytes: usize) -> Result<(), ApiError> {
         let has = SMALL_BODY + self.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let Some(more) = bytes.checked_sub(has).filter(|more| *more > 0) else { return Ok(()) };
         let more = u32::try_from(more).unwrap_or(u32::MAX);
-        let more = self.app.bodies.clone().acquire_many_owned(more).await;
-        let more = more.map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends"))?;
-        match &mut self.share {
-            Some(share) => share.merge(more),
-            none => *none = Some(more),
+        let memory = self.app.bodies.clone();
+        if let Some(share) = &mut self.share {
+            let busy = "the server reads as many large bodies as its memory is for: try again";
+            let more = memory.try_acquire_many_owned(more);
+            share.merge(more.map_err(|_| {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, busy).code("bodies_full").retry_after(1)
+            })?);
+            return Ok(());
         }
+        let share = memory.acquire_many_owned(more).await;
+        self.share = Some(share.map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends"))?);
         Ok(())
     }
 
