@@ -37,7 +37,9 @@ fn read(stream: &UpdateStream) -> (Vec<u32>, Result<Option<Finish>, Error>) {
     loop {
         match stream.next() {
             Err(error) => return (tokens, Err(error)),
-            Ok(Update::Prompt(_)) => assert!(tokens.is_empty(), "a prompt is in front of its answer"),
+            Ok(Update::Prompt(_) | Update::Scores(_)) => {
+                assert!(tokens.is_empty(), "a prompt is in front of its answer")
+            }
             Ok(Update::Token(event)) => match event.token {
                 Err(error) => return (tokens, Err(error)),
                 Ok(token) => {

@@ -7,6 +7,7 @@ mod numbers;
 mod plans;
 mod preemption;
 mod profile;
+mod scores;
 mod toy;
 mod traces;
 mod turns;

@@ -100,6 +100,25 @@ fn a_prompt_that_gives_no_numbers_fails_alone() {
 }
 
 #[test]
+fn a_scored_prompt_that_gives_no_numbers_fails_alone() {
+    let device: fn() -> Box<dyn Device> = || Box::new(Ahead(Cpu::<f32>::new()));
+    let prompt = [&prompts()[2][..], &[POISON], &prompts()[3][..]].concat();
+    let bad = Request { prompt_logprobs: Some(2), ..request(&prompt) };
+    let good = Request { prompt_logprobs: Some(2), ..request(&prompts()[1]) };
+    for chunk in [512, 17] {
+        let mut engine = poisoned(device(), config(3, chunk));
+        let pages = engine.free_pages();
+        let expected = run(&mut engine, std::slice::from_ref(&good)).remove(0);
+        let mut results = run(&mut engine, &[bad.clone(), good.clone()]);
+        assert_eq!(results.pop(), Some(expected));
+        let (tokens, error) = results.remove(0);
+        let details = error.expect("no numbers").details_text().to_owned();
+        assert!(tokens.is_empty() && details.contains("a prompt of 98 tokens, position 33:"), "{details}");
+        assert_eq!(engine.free_pages(), pages);
+    }
+}
+
+#[test]
 fn a_token_that_gives_no_numbers_ends_its_sequence_behind_itself() {
     let devices: [Box<dyn Device>; 2] = [Box::new(Cpu::<f32>::new()), Box::new(Ahead(Cpu::new()))];
     for device in devices {

@@ -6,6 +6,7 @@ mod gaps;
 mod kills;
 mod load;
 mod safety;
+mod scores;
 mod scripted;
 mod soak;
 mod texts;

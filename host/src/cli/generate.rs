@@ -62,7 +62,7 @@ pub struct Arguments {
     #[arg(long, value_name = "K", value_parser = numbers::whole(0..=MOST_LOGPROBS))]
     logprobs: Option<usize>,
 
-    /// The same for the prompt's own tokens, which are computed once more for that; JSON as vLLM writes it
+    /// The same for the prompt's own tokens, of which nothing is taken from the cache then; JSON as vLLM writes it
     #[arg(long, value_name = "K", value_parser = numbers::whole(0..=MOST_LOGPROBS))]
     prompt_logprobs: Option<usize>,
 

@@ -78,7 +78,8 @@ impl Engine {
     /// oldest always goes on.
     pub(super) fn schedule(&mut self, events: &mut Vec<Event>) -> Result<Vec<Share>> {
         loop {
-            let shares = scheduler::schedule(&self.running, self.layout.limits().rows);
+            let limits = self.layout.limits();
+            let shares = scheduler::schedule(&self.running, limits.rows, limits.logit_rows());
             if self.grow(&shares, true) {
                 return Ok(shares);
             }

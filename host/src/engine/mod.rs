@@ -15,6 +15,7 @@ mod request;
 mod row_logits;
 mod runner;
 mod scheduler;
+mod scores;
 mod sequence;
 
 use std::collections::VecDeque;
@@ -27,6 +28,7 @@ pub use limits::RequestLimits;
 pub use profile::KernelShare;
 pub use request::{Event, Finish, Request, SequenceId, Update};
 pub use runner::EngineStatus;
+pub use scores::{TokenScore, log_softmax};
 
 use crate::device::{Device, Ticket};
 use crate::error::Result;
@@ -74,6 +76,8 @@ pub struct Engine {
     running: Vec<Sequence>,
     in_flight: VecDeque<Flight>,
     resident: Option<Vec<Resident>>,
+    /// Of prompts, and not taken yet.
+    scores: Vec<(SequenceId, Vec<TokenScore>)>,
     next_id: u64,
     counters: Counters,
 }
@@ -116,6 +120,7 @@ impl Engine {
             running: Vec::new(),
             in_flight: VecDeque::new(),
             resident: None,
+            scores: Vec::new(),
             next_id: 0,
             counters: Counters::default(),
         })
@@ -175,7 +180,7 @@ impl Engine {
 
     /// Queues a request; its tokens come as events of later steps. Of its prompt only what follows the longest cached prefix is
     /// computed, and what it computes is cached for others. With penalties, and rules that read what was there, the whole
-    /// prompt is computed, for they count the tokens that the sequence's own steps noted.
+    /// prompt is computed, for they count the tokens that the sequence's own steps noted; so it is where it is scored.
     ///
     /// # Errors
     /// As [`RequestLimits::check`].
@@ -211,14 +216,14 @@ impl Engine {
         self.admit();
         let mut events = Vec::new();
         // Reading logits waits for the device anyway, and may take runs that push out older tickets.
-        let ahead = self.device.runs_ahead() && !self.running.iter().any(Sequence::wants_logits);
+        let ahead = self.device.runs_ahead() && !self.running.iter().any(Sequence::reads_logits);
         if !ahead {
             self.collect_but(0, &mut events)?;
         }
         let shares = self.schedule(&mut events)?;
         let launched = !shares.is_empty();
         if launched {
-            self.launch(&shares)?;
+            self.launch(&shares, &mut events)?;
         }
         self.collect_but(usize::from(launched && ahead), &mut events)?;
         Ok(events)
@@ -233,7 +238,7 @@ impl Engine {
         Ok(())
     }
 
-    fn launch(&mut self, shares: &[scheduler::Share]) -> Result<()> {
+    fn launch(&mut self, shares: &[scheduler::Share], events: &mut Vec<Event>) -> Result<()> {
         let spans: Vec<Span> = shares.iter().map(|share| self.running[share.sequence].span(share.tokens)).collect();
         let decode = shares.iter().all(|share| self.running[share.sequence].is_decoding() && share.tokens == 1);
         let residents = decode.then(|| {
@@ -243,11 +248,13 @@ impl Engine {
         let (ticket, rows) = self.run_with_logits(shares, &spans, residents)?;
         let sampling = shares.iter().zip(&spans).zip(rows).filter(|((_, span), _)| span.samples);
         let sampling = sampling.map(|((share, _), row)| (self.running[share.sequence].id, row)).collect();
+        let failed = self.score(shares, &spans)?;
         for share in shares {
             self.running[share.sequence].advance(share.tokens);
             self.give(share.sequence);
         }
         self.in_flight.push_back(Flight { ticket, sampling });
+        self.end_unscorable(failed, events);
         Ok(())
     }
 

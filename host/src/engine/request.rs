@@ -1,4 +1,5 @@
 //! What goes into the engine and what comes out.
+use super::scores::TokenScore;
 use crate::error::Result;
 use crate::sample::Sampling;
 
@@ -16,6 +17,9 @@ pub struct Request {
     /// Whether each token comes with the logits that it was chosen from, before penalties and biases. The step is then
     /// waited for: such a request gains nothing from a device that runs ahead.
     pub logits: bool,
+    /// How many of the best tokens come with the log-probability of each of the prompt's tokens but the first; none for no
+    /// such numbers. The whole prompt is computed then, in steps that have room for its rows of logits.
+    pub prompt_logprobs: Option<usize>,
     /// Names who shares cached prefixes: requests of another number never find what this one computed.
     pub cache_salt: u64,
 }
@@ -66,6 +70,8 @@ pub enum Finish {
 pub enum Update {
     /// So many tokens of the prompt are computed.
     Prompt(usize),
+    /// How likely the next tokens of the prompt are, from its second on.
+    Scores(Vec<TokenScore>),
     /// A token, or why there is none.
     Token(Event),
 }

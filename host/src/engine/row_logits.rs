@@ -1,4 +1,6 @@
 //! Rows of logits as the model gives them, for sequences that ask for theirs: read behind each step that chooses a token.
+use std::ops::Range;
+
 use super::sequence::Sequence;
 use super::{Engine, Resident, scheduler::Share};
 use crate::device::Ticket;
@@ -50,17 +52,18 @@ impl Engine {
     fn read_rows(&mut self, spans: &[Span], wanted: &[bool]) -> Result<Rows> {
         let vocab = self.layout.vocab();
         let read = |(index, wanted): (usize, &bool)| -> Result<Option<Vec<f32>>> {
-            let first = last_row(spans, index) * vocab;
+            let first = (rows_of(spans, index).end - 1) * vocab;
             wanted.then(|| self.device.read_f32(self.layout.logits().offset(first as u64), vocab)).transpose()
         };
         wanted.iter().enumerate().map(read).collect()
     }
 }
 
-/// The row of logits of a span's last token: where every sequence adds one token the head takes all of them.
-fn last_row(spans: &[Span], index: usize) -> usize {
+/// The rows of logits of a span: where every sequence adds one token the head takes all of them.
+pub(super) fn rows_of(spans: &[Span], index: usize) -> Range<usize> {
     if spans.iter().all(|span| span.rows() == 1) {
-        return index;
+        return index..index + 1;
     }
-    spans[..=index].iter().map(|span| span.logit_rows).sum::<usize>() - 1
+    let first = spans[..index].iter().map(|span| span.logit_rows).sum();
+    first..first + spans[index].logit_rows
 }

@@ -165,6 +165,9 @@ impl Runner {
         let events = self.engine.step()?;
         self.board.write(&self.engine);
         self.tell_progress();
+        for (id, scores) in self.engine.take_scores() {
+            self.open.entry(id).and_modify(|open| (open.sink.0)(Update::Scores(scores)));
+        }
         for event in events {
             let id = event.sequence;
             let Some(open) = self.open.get_mut(&id) else { continue };

@@ -1,4 +1,5 @@
 //! `Sequence`: one prompt and its continuation, and how much of it the device has computed.
+use std::ops::Range;
 use std::sync::Arc;
 
 use gpu_kernels::PAGE_TOKENS;
@@ -29,6 +30,8 @@ pub struct Sequence {
     unread: usize,
     /// Tokens of the prompt that were computed before it started; none before it starts.
     cached: Option<usize>,
+    /// Tokens of the prompt whose next one is scored, where that is asked for.
+    scored: usize,
     holding: Holding,
 }
 
@@ -51,6 +54,7 @@ impl Sequence {
             computed: 0,
             unread: 0,
             cached: None,
+            scored: 0,
             holding: Holding::default(),
         }
     }
@@ -150,9 +154,43 @@ impl Sequence {
         if pending > 1 && self.wants_logits() && self.changes_logits() { pending - 1 } else { pending }
     }
 
-    /// Whether its prompt may be partly computed already. Penalties and phrases read what the sequence's own steps noted.
+    /// Whether its prompt may be partly computed already. Penalties and phrases read what the sequence's own steps noted, and
+    /// of what was computed before there are no logits.
     pub fn may_resume(&self) -> bool {
-        !self.request.sampling.reads_history()
+        !self.request.sampling.reads_history() && self.scores().is_none()
+    }
+
+    /// How many of the best tokens come with the scores of its prompt's tokens; none where no further one is scored.
+    pub fn scores(&self) -> Option<usize> {
+        self.request.prompt_logprobs.filter(|_| self.scored + 1 < self.prompt)
+    }
+
+    /// The positions among its next `tokens` tokens whose rows of logits score the token behind.
+    pub fn scored_rows(&self, tokens: usize) -> Range<usize> {
+        let end = (self.computed + tokens).min(self.prompt - 1);
+        let first = self.computed.max(self.scored).min(end);
+        if self.scores().is_some() { first..end } else { end..end }
+    }
+
+    /// Notes that the rows of logits in front of position `end` were read.
+    pub fn note_scores(&mut self, end: usize) {
+        self.scored = end;
+    }
+
+    /// Rows of logits of its next `tokens` tokens: the last of them chooses a token, if it is the last one pending.
+    pub fn logit_rows(&self, tokens: usize) -> usize {
+        self.scored_rows(tokens).len() + usize::from(tokens == self.pending())
+    }
+
+    /// How many of its pending tokens have no more than `rows` rows of logits.
+    pub fn tokens_within(&self, tokens: usize, rows: usize) -> usize {
+        let over = self.logit_rows(tokens).saturating_sub(rows);
+        tokens - over.min(tokens)
+    }
+
+    /// Whether rows of logits are read behind each of its steps.
+    pub fn reads_logits(&self) -> bool {
+        self.wants_logits() || self.scores().is_some()
     }
 
     /// Whether its tokens come with their logits.
@@ -179,7 +217,7 @@ impl Sequence {
         } else {
             self.tokens[self.computed..self.computed + tokens].iter().map(|&id| id as i32).collect()
         };
-        let (pages, logit_rows) = (self.holding.pages.clone(), usize::from(samples));
+        let (pages, logit_rows) = (self.holding.pages.clone(), self.logit_rows(tokens));
         Span { ids, position: self.computed, pages, slot, logit_rows, samples, sampling: self.sampling.clone() }
     }
 

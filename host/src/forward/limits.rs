@@ -5,6 +5,9 @@ use gpu_kernels::{PAGE_TOKENS, SPLIT_TOKENS};
 /// Fewest rows of logits that a step can give, so that a prompt's logits can be read in few steps.
 const MIN_LOGIT_ROWS: usize = 64;
 
+/// Fewest rows of logits for prompts that are scored beside as many sequences as there may be.
+const SCORED_ROWS: usize = 16;
+
 /// The largest step and the largest cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -47,7 +50,7 @@ impl Limits {
 
     /// Rows of logits that one step can give.
     pub fn logit_rows(&self) -> usize {
-        self.sequences.max(MIN_LOGIT_ROWS).min(self.rows.max(self.sequences))
+        (self.sequences + SCORED_ROWS).max(MIN_LOGIT_ROWS).min(self.rows.max(self.sequences))
     }
 
     /// Sequence slots, the scrap slot included.

@@ -1,12 +1,12 @@
 //! The sequences of a request: each waits for its turn, runs, and tells what its tokens bring.
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use axum::http::StatusCode;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{self, Permit as Room};
 use tokio::time::{timeout, timeout_at};
 
 use super::admission::{Permit, QueuePlace};
@@ -49,6 +49,8 @@ struct Common {
     caller: Caller,
     asked: Arc<Asked>,
     events: mpsc::Sender<AnswerEvent>,
+    /// For each prompt that is scored: closed when its scores are on their way. Before that no other answer to it begins.
+    scored: Vec<Semaphore>,
 }
 
 /// Starts all answers; they end when nobody takes their events any more.
@@ -64,7 +66,8 @@ pub fn start(app: &Arc<App>, caller: &Caller, asked: &Arc<Asked>) -> Result<mpsc
     })?;
     let (events, receiver) = mpsc::channel(WAITING_EVENTS);
     let (app, caller, asked) = (app.clone(), caller.clone(), asked.clone());
-    let common = Arc::new(Common { app, session, caller, asked, events });
+    let scored = asked.prompts.iter().filter(|_| asked.scored.is_some()).map(|_| Semaphore::new(0)).collect();
+    let common = Arc::new(Common { app, session, caller, asked, events, scored });
     for (index, place) in places.into_iter().enumerate() {
         tokio::spawn(sequence(common.clone(), index, place));
     }
@@ -94,23 +97,28 @@ async fn sequence(common: Arc<Common>, index: usize, place: QueuePlace) {
 
 async fn answer(common: &Common, index: usize, place: QueuePlace) -> Result<(), ApiError> {
     let _permit = begin(common, place).await?;
-    let (prompt, stream) = (&common.asked.prompts[index / common.asked.n], (index % common.asked.n) as u32);
-    if let Some(count) = common.asked.scored.filter(|_| stream == 0) {
-        let scores = score(common.session, prompt.request.prompt.clone(), count).await?;
-        common.send(AnswerEvent::Scored { index, scores }).await?;
-    }
-    let sampling = Sampling { stream, ..prompt.request.sampling.clone() };
-    let request = LiveRequest { sampling, ..prompt.request.clone() };
+    let (number, stream) = (index / common.asked.n, (index % common.asked.n) as u32);
+    let asked = &common.asked.prompts[number].request;
     if stream == 0 {
-        common.app.metrics.prompt_tokens.inc_by(request.prompt.len() as u64);
-        common.caller.log.prompt(request.prompt.len());
+        common.app.metrics.prompt_tokens.inc_by(asked.prompt.len() as u64);
+        common.caller.log.prompt(asked.prompt.len());
+    } else if let Some(scored) = common.scored.get(number) {
+        let _ = scored.acquire().await;
     }
-    if request.max_tokens == 0 {
+    let scored = common.asked.scored.filter(|_| stream == 0);
+    let sampling = Sampling { stream, ..asked.sampling.clone() };
+    // A prompt that is scored alone is continued by a token that nobody sees.
+    let max_tokens = asked.max_tokens.max(1);
+    let request = LiveRequest { sampling, max_tokens, prompt_logprobs: scored, ..asked.clone() };
+    if asked.max_tokens == 0 {
+        if scored.is_some() {
+            pieces(common, index, &request, true).await?;
+        }
         let end = End { rest: String::new(), finish_reason: "length", stop_reason: Value::Null, cached: 0 };
         common.app.metrics.ended("length", common.caller.arrived);
         return common.send(AnswerEvent::End { index, end }).await;
     }
-    let live = pieces(common, index, &request).await?;
+    let live = pieces(common, index, &request, false).await?;
     let stop_text = live.stopped_by().map(str::to_owned);
     let (generation, rest) = live.end().map_err(|error| ApiError::engine(&error))?;
     let finish_reason = match generation.finish {
@@ -140,21 +148,35 @@ async fn begin(common: &Common, place: QueuePlace) -> Result<Permit, ApiError> {
     }
 }
 
-/// Runs the sequence to its end.
-async fn pieces<'a>(common: &'a Common, index: usize, request: &LiveRequest) -> Result<Live<'a>, ApiError> {
+/// Runs the sequence to its end; a prompt that is `only_scored` until its scores are there.
+async fn pieces<'a>(
+    common: &'a Common,
+    index: usize,
+    request: &LiveRequest,
+    only_scored: bool,
+) -> Result<Live<'a>, ApiError> {
     let (sender, mut updates) = mpsc::unbounded_channel();
     let sink = move |update| drop(sender.send(update));
     let mut live = common.session.live(request, sink).map_err(|error| ApiError::engine(&error))?;
-    let mut last: Option<Instant> = None;
+    let (mut last, mut unscored): (Option<Instant>, _) = (None, request.prompt_logprobs.is_some());
     // What a slow reader has not taken yet; updates with their rows of logits never wait for it.
     let mut kept = VecDeque::new();
-    while !live.ended() || !kept.is_empty() {
+    loop {
+        if unscored && let Some(scores) = live.scores() {
+            unscored = false;
+            kept.push_back(AnswerEvent::Scored { index, scores: scores.to_vec() });
+        }
+        let ended = live.ended() || only_scored && !unscored;
+        if ended && kept.is_empty() {
+            return Ok(live);
+        }
         let update = tokio::select! {
-            update = updates.recv(), if !live.ended() => update,
+            biased;
             room = common.events.reserve(), if !kept.is_empty() => {
-                kept.pop_front().into_iter().zip(room).for_each(|(event, room)| room.send(event));
+                kept.pop_front().into_iter().zip(room).for_each(|(event, room)| common.hand_on(room, event));
                 continue;
             }
+            update = updates.recv(), if !ended => update,
         };
         let stopped = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the engine has stopped");
         let piece = live.push(update.ok_or_else(stopped)?).map_err(|error| ApiError::engine(&error))?;
@@ -164,36 +186,23 @@ async fn pieces<'a>(common: &'a Common, index: usize, request: &LiveRequest) -> 
         common.caller.log.token();
         let event = AnswerEvent::Piece { index, piece };
         match common.events.try_reserve() {
-            Ok(room) if kept.is_empty() => room.send(event),
+            Ok(room) if kept.is_empty() => common.hand_on(room, event),
             _ => kept.push_back(event),
         }
     }
-    Ok(live)
 }
 
 impl Common {
+    /// Hands an event on; other answers to a prompt begin behind its scores.
+    fn hand_on(&self, room: Room<'_, AnswerEvent>, event: AnswerEvent) {
+        let scored =
+            if let AnswerEvent::Scored { index, .. } = event { self.scored.get(index / self.asked.n) } else { None };
+        room.send(event);
+        scored.inspect(|scored| scored.close());
+    }
+
     /// Hands an event on, as soon as the reader has taken enough of those in front of it.
     async fn send(&self, event: AnswerEvent) -> Result<(), ApiError> {
         self.events.send(event).await.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "the client has gone"))
     }
-}
-
-/// Ends what runs on another thread when nobody waits for it any more.
-struct Interrupt(Arc<AtomicBool>);
-
-impl Drop for Interrupt {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-async fn score(session: &'static Session, prompt: Vec<u32>, count: usize) -> Result<Vec<PromptLogprob>, ApiError> {
-    let interrupt = Interrupt(Arc::default());
-    let flag = interrupt.0.clone();
-    let (sender, scores) = oneshot::channel();
-    // It waits for others: a thread of its own, so that no text waits for it.
-    std::thread::spawn(move || drop(sender.send(session.score(&prompt, count, &flag))));
-    let scores = scores.await;
-    let scores = scores.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    scores.map_err(|error| ApiError::engine(&error))
 }

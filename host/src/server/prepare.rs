@@ -232,6 +232,7 @@ fn together(
         stop_ids: shared.stop_token_ids,
         ignore_eos: shared.ignore_eos,
         logprobs,
+        prompt_logprobs: None,
         text,
         cache_salt: salt,
     };

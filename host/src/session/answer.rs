@@ -5,7 +5,7 @@ use super::generate::{Finish, Generation};
 use super::logprobs::{self, TokenLogprob};
 use super::prompt_logprobs::PromptLogprob;
 use super::stop::StopTexts;
-use crate::engine::Event;
+use crate::engine::{Event, TokenScore};
 use crate::error::Result;
 use crate::text::{Detokenizer, Reasoning, Tokenizer};
 
@@ -106,10 +106,26 @@ impl<'a> Answer<'a> {
         self
     }
 
-    /// Notes how likely the prompt's own tokens are, and begins the time anew.
-    pub fn score(&mut self, prompt: Vec<PromptLogprob>) {
-        self.generation.prompt_logprobs = Some(prompt);
-        self.started = Instant::now();
+    /// Has the prompt's own tokens scored, with as many of the best ones as `count` says; none for no scores.
+    ///
+    /// # Errors
+    /// Too many are asked for.
+    pub fn scored(mut self, count: Option<usize>) -> Result<Answer<'a>> {
+        logprobs::check(count)?;
+        self.generation.prompt_logprobs = count.map(|_| Vec::new());
+        Ok(self)
+    }
+
+    /// Notes how likely the next tokens of the prompt are.
+    ///
+    /// # Errors
+    /// A token cannot be decoded.
+    pub fn score(&mut self, scores: &[TokenScore]) -> Result<()> {
+        let scored = self.generation.prompt_logprobs.get_or_insert_default();
+        for score in scores {
+            scored.push(PromptLogprob::new(self.tokenizer, score)?);
+        }
+        Ok(())
     }
 
     /// Takes a token and returns the text that no later token can change; the token that ends a text shows none, and

@@ -10,7 +10,6 @@ use super::Model;
 use super::answer::Answer;
 use super::generate::{Generation, Session};
 use super::prompt::{Prompt, Texts};
-use super::prompt_logprobs::of_prompt;
 use crate::engine::{Request, RequestTicket, Update};
 use crate::error::{Error, Result};
 use crate::sample::Sampling;
@@ -37,8 +36,7 @@ pub struct BatchRequest {
     pub stop: Vec<String>,
     /// How many of the best tokens' log-probabilities come with each token's own; none for no such numbers.
     pub logprobs: Option<usize>,
-    /// The same for the tokens of the prompt, which is then computed once more, while nothing else runs; none for no such
-    /// numbers.
+    /// The same for the tokens of the prompt, of which nothing that is cached is used then; none for no such numbers.
     pub prompt_logprobs: Option<usize>,
 }
 
@@ -90,14 +88,11 @@ impl Session {
         loop {
             let interrupted = interrupt.load(Ordering::Relaxed);
             ended |= interrupted;
-            if !ended && batch.unscored.is_empty() && batch.done.len() < WAITING_RESULTS * most {
+            if !ended && batch.done.len() < WAITING_RESULTS * most {
                 let room = most.saturating_sub(batch.running.len());
                 let requests;
                 (requests, ended) = arrived(&mut source, room, batch.running.is_empty());
                 batch.begin(model, requests);
-            }
-            if batch.running.is_empty() {
-                batch.score(model, interrupt);
             }
             batch.hand_out(&mut on_result)?;
             match batch.running.is_empty() {
@@ -128,8 +123,6 @@ struct Batch<'a> {
     texts: &'a Texts,
     /// How many requests there were.
     begun: usize,
-    /// Requests whose prompts are to be scored, each with its index: for that the engine must be idle.
-    unscored: Vec<(usize, Encoded<'a>)>,
     /// By index of the request: what it has become so far.
     running: HashMap<usize, (RequestTicket, Answer<'a>)>,
     /// What becomes of them, and where the engine puts that.
@@ -144,7 +137,7 @@ impl<'a> Batch<'a> {
     fn new(texts: &'a Texts) -> Batch<'a> {
         let (running, done) = (HashMap::new(), BTreeMap::new());
         let (sender, updates) = mpsc::channel();
-        Batch { texts, begun: 0, unscored: Vec::new(), running, updates, sender, done, next: 0 }
+        Batch { texts, begun: 0, running, updates, sender, done, next: 0 }
     }
 
     fn begin(&mut self, model: &Model, requests: Vec<Result<BatchRequest>>) {
@@ -152,10 +145,7 @@ impl<'a> Batch<'a> {
         for encoded in each(requests, |request| request.and_then(|request| encode(texts, request, &eos))) {
             let index = self.begun;
             self.begun += 1;
-            match encoded {
-                Ok(encoded) if encoded.prompt_logprobs.is_some() => self.unscored.push((index, encoded)),
-                encoded => self.start(model, index, encoded),
-            }
+            self.start(model, index, encoded);
         }
     }
 
@@ -164,24 +154,6 @@ impl<'a> Batch<'a> {
             Ok(running) => drop(self.running.insert(index, running)),
             Err(error) => drop(self.done.insert(index, Err(error))),
         }
-    }
-
-    /// Scores the prompts that wait for an idle engine, and starts them.
-    fn score(&mut self, model: &Model, interrupt: &AtomicBool) {
-        let unscored = std::mem::take(&mut self.unscored);
-        let mut scored = Vec::with_capacity(unscored.len());
-        for (index, mut encoded) in unscored {
-            let count = encoded.prompt_logprobs.unwrap_or_default();
-            let found = of_prompt(model, &self.texts.tokenizer, &encoded.request.prompt, count, interrupt);
-            scored.push((
-                index,
-                found.map(|found| {
-                    encoded.answer.score(found);
-                    encoded
-                }),
-            ));
-        }
-        scored.into_iter().for_each(|(index, encoded)| self.start(model, index, encoded));
     }
 
     fn submit(&self, model: &Model, index: usize, request: Request) -> Result<RequestTicket> {
@@ -205,12 +177,15 @@ impl<'a> Batch<'a> {
         let mut ended = Vec::new();
         let first = self.updates.recv_timeout(ARRIVAL).ok();
         for (index, update) in first.into_iter().chain(self.updates.try_iter()) {
-            let Update::Token(event) = update else { continue };
             let Some((_, answer)) = self.running.get_mut(&index) else { continue };
-            let pushed = answer.push(&event);
+            let pushed = match update {
+                Update::Prompt(_) => continue,
+                Update::Scores(scores) => answer.score(&scores),
+                Update::Token(event) => answer.push(&event).map(drop),
+            };
             if answer.ended() || pushed.is_err() {
                 let (_, answer) = self.running.remove(&index).expect("it has just been there");
-                ended.push((index, pushed.map(|_| answer)));
+                ended.push((index, pushed.map(|()| answer)));
             }
         }
         self.done.extend(each(ended, |(index, answer)| (index, answer.and_then(|answer| Ok(answer.end()?.0)))));
@@ -229,16 +204,15 @@ impl<'a> Batch<'a> {
 struct Encoded<'a> {
     request: Request,
     answer: Answer<'a>,
-    prompt_logprobs: Option<usize>,
 }
 
 fn encode<'a>(texts: &'a Texts, request: BatchRequest, eos: &[u32]) -> Result<Encoded<'a>> {
     let BatchRequest { prompt, max_tokens, sampling, stop, logprobs, prompt_logprobs } = request;
     let prompt = texts.encode(&prompt)?;
-    let answer = texts.answer(&prompt, &stop, logprobs)?.whole();
+    let answer = texts.answer(&prompt, &stop, logprobs)?.scored(prompt_logprobs)?.whole();
     let (eos, logits) = (eos.to_vec(), logprobs.is_some());
-    let request = Request { prompt, max_tokens, eos, sampling, logits, cache_salt: 0 };
-    Ok(Encoded { request, answer, prompt_logprobs })
+    let request = Request { prompt, max_tokens, eos, sampling, logits, prompt_logprobs, cache_salt: 0 };
+    Ok(Encoded { request, answer })
 }
 
 /// `work` on each of `texts`, in their order; of many, on several threads.

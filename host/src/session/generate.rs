@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::prompt::{Prompt, Texts};
-use super::prompt_logprobs::{PromptLogprob, of_prompt};
+use super::prompt_logprobs::PromptLogprob;
 use super::{LoadOptions, Model, Note, Progress, TokenLogprob, choice};
 use crate::device::Device;
 use crate::engine::{self, EngineStatus, Request, Update};
@@ -29,7 +29,7 @@ pub struct GenerateOptions {
     pub stop: Vec<String>,
     /// How many of the best tokens' log-probabilities come with each token's own; none for no such numbers.
     pub logprobs: Option<usize>,
-    /// The same for the tokens of the prompt, which is then computed once more; none for no such numbers.
+    /// The same for the tokens of the prompt, of which nothing that is cached is used then; none for no such numbers.
     pub prompt_logprobs: Option<usize>,
     /// Told how many tokens of a prompt are computed, and how many it has, until all are.
     pub progress: Option<Progress>,
@@ -206,10 +206,8 @@ impl Session {
         mut on_piece: impl FnMut(&str),
     ) -> Result<Generation> {
         let (model, texts) = (&mut self.model, &self.texts);
-        let mut answer = texts.answer(&prompt, &options.stop, options.logprobs)?;
-        if let Some(count) = options.prompt_logprobs {
-            answer.score(of_prompt(model, &texts.tokenizer, &prompt, count, &options.interrupt)?);
-        }
+        let answer = texts.answer(&prompt, &options.stop, options.logprobs)?;
+        let mut answer = answer.scored(options.prompt_logprobs)?;
         let mut show = |piece: &str| {
             if !piece.is_empty() {
                 on_piece(piece);
@@ -222,6 +220,7 @@ impl Session {
             eos: model.spec.eos.clone(),
             sampling: options.sampling.clone(),
             logits: options.logprobs.is_some(),
+            prompt_logprobs: options.prompt_logprobs,
             cache_salt: 0,
         };
         let updates = model.engine.submit(request)?;
@@ -233,6 +232,7 @@ impl Session {
                     let done = done as u64;
                     untold = untold.inspect(|progress| progress(done, prompt_tokens)).filter(|_| done < prompt_tokens);
                 }
+                Some(Update::Scores(scores)) => answer.score(&scores)?,
                 Some(Update::Token(event)) => show(&answer.push(&event)?),
             }
         }

@@ -1,13 +1,11 @@
 //! `Live`: an answer whose client takes its tokens as they come, on any thread; what a server is made of.
-use std::sync::atomic::AtomicBool;
-
 use serde_json::Value;
 
 use super::answer::{Answer, TextOptions};
 use super::generate::{Generation, Session};
 use super::logprobs::TokenLogprob;
 use super::prompt::Rendering;
-use super::prompt_logprobs::{PromptLogprob, of_prompt};
+use super::prompt_logprobs::PromptLogprob;
 use crate::engine::{Request, RequestTicket, Update};
 use crate::error::Result;
 use crate::sample::Sampling;
@@ -29,6 +27,8 @@ pub struct LiveRequest {
     pub ignore_eos: bool,
     /// How many of the best tokens' log-probabilities come with each token's own; none for no such numbers.
     pub logprobs: Option<usize>,
+    /// The same for the tokens of the prompt but the first; none for no such numbers.
+    pub prompt_logprobs: Option<usize>,
     /// How the text is made.
     pub text: TextOptions,
     /// Names who shares cached prefixes: requests of another number never find what this one computed.
@@ -97,18 +97,10 @@ impl Session {
         self.model().engine.limits().sequences
     }
 
-    /// How likely each token of `prompt` but the first is, with the `count` best in its place. That waits until nothing
-    /// runs; it ends early once `interrupt` is set.
-    ///
-    /// # Errors
-    /// Too many are asked for, or the device failed.
-    pub fn score(&self, prompt: &[u32], count: usize, interrupt: &AtomicBool) -> Result<Vec<PromptLogprob>> {
-        of_prompt(self.model(), self.tokenizer(), prompt, count, interrupt)
-    }
-
     fn answer_of(&self, request: &LiveRequest) -> Result<Answer<'_>> {
-        let LiveRequest { prompt, stop, ignore_eos, logprobs, text, .. } = request;
-        self.texts().answer_until(prompt, stop, *ignore_eos, *logprobs)?.with(prompt, *text)
+        let LiveRequest { prompt, stop, ignore_eos, logprobs, prompt_logprobs, text, .. } = request;
+        let answer = self.texts().answer_until(prompt, stop, *ignore_eos, *logprobs)?;
+        answer.scored(*prompt_logprobs)?.with(prompt, *text)
     }
 
     fn request_of(&self, request: &LiveRequest) -> Request {
@@ -119,6 +111,7 @@ impl Session {
             eos: [own, &request.stop_ids].concat(),
             sampling: request.sampling.clone(),
             logits: request.logprobs.is_some(),
+            prompt_logprobs: request.prompt_logprobs,
             cache_salt: request.cache_salt,
         }
     }
@@ -130,13 +123,23 @@ impl Live<'_> {
     /// # Errors
     /// The engine failed, or the token cannot be decoded.
     pub fn push(&mut self, update: LiveUpdate) -> Result<Option<Piece>> {
-        let Update::Token(event) = update.0 else { return Ok(None) };
+        let event = match update.0 {
+            Update::Prompt(_) => return Ok(None),
+            Update::Scores(scores) => return self.answer.score(&scores).map(|()| None),
+            Update::Token(event) => event,
+        };
         if self.answer.ended() {
             return Ok(None);
         }
         let text = self.answer.push(&event)?;
         let generation = self.answer.generation();
         Ok(Some(Piece { text, id: generation.ids.last().copied(), logprob: generation.logprobs.last().cloned() }))
+    }
+
+    /// How likely the prompt's tokens are, as soon as that is known of all but the first.
+    pub fn scores(&self) -> Option<&[PromptLogprob]> {
+        let generation = self.answer.generation();
+        generation.prompt_logprobs.as_deref().filter(|scores| scores.len() + 1 >= generation.prompt_tokens)
     }
 
     /// Whether nothing more comes.

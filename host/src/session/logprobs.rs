@@ -1,4 +1,5 @@
 //! Log-probabilities of generated tokens and of those that could have stood in their place.
+use crate::engine::log_softmax;
 use crate::error::{Category, Error, Result};
 use crate::text::Tokenizer;
 
@@ -14,6 +15,16 @@ pub struct LikelyToken {
     pub text: String,
     /// ln of its probability.
     pub logprob: f64,
+}
+
+impl LikelyToken {
+    /// A token with its text.
+    ///
+    /// # Errors
+    /// It cannot be decoded.
+    pub(super) fn new(tokenizer: &Tokenizer, id: u32, logprob: f64) -> Result<LikelyToken> {
+        Ok(LikelyToken { id, text: tokenizer.token_text(id)?, logprob })
+    }
 }
 
 /// A generated token, and those that could have stood in its place.
@@ -32,27 +43,9 @@ impl TokenLogprob {
     /// A token cannot be decoded.
     pub(super) fn new(tokenizer: &Tokenizer, logits: &[f32], id: u32, count: usize) -> Result<TokenLogprob> {
         let (chosen, best) = log_softmax(logits, id, count);
-        let likely = |(id, logprob): (u32, f64)| Ok(LikelyToken { id, text: tokenizer.token_text(id)?, logprob });
-        Ok(TokenLogprob { chosen: likely((id, chosen))?, best: best.into_iter().map(likely).collect::<Result<_>>()? })
+        let best = best.into_iter().map(|(id, logprob)| LikelyToken::new(tokenizer, id, logprob));
+        Ok(TokenLogprob { chosen: LikelyToken::new(tokenizer, id, chosen)?, best: best.collect::<Result<_>>()? })
     }
-}
-
-/// The log-softmax of `logits` at `id`, and its `count` highest with their ids; summed in f64.
-fn log_softmax(logits: &[f32], id: u32, count: usize) -> (f64, Vec<(u32, f64)>) {
-    let highest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - highest).exp()).sum();
-    let logprob = |id: u32| f64::from(logits[id as usize]) - highest - sum.ln();
-    if count == 0 {
-        return (logprob(id), Vec::new());
-    }
-    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
-    let order = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
-    if count < ids.len() {
-        ids.select_nth_unstable_by(count - 1, order);
-    }
-    ids.truncate(count);
-    ids.sort_unstable_by(order);
-    (logprob(id), ids.into_iter().map(|id| (id, logprob(id))).collect())
 }
 
 /// The log-softmax of `logits` at `id`, summed in f64.
@@ -76,25 +69,6 @@ pub fn check(logprobs: Option<usize>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn they_are_the_log_softmax_and_the_best_come_first() {
-        let (chosen, best) = log_softmax(&[1.0, 3.0, 2.0, 3.0], 2, 3);
-        let sum: f64 = [1.0, 3.0, 2.0, 3.0].map(f64::exp).iter().sum();
-        let [high, middle] = [3.0, 2.0].map(|logit: f64| logit - sum.ln());
-        assert_eq!(best.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 3, 2]);
-        assert!((chosen - middle).abs() < 1e-12 && (best[0].1 - high).abs() < 1e-12);
-        assert_eq!(best[2], (2, chosen));
-        let (chosen, best) = log_softmax(&[0.0; 4], 0, 20);
-        assert_eq!(best.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0, 1, 2, 3]);
-        assert!((chosen + 4f64.ln()).abs() < 1e-12);
-    }
-
-    #[test]
-    fn large_logits_and_impossible_tokens_are_numbers_in_order() {
-        assert_eq!(log_softmax(&[1e30, f32::NEG_INFINITY, -1e30], 0, 1), (0.0, vec![(0, 0.0)]));
-        assert_eq!(log_softmax(&[0.0, f32::NEG_INFINITY], 1, 0), (f64::NEG_INFINITY, vec![]));
-    }
 
     #[test]
     fn there_are_at_most_twenty() {

@@ -1,11 +1,6 @@
 //! Log-probabilities of a prompt's own tokens.
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use rayon::prelude::*;
-
-use super::Model;
-use super::logprobs::{self, TokenLogprob};
+use super::logprobs::{LikelyToken, TokenLogprob};
+use crate::engine::TokenScore;
 use crate::error::Result;
 use crate::text::Tokenizer;
 
@@ -19,35 +14,14 @@ pub struct PromptLogprob {
 }
 
 impl PromptLogprob {
-    fn new(tokenizer: &Tokenizer, logits: &[f32], id: u32, count: usize) -> Result<PromptLogprob> {
-        let own = logits[id as usize];
-        let rank = logits.iter().filter(|logit| **logit >= own).count();
-        Ok(PromptLogprob { token: TokenLogprob::new(tokenizer, logits, id, count)?, rank })
+    /// What the engine has found, with texts.
+    ///
+    /// # Errors
+    /// A token cannot be decoded.
+    pub(super) fn new(tokenizer: &Tokenizer, score: &TokenScore) -> Result<PromptLogprob> {
+        let chosen = LikelyToken::new(tokenizer, score.id, score.logprob)?;
+        let best = score.best.iter().map(|&(id, logprob)| LikelyToken::new(tokenizer, id, logprob));
+        let token = TokenLogprob { chosen, best: best.collect::<Result<_>>()? };
+        Ok(PromptLogprob { token, rank: score.rank })
     }
-}
-
-/// One for each token of `prompt` but the first, which nothing stands in front of, with the `count` best in its place; fewer
-/// once `interrupt` is set. The engine must be idle.
-///
-/// # Errors
-/// The prompt is longer than the context, too many tokens are asked for, or the device failed.
-pub(super) fn of_prompt(
-    model: &Model,
-    tokenizer: &Tokenizer,
-    prompt: &[u32],
-    count: usize,
-    interrupt: &AtomicBool,
-) -> Result<Vec<PromptLogprob>> {
-    logprobs::check(Some(count))?;
-    let foreseen = prompt.get(1..).unwrap_or_default();
-    if foreseen.is_empty() || interrupt.load(Ordering::Relaxed) {
-        return Ok(Vec::new());
-    }
-    let (vocab, mut ids, mut found) = (model.spec.vocab, foreseen.iter().copied(), Vec::new());
-    model.engine.logits_in_pieces(&prompt[..foreseen.len()], foreseen.len(), &mut |rows| {
-        let rows: Vec<(&[f32], u32)> = rows.chunks(vocab).zip(ids.by_ref()).collect();
-        found.par_extend(rows.into_par_iter().map(|(row, id)| PromptLogprob::new(tokenizer, row, id, count)));
-        if interrupt.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    found.into_iter().collect()
 }
