@@ -144,6 +144,26 @@ fn a_reader_that_does_not_read_is_cut_off_and_what_waits_for_it_is_bounded() {
 }
 
 #[test]
+fn no_large_bodies_wait_for_each_other() {
+    let server = Local::start(STEP, settings(), |toy| toy);
+    let begin = "{\"prompt\": \"";
+    let body = format!("{begin}{}\"}}", "a".repeat((8 << 20) - begin.len() - 2));
+    // Together they have more than the memory for bodies.
+    let clients = 24;
+    let answers: Vec<client::Response> = thread::scope(|scope| {
+        let ask = || client::send(&server.address.to_string(), "POST", "/tokenize", &JSON, &body);
+        let clients: Vec<_> = (0..clients).map(|_| scope.spawn(ask)).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(count(400) + count(503), clients, "{statuses:?}");
+    assert!(count(400) > 0, "some are read as a whole, and too long for the context");
+    let full = answers.iter().filter(|answer| answer.status == 503);
+    assert!(full.clone().all(|answer| answer.json()["error"]["code"] == "bodies_full"), "{full:?}");
+}
+
+#[test]
 fn connections_heads_and_silence_have_limits() {
     let quick = Duration::from_millis(300);
     let settings = Settings { max_connections: 3, idle_timeout: quick, ..settings() };

@@ -154,7 +154,9 @@ async fn run(
     tokio::spawn(listen::serve(app.clone(), listener, routes::routes(&app)));
     tracing::info!(%address, "listening; the model is being loaded");
     let (sender, loaded) = oneshot::channel();
-    std::thread::spawn(move || drop(sender.send(load())));
+    let thread = std::thread::Builder::new().name("load".to_owned());
+    let thread = thread.spawn(move || drop(sender.send(load())));
+    thread.map_err(|error| system("Threads cannot be started", &error))?;
     let session = tokio::select! {
         _ = stops.recv() => return Ok(Ended::Cut),
         session = loaded => session.map_err(|error| system("The model cannot be loaded", &error))??,

@@ -1,0 +1,180 @@
+//! What responses have, for the OpenAPI document alone: they are made as JSON values (`shape.rs`), and `make test-serve` holds
+//! the one against the other. So nobody reads these fields.
+#![allow(dead_code, missing_docs)]
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// A turn of a conversation, with whatever else the chat template reads.
+#[derive(ToSchema)]
+pub struct MessageSchema {
+    /// Such as system, user and assistant.
+    #[schema(examples("user"))]
+    role: String,
+    content: Option<ContentSchema>,
+}
+
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum ContentSchema {
+    Text(String),
+    Parts(Vec<PartSchema>),
+}
+
+#[derive(ToSchema)]
+pub struct PartSchema {
+    r#type: PartKind,
+    text: String,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PartKind {
+    Text,
+}
+
+/// A server-sent event; the last one's data is `[DONE]`.
+#[derive(ToSchema)]
+pub struct EventSchema {
+    /// An object as text: a piece of an answer, or an error.
+    data: String,
+}
+
+/// An error in OpenAI's form.
+#[derive(ToSchema)]
+pub struct ErrorSchema {
+    error: ErrorObject,
+}
+
+#[derive(ToSchema)]
+pub struct ErrorObject {
+    message: String,
+    r#type: String,
+    /// The field that is wrong.
+    param: Option<String>,
+    code: Option<String>,
+}
+
+#[derive(ToSchema)]
+pub struct UsageSchema {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+    prompt_tokens_details: PromptDetails,
+}
+
+#[derive(ToSchema)]
+pub struct PromptDetails {
+    cached_tokens: u64,
+}
+
+/// A chat.completion.
+#[derive(ToSchema)]
+pub struct ChatSchema {
+    id: String,
+    object: String,
+    created: u64,
+    model: String,
+    choices: Vec<ChatChoice>,
+    usage: UsageSchema,
+    prompt_token_ids: Option<Vec<u32>>,
+    prompt_logprobs: Option<Vec<Value>>,
+}
+
+#[derive(ToSchema)]
+pub struct ChatChoice {
+    index: u64,
+    message: AnswerSchema,
+    logprobs: Option<Value>,
+    finish_reason: FinishSchema,
+    /// The stop text or id that came.
+    stop_reason: Option<Value>,
+    token_ids: Option<Vec<u32>>,
+}
+
+#[derive(ToSchema)]
+pub struct AnswerSchema {
+    role: String,
+    content: String,
+    reasoning: Option<String>,
+    reasoning_content: Option<String>,
+    refusal: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FinishSchema {
+    Stop,
+    Length,
+}
+
+/// A text_completion.
+#[derive(ToSchema)]
+pub struct CompletionSchema {
+    id: String,
+    object: String,
+    created: u64,
+    model: String,
+    choices: Vec<CompletionChoice>,
+    usage: UsageSchema,
+}
+
+#[derive(ToSchema)]
+pub struct CompletionChoice {
+    index: u64,
+    text: String,
+    logprobs: Option<TokenLists>,
+    finish_reason: FinishSchema,
+    /// The stop text or id that came.
+    stop_reason: Option<Value>,
+    token_ids: Option<Vec<u32>>,
+    prompt_token_ids: Option<Vec<u32>>,
+    prompt_logprobs: Option<Vec<Value>>,
+}
+
+/// A value for each token; nothing is known of the first of a prompt.
+#[derive(ToSchema)]
+pub struct TokenLists {
+    tokens: Vec<String>,
+    token_logprobs: Vec<Option<f64>>,
+    top_logprobs: Vec<Value>,
+    text_offset: Vec<u64>,
+}
+
+#[derive(ToSchema)]
+pub struct ModelsSchema {
+    object: String,
+    data: Vec<ModelSchema>,
+}
+
+#[derive(ToSchema)]
+pub struct ModelSchema {
+    id: String,
+    object: String,
+    created: u64,
+    owned_by: String,
+    /// Tokens of a context.
+    max_model_len: u64,
+}
+
+#[derive(ToSchema)]
+pub struct TokensSchema {
+    tokens: Vec<u32>,
+    count: u64,
+    max_model_len: u64,
+    token_strs: Option<Vec<Option<String>>>,
+}
+
+#[derive(ToSchema)]
+pub struct TextSchema {
+    prompt: String,
+}
+
+#[derive(ToSchema)]
+pub struct HealthSchema {
+    status: String,
+}
+
+#[derive(ToSchema)]
+pub struct VersionSchema {
+    version: String,
+}
