@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs published clients against `nemotron serve` and the demo model: clients.sh [--all]. They are installed into target/.
-# With --all also: lm-eval, generated requests, and what HTTP costs.
+# With --all also: lm-eval, a load tool, generated requests, and what HTTP costs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -16,6 +16,13 @@ of=(--nemotron target/release/nemotron --model models/storyteller)
 "$venv/bin/python" tests/serve/clients.py "${of[@]}" "$@"
 if [ "${1:-}" = --all ]; then
     "$venv/bin/python" tests/serve/evaluate.py "${of[@]}"
+    # Its versions of others' packages are its own.
+    load=target/serve-load-venv
+    if ! [ -x "$load/bin/pip" ]; then
+        python3 -m venv "$load"
+    fi
+    "$load/bin/pip" install --quiet --disable-pip-version-check -r tests/serve/requirements-load.txt
+    python3 tests/serve/published_load.py "${of[@]}" --aiperf "$load/bin/aiperf"
     "$venv/bin/python" tests/serve/schema.py "${of[@]}"
     "$venv/bin/python" tests/serve/cpu.py "${of[@]}"
 fi
