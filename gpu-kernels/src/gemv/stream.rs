@@ -86,22 +86,21 @@ impl<const QUADS: usize, T: Tiles> Stream<QUADS, T> {
     /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
     #[inline(always)]
     pub unsafe fn new(tiles: T) -> Self {
-        let mut stream = Stream::empty(tiles);
         grid::launch_dependents();
-        // SAFETY: the slots are free, and all that follows is read behind the wait.
+        // SAFETY: the caller's promise; all that follows is read behind the wait.
         unsafe {
-            stream.fill();
+            let stream = Stream::begun(tiles);
             grid::wait_for_dependencies();
+            stream
         }
-        stream
     }
 
-    /// As [`Stream::new`], behind the kernel in front: which weights they are is its output.
+    /// As [`Stream::new`], without the wait.
     ///
     /// # Safety
     /// The kernel's Requires hold; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn behind_the_wait(tiles: T) -> Self {
+    pub unsafe fn begun(tiles: T) -> Self {
         let mut stream = Stream::empty(tiles);
         // SAFETY: the slots are free.
         unsafe { stream.fill() };

@@ -59,22 +59,21 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
     #[inline(always)]
     pub unsafe fn new(tiles: T, matrix: Matrix) -> Self {
-        let mut ring = Ring::empty(tiles, matrix);
         grid::launch_dependents();
-        // SAFETY: the slots are free, and all that follows is read behind the wait.
+        // SAFETY: the caller's promise; all that follows is read behind the wait.
         unsafe {
-            ring.fill();
+            let ring = Ring::begun(tiles, matrix);
             grid::wait_for_dependencies();
+            ring
         }
-        ring
     }
 
-    /// As [`Ring::new`], behind the kernel in front: which weights they are is its output.
+    /// As [`Ring::new`], without the wait.
     ///
     /// # Safety
     /// The kernel's Requires hold; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn behind_the_wait(tiles: T, matrix: Matrix) -> Self {
+    pub unsafe fn begun(tiles: T, matrix: Matrix) -> Self {
         let mut ring = Ring::empty(tiles, matrix);
         // SAFETY: the slots are free.
         unsafe { ring.fill() };

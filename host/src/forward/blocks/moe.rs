@@ -121,8 +121,9 @@ impl PlacedBlock for PlacedMoe {
     fn steps(&self, pass: &mut Pass) {
         let (x, rows) = (pass.layout.x.ptr(), pass.rows());
         let normed = pass.norm(&self.norm, x, rows);
-        let shared = self.shared.as_ref().map_or(Ptr::NULL, |shared| shared.steps(pass, normed));
+        // The weights of the shared expert are on their way while the router chooses, which few blocks do.
         self.route(pass, normed);
+        let shared = self.shared.as_ref().map_or(Ptr::NULL, |shared| shared.steps(pass, normed));
         let latent = self.scratch.latent.ptr();
         let Some([into, out]) = &self.latent else {
             self.experts(pass, normed);
@@ -195,10 +196,11 @@ impl PlacedMoe {
                 k: width,
                 activation: gemv::RELU2,
                 row_per_choice: 0,
+                ids_settled: 0,
             };
             let (w, n, k, activation) = (self.down.weight.ptr(), width, intermediate, gemv::PLAIN);
             pass.multiply_few_experts(&self.up, up);
-            let down = MoeGemv { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ..up };
+            let down = MoeGemv { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ids_settled: 1, ..up };
             pass.multiply_few_experts(&self.down, down);
             return;
         }
