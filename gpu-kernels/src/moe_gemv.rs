@@ -72,7 +72,7 @@ kernel_args! {
         pub activation: u32,
         /// Whether `x` has a row for each choice instead of each token: 0 or 1.
         pub row_per_choice: u32,
-        /// Whether `ids` are older than what the kernel in front waits for, so that weights may be asked for ahead of it: 0 or 1.
+        /// Whether `ids` are there before the kernel in front has ended, so that weights are asked for ahead of that: 0 or 1.
         pub ids_settled: u32,
     }
 }

@@ -86,11 +86,12 @@ impl<const QUADS: usize, T: Tiles> Stream<QUADS, T> {
     /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
     #[inline(always)]
     pub unsafe fn new(tiles: T) -> Self {
-        grid::launch_dependents();
         // SAFETY: the caller's promise; all that follows is read behind the wait.
         unsafe {
             let stream = Stream::begun(tiles);
             grid::wait_for_dependencies();
+            // The kernel behind the next one needs no wait for what is older than this one.
+            grid::launch_dependents();
             stream
         }
     }

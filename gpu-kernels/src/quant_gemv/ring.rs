@@ -59,11 +59,12 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
     #[inline(always)]
     pub unsafe fn new(tiles: T, matrix: Matrix) -> Self {
-        grid::launch_dependents();
         // SAFETY: the caller's promise; all that follows is read behind the wait.
         unsafe {
             let ring = Ring::begun(tiles, matrix);
             grid::wait_for_dependencies();
+            // The kernel behind the next one needs no wait for what is older than this one.
+            grid::launch_dependents();
             ring
         }
     }

@@ -152,6 +152,12 @@ pub(super) fn takes_gemv(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
     rows <= GEMV_MAX_ROWS || u64::from(n) * u64::from(k) <= limits.small_weight
 }
 
+/// Whether a kernel behind a product of `rows` rows may read, before it waits for that product, what was made in front of it.
+/// `gemv` and `quant_gemv` let it start behind their own wait, and of few rows all others do not overlap.
+pub(super) fn settles(rows: u32) -> bool {
+    rows <= GEMV_MAX_ROWS
+}
+
 /// Elements of a weight from which on `skinny_gemm` takes up to so many rows: on an H100 it was faster than cuBLASLt in chains of
 /// a model's products; by itself it loses a little at 16 to 32 rows for some shapes (docs/performance.md).
 const SKINNY: [(u32, u64); 2] = [(32, 9 << 20), (skinny_gemm::MAX_ROWS, 27 << 20)];

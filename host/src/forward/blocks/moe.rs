@@ -5,7 +5,7 @@ use gpu_kernels::{Act, Element, MoeCombine, MoeGemm, MoeGemv, MoeRoute, MoeSort,
 use super::{Kind, PlacedBlock};
 use crate::device::{BufferId, Output};
 use crate::forward::builder::{Builder, NormBuffers};
-use crate::forward::products::{Activated, Multiply, ProductBuffer};
+use crate::forward::products::{Activated, Multiply, ProductBuffer, settles};
 use crate::forward::walk::Pass;
 use crate::models::spec::{Activation, Moe, Router, SharedExpert};
 
@@ -184,6 +184,7 @@ impl PlacedMoe {
         let (activated, out) = (self.scratch.activated.ptr(), self.scratch.out.ptr());
         let &PlacedMoe { top_k, experts, intermediate, width, .. } = self;
         if rows * top_k <= MAX_CHOICES && self.up.streams() && self.down.streams() {
+            let product_in_front = self.shared.is_some() || self.latent.is_some();
             let up = MoeGemv {
                 x,
                 w: self.up.weight.ptr(),
@@ -196,7 +197,7 @@ impl PlacedMoe {
                 k: width,
                 activation: gemv::RELU2,
                 row_per_choice: 0,
-                ids_settled: 0,
+                ids_settled: (product_in_front && settles(rows)).into(),
             };
             let (w, n, k, activation) = (self.down.weight.ptr(), width, intermediate, gemv::PLAIN);
             pass.multiply_few_experts(&self.up, up);
