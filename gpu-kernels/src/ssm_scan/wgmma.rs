@@ -34,8 +34,8 @@ const PIECES: u32 = COLUMNS / 8;
 /// outputs have read that state, and are done with the chunk before.
 const READY: u32 = 1;
 const READ: u32 = 2;
-/// One among the outputs' threads: the place of their results in shared memory is free, or at the end written.
-const STORED: u32 = 3;
+/// One among the outputs' threads: their results are in shared memory.
+const STAGED: u32 = 3;
 
 /// Offset of 16 bytes, number `piece` of row `row`, among matrices of `rows` rows and 64 columns.
 #[inline(always)]

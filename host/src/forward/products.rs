@@ -125,6 +125,8 @@ pub(crate) struct Multiply<'a> {
     pub out: Output,
     /// Token rows.
     pub rows: u32,
+    /// Whether the kernel behind is to read at once what is older than the product, if the rows [`settles`]. Without a norm.
+    pub holds_next: bool,
 }
 
 /// An activation behind a product.
@@ -138,7 +140,7 @@ pub(crate) struct Activated {
 impl<'a> Multiply<'a> {
     /// `x · wᵀ + bias` alone.
     pub fn new(x: Ptr<Act>, weight: &'a ProductBuffer, out: Output, rows: u32) -> Multiply<'a> {
-        Multiply { x, norm: None, weight, activation: None, residual: Ptr::NULL, out, rows }
+        Multiply { x, norm: None, weight, activation: None, residual: Ptr::NULL, out, rows, holds_next: false }
     }
 
     /// Where the sums go that a kernel of its own activates, or the result.
@@ -152,8 +154,8 @@ pub(super) fn takes_gemv(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
     rows <= GEMV_MAX_ROWS || u64::from(n) * u64::from(k) <= limits.small_weight
 }
 
-/// Whether a kernel behind a product of `rows` rows may read, before it waits for that product, what was made in front of it.
-/// `gemv` and `quant_gemv` let it start behind their own wait, and of few rows all others do not overlap.
+/// Whether a kernel behind a product of `rows` rows that [`Multiply::holds_next`] may read at once what is older than the
+/// product: of so few rows only those products overlap that know of it.
 pub(super) fn settles(rows: u32) -> bool {
     rows <= GEMV_MAX_ROWS
 }
@@ -308,7 +310,7 @@ impl Pass<'_> {
             Some(norm) if fused.is_none() => self.norm(norm, x, rows),
             _ => x,
         };
-        let plain = Gemv::new(x, Ptr::NULL, weight.shape(rows));
+        let plain = Gemv { holds_next: product.holds_next.into(), ..Gemv::new(x, Ptr::NULL, weight.shape(rows)) };
         let (y, y_f32) = match product.out {
             Output::Act(y) => (y, Ptr::NULL),
             Output::F32(y_f32) => (Ptr::NULL, y_f32),

@@ -1,5 +1,5 @@
 //! The warpgroup that makes a chunk's outputs: 16 rows to a warp.
-use super::{MATRIX_BYTES, PIECES, READ, READY, Room, STORED, Stage, place};
+use super::{MATRIX_BYTES, PIECES, READ, READY, Room, STAGED, Stage, place};
 use crate::row::GROUP;
 use crate::ssm::CHUNK;
 use crate::ssm::arithmetic::number;
@@ -36,19 +36,14 @@ where
             arrive_named(READ, WGMMA_THREADS);
             at += 1;
         }
-        // The last chunk has outputs: without this the compiler would make a way around the loop.
-        if at > last {
-            return;
-        }
         while at <= last {
             let stage = room.stage(at);
             sync_named(READY, WGMMA_THREADS);
             let mut scores = score(&stage);
             let mut sums = Sums::<TILES>::start(room, &stage);
             scores.wait::<1>();
-            // While S meets C, as the outputs of the chunk before; of one in front of the span none are stored.
+            // While S meets C.
             let mut weights = weigh(&stage, &scores);
-            store::<DIM>(args, span, room, at.wrapping_sub(1));
             wgmma::hold(&mut weights);
             sums.0.wait::<0>();
             if at < last {
@@ -58,13 +53,11 @@ where
             sums.start_x(&stage, &mut weights);
             let x = own_x::<TILES>(&stage);
             sums.finish_x(&mut weights);
-            // All have stored the outputs of the chunk before.
-            sync_named(STORED, wgmma::THREADS);
             sums.stage::<DIM>(room, &x, skip);
+            sync_named(STAGED, wgmma::THREADS);
+            store::<DIM>(args, span, room, at);
             at += 1;
         }
-        sync_named(STORED, wgmma::THREADS);
-        store::<DIM>(args, span, room, at - 1);
     }
 }
 
@@ -274,7 +267,7 @@ unsafe fn store<const DIM: u32>(args: &SsmScan, span: &Span, room: &Room, chunk:
     let groups = DIM / GROUP;
     let rows = wgmma::THREADS / groups;
     let (first, group) = (thread::thread_idx_x() / groups, thread::thread_idx_x() % groups);
-    let (position, inner) = (chunk.wrapping_mul(CHUNK) + first, u64::from(args.mixer().inner()));
+    let (position, inner) = (chunk * CHUNK + first, u64::from(args.mixer().inner()));
     let from = room.staged + 2 * (first * stride(DIM) + group * GROUP);
     let column = args.y.addr + 2 * u64::from(span.head * DIM + group * GROUP);
     unroll::<MOST>(

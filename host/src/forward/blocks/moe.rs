@@ -129,7 +129,7 @@ impl PlacedBlock for PlacedMoe {
             self.experts(pass, normed);
             return self.combine(pass, Combined { shared, residual: x, y: x });
         };
-        pass.multiply(Multiply::new(normed, into, Output::Act(latent), rows));
+        pass.multiply(Multiply { holds_next: true, ..Multiply::new(normed, into, Output::Act(latent), rows) });
         self.experts(pass, latent);
         self.combine(pass, Combined { shared: Ptr::NULL, residual: Ptr::NULL, y: latent });
         let widened = self.scratch.widened.ptr();
@@ -145,7 +145,7 @@ impl Shared {
         let (activated, out, rows) = (self.activated.ptr(), self.out.ptr(), pass.rows());
         let activation = Some(Activated { by: Activation::Relu2, sums: activated });
         pass.multiply(Multiply { activation, ..Multiply::new(normed, &self.up, Output::Act(activated), rows) });
-        pass.multiply(Multiply::new(activated, &self.down, Output::Act(out), rows));
+        pass.multiply(Multiply { holds_next: true, ..Multiply::new(activated, &self.down, Output::Act(out), rows) });
         out
     }
 }
