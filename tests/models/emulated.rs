@@ -33,6 +33,8 @@ pub struct Emulated {
     sampled: VecDeque<(Ticket, Vec<i32>)>,
     next: Ticket,
     ran: Arc<std::sync::Mutex<Ran>>,
+    /// Whether it takes GEMMs.
+    pub library: bool,
 }
 
 impl Emulated {
@@ -46,6 +48,7 @@ impl Emulated {
             sampled: VecDeque::new(),
             next: Ticket(0),
             ran,
+            library: true,
         }
     }
 
@@ -121,7 +124,7 @@ impl Emulated {
         if !gemm.residual.is_null() {
             rows().try_for_each(|first| self.fetch(gemm.residual.offset(first), count))?;
         }
-        cpu::gemm::<bf16>(gemm, &self.host);
+        <bf16 as cpu::Products>::gemm(gemm, &self.host);
         rows().try_for_each(|first| match gemm.out.offset(first) {
             Output::Act(y) => {
                 self.write(y.target().expect("not null"), Element::Act, &self.host.read::<bf16>(y, count))
@@ -138,6 +141,10 @@ impl Device for Emulated {
 
     fn runs_ahead(&self) -> bool {
         true
+    }
+
+    fn has_gemms(&self) -> bool {
+        self.library
     }
 
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {

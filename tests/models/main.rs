@@ -103,11 +103,17 @@ fn assert_bf16(engine: &mut Engine, family: &str, length: usize) {
 
 /// An engine on the emulated device, and the record of what ran there.
 fn emulated(model: &str, small_weight: u64) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
+    emulated_with(model, small_weight, true)
+}
+
+/// The same, with or without what multiplies many rows with large weights.
+fn emulated_with(model: &str, small_weight: u64, library: bool) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
     let ptx = embedded_ptx((8, 0)).expect("it is embedded");
     let module = ptx_emulator::Module::parse(&ptx.text).expect("the emulator knows our PTX");
     let ran = Arc::new(Mutex::new(Ran::default()));
-    let (engine, eos) =
-        engine_at(&format!("{ROOT}/{model}"), Box::new(Emulated::new(Arc::new(module), ran.clone())), small_weight);
+    let mut device = Emulated::new(Arc::new(module), ran.clone());
+    device.library = library;
+    let (engine, eos) = engine_at(&format!("{ROOT}/{model}"), Box::new(device), small_weight);
     (engine, eos, ran)
 }
 
@@ -223,6 +229,24 @@ fn quantized_weights_on_the_emulator() {
             _ => "quant_gemm",
         };
         assert!(ran.kernels.contains_key(kernel), "{set}: {ran:?}");
+    }
+}
+
+/// A prompt of more rows than the kernels take at once, where no library multiplies.
+#[test]
+fn without_a_matrix_library_on_the_emulator() {
+    for (set, kernel) in [
+        ("llama", "gemv"),
+        ("nemotron_fp8", "quant_gemm"),
+        ("mistral_ct_int4_asym", "quant_gemm"),
+        ("llama_gptq_8bit", "quant_gemv"),
+        ("nemotron_h_latent_mixed", "quant_gemm"),
+    ] {
+        let (mut engine, _, ran) = emulated_with(&format!("tests/golden/{set}"), 0, false);
+        assert_bf16(&mut engine, set, 130);
+        let ran = ran.lock().expect("no thread died").clone();
+        assert_eq!(ran.kernels.values().sum::<u64>(), engine.counters().launches, "{set}: {ran:?}");
+        assert!(ran.kernels.contains_key(kernel) && !engine.has_library(), "{set}: {ran:?}");
     }
 }
 

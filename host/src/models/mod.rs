@@ -66,7 +66,8 @@ pub fn read_checkpoint(checkpoint: &Checkpoint) -> Result<Reading> {
     let stored = formats::settle(checkpoint, &mut spec, &notes)?;
     quantization::check(checkpoint, &stored, &notes)?;
     stored::check_index(checkpoint, &spec)?;
-    let warnings = stored::uncounted_layers(checkpoint).into_iter().collect();
+    let unsaid = quantization::unsaid(checkpoint, &stored);
+    let warnings = stored::uncounted_layers(checkpoint).into_iter().chain(unsaid).collect();
     Ok(Reading { spec, notes: notes.into_inner(), warnings })
 }
 
