@@ -156,7 +156,9 @@ fn flood(address: SocketAddr, ended: &AtomicBool) {
             });
         }
     });
-    assert!(answered.load(Ordering::Relaxed) > 0, "the flood came through");
+    let answered = answered.into_inner();
+    assert!(answered > 0, "the flood came through");
+    println!("{answered} bodies of 8 MiB were answered");
 }
 
 /// The most memory that the process has while `work` runs, more than before.

@@ -55,7 +55,7 @@ pub fn run(
     out: &mut impl Write,
 ) -> std::result::Result<(), Failure> {
     let longest = session.longest_prompt().saturating_mul(ESCAPED).saturating_add(SHORT_LINE).min(LONGEST_LINE);
-    let arrivals = Arrivals::of(text, longest);
+    let arrivals = Arrivals::of(text, longest)?;
     let heads = RefCell::new(VecDeque::new());
     let source = |wait| match arrivals.next(wait) {
         Came::Nothing => Arrival::Later,

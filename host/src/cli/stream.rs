@@ -98,12 +98,14 @@ pub fn interrupt(verbosity: Verbosity) -> Result<Arc<AtomicBool>> {
             exit(INTERRUPTED.into());
         }
         let still = handlers.clone();
-        thread::spawn(move || {
+        let reminder = move || {
             thread::sleep(PATIENCE);
             if still.load(Ordering::Relaxed) {
                 verbosity.note(&Note::Info("Interrupted; Ctrl-C again to quit at once".to_owned()));
             }
-        });
+        };
+        // Without a thread nobody is reminded, and Ctrl-C works all the same.
+        let _ = thread::Builder::new().spawn(reminder);
     };
     ctrlc::set_handler(handler).map_err(|error| {
         Error::new(Category::Io, "Ctrl-C cannot be handled").details(error).hint("another handler is installed")

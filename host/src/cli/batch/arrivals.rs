@@ -36,12 +36,15 @@ pub struct Arrivals {
 
 impl Arrivals {
     /// Begins to read lines of at most `most` bytes.
-    pub fn of(text: Text, most: usize) -> Arrivals {
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn of(text: Text, most: usize) -> Result<Arrivals> {
         let (sender, lines) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let (name, is_file, ahead) = (text.name().to_owned(), text.is_file(), waiting.clone());
         // Nobody waits for this thread: where stdin says nothing, it ends with the program.
-        std::thread::spawn(move || {
+        let reader = move || {
             for read in text.lines(most) {
                 while ahead.load(Ordering::Relaxed) > MOST_WAITING {
                     std::thread::sleep(Duration::from_millis(1));
@@ -51,8 +54,13 @@ impl Arrivals {
                     return;
                 }
             }
-        });
-        Arrivals { name, lines, waiting, is_file }
+        };
+        std::thread::Builder::new().name("lines".to_owned()).spawn(reader).map_err(|error| {
+            Error::new(Category::Io, "Lines cannot be read")
+                .details(format_args!("a thread was asked for: {error}"))
+                .hint("raise the limit on threads (ulimit -u), or end other programs")
+        })?;
+        Ok(Arrivals { name, lines, waiting, is_file })
     }
 
     /// The next line; with `wait`, after a moment if there is none yet.
