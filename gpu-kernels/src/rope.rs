@@ -2,7 +2,7 @@
 use core::num::NonZero;
 
 use crate::row;
-use cuda_std::{bf16, global, thread};
+use cuda_std::{bf16, codes, global, shared, thread};
 
 /// Calls `visit(head, part)` for all `heads · parts`; the block's threads take turns.
 #[inline(always)]
@@ -17,31 +17,50 @@ pub fn for_each_of(heads: u32, parts: u32, visit: impl Fn(u32, u32)) {
 }
 
 /// Neighbouring elements that one access moves.
-pub trait Access: global::Word {
+pub trait Access: global::Word + shared::Word {
     /// How many.
     const COUNT: u32;
+    /// As many codes of a byte.
+    type Codes: global::Word + shared::Word;
 
     /// The rotated `(low, high)`.
     fn rotate(low: Self, high: Self, cos: Self, sin: Self) -> (Self, Self);
+
+    /// The e4m3 codes of the elements divided by `scale`.
+    fn codes(self, scale: f32) -> Self::Codes;
 }
 
 impl Access for u16 {
     const COUNT: u32 = 1;
+    type Codes = u8;
     #[inline(always)]
     fn rotate(low: u16, high: u16, cos: u16, sin: u16) -> (u16, u16) {
         let [low, high, cos, sin] = [low, high, cos, sin].map(bf16::to_f32);
         let (low, high) = rotated(low, high, cos, sin);
         (bf16::from_f32(low), bf16::from_f32(high))
     }
+
+    #[inline(always)]
+    fn codes(self, scale: f32) -> u8 {
+        codes::to_e4m3(bf16::to_f32(self) / scale) as u8
+    }
 }
 
 impl Access for [u32; 4] {
     const COUNT: u32 = row::GROUP;
+    type Codes = [u32; 2];
     #[inline(always)]
     fn rotate(low: [u32; 4], high: [u32; 4], cos: [u32; 4], sin: [u32; 4]) -> ([u32; 4], [u32; 4]) {
         let [low, high, cos, sin] = [low, high, cos, sin].map(bf16::unpack_8);
         let pairs: [(f32, f32); 8] = core::array::from_fn(|i| rotated(low[i], high[i], cos[i], sin[i]));
         (bf16::pack_8(pairs.map(|pair| pair.0)), bf16::pack_8(pairs.map(|pair| pair.1)))
+    }
+
+    #[inline(always)]
+    fn codes(self, scale: f32) -> [u32; 2] {
+        let codes = bf16::unpack_8(self).map(|element| codes::to_e4m3(element / scale));
+        let word = |at: usize| codes[at] | codes[at + 1] << 8 | codes[at + 2] << 16 | codes[at + 3] << 24;
+        [word(0), word(4)]
     }
 }
 

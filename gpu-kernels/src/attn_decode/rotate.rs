@@ -1,12 +1,12 @@
 //! What `attn_decode` does with its row before attention: queries and a fresh key, rotated, and its value, go to shared memory.
-use super::row_bytes;
 use super::split::Split;
+use crate::cached::Cached;
 use crate::rope::{Access, for_each_of};
-use crate::row;
+use crate::{Kv, Ptr, row};
 use cuda_std::shared::{self, Shared};
 use cuda_std::{global, thread};
 
-impl<const DIM: u32> Split<DIM> {
+impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// Leaves the group's queries in shared memory, and a fresh key among the keys; rotated where the launch has angles.
     ///
     /// # Safety
@@ -27,7 +27,7 @@ impl<const DIM: u32> Split<DIM> {
     /// # Safety
     /// As for [`Split::share_rows`]; `half` and `DIM` divide by `A::COUNT`.
     #[inline(always)]
-    unsafe fn share_rows_by<A: Access + shared::Word>(&self, half: u32) {
+    unsafe fn share_rows_by<A: Access>(&self, half: u32) {
         let (pairs, heads) = (half / A::COUNT, self.group + u32::from(self.adds()));
         let angles = u64::from(self.position) * u64::from(half) * 2;
         // First all pairs of a head, then what no rotation reaches.
@@ -70,15 +70,28 @@ impl<const DIM: u32> Split<DIM> {
     /// # Safety
     /// The elements from `at` on are the thread's own.
     #[inline(always)]
-    unsafe fn share<A: Access + shared::Word>(&self, head: u32, at: u32, elements: A) {
-        let is_query = head < self.group;
-        let row =
-            if is_query { self.queries() + head * row_bytes(DIM) } else { self.keys() + self.fresh * row_bytes(DIM) };
+    unsafe fn share<A: Access>(&self, head: u32, at: u32, elements: A) {
         // SAFETY: the caller's promise.
         unsafe {
-            Shared::from_address(row + at * 2).store(0, elements);
-            if !is_query && self.stores {
-                global::store(self.args.k_pool.addr + self.offset(self.fresh) + u64::from(at) * 2, elements);
+            if head < self.group {
+                return Shared::from_address(self.queries() + head * Self::QUERY + at * 2).store(0, elements);
+            }
+            self.keep(self.keys(), self.args.k_pool, at, E::made(elements, self.args.k_scale));
+        }
+    }
+
+    /// Leaves elements `at` and following of the fresh key or value in its row in shared memory, and in the pool, if that is the
+    /// block's to do.
+    ///
+    /// # Safety
+    /// They are the thread's own; `place` is that of the keys or values, `pool` theirs.
+    #[inline(always)]
+    unsafe fn keep<T: shared::Word + global::Word>(&self, place: u32, pool: Ptr<Kv>, at: u32, elements: T) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Shared::from_address(place + self.fresh * Self::ROW + at * E::BYTES).store(0, elements);
+            if self.stores {
+                global::store(pool.addr + self.offset(self.fresh) + u64::from(at * E::BYTES), elements);
             }
         }
     }
@@ -98,10 +111,8 @@ impl<const DIM: u32> Split<DIM> {
         // SAFETY: the group is the thread's own.
         unsafe {
             let value: [u32; 4] = global::load(row::at(self.qkv + u64::from(head * DIM) * 2, group));
-            Shared::from_address(self.values() + self.fresh * row_bytes(DIM) + group * 16).store(0, value);
-            if self.stores {
-                global::store(row::at(self.args.v_pool.addr + self.offset(self.fresh), group), value);
-            }
+            let value = E::made(value, self.args.v_scale);
+            self.keep(self.values(), self.args.v_pool, group * row::GROUP, value);
         }
     }
 }
