@@ -3,6 +3,7 @@ use std::ops::Range;
 
 use gpu_kernels::{Kv, PAGE_TOKENS, Ptr};
 
+use crate::cached::Kept;
 use crate::data::Data;
 
 /// The cache as a query head of a sequence sees it.
@@ -23,10 +24,13 @@ pub struct Score {
 }
 
 impl Cache {
-    pub fn new(data: &Data, (k_pool, v_pool): (Ptr<Kv>, Ptr<Kv>), table: (Ptr<i32>, u32), heads: (u32, u32)) -> Cache {
+    pub fn new(data: &Data, pools: [(Ptr<Kv>, Kept); 2], table: (Ptr<i32>, u32), heads: (u32, u32)) -> Cache {
+        let numbers =
+            |(pool, kept): (Ptr<Kv>, Kept)| data.f64s(pool).into_iter().map(|element| kept.number(element)).collect();
+        let [k_pool, v_pool] = pools.map(numbers);
         Cache {
-            k_pool: data.f64s(k_pool),
-            v_pool: data.f64s(v_pool),
+            k_pool,
+            v_pool,
             block_table: data.i32s(table.0).to_vec(),
             pages_per_sequence: table.1 as usize,
             kv_heads: heads.0 as usize,

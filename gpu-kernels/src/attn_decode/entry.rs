@@ -1,10 +1,10 @@
 //! The entry points of `attn_decode`.
-use super::AttnDecode;
 use super::score::Multiply;
 use super::split::{Split, clear_pad};
+use super::{AttnDecode, THREADS};
 use crate::cached::{E4m3, Plain};
 use cuda_std::barrier::sync_threads;
-use cuda_std::{cp_async, fragment, grid, kernel};
+use cuda_std::{cp_async, fragment, grid, kernel, thread};
 
 kernel! {
     /// Heads of 32.
@@ -77,6 +77,9 @@ unsafe fn attend<const DIM: u32, const STEPS: usize, const SHARES: usize, E: Mul
     const { assert!(STEPS as u32 * fragment::K == DIM) };
     // SAFETY: the split is the same for the whole block, so all its threads come to the barriers.
     unsafe {
+        if Split::<DIM, E>::CROWDED {
+            thread::blocks_at_once::<THREADS, 4>();
+        }
         grid::launch_dependents();
         let Some(split) = Split::<DIM, E>::of_block(args) else {
             grid::wait_for_dependencies();

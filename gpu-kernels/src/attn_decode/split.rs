@@ -64,6 +64,9 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// Bytes of a query's row in shared memory, and of a row of weights.
     pub const QUERY: u32 = query_bytes(DIM, Self::BYTES);
     pub const WEIGHTS: u32 = row_bytes(SPLIT_TOKENS * 2);
+    /// Whether four blocks find room in shared memory, and so are to find it in registers: codes of a split are half the bytes to be
+    /// on their way.
+    pub const CROWDED: bool = E::BYTES == 1 && 64 <= DIM && DIM <= 128;
     /// Whether values have a place of their own in shared memory.
     pub const APART: bool = values_apart(Self::BYTES);
 

@@ -267,6 +267,19 @@ mod tests {
     }
 
     #[test]
+    fn codes_that_are_made_are_those_that_are_read() {
+        for code in (0..=255u32).filter(|code| code & 0x7f != 0x7f) {
+            let value = float(code, 4, 3, 7);
+            assert_eq!(to_e4m3(value), code);
+            assert!(!has_nan(note_nan(0, code << 8 | 0x7e80_007e)), "{code:#x}");
+            let [even, odd] = e4m3_by_turns(code << 8 | 0x38c3_0038);
+            assert_eq!([unpack(even), unpack(odd)], [[1.0, float(0xc3, 4, 3, 7)], [value, 1.0]]);
+        }
+        assert_eq!([449.0, f32::INFINITY, -1e30, f32::NAN, -f32::NAN].map(to_e4m3), [0x7e, 0x7e, 0xfe, 0x7f, 0x7f]);
+        assert!((0..4).all(|place| has_nan(note_nan(0, 0x7f << (8 * place) | 0x00fe_0080 & !(0xff << (8 * place))))));
+    }
+
+    #[test]
     fn every_i8_at_every_place() {
         for code in i8::MIN..=i8::MAX {
             for place in 0..4 {
