@@ -94,12 +94,6 @@ const fn row_bytes(bytes: u32) -> u32 {
     bytes + 16
 }
 
-/// Bytes of a query's row in shared memory. Beside keys of `bytes`, less than its own, it is read 8 bytes at a time by lanes four of
-/// which have a row: 32 more keep those apart.
-const fn query_bytes(head_dim: u32, bytes: u32) -> u32 {
-    head_dim * 2 + if bytes < head_dim * 2 { 32 } else { 16 }
-}
-
 /// Shared bytes of the keys of a split, or of its values, of `bytes` each.
 const fn split_bytes(bytes: u32) -> u32 {
     SPLIT_TOKENS * row_bytes(bytes)
@@ -116,7 +110,7 @@ const fn shared_places(bytes: u32) -> u32 {
 /// Keys and values, the warps' maxima and sums, and for each of `heads` a query, whose place the weights of the keys take.
 const fn shared_bytes(heads: u32, head_dim: u32, kv: KvFormat) -> u32 {
     let bytes = head_dim * kv.bytes();
-    let (query, weights) = (query_bytes(head_dim, bytes), row_bytes(SPLIT_TOKENS * 2));
+    let (query, weights) = (row_bytes(head_dim * 2), row_bytes(SPLIT_TOKENS * 2));
     let row = if query > weights { query } else { weights };
     shared_places(bytes) * split_bytes(bytes) + 2 * STAT_BYTES + heads * row
 }
@@ -202,7 +196,7 @@ impl Kernel for AttnDecode {
             self.rotary_dims.is_multiple_of(2) && self.rotary_dims <= self.head_dim => "rotary_dims even and at most head_dim",
             self.cos.is_null() == self.sin.is_null() => "both cos and sin, or neither",
             self.q_stride.is_multiple_of(8) => "q_stride divisible by 8",
-            self.kv.takes([self.k_scale, self.v_scale]) => "scales above 0, and 1 where nothing is divided",
+            self.kv.takes([self.k_scale, self.v_scale]) => "scales of 1e-18 to 1e18, and 1 where nothing is divided",
         }
     }
 

@@ -172,7 +172,7 @@ impl Kernel for AttnPrefill {
             self.heads.is_multiple_of(self.kv_heads) => "heads divisible by kv_heads",
             self.q_stride.is_multiple_of(8) => "q_stride divisible by 8",
             self.scale.is_sign_positive() && self.scale.is_normal() => "scale above 0",
-            self.kv.takes([self.k_scale, self.v_scale]) => "scales above 0, and 1 where nothing is divided",
+            self.kv.takes([self.k_scale, self.v_scale]) => "scales of 1e-18 to 1e18, and 1 where nothing is divided",
         }
     }
 

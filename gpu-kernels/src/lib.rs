@@ -20,7 +20,7 @@ pub mod sampling;
 pub mod ssm;
 pub mod team;
 
-pub use cached::KvFormat;
+pub use cached::{KV_SCALES, KvFormat};
 pub use format::Format;
 pub use kernel::{Args, DeviceInfo, Kernel, Launch, SequenceShape, StepShape};
 pub use ptr::{Act, Element, Field, Kv, Packed, Ptr, Role, Weight};

@@ -24,7 +24,7 @@
 //!
 //! # Requires
 //! `rotary_dims` even and at most `head_dim`; `head_dim` divisible by 8; all pointers but `positions` and
-//! `slot_mapping` 16-byte aligned; scales 1, or above 0 where `kv` is FP8; no two live rows with one slot (pad rows may
+//! `slot_mapping` 16-byte aligned; scales 1, or 1e-18 to 1e18 where `kv` is FP8; no two live rows with one slot (pad rows may
 //! share the scrap page, whose content nobody reads).
 //!
 //! # Moves
@@ -80,7 +80,7 @@ impl Kernel for RopeKvAppend {
             self.rows > 0 && self.heads > 0 && self.kv_heads > 0 => "at least one row and one head",
             self.head_dim > 0 && self.head_dim.is_multiple_of(8) => "head_dim divisible by 8",
             self.rotary_dims.is_multiple_of(2) && self.rotary_dims <= self.head_dim => "rotary_dims even and at most head_dim",
-            self.kv.takes([self.k_scale, self.v_scale]) => "scales above 0, and 1 where nothing is divided",
+            self.kv.takes([self.k_scale, self.v_scale]) => "scales of 1e-18 to 1e18, and 1 where nothing is divided",
         }
     }
 
@@ -103,7 +103,7 @@ impl Kernel for RopeKvAppend {
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::RopeKvAppend;
-    use crate::cached::{Cached, E4m3, Plain};
+    use crate::cached::{Cached, Divisor, E4m3, Plain};
     use crate::rope::{Access, for_each_of};
     use crate::{PAGE_TOKENS, row};
     use core::marker::PhantomData;
@@ -149,6 +149,8 @@ mod entry {
         sin: u64,
         /// Offset in both pools of the token's row of kv head 0.
         slot: u64,
+        k_scale: Divisor,
+        v_scale: Divisor,
         element: PhantomData<E>,
     }
 
@@ -172,6 +174,8 @@ mod entry {
                 cos: args.cos.addr + angles,
                 sin: args.sin.addr + angles,
                 slot: first * u64::from(args.head_dim * E::BYTES),
+                k_scale: Divisor::new(args.k_scale),
+                v_scale: Divisor::new(args.v_scale),
                 element: PhantomData,
             }
         }
@@ -193,7 +197,7 @@ mod entry {
         /// # Safety
         /// They are within the row, and this thread's own.
         #[inline(always)]
-        unsafe fn store<A: Access>(&self, to: u64, at: u32, activations: A, scale: f32) {
+        unsafe fn store<A: Access>(&self, to: u64, at: u32, activations: A, scale: Divisor) {
             // SAFETY: the caller's promise.
             unsafe { global::store(to + u64::from(at * E::BYTES), E::made(activations, scale)) };
         }
@@ -216,8 +220,8 @@ mod entry {
                     match head.checked_sub(self.args.heads) {
                         Some(key) => {
                             let to = self.row_in(self.args.k_pool.addr, key);
-                            self.store(to, at, rotated_low, self.args.k_scale);
-                            self.store(to, at + half, rotated_high, self.args.k_scale);
+                            self.store(to, at, rotated_low, self.k_scale);
+                            self.store(to, at + half, rotated_high, self.k_scale);
                         }
                         None => {
                             global::store(from + low, rotated_low);
@@ -240,7 +244,7 @@ mod entry {
                 // SAFETY: the access is within the head, and this thread's own.
                 unsafe {
                     let key: A = global::load(self.head(self.args.heads + head) + u64::from(at) * 2);
-                    self.store(self.row_in(self.args.k_pool.addr, head), at, key, self.args.k_scale);
+                    self.store(self.row_in(self.args.k_pool.addr, head), at, key, self.k_scale);
                 }
             });
         }
@@ -257,7 +261,7 @@ mod entry {
                 unsafe {
                     let value: [u32; 4] = global::load(row::at(self.head(first + head), group));
                     let to = self.row_in(self.args.v_pool.addr, head);
-                    self.store(to, group * row::GROUP, value, self.args.v_scale);
+                    self.store(to, group * row::GROUP, value, self.v_scale);
                 }
             });
         }

@@ -32,7 +32,8 @@ impl Shape {
     /// How keys and values are kept: some are beyond what codes have.
     pub fn kept(&self) -> [Kept; 2] {
         let scale = |scale| if self.kv == KvFormat::Act { 1.0 } else { scale };
-        [scale(0.0061 * self.scale), scale(0.0093)].map(|scale| Kept { format: self.kv, scale })
+        [scale(0.0061 * self.scale * self.coarse), scale(0.0093 * self.coarse)]
+            .map(|scale| Kept { format: self.kv, scale })
     }
 
     /// The pools of a batch, keys first.
@@ -62,6 +63,7 @@ pub const fn shape(
         scale: 1.0,
         kv: KvFormat::Act,
         nan: false,
+        coarse: 1.0,
     }
 }
 
@@ -123,9 +125,11 @@ const fn every_size_in_fp8(dim: usize) -> [Shape; 6] {
 
 fn shapes() -> impl Iterator<Item = Shape> {
     let deep = in_fp8(rotating(32, shape((1, 1, 32), 0, &[(1, 5000)])));
+    // Codes below the least normal one alone.
+    let coarse = in_fp8(Shape { coarse: 2e4, ..rotating(128, shape((3, 1, 128), 0, &[(1, 100), (1, 150)])) });
     let every_size = HEAD_DIMS.iter().flat_map(|dim| every_size(*dim as usize));
     let in_fp8 = HEAD_DIMS.iter().flat_map(|dim| every_size_in_fp8(*dim as usize));
-    SHAPES.into_iter().chain(every_size).chain(in_fp8).chain([deep])
+    SHAPES.into_iter().chain(every_size).chain(in_fp8).chain([deep, coarse])
 }
 
 pub fn rows() -> Vec<Row<AttnDecode>> {

@@ -49,25 +49,14 @@ const SHAPES: [Shape; 20] = [
     Shape { scale: 1e20, ..shape((4, 1, 128), 64, &[(3, 65), (1, 0)]) },
 ];
 
-/// With pools of codes: accesses of eight and of one, no rotation, numbers beyond all codes and below the least.
-const IN_FP8: [Shape; 8] = [
-    in_fp8(1.0, shape((2, 2, 32), 16, &[(1, 33), (1, 65), (1, 64)])),
-    in_fp8(1.0, shape((8, 1, 64), 32, &[(1, 130), (1, 0), (1, 0)])),
-    in_fp8(1e-3, shape((6, 2, 96), 96, &[(70, 70)])),
-    in_fp8(30.0, shape((24, 8, 128), 64, &[(2, 65)])),
-    in_fp8(1.0, shape((4, 2, 256), 2, &[(1, 7), (33, 100)])),
-    in_fp8(0.05, shape((34, 34, 64), 36, &[(2, 66)])),
-    in_fp8(1.0, shape((48, 16, 128), 64, &[(1, 1)])),
-    in_fp8(1e20, shape((4, 1, 128), 0, &[(3, 65), (1, 0)])),
-];
-
-const fn in_fp8(scale: f32, shape: Shape) -> Shape {
-    Shape { kv: KvFormat::Fp8, scale, ..shape }
-}
+/// Scales of the rows with pools of codes: numbers that codes have, those below the least, those beyond all.
+const SCALES: [f32; 4] = [1.0, 0.05, 30.0, 1e-3];
 
 pub fn rows() -> Vec<Row<RopeKvAppend>> {
-    let rows = SHAPES.iter().chain(&IN_FP8).enumerate().map(|(seed, shape)| row(seed as u64, shape));
-    rows.chain([every_bf16()]).collect()
+    let in_fp8 = SHAPES.iter().zip(SCALES.into_iter().cycle());
+    let in_fp8 = in_fp8.map(|(shape, scale)| Shape { kv: KvFormat::Fp8, scale: scale * shape.scale, ..*shape });
+    let shapes = SHAPES.into_iter().chain(in_fp8).enumerate();
+    shapes.map(|(seed, shape)| row(seed as u64, &shape)).chain([every_bf16()]).collect()
 }
 
 /// Every bf16 as a value, infinities and NaNs too, and as a key that is not rotated.

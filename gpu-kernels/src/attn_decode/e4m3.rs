@@ -1,13 +1,14 @@
 //! The products of `attn_decode` with keys and values of e4m3, which become bf16 in registers.
 //!
 //! A matrix of `ldmatrix` has eight rows of 16 bytes, here 16 codes. As it is, a lane gets four neighbouring codes of a key: the two
-//! pairs of an operand b, if the queries' columns are taken in the same order. Transposed it gets two neighbouring codes each of two
+//! pairs of an operand b, if the queries' columns are in the same order. Transposed it gets two neighbouring codes each of two
 //! values: the first of both are a pair of one operand b, the second of both one of another, for even and odd columns.
+//!
+//! The bits of a code at their places in bf16 are 2⁻¹²⁰ times its value. Half of that is in the queries and weights, half in the sums.
 use super::WARPS;
 use super::score::{DEPTHS, Multiply};
 use super::split::{KEYS, Scores, Split};
-use crate::cached::E4m3;
-use cuda_std::shared::Word;
+use crate::cached::{Cached, E4m3};
 use cuda_std::unroll::unroll;
 use cuda_std::{codes, fragment, mma, thread, warp};
 
@@ -17,9 +18,9 @@ const ROW_CODES: u32 = 16;
 impl Multiply for E4m3 {
     #[inline(always)]
     unsafe fn multiply<const DIM: u32, const STEPS: usize>(split: &Split<DIM, E4m3>) -> Scores {
-        let (lane, last) = (thread::lane_id(), split.group - 1);
-        let query = |row: u32| split.queries() + row.min(last) * Split::<DIM, E4m3>::QUERY + lane % 4 * 8;
-        let queries = [query(lane / 4), query(lane / 4 + 8)];
+        let lane = thread::lane_id();
+        let (row, column) = fragment::a_source(lane);
+        let queries = split.queries() + row.min(split.group - 1) * Split::<DIM, E4m3>::QUERY + column * 2;
         // Four matrices: 16 keys, and of them two depths.
         let key = thread::warp_id() * KEYS + lane % 16;
         let keys = split.keys() + key * Split::<DIM, E4m3>::ROW + lane / 16 * ROW_CODES;
@@ -36,13 +37,11 @@ impl Multiply for E4m3 {
                     unroll::<2>(
                         #[inline(always)]
                         |i| {
-                            let at = (k + i) as u32 * fragment::K * 2;
-                            let [a, b]: [[u32; 2]; 2] = [Word::load(queries[0] + at), Word::load(queries[1] + at)];
-                            let query = [a[0], b[0], a[1], b[1]];
+                            let query = mma::ldmatrix_x4(queries + (k + i) as u32 * fragment::K * 2);
                             let (low, high) = (four[2 * i], four[2 * i + 1]);
                             seen = codes::note_nan(codes::note_nan(seen, low), high);
-                            scores[0] = mma::m16n8k16_bf16(query, codes::e4m3(low), scores[0]);
-                            scores[1] = mma::m16n8k16_bf16(query, codes::e4m3(high), scores[1]);
+                            scores[0] = mma::m16n8k16_bf16(query, codes::e4m3_small(low), scores[0]);
+                            scores[1] = mma::m16n8k16_bf16(query, codes::e4m3_small(high), scores[1]);
                         },
                     );
                 }
@@ -72,7 +71,8 @@ impl Multiply for E4m3 {
                             |i| {
                                 let (low, high) = (four[2 * i], four[2 * i + 1]);
                                 seen = codes::note_nan(codes::note_nan(seen, low), high);
-                                let ([a, c], [b, d]) = (codes::e4m3_by_turns(low), codes::e4m3_by_turns(high));
+                                let ([a, c], [b, d]) =
+                                    (codes::e4m3_small_by_turns(low), codes::e4m3_small_by_turns(high));
                                 even = mma::m16n8k16_bf16(weights[2 * k + i], [a, b], even);
                                 odd = mma::m16n8k16_bf16(weights[2 * k + i], [c, d], odd);
                             },
@@ -82,7 +82,7 @@ impl Multiply for E4m3 {
             );
             // SAFETY: the whole warp is here.
             let is_number = !unsafe { warp::any(codes::has_nan(seen)) };
-            let factor = if is_number { split.args.v_scale } else { f32::NAN };
+            let factor = if is_number { split.args.v_scale * E4m3::RAISE } else { f32::NAN };
             let own = column + thread::lane_id() % 4 * 4;
             unroll::<2>(
                 #[inline(always)]

@@ -1,10 +1,14 @@
 //! What `attn_decode` does with its row before attention: queries and a fresh key, rotated, and its value, go to shared memory.
+use super::THREADS;
 use super::split::Split;
-use crate::cached::Cached;
-use crate::rope::{Access, for_each_of};
+use crate::cached::{Cached, Divisor};
+use crate::rope::{Access, for_each_from};
 use crate::{Kv, Ptr, row};
 use cuda_std::shared::{self, Shared};
 use cuda_std::{global, thread};
+
+/// Threads that rotate queries while others make codes of a key.
+const BEHIND: u32 = 64;
 
 impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// Leaves the group's queries in shared memory, and a fresh key among the keys; rotated where the launch has angles.
@@ -16,26 +20,41 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
         let half = if self.args.cos.is_null() { 0 } else { self.args.rotary_dims / 2 };
         // SAFETY: the caller's promise; the width divides the half.
         unsafe {
+            let apart = E::Share::COUNT < row::GROUP;
+            let (thread, heads) = (thread::thread_idx_x(), self.group + u32::from(self.adds() && !apart));
             if half.is_multiple_of(row::GROUP) {
-                self.share_rows_by::<[u32; 4]>(half);
+                self.share_by::<[u32; 4]>(half, thread, (0, heads));
             } else {
-                self.share_rows_by::<u16>(half);
+                self.share_by::<u16>(half, thread, (0, heads));
+            }
+            if apart && self.adds() {
+                // Threads behind those that the queries of a small group take.
+                let thread = (thread + THREADS - BEHIND) % THREADS;
+                if half.is_multiple_of(E::Share::COUNT) {
+                    self.share_by::<E::Share>(half, thread, (self.group, 1));
+                } else {
+                    self.share_by::<u16>(half, thread, (self.group, 1));
+                }
             }
         }
     }
 
+    /// Shares `heads` heads from `first` on, as thread `thread` of the block.
+    ///
     /// # Safety
     /// As for [`Split::share_rows`]; `half` and `DIM` divide by `A::COUNT`.
     #[inline(always)]
-    unsafe fn share_rows_by<A: Access>(&self, half: u32) {
-        let (pairs, heads) = (half / A::COUNT, self.group + u32::from(self.adds()));
+    unsafe fn share_by<A: Access>(&self, half: u32, thread: u32, (first, heads): (u32, u32)) {
+        let pairs = half / A::COUNT;
         let angles = u64::from(self.position) * u64::from(half) * 2;
         // First all pairs of a head, then what no rotation reaches.
-        for_each_of(
+        for_each_from(
+            thread,
             heads,
             DIM / A::COUNT - pairs,
             #[inline(always)]
             |head, part| {
+                let head = first + head;
                 let at = (if part < pairs { part } else { part + pairs }) * A::COUNT;
                 let from = self.head(head) + u64::from(at) * 2;
                 // SAFETY: all accesses are within the head, and this thread's own.
@@ -74,9 +93,9 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
         // SAFETY: the caller's promise.
         unsafe {
             if head < self.group {
-                return Shared::from_address(self.queries() + head * Self::QUERY + at * 2).store(0, elements);
+                return E::share(self.queries() + head * Self::QUERY, at, elements);
             }
-            self.keep(self.keys(), self.args.k_pool, at, E::made(elements, self.args.k_scale));
+            self.keep(self.keys(), self.args.k_pool, at, E::made(elements, Divisor::new(self.args.k_scale)));
         }
     }
 
@@ -104,15 +123,16 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     pub unsafe fn add_value(&self) {
         // The last threads: the first ones rotate.
         let group = thread::block_dim_x() - 1 - thread::thread_idx_x();
-        if !self.adds() || group >= DIM / row::GROUP {
+        if !self.adds() || group >= DIM / E::Share::COUNT {
             return;
         }
         let head = self.args.heads + self.args.kv_heads + self.kv_head;
         // SAFETY: the group is the thread's own.
         unsafe {
-            let value: [u32; 4] = global::load(row::at(self.qkv + u64::from(head * DIM) * 2, group));
-            let value = E::made(value, self.args.v_scale);
-            self.keep(self.values(), self.args.v_pool, group * row::GROUP, value);
+            let at = group * E::Share::COUNT;
+            let value: E::Share = global::load(self.qkv + u64::from(head * DIM + at) * 2);
+            let value = E::made(value, Divisor::new(self.args.v_scale));
+            self.keep(self.values(), self.args.v_pool, at, value);
         }
     }
 }

@@ -35,7 +35,7 @@ impl<const DIM: u32, E: Multiply> Split<DIM, E> {
     pub unsafe fn score<const STEPS: usize>(&self) -> Scores {
         // SAFETY: the caller's promise.
         let mut scores = unsafe { E::multiply::<DIM, STEPS>(self) };
-        let factor = self.args.scale * E::rest(self.args.k_scale);
+        let factor = self.args.scale * E::rest(self.args.k_scale) * E::RAISE;
         unroll::<8>(|i| {
             let score = scores[i / 4][i % 4] * factor;
             scores[i / 4][i % 4] = if self.lives(own_key(i)) { score } else { f32::NEG_INFINITY };
@@ -82,6 +82,7 @@ impl<const DIM: u32, E: Multiply> Split<DIM, E> {
                     }
                     if head < self.group {
                         let row = Shared::<u32>::from_address(self.weights() + head * Self::WEIGHTS);
+                        let weights = weights.map(|weight| weight * E::RAISE);
                         row.store(own_key(0) / 2, bf16::pack([weights[0], weights[1]]));
                         row.store(own_key(4) / 2, bf16::pack([weights[2], weights[3]]));
                     }

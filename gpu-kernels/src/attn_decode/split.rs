@@ -1,5 +1,5 @@
 //! The split of keys and values that a block of `attn_decode` owns.
-use super::{AttnDecode, STAT_BYTES, THREADS, WARPS, query_bytes, row_bytes, split_bytes, values_apart};
+use super::{AttnDecode, STAT_BYTES, THREADS, WARPS, row_bytes, split_bytes, values_apart};
 use crate::cached::Cached;
 use crate::pages::{Pages, first_key, one_new_row};
 use crate::{Kv, PAGE_TOKENS, Ptr, SPLIT_TOKENS, row};
@@ -62,7 +62,7 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     pub const BYTES: u32 = DIM * E::BYTES;
     pub const ROW: u32 = row_bytes(Self::BYTES);
     /// Bytes of a query's row in shared memory, and of a row of weights.
-    pub const QUERY: u32 = query_bytes(DIM, Self::BYTES);
+    pub const QUERY: u32 = row_bytes(DIM * 2);
     pub const WEIGHTS: u32 = row_bytes(SPLIT_TOKENS * 2);
     /// Whether four blocks find room in shared memory, and so are to find it in registers: codes of a split are half the bytes to be
     /// on their way.

@@ -1,5 +1,5 @@
 //! How attention keeps keys and values: as the user wants, with the scales that the file has.
-use gpu_kernels::KvFormat;
+use gpu_kernels::{KV_SCALES, KvFormat};
 
 use super::config::Notes;
 use super::spec::{Attention, Block, ModelSpec};
@@ -14,7 +14,7 @@ const SCALES: [&str; 2] = [".k_scale", ".v_scale"];
 /// (ModelOpt), or beside the attention as a whole (compressed-tensors, vLLM).
 ///
 /// # Errors
-/// A scale is missing beside the other, is not one number, or is none above 0.
+/// A scale is missing beside the other, is not one number, or is none from 1e-18 to 1e18.
 pub fn settle(checkpoint: &Checkpoint, spec: &mut ModelSpec, notes: &Notes) -> Result<()> {
     let mut found = false;
     for attention in attentions(spec) {
@@ -80,10 +80,10 @@ fn number(name: &str, tensor: &StoredTensor) -> Result<f32> {
             .hint("scales of single heads are not supported: take a checkpoint with one for each layer, or delete them"));
     }
     let scale = quantized::number(tensor, 0);
-    if scale.is_normal() && scale > 0.0 {
+    if KV_SCALES.contains(&scale) {
         return Ok(scale);
     }
     Err(Error::new(Category::Model, "A scale of keys or values cannot be used")
-        .details(format_args!("{}: expected a number above 0, found {scale}", place()))
+        .details(format_args!("{}: expected a number from 1e-18 to 1e18, found {scale}", place()))
         .hint("the file is damaged, or its model was quantized wrongly: download it again"))
 }

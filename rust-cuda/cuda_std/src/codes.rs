@@ -122,7 +122,13 @@ pub fn has_nan(seen: u32) -> bool {
 /// Two codes of e4m3, each with its sign in all bits in front of it: so one shift moves all of it but the sign.
 #[inline(always)]
 fn e4m3_of_signed(codes: u32) -> u32 {
-    multiply(codes << 4 & twice(0x87f0), TWO_TO_120)
+    multiply(e4m3_bits(codes), TWO_TO_120)
+}
+
+/// The bits of those at their places in bf16.
+#[inline(always)]
+fn e4m3_bits(codes: u32) -> u32 {
+    codes << 4 & twice(0x87f0)
 }
 
 /// By this the products of [`i8()`] and [`u4`] are still to be multiplied.
@@ -191,10 +197,26 @@ pub fn e2m1(word: u32, scale: u32) -> [u32; 4] {
     ]
 }
 
-/// The first and third code of e4m3 of a word, and the second and fourth.
+/// By this squared the results of [`e4m3_small`] are still to be multiplied: once, where their products meet it in the other
+/// operand, and once in f32, since bf16 has 2⁶⁰ times a number where it has no 2¹²⁰ times it.
+pub const E4M3_HALF_REST: f32 = (1_u64 << 60) as f32;
+
+/// A pair of bf16 times [`E4M3_HALF_REST`].
 #[inline(always)]
-pub fn e4m3_by_turns(word: u32) -> [u32; 2] {
-    [permute::<0xa280>(word, 0), permute::<0xb391>(word, 0)].map(e4m3_of_signed)
+pub fn times_half_rest(pair: u32) -> u32 {
+    multiply(pair, twice(0x5d80))
+}
+
+/// As [`e4m3`], but for the square of [`E4M3_HALF_REST`].
+#[inline(always)]
+pub fn e4m3_small(word: u32) -> [u32; 2] {
+    [permute::<0x9180>(word, 0), permute::<0xb3a2>(word, 0)].map(e4m3_bits)
+}
+
+/// The first and third code of e4m3 of a word, and the second and fourth, as [`e4m3_small`] has them.
+#[inline(always)]
+pub fn e4m3_small_by_turns(word: u32) -> [u32; 2] {
+    [permute::<0xa280>(word, 0), permute::<0xb391>(word, 0)].map(e4m3_bits)
 }
 
 /// Two codes of e4m3 in the lower half, in their order.
@@ -272,8 +294,11 @@ mod tests {
             let value = float(code, 4, 3, 7);
             assert_eq!(to_e4m3(value), code);
             assert!(!has_nan(note_nan(0, code << 8 | 0x7e80_007e)), "{code:#x}");
-            let [even, odd] = e4m3_by_turns(code << 8 | 0x38c3_0038);
-            assert_eq!([unpack(even), unpack(odd)], [[1.0, float(0xc3, 4, 3, 7)], [value, 1.0]]);
+            let all = |pair: u32| unpack(pair).map(|small| small * E4M3_HALF_REST * E4M3_HALF_REST);
+            let [even, odd] = e4m3_small_by_turns(code << 8 | 0x38c3_0038).map(all);
+            assert_eq!([even, odd], [[1.0, float(0xc3, 4, 3, 7)], [value, 1.0]]);
+            assert_eq!(unpack(times_half_rest(0xbf80_3fc0)), [1.5, -1.0].map(|x| x * E4M3_HALF_REST));
+            assert_eq!(e4m3_small(code << 8 | 0x38).map(all)[0], [1.0, value]);
         }
         assert_eq!([449.0, f32::INFINITY, -1e30, f32::NAN, -f32::NAN].map(to_e4m3), [0x7e, 0x7e, 0xfe, 0x7f, 0x7f]);
         assert!((0..4).all(|place| has_nan(note_nan(0, 0x7f << (8 * place) | 0x00fe_0080 & !(0xff << (8 * place))))));

@@ -175,8 +175,11 @@ impl<const DIM: u32, E: Way> Ring<DIM, E> {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let [low, high] = widened(shared::Word::load(from + (row * Self::PIECES + piece) * 16));
-                    shared::Word::store(to + place(row, 2 * piece), low);
-                    shared::Word::store(to + place(row, 2 * piece + 1), high);
+                    // Both matrices of a row of 128 lie in the same banks: lanes of one begin with even pieces, of the other with odd.
+                    let second = Self::PIECES == 8 && piece >= 4;
+                    let [first, then] = if second { [high, low] } else { [low, high] };
+                    shared::Word::store(to + place(row, 2 * piece + u32::from(second)), first);
+                    shared::Word::store(to + place(row, 2 * piece + u32::from(!second)), then);
                 }
             },
         );
