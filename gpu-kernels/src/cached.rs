@@ -102,7 +102,9 @@ mod kernels {
         #[inline(always)]
         pub fn divide(self, number: f32) -> f32 {
             let near = math::min(math::max(number * self.reciprocal, -1000.0), 1000.0);
-            math::fma(math::fma(-near, self.divisor, number), self.reciprocal, near)
+            let quotient = math::fma(math::fma(-near, self.divisor, number), self.reciprocal, near);
+            // Of a zero the sum has lost it.
+            f32::from_bits(quotient.to_bits() | number.to_bits() & 1 << 31)
         }
     }
 

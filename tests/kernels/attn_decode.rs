@@ -26,6 +26,8 @@ pub struct Shape {
     pub kv: KvFormat,
     /// Whether the first key and value of the first head are no numbers.
     pub nan: bool,
+    /// How many times as coarse as would suit them codes are.
+    pub coarse: f32,
 }
 
 impl Shape {
