@@ -5,7 +5,8 @@
 //! at position `p = lengths[s] − (row_start[s+1] − t)` and sees keys `max(0, p − window + 1) ..= p` (all up to p where
 //! `window` is 0). With query head h and kv head `g = h / (heads / kv_heads)`:
 //! `out[t, h, :] = r(Σ_j a_j · v[j, g, :] / Σ_j e_j)`, `e_j = e^(scale · q[t, h]·k[j, g] − m)`, `a_j = r(e_j)`, m a running
-//! maximum. A tile with sequence −1 writes zeros to its rows. `r` rounds to the activation type.
+//! maximum. A tile with sequence −1 writes zeros to its rows. `r` rounds to the activation type. In pools of codes k and v are the
+//! codes times `k_scale` and `v_scale`, which multiply sums.
 //!
 //! # Arguments
 //! | name | shape | dtype | layout |
@@ -32,7 +33,8 @@
 //! 745 µs for 512, 2 048 and 8 192 tokens (with `mma` 17, 96 and 1 365), heads of 64 10, 41 and 558 (11, 54, 711).
 //!
 //! Where `kv` is FP8, pages of codes are copied to places of their own in shared memory; who copied a piece widens it to where the
-//! tensor core looks for it: `attn_prefill_fp8_128`, `attn_prefill_fp8_wgmma_128` and so on.
+//! tensor core looks for it: `attn_prefill_fp8_128`, `attn_prefill_fp8_wgmma_128` and so on. On an H100, 24 heads of 128 take 79 µs
+//! for 2 048 tokens (in bf16 58).
 //!
 //! # Requires
 //! `head_dim` one of [`crate::HEAD_DIMS`]; `heads` divisible by `kv_heads`; `q`, pools and `out` 16-byte aligned, `q_stride`

@@ -116,7 +116,7 @@ const fn every_size_in_fp8(dim: usize) -> [Shape; 6] {
     [
         in_fp8(shape((3, 1, dim), 0, &[(33, 128)])),
         in_fp8(shape((2, 2, dim), 0, &[(2, 64), (3, 128), (2, 190), (17, 256), (2, 320)])),
-        in_fp8(shape((8, 1, dim), 40, &[(9, 104), (2, 2), (3, 0)])),
+        in_fp8(shape((8, 1, dim), 40, &[(9, 104), (2, 2), (64, 0)])),
         in_fp8(shape((1, 1, dim), 0, &[(64, 64), (45, 110)])),
         in_fp8(Shape { scale: 24.0, ..shape((2, 1, dim), 0, &[(33, 97)]) }),
         in_fp8(Shape { nan: true, ..shape((2, 1, dim), 0, &[(5, 70), (3, 3)]) }),
@@ -199,7 +199,7 @@ impl Oracle for AttnPrefill {
     const DEFECTS: &[Defect] = &[
         // Where pages are asked for two ahead, asking for one behind the last copies nothing.
         Defect { entries: "attn_prefill_192", ..EDGE },
-        Defect { entries: "_256", ..EDGE },
+        Defect { entries: "attn_prefill_256", ..EDGE },
         MASK,
         TERM,
         FACTOR,
@@ -209,6 +209,15 @@ impl Oracle for AttnPrefill {
         Defect { entries: "_192", ..BARRIER },
         Defect { entries: "_wgmma_64", ..BARRIER },
         Defect { entries: "_wgmma_64", ..PRODUCT },
+        Defect { entries: "_fp8_64", ..BARRIER },
+    ];
+    const SPARED: &[&str] = &[
+        "attn_prefill_fp8_32",
+        "attn_prefill_fp8_96",
+        "attn_prefill_fp8_128",
+        "attn_prefill_fp8_192",
+        "attn_prefill_fp8_256",
+        "attn_prefill_fp8_wgmma_128",
     ];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {

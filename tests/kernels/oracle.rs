@@ -85,6 +85,8 @@ pub trait Oracle: Reference {
     const D: f64;
     /// Defects that the rows must notice when they are planted in the PTX.
     const DEFECTS: &[Defect];
+    /// Entries that differ from another by a size alone: nothing is planted there.
+    const SPARED: &[&str] = &[];
 
     /// Every buffer that the kernel writes.
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written>;
