@@ -117,6 +117,9 @@ kernel_args! {
         pub roundings: u32,
         /// Whether a kernel in front makes `w`, so that nothing of it can be read ahead: 0 or 1.
         pub made: u32,
+        /// Whether the next kernel starts only when the one in front of this has ended, so that it may read at once what is
+        /// older than this one's outputs: 0 or 1. Without a norm.
+        pub holds_next: u32,
     }
 }
 
@@ -139,6 +142,7 @@ impl Gemv {
             eps: 0.0,
             roundings: rms_norm::TWICE,
             made: 0,
+            holds_next: 0,
         }
     }
 

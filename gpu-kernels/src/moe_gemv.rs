@@ -16,7 +16,8 @@
 //! # Launch
 //! Each block finds out which choices are of one expert, eight at most to a group, in the order of the rows. Then it takes tiles
 //! of 16 rows of the groups' weights by turns, as `gemv` does: 8 warps share the columns, weights pass through rings in
-//! shared memory, the tensor core multiplies.
+//! shared memory, the tensor core multiplies. With `ids_settled` a block asks for its first weights before the kernel in front
+//! has ended. Without it, the next kernel starts only when this one has `ids`, and may take them as settled.
 //!
 //! # Requires
 //! 1 to 384 choices, `rows · top_k`; `k` divisible by 8, `n` by 16; ids from 0 to `experts` − 1; `x` and `w` 16-byte aligned;
@@ -71,6 +72,8 @@ kernel_args! {
         pub activation: u32,
         /// Whether `x` has a row for each choice instead of each token: 0 or 1.
         pub row_per_choice: u32,
+        /// Whether `ids` are there before the kernel in front has ended, so that weights are asked for ahead of that: 0 or 1.
+        pub ids_settled: u32,
     }
 }
 

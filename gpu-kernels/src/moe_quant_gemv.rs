@@ -68,21 +68,39 @@ kernel_args! {
         pub activation: u32,
         /// Whether `x` has a row for each choice instead of each token: 0 or 1.
         pub row_per_choice: u32,
+        /// As in `moe_gemv`: 0 or 1.
+        pub ids_settled: u32,
     }
 }
 
 impl MoeQuantGemv {
     /// The product of `moe_gemv` with a weight of these codes and scales in `format`.
     pub const fn new(around: MoeGemv, (w, scales): (Ptr<Packed>, Ptr<f32>), format: Format) -> MoeQuantGemv {
-        let MoeGemv { x, ids, y, rows, top_k, experts, n, k, activation, row_per_choice, .. } = around;
+        let MoeGemv { x, ids, y, rows, top_k, experts, n, k, activation, row_per_choice, ids_settled, .. } = around;
         let (format, group) = (format.kind(), format.group());
-        MoeQuantGemv { x, w, scales, ids, y, rows, top_k, experts, n, k, format, group, activation, row_per_choice }
+        MoeQuantGemv {
+            x,
+            w,
+            scales,
+            ids,
+            y,
+            rows,
+            top_k,
+            experts,
+            n,
+            k,
+            format,
+            group,
+            activation,
+            row_per_choice,
+            ids_settled,
+        }
     }
 
     /// All that is not about the weight.
     pub const fn around(&self) -> MoeGemv {
-        let MoeQuantGemv { x, ids, y, rows, top_k, experts, n, k, activation, row_per_choice, .. } = *self;
-        MoeGemv { x, w: Ptr::NULL, ids, y, rows, top_k, experts, n, k, activation, row_per_choice }
+        let MoeQuantGemv { x, ids, y, rows, top_k, experts, n, k, activation, row_per_choice, ids_settled, .. } = *self;
+        MoeGemv { x, w: Ptr::NULL, ids, y, rows, top_k, experts, n, k, activation, row_per_choice, ids_settled }
     }
 }
 

@@ -117,6 +117,8 @@ kernel_args! {
         pub eps: f32,
         /// Of `rms_norm`: `rms_norm::ONCE` or `rms_norm::TWICE`.
         pub roundings: u32,
+        /// As in `gemv`: 0 or 1.
+        pub holds_next: u32,
     }
 }
 
@@ -129,7 +131,21 @@ impl QuantGemv {
     /// The product of `gemv` with a weight of these codes and scales in `format`.
     pub const fn of(around: Gemv, (w, scales): (Ptr<Packed>, Ptr<f32>), format: Format) -> QuantGemv {
         let Gemv {
-            x, norm_weight, norm_bias, bias, residual, y, y_f32, rows, n, k, activation, eps, roundings, ..
+            x,
+            norm_weight,
+            norm_bias,
+            bias,
+            residual,
+            y,
+            y_f32,
+            rows,
+            n,
+            k,
+            activation,
+            eps,
+            roundings,
+            holds_next,
+            ..
         } = around;
         let (format, group) = (format.kind(), format.group());
         QuantGemv {
@@ -150,6 +166,7 @@ impl QuantGemv {
             activation,
             eps,
             roundings,
+            holds_next,
         }
     }
 
@@ -176,6 +193,7 @@ impl QuantGemv {
             eps: self.eps,
             roundings: self.roundings,
             made: 0,
+            holds_next: self.holds_next,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The one check: an outcome against the f64 oracle, or against the reference with the oracle's tolerance.
 use gpu_kernels::Element;
+use nemotron_backend::device::PlannedKernel;
 use ptx_emulator::Options;
 
 use crate::data::{Buffer, Data};
@@ -48,7 +49,7 @@ pub fn emulator<K: Oracle>(rows: Vec<Row<K>>) {
     for check in checks(&rows) {
         for device in devices(&check.row.kernel) {
             emulator.device = device;
-            let symbol = check.row.kernel.launch(&device).symbol;
+            let symbol = PlannedKernel::launch(&check.row.kernel, &device).symbol;
             for options in orders(entry(ptx(&device), symbol).1) {
                 emulator.options = options;
                 faults.extend(check.faults(&mut emulator));

@@ -70,6 +70,7 @@ fn row(seed: u64, shape: &Shape) -> Row<MoeGemv> {
         k: k as u32,
         activation,
         row_per_choice: row_per_choice.into(),
+        ids_settled: row_per_choice.into(),
     };
     Row { name: format!("{shape:?}"), kernel, data }
 }

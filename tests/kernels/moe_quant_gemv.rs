@@ -83,6 +83,7 @@ fn row(seed: u64, format: Format, shape: &Shape) -> Row<MoeQuantGemv> {
         k: k as u32,
         activation,
         row_per_choice: row_per_choice.into(),
+        ids_settled: row_per_choice.into(),
     };
     Row { name: format!("{format:?}, {shape:?}"), kernel: MoeQuantGemv::new(around, w, format), data }
 }

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 
 use gpu_kernels::DeviceInfo;
+use nemotron_backend::device::PlannedKernel;
 use ptx_emulator::Module;
 
 use crate::compare::{Check, checks};
@@ -204,7 +205,7 @@ impl<'a, K: Oracle> Launched<'a, K> {
     }
 
     fn symbol(&self) -> &'static str {
-        self.check.row.kernel.launch(&self.device).symbol
+        PlannedKernel::launch(&self.check.row.kernel, &self.device).symbol
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a row file says of its kernel: the formula in f64, its rounding points, and how far a result may be off.
 use gpu_kernels::{Ptr, Role};
-use nemotron_backend::device::Reference;
+use nemotron_backend::device::{PlannedKernel, Reference};
 
 use crate::data::Data;
 use crate::mutants::Defect;
@@ -78,7 +78,7 @@ impl Written {
 }
 
 /// A kernel's formula in f64, written from its doc block and from nothing else.
-pub trait Oracle: Reference {
+pub trait Oracle: Reference + PlannedKernel {
     /// c of the doc block's Numerics; 0 with D = 0 asks for equality.
     const C: f64;
     /// d of the doc block's Numerics.

@@ -2,7 +2,7 @@
 //! that is repeated, or that was one too many, leaves nothing behind.
 use gpu_kernels::ssm::{Mixer, WINDOW};
 use gpu_kernels::{Ptr, Role, SsmConv, SsmDecode, SsmScan, TILE_ROWS};
-use nemotron_backend::device::Reference;
+use nemotron_backend::device::{PlannedKernel, Reference};
 
 use crate::data::{Data, Values};
 use crate::emulator::Emulator;
@@ -66,7 +66,12 @@ impl<'a> Mixed<'a> {
     }
 
     /// Runs a kernel, and hands on what the buffers `handed` hold then.
-    fn launch<K: Reference>(&mut self, kernel: &K, data: &Data, handed: &[(usize, u32)]) -> Vec<Outputs> {
+    fn launch<K: Reference + PlannedKernel>(
+        &mut self,
+        kernel: &K,
+        data: &Data,
+        handed: &[(usize, u32)],
+    ) -> Vec<Outputs> {
         let outcome = self.target.run(kernel, data).unwrap_or_else(|fault| panic!("{}: {fault}", K::NAME));
         for (which, buffer) in handed {
             let values = outcome[*buffer as usize].iter().map(|value| value.expect("defined"));

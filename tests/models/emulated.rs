@@ -121,7 +121,7 @@ impl Emulated {
         if !gemm.residual.is_null() {
             rows().try_for_each(|first| self.fetch(gemm.residual.offset(first), count))?;
         }
-        cpu::gemm::<bf16>(gemm, &self.host);
+        <bf16 as cpu::Products>::gemm(gemm, &self.host);
         rows().try_for_each(|first| match gemm.out.offset(first) {
             Output::Act(y) => {
                 self.write(y.target().expect("not null"), Element::Act, &self.host.read::<bf16>(y, count))

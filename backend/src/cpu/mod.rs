@@ -24,7 +24,7 @@ use gpu_kernels::Ptr;
 use crate::device::{Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Step, Ticket, host_memory};
 use crate::error::{Category, Error, Result};
 
-pub use product::gemm;
+pub use product::Products;
 
 /// How many runs back the sampled tokens are kept.
 const KEPT_TICKETS: usize = 2;
@@ -63,7 +63,7 @@ impl<A> Cpu<A> {
     }
 }
 
-impl<A: Activation> Device for Cpu<A> {
+impl<A: Products> Device for Cpu<A> {
     fn description(&self) -> Vec<String> {
         let threads = rayon::current_num_threads();
         vec![format!("{}, {threads} thread{}", processor_name(), if threads == 1 { "" } else { "s" })]
@@ -148,10 +148,10 @@ fn steps(plans: &[Option<Plan>], plan: PlanId) -> &[Step] {
     &plans[plan.0].as_ref().expect("a plan that is named was not released").steps
 }
 
-fn run_step<A: Activation>(step: &Step, memory: &Memory) {
+fn run_step<A: Products>(step: &Step, memory: &Memory) {
     match step {
         Step::Launch(kernel) => A::reference(kernel.as_ref(), memory),
-        Step::Gemm(product) => gemm::<A>(product, memory),
+        Step::Gemm(product) => A::gemm(product, memory),
     }
 }
 

@@ -50,8 +50,25 @@ impl<'a, A: Activation> Matrix<'a, A> {
     }
 }
 
-/// Runs a plan's GEMM.
-pub fn gemm<A: Activation>(gemm: &Gemm, memory: &Memory) {
+/// Activations that a plan's GEMM can be run with. No generic function does that: so it is compiled here, once for each.
+pub trait Products: Activation {
+    /// Runs the product.
+    fn gemm(gemm: &Gemm, memory: &Memory);
+}
+
+impl Products for f32 {
+    fn gemm(product: &Gemm, memory: &Memory) {
+        gemm::<f32>(product, memory);
+    }
+}
+
+impl Products for bf16 {
+    fn gemm(product: &Gemm, memory: &Memory) {
+        gemm::<bf16>(product, memory);
+    }
+}
+
+fn gemm<A: Activation>(gemm: &Gemm, memory: &Memory) {
     let (rows, k) = (gemm.rows as usize, gemm.k as usize);
     let x = widened(&memory.read::<A>(gemm.x, rows * k));
     match gemm.out {

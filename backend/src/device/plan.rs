@@ -1,7 +1,7 @@
 //! `Plan`: the ordered steps of one pass over the model, over named buffers; no grid and no address in it.
 use std::any::Any;
 
-use gpu_kernels::{Act, DeviceInfo, Element, Kernel, Launch, Ptr, StepShape, Weight};
+use gpu_kernels::{Act, Args, DeviceInfo, Element, Kernel, Launch, Ptr, StepShape, Weight};
 use half::bf16;
 
 use super::{Activation, Memory};
@@ -125,7 +125,7 @@ pub struct Plan {
 
 impl Plan {
     /// Appends a kernel. Only kernels with a reference can be written here: no reference, no launch.
-    pub fn launch<K: Reference>(&mut self, kernel: K) {
+    pub fn launch<K: PlannedKernel + 'static>(&mut self, kernel: K) {
         self.steps.push(Step::Launch(Box::new(kernel)));
     }
 
@@ -157,44 +157,54 @@ pub trait PlannedKernel: std::fmt::Debug + Send + Sync {
     fn reference_bf16(&self, memory: &Memory);
 }
 
-impl<K: Reference> PlannedKernel for K {
-    fn name(&self) -> &'static str {
-        K::NAME
-    }
+/// Implements [`PlannedKernel`] for every kernel. They are no generic implementation: so the references are compiled here,
+/// once, and not in everyone who makes plans.
+macro_rules! planned {
+    ($($file:ident $kernel:ident,)*) => {$(
+        impl PlannedKernel for gpu_kernels::$kernel {
+            fn name(&self) -> &'static str {
+                Self::NAME
+            }
 
-    fn check(&self) -> Result<(), &'static str> {
-        Kernel::check(self)
-    }
+            fn check(&self) -> Result<(), &'static str> {
+                Kernel::check(self)
+            }
 
-    fn launch(&self, device: &DeviceInfo) -> Launch {
-        Kernel::launch(self, device)
-    }
+            fn launch(&self, device: &DeviceInfo) -> Launch {
+                Kernel::launch(self, device)
+            }
 
-    fn bytes_moved(&self, shape: &StepShape) -> u64 {
-        Kernel::bytes_moved(self, shape)
-    }
+            fn bytes_moved(&self, shape: &StepShape) -> u64 {
+                Kernel::bytes_moved(self, shape)
+            }
 
-    fn flops(&self, shape: &StepShape) -> u64 {
-        Kernel::flops(self, shape)
-    }
+            fn flops(&self, shape: &StepShape) -> u64 {
+                Kernel::flops(self, shape)
+            }
 
-    fn args(&self, resolve: &mut dyn FnMut(u32, u64, Element) -> u64) -> Vec<u8> {
-        let mut args = *self;
-        args.resolve(resolve);
-        let mut bytes = vec![0; size_of::<K>()];
-        args.write(&mut bytes);
-        bytes
-    }
+            fn args(&self, resolve: &mut dyn FnMut(u32, u64, Element) -> u64) -> Vec<u8> {
+                args(*self, resolve)
+            }
 
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+            fn as_any(&self) -> &dyn Any {
+                self
+            }
 
-    fn reference_f32(&self, memory: &Memory) {
-        self.reference::<f32>(memory);
-    }
+            fn reference_f32(&self, memory: &Memory) {
+                self.reference::<f32>(memory);
+            }
 
-    fn reference_bf16(&self, memory: &Memory) {
-        self.reference::<bf16>(memory);
-    }
+            fn reference_bf16(&self, memory: &Memory) {
+                self.reference::<bf16>(memory);
+            }
+        }
+    )*};
+}
+gpu_kernels::for_each_kernel!(planned);
+
+fn args(mut args: impl Args, resolve: &mut dyn FnMut(u32, u64, Element) -> u64) -> Vec<u8> {
+    args.resolve(resolve);
+    let mut bytes = vec![0; size_of_val(&args)];
+    args.write(&mut bytes);
+    bytes
 }

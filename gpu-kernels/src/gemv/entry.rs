@@ -16,13 +16,13 @@ kernel! {
     /// Up to eight token rows to a block.
     pub fn gemv(args: Gemv) {
         let args = of_block(&args);
-        product(&args, Stream::<W, _>::new(args), None);
+        product(&args, Stream::<W, _>::new(args, args.holds_next != 0), None);
     }
 
     /// Up to eight token rows to a block, narrow steps.
     pub fn gemv_narrow(args: Gemv) {
         let args = of_block(&args);
-        product(&args, Stream::<N, _>::new(args), None);
+        product(&args, Stream::<N, _>::new(args, args.holds_next != 0), None);
     }
 
     /// One token row behind `rms_norm`.
@@ -77,7 +77,7 @@ unsafe fn behind_rms_norm<const QUADS: usize>(args: &Gemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let weight = Row::load(args.norm_weight.addr, args.k);
-        let stream = Stream::<QUADS, _>::new(*args);
+        let stream = Stream::<QUADS, _>::new(*args, false);
         let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
         rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| normed.store(group, words));
         sync_threads();
@@ -92,7 +92,7 @@ unsafe fn behind_layer_norm_1p<const QUADS: usize>(args: &Gemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
-        let stream = Stream::<QUADS, _>::new(*args);
+        let stream = Stream::<QUADS, _>::new(*args, false);
         let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
         layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| normed.store(group, words));
         sync_threads();

@@ -80,28 +80,31 @@ impl<const QUADS: usize, T: Tiles> Stream<QUADS, T> {
     /// Rows from one of a lane's copies to the next.
     const APART: u32 = thread::WARP_SIZE / Self::LANES;
 
-    /// The warp's ring, with its first steps on their way. Behind it, the kernel in front has ended.
+    /// The warp's ring, with its first steps on their way. Behind it, the kernel in front has ended;
+    /// with `holds_next` the next one starts only then.
     ///
     /// # Safety
     /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn new(tiles: T) -> Self {
-        let mut stream = Stream::empty(tiles);
-        grid::launch_dependents();
-        // SAFETY: the slots are free, and all that follows is read behind the wait.
-        unsafe {
-            stream.fill();
-            grid::wait_for_dependencies();
+    pub unsafe fn new(tiles: T, holds_next: bool) -> Self {
+        if !holds_next {
+            grid::launch_dependents();
         }
-        stream
+        // SAFETY: the caller's promise; all that follows is read behind the wait.
+        unsafe {
+            let stream = Stream::begun(tiles);
+            grid::wait_for_dependencies();
+            grid::launch_dependents();
+            stream
+        }
     }
 
-    /// As [`Stream::new`], behind the kernel in front: which weights they are is its output.
+    /// As [`Stream::new`], without the wait.
     ///
     /// # Safety
     /// The kernel's Requires hold; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn behind_the_wait(tiles: T) -> Self {
+    pub unsafe fn begun(tiles: T) -> Self {
         let mut stream = Stream::empty(tiles);
         // SAFETY: the slots are free.
         unsafe { stream.fill() };

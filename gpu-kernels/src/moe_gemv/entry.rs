@@ -85,13 +85,17 @@ impl Tiles for Experts {
 /// The kernel's Requires hold; the whole block comes here.
 #[inline(always)]
 unsafe fn run<const QUADS: usize>(args: &MoeGemv) {
+    if args.ids_settled == 0 {
+        grid::wait_for_dependencies();
+    }
+    // Behind that wait, so that the next kernel may take the ids as settled.
     grid::launch_dependents();
-    grid::wait_for_dependencies();
     let Some(per_group) = NonZero::new(args.n / TILE) else { return };
     // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
     unsafe {
         let tiles = Experts { args: *args, per_group, tiles: groups::find(args) * per_group.get() };
-        let mut stream = Stream::<QUADS, _>::behind_the_wait(tiles);
+        let mut stream = Stream::<QUADS, _>::begun(tiles);
+        grid::wait_for_dependencies();
         let mut tile = thread::block_idx_x();
         let mut sums = moe_gemv_sums();
         let mut odd = false;

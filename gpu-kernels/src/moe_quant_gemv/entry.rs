@@ -75,15 +75,19 @@ impl Tiles for Experts {
 /// The kernel's Requires hold; the whole block comes here.
 #[inline(always)]
 unsafe fn run<F: Form>(args: &MoeQuantGemv) {
+    if args.ids_settled == 0 {
+        grid::wait_for_dependencies();
+    }
+    // Behind that wait, so that the next kernel may take the ids as settled.
     grid::launch_dependents();
-    grid::wait_for_dependencies();
     let Some(per_group) = NonZero::new(args.n / TILE) else { return };
     let around = args.around();
     let matrix = Matrix::new::<F>((args.w, args.scales), args.k, (args.format, args.group));
     // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
     unsafe {
         let tiles = Experts { n: args.n, per_group, tiles: groups::find(&around) * per_group.get() };
-        let mut ring = Ring::<F, _>::behind_the_wait(tiles, matrix);
+        let mut ring = Ring::<F, _>::begun(tiles, matrix);
+        grid::wait_for_dependencies();
         let mut tile = thread::block_idx_x();
         let mut odd = false;
         while tile < tiles.tiles {

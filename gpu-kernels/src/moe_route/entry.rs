@@ -8,15 +8,20 @@ use cuda_std::{bf16, global, grid, kernel, math, thread, warp};
 
 /// Groups of a lane that are asked for together.
 const BATCH: usize = 4;
+/// Weights of a line of the cache.
+const LINE: u32 = 32;
 
 kernel! {
     /// An expert to a warp, eight token rows to a block.
     pub fn moe_route(args: MoeRoute) {
         grid::launch_dependents();
-        grid::wait_for_dependencies();
         let first = thread::block_idx_y() * ROWS;
         let live = (args.rows - first).min(ROWS);
         let expert = thread::block_idx_x() * WARPS + thread::warp_id();
+        if expert < args.experts {
+            ask_for_weights(&args, expert);
+        }
+        grid::wait_for_dependencies();
         if expert < args.experts {
             let sums = logits(&args, expert, first, live);
             if thread::lane_id() == 0 {
@@ -52,6 +57,24 @@ unsafe fn weights(args: &MoeRoute, expert: u32, group: u32) -> [f32; 8] {
     // SAFETY: the caller's promise.
     let [a, b]: [[f32; 4]; 2] = unsafe { [global::load_readonly(start), global::load_readonly(start + 16)] };
     [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]
+}
+
+/// Brings an expert's weights to the L2 cache, while the kernel in front still runs.
+///
+/// # Safety
+/// The whole warp comes here, with an expert that exists.
+#[inline(always)]
+unsafe fn ask_for_weights(args: &MoeRoute, expert: u32) {
+    let start = args.w.addr + 4 * u64::from(expert) * u64::from(args.hidden);
+    let (end, mut column) = (args.hidden - 1, thread::lane_id() * LINE);
+    loop {
+        // SAFETY: the column is within the row.
+        unsafe { global::prefetch(start + 4 * u64::from(column.min(end))) };
+        column += thread::WARP_SIZE * LINE;
+        if column > end {
+            break;
+        }
+    }
 }
 
 /// The logits of an expert for the block's rows, in every lane.

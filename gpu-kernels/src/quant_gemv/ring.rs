@@ -53,28 +53,31 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// Rows from one of a lane's copies to the next.
     const APART: u32 = thread::WARP_SIZE / PIECES;
 
-    /// The warp's ring, with its first steps on their way. Behind it, the kernel in front has ended.
+    /// The warp's ring, with its first steps on their way. Behind it, the kernel in front has ended;
+    /// with `holds_next` the next one starts only then.
     ///
     /// # Safety
     /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn new(tiles: T, matrix: Matrix) -> Self {
-        let mut ring = Ring::empty(tiles, matrix);
-        grid::launch_dependents();
-        // SAFETY: the slots are free, and all that follows is read behind the wait.
-        unsafe {
-            ring.fill();
-            grid::wait_for_dependencies();
+    pub unsafe fn new(tiles: T, matrix: Matrix, holds_next: bool) -> Self {
+        if !holds_next {
+            grid::launch_dependents();
         }
-        ring
+        // SAFETY: the caller's promise; all that follows is read behind the wait.
+        unsafe {
+            let ring = Ring::begun(tiles, matrix);
+            grid::wait_for_dependencies();
+            grid::launch_dependents();
+            ring
+        }
     }
 
-    /// As [`Ring::new`], behind the kernel in front: which weights they are is its output.
+    /// As [`Ring::new`], without the wait.
     ///
     /// # Safety
     /// The kernel's Requires hold; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn behind_the_wait(tiles: T, matrix: Matrix) -> Self {
+    pub unsafe fn begun(tiles: T, matrix: Matrix) -> Self {
         let mut ring = Ring::empty(tiles, matrix);
         // SAFETY: the slots are free.
         unsafe { ring.fill() };

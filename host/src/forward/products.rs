@@ -125,6 +125,8 @@ pub(crate) struct Multiply<'a> {
     pub out: Output,
     /// Token rows.
     pub rows: u32,
+    /// Whether the kernel behind is to read at once what is older than the product, if the rows [`settles`]. Without a norm.
+    pub holds_next: bool,
 }
 
 /// An activation behind a product.
@@ -138,7 +140,7 @@ pub(crate) struct Activated {
 impl<'a> Multiply<'a> {
     /// `x · wᵀ + bias` alone.
     pub fn new(x: Ptr<Act>, weight: &'a ProductBuffer, out: Output, rows: u32) -> Multiply<'a> {
-        Multiply { x, norm: None, weight, activation: None, residual: Ptr::NULL, out, rows }
+        Multiply { x, norm: None, weight, activation: None, residual: Ptr::NULL, out, rows, holds_next: false }
     }
 
     /// Where the sums go that a kernel of its own activates, or the result.
@@ -150,6 +152,12 @@ impl<'a> Multiply<'a> {
 /// Whether a product of `[rows, n, k]` is `gemv`'s.
 pub(super) fn takes_gemv(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
     rows <= GEMV_MAX_ROWS || u64::from(n) * u64::from(k) <= limits.small_weight
+}
+
+/// Whether a kernel behind a product of `rows` rows that [`Multiply::holds_next`] may read at once what is older than the
+/// product: of so few rows only those products overlap that know of it.
+pub(super) fn settles(rows: u32) -> bool {
+    rows <= GEMV_MAX_ROWS
 }
 
 /// Elements of a weight from which on `skinny_gemm` takes up to so many rows: on an H100 it was faster than cuBLASLt in chains of
@@ -302,7 +310,7 @@ impl Pass<'_> {
             Some(norm) if fused.is_none() => self.norm(norm, x, rows),
             _ => x,
         };
-        let plain = Gemv::new(x, Ptr::NULL, weight.shape(rows));
+        let plain = Gemv { holds_next: product.holds_next.into(), ..Gemv::new(x, Ptr::NULL, weight.shape(rows)) };
         let (y, y_f32) = match product.out {
             Output::Act(y) => (y, Ptr::NULL),
             Output::F32(y_f32) => (Ptr::NULL, y_f32),

@@ -69,7 +69,8 @@ pub fn read_checkpoint(checkpoint: &Checkpoint) -> Result<Reading> {
     quantization::check(checkpoint, &stored, &notes)?;
     cache::settle(checkpoint, &mut spec, &notes)?;
     stored::check_index(checkpoint, &spec)?;
-    let warnings = stored::uncounted_layers(checkpoint).into_iter().collect();
+    let unsaid = quantization::unsaid(checkpoint, &stored);
+    let warnings = stored::uncounted_layers(checkpoint).into_iter().chain(unsaid).collect();
     Ok(Reading { spec, notes: notes.into_inner(), warnings })
 }
 

@@ -85,6 +85,20 @@ pub fn check(checkpoint: &Checkpoint, stored: &[StoredFormat], notes: &Notes) ->
     Ok(())
 }
 
+/// Says that weights are quantized where neither config.json nor hf_quant_config.json does: other loaders go by these.
+pub fn unsaid(checkpoint: &Checkpoint, stored: &[StoredFormat]) -> Option<String> {
+    let first = stored.iter().find(|stored| stored.format.is_some())?;
+    let sections = sections(checkpoint);
+    if sections.iter().any(|section| !section.optional) {
+        return None;
+    }
+    let other = sections.first().map_or(String::new(), |section| format!(", though {} does", section.place));
+    Some(format!(
+        "the weights are quantized ({} and others), which config.json does not say{other}: they are read as they are stored",
+        first.module
+    ))
+}
+
 fn sections(checkpoint: &Checkpoint) -> Vec<Section<'_>> {
     let config = SECTIONS.iter().filter_map(|name| {
         let value = checkpoint.config().get(*name).filter(|value| !value.is_null())?;

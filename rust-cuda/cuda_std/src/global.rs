@@ -92,6 +92,16 @@ pub unsafe fn load_volatile<T: Word>(address: u64) -> T {
     unsafe { T::load_volatile(address) }
 }
 
+/// Brings the line of the L2 cache that `address` lies in from memory, without waiting for it.
+///
+/// # Safety
+/// `address` is a live global address.
+#[inline(always)]
+pub unsafe fn prefetch(address: u64) {
+    // SAFETY: it changes nothing.
+    ptx!("prefetch.global.L2 [{}];", in(reg64) address, options(nostack));
+}
+
 /// Stores a word.
 ///
 /// # Safety

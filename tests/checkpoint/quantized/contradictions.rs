@@ -56,6 +56,20 @@ fn without_any_configuration_the_tensors_decide() {
     assert_eq!(reading.spec.head.format(), Format::Bf16);
 }
 
+/// Other loaders would take such weights for something else, so even who asked for silence is told.
+#[test]
+fn quantized_weights_of_which_config_json_does_not_speak_are_a_warning() {
+    let warnings = |fixture: &Fixture| fixture.reading().unwrap().warnings;
+    let fixture = fp8_store().write();
+    assert!(matches!(&warnings(&fixture)[..], [text] if text.contains("quantized") && !text.contains("though")));
+    fixture.write("quant_config.json", json!({"quant_method": "fp8"}).to_string());
+    assert!(matches!(&warnings(&fixture)[..], [text] if text.contains("though quant_config.json does")));
+    fixture.write("hf_quant_config.json", json!({"quantization": {"quant_algo": "FP8"}}).to_string());
+    assert_eq!(warnings(&fixture), [""; 0]);
+    assert_eq!(warnings(&configured(fp8_store(), json!({"quant_method": "fp8"})).write()), [""; 0]);
+    assert_eq!(warnings(&Store::new().write()), [""; 0]);
+}
+
 #[test]
 fn a_format_that_is_not_the_stored_one() {
     for (section, said) in [

@@ -5,7 +5,7 @@ use gpu_kernels::{Act, Element, MoeCombine, MoeGemm, MoeGemv, MoeRoute, MoeSort,
 use super::{Kind, PlacedBlock};
 use crate::device::{BufferId, Output};
 use crate::forward::builder::{Builder, NormBuffers};
-use crate::forward::products::{Activated, Multiply, ProductBuffer};
+use crate::forward::products::{Activated, Multiply, ProductBuffer, settles};
 use crate::forward::walk::Pass;
 use crate::models::spec::{Activation, Moe, Router, SharedExpert};
 
@@ -121,14 +121,15 @@ impl PlacedBlock for PlacedMoe {
     fn steps(&self, pass: &mut Pass) {
         let (x, rows) = (pass.layout.x.ptr(), pass.rows());
         let normed = pass.norm(&self.norm, x, rows);
-        let shared = self.shared.as_ref().map_or(Ptr::NULL, |shared| shared.steps(pass, normed));
+        // The weights of the shared expert are on their way while the router chooses, which few blocks do.
         self.route(pass, normed);
+        let shared = self.shared.as_ref().map_or(Ptr::NULL, |shared| shared.steps(pass, normed));
         let latent = self.scratch.latent.ptr();
         let Some([into, out]) = &self.latent else {
             self.experts(pass, normed);
             return self.combine(pass, Combined { shared, residual: x, y: x });
         };
-        pass.multiply(Multiply::new(normed, into, Output::Act(latent), rows));
+        pass.multiply(Multiply { holds_next: true, ..Multiply::new(normed, into, Output::Act(latent), rows) });
         self.experts(pass, latent);
         self.combine(pass, Combined { shared: Ptr::NULL, residual: Ptr::NULL, y: latent });
         let widened = self.scratch.widened.ptr();
@@ -144,7 +145,7 @@ impl Shared {
         let (activated, out, rows) = (self.activated.ptr(), self.out.ptr(), pass.rows());
         let activation = Some(Activated { by: Activation::Relu2, sums: activated });
         pass.multiply(Multiply { activation, ..Multiply::new(normed, &self.up, Output::Act(activated), rows) });
-        pass.multiply(Multiply::new(activated, &self.down, Output::Act(out), rows));
+        pass.multiply(Multiply { holds_next: true, ..Multiply::new(activated, &self.down, Output::Act(out), rows) });
         out
     }
 }
@@ -183,6 +184,7 @@ impl PlacedMoe {
         let (activated, out) = (self.scratch.activated.ptr(), self.scratch.out.ptr());
         let &PlacedMoe { top_k, experts, intermediate, width, .. } = self;
         if rows * top_k <= MAX_CHOICES && self.up.streams() && self.down.streams() {
+            let product_in_front = self.shared.is_some() || self.latent.is_some();
             let up = MoeGemv {
                 x,
                 w: self.up.weight.ptr(),
@@ -195,10 +197,11 @@ impl PlacedMoe {
                 k: width,
                 activation: gemv::RELU2,
                 row_per_choice: 0,
+                ids_settled: (product_in_front && settles(rows)).into(),
             };
             let (w, n, k, activation) = (self.down.weight.ptr(), width, intermediate, gemv::PLAIN);
             pass.multiply_few_experts(&self.up, up);
-            let down = MoeGemv { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ..up };
+            let down = MoeGemv { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ids_settled: 1, ..up };
             pass.multiply_few_experts(&self.down, down);
             return;
         }
