@@ -211,14 +211,11 @@ impl Oracle for AttnPrefill {
         Defect { entries: "_wgmma_64", ..PRODUCT },
         Defect { entries: "_fp8_64", ..BARRIER },
     ];
-    const SPARED: &[&str] = &[
-        "attn_prefill_fp8_32",
-        "attn_prefill_fp8_96",
-        "attn_prefill_fp8_128",
-        "attn_prefill_fp8_192",
-        "attn_prefill_fp8_256",
-        "attn_prefill_fp8_wgmma_128",
-    ];
+
+    /// Of the entries with pools of codes two are enough.
+    fn spares(entry: &str, _: &Defect) -> bool {
+        entry.contains("_fp8_") && !entry.ends_with("_64")
+    }
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let (heads, dim) = (self.heads as usize, self.head_dim as usize);

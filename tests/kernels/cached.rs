@@ -9,6 +9,10 @@ pub const NAN: u8 = 0x7f;
 /// The values of the codes that are no less than 0, least first.
 static VALUES: LazyLock<[f64; NAN as usize]> = LazyLock::new(|| std::array::from_fn(|code| value(code as u8)));
 
+/// Scales of keys and values of which many multiples by a bf16's few bits stand between two codes: a quotient that is not rounded
+/// as a division rounds it becomes another.
+pub const TIED_SCALES: [f32; 2] = [7.0 / 1024.0, 7.0 / 512.0];
+
 /// A pool's elements, and what numbers are divided by before they become some.
 #[derive(Clone, Copy, Debug)]
 pub struct Kept {

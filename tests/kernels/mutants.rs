@@ -173,13 +173,13 @@ impl Edit {
 /// Plants every defect that the kernel names at its places in every entry that the rows launch.
 pub fn every_one_is_noticed<K: Oracle>(rows: Vec<Row<K>>) {
     let checks = checks(&rows);
-    let all = checks.iter().flat_map(Launched::all);
-    let launches: Vec<Launched<K>> = all.filter(|row| !K::SPARED.contains(&row.symbol())).collect();
+    let launches: Vec<Launched<K>> = checks.iter().flat_map(Launched::all).collect();
     let entries: BTreeMap<&str, &'static str> = launches.iter().map(|row| (row.symbol(), ptx(&row.device))).collect();
     let mut survivors = Vec::new();
     for defect in K::DEFECTS {
         let mut planted = 0;
-        for (entry, ptx) in entries.iter().filter(|(symbol, _)| symbol.ends_with(defect.entries)) {
+        let planted_in = |symbol: &str| symbol.ends_with(defect.entries) && !K::spares(symbol, defect);
+        for (entry, ptx) in entries.iter().filter(|(symbol, _)| planted_in(symbol)) {
             let rows: Vec<&Launched<K>> = launches.iter().filter(|row| row.symbol() == *entry).collect();
             for mutant in defect.edits.iter().flat_map(|edit| mutants(ptx, entry, edit)) {
                 planted += 1;

@@ -2,7 +2,7 @@
 use gpu_kernels::{KvFormat, PAGE_TOKENS, RopeKvAppend};
 use half::bf16;
 
-use crate::cached::Kept;
+use crate::cached::{Kept, TIED_SCALES};
 use crate::data::{Data, Values};
 use crate::mutants::{Defect, EDGE, FACTOR, PAGE, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
@@ -89,7 +89,7 @@ fn of_batch(shape: &Shape, batch: &Batch, qkv: Vec<f32>, name: String) -> Row<Ro
     let (positions, slots) = places(batch);
     let context = 1 + positions.iter().max().copied().unwrap_or(0) as usize;
     let mut data = Data::default();
-    let [k_scale, v_scale] = if shape.kv == KvFormat::Act { [1.0; 2] } else { [0.0061, 1.0] };
+    let [k_scale, v_scale] = if shape.kv == KvFormat::Act { [1.0; 2] } else { TIED_SCALES };
     let pool = batch.pages * heads.kv_heads * PAGE_TOKENS as usize * heads.dim;
     let kernel = RopeKvAppend {
         qkv: data.reals("qkv", qkv),

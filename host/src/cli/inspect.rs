@@ -9,8 +9,8 @@ use super::failure::Failure;
 use super::numbers::{self, CONTEXT, SEQUENCES};
 use crate::error::size;
 use crate::models::spec::Block;
-use crate::session::{DeviceChoice, KvChoice};
 use crate::session::inspect::{Inspection, Need, Present};
+use crate::session::{DeviceChoice, KvChoice};
 
 /// Show what a checkpoint is and what memory it takes
 #[derive(Args, Debug)]

@@ -23,7 +23,9 @@ pub fn settle(checkpoint: &Checkpoint, spec: &mut ModelSpec, notes: &Notes) -> R
     }
     let mut notes = notes.borrow_mut();
     if found && !notes.iter().any(|note| note.contains(OPTION)) {
-        notes.push(format!("the file has scales for keys and values in 8 bits, which {OPTION} uses; by default they are not quantized"));
+        notes.push(format!(
+            "the file has scales for keys and values in 8 bits, which {OPTION} uses; by default they are not quantized"
+        ));
     }
     Ok(())
 }
@@ -76,8 +78,15 @@ fn number(name: &str, tensor: &StoredTensor) -> Result<f32> {
     let place = || format!("{}: {name}", tensor.file.display());
     if !tensor.is_plain() || tensor.shape.iter().product::<usize>() != 1 {
         return Err(Error::new(Category::Model, "A scale of keys or values is not one number")
-            .details(format_args!("{}: expected BF16, F16 or F32 of shape [] or [1], found {} {:?}", place(), tensor.dtype, tensor.shape))
-            .hint("scales of single heads are not supported: take a checkpoint with one for each layer, or delete them"));
+            .details(format_args!(
+                "{}: expected BF16, F16 or F32 of shape [] or [1], found {} {:?}",
+                place(),
+                tensor.dtype,
+                tensor.shape
+            ))
+            .hint(
+                "scales of single heads are not supported: take a checkpoint with one for each layer, or delete them",
+            ));
     }
     let scale = quantized::number(tensor, 0);
     if KV_SCALES.contains(&scale) {

@@ -75,7 +75,9 @@ pub fn check(checkpoint: &Checkpoint, stored: &[StoredFormat], notes: &Notes) ->
         }
         if CACHE.iter().any(|key| !section.value[*key].is_null()) {
             let place = &section.place;
-            notes.borrow_mut().push(format!("{place} wants keys and values in 8 bits: {OPTION} makes them so, by default they are not"));
+            notes.borrow_mut().push(format!(
+                "{place} wants keys and values in 8 bits: {OPTION} makes them so, by default they are not"
+            ));
         }
     }
     let scaled = |suffix: &str| checkpoint.tensors().any(|(name, _)| name.ends_with(suffix));

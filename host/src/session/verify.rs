@@ -49,9 +49,12 @@ pub fn verify(model: &Model, expected: &Expected) -> Result<Vec<PromptReport>> {
     }
     let rule = Rule::of(&model.spec, model.activations());
     if matches!(rule, Rule::Cache { .. }) && expected.prompts.iter().any(|prompt| prompt.kv_error.is_none()) {
-        return Err(Error::new(Category::Input, "The expected file does not say what keys and values in FP8 may change")
-            .details("its metadata has no quantized_kv_error_L and quantized_kv_bf16_error_L for some prompt")
-            .hint("leave --kv-cache out, or name a file that has them"));
+        return Err(Error::new(
+            Category::Input,
+            "The expected file does not say what keys and values in FP8 may change",
+        )
+        .details("its metadata has no quantized_kv_error_L and quantized_kv_bf16_error_L for some prompt")
+        .hint("leave --kv-cache out, or name a file that has them"));
     }
     let logits = expected.prompts.iter().map(|prompt| model.engine.logits(&prompt.ids, prompt.rows));
     let logits = logits.collect::<Result<Vec<_>>>()?;
@@ -191,7 +194,8 @@ mod tests {
     #[test]
     fn one_row_of_a_hybrid_that_a_rounding_throws_off_does_not_decide() {
         let (logits_f32, logits_bf16) = ([3.0, 4.0].repeat(3), [3.0, 4.05].repeat(3));
-        let prompt = ExpectedPrompt { ids: vec![1; 3], rows: 3, logits_f32, logits_bf16, greedy: Vec::new(), kv_error: None };
+        let prompt =
+            ExpectedPrompt { ids: vec![1; 3], rows: 3, logits_f32, logits_bf16, greedy: Vec::new(), kv_error: None };
         let passes = |row: [f32; 2], rule| {
             let logits = [[3.0, 4.07], row, [3.0, 4.07]].concat();
             report(&prompt, &logits, &[], rule).passed
