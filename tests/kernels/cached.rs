@@ -64,7 +64,7 @@ fn code(number: f64) -> u8 {
     let above = VALUES.partition_point(|value| *value < magnitude) as u8;
     let below = above.saturating_sub(u8::from(VALUES[usize::from(above)] > magnitude));
     let (up, down) = (VALUES[usize::from(above)] - magnitude, magnitude - VALUES[usize::from(below)]);
-    let nearest = if up < down || (up == down && above % 2 == 0) { above } else { below };
+    let nearest = if up < down || (up == down && above.is_multiple_of(2)) { above } else { below };
     nearest | if number.is_sign_negative() { 0x80 } else { 0 }
 }
 
