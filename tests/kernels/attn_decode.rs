@@ -1,10 +1,10 @@
 //! Rows of `attn_decode`.
 use std::ops::Range;
 
-use gpu_kernels::{AttnDecode, HEAD_DIMS, Kv, KvFormat, PAGE_TOKENS, Ptr, RopeKvAppend, SPLIT_TOKENS};
+use gpu_kernels::{AttnDecode, HEAD_DIMS, Kv, Ptr, RopeKvAppend, SPLIT_TOKENS};
 
-use crate::attention::{Cache, Score, maximum, visible};
-use crate::cached::{Kept, NAN, TIED_SCALES};
+use crate::attention::{Cache, Score, Shape, in_fp8, maximum, rotating, shape, visible};
+use crate::cached::Kept;
 use crate::data::{Data, Values};
 use crate::emulator::Emulator;
 use crate::mutants::{BARRIER, Defect, FACTOR, LANES, MASK, PAGE, STRIDE, TERM};
@@ -13,70 +13,6 @@ use crate::paged::{Batch, Heads, Sequence};
 use crate::random::Random;
 use crate::rope_kv_append::{angles, places, rotate};
 use crate::target::Target;
-
-pub struct Shape {
-    pub heads: Heads,
-    /// Dims that are rotated; none where another kernel has done it.
-    pub rotary: Option<usize>,
-    pub window: usize,
-    pub sequences: &'static [(usize, usize)],
-    /// Standard deviation of queries and keys.
-    pub scale: f32,
-    /// What the pools keep.
-    pub kv: KvFormat,
-    /// Whether the first key and value of the first head are no numbers.
-    pub nan: bool,
-    /// How many times as coarse as would suit them codes are.
-    pub coarse: f32,
-}
-
-impl Shape {
-    /// How keys and values are kept: some are beyond what codes have.
-    pub fn kept(&self) -> [Kept; 2] {
-        let scale = |scale| if self.kv == KvFormat::Act { 1.0 } else { scale };
-        let [k_scale, v_scale] = TIED_SCALES.map(|scale| scale * self.coarse);
-        [scale(k_scale * self.scale), scale(v_scale)].map(|scale| Kept { format: self.kv, scale })
-    }
-
-    /// The pools of a batch, keys first.
-    pub fn pools(&self, batch: &Batch, random: &mut Random) -> [Vec<f32>; 2] {
-        let pools = [self.scale, 1.0].map(|scale| batch.pool(self.heads, scale, random));
-        let [k_kept, v_kept] = self.kept();
-        let [k_pool, v_pool] = pools;
-        let mut pools = [k_kept.pool(k_pool), v_kept.pool(v_pool)];
-        if self.nan {
-            let first = batch.block_table[0] as usize * self.heads.kv_heads * PAGE_TOKENS as usize * self.heads.dim;
-            pools.iter_mut().for_each(|pool| pool[first..][..self.heads.dim].fill(f32::from(NAN)));
-        }
-        pools
-    }
-}
-
-pub const fn shape(
-    (heads, kv_heads, dim): (usize, usize, usize),
-    window: usize,
-    sequences: &'static [(usize, usize)],
-) -> Shape {
-    Shape {
-        heads: Heads { heads, kv_heads, dim },
-        rotary: None,
-        window,
-        sequences,
-        scale: 1.0,
-        kv: KvFormat::Act,
-        nan: false,
-        coarse: 1.0,
-    }
-}
-
-/// The same, with pools of codes.
-pub const fn in_fp8(shape: Shape) -> Shape {
-    Shape { kv: KvFormat::Fp8, ..shape }
-}
-
-const fn rotating(rotary: usize, shape: Shape) -> Shape {
-    Shape { rotary: Some(rotary), ..shape }
-}
 
 const SHAPES: [Shape; 12] = [
     rotating(32, shape((1, 1, 32), 0, &[(1, 1)])),

@@ -1,8 +1,7 @@
 //! Rows of `attn_prefill`.
 use gpu_kernels::{AttnPrefill, HEAD_DIMS, TILE_ROWS};
 
-use crate::attention::{Cache, maximum, visible};
-use crate::attn_decode::{Shape, in_fp8, shape};
+use crate::attention::{Cache, Shape, in_fp8, maximum, shape, visible};
 use crate::cached::Kept;
 use crate::data::{Data, Values};
 use crate::mutants::{BARRIER, Defect, EDGE, FACTOR, LANES, MASK, PRODUCT, STRIDE, TERM};
