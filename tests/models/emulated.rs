@@ -33,6 +33,8 @@ pub struct Emulated {
     sampled: VecDeque<(Ticket, Vec<i32>)>,
     next: Ticket,
     ran: Arc<std::sync::Mutex<Ran>>,
+    /// Whether it takes GEMMs.
+    pub library: bool,
 }
 
 impl Emulated {
@@ -46,6 +48,7 @@ impl Emulated {
             sampled: VecDeque::new(),
             next: Ticket(0),
             ran,
+            library: true,
         }
     }
 
@@ -138,6 +141,10 @@ impl Device for Emulated {
 
     fn runs_ahead(&self) -> bool {
         true
+    }
+
+    fn has_gemms(&self) -> bool {
+        self.library
     }
 
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {

@@ -108,15 +108,17 @@ fn assert_bf16(engine: &mut Engine, family: &str, length: usize) {
 
 /// An engine on the emulated device, and the record of what ran there.
 fn emulated(model: &str, small_weight: u64) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
-    emulated_of(model, small_weight, KvFormat::Act)
+    emulated_with(model, small_weight, true, KvFormat::Act)
 }
 
-fn emulated_of(model: &str, small_weight: u64, kv: KvFormat) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
+/// The same, with or without what multiplies many rows with large weights, and with keys and values kept in a format.
+fn emulated_with(model: &str, small_weight: u64, library: bool, kv: KvFormat) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
     let ptx = embedded_ptx((8, 0)).expect("it is embedded");
     let module = ptx_emulator::Module::parse(&ptx.text).expect("the emulator knows our PTX");
     let ran = Arc::new(Mutex::new(Ran::default()));
-    let device = Box::new(Emulated::new(Arc::new(module), ran.clone()));
-    let (engine, eos) = engine_of(&format!("{ROOT}/{model}"), device, small_weight, kv);
+    let mut device = Emulated::new(Arc::new(module), ran.clone());
+    device.library = library;
+    let (engine, eos) = engine_of(&format!("{ROOT}/{model}"), Box::new(device), small_weight, kv);
     (engine, eos, ran)
 }
 
@@ -239,7 +241,7 @@ fn quantized_weights_on_the_emulator() {
 #[test]
 fn keys_and_values_in_fp8_on_the_emulator() {
     for (set, length) in [("llama_fp8_kv", 33), ("nemotron_h_latent_mixed", 7)] {
-        let (mut engine, _, ran) = emulated_of(&format!("tests/golden/{set}"), SMALL_WEIGHT, KvFormat::Fp8);
+        let (mut engine, _, ran) = emulated_with(&format!("tests/golden/{set}"), SMALL_WEIGHT, true, KvFormat::Fp8);
         let path = format!("{ROOT}/tests/golden/{set}/expected.safetensors");
         let file = nemotron::session::expected::Expected::read(path.as_ref()).expect("a golden file");
         let prompt = file.prompts.iter().find(|prompt| prompt.ids.len() == length).expect("a prompt of that length");
@@ -256,6 +258,24 @@ fn keys_and_values_in_fp8_on_the_emulator() {
             ["attn_prefill", "attn_decode", "rope_kv_append"].iter().all(|kernel| ran.kernels[kernel] > 0),
             "{ran:?}"
         );
+    }
+}
+
+/// A prompt of more rows than the kernels take at once, where no library multiplies.
+#[test]
+fn without_a_matrix_library_on_the_emulator() {
+    for (set, kernel) in [
+        ("llama", "gemv"),
+        ("nemotron_fp8", "quant_gemm"),
+        ("mistral_ct_int4_asym", "quant_gemm"),
+        ("llama_gptq_8bit", "quant_gemv"),
+        ("nemotron_h_latent_mixed", "quant_gemm"),
+    ] {
+        let (mut engine, _, ran) = emulated_with(&format!("tests/golden/{set}"), 0, false, KvFormat::Act);
+        assert_bf16(&mut engine, set, 130);
+        let ran = ran.lock().expect("no thread died").clone();
+        assert_eq!(ran.kernels.values().sum::<u64>(), engine.counters().launches, "{set}: {ran:?}");
+        assert!(ran.kernels.contains_key(kernel) && !engine.has_library(), "{set}: {ran:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs published clients against `nemotron serve` and the demo model: clients.sh [--all]. They are installed into target/.
-# With --all also: lm-eval, generated requests, and what HTTP costs.
+# With --all also: lm-eval, generated requests, and what HTTP costs. NEMOTRON names a program that is built already.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -11,8 +11,10 @@ if ! [ -x "$venv/bin/pip" ]; then
     python3 -m venv "$venv"
 fi
 "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
-cargo build --quiet --release
-of=(--nemotron target/release/nemotron --model models/storyteller)
+if [ -z "${NEMOTRON:-}" ]; then
+    cargo build --quiet --release
+fi
+of=(--nemotron "${NEMOTRON:-target/release/nemotron}" --model models/storyteller)
 "$venv/bin/python" tests/serve/clients.py "${of[@]}" "$@"
 if [ "${1:-}" = --all ]; then
     "$venv/bin/python" tests/serve/evaluate.py "${of[@]}"

@@ -61,6 +61,11 @@ pub trait Device: Send {
         0
     }
 
+    /// Whether there is a matrix library, which runs [`Step::Gemm`].
+    fn has_gemms(&self) -> bool {
+        true
+    }
+
     /// Makes every buffer, the weights included. Called once.
     ///
     /// # Errors

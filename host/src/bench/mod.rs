@@ -17,9 +17,9 @@ mod subject;
 mod times;
 
 use crate::device::{BufferKind, Buffers, Device, Format, host_memory};
-use crate::engine::EngineConfig;
+use crate::engine::{EngineConfig, lay_out};
 use crate::error::Result;
-use crate::forward::{Layout, Limits, table_bytes};
+use crate::forward::{Layout, table_bytes};
 use crate::session::{DeviceChoice, Note, choice};
 use crate::synthetic::RandomWeights;
 use gap::GapBuffers;
@@ -68,8 +68,7 @@ impl Bench {
         }
         check_memory(&subject, config.context, is_gpu)?;
         let random = if is_gpu { RandomWeights::cut(&subject.spec) } else { RandomWeights::own(&subject.spec) };
-        let limits = Limits { skinny_rows: device.skinny_rows(), ..config.limits() };
-        let (layout, memory) = Layout::new(&subject.spec, limits);
+        let (layout, memory) = lay_out(&subject.spec, config.limits(), device.as_ref());
         let mut buffers = memory.load(&|tensors| subject.parts(tensors, &random))?;
         let peak_buffers = PeakBuffers::add(&mut buffers, &random, is_gpu);
         let gap_buffers = GapBuffers::add(&mut buffers, lists.generate());

@@ -1,8 +1,9 @@
 //! `EngineConfig`: what the user may choose about sizes.
 use gpu_kernels::gemv::SMALL_WEIGHT;
 
+use crate::device::Device;
 use crate::error::{Category, Error, Result};
-use crate::forward::Limits;
+use crate::forward::{Layout, Limits, MemoryPlan};
 use crate::models::spec::ModelSpec;
 
 /// Longest context unless the user asks for more, tokens.
@@ -50,4 +51,14 @@ impl EngineConfig {
         let limits = Limits::new(self.context, self.max_sequences, self.chunk);
         Limits { pages: self.pages.unwrap_or(limits.pages), small_weight: self.small_weight, ..limits }
     }
+}
+
+/// The layout of `spec` on `device`: where a model wants a matrix library and there is none, one without.
+pub fn lay_out(spec: &ModelSpec, limits: Limits, device: &dyn Device) -> (Layout, MemoryPlan) {
+    let limits = Limits { skinny_rows: device.skinny_rows(), ..limits };
+    let (layout, memory) = Layout::new(spec, limits);
+    if !memory.expects_gemms() || device.has_gemms() {
+        return (layout, memory);
+    }
+    Layout::new(spec, Limits { gemms: false, ..limits })
 }

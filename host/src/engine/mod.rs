@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub use cache::CacheUsage;
-pub use config::{CPU_CHUNK, EngineConfig};
+pub use config::{CPU_CHUNK, EngineConfig, lay_out};
 pub use handle::{EngineHandle, RequestTicket, UpdateStream};
 pub use limits::RequestLimits;
 pub use profile::KernelShare;
@@ -30,7 +30,7 @@ pub use runner::EngineStatus;
 
 use crate::device::{Device, Ticket};
 use crate::error::Result;
-use crate::forward::{Bucket, Layout, Limits, Span, StepInputs, WeightSource};
+use crate::forward::{Bucket, Layout, Span, StepInputs, WeightSource};
 use crate::models::spec::ModelSpec;
 use cache::PageCache;
 pub use numbers::check_fault;
@@ -103,9 +103,9 @@ impl Engine {
         weights: WeightSource,
         config: EngineConfig,
     ) -> Result<Engine> {
-        let limits = Limits { skinny_rows: device.skinny_rows(), ..config.limits() };
-        let (layout, memory) = Layout::new(spec, limits);
+        let (layout, memory) = lay_out(spec, config.limits(), device.as_ref());
         device.allocate(memory.load(weights)?)?;
+        let limits = layout.limits();
         let cache = PageCache::new(limits.pages, limits.sequences, layout.has_state());
         Ok(Engine {
             device,
@@ -119,6 +119,11 @@ impl Engine {
             next_id: 0,
             counters: Counters::default(),
         })
+    }
+
+    /// Whether large products run in a library, or the device has none or the model no need of it.
+    pub fn has_library(&self) -> bool {
+        self.layout.limits().gemms
     }
 
     /// Lines that tell the user what the device is; the first is its name.

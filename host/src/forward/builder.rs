@@ -3,7 +3,7 @@ use gpu_kernels::{Element, KvFormat, PAGE_TOKENS, rms_norm};
 
 use super::Limits;
 use super::memory_plan::{BLOCK_PREFIX, Beside, Content, MemoryPlan};
-use super::products::{self, ChangedInput, PackedBuffer, ProductBuffer};
+use super::product_buffers::{self, ChangedInput, PackedBuffer, ProductBuffer};
 use super::rope;
 use crate::device::{BufferId, BufferKind, Format};
 use crate::models::spec::{InputChange, Norm, Product, Rope, Tensor};
@@ -125,7 +125,9 @@ impl Builder {
     fn product_by(&mut self, name: &str, product: &Product, unit: usize) -> ProductBuffer {
         let name = format!("{}{name}", self.prefix);
         let (n, k) = (product.rows(), product.columns());
-        if !products::takes_gemv(&self.limits, [self.limits.rows as u32, n as u32, k as u32]) {
+        if self.limits.gemms
+            && !product_buffers::takes_gemv(&self.limits, [self.limits.rows as u32, n as u32, k as u32])
+        {
             self.memory.expect_gemms();
         }
         let biases = (!product.biases.is_empty()).then(|| product.biases.clone());
@@ -133,13 +135,15 @@ impl Builder {
             Format::Bf16 => (self.memory.add_weight(name.clone(), Content::Matrices(product.parts.clone())), None),
             format => {
                 let (codes, scales) = self.codes(&name, &product.parts);
-                let rows = (products::panel_rows(self.limits.panel, [n, k]) / unit).max(1) * unit;
+                // A library alone multiplies with a part of a weight's rows.
+                let panel = if self.limits.gemms || unit > 1 { self.limits.panel } else { n * k };
+                let rows = (product_buffers::panel_rows(panel, [n, k]) / unit).max(1) * unit;
                 let panel = self.scratch("panel", Element::Act, rows * k);
                 (codes, Some(PackedBuffer { format, scales, panel, rows }))
             }
         };
         let input = self.changed_input(&name, product);
-        let sums = products::partials([n, k], product.format(), self.limits.rows);
+        let sums = product_buffers::partials([n, k], product.format(), self.limits.rows);
         let partial = (sums > 0).then(|| self.scratch(PARTIAL_PRODUCTS, Element::F32, sums));
         let bias = biases.map(|biases| self.memory.add_weight(format!("{name}.bias"), Content::Vectors(biases)));
         ProductBuffer { weight, packed, input, bias, partial, n, k }

@@ -5,7 +5,8 @@ use gpu_kernels::{Act, Argmax, Element, GatherRows, Penalize, Ptr, Sample, Sampl
 
 use super::builder::{Builder, NormBuffers};
 use super::memory_plan::Content;
-use super::products::{Multiply, ProductBuffer};
+use super::product_buffers::ProductBuffer;
+use super::products::Multiply;
 use super::walk::Pass;
 use crate::device::{BufferId, BufferKind, Output};
 use crate::models::spec::ModelSpec;

@@ -20,6 +20,8 @@ pub struct Limits {
     pub small_weight: u64,
     /// As [`Device::skinny_rows`](crate::device::Device::skinny_rows).
     pub skinny_rows: u32,
+    /// As [`Device::has_gemms`](crate::device::Device::has_gemms).
+    pub gemms: bool,
     /// Most elements of a packed weight that are widened at a time, but for a row.
     pub panel: usize,
 }
@@ -32,7 +34,16 @@ impl Limits {
     pub fn new(context: usize, sequences: usize, chunk: usize) -> Limits {
         let pages = 1 + sequences * context.div_ceil(PAGE_TOKENS as usize);
         let rows = chunk.max(sequences);
-        Limits { context, sequences, rows, pages, small_weight: SMALL_WEIGHT, skinny_rows: 0, panel: PANEL }
+        Limits {
+            context,
+            sequences,
+            rows,
+            pages,
+            small_weight: SMALL_WEIGHT,
+            skinny_rows: 0,
+            gemms: true,
+            panel: PANEL,
+        }
     }
 
     /// Row stride of the block table.

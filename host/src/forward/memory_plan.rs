@@ -110,7 +110,12 @@ impl MemoryPlan {
         self.add(name, format.element(), elements, content)
     }
 
-    /// Notes that plans of the model may hold products for the device's matrix library.
+    /// Whether plans of the model may hold products for the device's matrix library.
+    pub fn expects_gemms(&self) -> bool {
+        self.gemms
+    }
+
+    /// Notes that they may.
     pub(super) fn expect_gemms(&mut self) {
         self.gemms = true;
     }

@@ -5,7 +5,7 @@
 //!
 //! * `blocks`: a block kind = a file: its buffers and its steps; `head`: what follows the last of them
 //! * `builder`: what a block asks its buffers of; `memory_plan`: what is asked for, and how it is loaded
-//! * `products`: the one place that chooses what runs a product
+//! * `products`: the one place that chooses what runs a product; `product_buffers`: its weight, and which kernels take that
 //! * `inputs`: the one table of step inputs, filled from the `span`s of a step
 mod blocks;
 mod bucket;
@@ -15,6 +15,7 @@ mod inputs;
 mod layout;
 mod limits;
 mod memory_plan;
+mod product_buffers;
 mod products;
 mod rope;
 mod span;

@@ -2,111 +2,19 @@
 use std::ops::Range;
 
 use gpu_kernels::{
-    Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Packed, Ptr, QuantGemm,
-    QuantGemv, Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, Widen, gemv, skinny_gemm,
+    Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Ptr, QuantGemm, QuantGemv,
+    Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, gemv, skinny_gemm,
 };
 
-use super::Limits;
 use super::builder::{NormBuffers, NormWeights};
+use super::product_buffers::{ChangedInput, PackedBuffer, ProductBuffer, takes_gemv, takes_skinny};
 use super::walk::Pass;
-use crate::device::{BufferId, Format, Gemm, Output};
+use crate::device::{Gemm, Output};
 use crate::models::spec::Activation;
 
 /// Longest row that is normalised on its way into a product: with a longer one beside its weights, a multiprocessor of
 /// Hopper has room for one block instead of two.
 const NORMED_COLUMNS: usize = 4480;
-
-/// The weight of a product on the device.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ProductBuffer {
-    pub weight: BufferId,
-    /// What is known of the weight where it is packed codes.
-    pub packed: Option<PackedBuffer>,
-    /// What is done to the input first.
-    pub input: Option<ChangedInput>,
-    pub bias: Option<BufferId>,
-    /// The sums of blocks that share the columns of a product.
-    pub partial: Option<BufferId>,
-    /// Rows of the weight: the width of the result.
-    pub n: usize,
-    /// Columns of the weight: the width of the input.
-    pub k: usize,
-}
-
-/// Packed codes on the device, and where rows of them are widened to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PackedBuffer {
-    pub format: Format,
-    /// `[n, scales of a row]`.
-    pub scales: Option<BufferId>,
-    /// `[rows, k]` activations.
-    pub panel: BufferId,
-    /// Rows that are widened at a time: [`panel_rows`].
-    pub rows: usize,
-}
-
-/// An input whose columns are put into another order, or multiplied.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ChangedInput {
-    /// `[k]`.
-    pub order: Option<BufferId>,
-    /// `[k]`.
-    pub factors: Option<BufferId>,
-    /// `[rows, k]`.
-    pub changed: BufferId,
-}
-
-impl PackedBuffer {
-    /// Whether `quant_gemv` takes the format.
-    fn streams(self) -> bool {
-        QuantGemv::takes(self.format)
-    }
-
-    /// Whether `quant_gemm` takes a product with the weight.
-    fn takes_quant_gemm(self, product: &Multiply) -> bool {
-        product.rows <= skinny_gemm::MAX_ROWS && product.weight.n.is_multiple_of(16) && QuantGemm::takes(self.format)
-    }
-}
-
-impl ProductBuffer {
-    fn shape(&self, rows: u32) -> [u32; 3] {
-        [rows, self.n as u32, self.k as u32]
-    }
-
-    fn bias(&self) -> Ptr<Weight> {
-        self.bias.map_or(Ptr::NULL, |bias| bias.ptr())
-    }
-
-    fn partial(&self) -> Ptr<f32> {
-        self.partial.map_or(Ptr::NULL, |partial| partial.ptr())
-    }
-
-    /// Whether a few rows are multiplied with the weight as it is.
-    pub fn streams(&self) -> bool {
-        self.packed.is_none_or(PackedBuffer::streams)
-    }
-
-    /// The codes of a packed weight, and the scales beside them.
-    fn codes(&self, packed: PackedBuffer) -> (Ptr<Packed>, Ptr<f32>) {
-        (self.weight.ptr(), packed.scales.map_or(Ptr::NULL, |scales| scales.ptr()))
-    }
-
-    /// The step that widens rows `rows` to the panel; none where the weight is not packed.
-    pub fn widen(&self, rows: Range<usize>) -> Option<Widen> {
-        let PackedBuffer { format, scales, panel, .. } = self.packed?;
-        let (first, k) = (rows.start as u64, self.k as u64);
-        let codes = self.weight.ptr::<Packed>().offset(first * format.row_bytes(k));
-        let scales = scales.map_or(Ptr::NULL, |scales| scales.ptr::<f32>().offset(first * format.scales(k)));
-        Some(Widen::new(codes, scales, panel.ptr(), [rows.len() as u32, self.k as u32], format))
-    }
-}
-
-/// How many rows of a packed weight `[n, k]` are widened at a time where a panel has so many elements: all, or whole tiles of
-/// 16 rows, if there is room for one.
-pub(super) fn panel_rows(panel: usize, [n, k]: [usize; 2]) -> usize {
-    let most = (panel / k).max(1);
-    if most < 16 { most.min(n) } else { (most / 16 * 16).min(n) }
-}
 
 /// `out = residual + f(norm(x) · wᵀ + bias)` of `rows` rows, where norm, f and residual may be missing.
 #[derive(Clone, Copy)]
@@ -149,56 +57,57 @@ impl<'a> Multiply<'a> {
     }
 }
 
-/// Whether a product of `[rows, n, k]` is `gemv`'s.
-pub(super) fn takes_gemv(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
-    rows <= GEMV_MAX_ROWS || u64::from(n) * u64::from(k) <= limits.small_weight
-}
-
 /// Whether a kernel behind a product of `rows` rows that [`Multiply::holds_next`] may read at once what is older than the
 /// product: of so few rows only those products overlap that know of it.
 pub(super) fn settles(rows: u32) -> bool {
     rows <= GEMV_MAX_ROWS
 }
 
-/// Elements of a weight from which on `skinny_gemm` takes up to so many rows: on an H100 it was faster than cuBLASLt in chains of
-/// a model's products; by itself it loses a little at 16 to 32 rows for some shapes (docs/performance.md).
-const SKINNY: [(u32, u64); 2] = [(32, 9 << 20), (skinny_gemm::MAX_ROWS, 27 << 20)];
-
-/// Whether a product of `[rows, n, k]` that is not `gemv`'s is `skinny_gemm`'s.
-fn takes_skinny(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
-    let elements = u64::from(n) * u64::from(k);
-    let wins = SKINNY.iter().any(|(most, least)| rows <= *most && elements >= *least);
-    rows <= limits.skinny_rows && wins && n.is_multiple_of(16)
-}
-
-/// Elements of the sums of blocks that share the columns of a weight `[n, k]`, of `skinny_gemm` or `quant_gemm`: 0 where none do,
-/// and where the weight is never theirs.
-pub(super) fn partials([n, k]: [usize; 2], format: Format, rows: usize) -> usize {
-    let rows = rows.min(skinny_gemm::MAX_ROWS as usize);
-    let plain = SkinnyGemm::new(Ptr::NULL, Ptr::NULL, [rows as u32, n as u32, k as u32]);
-    let products = [gemv::PLAIN, gemv::SWIGLU].map(|activation| SkinnyGemm { activation, ..plain });
-    if QuantGemm::takes(format) {
-        let products = products.map(|around| QuantGemm::of(around, (Ptr::NULL, Ptr::NULL), format));
-        let shared = products.iter().filter(|product| product.splits() > 1);
-        return shared.map(QuantGemm::partials).max().unwrap_or(0);
-    }
-    if SKINNY.iter().all(|(_, least)| ((n * k) as u64) < *least) {
-        return 0;
-    }
-    let shared = products.iter().filter(|product| product.splits() > 1);
-    shared.map(SkinnyGemm::partials).max().unwrap_or(0)
-}
-
 impl Pass<'_> {
     /// Appends a product, with what stands in front of it and behind.
     pub fn multiply(&mut self, product: Multiply) {
-        let weight = product.weight;
         let product = self.with_changed_input(product);
+        let most = self.most_rows(&product);
+        if product.rows > most {
+            return self.in_parts(&product, most);
+        }
+        self.by_format(&product);
+    }
+
+    /// Rows that are multiplied together: all, but without a matrix library no more than the kernels here take.
+    fn most_rows(&self, product: &Multiply) -> u32 {
+        let (limits, weight) = (&self.layout.limits, product.weight);
         match weight.packed {
-            None => self.by_rows(&product, weight.weight.ptr()),
-            Some(packed) if product.rows <= GEMV_MAX_ROWS && packed.streams() => self.by_codes(&product, packed),
-            Some(packed) if packed.takes_quant_gemm(&product) => self.by_quant_gemm(&product, packed),
-            Some(packed) => self.by_panels(&product, packed),
+            _ if limits.gemms => product.rows,
+            None if takes_skinny(limits, weight.shape(limits.skinny_rows)) => limits.skinny_rows,
+            Some(packed) if packed.takes_quant_gemm(1, weight.n) => skinny_gemm::MAX_ROWS,
+            Some(packed) if packed.streams() => GEMV_MAX_ROWS,
+            _ => product.rows,
+        }
+    }
+
+    /// The product of `most` rows after the other.
+    fn in_parts(&mut self, product: &Multiply, most: u32) {
+        let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, product.rows));
+        let gated = product.activation.is_some_and(|activated| activated.by == Activation::SwiGlu);
+        let (n, k) = (product.weight.n as u64, product.weight.k as u64);
+        let width = if gated { n / 2 } else { n };
+        for first in (0..product.rows).step_by(most as usize) {
+            let (rows, first) = (most.min(product.rows - first), u64::from(first));
+            let residual = if product.residual.is_null() { Ptr::NULL } else { product.residual.offset(first * width) };
+            let (x, out) = (x.offset(first * k), product.out.offset(first * width));
+            self.by_format(&Multiply { x, norm: None, residual, out, rows, ..*product });
+        }
+    }
+
+    fn by_format(&mut self, product: &Multiply) {
+        match product.weight.packed {
+            None => self.by_rows(product, product.weight.weight.ptr()),
+            Some(packed) if product.rows <= GEMV_MAX_ROWS && packed.streams() => self.by_codes(product, packed),
+            Some(packed) if packed.takes_quant_gemm(product.rows, product.weight.n) => {
+                self.by_quant_gemm(product, packed)
+            }
+            Some(packed) => self.by_panels(product, packed),
         }
     }
 
@@ -211,9 +120,11 @@ impl Pass<'_> {
     /// The product by what multiplies with a whole weight, which stands at `w`.
     fn by_rows(&mut self, product: &Multiply, w: Ptr<Weight>) {
         let shape = product.weight.shape(product.rows);
-        if takes_gemv(&self.layout.limits, shape) {
+        let limits = &self.layout.limits;
+        let skinny = takes_skinny(limits, shape);
+        if takes_gemv(limits, shape) || !skinny && !limits.gemms {
             self.by_gemv(product, w);
-        } else if takes_skinny(&self.layout.limits, shape) {
+        } else if skinny {
             self.by_skinny_gemm(product, w);
         } else {
             let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, product.rows));

@@ -177,6 +177,10 @@ impl Model {
         stages.end("weights");
         engine.warm_up()?;
         stages.end("warm-up");
+        if !engine.has_library() {
+            let cost = "large products run in this program's own kernels, and long prompts take several times as long";
+            note(Note::Warning(format!("cuBLASLt was not found: {cost}")));
+        }
         note(Note::Info(format!("Model weights loaded: {}", size(weight_bytes(&spec)))));
         note(Note::Detail(format!("KV cache: {} pages of {PAGE_TOKENS} tokens", engine.free_pages())));
         engine.description().into_iter().skip(described).for_each(|line| note(Note::Detail(line)));

@@ -191,6 +191,10 @@ impl Device for Cuda {
         if self.gpu.info.has_wgmma() { skinny_gemm::MAX_ROWS } else { 0 }
     }
 
+    fn has_gemms(&self) -> bool {
+        library::find().is_ok()
+    }
+
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {
         self.make_current()?;
         let wanted = buffers.expects_gemms();

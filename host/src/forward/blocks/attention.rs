@@ -4,7 +4,8 @@ use gpu_kernels::{Act, AttnDecode, AttnPrefill, Element, KvFormat, Ptr, RopeKvAp
 use super::{Kind, PlacedBlock};
 use crate::device::{BufferId, Output};
 use crate::forward::builder::{Builder, NormBuffers};
-use crate::forward::products::{Multiply, ProductBuffer};
+use crate::forward::product_buffers::ProductBuffer;
+use crate::forward::products::Multiply;
 use crate::forward::walk::Pass;
 use crate::models::spec::Attention;
 

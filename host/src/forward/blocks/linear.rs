@@ -2,7 +2,8 @@
 use super::{Kind, PlacedBlock};
 use crate::device::Output;
 use crate::forward::builder::{Builder, NormBuffers};
-use crate::forward::products::{Multiply, ProductBuffer};
+use crate::forward::product_buffers::ProductBuffer;
+use crate::forward::products::Multiply;
 use crate::forward::walk::Pass;
 use crate::models::spec::Linear;
 

@@ -5,7 +5,8 @@ use gpu_kernels::{Act, Element, MoeCombine, MoeGemm, MoeGemv, MoeRoute, MoeSort,
 use super::{Kind, PlacedBlock};
 use crate::device::{BufferId, Output};
 use crate::forward::builder::{Builder, NormBuffers};
-use crate::forward::products::{Activated, Multiply, ProductBuffer, settles};
+use crate::forward::product_buffers::ProductBuffer;
+use crate::forward::products::{Activated, Multiply, settles};
 use crate::forward::walk::Pass;
 use crate::models::spec::{Activation, Moe, Router, SharedExpert};
 

@@ -6,7 +6,8 @@ use super::{Kind, PlacedBlock};
 use crate::cpu::Cpu;
 use crate::device::{BufferId, Device, Format, Output, Step};
 use crate::forward::builder::{Builder, NormBuffers};
-use crate::forward::products::{Multiply, ProductBuffer};
+use crate::forward::product_buffers::ProductBuffer;
+use crate::forward::products::Multiply;
 use crate::forward::walk::Pass;
 use crate::forward::{Bucket, Layout, Limits, Span, StepInputs, plan};
 use crate::models;
@@ -161,8 +162,7 @@ fn panels_of_a_packed_weight_make_no_difference() {
 fn many_rows_go_to_what_is_fastest() {
     let mini = Preset::named("nemotron-mini-4b").expect("a preset");
     let spec = models::read(&mini.config(Some(1)), None).expect("a known family");
-    let counts = |rows: usize, skinny_rows| {
-        let limits = Limits { skinny_rows, ..Limits::new(128, rows, rows) };
+    let counts_of = |rows: usize, limits| {
         let bucket = Bucket { rows, sequences: rows, logit_rows: rows, splits: 1, tiles: 0, sampling: false };
         let plan = plan(&Layout::new(&spec, limits).0, &bucket);
         for step in &plan.steps {
@@ -172,9 +172,14 @@ fn many_rows_go_to_what_is_fastest() {
         }
         ["skinny_gemm", "skinny_join", "gemm"].map(|name| plan.steps.iter().filter(|step| step.name() == name).count())
     };
+    let counts = |rows, skinny_rows| counts_of(rows, Limits { skinny_rows, ..Limits::new(128, rows, rows) });
     // qkv, o and down have so few tiles that blocks share their columns; up and the head have many.
     assert_eq!(counts(32, 64), [5, 3, 0]);
     assert_eq!(counts(64, 64), [3, 1, 2], "qkv and o are small");
     assert_eq!(counts(128, 64), [0, 0, 5]);
     assert_eq!(counts(32, 0), [0, 0, 5], "where there is no such device");
+    let alone =
+        |rows, skinny_rows| counts_of(rows, Limits { skinny_rows, gemms: false, ..Limits::new(128, rows, rows) });
+    assert_eq!(alone(128, 64), [6, 2, 0], "up, down and the head in two parts; gemv has the small ones");
+    assert_eq!(alone(128, 0), [0, 0, 0]);
 }
