@@ -1,7 +1,7 @@
 //! How fast the emulator runs the project's own kernels, all checks on, on one core: `gemv` and `attn_prefill_128`.
 use std::time::{Duration, Instant};
 
-use gpu_kernels::{AttnPrefill, DeviceInfo, Gemv, Kernel, PAGE_TOKENS, Ptr, Role, TILE_ROWS};
+use gpu_kernels::{AttnPrefill, DeviceInfo, Gemv, Kernel, KvFormat, PAGE_TOKENS, Ptr, Role, TILE_ROWS};
 use half::bf16;
 use nemotron_backend::device::cuda::embedded_ptx;
 use ptx_emulator::{Launch, Memory, Module, Options};
@@ -72,6 +72,9 @@ fn attention(buffers: &mut Buffers) -> AttnPrefill {
         pages_per_sequence: PAGES,
         window: 0,
         scale: 0.1,
+        kv: KvFormat::Act,
+        k_scale: 1.0,
+        v_scale: 1.0,
     }
 }
 

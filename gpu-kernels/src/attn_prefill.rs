@@ -5,7 +5,8 @@
 //! at position `p = lengths[s] − (row_start[s+1] − t)` and sees keys `max(0, p − window + 1) ..= p` (all up to p where
 //! `window` is 0). With query head h and kv head `g = h / (heads / kv_heads)`:
 //! `out[t, h, :] = r(Σ_j a_j · v[j, g, :] / Σ_j e_j)`, `e_j = e^(scale · q[t, h]·k[j, g] − m)`, `a_j = r(e_j)`, m a running
-//! maximum. A tile with sequence −1 writes zeros to its rows. `r` rounds to the activation type.
+//! maximum. A tile with sequence −1 writes zeros to its rows. `r` rounds to the activation type. In pools of codes k and v are the
+//! codes times `k_scale` and `v_scale`, which multiply sums.
 //!
 //! # Arguments
 //! | name | shape | dtype | layout |
@@ -31,9 +32,13 @@
 //! core has one's products while the others weigh. A team changes no bit. On an H200, 24 heads of 128 take 14, 54 and
 //! 745 µs for 512, 2 048 and 8 192 tokens (with `mma` 17, 96 and 1 365), heads of 64 10, 41 and 558 (11, 54, 711).
 //!
+//! Where `kv` is FP8, pages of codes are copied to places of their own in shared memory; who copied a piece widens it to where the
+//! tensor core looks for it: `attn_prefill_fp8_128`, `attn_prefill_fp8_wgmma_128` and so on. On an H100, 24 heads of 128 take 79 µs
+//! for 2 048 tokens (in bf16 58).
+//!
 //! # Requires
 //! `head_dim` one of [`crate::HEAD_DIMS`]; `heads` divisible by `kv_heads`; `q`, pools and `out` 16-byte aligned, `q_stride`
-//! divisible by 8; page ids inside the pools; `scale` above 0.
+//! divisible by 8; page ids inside the pools; `scale` above 0; `k_scale`, `v_scale` as of `attn_decode`.
 //!
 //! # Moves
 //! Queries and outputs, the keys and values of each sequence, all once.
@@ -43,7 +48,7 @@
 //! its sum is not. c = 16. The reference sums by splits of SPLIT_TOKENS keys, counted from position 0, exactly as
 //! `attn_decode` does: on the CPU a prompt's chunks change no bit.
 use crate::kernel::{kernel_args, require};
-use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, Launch, Ptr, StepShape, TILE_ROWS};
+use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, KvFormat, Launch, Ptr, StepShape, TILE_ROWS};
 
 #[cfg(target_arch = "nvptx64")]
 mod entry;
@@ -55,6 +60,8 @@ mod softmax;
 mod tile;
 #[cfg(target_arch = "nvptx64")]
 mod wgmma;
+#[cfg(target_arch = "nvptx64")]
+mod widen;
 
 /// Threads that share a tile of one head: a warp for every 16 rows of it. On compute capability 9.0 they are a warpgroup.
 const THREADS: u32 = TILE_ROWS * 2;
@@ -63,13 +70,32 @@ const MOST_IN_TEAM: u32 = 3;
 
 /// Pages of keys or values that may be on their way while one is used; one more buffer is being asked for. The sum keeps
 /// a block within the 99 KB that compute capability 8.6 offers.
-const fn ahead(head_dim: u32) -> u32 {
-    match head_dim {
-        192 => 1,
-        256 => 0,
+const fn ahead(head_dim: u32, kv: KvFormat) -> u32 {
+    match (head_dim, kv) {
+        (192, KvFormat::Act) | (256, KvFormat::Fp8) => 1,
+        (256, KvFormat::Act) => 0,
         _ => 2,
     }
 }
+
+/// The entries of `mma` for the sizes of [`HEAD_DIMS`].
+const ENTRIES: [&str; HEAD_DIMS.len()] = [
+    "attn_prefill_32",
+    "attn_prefill_64",
+    "attn_prefill_96",
+    "attn_prefill_128",
+    "attn_prefill_192",
+    "attn_prefill_256",
+];
+/// The same for pools of codes.
+const FP8_ENTRIES: [&str; HEAD_DIMS.len()] = [
+    "attn_prefill_fp8_32",
+    "attn_prefill_fp8_64",
+    "attn_prefill_fp8_96",
+    "attn_prefill_fp8_128",
+    "attn_prefill_fp8_192",
+    "attn_prefill_fp8_256",
+];
 
 /// Whether a warp keeps its queries in registers; beside the outputs of a head of 256 they find no room and stay in
 /// shared memory.
@@ -84,7 +110,8 @@ const fn row_bytes(head_dim: u32) -> u32 {
 }
 
 /// Buffers of keys, and of values, of a team: two more than the steps that its members may lie apart. A head alone is at
-/// one step, and two blocks of it fit a multiprocessor.
+/// one step, and two blocks of it fit a multiprocessor. In place of the last, codes have two places of half the size, where they are
+/// until they are widened.
 const fn stages(team: u32) -> u32 {
     if team == 1 { 3 } else { 4 }
 }
@@ -128,6 +155,12 @@ kernel_args! {
         pub window: u32,
         /// Factor of the scores.
         pub scale: f32,
+        /// What an element of the pools is.
+        pub kv: KvFormat,
+        /// What keys are divided by; 1 where they are kept as they are.
+        pub k_scale: f32,
+        /// The same of values.
+        pub v_scale: f32,
     }
 }
 
@@ -141,19 +174,17 @@ impl Kernel for AttnPrefill {
             self.heads.is_multiple_of(self.kv_heads) => "heads divisible by kv_heads",
             self.q_stride.is_multiple_of(8) => "q_stride divisible by 8",
             self.scale.is_sign_positive() && self.scale.is_normal() => "scale above 0",
+            self.kv.takes([self.k_scale, self.v_scale]) => "scales of 1e-18 to 1e18, and 1 where nothing is divided",
         }
     }
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
-        match self.head_dim {
-            64 if device.has_wgmma() => self.by_teams("attn_prefill_wgmma_64", device),
-            128 if device.has_wgmma() => self.by_teams("attn_prefill_wgmma_128", device),
-            32 => self.by_heads("attn_prefill_32"),
-            64 => self.by_heads("attn_prefill_64"),
-            96 => self.by_heads("attn_prefill_96"),
-            128 => self.by_heads("attn_prefill_128"),
-            192 => self.by_heads("attn_prefill_192"),
-            _ => self.by_heads("attn_prefill_256"),
+        match (self.head_dim, self.kv) {
+            (64, KvFormat::Act) if device.has_wgmma() => self.by_teams("attn_prefill_wgmma_64", device),
+            (128, KvFormat::Act) if device.has_wgmma() => self.by_teams("attn_prefill_wgmma_128", device),
+            (64, KvFormat::Fp8) if device.has_wgmma() => self.by_teams("attn_prefill_fp8_wgmma_64", device),
+            (128, KvFormat::Fp8) if device.has_wgmma() => self.by_teams("attn_prefill_fp8_wgmma_128", device),
+            _ => self.by_heads(),
         }
     }
 
@@ -162,9 +193,9 @@ impl Kernel for AttnPrefill {
         let prefills = shape.sequences.iter().filter(|s| s.new_tokens > 1);
         let per_sequence = prefills.map(|s| {
             let (new, length) = (u64::from(s.new_tokens), u64::from(s.length));
-            2 * heads * new + 2 * kv_heads * length
+            4 * heads * new + 2 * u64::from(self.kv.bytes()) * kv_heads * length
         });
-        per_sequence.sum::<u64>() * u64::from(self.head_dim) * 2
+        per_sequence.sum::<u64>() * u64::from(self.head_dim)
     }
 
     fn flops(&self, shape: &StepShape) -> u64 {
@@ -174,11 +205,21 @@ impl Kernel for AttnPrefill {
 
 impl AttnPrefill {
     /// A block for each tile of a head.
-    fn by_heads(&self, symbol: &'static str) -> Launch {
-        let buffers = ahead(self.head_dim) + 2 + u32::from(!queries_in_registers(self.head_dim));
+    fn by_heads(&self) -> Launch {
+        let entries = match self.kv {
+            KvFormat::Act => &ENTRIES,
+            KvFormat::Fp8 => &FP8_ENTRIES,
+        };
+        let symbol = entries[HEAD_DIMS.iter().position(|dim| *dim == self.head_dim).unwrap_or(0)];
+        let (head_dim, ahead) = (self.head_dim, ahead(self.head_dim, self.kv));
+        let queries = u32::from(!queries_in_registers(head_dim));
+        let row = match self.kv {
+            KvFormat::Act => (ahead + 2 + queries) * row_bytes(head_dim),
+            KvFormat::Fp8 => (1 + queries) * row_bytes(head_dim) + (ahead + 1) * head_dim,
+        };
         Launch {
             grid: [self.heads, self.tiles, 1],
-            shared_bytes: buffers * TILE_ROWS * row_bytes(self.head_dim),
+            shared_bytes: TILE_ROWS * row,
             overlaps: true,
             ..Launch::linear(symbol, 1, THREADS)
         }

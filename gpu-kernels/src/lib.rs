@@ -6,6 +6,7 @@
 #![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch))]
 #![cfg_attr(target_arch = "nvptx64", expect(unsafe_code, reason = "kernels work on raw addresses"))]
 
+mod cached;
 pub mod format;
 mod kernel;
 #[cfg(target_arch = "nvptx64")]
@@ -19,6 +20,7 @@ pub mod sampling;
 pub mod ssm;
 pub mod team;
 
+pub use cached::{KV_SCALES, KvFormat};
 pub use format::Format;
 pub use kernel::{Args, DeviceInfo, Kernel, Launch, SequenceShape, StepShape};
 pub use ptr::{Act, Element, Field, Kv, Packed, Ptr, Role, Weight};

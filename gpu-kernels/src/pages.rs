@@ -29,8 +29,8 @@ pub struct Pages {
     pub kv_heads: u32,
     /// The head that is meant.
     pub kv_head: u32,
-    /// Width of a head.
-    pub head_dim: u32,
+    /// Bytes of a row of a head.
+    pub row_bytes: u32,
 }
 
 impl Pages {
@@ -43,6 +43,6 @@ impl Pages {
         // SAFETY: the caller's promise.
         let page: u32 = unsafe { global::load(self.table + u64::from(key / PAGE_TOKENS) * 4) };
         let head = u64::from(page) * u64::from(self.kv_heads) + u64::from(self.kv_head);
-        head * u64::from(PAGE_TOKENS * self.head_dim * 2)
+        head * u64::from(PAGE_TOKENS * self.row_bytes)
     }
 }

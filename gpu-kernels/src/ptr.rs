@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 /// Role of activations: bf16 on a GPU, bf16 or f32 on the CPU.
 #[derive(Clone, Copy, Debug)]
 pub struct Act;
-/// Role of cached keys and values, stored as the activations are.
+/// Role of cached keys and values, which a [`KvFormat`](crate::KvFormat) says how to read; in a plan, of pools as a whole.
 #[derive(Clone, Copy, Debug)]
 pub struct Kv;
 /// Role of weights: always bf16.
@@ -19,8 +19,10 @@ pub struct Packed;
 pub enum Element {
     /// An activation.
     Act,
-    /// A cached key or value.
+    /// A cached key or value that is an activation.
     Kv,
+    /// A cached key or value in 8 bits.
+    Kv8,
     /// A bf16 weight.
     Weight,
     /// A byte of a weight's codes.
@@ -37,9 +39,14 @@ impl Element {
         match self {
             Element::Act | Element::Kv => act_bytes,
             Element::Weight => 2,
-            Element::Packed => 1,
+            Element::Kv8 | Element::Packed => 1,
             Element::F32 | Element::I32 => 4,
         }
+    }
+
+    /// Whether it is one of a pool of keys or values.
+    pub const fn is_cached(self) -> bool {
+        matches!(self, Element::Kv | Element::Kv8)
     }
 }
 

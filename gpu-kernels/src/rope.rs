@@ -1,15 +1,22 @@
 //! What the rotating kernels share: a rotation of any width, and how the threads of a block share heads out.
 use core::num::NonZero;
 
+use crate::cached::Divisor;
 use crate::row;
-use cuda_std::{bf16, global, thread};
+use cuda_std::{bf16, codes, global, shared, thread};
 
 /// Calls `visit(head, part)` for all `heads · parts`; the block's threads take turns.
 #[inline(always)]
 pub fn for_each_of(heads: u32, parts: u32, visit: impl Fn(u32, u32)) {
+    for_each_from(thread::thread_idx_x(), heads, parts, visit);
+}
+
+/// As [`for_each_of`], for the thread whose turn is the `first`.
+#[inline(always)]
+pub fn for_each_from(first: u32, heads: u32, parts: u32, visit: impl Fn(u32, u32)) {
     // A divisor that may be zero would bring a panic, and its message, into the kernel.
     let Some(parts) = NonZero::new(parts) else { return };
-    let mut i = thread::thread_idx_x();
+    let mut i = first;
     while i < heads * parts.get() {
         visit(i / parts, i % parts);
         i += thread::block_dim_x();
@@ -17,32 +24,106 @@ pub fn for_each_of(heads: u32, parts: u32, visit: impl Fn(u32, u32)) {
 }
 
 /// Neighbouring elements that one access moves.
-pub trait Access: global::Word {
+pub trait Access: global::Word + shared::Word {
     /// How many.
     const COUNT: u32;
+    /// As many codes of a byte.
+    type Codes: global::Word + shared::Word;
 
     /// The rotated `(low, high)`.
     fn rotate(low: Self, high: Self, cos: Self, sin: Self) -> (Self, Self);
+
+    /// Leaves elements `at` and following of a row at shared address `row`, times [`codes::E4M3_HALF_REST`], the pairs of each 16 in the
+    /// order 0, 2, 4, 6, 1, 3, 5, 7: as `ldmatrix` has those of codes of a byte.
+    ///
+    /// # Safety
+    /// They are the thread's own.
+    unsafe fn share_by_turns(self, row: u32, at: u32);
+
+    /// The e4m3 codes of the elements divided by a scale.
+    fn codes(self, scale: Divisor) -> Self::Codes;
 }
 
 impl Access for u16 {
     const COUNT: u32 = 1;
+    type Codes = u8;
     #[inline(always)]
     fn rotate(low: u16, high: u16, cos: u16, sin: u16) -> (u16, u16) {
         let [low, high, cos, sin] = [low, high, cos, sin].map(bf16::to_f32);
         let (low, high) = rotated(low, high, cos, sin);
         (bf16::from_f32(low), bf16::from_f32(high))
     }
+
+    #[inline(always)]
+    unsafe fn share_by_turns(self, row: u32, at: u32) {
+        let raised = bf16::from_f32(bf16::to_f32(self) * codes::E4M3_HALF_REST);
+        // SAFETY: the caller's promise.
+        unsafe { shared::Word::store(pair_by_turns(row, at) + at % 2 * 2, raised) };
+    }
+
+    #[inline(always)]
+    fn codes(self, scale: Divisor) -> u8 {
+        codes::to_e4m3(scale.divide(bf16::to_f32(self))) as u8
+    }
+}
+
+impl Access for u32 {
+    const COUNT: u32 = 2;
+    type Codes = u16;
+    #[inline(always)]
+    fn rotate(low: u32, high: u32, cos: u32, sin: u32) -> (u32, u32) {
+        let [low, high, cos, sin] = [low, high, cos, sin].map(bf16::unpack);
+        let pairs: [(f32, f32); 2] = core::array::from_fn(|i| rotated(low[i], high[i], cos[i], sin[i]));
+        (bf16::pack(pairs.map(|pair| pair.0)), bf16::pack(pairs.map(|pair| pair.1)))
+    }
+
+    #[inline(always)]
+    unsafe fn share_by_turns(self, row: u32, at: u32) {
+        // SAFETY: the caller's promise.
+        unsafe { shared::Word::store(pair_by_turns(row, at), codes::times_half_rest(self)) };
+    }
+
+    #[inline(always)]
+    fn codes(self, scale: Divisor) -> u16 {
+        let [low, high] = bf16::unpack(self).map(|element| codes::to_e4m3(scale.divide(element)));
+        (low | high << 8) as u16
+    }
 }
 
 impl Access for [u32; 4] {
     const COUNT: u32 = row::GROUP;
+    type Codes = [u32; 2];
     #[inline(always)]
     fn rotate(low: [u32; 4], high: [u32; 4], cos: [u32; 4], sin: [u32; 4]) -> ([u32; 4], [u32; 4]) {
         let [low, high, cos, sin] = [low, high, cos, sin].map(bf16::unpack_8);
         let pairs: [(f32, f32); 8] = core::array::from_fn(|i| rotated(low[i], high[i], cos[i], sin[i]));
         (bf16::pack_8(pairs.map(|pair| pair.0)), bf16::pack_8(pairs.map(|pair| pair.1)))
     }
+
+    #[inline(always)]
+    unsafe fn share_by_turns(self, row: u32, at: u32) {
+        let [a, b, c, d] = self.map(codes::times_half_rest);
+        let to = pair_by_turns(row, at);
+        // SAFETY: the caller's promise.
+        unsafe {
+            shared::Word::store(to, [a, c]);
+            shared::Word::store(to + 16, [b, d]);
+        }
+    }
+
+    #[inline(always)]
+    fn codes(self, scale: Divisor) -> [u32; 2] {
+        let codes = bf16::unpack_8(self).map(|element| codes::to_e4m3(scale.divide(element)));
+        let word = |at: usize| codes[at] | codes[at + 1] << 8 | codes[at + 2] << 16 | codes[at + 3] << 24;
+        [word(0), word(4)]
+    }
+}
+
+/// Where [`Access::share_by_turns`] leaves the pair with element `at`.
+#[inline(always)]
+fn pair_by_turns(row: u32, at: u32) -> u32 {
+    let pair = at % 16 / 2;
+    row + at / 16 * 32 + (pair / 2 + pair % 2 * 4) * 4
 }
 
 /// Each product rounded to bf16; the sums are not yet.

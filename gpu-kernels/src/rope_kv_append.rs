@@ -4,7 +4,9 @@
 //! For query and key heads, with `c = cos[position, j]`, `s = sin[position, j]`, `lo = v[j]`, `hi = v[j + R/2]`, R =
 //! `rotary_dims`, `0 ≤ j < R/2`:
 //! `v[j] = r(r(lo·c) + r(−hi·s)); v[j + R/2] = r(r(hi·c) + r(lo·s))`; dims from R on stay. Queries are rotated in place;
-//! the rotated key and the value of row t go to row `slot_mapping[t]` of the pools. `r` rounds to the activation type.
+//! the rotated key and the value of row t go to row `slot_mapping[t]` of the pools, where `kv` is FP8 as
+//! `e4m3(clip(v / scale, ±448))` with `k_scale` and `v_scale`. `r` rounds to the activation type, `e4m3` to the nearest code,
+//! ties to the even one; of a NaN that is 0x7f.
 //! Source: `apply_rotary_pos_emb` of transformers' Llama and Nemotron (half layout, three roundings).
 //!
 //! # Arguments
@@ -17,21 +19,22 @@
 //! | `k_pool`, `v_pool` | `[pages, kv_heads, PAGE_TOKENS, head_dim]` | kv | the rows of the slots are written |
 //!
 //! # Launch
-//! A block owns a token row; a thread owns rotary pairs and plain elements of it by turns.
+//! A block owns a token row; a thread owns rotary pairs and plain elements of it by turns. One variant per kind of pool:
+//! `rope_kv_append` and `rope_kv_append_fp8`.
 //!
 //! # Requires
 //! `rotary_dims` even and at most `head_dim`; `head_dim` divisible by 8; all pointers but `positions` and
-//! `slot_mapping` 16-byte aligned; no two live rows with one slot (pad rows may
+//! `slot_mapping` 16-byte aligned; scales 1, or 1e-18 to 1e18 where `kv` is FP8; no two live rows with one slot (pad rows may
 //! share the scrap page, whose content nobody reads).
 //!
 //! # Moves
-//! `rows · head_dim · act · (2·heads + 4·kv_heads) + rows · (rotary_dims · act + 8)` bytes.
+//! `rows · head_dim · (2·act·(heads + kv_heads) + 2·kv·kv_heads) + rows · (rotary_dims · act + 8)` bytes.
 //!
 //! # Numerics
 //! Each product and the sum are rounded once. With bf16 factors the products are exact in f32, so the result is exact
 //! (c = 0, d = 0).
 use crate::kernel::{kernel_args, require};
-use crate::{Act, DeviceInfo, Kernel, Kv, Launch, Ptr, StepShape};
+use crate::{Act, DeviceInfo, Kernel, Kv, KvFormat, Launch, Ptr, StepShape};
 
 kernel_args! {
     /// Arguments of `rope_kv_append`.
@@ -60,6 +63,12 @@ kernel_args! {
         pub head_dim: u32,
         /// How many leading dims of a head are rotated; 0 for none.
         pub rotary_dims: u32,
+        /// What an element of the pools is.
+        pub kv: KvFormat,
+        /// What keys are divided by; 1 where they are kept as they are.
+        pub k_scale: f32,
+        /// The same of values.
+        pub v_scale: f32,
     }
 }
 
@@ -71,33 +80,56 @@ impl Kernel for RopeKvAppend {
             self.rows > 0 && self.heads > 0 && self.kv_heads > 0 => "at least one row and one head",
             self.head_dim > 0 && self.head_dim.is_multiple_of(8) => "head_dim divisible by 8",
             self.rotary_dims.is_multiple_of(2) && self.rotary_dims <= self.head_dim => "rotary_dims even and at most head_dim",
+            self.kv.takes([self.k_scale, self.v_scale]) => "scales of 1e-18 to 1e18, and 1 where nothing is divided",
         }
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        Launch { overlaps: true, ..Launch::linear(Self::NAME, self.rows, 256) }
+        let symbol = match self.kv {
+            KvFormat::Act => Self::NAME,
+            KvFormat::Fp8 => "rope_kv_append_fp8",
+        };
+        Launch { overlaps: true, ..Launch::linear(symbol, self.rows, 256) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
         let (rows, dim) = (u64::from(self.rows), u64::from(self.head_dim));
-        let heads = 2 * u64::from(self.heads) + 4 * u64::from(self.kv_heads);
-        rows * dim * 2 * heads + rows * (u64::from(self.rotary_dims) * 2 + 8)
+        let [heads, kv_heads] = [self.heads, self.kv_heads].map(u64::from);
+        let elements = 4 * (heads + kv_heads) + 2 * u64::from(self.kv.bytes()) * kv_heads;
+        rows * dim * elements + rows * (u64::from(self.rotary_dims) * 2 + 8)
     }
 }
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::RopeKvAppend;
+    use crate::cached::{Cached, Divisor, E4m3, Plain};
     use crate::rope::{Access, for_each_of};
     use crate::{PAGE_TOKENS, row};
+    use core::marker::PhantomData;
     use cuda_std::{global, grid, kernel, thread};
 
     kernel! {
         /// One token row per block; eight pairs per access where half the rotary dims divide by 8, single ones elsewhere.
         pub fn rope_kv_append(args: RopeKvAppend) {
-            grid::launch_dependents();
-            grid::wait_for_dependencies();
-            let token = Token::new(&args);
+            append::<Plain>(&args);
+        }
+
+        /// The same, with codes of e4m3 in the pools.
+        pub fn rope_kv_append_fp8(args: RopeKvAppend) {
+            append::<E4m3>(&args);
+        }
+    }
+
+    /// # Safety
+    /// The kernel's Requires hold; the pools' elements are `E`.
+    #[inline(always)]
+    unsafe fn append<E: Cached>(args: &RopeKvAppend) {
+        grid::launch_dependents();
+        grid::wait_for_dependencies();
+        // SAFETY: the caller's promise.
+        unsafe {
+            let token = Token::<E>::new(args);
             if (args.rotary_dims / 2).is_multiple_of(row::GROUP) {
                 token.rotate::<[u32; 4]>();
                 token.append_plain_keys::<[u32; 4]>();
@@ -110,20 +142,23 @@ mod entry {
     }
 
     /// One token row, and the addresses that belong to it.
-    struct Token<'a> {
+    struct Token<'a, E> {
         args: &'a RopeKvAppend,
         qkv: u64,
         cos: u64,
         sin: u64,
         /// Offset in both pools of the token's row of kv head 0.
         slot: u64,
+        k_scale: Divisor,
+        v_scale: Divisor,
+        element: PhantomData<E>,
     }
 
-    impl Token<'_> {
+    impl<E: Cached> Token<'_, E> {
         /// # Safety
         /// The kernel's Requires hold.
         #[inline(always)]
-        unsafe fn new(args: &RopeKvAppend) -> Token<'_> {
+        unsafe fn new(args: &RopeKvAppend) -> Token<'_, E> {
             let row = u64::from(thread::block_idx_x());
             // SAFETY: one element per row.
             let (position, slot): (u32, u32) = unsafe {
@@ -138,7 +173,10 @@ mod entry {
                 qkv: args.qkv.addr + row * width * 2,
                 cos: args.cos.addr + angles,
                 sin: args.sin.addr + angles,
-                slot: first * u64::from(args.head_dim) * 2,
+                slot: first * u64::from(args.head_dim * E::BYTES),
+                k_scale: Divisor::new(args.k_scale),
+                v_scale: Divisor::new(args.v_scale),
+                element: PhantomData,
             }
         }
 
@@ -151,7 +189,17 @@ mod entry {
         /// Address in a pool of the token's row of kv head `head`.
         #[inline(always)]
         fn row_in(&self, pool: u64, head: u32) -> u64 {
-            pool + self.slot + u64::from(head) * u64::from(PAGE_TOKENS) * u64::from(self.args.head_dim) * 2
+            pool + self.slot + u64::from(head) * u64::from(PAGE_TOKENS) * u64::from(self.args.head_dim * E::BYTES)
+        }
+
+        /// Keeps activations as elements `at` and following of the row of a pool at `to`.
+        ///
+        /// # Safety
+        /// They are within the row, and this thread's own.
+        #[inline(always)]
+        unsafe fn store<A: Access>(&self, to: u64, at: u32, activations: A, scale: Divisor) {
+            // SAFETY: the caller's promise.
+            unsafe { global::store(to + u64::from(at * E::BYTES), E::made(activations, scale)) };
         }
 
         /// Rotates the queries in place and the keys into their page.
@@ -162,19 +210,24 @@ mod entry {
         unsafe fn rotate<A: Access>(&self) {
             let half = self.args.rotary_dims / 2;
             for_each_of(self.args.heads + self.args.kv_heads, half / A::COUNT, |head, at| {
-                let at = u64::from(at * A::COUNT) * 2;
-                let from = self.head(head);
-                let to = match head.checked_sub(self.args.heads) {
-                    Some(key) => self.row_in(self.args.k_pool.addr, key),
-                    None => from,
-                };
-                let far = at + u64::from(half) * 2;
+                let (at, from) = (at * A::COUNT, self.head(head));
+                let (low, high) = (u64::from(at) * 2, u64::from(at + half) * 2);
                 // SAFETY: both accesses are within the head's rotary dims, and this thread's own.
                 unsafe {
-                    let (cos, sin) = (A::load(self.cos + at), A::load(self.sin + at));
-                    let (low, high) = A::rotate(A::load(from + at), A::load(from + far), cos, sin);
-                    A::store(to + at, low);
-                    A::store(to + far, high);
+                    let (cos, sin): (A, A) = (global::load(self.cos + low), global::load(self.sin + low));
+                    let (rotated_low, rotated_high) =
+                        A::rotate(global::load(from + low), global::load(from + high), cos, sin);
+                    match head.checked_sub(self.args.heads) {
+                        Some(key) => {
+                            let to = self.row_in(self.args.k_pool.addr, key);
+                            self.store(to, at, rotated_low, self.k_scale);
+                            self.store(to, at + half, rotated_high, self.k_scale);
+                        }
+                        None => {
+                            global::store(from + low, rotated_low);
+                            global::store(from + high, rotated_high);
+                        }
+                    }
                 }
             });
         }
@@ -187,11 +240,11 @@ mod entry {
         unsafe fn append_plain_keys<A: Access>(&self) {
             let plain = (self.args.head_dim - self.args.rotary_dims) / A::COUNT;
             for_each_of(self.args.kv_heads, plain, |head, at| {
-                let at = u64::from(self.args.rotary_dims + at * A::COUNT) * 2;
+                let at = self.args.rotary_dims + at * A::COUNT;
                 // SAFETY: the access is within the head, and this thread's own.
                 unsafe {
-                    let key = A::load(self.head(self.args.heads + head) + at);
-                    A::store(self.row_in(self.args.k_pool.addr, head) + at, key);
+                    let key: A = global::load(self.head(self.args.heads + head) + u64::from(at) * 2);
+                    self.store(self.row_in(self.args.k_pool.addr, head), at, key, self.k_scale);
                 }
             });
         }
@@ -207,7 +260,8 @@ mod entry {
                 // SAFETY: the group is within the head, and this thread's own.
                 unsafe {
                     let value: [u32; 4] = global::load(row::at(self.head(first + head), group));
-                    global::store(row::at(self.row_in(self.args.v_pool.addr, head), group), value);
+                    let to = self.row_in(self.args.v_pool.addr, head);
+                    self.store(to, group * row::GROUP, value, self.v_scale);
                 }
             });
         }

@@ -16,11 +16,22 @@ pub fn at(row: u64, group: u32) -> u64 {
 /// Neighbouring lanes take neighbouring groups, as far as the rows of every head size allow.
 #[inline(always)]
 pub fn for_each_group<const DIM: u32, const SHARES: usize>(threads: u32, mut visit: impl FnMut(u32, u32)) {
-    let lanes = if DIM.is_multiple_of(64) { 8 } else { 4 };
+    for_each_piece::<SHARES>(DIM / GROUP, threads, &mut visit);
+}
+
+/// Calls `visit(row, piece)` for the thread's `SHARES` of the `pieces` of 16 bytes of some rows, which the block's `threads`
+/// share out as [`for_each_group`] does.
+#[inline(always)]
+pub fn for_each_piece<const SHARES: usize>(pieces: u32, threads: u32, mut visit: impl FnMut(u32, u32)) {
+    let lanes = match pieces {
+        _ if pieces.is_multiple_of(8) => 8,
+        _ if pieces.is_multiple_of(4) => 4,
+        _ => 2,
+    };
     // The remainder is the index itself: so LLVM knows how large that can be, and which rows are in which page.
     let thread = thread::thread_idx_x() % threads;
     let (row, group) = (thread / lanes, thread % lanes);
-    let parts = DIM / GROUP / lanes;
+    let parts = pieces / lanes;
     unroll::<SHARES>(|i| visit(row + i as u32 / parts * (threads / lanes), group + i as u32 % parts * lanes));
 }
 

@@ -42,6 +42,22 @@ fn sizes_tensors_and_memory_of_a_golden_llama() {
     assert!(report["device"]["fits"].as_bool().unwrap(), "{report}");
 }
 
+/// A code for each element on both devices.
+#[test]
+fn keys_and_values_in_fp8_take_a_byte_each() {
+    let kv = |choice: &str| {
+        let report = object(&["tests/golden/llama_fp8_kv", "--kv-cache", choice]);
+        assert!(report["notes"].to_string().contains("--kv-cache fp8"), "{report}");
+        let kv = |device: &str| report["memory"][device]["kv"].as_u64().unwrap();
+        (report["kv_bytes_per_token"].as_u64().unwrap(), kv("gpu"), kv("cpu"))
+    };
+    let (token, gpu, cpu) = kv("fp8");
+    assert_eq!((token, cpu), (3 * 2 * 32, gpu));
+    assert_eq!(kv("bf16"), (2 * token, 2 * gpu, 4 * gpu));
+    assert_eq!(kv("auto"), kv("bf16"));
+    assert_eq!(inspect(&["tests/golden/llama", "--kv-cache", "fp16"]).code, 2);
+}
+
 /// Experts in NVFP4 of 32 or 48 columns, Mamba and shared experts in FP8, the rest in BF16.
 #[test]
 fn formats_and_their_bits_are_shown() {

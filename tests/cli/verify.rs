@@ -8,7 +8,7 @@ use crate::{Run, fault, nemotron, root};
 const GOLDEN: [&str; 3] = ["nemotron", "llama", "mistral"];
 
 /// Folders of other shapes, and the family of each.
-const SHAPES: [(&str, &str); 23] = [
+const SHAPES: [(&str, &str); 24] = [
     ("mha", "llama"),
     ("mqa", "nemotron"),
     ("eight_heads_per_kv", "nemotron"),
@@ -25,6 +25,7 @@ const SHAPES: [(&str, &str); 23] = [
     ("deci", "deci"),
     ("nemotron_fp8", "nemotron"),
     ("llama_nvfp4", "llama"),
+    ("llama_fp8_kv", "llama"),
     ("nemotron_h_latent_mixed", "nemotron_h"),
     ("llama_int4_awq", "llama"),
     ("mistral_ct_fp8_block", "mistral"),
@@ -103,6 +104,26 @@ fn hybrids_are_within_their_bounds() {
             assert_eq!(prompt["greedy_agreeing"], prompt["greedy_expected"], "{hybrid}: {prompt}");
         }
     }
+}
+
+/// Not as near as without, and not farther than another's codes of the same keys and values.
+#[test]
+fn keys_and_values_in_fp8_are_as_far_as_the_references() {
+    for set in ["llama_fp8_kv", "nemotron_h_latent_mixed"] {
+        for activations in ["f32", "bf16"] {
+            let run = verify(set, set, &["--json", "--kv-cache=fp8", "--activations", activations]);
+            assert_eq!(run.code, 0, "{set}, {activations}: {run:?}");
+            assert!(run.stderr.contains("Keys and values are kept in FP8 with the scales of the file"), "{run:?}");
+            let report: Value = serde_json::from_str(&run.stdout).unwrap();
+            for prompt in report["prompts"].as_array().unwrap() {
+                assert!(prompt["error"].as_f64().unwrap() > 5e-3, "{set}, {activations}: {prompt}");
+            }
+        }
+    }
+    let run = verify("llama", "llama", &["--kv-cache=fp8"]);
+    assert!(run.stderr.contains("with scale 1, since the file has no others"), "{run:?}");
+    let error = fault(run);
+    assert!(error.contains("does not say what keys and values in FP8 may change"), "{error}");
 }
 
 /// The window and the biases are seen: without them the same weights are far outside.

@@ -59,6 +59,9 @@ impl Target for Launched {
         cuda.allocate(data.buffers()).map_err(text)?;
         for (number, buffer) in data.0.iter().enumerate() {
             let bytes = match &buffer.values {
+                Values::Reals(codes) if buffer.element == Element::Kv8 => {
+                    codes.iter().map(|code| *code as u8).collect()
+                }
                 Values::Reals(_) | Values::Codes(..) => continue,
                 Values::Integers(integers) => bytemuck::cast_slice(integers).to_vec(),
                 Values::Undefined(count) => vec![0xff; count * bytes_of(buffer.element)],
@@ -82,7 +85,7 @@ fn contents(cuda: &Cuda, number: usize, buffer: &Buffer) -> Result<Vec<Option<f6
     let value = |bytes: &[u8]| match (buffer.element, bytes) {
         (Element::I32, &[a, b, c, d]) => f64::from(i32::from_le_bytes([a, b, c, d])),
         (Element::F32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
-        (Element::Packed, &[code]) => f64::from(code),
+        (Element::Packed | Element::Kv8, &[code]) => f64::from(code),
         (_, &[a, b]) => f64::from(bf16::from_le_bytes([a, b]).to_f32()),
         _ => f64::NAN,
     };

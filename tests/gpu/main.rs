@@ -15,6 +15,7 @@ mod streams;
 mod kernels {
     pub mod approx;
     pub mod attention;
+    pub mod cached;
     pub mod chunks;
     pub mod compare;
     pub mod data;

@@ -7,7 +7,7 @@ use nemotron::device::cuda::Options;
 use nemotron::engine::{Engine, EngineConfig, Request};
 use nemotron::session::expected::Expected;
 use nemotron::session::verify::verify;
-use nemotron::session::{DeviceChoice, GenerateOptions, LoadOptions, Model, Session};
+use nemotron::session::{DeviceChoice, GenerateOptions, KvChoice, LoadOptions, Model, Session};
 use nemotron::weights::Weights;
 use serde::Deserialize;
 
@@ -15,6 +15,7 @@ use crate::{Row, ensure, open, text};
 
 pub const ROWS: &[Row] = &[
     ("models: golden logits are within their bounds", golden),
+    ("models: keys and values in FP8 are within the reference's own error", cached),
     ("models: the demo's texts to the character", texts),
     ("models: graphs and check mode change no token", ways_to_run),
     ("models: the same logits to the bit every time", same_bits),
@@ -25,6 +26,8 @@ pub const ROWS: &[Row] = &[
 const PRODUCTS: [u64; 2] = [0, SMALL_WEIGHT];
 const FAMILIES: [&str; 7] =
     ["nemotron", "llama", "mistral", "nemotron_h", "nemotron_h_wide_state", "nemotron_h_moe", "nemotron_h_latent"];
+/// With scales of keys and values, and figures of what FP8 changes.
+const SCALED: [&str; 2] = ["llama_fp8_kv", "nemotron_h_latent_mixed"];
 /// Models that are run in several ways.
 const MODELS: [&str; 6] = [
     STORYTELLER,
@@ -71,6 +74,21 @@ fn golden() -> Result<String, String> {
             |count: fn(&nemotron::session::verify::PromptReport) -> usize| reports.iter().map(count).sum::<usize>();
         let (agreeing, tokens) = (sum(|report| report.greedy_agreeing), sum(|report| report.greedy_expected));
         lines.push(format!("{family} {worst:.2} of the reference's error, greedy {agreeing}/{tokens}"));
+    }
+    Ok(lines.join("; "))
+}
+
+fn cached() -> Result<String, String> {
+    let mut lines = Vec::new();
+    for family in SCALED {
+        let folder = format!("tests/golden/{family}");
+        let options = LoadOptions { kv_cache: KvChoice::Fp8, ..options(&folder)? };
+        let model = Model::load(&options, &mut |_| {}, |_| Ok(())).map_err(text)?;
+        let expected = Expected::read(&file(&format!("{folder}/expected.safetensors"))?).map_err(text)?;
+        let reports = verify(&model, &expected).map_err(text)?;
+        ensure(reports.iter().all(|report| report.passed), || format!("{family}: {reports:?}"))?;
+        let worst = reports.iter().map(|report| report.error / report.bound).fold(0.0, f64::max);
+        lines.push(format!("{family} {worst:.2} of the bound"));
     }
     Ok(lines.join("; "))
 }

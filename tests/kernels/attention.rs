@@ -1,9 +1,12 @@
 //! What the attention oracles share: scores of a query over the cache in f64, and how far f32 may move them.
 use std::ops::Range;
 
-use gpu_kernels::{Kv, PAGE_TOKENS, Ptr};
+use gpu_kernels::{Kv, KvFormat, PAGE_TOKENS, Ptr};
 
+use crate::cached::{Kept, NAN, TIED_SCALES};
 use crate::data::Data;
+use crate::paged::{Batch, Heads};
+use crate::random::Random;
 
 /// The cache as a query head of a sequence sees it.
 pub struct Cache {
@@ -23,10 +26,13 @@ pub struct Score {
 }
 
 impl Cache {
-    pub fn new(data: &Data, (k_pool, v_pool): (Ptr<Kv>, Ptr<Kv>), table: (Ptr<i32>, u32), heads: (u32, u32)) -> Cache {
+    pub fn new(data: &Data, pools: [(Ptr<Kv>, Kept); 2], table: (Ptr<i32>, u32), heads: (u32, u32)) -> Cache {
+        let numbers =
+            |(pool, kept): (Ptr<Kv>, Kept)| data.f64s(pool).into_iter().map(|element| kept.number(element)).collect();
+        let [k_pool, v_pool] = pools.map(numbers);
         Cache {
-            k_pool: data.f64s(k_pool),
-            v_pool: data.f64s(v_pool),
+            k_pool,
+            v_pool,
             block_table: data.i32s(table.0).to_vec(),
             pages_per_sequence: table.1 as usize,
             kv_heads: heads.0 as usize,
@@ -74,4 +80,69 @@ pub fn maximum(scores: &[Score]) -> &Score {
 pub fn visible(position: usize, window: u32) -> Range<usize> {
     let first = if window == 0 { 0 } else { (position + 1).saturating_sub(window as usize) };
     first..position + 1
+}
+
+/// A step over a paged cache.
+pub struct Shape {
+    pub heads: Heads,
+    /// Dims that are rotated; none where another kernel has done it.
+    pub rotary: Option<usize>,
+    pub window: usize,
+    pub sequences: &'static [(usize, usize)],
+    /// Standard deviation of queries and keys.
+    pub scale: f32,
+    /// What the pools keep.
+    pub kv: KvFormat,
+    /// Whether the first key and value of the first head are no numbers.
+    pub nan: bool,
+    /// How many times as coarse as would suit them codes are.
+    pub coarse: f32,
+}
+
+impl Shape {
+    /// How keys and values are kept: some are beyond what codes have.
+    pub fn kept(&self) -> [Kept; 2] {
+        let scale = |scale| if self.kv == KvFormat::Act { 1.0 } else { scale };
+        let [k_scale, v_scale] = TIED_SCALES.map(|scale| scale * self.coarse);
+        [scale(k_scale * self.scale), scale(v_scale)].map(|scale| Kept { format: self.kv, scale })
+    }
+
+    /// The pools of a batch, keys first.
+    pub fn pools(&self, batch: &Batch, random: &mut Random) -> [Vec<f32>; 2] {
+        let pools = [self.scale, 1.0].map(|scale| batch.pool(self.heads, scale, random));
+        let [k_kept, v_kept] = self.kept();
+        let [k_pool, v_pool] = pools;
+        let mut pools = [k_kept.pool(k_pool), v_kept.pool(v_pool)];
+        if self.nan {
+            let first = batch.block_table[0] as usize * self.heads.kv_heads * PAGE_TOKENS as usize * self.heads.dim;
+            pools.iter_mut().for_each(|pool| pool[first..][..self.heads.dim].fill(f32::from(NAN)));
+        }
+        pools
+    }
+}
+
+pub const fn shape(
+    (heads, kv_heads, dim): (usize, usize, usize),
+    window: usize,
+    sequences: &'static [(usize, usize)],
+) -> Shape {
+    Shape {
+        heads: Heads { heads, kv_heads, dim },
+        rotary: None,
+        window,
+        sequences,
+        scale: 1.0,
+        kv: KvFormat::Act,
+        nan: false,
+        coarse: 1.0,
+    }
+}
+
+/// The same, with pools of codes.
+pub const fn in_fp8(shape: Shape) -> Shape {
+    Shape { kv: KvFormat::Fp8, ..shape }
+}
+
+pub const fn rotating(rotary: usize, shape: Shape) -> Shape {
+    Shape { rotary: Some(rotary), ..shape }
 }

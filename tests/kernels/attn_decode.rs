@@ -1,10 +1,11 @@
 //! Rows of `attn_decode`.
 use std::ops::Range;
 
-use gpu_kernels::{AttnDecode, HEAD_DIMS, Ptr, RopeKvAppend, SPLIT_TOKENS};
+use gpu_kernels::{AttnDecode, HEAD_DIMS, Kv, Ptr, RopeKvAppend, SPLIT_TOKENS};
 
-use crate::attention::{Cache, Score, maximum, visible};
-use crate::data::Data;
+use crate::attention::{Cache, Score, Shape, in_fp8, maximum, rotating, shape, visible};
+use crate::cached::Kept;
+use crate::data::{Data, Values};
 use crate::emulator::Emulator;
 use crate::mutants::{BARRIER, Defect, FACTOR, LANES, MASK, PAGE, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
@@ -12,28 +13,6 @@ use crate::paged::{Batch, Heads, Sequence};
 use crate::random::Random;
 use crate::rope_kv_append::{angles, places, rotate};
 use crate::target::Target;
-
-pub struct Shape {
-    pub heads: Heads,
-    /// Dims that are rotated; none where another kernel has done it.
-    pub rotary: Option<usize>,
-    pub window: usize,
-    pub sequences: &'static [(usize, usize)],
-    /// Standard deviation of queries and keys.
-    pub scale: f32,
-}
-
-pub const fn shape(
-    (heads, kv_heads, dim): (usize, usize, usize),
-    window: usize,
-    sequences: &'static [(usize, usize)],
-) -> Shape {
-    Shape { heads: Heads { heads, kv_heads, dim }, rotary: None, window, sequences, scale: 1.0 }
-}
-
-const fn rotating(rotary: usize, shape: Shape) -> Shape {
-    Shape { rotary: Some(rotary), ..shape }
-}
 
 const SHAPES: [Shape; 12] = [
     rotating(32, shape((1, 1, 32), 0, &[(1, 1)])),
@@ -69,9 +48,33 @@ const fn every_size(dim: usize) -> [Shape; 10] {
     ]
 }
 
-pub fn rows() -> Vec<Row<AttnDecode>> {
+/// For every head size, with pools of codes: pages and splits that end early, exactly and late, rotations that no access of eight
+/// or of two divides, teams, a window, more splits than are joined at once.
+const fn every_size_in_fp8(dim: usize) -> [Shape; 7] {
+    [
+        in_fp8(rotating(dim, shape((2, 2, dim), 0, &[(1, 33), (1, 64), (1, 65), (1, 127)]))),
+        in_fp8(rotating(dim - 2, shape((3, 1, dim), 0, &[(1, 190), (1, 389), (1, 0)]))),
+        in_fp8(rotating(dim - 4, shape((4, 2, dim), 0, &[(1, 70), (1, 0)]))),
+        in_fp8(rotating(dim / 2, shape((4, 1, dim), 40, &[(1, 400), (1, 131)]))),
+        in_fp8(rotating(dim, shape((11, 1, dim), 0, &[(1, 77), (1, 200)]))),
+        in_fp8(Shape { scale: 6.0, ..shape((18, 1, dim), 20, &[(1, 139)]) }),
+        in_fp8(Shape { nan: true, ..shape((2, 1, dim), 0, &[(1, 100), (1, 50)]) }),
+    ]
+}
+
+fn shapes() -> impl Iterator<Item = Shape> {
+    let deep = in_fp8(rotating(32, shape((1, 1, 32), 0, &[(1, 5000)])));
+    // Codes below the least normal one alone.
+    let coarse = [(128, 128), (32, 32), (32, 30)].map(|(dim, rotary)| {
+        in_fp8(Shape { coarse: 2e4, ..rotating(rotary, shape((3, 1, dim), 0, &[(1, 100), (1, 150)])) })
+    });
     let every_size = HEAD_DIMS.iter().flat_map(|dim| every_size(*dim as usize));
-    SHAPES.into_iter().chain(every_size).enumerate().map(|(seed, shape)| row(seed as u64, &shape)).collect()
+    let in_fp8 = HEAD_DIMS.iter().flat_map(|dim| every_size_in_fp8(*dim as usize));
+    SHAPES.into_iter().chain(every_size).chain(in_fp8).chain([deep]).chain(coarse)
+}
+
+pub fn rows() -> Vec<Row<AttnDecode>> {
+    shapes().enumerate().map(|(seed, shape)| row(seed as u64, &shape)).collect()
 }
 
 fn row(seed: u64, shape: &Shape) -> Row<AttnDecode> {
@@ -87,12 +90,15 @@ fn row(seed: u64, shape: &Shape) -> Row<AttnDecode> {
         None => Ptr::NULL,
     };
     let (cos, sin) = (table("cos", f64::cos), table("sin", f64::sin));
+    let [k_scale, v_scale] = shape.kept().map(|kept| kept.scale);
+    let qkv = data.reals("qkv", random.reals(batch.rows() * shape.heads.qkv(), shape.scale));
+    let [k_pool, v_pool] = shape.pools(&batch, &mut random).map(Values::Reals);
     let kernel = AttnDecode {
-        qkv: data.reals("qkv", random.reals(batch.rows() * shape.heads.qkv(), shape.scale)),
+        qkv,
         cos,
         sin,
-        k_pool: data.reals("k_pool", batch.pool(shape.heads, shape.scale, &mut random)),
-        v_pool: data.reals("v_pool", batch.pool(shape.heads, 1.0, &mut random)),
+        k_pool: data.pool("k_pool", shape.kv, k_pool),
+        v_pool: data.pool("v_pool", shape.kv, v_pool),
         block_table: data.integers("block_table", batch.block_table.clone()),
         row_start: data.integers("row_start", batch.row_start.clone()),
         lengths: data.integers("lengths", batch.lengths.clone()),
@@ -110,9 +116,13 @@ fn row(seed: u64, shape: &Shape) -> Row<AttnDecode> {
         pages_per_sequence: batch.pages_per_sequence as u32,
         window: shape.window as u32,
         scale: 1.0 / (dim as f32).sqrt(),
+        kv: shape.kv,
+        k_scale,
+        v_scale,
     };
     let (rotary, window) = (shape.rotary, shape.window);
-    let name = format!("{:?}, rotary {rotary:?}, window {window}, {:?}, {}", shape.heads, shape.sequences, shape.scale);
+    let (heads, kv, scale) = (shape.heads, shape.kv, shape.scale);
+    let name = format!("{heads:?}, {kv:?}, rotary {rotary:?}, window {window}, {:?}, {scale}", shape.sequences);
     Row { name, kernel, data }
 }
 
@@ -134,10 +144,16 @@ impl Oracle for AttnDecode {
     const D: f64 = 2.0;
     const DEFECTS: &[Defect] = &[MASK, PAGE, TERM, FACTOR, LANES, BARRIER, STRIDE];
 
+    /// Of the entries with pools of codes one is enough; what makes codes there, `rope_kv_append` has too.
+    fn spares(entry: &str, defect: &Defect) -> bool {
+        let elsewhere = [TERM, FACTOR, STRIDE].iter().any(|other| other.name == defect.name);
+        entry.contains("_fp8_") && (entry != "attn_decode_fp8_32" || elsewhere)
+    }
+
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let (heads, splits, dim) = (self.heads as usize, self.splits as usize, self.head_dim as usize);
         let tables = (self.block_table, self.pages_per_sequence);
-        let mut cache = Cache::new(data, (self.k_pool, self.v_pool), tables, (self.kv_heads, self.head_dim));
+        let mut cache = Cache::new(data, pools(self), tables, (self.kv_heads, self.head_dim));
         let mut rows = data.f64s(self.qkv);
         let [k_pool, v_pool] = append(self, data, precision, &mut rows, &mut cache);
         let (row_start, lengths) = (data.i32s(self.row_start), data.i32s(self.lengths));
@@ -172,6 +188,12 @@ impl Oracle for AttnDecode {
     }
 }
 
+/// The pools, and what they keep.
+fn pools(args: &AttnDecode) -> [(Ptr<Kv>, Kept); 2] {
+    let kept = |scale| Kept { format: args.kv, scale };
+    [(args.k_pool, kept(args.k_scale)), (args.v_pool, kept(args.v_scale))]
+}
+
 /// The sequences with one new row.
 fn adding(args: &AttnDecode, data: &Data) -> impl Iterator<Item = usize> {
     let row_start = data.i32s(args.row_start);
@@ -188,6 +210,7 @@ fn split_keys(keys: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)>
 fn append(args: &AttnDecode, data: &Data, precision: Precision, rows: &mut [f64], cache: &mut Cache) -> [Vec<Want>; 2] {
     let mut pools = [vec![Want::Kept; cache.k_pool.len()], vec![Want::Kept; cache.v_pool.len()]];
     let (heads, kv_heads, dim) = (args.heads as usize, args.kv_heads as usize, args.head_dim as usize);
+    let kept = self::pools(args).map(|(_, kept)| kept);
     let (row_start, lengths) = (data.i32s(args.row_start), data.i32s(args.lengths));
     let (cos, sin) = if args.cos.is_null() {
         return pools;
@@ -202,10 +225,14 @@ fn append(args: &AttnDecode, data: &Data, precision: Precision, rows: &mut [f64]
         rotated.for_each(|head| rotate(head, &cos[angles.clone()], &sin[angles.clone()], precision));
         for head in 0..kv_heads {
             let cached = cache.row(s, head, position);
-            cache.k_pool[cached.clone()].copy_from_slice(&row[(heads + head) * dim..][..dim]);
-            cache.v_pool[cached.clone()].copy_from_slice(&row[(heads + kv_heads + head) * dim..][..dim]);
-            for (wants, pool) in pools.iter_mut().zip([&cache.k_pool, &cache.v_pool]) {
-                cached.clone().for_each(|i| wants[i] = Want::exact(pool[i]));
+            let numbers = [heads + head, heads + kv_heads + head].map(|head| &row[head * dim..][..dim]);
+            let caches = [&mut cache.k_pool, &mut cache.v_pool];
+            for (i, (wants, cache)) in pools.iter_mut().zip(caches).enumerate() {
+                for (at, number) in cached.clone().zip(numbers[i]) {
+                    let element = kept[i].of(*number);
+                    wants[at] = Want::exact(element);
+                    cache[at] = kept[i].number(element);
+                }
             }
         }
     }
@@ -293,6 +320,9 @@ fn in_two_launches(seed: u64, shape: &Shape) -> [Vec<Option<f64>>; 3] {
         kv_heads: kernel.kv_heads,
         head_dim: kernel.head_dim,
         rotary_dims: kernel.rotary_dims,
+        kv: kernel.kv,
+        k_scale: kernel.k_scale,
+        v_scale: kernel.v_scale,
     };
     let rotated = Emulator::new().run(&rope, &data).expect("rope_kv_append runs");
     let buffers = [kernel.qkv.target(), kernel.k_pool.target(), kernel.v_pool.target()];
@@ -312,8 +342,7 @@ fn written(kernel: &AttnDecode, outcome: &[Vec<Option<f64>>]) -> [Vec<Option<f64
 
 #[test]
 fn rotation_within_equals_rotation_before_to_the_bit() {
-    let every_size = HEAD_DIMS.iter().flat_map(|dim| every_size(*dim as usize));
-    for (seed, shape) in SHAPES.into_iter().chain(every_size).enumerate() {
+    for (seed, shape) in shapes().enumerate() {
         // Pads share a row of the scrap page, which rope_kv_append writes.
         if shape.rotary.is_none() || shape.sequences.iter().any(|(_, length)| *length == 0) {
             continue;

@@ -1,9 +1,9 @@
 //! Rows of `attn_prefill`.
 use gpu_kernels::{AttnPrefill, HEAD_DIMS, TILE_ROWS};
 
-use crate::attention::{Cache, maximum, visible};
-use crate::attn_decode::{Shape, shape};
-use crate::data::Data;
+use crate::attention::{Cache, Shape, in_fp8, maximum, shape, visible};
+use crate::cached::Kept;
+use crate::data::{Data, Values};
 use crate::mutants::{BARRIER, Defect, EDGE, FACTOR, LANES, MASK, PRODUCT, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::paged::{Batch, Heads, Sequence};
@@ -110,9 +110,28 @@ const fn every_size(dim: usize) -> [Shape; 8] {
     ]
 }
 
+/// For every head size, with pools of codes: from one page of keys to five, a window, scores beyond f32's exponentials.
+const fn every_size_in_fp8(dim: usize) -> [Shape; 6] {
+    [
+        in_fp8(shape((3, 1, dim), 0, &[(33, 128)])),
+        in_fp8(shape((2, 2, dim), 0, &[(2, 64), (3, 128), (2, 190), (17, 256), (2, 320)])),
+        in_fp8(shape((8, 1, dim), 40, &[(9, 104), (2, 2), (64, 0)])),
+        in_fp8(shape((1, 1, dim), 0, &[(64, 64), (45, 110)])),
+        in_fp8(Shape { scale: 24.0, ..shape((2, 1, dim), 0, &[(33, 97)]) }),
+        in_fp8(Shape { nan: true, ..shape((2, 1, dim), 0, &[(5, 70), (3, 3)]) }),
+    ]
+}
+
 pub fn rows() -> Vec<Row<AttnPrefill>> {
     let every_size = HEAD_DIMS.iter().flat_map(|dim| every_size(*dim as usize));
-    SHAPES.into_iter().chain(every_size).enumerate().map(|(seed, shape)| row(seed as u64, &shape)).collect()
+    let in_fp8 = HEAD_DIMS.iter().flat_map(|dim| every_size_in_fp8(*dim as usize));
+    SHAPES
+        .into_iter()
+        .chain(every_size)
+        .chain(in_fp8)
+        .enumerate()
+        .map(|(seed, shape)| row(seed as u64, &shape))
+        .collect()
 }
 
 /// Sequence, first row and rows of each tile: the sequences with several new rows, then the pads' rows, then one tile that
@@ -142,10 +161,13 @@ fn row(seed: u64, shape: &Shape) -> Row<AttnPrefill> {
     let [tile_sequence, tile_row, tile_rows] = tiles(&batch);
     let tiles = tile_row.len() as u32;
     let mut data = Data::default();
+    let [k_scale, v_scale] = shape.kept().map(|kept| kept.scale);
+    let q = data.reals("q", random.reals(batch.rows() * shape.heads.qkv(), shape.scale));
+    let [k_pool, v_pool] = shape.pools(&batch, &mut random).map(Values::Reals);
     let kernel = AttnPrefill {
-        q: data.reals("q", random.reals(batch.rows() * shape.heads.qkv(), shape.scale)),
-        k_pool: data.reals("k_pool", batch.pool(shape.heads, shape.scale, &mut random)),
-        v_pool: data.reals("v_pool", batch.pool(shape.heads, 1.0, &mut random)),
+        q,
+        k_pool: data.pool("k_pool", shape.kv, k_pool),
+        v_pool: data.pool("v_pool", shape.kv, v_pool),
         block_table: data.integers("block_table", batch.block_table.clone()),
         row_start: data.integers("row_start", batch.row_start.clone()),
         lengths: data.integers("lengths", batch.lengths.clone()),
@@ -161,8 +183,12 @@ fn row(seed: u64, shape: &Shape) -> Row<AttnPrefill> {
         pages_per_sequence: batch.pages_per_sequence as u32,
         window: shape.window as u32,
         scale: 1.0 / (dim as f32).sqrt(),
+        kv: shape.kv,
+        k_scale,
+        v_scale,
     };
-    let name = format!("{:?}, window {}, {:?}, scale {}", shape.heads, shape.window, shape.sequences, shape.scale);
+    let (heads, kv, scale) = (shape.heads, shape.kv, shape.scale);
+    let name = format!("{heads:?}, {kv:?}, window {}, {:?}, scale {scale}", shape.window, shape.sequences);
     Row { name, kernel, data }
 }
 
@@ -171,8 +197,8 @@ impl Oracle for AttnPrefill {
     const D: f64 = 4.0;
     const DEFECTS: &[Defect] = &[
         // Where pages are asked for two ahead, asking for one behind the last copies nothing.
-        Defect { entries: "_192", ..EDGE },
-        Defect { entries: "_256", ..EDGE },
+        Defect { entries: "attn_prefill_192", ..EDGE },
+        Defect { entries: "attn_prefill_256", ..EDGE },
         MASK,
         TERM,
         FACTOR,
@@ -182,12 +208,20 @@ impl Oracle for AttnPrefill {
         Defect { entries: "_192", ..BARRIER },
         Defect { entries: "_wgmma_64", ..BARRIER },
         Defect { entries: "_wgmma_64", ..PRODUCT },
+        Defect { entries: "_fp8_64", ..BARRIER },
     ];
+
+    /// Of the entries with pools of codes two are enough.
+    fn spares(entry: &str, _: &Defect) -> bool {
+        entry.contains("_fp8_") && !entry.ends_with("_64")
+    }
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let (heads, dim) = (self.heads as usize, self.head_dim as usize);
         let tables = (self.block_table, self.pages_per_sequence);
-        let cache = Cache::new(data, (self.k_pool, self.v_pool), tables, (self.kv_heads, self.head_dim));
+        let kept = |scale| Kept { format: self.kv, scale };
+        let pools = [(self.k_pool, kept(self.k_scale)), (self.v_pool, kept(self.v_scale))];
+        let cache = Cache::new(data, pools, tables, (self.kv_heads, self.head_dim));
         let (q, row_start, lengths) = (data.f64s(self.q), data.i32s(self.row_start), data.i32s(self.lengths));
         let mut out = vec![Want::Kept; row_start[lengths.len()] as usize * heads * dim];
         for tile in 0..self.tiles as usize {

@@ -1,5 +1,5 @@
 //! However a prompt is cut into steps, the references of attention give each of its rows the same bits.
-use gpu_kernels::{AttnDecode, AttnPrefill, Ptr, SPLIT_TOKENS, TILE_ROWS};
+use gpu_kernels::{AttnDecode, AttnPrefill, KvFormat, Ptr, SPLIT_TOKENS, TILE_ROWS};
 
 use crate::data::Data;
 use crate::oracle::Precision;
@@ -58,6 +58,9 @@ impl Prompt {
             pages_per_sequence: self.batch.pages_per_sequence as u32,
             window: self.window,
             scale: 0.125,
+            kv: KvFormat::Act,
+            k_scale: 1.0,
+            v_scale: 1.0,
         };
         bits(&precision.run(&kernel, &data).expect("attn_prefill runs")[9])
     }
@@ -88,6 +91,9 @@ impl Prompt {
             pages_per_sequence: self.batch.pages_per_sequence as u32,
             window: self.window,
             scale: 0.125,
+            kv: KvFormat::Act,
+            k_scale: 1.0,
+            v_scale: 1.0,
         };
         bits(&precision.run(&kernel, &data).expect("attn_decode runs")[9])
     }

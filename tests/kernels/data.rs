@@ -1,12 +1,12 @@
 //! A row's buffers, as data: every target lays out the same ones.
-use gpu_kernels::{Element, Format, Packed, Ptr, Role, Weight};
+use gpu_kernels::{Element, Format, Kv, KvFormat, Packed, Ptr, Role, Weight};
 use half::bf16;
 use nemotron_backend::device::{self, BufferKind, Buffers, WeightPart};
 
 /// What a buffer holds before the launch.
 #[derive(Clone)]
 pub enum Values {
-    /// Numbers, narrowed to the element.
+    /// Numbers, narrowed to the element; codes of keys and values are their own numbers.
     Reals(Vec<f32>),
     /// Integers.
     Integers(Vec<i32>),
@@ -74,6 +74,12 @@ impl Data {
         self.add(name, Values::Integers(values), 0)
     }
 
+    /// A pool of keys or values with these elements.
+    pub fn pool(&mut self, name: &'static str, format: KvFormat, elements: Values) -> Ptr<Kv> {
+        self.0.push(Buffer { name, element: format.element(), values: elements, columns: 0 });
+        Ptr::new(self.0.len() as u32 - 1, 0)
+    }
+
     pub fn undefined<R: Role>(&mut self, name: &'static str, count: usize) -> Ptr<R> {
         self.add(name, Values::Undefined(count), 0)
     }
@@ -120,7 +126,7 @@ impl Data {
                     let weight = BufferKind::Weight(device::Weight::new(vec![part]));
                     buffers.add(buffer.name, element, codes.len() as u64, weight);
                 }
-                (Values::Reals(reals), element) => {
+                (Values::Reals(reals), element) if element != Element::Kv8 => {
                     buffers.add(buffer.name, element, reals.len() as u64, BufferKind::Constant(reals.clone()));
                 }
                 (_, element) => {

@@ -111,6 +111,7 @@ fn bytes(buffer: &Buffer) -> Vec<u8> {
         (Values::Undefined(_), _) => Vec::new(),
         (Values::Codes(_, codes), _) => codes.clone(),
         (Values::Integers(integers), _) => integers.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        (Values::Reals(codes), Element::Kv8) => codes.iter().map(|code| *code as u8).collect(),
         (Values::Reals(reals), Element::F32) => reals.iter().flat_map(|value| value.to_le_bytes()).collect(),
         (Values::Reals(reals), _) => reals.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
     }
@@ -123,7 +124,7 @@ fn contents(memory: &Memory, buffer: &Buffer, address: u64) -> Result<Vec<Option
     let value = |bytes: &[u8]| match (buffer.element, bytes) {
         (Element::I32, &[a, b, c, d]) => f64::from(i32::from_le_bytes([a, b, c, d])),
         (Element::F32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
-        (Element::Packed, &[code]) => f64::from(code),
+        (Element::Packed | Element::Kv8, &[code]) => f64::from(code),
         (_, &[a, b]) => f64::from(bf16::from_le_bytes([a, b]).to_f32()),
         _ => f64::NAN,
     };

@@ -178,7 +178,8 @@ pub fn every_one_is_noticed<K: Oracle>(rows: Vec<Row<K>>) {
     let mut survivors = Vec::new();
     for defect in K::DEFECTS {
         let mut planted = 0;
-        for (entry, ptx) in entries.iter().filter(|(symbol, _)| symbol.ends_with(defect.entries)) {
+        let planted_in = |symbol: &str| symbol.ends_with(defect.entries) && !K::spares(symbol, defect);
+        for (entry, ptx) in entries.iter().filter(|(symbol, _)| planted_in(symbol)) {
             let rows: Vec<&Launched<K>> = launches.iter().filter(|row| row.symbol() == *entry).collect();
             for mutant in defect.edits.iter().flat_map(|edit| mutants(ptx, entry, edit)) {
                 planted += 1;

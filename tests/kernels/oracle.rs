@@ -86,6 +86,11 @@ pub trait Oracle: Reference + PlannedKernel {
     /// Defects that the rows must notice when they are planted in the PTX.
     const DEFECTS: &[Defect];
 
+    /// Whether a defect is not planted in an entry: one that differs from another by a size alone, or whose places another kernel has.
+    fn spares(_entry: &str, _defect: &Defect) -> bool {
+        false
+    }
+
     /// Every buffer that the kernel writes.
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written>;
 }

@@ -1,8 +1,9 @@
 //! Rows of `rope_kv_append`.
-use gpu_kernels::{PAGE_TOKENS, RopeKvAppend};
+use gpu_kernels::{KvFormat, PAGE_TOKENS, RopeKvAppend};
 use half::bf16;
 
-use crate::data::Data;
+use crate::cached::{Kept, TIED_SCALES};
+use crate::data::{Data, Values};
 use crate::mutants::{Defect, EDGE, FACTOR, PAGE, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::paged::{Batch, Heads, Sequence};
@@ -14,6 +15,7 @@ struct Shape {
     /// Pads write the scrap page.
     sequences: &'static [(usize, usize)],
     scale: f32,
+    kv: KvFormat,
 }
 
 const fn shape(
@@ -21,7 +23,7 @@ const fn shape(
     rotary: usize,
     sequences: &'static [(usize, usize)],
 ) -> Shape {
-    Shape { heads: Heads { heads, kv_heads, dim }, rotary, sequences, scale: 1.0 }
+    Shape { heads: Heads { heads, kv_heads, dim }, rotary, sequences, scale: 1.0, kv: KvFormat::Act }
 }
 
 const SHAPES: [Shape; 20] = [
@@ -47,8 +49,27 @@ const SHAPES: [Shape; 20] = [
     Shape { scale: 1e20, ..shape((4, 1, 128), 64, &[(3, 65), (1, 0)]) },
 ];
 
+/// Scales of the rows with pools of codes: numbers that codes have, those below the least, those beyond all.
+const SCALES: [f32; 4] = [1.0, 0.05, 30.0, 1e-3];
+
 pub fn rows() -> Vec<Row<RopeKvAppend>> {
-    SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, shape)).collect()
+    let in_fp8 = SHAPES.iter().zip(SCALES.into_iter().cycle());
+    let in_fp8 = in_fp8.map(|(shape, scale)| Shape { kv: KvFormat::Fp8, scale: scale * shape.scale, ..*shape });
+    let shapes = SHAPES.into_iter().chain(in_fp8).enumerate();
+    shapes.map(|(seed, shape)| row(seed as u64, &shape)).chain([every_bf16()]).collect()
+}
+
+/// Every bf16 as a value, infinities and NaNs too, and as a key that is not rotated.
+fn every_bf16() -> Row<RopeKvAppend> {
+    const DIM: usize = 256;
+    let heads = Heads { heads: 1, kv_heads: 16, dim: DIM };
+    let tokens = (1 << 16) / (heads.kv_heads * DIM);
+    let shape = Shape { kv: KvFormat::Fp8, ..shape((1, 16, DIM), 0, &[]) };
+    let batch = Batch::new(&[Sequence { new: tokens, length: tokens }], &mut Random::new(0));
+    let all = |token: usize| (0..heads.kv_heads * DIM).map(move |i| (token * heads.kv_heads * DIM + i) as u16);
+    let all = |token| all(token).map(|bits| bf16::from_bits(bits).to_f32());
+    let qkv = (0..tokens).flat_map(|token| [0.0; DIM].into_iter().chain(all(token)).chain(all(token))).collect();
+    of_batch(&shape, &batch, qkv, "every bf16".into())
 }
 
 fn row(seed: u64, shape: &Shape) -> Row<RopeKvAppend> {
@@ -57,10 +78,18 @@ fn row(seed: u64, shape: &Shape) -> Row<RopeKvAppend> {
     let sequences: Vec<Sequence> =
         shape.sequences.iter().map(|(new, length)| Sequence { new: *new, length: *length }).collect();
     let batch = Batch::new(&sequences, &mut random);
-    let (positions, slots) = places(&batch);
+    let qkv = random.reals(batch.rows() * heads.qkv(), shape.scale);
+    let (rotary, kv, scale) = (shape.rotary, shape.kv, shape.scale);
+    let name = format!("{heads:?}, {kv:?}, rotary {rotary}, {:?}, scale {scale:e}", shape.sequences);
+    of_batch(shape, &batch, qkv, name)
+}
+
+fn of_batch(shape: &Shape, batch: &Batch, qkv: Vec<f32>, name: String) -> Row<RopeKvAppend> {
+    let heads = shape.heads;
+    let (positions, slots) = places(batch);
     let context = 1 + positions.iter().max().copied().unwrap_or(0) as usize;
     let mut data = Data::default();
-    let qkv = random.reals(batch.rows() * heads.qkv(), shape.scale);
+    let [k_scale, v_scale] = if shape.kv == KvFormat::Act { [1.0; 2] } else { TIED_SCALES };
     let pool = batch.pages * heads.kv_heads * PAGE_TOKENS as usize * heads.dim;
     let kernel = RopeKvAppend {
         qkv: data.reals("qkv", qkv),
@@ -68,19 +97,18 @@ fn row(seed: u64, shape: &Shape) -> Row<RopeKvAppend> {
         sin: data.reals("sin", angles(context, shape.rotary, f64::sin)),
         positions: data.integers("positions", positions),
         slot_mapping: data.integers("slot_mapping", slots),
-        k_pool: data.undefined("k_pool", pool),
-        v_pool: data.undefined("v_pool", pool),
+        k_pool: data.pool("k_pool", shape.kv, Values::Undefined(pool)),
+        v_pool: data.pool("v_pool", shape.kv, Values::Undefined(pool)),
         rows: batch.rows() as u32,
         heads: heads.heads as u32,
         kv_heads: heads.kv_heads as u32,
         head_dim: heads.dim as u32,
         rotary_dims: shape.rotary as u32,
+        kv: shape.kv,
+        k_scale,
+        v_scale,
     };
-    Row {
-        name: format!("{heads:?}, rotary {}, {:?}, scale {:e}", shape.rotary, shape.sequences, shape.scale),
-        kernel,
-        data,
-    }
+    Row { name, kernel, data }
 }
 
 /// Position and slot of each row; pads share row 0 of the scrap page.
@@ -128,10 +156,11 @@ impl Oracle for RopeKvAppend {
                 rotate(&mut key);
                 let value = &row[(heads + kv_heads + head) * dim..][..dim];
                 // The scrap page is page 0: rows of pads meet there in any order.
-                let want = |value: &f64| if page == 0 { Want::Any } else { Want::exact(*value) };
+                let kept = [self.k_scale, self.v_scale].map(|scale| Kept { format: self.kv, scale });
+                let want = |kept: Kept, value| if page == 0 { Want::Any } else { Want::exact(kept.of(value)) };
                 let at = ((page * kv_heads + head) * tokens + offset) * dim;
-                key.iter().zip(&mut k_pool[at..]).for_each(|(value, cell)| *cell = want(value));
-                value.iter().zip(&mut v_pool[at..]).for_each(|(value, cell)| *cell = want(value));
+                key.iter().zip(&mut k_pool[at..]).for_each(|(value, cell)| *cell = want(kept[0], *value));
+                value.iter().zip(&mut v_pool[at..]).for_each(|(value, cell)| *cell = want(kept[1], *value));
             }
         }
         let queries = qkv.chunks(row_width).flat_map(|row| {

@@ -44,6 +44,11 @@ fn reference<A: Activation>(kernel: &dyn PlannedKernel, data: &Data) -> Outcome 
             (Values::Integers(integers), _) => {
                 memory.write_all::<i32>(pointer::<i32>(number)).copy_from_slice(integers);
             }
+            (Values::Reals(codes), Element::Kv8) => {
+                let codes: Vec<u8> = codes.iter().map(|code| *code as u8).collect();
+                memory.write_all::<u8>(pointer::<i32>(number)).copy_from_slice(&codes);
+            }
+            (Values::Undefined(_), Element::Kv8) => fill(&memory, number, POISON as u8),
             (Values::Undefined(_), Element::I32) => fill(&memory, number, POISON as i32),
             (Values::Undefined(_), Element::F32) => fill(&memory, number, f32::from_bits(POISON)),
             (Values::Undefined(_), _) => fill(&memory, number, activation_poison),
@@ -76,6 +81,10 @@ fn contents<A: Activation>(memory: &Memory, number: usize, buffer: &Buffer) -> V
         Element::F32 => memory.read_all::<f32>(source).iter().map(|value| real(*value, float)).collect(),
         Element::Act | Element::Kv => {
             memory.read_all::<A>(source).iter().map(|value| real(value.to_f32(), activation)).collect()
+        }
+        Element::Kv8 => {
+            let code = |code: u8| (!undefined || code != POISON as u8).then_some(f64::from(code));
+            memory.read_all::<u8>(source).iter().map(|value| code(*value)).collect()
         }
         Element::Packed => {
             let (weight, _) = memory.weight_from(source);

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use emulated::{Emulated, Ran};
-use gpu_kernels::GEMV_MAX_ROWS;
 use gpu_kernels::gemv::SMALL_WEIGHT;
+use gpu_kernels::{GEMV_MAX_ROWS, KvFormat};
 use half::bf16;
 use nemotron::checkpoint::Checkpoint;
 use nemotron::cpu::Cpu;
@@ -29,8 +29,13 @@ fn engine(model: &str, device: Box<dyn Device>) -> (Engine, Vec<u32>) {
 }
 
 fn engine_at(path: &str, device: Box<dyn Device>, small_weight: u64) -> (Engine, Vec<u32>) {
+    engine_of(path, device, small_weight, KvFormat::Act)
+}
+
+fn engine_of(path: &str, device: Box<dyn Device>, small_weight: u64, kv: KvFormat) -> (Engine, Vec<u32>) {
     let checkpoint = Checkpoint::open(path).expect("the model is there");
-    let spec = nemotron::models::read_checkpoint(&checkpoint).expect("a known family").spec;
+    let mut spec = nemotron::models::read_checkpoint(&checkpoint).expect("a known family").spec;
+    nemotron::models::keep_cache(&mut spec, kv);
     let weights = Weights::new(checkpoint);
     let config = EngineConfig { context: 384, max_sequences: 1, chunk: 256, pages: None, small_weight };
     let engine = Engine::new(device, &spec, &|parts| weights.parts(parts), config).expect("the engine starts");
@@ -103,17 +108,17 @@ fn assert_bf16(engine: &mut Engine, family: &str, length: usize) {
 
 /// An engine on the emulated device, and the record of what ran there.
 fn emulated(model: &str, small_weight: u64) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
-    emulated_with(model, small_weight, true)
+    emulated_with(model, small_weight, true, KvFormat::Act)
 }
 
-/// The same, with or without what multiplies many rows with large weights.
-fn emulated_with(model: &str, small_weight: u64, library: bool) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
+/// The same, with or without what multiplies many rows with large weights, and with keys and values kept in a format.
+fn emulated_with(model: &str, small_weight: u64, library: bool, kv: KvFormat) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
     let ptx = embedded_ptx((8, 0)).expect("it is embedded");
     let module = ptx_emulator::Module::parse(&ptx.text).expect("the emulator knows our PTX");
     let ran = Arc::new(Mutex::new(Ran::default()));
     let mut device = Emulated::new(Arc::new(module), ran.clone());
     device.library = library;
-    let (engine, eos) = engine_at(&format!("{ROOT}/{model}"), Box::new(device), small_weight);
+    let (engine, eos) = engine_of(&format!("{ROOT}/{model}"), Box::new(device), small_weight, kv);
     (engine, eos, ran)
 }
 
@@ -232,6 +237,30 @@ fn quantized_weights_on_the_emulator() {
     }
 }
 
+/// A prompt and decode steps of each set with scales of keys and values, against the error of the reference's own codes.
+#[test]
+fn keys_and_values_in_fp8_on_the_emulator() {
+    for (set, length) in [("llama_fp8_kv", 33), ("nemotron_h_latent_mixed", 7)] {
+        let (mut engine, _, ran) = emulated_with(&format!("tests/golden/{set}"), SMALL_WEIGHT, true, KvFormat::Fp8);
+        let path = format!("{ROOT}/tests/golden/{set}/expected.safetensors");
+        let file = nemotron::session::expected::Expected::read(path.as_ref()).expect("a golden file");
+        let prompt = file.prompts.iter().find(|prompt| prompt.ids.len() == length).expect("a prompt of that length");
+        let logits = engine.logits(&prompt.ids, prompt.rows).expect("the prompt fits");
+        let (error, bound) =
+            (relative_error(&logits, &prompt.logits_f32), BF16_FACTOR * prompt.kv_error.expect("said"));
+        assert!(error <= bound && error > 5e-3, "{set}: {error:e}, {bound:e}");
+        // Steps of one token append and read, and choose what a prompt of the same tokens does.
+        let tokens = greedy(&mut engine, &prompt.ids, 3, &[]);
+        let longer = [&prompt.ids[..], &tokens[..2]].concat();
+        assert_eq!(greedy(&mut engine, &longer, 1, &[]), tokens[2..], "{set}");
+        let ran = ran.lock().expect("no thread died").clone();
+        assert!(
+            ["attn_prefill", "attn_decode", "rope_kv_append"].iter().all(|kernel| ran.kernels[kernel] > 0),
+            "{ran:?}"
+        );
+    }
+}
+
 /// A prompt of more rows than the kernels take at once, where no library multiplies.
 #[test]
 fn without_a_matrix_library_on_the_emulator() {
@@ -242,7 +271,7 @@ fn without_a_matrix_library_on_the_emulator() {
         ("llama_gptq_8bit", "quant_gemv"),
         ("nemotron_h_latent_mixed", "quant_gemm"),
     ] {
-        let (mut engine, _, ran) = emulated_with(&format!("tests/golden/{set}"), 0, false);
+        let (mut engine, _, ran) = emulated_with(&format!("tests/golden/{set}"), 0, false, KvFormat::Act);
         assert_bf16(&mut engine, set, 130);
         let ran = ran.lock().expect("no thread died").clone();
         assert_eq!(ran.kernels.values().sum::<u64>(), engine.counters().launches, "{set}: {ran:?}");

@@ -3,15 +3,16 @@ use std::ops::Range;
 
 use gpu_kernels::{PAGE_TOKENS, SPLIT_TOKENS};
 
+use super::cached::Cached;
 use super::sum::{dot, sum};
 use crate::device::Activation;
 
 /// The cached keys and values of one kv head of one sequence.
-pub struct Cache<'a, A> {
+pub struct Cache<'a, E> {
     /// `[pages, kv_heads, PAGE_TOKENS, head_dim]`.
-    pub k_pool: &'a [A],
+    pub k_pool: &'a [E],
     /// As `k_pool`.
-    pub v_pool: &'a [A],
+    pub v_pool: &'a [E],
     /// The sequence's page ids.
     pub pages: &'a [i32],
     /// Key and value heads.
@@ -20,9 +21,11 @@ pub struct Cache<'a, A> {
     pub head: usize,
     /// Width of a head.
     pub head_dim: usize,
+    /// What keys and values were divided by.
+    pub scales: [f32; 2],
 }
 
-impl<A> Cache<'_, A> {
+impl<E> Cache<'_, E> {
     /// Where the row of key `position` stands in a pool.
     fn row(&self, position: usize) -> Range<usize> {
         cache_row(self.pages, (self.kv_heads, self.head), self.head_dim, position)
@@ -63,26 +66,27 @@ fn splits(keys: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> + C
 pub type Split = (Vec<f32>, [f32; 2]);
 
 /// One head's output over `keys`, and the splits that it was joined from, by number.
-pub fn attend<A: Activation>(
+pub fn attend<A: Activation, E: Cached>(
     q: &[A],
-    cache: &Cache<A>,
+    cache: &Cache<E>,
     keys: Range<usize>,
     scale: f32,
     out: &mut [A],
 ) -> Vec<(usize, Split)> {
     let query: Vec<f32> = q.iter().map(|q| q.to_f32()).collect();
-    let splits: Vec<_> = splits(keys).map(|(i, keys)| (i, split(&query, cache, keys, scale))).collect();
+    let splits: Vec<_> = splits(keys).map(|(i, keys)| (i, split::<A, E>(&query, cache, keys, scale))).collect();
     merge(splits.iter().map(|(_, split)| split), out);
     splits
 }
 
 /// One split, with s = scale · q·k over `keys`.
-fn split<A: Activation>(query: &[f32], cache: &Cache<A>, keys: Range<usize>, scale: f32) -> Split {
+fn split<A: Activation, E: Cached>(query: &[f32], cache: &Cache<E>, keys: Range<usize>, scale: f32) -> Split {
     let mut key = vec![0.0; cache.head_dim];
     let mut scores = [0.0; SPLIT_TOKENS as usize];
     let scores = &mut scores[..keys.len()];
     for (score, position) in scores.iter_mut().zip(keys.clone()) {
-        widen(&cache.k_pool[cache.row(position)], &mut key);
+        let row = &cache.k_pool[cache.row(position)];
+        key.iter_mut().zip(row).for_each(|(key, kept)| *key = kept.number(cache.scales[0]));
         *score = scale * dot(query, &key);
     }
     let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -91,7 +95,7 @@ fn split<A: Activation>(query: &[f32], cache: &Cache<A>, keys: Range<usize>, sca
         *score = (*score - max).exp();
         let weight = A::round(*score);
         for (out, value) in partial.iter_mut().zip(&cache.v_pool[cache.row(position)]) {
-            *out += weight * value.to_f32();
+            *out += weight * value.number(cache.scales[1]);
         }
     }
     (partial, [max, sum(scores.iter().copied())])
@@ -108,9 +112,4 @@ fn merge<'a, A: Activation>(splits: impl Iterator<Item = &'a Split> + Clone, out
         values.iter_mut().zip(partial).for_each(|(value, partial)| *value += factor * partial);
     }
     out.iter_mut().zip(values).for_each(|(out, value)| *out = A::from_f32(value / total));
-}
-
-/// `from` as f32.
-fn widen<A: Activation>(from: &[A], to: &mut [f32]) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f32());
 }

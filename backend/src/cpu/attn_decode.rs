@@ -1,20 +1,28 @@
 //! Reference of `attn_decode`.
-use gpu_kernels::AttnDecode;
+use gpu_kernels::{AttnDecode, KvFormat};
 
 use super::attention::{Cache, attend, cache_row, rotate, visible};
+use super::cached::{Cached, keep};
 use super::parallel::for_each;
 use crate::device::{Activation, Memory, Reference};
 
 impl Reference for AttnDecode {
     fn reference<A: Activation>(&self, memory: &Memory) {
-        let tokens = tokens(self, memory);
-        let mut rows = memory.read::<A>(self.qkv, end(&tokens) * self.q_stride as usize).to_vec();
-        if !self.cos.is_null() {
-            rotate_rows(self, memory, &tokens, &mut rows);
-            append(self, memory, &tokens, &rows);
+        match self.kv {
+            KvFormat::Act => decode::<A, A>(self, memory),
+            KvFormat::Fp8 => decode::<A, u8>(self, memory),
         }
-        attend_all(self, memory, &tokens, &rows);
     }
+}
+
+fn decode<A: Activation, E: Cached>(args: &AttnDecode, memory: &Memory) {
+    let tokens = tokens(args, memory);
+    let mut rows = memory.read::<A>(args.qkv, end(&tokens) * args.q_stride as usize).to_vec();
+    if !args.cos.is_null() {
+        rotate_rows(args, memory, &tokens, &mut rows);
+        append::<A, E>(args, memory, &tokens, &rows);
+    }
+    attend_all::<A, E>(args, memory, &tokens, &rows);
 }
 
 /// A sequence that adds one token: its number, its row, and its keys; no keys of a pad.
@@ -50,27 +58,27 @@ fn rotate_rows<A: Activation>(args: &AttnDecode, memory: &Memory, tokens: &[Toke
 }
 
 /// Writes the last key and value of each sequence to its page.
-fn append<A: Activation>(args: &AttnDecode, memory: &Memory, tokens: &[Token], rows: &[A]) {
+fn append<A: Activation, E: Cached>(args: &AttnDecode, memory: &Memory, tokens: &[Token], rows: &[A]) {
     let (heads, kv_heads, dim) = (args.heads as usize, args.kv_heads as usize, args.head_dim as usize);
     let block_table = memory.read_all::<i32>(args.block_table);
-    let mut k_pool = memory.write_all::<A>(args.k_pool);
-    let mut v_pool = memory.write_all::<A>(args.v_pool);
+    let mut k_pool = memory.write_all::<E>(args.k_pool);
+    let mut v_pool = memory.write_all::<E>(args.v_pool);
     for token in tokens.iter().filter(|token| token.keys > 0) {
         let pages = &block_table[token.sequence * args.pages_per_sequence as usize..];
         let row = &rows[token.row * args.q_stride as usize..];
         for head in 0..kv_heads {
             let cached = cache_row(pages, (kv_heads, head), dim, token.keys - 1);
-            k_pool[cached.clone()].copy_from_slice(&row[(heads + head) * dim..][..dim]);
-            v_pool[cached].copy_from_slice(&row[(heads + kv_heads + head) * dim..][..dim]);
+            keep(&mut k_pool[cached.clone()], &row[(heads + head) * dim..][..dim], args.k_scale);
+            keep(&mut v_pool[cached], &row[(heads + kv_heads + head) * dim..][..dim], args.v_scale);
         }
     }
 }
 
 /// Attention of the rotated rows over the pools.
-fn attend_all<A: Activation>(args: &AttnDecode, memory: &Memory, tokens: &[Token], rows: &[A]) {
+fn attend_all<A: Activation, E: Cached>(args: &AttnDecode, memory: &Memory, tokens: &[Token], rows: &[A]) {
     let (heads, kv_heads, dim) = (args.heads as usize, args.kv_heads as usize, args.head_dim as usize);
     let (stride, pages) = (args.splits as usize, args.pages_per_sequence as usize);
-    let (k_pool, v_pool) = (memory.read_all::<A>(args.k_pool), memory.read_all::<A>(args.v_pool));
+    let (k_pool, v_pool) = (memory.read_all::<E>(args.k_pool), memory.read_all::<E>(args.v_pool));
     let (k_pool, v_pool, block_table) = (&*k_pool, &*v_pool, &*memory.read_all::<i32>(args.block_table));
     let mut partial = memory.write::<f32>(args.partial, args.sequences as usize * heads * stride * dim);
     let mut stats = memory.write::<f32>(args.stats, args.sequences as usize * heads * stride * 2);
@@ -95,6 +103,7 @@ fn attend_all<A: Activation>(args: &AttnDecode, memory: &Memory, tokens: &[Token
             kv_heads,
             head: head / (heads / kv_heads),
             head_dim: dim,
+            scales: [args.k_scale, args.v_scale],
         };
         let query = &rows[token.row * args.q_stride as usize + head * dim..][..dim];
         let splits = attend(query, &cache, visible(token.keys - 1, args.window as usize), args.scale, out);

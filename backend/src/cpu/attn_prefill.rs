@@ -1,41 +1,50 @@
 //! Reference of `attn_prefill`: the sums of `attn_decode`, so that a prompt's chunks change no bit.
-use gpu_kernels::AttnPrefill;
+use gpu_kernels::{AttnPrefill, KvFormat};
 
 use super::attention::{Cache, attend, visible};
+use super::cached::Cached;
 use super::parallel::for_each;
 use crate::device::{Activation, Memory, Reference};
 
 impl Reference for AttnPrefill {
     fn reference<A: Activation>(&self, memory: &Memory) {
-        let tiles = Tiles::read(self, memory);
-        let (heads, dim) = (self.heads as usize, self.head_dim as usize);
-        let q = memory.read_all::<A>(self.q);
-        let (k_pool, v_pool) = (memory.read_all::<A>(self.k_pool), memory.read_all::<A>(self.v_pool));
-        let (q, k_pool, v_pool) = (&*q, &*k_pool, &*v_pool);
-        let block_table = &*memory.read_all::<i32>(self.block_table);
-        let mut out = memory.write_all::<A>(self.out);
-        let owners = tiles.owners(out.len() / (heads * dim));
-        let rows = out.chunks_mut(heads * dim).zip(owners).enumerate();
-        let rows: Vec<_> = rows.filter_map(|(row, (out, owner))| Some((row, out, owner?))).collect();
-        for_each(tiles.pairs() * heads * dim, rows, |(row, out, owner)| {
-            let Owner::Sequence { sequence, position } = owner else {
-                return out.fill(A::default());
-            };
-            let pages = self.pages_per_sequence as usize;
-            let cache = |head| Cache {
-                k_pool,
-                v_pool,
-                pages: &block_table[sequence * pages..][..pages],
-                kv_heads: self.kv_heads as usize,
-                head: head / (heads / self.kv_heads as usize),
-                head_dim: dim,
-            };
-            let q = &q[row * self.q_stride as usize..][..heads * dim];
-            for (head, (q, out)) in q.chunks(dim).zip(out.chunks_mut(dim)).enumerate() {
-                attend(q, &cache(head), visible(position, self.window as usize), self.scale, out);
-            }
-        });
+        match self.kv {
+            KvFormat::Act => prefill::<A, A>(self, memory),
+            KvFormat::Fp8 => prefill::<A, u8>(self, memory),
+        }
     }
+}
+
+fn prefill<A: Activation, E: Cached>(args: &AttnPrefill, memory: &Memory) {
+    let tiles = Tiles::read(args, memory);
+    let (heads, dim) = (args.heads as usize, args.head_dim as usize);
+    let q = memory.read_all::<A>(args.q);
+    let (k_pool, v_pool) = (memory.read_all::<E>(args.k_pool), memory.read_all::<E>(args.v_pool));
+    let (q, k_pool, v_pool) = (&*q, &*k_pool, &*v_pool);
+    let block_table = &*memory.read_all::<i32>(args.block_table);
+    let mut out = memory.write_all::<A>(args.out);
+    let owners = tiles.owners(out.len() / (heads * dim));
+    let rows = out.chunks_mut(heads * dim).zip(owners).enumerate();
+    let rows: Vec<_> = rows.filter_map(|(row, (out, owner))| Some((row, out, owner?))).collect();
+    for_each(tiles.pairs() * heads * dim, rows, |(row, out, owner)| {
+        let Owner::Sequence { sequence, position } = owner else {
+            return out.fill(A::default());
+        };
+        let pages = args.pages_per_sequence as usize;
+        let cache = |head| Cache {
+            k_pool,
+            v_pool,
+            pages: &block_table[sequence * pages..][..pages],
+            kv_heads: args.kv_heads as usize,
+            head: head / (heads / args.kv_heads as usize),
+            head_dim: dim,
+            scales: [args.k_scale, args.v_scale],
+        };
+        let q = &q[row * args.q_stride as usize..][..heads * dim];
+        for (head, (q, out)) in q.chunks(dim).zip(out.chunks_mut(dim)).enumerate() {
+            attend(q, &cache(head), visible(position, args.window as usize), args.scale, out);
+        }
+    });
 }
 
 /// To whom a row of the step belongs.

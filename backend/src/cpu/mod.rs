@@ -1,5 +1,6 @@
 //! The CPU device: one reference per kernel, in the file of the kernel's name.
 mod attention;
+mod cached;
 mod experts;
 mod packed;
 mod parallel;
@@ -18,7 +19,7 @@ use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use gpu_kernels::{Element, Ptr};
+use gpu_kernels::Ptr;
 
 use crate::device::{Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Step, Ticket, host_memory};
 use crate::error::{Category, Error, Result};
@@ -161,9 +162,9 @@ fn check_memory(buffers: &Buffers, act_bytes: u64) -> Result<()> {
         BufferKind::Weight(parts) => parts.bytes_to_convert(),
         _ => 0,
     });
-    let kv = buffers.bytes(act_bytes, |spec| spec.element == Element::Kv);
+    let kv = buffers.bytes(act_bytes, |spec| spec.element.is_cached());
     let rest =
-        buffers.bytes(act_bytes, |spec| spec.element != Element::Kv && !matches!(spec.kind, BufferKind::Weight(_)));
+        buffers.bytes(act_bytes, |spec| !spec.element.is_cached() && !matches!(spec.kind, BufferKind::Weight(_)));
     host_memory::check(&[("weights", weights.sum()), ("keys and values", kv), ("working memory", rest)])
 }
 
@@ -177,7 +178,7 @@ pub fn processor_name() -> String {
 
 #[cfg(test)]
 mod tests {
-    use gpu_kernels::Argmax;
+    use gpu_kernels::{Argmax, Element};
 
     use super::*;
 

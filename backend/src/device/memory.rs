@@ -15,6 +15,8 @@ pub enum Storage {
     F32(Vec<f32>),
     /// Integers.
     I32(Vec<i32>),
+    /// Codes of cached keys or values.
+    Codes(Vec<u8>),
     /// A bf16 or packed weight, where it stands.
     Weight(Weight),
 }
@@ -38,7 +40,7 @@ macro_rules! stored {
         }
     })* };
 }
-stored! { bf16 => Bf16, f32 => F32, i32 => I32, }
+stored! { bf16 => Bf16, f32 => F32, i32 => I32, u8 => Codes, }
 
 /// The buffers of a plan in host memory.
 ///
@@ -136,6 +138,7 @@ fn storage<A: Activation>(spec: BufferSpec) -> Storage {
         (BufferKind::Constant(values), Element::F32) => Storage::F32(values),
         (BufferKind::Constant(values), _) => A::storage(values.into_iter().map(A::from_f32).collect()),
         (_, Element::I32) => Storage::I32(vec![0; count]),
+        (_, Element::Kv8) => Storage::Codes(vec![0; count]),
         (_, Element::F32) => Storage::F32(vec![0.0; count]),
         (_, Element::Act | Element::Kv | Element::Weight | Element::Packed) => A::storage(zeros(count)),
     }

@@ -1,6 +1,7 @@
 //! The splits of `attn_decode` joined by the last of their blocks.
 use super::split::Split;
 use super::{STAT_BYTES, THREADS, WARPS, shared_places, split_bytes};
+use crate::cached::Cached;
 use crate::row;
 use core::f32::consts::LOG2_E;
 use core::num::NonZero;
@@ -19,13 +20,13 @@ struct Part {
     room: u32,
 }
 
-impl<const DIM: u32> Split<DIM> {
+impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// Four elements each of a head.
     const COLUMNS: u32 = DIM / 4;
     /// Heads that are joined at once: a thread owns four elements, a warp the weights of a head's splits.
     const HEADS: u32 = if THREADS / Self::COLUMNS < WARPS { THREADS / Self::COLUMNS } else { WARPS };
     /// Elements of the place of keys and values.
-    const PLACE: u32 = shared_places(DIM) * split_bytes(DIM) / 16;
+    const PLACE: u32 = shared_places(Self::BYTES) * split_bytes(Self::BYTES) / 16;
 
     /// Counts this block; whether it is the last of its sequence and team, so that it sees what all the others stored.
     ///

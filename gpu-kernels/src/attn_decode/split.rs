@@ -1,7 +1,9 @@
 //! The split of keys and values that a block of `attn_decode` owns.
 use super::{AttnDecode, STAT_BYTES, THREADS, WARPS, row_bytes, split_bytes, values_apart};
+use crate::cached::Cached;
 use crate::pages::{Pages, first_key, one_new_row};
 use crate::{Kv, PAGE_TOKENS, Ptr, SPLIT_TOKENS, row};
+use core::marker::PhantomData;
 use core::num::NonZero;
 use cuda_std::shared::{self, Shared};
 use cuda_std::{cp_async, global, thread};
@@ -19,7 +21,7 @@ pub struct Live {
 }
 
 /// The block's split of the keys of one kv head. Keys count from its start.
-pub struct Split<const DIM: u32> {
+pub struct Split<const DIM: u32, E> {
     /// A copy: a reference in an `Option` would keep the struct in local memory.
     pub args: AttnDecode,
     /// Offsets in both pools of the split's two pages, of the kv head's part of them; anything where a page has no live key.
@@ -52,15 +54,28 @@ pub struct Split<const DIM: u32> {
     pub counter: u64,
     /// Shared address of what the block keeps there.
     shared: u32,
+    element: PhantomData<E>,
 }
 
-impl<const DIM: u32> Split<DIM> {
+impl<const DIM: u32, E: Cached> Split<DIM, E> {
+    /// Bytes of a key, and of its row in shared memory; the same of a value.
+    pub const BYTES: u32 = DIM * E::BYTES;
+    pub const ROW: u32 = row_bytes(Self::BYTES);
+    /// Bytes of a query's row in shared memory, and of a row of weights.
+    pub const QUERY: u32 = row_bytes(DIM * 2);
+    pub const WEIGHTS: u32 = row_bytes(SPLIT_TOKENS * 2);
+    /// Whether four blocks find room in shared memory, and so are to find it in registers: codes of a split are half the bytes to be
+    /// on their way.
+    pub const CROWDED: bool = E::BYTES == 1 && 64 <= DIM && DIM <= 128;
+    /// Whether values have a place of their own in shared memory.
+    pub const APART: bool = values_apart(Self::BYTES);
+
     /// The split of this block; none where nothing is to be done.
     ///
     /// # Safety
     /// The kernel's Requires hold.
     #[inline(always)]
-    pub unsafe fn of_block(args: &AttnDecode) -> Option<Split<DIM>> {
+    pub unsafe fn of_block(args: &AttnDecode) -> Option<Split<DIM, E>> {
         let (kv_head, sequence) = (thread::block_idx_y(), thread::block_idx_z());
         // A divisor that may be zero would bring a panic, and its message, into the kernel.
         let all = args.heads / NonZero::new(args.kv_heads)?;
@@ -71,7 +86,7 @@ impl<const DIM: u32> Split<DIM> {
         let (row, length, pages) = unsafe {
             let length: u32 = global::load(args.lengths.addr + u64::from(sequence) * 4);
             // Asked for beside the length, so that they need not wait for it.
-            let pages = pages::<DIM>(args, sequence, kv_head, split);
+            let pages = pages(args, sequence, kv_head, split, Self::BYTES);
             (u64::from(one_new_row(args.row_start, sequence)?), length, pages)
         };
         let start = split * SPLIT_TOKENS;
@@ -105,6 +120,7 @@ impl<const DIM: u32> Split<DIM> {
             index: (sequence * heads + head) * u64::from(args.splits),
             counter: sequence * heads + head,
             shared: shared::dynamic::<u8>().address(),
+            element: PhantomData,
         })
     }
 
@@ -124,7 +140,7 @@ impl<const DIM: u32> Split<DIM> {
     #[inline(always)]
     pub fn offset(&self, key: u32) -> u64 {
         let page = if key < PAGE_TOKENS { self.pages[0] } else { self.pages[1] };
-        page + u64::from(key % PAGE_TOKENS * DIM * 2)
+        page + u64::from(key % PAGE_TOKENS * Self::BYTES)
     }
 
     /// Asks for the rows of `pool` that are there already, to the place at shared address `to`. Rows that are not live
@@ -133,15 +149,17 @@ impl<const DIM: u32> Split<DIM> {
     /// # Safety
     /// The whole block comes here; the place is free.
     #[inline(always)]
-    pub unsafe fn copy<const STEPS: usize>(&self, pool: Ptr<Kv>, to: u32) {
-        const { assert!(STEPS as u32 * 16 == DIM && SPLIT_TOKENS == 2 * PAGE_TOKENS && THREADS == 2 * SPLIT_TOKENS) };
-        row::for_each_group::<DIM, STEPS>(THREADS, |key, group| {
+    pub unsafe fn copy<const SHARES: usize>(&self, pool: Ptr<Kv>, to: u32) {
+        const {
+            assert!(SHARES as u32 * 32 == Self::BYTES && SPLIT_TOKENS == 2 * PAGE_TOKENS && THREADS == 2 * SPLIT_TOKENS)
+        };
+        row::for_each_piece::<SHARES>(Self::BYTES / 16, THREADS, |key, piece| {
             let bytes = if self.first <= key && key < self.fresh { 16 } else { 0 };
             if key != self.fresh || !self.adds() {
                 // SAFETY: only live keys are read.
                 unsafe {
-                    let from = row::at(pool.addr + self.offset(key), group);
-                    cp_async::copy_16_or_zero(to + key * row_bytes(DIM) + group * 16, from, bytes);
+                    let from = row::at(pool.addr + self.offset(key), piece);
+                    cp_async::copy_16_or_zero(to + key * Self::ROW + piece * 16, from, bytes);
                 }
             }
         });
@@ -157,13 +175,13 @@ impl<const DIM: u32> Split<DIM> {
     /// Where the values are.
     #[inline(always)]
     pub fn values(&self) -> u32 {
-        self.shared + if values_apart(DIM) { split_bytes(DIM) } else { 0 }
+        self.shared + if Self::APART { split_bytes(Self::BYTES) } else { 0 }
     }
 
     /// `[HEADS_AT_ONCE, WARPS]`: the largest score of a head among a warp's keys.
     #[inline(always)]
     pub fn maxima(&self) -> Shared<f32> {
-        Shared::from_address(self.values() + split_bytes(DIM))
+        Shared::from_address(self.values() + split_bytes(Self::BYTES))
     }
 
     /// `[HEADS_AT_ONCE, WARPS]`: the sum of a head's weights of a warp's keys.
@@ -191,15 +209,15 @@ impl<const DIM: u32> Split<DIM> {
     }
 }
 
-/// Offsets in both pools of the two pages of split `split`, of a kv head's part of them; of the last page of the table,
+/// Offsets in both pools of the two pages of split `split`, of a kv head's part of them, whose rows have so many bytes; of the last page of the table,
 /// where it ends before.
 ///
 /// # Safety
 /// The sequence exists.
 #[inline(always)]
-unsafe fn pages<const DIM: u32>(args: &AttnDecode, sequence: u32, kv_head: u32, split: u32) -> [u64; 2] {
+unsafe fn pages(args: &AttnDecode, sequence: u32, kv_head: u32, split: u32, row_bytes: u32) -> [u64; 2] {
     let table = args.block_table.addr + u64::from(sequence) * u64::from(args.pages_per_sequence) * 4;
-    let pages = Pages { table, kv_heads: args.kv_heads, kv_head, head_dim: DIM };
+    let pages = Pages { table, kv_heads: args.kv_heads, kv_head, row_bytes };
     let last = args.pages_per_sequence - 1;
     // SAFETY: the pages are the table's.
     [2 * split, 2 * split + 1].map(|page| unsafe { pages.offset(page.min(last) * PAGE_TOKENS) })

@@ -1,9 +1,10 @@
 //! The entry points of `attn_prefill`.
 use super::ring::Ring;
 use super::softmax::{Softmax, mask, round};
-use super::tile::{Tile, buffer_bytes};
+use super::tile::Tile;
 use super::{AttnPrefill, ahead, queries_in_registers, row_bytes};
 use crate::PAGE_TOKENS;
+use crate::cached::{Cached, E4m3, Plain};
 use cuda_std::barrier::sync_threads;
 use cuda_std::shared::{self, Shared};
 use cuda_std::unroll::{array, unroll};
@@ -12,32 +13,62 @@ use cuda_std::{bf16, cp_async, fragment, grid, kernel, mma, thread};
 kernel! {
     /// Heads of 32.
     pub fn attn_prefill_32(args: AttnPrefill) {
-        attend::<32, 2, 4, 2>(&args);
+        attend::<32, 2, 4, 2, 2, Plain>(&args);
     }
 
     /// Heads of 64.
     pub fn attn_prefill_64(args: AttnPrefill) {
-        attend::<64, 4, 8, 2>(&args);
+        attend::<64, 4, 8, 4, 2, Plain>(&args);
     }
 
     /// Heads of 96.
     pub fn attn_prefill_96(args: AttnPrefill) {
-        attend::<96, 6, 12, 2>(&args);
+        attend::<96, 6, 12, 6, 2, Plain>(&args);
     }
 
     /// Heads of 128.
     pub fn attn_prefill_128(args: AttnPrefill) {
-        attend::<128, 8, 16, 2>(&args);
+        attend::<128, 8, 16, 8, 2, Plain>(&args);
     }
 
     /// Heads of 192.
     pub fn attn_prefill_192(args: AttnPrefill) {
-        attend::<192, 12, 24, 1>(&args);
+        attend::<192, 12, 24, 12, 1, Plain>(&args);
     }
 
     /// Heads of 256.
     pub fn attn_prefill_256(args: AttnPrefill) {
-        attend::<256, 16, 32, 0>(&args);
+        attend::<256, 16, 32, 16, 0, Plain>(&args);
+    }
+
+    /// Heads of 32, with pools of codes.
+    pub fn attn_prefill_fp8_32(args: AttnPrefill) {
+        attend::<32, 2, 4, 1, 2, E4m3>(&args);
+    }
+
+    /// Heads of 64, with pools of codes.
+    pub fn attn_prefill_fp8_64(args: AttnPrefill) {
+        attend::<64, 4, 8, 2, 2, E4m3>(&args);
+    }
+
+    /// Heads of 96, with pools of codes.
+    pub fn attn_prefill_fp8_96(args: AttnPrefill) {
+        attend::<96, 6, 12, 3, 2, E4m3>(&args);
+    }
+
+    /// Heads of 128, with pools of codes.
+    pub fn attn_prefill_fp8_128(args: AttnPrefill) {
+        attend::<128, 8, 16, 4, 2, E4m3>(&args);
+    }
+
+    /// Heads of 192, with pools of codes.
+    pub fn attn_prefill_fp8_192(args: AttnPrefill) {
+        attend::<192, 12, 24, 6, 2, E4m3>(&args);
+    }
+
+    /// Heads of 256, with pools of codes.
+    pub fn attn_prefill_fp8_256(args: AttnPrefill) {
+        attend::<256, 16, 32, 8, 1, E4m3>(&args);
     }
 }
 
@@ -48,14 +79,24 @@ pub type Scores = [[f32; 4]; KEY_TILES];
 /// A warp's weights of a page: operands a of `mma`.
 pub type Weights = [[u32; 4]; KEY_TILES / 2];
 
-/// `STEPS` depths of `mma` and `TILES` columns of it make a head of `DIM`.
+/// `STEPS` depths of `mma` and `TILES` columns of it make a head of `DIM`; a thread copies `SHARES` pieces of a page.
 ///
 /// # Safety
-/// The kernel's Requires hold for heads of `DIM`.
+/// The kernel's Requires hold for heads of `DIM` and pools of `E`.
 #[inline(always)]
-unsafe fn attend<const DIM: u32, const STEPS: usize, const TILES: usize, const AHEAD: u32>(args: &AttnPrefill) {
+unsafe fn attend<
+    const DIM: u32,
+    const STEPS: usize,
+    const TILES: usize,
+    const SHARES: usize,
+    const AHEAD: u32,
+    E: Cached,
+>(
+    args: &AttnPrefill,
+) {
     const {
-        assert!(STEPS as u32 * fragment::K == DIM && TILES as u32 * fragment::N == DIM && AHEAD == ahead(DIM));
+        assert!(STEPS as u32 * fragment::K == DIM && TILES as u32 * fragment::N == DIM);
+        assert!(SHARES as u32 * 32 == DIM * E::BYTES && AHEAD == ahead(DIM, E::FORMAT));
     }
     grid::launch_dependents();
     grid::wait_for_dependencies();
@@ -67,15 +108,15 @@ unsafe fn attend<const DIM: u32, const STEPS: usize, const TILES: usize, const A
         };
         let position = tile.position(sequence);
         let buffers = shared::dynamic::<u8>().address();
-        let Some(sight) = tile.sight(sequence, position) else { return };
+        let Some(sight) = tile.sight(sequence, position, E::BYTES) else { return };
         let (first, end) = (sight.first, sight.end);
-        let mut ring = Ring::<DIM, STEPS, AHEAD>::new(sight, buffers);
-        // Queries that stay in registers pass through the last buffer, which the ring fills last.
-        let at = buffers + (AHEAD + 2 - u32::from(queries_in_registers(DIM))) * buffer_bytes(DIM);
+        let mut ring = Ring::<DIM, SHARES, AHEAD, E>::new(sight, buffers);
+        // Queries that stay in registers pass through the buffer that the ring fills last.
+        let at = Ring::<DIM, SHARES, AHEAD, E>::queries(buffers);
         tile.copy_queries::<STEPS>(|row, group| at + row * row_bytes(DIM) + group * 16);
         ring.fill();
         let queries = Queries::<DIM, STEPS>::landed::<AHEAD>(at);
-        let mut softmax = Softmax::new(args.scale);
+        let mut softmax = Softmax::new(args.scale * E::rest(args.k_scale));
         let mut outputs = [[0.0; 4]; TILES];
         let mut page = first / PAGE_TOKENS * PAGE_TOKENS;
         while page < end {
@@ -93,7 +134,7 @@ unsafe fn attend<const DIM: u32, const STEPS: usize, const TILES: usize, const A
             add_values::<DIM, STEPS, TILES>(&mut outputs, &weights, ring.next(true));
             page += PAGE_TOKENS;
         }
-        scale(&mut outputs, softmax.normalizer());
+        scale(&mut outputs, softmax.normalizer().map(|factor| factor * E::rest(args.v_scale)));
         sync_threads();
         stage::<DIM, TILES>(&outputs, buffers);
         sync_threads();

@@ -86,17 +86,17 @@ impl<const DIM: u32> Tile<DIM> {
         }
     }
 
-    /// The keys that the tile sees from `position` on; none without a head.
+    /// The keys that the tile sees from `position` on, in pools of elements of `element_bytes`; none without a head.
     ///
     /// # Safety
     /// `sequence` is the tile's, `position` that of its first row.
     #[inline(always)]
-    pub unsafe fn sight(&self, sequence: u32, position: u32) -> Option<Sight> {
+    pub unsafe fn sight(&self, sequence: u32, position: u32, element_bytes: u32) -> Option<Sight> {
         let args = &self.args;
         let table = args.block_table.addr + u64::from(sequence) * u64::from(args.pages_per_sequence) * 4;
         // A divisor that may be zero would bring a panic, and its message, into the kernel.
         let kv_head = self.head * args.kv_heads / NonZero::new(args.heads)?;
-        let pages = Pages { table, kv_heads: args.kv_heads, kv_head, head_dim: DIM };
+        let pages = Pages { table, kv_heads: args.kv_heads, kv_head, row_bytes: DIM * element_bytes };
         let (k_pool, v_pool) = (args.k_pool.addr, args.v_pool.addr);
         Some(Sight { pages, k_pool, v_pool, first: first_key(position + 1, args.window), end: position + self.rows })
     }

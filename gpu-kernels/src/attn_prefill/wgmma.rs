@@ -2,12 +2,13 @@
 mod ring;
 mod turns;
 
-use self::ring::Ring;
+use self::ring::{Ring, Way};
 use self::turns::Turns;
 use super::entry::{KEY_TILES, Scores, Weights, scale};
 use super::softmax::{Softmax, mask, round};
 use super::tile::Tile;
 use super::{AttnPrefill, MOST_IN_TEAM, stages};
+use crate::cached::{E4m3, Plain};
 use crate::{PAGE_TOKENS, TILE_ROWS};
 use cuda_std::barrier::{sync_named, sync_threads};
 use cuda_std::shared::{self, Shared};
@@ -18,12 +19,22 @@ use cuda_std::{bf16, fragment, grid, kernel, thread, warp};
 kernel! {
     /// Heads of 64.
     pub fn attn_prefill_wgmma_64(args: AttnPrefill) {
-        attend::<64, 4, 8>(&args);
+        attend::<64, 4, 8, Plain>(&args);
     }
 
     /// Heads of 128.
     pub fn attn_prefill_wgmma_128(args: AttnPrefill) {
-        attend::<128, 8, 16>(&args);
+        attend::<128, 8, 16, Plain>(&args);
+    }
+
+    /// Heads of 64, with pools of codes.
+    pub fn attn_prefill_fp8_wgmma_64(args: AttnPrefill) {
+        attend::<64, 4, 8, E4m3>(&args);
+    }
+
+    /// Heads of 128, with pools of codes.
+    pub fn attn_prefill_fp8_wgmma_128(args: AttnPrefill) {
+        attend::<128, 8, 16, E4m3>(&args);
     }
 }
 
@@ -45,10 +56,10 @@ const fn place(row: u32, group: u32) -> u32 {
 /// `STEPS` depths of `wgmma` and `TILES` times eight columns of it make a head of `DIM`.
 ///
 /// # Safety
-/// The kernel's Requires hold for heads of `DIM`; the block has a warpgroup for each head of a team, which is a part of
+/// The kernel's Requires hold for heads of `DIM` and pools of `E`; the block has a warpgroup for each head of a team, which is a part of
 /// those that share a kv head.
 #[inline(always)]
-unsafe fn attend<const DIM: u32, const STEPS: usize, const TILES: usize>(args: &AttnPrefill)
+unsafe fn attend<const DIM: u32, const STEPS: usize, const TILES: usize, E: Way>(args: &AttnPrefill)
 where
     [[f32; 4]; TILES]: Accumulator,
 {
@@ -66,24 +77,25 @@ where
             return tile.store::<STEPS>(|_, _| [0; 4]);
         };
         let position = tile.position(sequence);
-        let Some(sight) = tile.sight(sequence, position) else { return };
+        let Some(sight) = tile.sight(sequence, position, E::BYTES) else { return };
         let (first, end) = (sight.first / PAGE_TOKENS * PAGE_TOKENS, sight.end);
         let buffers = shared::dynamic::<u8>().address();
         let own = buffers + member * buffer_bytes(DIM);
         tile.copy_queries::<STEPS>(|row, group| own + place(row, group));
-        let ring = Ring::<DIM>::fill(sight, buffers + team * buffer_bytes(DIM), stages(team));
-        ring::land::<1>();
+        let ring = Ring::<DIM, E>::fill(sight, buffers + team * buffer_bytes(DIM), stages(team));
+        E::land::<DIM, 1>(&ring);
         sync_threads();
         let turns = Turns::begin(member, team);
         let row = thread / 32 * fragment::M + fragment::c_element(thread::lane_id(), 0).0;
-        let mut rows = Rows::<DIM, STEPS, TILES> {
+        let mut rows = Rows::<DIM, STEPS, TILES, E> {
             tile,
             position,
             row,
             queries: wgmma::describe(own, 0),
             ring,
             turns,
-            softmax: Softmax::new(args.scale),
+            softmax: Softmax::new(args.scale * E::rest(args.k_scale)),
+            rest: E::rest(args.v_scale),
             weights: [[0; 4]; KEY_TILES / 2],
             outputs: [[0.0; 4]; TILES],
         };
@@ -102,22 +114,24 @@ where
 }
 
 /// A tile of one query head, on its way through the pages of keys.
-struct Rows<const DIM: u32, const STEPS: usize, const TILES: usize> {
+struct Rows<const DIM: u32, const STEPS: usize, const TILES: usize, E> {
     tile: Tile<DIM>,
     /// Position of the tile's first row, and the lane's first row in the tile.
     position: u32,
     row: u32,
     /// Describes the queries.
     queries: u64,
-    ring: Ring<DIM>,
+    ring: Ring<DIM, E>,
     turns: Turns,
     softmax: Softmax,
+    /// What the outputs are still to be multiplied by.
+    rest: f32,
     /// Of the page whose values are to be added next.
     weights: Weights,
     outputs: [[f32; 4]; TILES],
 }
 
-impl<const DIM: u32, const STEPS: usize, const TILES: usize> Rows<DIM, STEPS, TILES>
+impl<const DIM: u32, const STEPS: usize, const TILES: usize, E: Way> Rows<DIM, STEPS, TILES, E>
 where
     [[f32; 4]; TILES]: Accumulator,
 {
@@ -133,7 +147,7 @@ where
             let (keys, _) = self.ring.next();
             self.outputs.fence();
             let mut scores = score::<STEPS>(self.queries, keys);
-            ring::land::<0>();
+            E::land::<DIM, 0>(&self.ring);
             scores.wait::<0>();
             self.turns.pass();
             self.ring.ask();
@@ -158,7 +172,7 @@ where
             wgmma::hold(&mut self.weights);
             let mut scores = score::<STEPS>(self.queries, keys);
             add_values(&mut self.outputs, &self.weights, values);
-            ring::land::<0>();
+            E::land::<DIM, 0>(&self.ring);
             scores.wait::<1>();
             self.turns.pass();
             self.ring.ask();
@@ -193,7 +207,7 @@ where
             self.turns.end();
             self.outputs.wait::<0>();
             wgmma::hold(&mut self.weights);
-            scale(&mut self.outputs, self.softmax.normalizer());
+            scale(&mut self.outputs, self.softmax.normalizer().map(|factor| factor * self.rest));
         }
     }
 

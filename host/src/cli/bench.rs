@@ -10,7 +10,8 @@ use super::console::Verbosity;
 use super::failure::Failure;
 use super::numbers::{self, CONTEXT, LAYERS, SEQUENCES, THREADS};
 use crate::bench::{Bench, Formats, KERNEL_STEPS, KernelTimes, Lists, Source, Subject, Wanted};
-use crate::session::{DeviceChoice, Note};
+use crate::models;
+use crate::session::{DeviceChoice, KvChoice, Note};
 use crate::synthetic::Preset;
 
 /// Tokens of the prompt and of the cache whose kernels are timed unless others are asked for.
@@ -31,6 +32,10 @@ pub struct Arguments {
     /// mixed, NVFP4 in experts, feed-forwards and head, FP8 in Mamba
     #[arg(long, value_name = "FORMAT", default_value = "bf16", value_parser = formats())]
     format: Formats,
+
+    /// How keys and values are kept: bf16, as the activations are, which auto is too; or fp8
+    #[arg(long, value_name = "auto|bf16|fp8", default_value = "auto")]
+    kv_cache: KvChoice,
 
     /// Layers of the preset, instead of the model's own number
     #[arg(long, value_name = "N", requires = "preset", conflicts_with = "model", value_parser = numbers::count(LAYERS))]
@@ -101,7 +106,8 @@ fn formats() -> impl TypedValueParser<Value = Formats> {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let subject = Subject::read(&arguments.source(), arguments.format)?;
+    let mut subject = Subject::read(&arguments.source(), arguments.format)?;
+    models::keep_cache(&mut subject.spec, arguments.kv_cache.format());
     let lists = Lists::new(&arguments.wanted(subject.spec.context_length), subject.spec.context_length)?;
     let (name, parameters, config) = (subject.name.clone(), subject.parameters(), subject.config.clone());
     let mut bench = Bench::open(subject, arguments.device, &lists, &mut |note: Note| Verbosity::Normal.note(&note))?;

@@ -9,8 +9,8 @@ use super::failure::Failure;
 use super::numbers::{self, CONTEXT, SEQUENCES};
 use crate::error::size;
 use crate::models::spec::Block;
-use crate::session::DeviceChoice;
 use crate::session::inspect::{Inspection, Need, Present};
+use crate::session::{DeviceChoice, KvChoice};
 
 /// Show what a checkpoint is and what memory it takes
 #[derive(Args, Debug)]
@@ -31,6 +31,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value = "1", value_parser = numbers::whole(SEQUENCES))]
     batch: usize,
 
+    /// How keys and values are kept: bf16, as the activations are, which auto is too; or fp8, in half the memory
+    #[arg(long, value_name = "auto|bf16|fp8", default_value = "auto")]
+    kv_cache: KvChoice,
+
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -38,7 +42,7 @@ pub struct Arguments {
 
 /// Runs the command; it needs no device.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let inspection = Inspection::new(&arguments.model, arguments.context, arguments.batch)?;
+    let inspection = Inspection::new(&arguments.model, arguments.context, arguments.batch, arguments.kv_cache)?;
     let present = Present::find(arguments.device)?;
     let text = if arguments.json { json_object(&inspection, &present) } else { table(&inspection, &present) };
     let mut out = stdout().lock();

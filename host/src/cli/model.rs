@@ -9,7 +9,7 @@ use super::console::Verbosity;
 use super::numbers::{self, CONTEXT, THREADS};
 use super::progress;
 use crate::quantized::Recipe;
-use crate::session::{DeviceChoice, LoadOptions, Model, Note};
+use crate::session::{DeviceChoice, KvChoice, LoadOptions, Model, Note};
 
 #[derive(Args, Debug)]
 pub struct ModelArguments {
@@ -43,6 +43,11 @@ pub struct ModelArguments {
     #[arg(long, requires = "quantize")]
     quantize_lm_head: bool,
 
+    /// How keys and values are kept: bf16, as the activations are, which auto is too; or fp8, in half the memory, with the scales
+    /// that the checkpoint has
+    #[arg(long, value_name = "auto|bf16|fp8", default_value = "auto")]
+    kv_cache: KvChoice,
+
     /// Say more: unused tensors, steps, launches, where the load time went
     #[arg(long, short, conflicts_with = "quiet", overrides_with = "verbose")]
     verbose: bool,
@@ -63,6 +68,7 @@ impl ModelArguments {
             progress,
             quantize: self.quantize,
             quantize_lm_head: self.quantize_lm_head,
+            kv_cache: self.kv_cache,
             ..LoadOptions::new(&self.model)
         }
     }

@@ -1,5 +1,5 @@
 //! `Builder`: what a block kind asks its buffers of, while a model is laid out.
-use gpu_kernels::{Element, PAGE_TOKENS, rms_norm};
+use gpu_kernels::{Element, KvFormat, PAGE_TOKENS, rms_norm};
 
 use super::Limits;
 use super::memory_plan::{BLOCK_PREFIX, Beside, Content, MemoryPlan};
@@ -63,10 +63,10 @@ impl Builder {
     }
 
     /// Keys or values of this block: `row` elements of every token of every page.
-    pub fn pool(&mut self, name: &str, row: usize) -> BufferId {
+    pub fn pool(&mut self, name: &str, format: KvFormat, row: usize) -> BufferId {
         let elements = self.limits.pages * PAGE_TOKENS as usize * row;
         let name = format!("{}{name}", self.prefix);
-        self.memory.add(name, Element::Kv, elements as u64, Content::Empty(BufferKind::State))
+        self.memory.add(name, format.element(), elements as u64, Content::Empty(BufferKind::State))
     }
 
     /// What is kept from step to step for each sequence slot, `elements` of them; zero at the start of the program, not of a

@@ -132,7 +132,7 @@ impl MemoryPlan {
         for planned in &self.planned {
             let sum = match &planned.content {
                 Content::Matrices(_) | Content::Vectors(_) | Content::Beside(..) => &mut sizes.weights,
-                Content::Empty(_) if planned.element == Element::Kv => &mut sizes.kv,
+                Content::Empty(_) if planned.element.is_cached() => &mut sizes.kv,
                 Content::Empty(BufferKind::Slots) => &mut sizes.slots,
                 _ => &mut sizes.workspace,
             };

@@ -1,7 +1,7 @@
 //! What the decoder families share: the names and shapes of their tensors. A family adds norms, rope and activation.
 use super::config::Config;
 use super::sizes::Sizes;
-use super::spec::{Activation, Attention, Block, InputChange, Mlp, ModelSpec, Norm, Product, Rope, Tensor};
+use super::spec::{Activation, Attention, Block, InputChange, KvCache, Mlp, ModelSpec, Norm, Product, Rope, Tensor};
 use crate::error::{Category, Error, Result};
 
 /// Which products have biases.
@@ -21,7 +21,7 @@ pub fn attention(sizes: &Sizes, layer: usize, norm: Norm, biases: Biases, rope: 
     let qkv = qkv.map(|(part, heads)| (name(part), heads * head_dim));
     let qkv = product(&qkv, hidden, biases.attention);
     let out = product(&[(name("o_proj"), hidden)], heads * head_dim, biases.attention);
-    Block::Attention(Attention { norm, qkv, out, heads, kv_heads, head_dim, rope, window })
+    Block::Attention(Attention { norm, qkv, out, heads, kv_heads, head_dim, rope, window, cache: KvCache::default() })
 }
 
 /// The MLP of layer `layer`: with a gate if the activation has one.

@@ -1,4 +1,5 @@
 //! Model families: a family is a file; config.json and tensor names become blocks.
+mod cache;
 mod config;
 mod deci;
 mod decoder;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Category, Error, Result};
+pub use cache::keep_cache;
 pub use config::MAX_SIZE;
 use config::{Config, Notes};
 pub use recipe::{QuantizeReport, quantize, quantize_mixed};
@@ -56,7 +58,7 @@ pub struct Reading {
 /// or say otherwise, the stored tensors.
 ///
 /// # Errors
-/// As [`read`]; a quantized weight is incomplete, of a kind that is not read, or other than the configuration says; or a
+/// As [`read`]; a quantized weight, or a pair of scales of keys and values, is incomplete, of a kind that is not read, or other than the configuration says; or a
 /// tensor is not in the shard that the index names.
 pub fn read_checkpoint(checkpoint: &Checkpoint) -> Result<Reading> {
     let notes = Notes::default();
@@ -65,6 +67,7 @@ pub fn read_checkpoint(checkpoint: &Checkpoint) -> Result<Reading> {
     stored::settle_head(checkpoint, &mut spec, &notes)?;
     let stored = formats::settle(checkpoint, &mut spec, &notes)?;
     quantization::check(checkpoint, &stored, &notes)?;
+    cache::settle(checkpoint, &mut spec, &notes)?;
     stored::check_index(checkpoint, &spec)?;
     let unsaid = quantization::unsaid(checkpoint, &stored);
     let warnings = stored::uncounted_layers(checkpoint).into_iter().chain(unsaid).collect();

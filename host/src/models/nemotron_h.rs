@@ -7,7 +7,7 @@ mod wrapper;
 use super::config::Config;
 use super::decoder;
 use super::sizes::{self, Sizes};
-use super::spec::{Activation, Attention, Block, Mlp, ModelSpec, Norm, Product, Rope, Tensor};
+use super::spec::{Activation, Attention, Block, KvCache, Mlp, ModelSpec, Norm, Product, Rope, Tensor};
 use crate::error::{Category, Error, Result};
 use layers::Kind;
 
@@ -89,6 +89,7 @@ impl Family<'_> {
             head_dim,
             rope: Rope::none(),
             window: None,
+            cache: KvCache::default(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use gpu_kernels::Format;
 use serde_json::Value;
 
+use super::cache::OPTION;
 use super::config::{Config, Notes};
 use super::decoder::HEAD;
 use super::formats::StoredFormat;
@@ -74,7 +75,9 @@ pub fn check(checkpoint: &Checkpoint, stored: &[StoredFormat], notes: &Notes) ->
         }
         if CACHE.iter().any(|key| !section.value[*key].is_null()) {
             let place = &section.place;
-            notes.borrow_mut().push(format!("{place}: keys and values are not quantized, though it says so"));
+            notes.borrow_mut().push(format!(
+                "{place} wants keys and values in 8 bits: {OPTION} makes them so, by default they are not"
+            ));
         }
     }
     let scaled = |suffix: &str| checkpoint.tensors().any(|(name, _)| name.ends_with(suffix));

@@ -5,7 +5,7 @@ mod mixers;
 use gpu_kernels::Format;
 
 pub(crate) use blocks::for_each_block;
-pub use blocks::{Activation, Attention, Block, Linear, Mlp};
+pub use blocks::{Activation, Attention, Block, KvCache, Linear, Mlp};
 pub use mixers::{Mamba2, Moe, Router, SharedExpert};
 
 /// A model as its family file read it from config.json.

@@ -3,12 +3,11 @@
 //! * `grid`: scales and zero points of any stored type, by row and group
 //! * `bytes`: 8 bits a code; `nibbles`: 4-bit integers; `nvfp4`
 //! * `gptq`, `awq`, `compressed`, `modelopt`: which tensors each exporter writes
-//! * `recipe`: codes that are made here, of bf16 weights; `encode`: the nearest codes
+//! * `recipe`: codes that are made here, of bf16 weights
 //! * `plain`: any of them as f32, where a product has no common format
 mod awq;
 mod bytes;
 mod compressed;
-mod encode;
 mod errors;
 mod gptq;
 mod grid;
@@ -27,6 +26,7 @@ use crate::device::{Check, Format, RowSource, WeightPart};
 use crate::error::Result;
 
 pub use errors::unsupported;
+pub use grid::number;
 pub use order::Order;
 pub use recipe::{Recipe, int4_group, is_one_module, quantize};
 

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::encode::{e2m1_code, e4m3_code};
 use super::{WEIGHT, errors};
-use crate::device::{Format, RowSource, WeightPart, e4m3};
+use crate::device::{Format, RowSource, WeightPart, e2m1_code, e4m3, e4m3_code};
 use crate::error::Result;
 
 /// Rows that are read together.

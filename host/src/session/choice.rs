@@ -2,6 +2,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use gpu_kernels::KvFormat;
 use half::bf16;
 
 use super::memory::GpuMemory;
@@ -58,6 +59,41 @@ impl FromStr for Activations {
 impl fmt::Display for Activations {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(if *self == Activations::F32 { "f32" } else { "bf16" })
+    }
+}
+
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvChoice {
+    /// As the activations are, whatever the checkpoint wants.
+    #[default]
+    Auto,
+    /// The same, said by the user.
+    Bf16,
+    /// As codes of e4m3, with the scales that the checkpoint has.
+    Fp8,
+}
+
+impl KvChoice {
+    /// The format of the pools.
+    pub fn format(self) -> KvFormat {
+        match self {
+            KvChoice::Auto | KvChoice::Bf16 => KvFormat::Act,
+            KvChoice::Fp8 => KvFormat::Fp8,
+        }
+    }
+}
+
+impl FromStr for KvChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<KvChoice, String> {
+        match text {
+            "auto" => Ok(KvChoice::Auto),
+            "bf16" => Ok(KvChoice::Bf16),
+            "fp8" => Ok(KvChoice::Fp8),
+            _ => Err("expected auto, bf16 or fp8".into()),
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! `Expected`: a file of prompts, the logits that a reference computed for them, and its greedy continuations.
 //!
 //! A safetensors file that holds, for each prompt of L tokens, `ids_L` i32 `[L]`, `logits_f32_L` and `logits_bf16_L` f32
-//! `[rows, vocab]` for the prompt's last rows, and `greedy_f32_L` i32 `[n]`.
+//! `[rows, vocab]` for the prompt's last rows, and `greedy_f32_L` i32 `[n]`. Its metadata may say `quantized_kv_error_L` and
+//! `quantized_kv_bf16_error_L`: the errors of the logits with keys and values in FP8, in f32 and in BF16.
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
@@ -21,6 +22,8 @@ pub struct ExpectedPrompt {
     pub logits_bf16: Vec<f32>,
     /// Greedy continuation, computed in f32.
     pub greedy: Vec<u32>,
+    /// The error that the reference has with keys and values in FP8, where the file says it.
+    pub kv_error: Option<f64>,
 }
 
 /// The prompts of a file.
@@ -45,13 +48,20 @@ impl Expected {
         };
         let bytes = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|error| bad(error.to_string()))?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| bad(error.to_string()))?;
+        let said = header.metadata().clone().unwrap_or_default();
         let names = tensors.names();
         let mut labels: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("ids_")).collect();
         labels.sort_by_key(|label| (label.len(), *label));
         let Some(first) = labels.first() else { return Err(bad("no tensor is named ids_L".into())) };
         let logits = tensors.tensor(&format!("logits_f32_{first}")).ok();
         let vocab = logits.and_then(|logits| logits.shape().last().copied()).unwrap_or(0);
-        let prompts = labels.into_iter().map(|label| read_prompt(&tensors, label, vocab).map_err(bad));
+        let kv_error = |label: &str| {
+            let figure = |kind: &str| said.get(&format!("quantized_kv_{kind}_{label}"))?.parse::<f64>().ok();
+            Some(figure("error")?.max(figure("bf16_error")?))
+        };
+        let prompt = |label| Ok(ExpectedPrompt { kv_error: kv_error(label), ..read_prompt(&tensors, label, vocab)? });
+        let prompts = labels.into_iter().map(|label| prompt(label).map_err(bad));
         Ok(Expected { vocab, prompts: prompts.collect::<Result<_>>()? })
     }
 }
@@ -70,7 +80,7 @@ fn read_prompt(tensors: &SafeTensors, label: &str, vocab: usize) -> std::result:
     }
     let unsigned = |ids: Vec<i32>| ids.into_iter().map(u32::try_from).collect::<std::result::Result<Vec<_>, _>>();
     match (unsigned(ids), unsigned(greedy)) {
-        (Ok(ids), Ok(greedy)) => Ok(ExpectedPrompt { ids, rows, logits_f32, logits_bf16, greedy }),
+        (Ok(ids), Ok(greedy)) => Ok(ExpectedPrompt { ids, rows, logits_f32, logits_bf16, greedy, kv_error: None }),
         _ => Err(format!("ids_{label} or greedy_f32_{label} has a negative id")),
     }
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use gpu_kernels::PAGE_TOKENS;
 
-use super::DeviceChoice;
+use super::{DeviceChoice, KvChoice};
 use crate::checkpoint::Checkpoint;
 use crate::cpu::processor_name;
 use crate::device::cuda::{self, Gpu};
@@ -84,13 +84,15 @@ impl Need {
 
 impl Inspection {
     /// Looks at a checkpoint: a directory, or `org/name` of Hugging Face's cache. `context` is by default the smaller of
-    /// the model's length and 4096; `batch` sequences of that length run at the same time.
+    /// the model's length and 4096; `batch` sequences of that length run at the same time,
+    /// whose keys and values are kept as `kv_cache` says.
     ///
     /// # Errors
     /// The checkpoint cannot be used, or `context` is out of range.
-    pub fn new(model: &str, context: Option<usize>, batch: usize) -> Result<Inspection> {
+    pub fn new(model: &str, context: Option<usize>, batch: usize, kv_cache: KvChoice) -> Result<Inspection> {
         let checkpoint = Checkpoint::open(model)?;
-        let models::Reading { spec, notes, warnings } = models::read_checkpoint(&checkpoint)?;
+        let models::Reading { mut spec, notes, warnings } = models::read_checkpoint(&checkpoint)?;
+        models::keep_cache(&mut spec, kv_cache.format());
         let mut config = EngineConfig::for_model(&spec, context)?;
         config.max_sequences = batch;
         let weights = Weights::new(checkpoint);

@@ -3,10 +3,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use gpu_kernels::PAGE_TOKENS;
+use gpu_kernels::{KvFormat, PAGE_TOKENS};
 use serde_json::{Map, Value};
 
-use super::choice::{self, Activations, DeviceChoice, Opened, Progress};
+use super::choice::{self, Activations, DeviceChoice, KvChoice, Opened, Progress};
 use super::memory::{self, Bound};
 use super::{sampling, stop};
 use crate::checkpoint::Checkpoint;
@@ -47,6 +47,8 @@ pub struct LoadOptions {
     pub quantize: Option<Recipe>,
     /// Makes codes of the head too.
     pub quantize_lm_head: bool,
+    /// How keys and values are kept.
+    pub kv_cache: KvChoice,
     /// Told how far the copy of the weights to a GPU is.
     pub progress: Option<Progress>,
     /// A Jinja file with the chat template, instead of the checkpoint's own.
@@ -76,6 +78,7 @@ impl LoadOptions {
             gpu_memory_utilization: None,
             quantize: None,
             quantize_lm_head: false,
+            kv_cache: KvChoice::Auto,
             progress: None,
             chat_template: None,
             chat_template_kwargs: Map::new(),
@@ -154,6 +157,7 @@ impl Model {
             spec.eos.clear();
         }
         quantize(&mut spec, options, note)?;
+        keep_cache(&mut spec, options.kv_cache, note);
         Sampling { logit_bias: options.logit_bias.clone(), ..Sampling::default() }.check(spec.vocab)?;
         let mut config = EngineConfig::for_model(&spec, options.context)?;
         let defaults = sampling::defaults(checkpoint.generation_config(), &spec.eos, spec.vocab)?;
@@ -281,6 +285,19 @@ fn quantize(spec: &mut ModelSpec, options: &LoadOptions, note: &mut dyn FnMut(No
     let rest = if left == 0 { String::new() } else { format!("; {left} stay, since its groups do not divide them") };
     note(Note::Info(format!("  {matrices} matrices become {recipe}: {before} become {after}{rest}")));
     Ok(())
+}
+
+/// Says how keys and values are kept where that is in FP8.
+fn keep_cache(spec: &mut ModelSpec, choice: KvChoice, note: &mut dyn FnMut(Note)) {
+    let [scaled, all] = models::keep_cache(spec, choice.format());
+    if choice.format() == KvFormat::Fp8 {
+        let scales = match scaled {
+            0 => "scale 1, since the file has no others".to_owned(),
+            _ if scaled == all => "the scales of the file".to_owned(),
+            _ => format!("the scales of the file in {scaled} of {all} layers, and scale 1 in the others"),
+        };
+        note(Note::Info(format!("  Keys and values are kept in FP8 with {scales}")));
+    }
 }
 
 /// The KV pages that fit on the device; settles the context and the rows of a step in `config`.

@@ -23,7 +23,7 @@ mod stop;
 
 pub use answer::TextOptions;
 pub use batch::{Arrival, BatchRequest};
-pub use choice::{Activations, DeviceChoice, Progress};
+pub use choice::{Activations, DeviceChoice, KvChoice, Progress};
 pub use conversation::{Conversation, Message};
 pub use generate::{Finish, GenerateOptions, Generation, Session};
 pub use live::{Live, LiveRequest, LiveUpdate, Piece};

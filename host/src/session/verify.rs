@@ -4,6 +4,7 @@ use super::{Activations, Model};
 use crate::engine::{EngineHandle, Request, Update};
 use crate::error::{Category, Error, Result};
 use crate::models::spec::{Block, ModelSpec};
+use gpu_kernels::KvFormat;
 
 /// Relative error that f32 activations may have; the orders of summation alone give 1.5e-6.
 pub const F32_BOUND: f64 = 2e-5;
@@ -47,6 +48,14 @@ pub fn verify(model: &Model, expected: &Expected) -> Result<Vec<PromptReport>> {
             .hint("name the --expected file that was made from this checkpoint"));
     }
     let rule = Rule::of(&model.spec, model.activations());
+    if matches!(rule, Rule::Cache { .. }) && expected.prompts.iter().any(|prompt| prompt.kv_error.is_none()) {
+        return Err(Error::new(
+            Category::Input,
+            "The expected file does not say what keys and values in FP8 may change",
+        )
+        .details("its metadata has no quantized_kv_error_L and quantized_kv_bf16_error_L for some prompt")
+        .hint("leave --kv-cache out, or name a file that has them"));
+    }
     let logits = expected.prompts.iter().map(|prompt| model.engine.logits(&prompt.ids, prompt.rows));
     let logits = logits.collect::<Result<Vec<_>>>()?;
     let greedy = greedy(&model.engine, &expected.prompts)?;
@@ -63,11 +72,17 @@ enum Rule {
     Bf16,
     /// bf16 activations of a hybrid: the median row. A rounding may send a token to another expert.
     Bf16Median,
+    /// Keys and values in FP8: the reference's own error with them; of the median row or all together.
+    Cache { median: bool },
 }
 
 impl Rule {
     fn of(spec: &ModelSpec, activations: Activations) -> Rule {
         let is_hybrid = spec.blocks.iter().any(|block| matches!(block, Block::Mamba2(_) | Block::Moe(_)));
+        let in_fp8 = |block: &Block| matches!(block, Block::Attention(it) if it.cache.format == KvFormat::Fp8);
+        if spec.blocks.iter().any(in_fp8) {
+            return Rule::Cache { median: is_hybrid && activations == Activations::Bf16 };
+        }
         match activations {
             Activations::F32 => Rule::F32,
             Activations::Bf16 if is_hybrid => Rule::Bf16Median,
@@ -78,14 +93,15 @@ impl Rule {
 
 fn report(prompt: &ExpectedPrompt, logits: &[f32], greedy: &[u32], rule: Rule) -> PromptReport {
     let measured = |logits: &[f32]| match rule {
-        Rule::F32 | Rule::Bf16 => relative_error(logits, &prompt.logits_f32),
-        Rule::Bf16Median => median(row_errors(logits, prompt)),
+        Rule::F32 | Rule::Bf16 | Rule::Cache { median: false } => relative_error(logits, &prompt.logits_f32),
+        Rule::Bf16Median | Rule::Cache { median: true } => median(row_errors(logits, prompt)),
     };
     let (error, reference_bf16_error) = (measured(logits), measured(&prompt.logits_bf16));
     let greedy_agreeing = greedy.iter().zip(&prompt.greedy).take_while(|(got, want)| got == want).count();
     let (bound, others_pass) = match rule {
         Rule::F32 => (F32_BOUND, greedy_agreeing == prompt.greedy.len()),
         Rule::Bf16 => (BF16_FACTOR * reference_bf16_error, true),
+        Rule::Cache { .. } => (BF16_FACTOR * prompt.kv_error.unwrap_or(0.0), true),
         Rule::Bf16Median => {
             let rows_pass = row_errors(logits, prompt).iter().all(|error| *error <= BF16_ROW_BOUND);
             (BF16_FACTOR * reference_bf16_error, rows_pass)
@@ -153,7 +169,7 @@ mod tests {
 
     fn prompt() -> ExpectedPrompt {
         let (logits_f32, logits_bf16) = (vec![3.0, 4.0], vec![3.0, 4.05]);
-        ExpectedPrompt { ids: vec![1], rows: 1, logits_f32, logits_bf16, greedy: vec![7, 8, 9] }
+        ExpectedPrompt { ids: vec![1], rows: 1, logits_f32, logits_bf16, greedy: vec![7, 8, 9], kv_error: None }
     }
 
     #[test]
@@ -178,7 +194,8 @@ mod tests {
     #[test]
     fn one_row_of_a_hybrid_that_a_rounding_throws_off_does_not_decide() {
         let (logits_f32, logits_bf16) = ([3.0, 4.0].repeat(3), [3.0, 4.05].repeat(3));
-        let prompt = ExpectedPrompt { ids: vec![1; 3], rows: 3, logits_f32, logits_bf16, greedy: Vec::new() };
+        let prompt =
+            ExpectedPrompt { ids: vec![1; 3], rows: 3, logits_f32, logits_bf16, greedy: Vec::new(), kv_error: None };
         let passes = |row: [f32; 2], rule| {
             let logits = [[3.0, 4.07], row, [3.0, 4.07]].concat();
             report(&prompt, &logits, &[], rule).passed

@@ -51,12 +51,16 @@ impl Weights {
     }
 
     /// Names of the tensors that the model does not ask for, but for those known to be of no use, and for those beside
-    /// quantized weights.
+    /// quantized weights or attention.
     pub fn unused(&self, spec: &ModelSpec) -> Vec<&str> {
         let used: BTreeSet<&str> = spec.tensors().into_iter().map(|tensor| tensor.name.as_str()).collect();
         let is_used = |name: &str| used.contains(name) || quantized::beside(name).is_some_and(|it| used.contains(&*it));
+        let scales_cache = |name: &str| {
+            let attention = [".k_scale", ".v_scale"].iter().find_map(|suffix| name.strip_suffix(suffix));
+            attention.is_some_and(|it| used.contains(&*format!("{}.k_proj.weight", it.trim_end_matches(".attn"))))
+        };
         let names = self.checkpoint.tensors().map(|(name, _)| name);
-        names.filter(|name| !is_used(name) && !name.ends_with(IGNORED)).collect()
+        names.filter(|name| !is_used(name) && !scales_cache(name) && !name.ends_with(IGNORED)).collect()
     }
 
     /// How many of the model's tensors are narrowed to bf16, by their type on disk.

@@ -82,10 +82,53 @@ pub fn e4m3(word: u32) -> [u32; 2] {
     [permute::<0x9180>(word, 0), permute::<0xb3a2>(word, 0)].map(e4m3_of_signed)
 }
 
+/// The magnitudes of 448, the largest e4m3, and of 2⁻⁶, its least normal one, as f32; and 2¹⁴, whose neighbours are as far away
+/// as those of the numbers below 2⁻⁶ are in e4m3.
+const E4M3_MOST: u32 = 448f32.to_bits();
+const E4M3_NORMAL: u32 = 0.015_625_f32.to_bits();
+const E4M3_SUBNORMAL: f32 = 16_384.0;
+/// The code of what is no number.
+const E4M3_NAN: u32 = 0x7f;
+
+/// The code of the nearest float of e4m3, ties to the even code; beyond 448 that of 448, and 0x7f of a NaN.
+#[inline(always)]
+pub fn to_e4m3(value: f32) -> u32 {
+    let (sign, magnitude) = (value.to_bits() >> 24 & 0x80, value.to_bits() & 0x7fff_ffff);
+    let most = if magnitude < E4M3_MOST { magnitude } else { E4M3_MOST };
+    // 20 of the 23 bits of the fraction go; the exponent's bias is 7 instead of 127.
+    let normal = ((most + 0x7_ffff + (most >> 20 & 1)) >> 20) - ((127 - 7) << 3);
+    // The sum is rounded to what is the last bit of the code.
+    let subnormal = (f32::from_bits(most) + E4M3_SUBNORMAL).to_bits() - E4M3_SUBNORMAL.to_bits();
+    let code = if most < E4M3_NORMAL { subnormal } else { normal };
+    if magnitude > f32::INFINITY.to_bits() { E4M3_NAN } else { sign | code }
+}
+
+/// `seen` with the highest bit of some bytes set where one of the four codes of `word` is that of a NaN; [`e4m3`] makes 480 of
+/// it. [`to_e4m3`] makes no other: byte 0x7f alone changes its sign when it grows by one, and no 0xff carries over.
+#[inline(always)]
+pub fn note_nan(seen: u32, word: u32) -> u32 {
+    seen | (word ^ word.wrapping_add(0x0101_0101))
+}
+
+/// Two bf16 that are no numbers.
+pub const NANS: u32 = twice(0x7fff);
+
+/// Whether [`note_nan`] has seen one.
+#[inline(always)]
+pub fn has_nan(seen: u32) -> bool {
+    seen & 0x8080_8080 != 0
+}
+
 /// Two codes of e4m3, each with its sign in all bits in front of it: so one shift moves all of it but the sign.
 #[inline(always)]
 fn e4m3_of_signed(codes: u32) -> u32 {
-    multiply(codes << 4 & twice(0x87f0), TWO_TO_120)
+    multiply(e4m3_bits(codes), TWO_TO_120)
+}
+
+/// The bits of those at their places in bf16.
+#[inline(always)]
+fn e4m3_bits(codes: u32) -> u32 {
+    codes << 4 & twice(0x87f0)
 }
 
 /// By this the products of [`i8()`] and [`u4`] are still to be multiplied.
@@ -152,6 +195,28 @@ pub fn e2m1(word: u32, scale: u32) -> [u32; 4] {
         pair(permute::<0xb391>(even, 0)),
         pair(permute::<0xb391>(odd, 0)),
     ]
+}
+
+/// By this squared the results of [`e4m3_small`] are still to be multiplied: once, where their products meet it in the other
+/// operand, and once in f32, since bf16 has 2⁶⁰ times a number where it has no 2¹²⁰ times it.
+pub const E4M3_HALF_REST: f32 = (1_u64 << 60) as f32;
+
+/// A pair of bf16 times [`E4M3_HALF_REST`].
+#[inline(always)]
+pub fn times_half_rest(pair: u32) -> u32 {
+    multiply(pair, twice(0x5d80))
+}
+
+/// As [`e4m3`], but for the square of [`E4M3_HALF_REST`].
+#[inline(always)]
+pub fn e4m3_small(word: u32) -> [u32; 2] {
+    [permute::<0x9180>(word, 0), permute::<0xb3a2>(word, 0)].map(e4m3_bits)
+}
+
+/// The first and third code of e4m3 of a word, and the second and fourth, as [`e4m3_small`] has them.
+#[inline(always)]
+pub fn e4m3_small_by_turns(word: u32) -> [u32; 2] {
+    [permute::<0xa280>(word, 0), permute::<0xb391>(word, 0)].map(e4m3_bits)
 }
 
 /// Two codes of e4m3 in the lower half, in their order.
@@ -221,6 +286,22 @@ mod tests {
             }
         }
         assert_eq!(floats(e4m3(0x7e01_3800)), [0.0, 1.0, 2f32.powi(-9), 448.0]);
+    }
+
+    #[test]
+    fn codes_that_are_made_are_those_that_are_read() {
+        for code in (0..=255u32).filter(|code| code & 0x7f != 0x7f) {
+            let value = float(code, 4, 3, 7);
+            assert_eq!(to_e4m3(value), code);
+            assert!(!has_nan(note_nan(0, code << 8 | 0x7e80_007e)), "{code:#x}");
+            let all = |pair: u32| unpack(pair).map(|small| small * E4M3_HALF_REST * E4M3_HALF_REST);
+            let [even, odd] = e4m3_small_by_turns(code << 8 | 0x38c3_0038).map(all);
+            assert_eq!([even, odd], [[1.0, float(0xc3, 4, 3, 7)], [value, 1.0]]);
+            assert_eq!(unpack(times_half_rest(0xbf80_3fc0)), [1.5, -1.0].map(|x| x * E4M3_HALF_REST));
+            assert_eq!(e4m3_small(code << 8 | 0x38).map(all)[0], [1.0, value]);
+        }
+        assert_eq!([449.0, f32::INFINITY, -1e30, f32::NAN, -f32::NAN].map(to_e4m3), [0x7e, 0x7e, 0xfe, 0x7f, 0x7f]);
+        assert!((0..4).all(|place| has_nan(note_nan(0, 0x7f << (8 * place) | 0x00fe_0080 & !(0xff << (8 * place))))));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Global memory: loads and stores of 2, 4, 8 and 16 bytes with cache hints and orderings, atomics.
+//! Global memory: loads and stores of 1, 2, 4, 8 and 16 bytes with cache hints and orderings, atomics.
 //!
 //! Addresses are aligned to the size of the access, as the hardware demands.
 use crate::instruction::ptx;
 use crate::word::access;
 
-/// What one instruction loads or stores: `u16`, `u32`, `i32`, `f32`, `u64`, and pairs and quadruples of `u32` and `f32`.
+/// What one instruction loads or stores: `u8`, `u16`, `u32`, `i32`, `f32`, `u64`, and pairs and quadruples of `u32` and `f32`.
 pub trait Word: Copy {
     /// See [`load`].
     ///

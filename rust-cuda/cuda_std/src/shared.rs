@@ -10,7 +10,7 @@ use crate::word::access;
 #[cfg(target_arch = "nvptx64")]
 core::arch::global_asm!(".extern .shared .align 1024 .b8 dynamic_shared[];");
 
-/// What one instruction loads or stores: `u16`, `u32`, `i32`, `f32`, `u64`, and pairs and quadruples of `u32` and `f32`.
+/// What one instruction loads or stores: `u8`, `u16`, `u32`, `i32`, `f32`, `u64`, and pairs and quadruples of `u32` and `f32`.
 pub trait Word: Copy {
     /// Loads a word.
     ///

@@ -1,4 +1,4 @@
-//! `access!`: loads and stores of 2 to 16 bytes as one instruction each, for every type that a kernel moves.
+//! `access!`: loads and stores of 1 to 16 bytes as one instruction each, for every type that a kernel moves.
 
 /// Implements functions `unsafe fn(address) -> Self` and `unsafe fn(address, Self)` of a trait for every word type.
 ///
@@ -6,6 +6,7 @@
 /// latency, down to its first use.
 macro_rules! access {
     ($trait:ident, $address:ident, $class:ident; loads $loads:tt stores $stores:tt) => {
+        $crate::word::access!(@byte $trait $address $class $loads $stores);
         $crate::word::access!(@scalar $trait $address $class u16 reg16 "b16" $loads $stores);
         $crate::word::access!(@scalar $trait $address $class u32 reg32 "b32" $loads $stores);
         $crate::word::access!(@scalar $trait $address $class i32 reg32 "b32" $loads $stores);
@@ -15,6 +16,24 @@ macro_rules! access {
         $crate::word::access!(@pair $trait $address $class f32 "f32" $loads $stores);
         $crate::word::access!(@quad $trait $address $class u32 "b32" $loads $stores);
         $crate::word::access!(@quad $trait $address $class f32 "f32" $loads $stores);
+    };
+    (@byte $trait:ident $address:ident $class:ident
+        {$($load:ident $load_asm:literal)*} {$($store:ident $store_asm:literal)*}) => {
+        impl $trait for u8 {
+            $(#[inline(always)]
+            unsafe fn $load(address: $address) -> Self {
+                let value: u16;
+                // SAFETY: the caller's promise.
+                ptx!(concat!($load_asm, ".b8 {}, [{}];"), out(reg16) value, in($class) address, options(nostack));
+                value as u8
+            })*
+            $(#[inline(always)]
+            unsafe fn $store(address: $address, value: Self) {
+                // SAFETY: the caller's promise.
+                ptx!(concat!($store_asm, ".b8 [{}], {};"), in($class) address, in(reg16) u16::from(value),
+                    options(nostack));
+            })*
+        }
     };
     (@scalar $trait:ident $address:ident $class:ident $type:ident $register:ident $suffix:literal
         {$($load:ident $load_asm:literal)*} {$($store:ident $store_asm:literal)*}) => {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::encode::{Integers, fp8, nvfp4};
 use super::random::Random;
-use super::store::{DOWN, LAYER, Store, open};
+use super::store::{DOWN, K, LAYER, Store, V, open};
 use crate::fixture::{Fixture, check_refusal};
 
 /// All matrices of the layer in FP8.
@@ -160,12 +160,12 @@ fn what_is_not_applied_is_said() {
         json!({"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"], "kv_cache_scheme": {"num_bits": 8}}),
     );
     let scale = |name: String| super::store::Raw::new(name, Dtype::F32, &[], 1f32.to_le_bytes().to_vec());
-    for suffix in ["input_scale", "k_scale"] {
-        store.tensors.insert(format!("{}.{suffix}", LAYER[1].0), scale(format!("{}.{suffix}", LAYER[1].0)));
+    for (module, suffix) in [(K.0, "input_scale"), (K.0, "k_scale"), (V.0, "v_scale")] {
+        store.tensors.insert(format!("{module}.{suffix}"), scale(format!("{module}.{suffix}")));
     }
     let fixture = store.write();
     let notes = fixture.reading().unwrap().notes;
-    assert!(notes.iter().any(|note| note.contains("keys and values are not quantized")), "{notes:?}");
+    assert!(notes.iter().any(|note| note.contains("--kv-cache fp8")), "{notes:?}");
     assert!(notes.iter().any(|note| note.contains("activations are not quantized")), "{notes:?}");
     let (spec, weights) = open(&fixture).unwrap();
     assert!(weights.unused(&spec).is_empty());

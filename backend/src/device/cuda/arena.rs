@@ -199,7 +199,7 @@ fn compare(buffers: &Buffers, needed: u64) -> Result<()> {
             "needed {} (weights {}, KV cache {}, working memory and constants the rest), free {} of {}",
             size(needed),
             sum(|spec| matches!(spec.kind, BufferKind::Weight(_))),
-            sum(|spec| spec.element == Element::Kv),
+            sum(|spec| spec.element.is_cached()),
             size(free as u64),
             size(total as u64)
         ))

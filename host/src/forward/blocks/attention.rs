@@ -1,5 +1,5 @@
 //! Attention with grouped queries: KV pools, rotation, and the two attention kernels.
-use gpu_kernels::{Act, AttnDecode, AttnPrefill, Element, Ptr, RopeKvAppend};
+use gpu_kernels::{Act, AttnDecode, AttnPrefill, Element, KvFormat, Ptr, RopeKvAppend};
 
 use super::{Kind, PlacedBlock};
 use crate::device::{BufferId, Output};
@@ -23,6 +23,9 @@ struct PlacedAttention {
     head_dim: u32,
     rotary_dims: u32,
     window: u32,
+    kv: KvFormat,
+    k_scale: f32,
+    v_scale: f32,
 }
 
 struct Scratch {
@@ -41,20 +44,24 @@ struct Scratch {
 impl Kind for Attention {
     fn lay_out(&self, builder: &mut Builder) -> Box<dyn PlacedBlock> {
         let [cos, sin] = builder.rope(&self.rope);
+        let (kv, [k_scale, v_scale]) = (self.cache.format, self.cache.scales());
         Box::new(PlacedAttention {
             norm: builder.norm(&self.norm),
             qkv: builder.product("qkv", &self.qkv),
             out: builder.product("out", &self.out),
             cos,
             sin,
-            k_pool: builder.pool("k_pool", self.kv_heads * self.head_dim),
-            v_pool: builder.pool("v_pool", self.kv_heads * self.head_dim),
+            k_pool: builder.pool("k_pool", kv, self.kv_heads * self.head_dim),
+            v_pool: builder.pool("v_pool", kv, self.kv_heads * self.head_dim),
             scratch: scratch(self, builder),
             heads: self.heads as u32,
             kv_heads: self.kv_heads as u32,
             head_dim: self.head_dim as u32,
             rotary_dims: self.rope.dims as u32,
             window: self.window.unwrap_or(0) as u32,
+            kv,
+            k_scale,
+            v_scale,
         })
     }
 }
@@ -105,6 +112,9 @@ impl PlacedAttention {
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
             rotary_dims: self.rotary_dims,
+            kv: self.kv,
+            k_scale: self.k_scale,
+            v_scale: self.v_scale,
         });
     }
 
@@ -129,6 +139,9 @@ impl PlacedAttention {
             pages_per_sequence: pass.layout.limits.pages_per_sequence() as u32,
             window: self.window,
             scale: self.scale(),
+            kv: self.kv,
+            k_scale: self.k_scale,
+            v_scale: self.v_scale,
         });
     }
 
@@ -157,6 +170,9 @@ impl PlacedAttention {
             pages_per_sequence: pass.layout.limits.pages_per_sequence() as u32,
             window: self.window,
             scale: self.scale(),
+            kv: self.kv,
+            k_scale: self.k_scale,
+            v_scale: self.v_scale,
         });
     }
 

@@ -1,4 +1,6 @@
 //! The block kinds as a family describes them: sizes and tensor names, one struct per kind.
+use gpu_kernels::KvFormat;
+
 use super::{Mamba2, Moe, Norm, Product, Rope, TensorUse};
 
 /// Calls `$callback!` with every block kind as `file Struct`: the one list that the enum and the walk are made from.
@@ -66,6 +68,27 @@ pub struct Attention {
     pub rope: Rope,
     /// Keys that a query sees, itself included; none for all.
     pub window: Option<usize>,
+    /// How keys and values are kept.
+    pub cache: KvCache,
+}
+
+/// How an attention keeps keys and values.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct KvCache {
+    /// What is kept.
+    pub format: KvFormat,
+    /// What the file wants keys and values to be divided by where they become codes.
+    pub stored: Option<[f32; 2]>,
+}
+
+impl KvCache {
+    /// What keys and values are divided by: 1 where they are kept as they are, or the file has no scales.
+    pub fn scales(&self) -> [f32; 2] {
+        match self.format {
+            KvFormat::Act => [1.0; 2],
+            KvFormat::Fp8 => self.stored.unwrap_or([1.0; 2]),
+        }
+    }
 }
 
 impl Attention {
