@@ -96,7 +96,7 @@ pub fn to_e4m3(value: f32) -> u32 {
     let (sign, magnitude) = (value.to_bits() >> 24 & 0x80, value.to_bits() & 0x7fff_ffff);
     let most = if magnitude < E4M3_MOST { magnitude } else { E4M3_MOST };
     // 20 of the 23 bits of the fraction go; the exponent's bias is 7 instead of 127.
-    let normal = ((most + 0x7_ffff + (most >> 20 & 1)) >> 20) - ((127 - 7) << 3);
+    let normal = ((most + 0x7_ffff + (most >> 20 & 1)) >> 20).wrapping_sub((127 - 7) << 3);
     // The sum is rounded to what is the last bit of the code.
     let subnormal = (f32::from_bits(most) + E4M3_SUBNORMAL).to_bits() - E4M3_SUBNORMAL.to_bits();
     let code = if most < E4M3_NORMAL { subnormal } else { normal };
