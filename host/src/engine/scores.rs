@@ -101,7 +101,9 @@ impl Engine {
             check_row(row, format_args!("a prompt of {prompt} tokens, position {position}"))?;
             Ok(TokenScore::new(row, tokens[position + 1], count))
         };
-        Ok(rows.par_chunks(vocab).zip(positions).map(score).collect())
+        // Rayon would collect any of several errors; the first is wanted.
+        let scores: Vec<Result<TokenScore>> = rows.par_chunks(vocab).zip(positions).map(score).collect();
+        Ok(scores.into_iter().collect())
     }
 }
 
