@@ -1,5 +1,5 @@
 //! A toy block kind, as docs/add-a-block.md adds it: laid out, planned and run on the CPU beside plain arithmetic.
-use gpu_kernels::{Element, Relu2};
+use gpu_kernels::{Element, Gemv, MoeGemv, MoeQuantGemv, QuantGemv, Relu2};
 use half::bf16;
 
 use super::{Kind, PlacedBlock};
@@ -182,4 +182,43 @@ fn many_rows_go_to_what_is_fastest() {
         |rows, skinny_rows| counts_of(rows, Limits { skinny_rows, gemms: false, ..Limits::new(128, rows, rows) });
     assert_eq!(alone(128, 64), [6, 2, 0], "up, down and the head in two parts; gemv has the small ones");
     assert_eq!(alone(128, 0), [0, 0, 0]);
+}
+
+/// Whether a kernel behind `step` starts only when all in front of the step has ended.
+fn holds_next(step: &Step) -> bool {
+    let Step::Launch(kernel) = step else { return true };
+    let kernel = kernel.as_any();
+    let product = kernel.downcast_ref::<Gemv>().map(|product| product.holds_next != 0 || product.made != 0);
+    let of_codes = kernel.downcast_ref::<QuantGemv>().map(|product| product.holds_next != 0);
+    product.or(of_codes).unwrap_or(kernel.is::<MoeGemv>() || kernel.is::<MoeQuantGemv>())
+}
+
+/// Weights of chosen experts are asked for while the kernel in front runs: it must not have started before the choice was made.
+#[test]
+fn experts_that_are_asked_for_early_were_chosen_before() {
+    let configs = [
+        include_str!("../../../../tests/golden/nemotron_h_moe/config.json"),
+        include_str!("../../../../tests/golden/nemotron_h_latent/config.json"),
+    ];
+    for config in configs.map(|config| serde_json::from_str(config).expect("a config.json")) {
+        let plain = models::read(&config, None).expect("a known family");
+        for (recipe, rows) in
+            [None, Some(Recipe::Fp8), Some(Recipe::Nvfp4)].into_iter().flat_map(|it| [(it, 1), (it, 8), (it, 9)])
+        {
+            let mut spec = plain.clone();
+            recipe.map(|recipe| models::quantize(&mut spec, recipe, true));
+            let limits = Limits { small_weight: 0, skinny_rows: 64, ..Limits::new(128, rows, rows) };
+            let bucket = Bucket { rows, sequences: rows, logit_rows: rows, splits: 1, tiles: 0, sampling: false };
+            let steps = plan(&Layout::new(&spec, limits).0, &bucket).steps;
+            let early = |step: &Step| {
+                let Step::Launch(kernel) = step else { return false };
+                let of_codes = kernel.as_any().downcast_ref::<MoeQuantGemv>().map(MoeQuantGemv::around);
+                kernel.as_any().downcast_ref::<MoeGemv>().copied().or(of_codes).is_some_and(|it| it.ids_settled != 0)
+            };
+            let asked: Vec<_> = steps.windows(2).filter(|pair| early(&pair[1])).collect();
+            assert!(asked.iter().all(|pair| holds_next(&pair[0])), "{recipe:?}, {rows} rows: {asked:?}");
+            let layers = steps.iter().filter(|step| step.name() == "moe_route").count();
+            assert_eq!(asked.len(), if rows <= 8 { 2 * layers } else { layers }, "{recipe:?}, {rows} rows");
+        }
+    }
 }
