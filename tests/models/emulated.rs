@@ -143,8 +143,8 @@ impl Device for Emulated {
         true
     }
 
-    fn has_gemms(&self) -> bool {
-        self.library
+    fn matrix_library(&self) -> Result<()> {
+        if self.library { Ok(()) } else { Err(Error::new(Category::Device, "there is none")) }
     }
 
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {

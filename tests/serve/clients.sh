@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs published clients against `nemotron serve` and the demo model: clients.sh [--all]. They are installed into target/.
-# With --all also: lm-eval, a load tool, generated requests, and what HTTP costs. NEMOTRON names a program that is built already.
+# With --all also: lm-eval, a load tool, generated requests, and what HTTP costs. NEMOTRON names a program that is
+# built already, from the repository's root on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -61,9 +61,12 @@ pub trait Device: Send {
         0
     }
 
-    /// Whether there is a matrix library, which runs [`Step::Gemm`].
-    fn has_gemms(&self) -> bool {
-        true
+    /// Opens what runs [`Step::Gemm`].
+    ///
+    /// # Errors
+    /// There is no such library, or it cannot be opened: no plan may hold a GEMM.
+    fn matrix_library(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Makes every buffer, the weights included. Called once.

@@ -124,7 +124,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Appends a kernel. Only kernels with a reference can be written here: no reference, no launch.
+    /// Appends a kernel. Each that there is has a reference: [`PlannedKernel`] is made of it.
     pub fn launch<K: PlannedKernel + 'static>(&mut self, kernel: K) {
         self.steps.push(Step::Launch(Box::new(kernel)));
     }

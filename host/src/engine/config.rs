@@ -53,12 +53,12 @@ impl EngineConfig {
     }
 }
 
-/// The layout of `spec` on `device`: where a model wants a matrix library and there is none, one without.
-pub fn lay_out(spec: &ModelSpec, limits: Limits, device: &dyn Device) -> (Layout, MemoryPlan) {
+/// The layout of `spec` on `device`: where a model wants a matrix library and there is none, one without, and why there is none.
+pub fn lay_out(spec: &ModelSpec, limits: Limits, device: &dyn Device) -> (Layout, MemoryPlan, Option<Error>) {
     let limits = Limits { skinny_rows: device.skinny_rows(), ..limits };
     let (layout, memory) = Layout::new(spec, limits);
-    if !memory.expects_gemms() || device.has_gemms() {
-        return (layout, memory);
-    }
-    Layout::new(spec, Limits { gemms: false, ..limits })
+    let library = if memory.expects_gemms() { device.matrix_library() } else { Ok(()) };
+    let Err(error) = library else { return (layout, memory, None) };
+    let (layout, memory) = Layout::new(spec, Limits { gemms: false, ..limits });
+    (layout, memory, Some(error))
 }

@@ -31,7 +31,7 @@ pub use runner::EngineStatus;
 pub use scores::{TokenScore, log_softmax};
 
 use crate::device::{Device, Ticket};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::forward::{Bucket, Layout, Span, StepInputs, WeightSource};
 use crate::models::spec::ModelSpec;
 use cache::PageCache;
@@ -78,6 +78,8 @@ pub struct Engine {
     resident: Option<Vec<Resident>>,
     /// Of prompts, and not taken yet.
     scores: Vec<(SequenceId, Vec<TokenScore>)>,
+    /// Why there is no matrix library, where the model wants one.
+    no_library: Option<Error>,
     next_id: u64,
     counters: Counters,
 }
@@ -107,7 +109,7 @@ impl Engine {
         weights: WeightSource,
         config: EngineConfig,
     ) -> Result<Engine> {
-        let (layout, memory) = lay_out(spec, config.limits(), device.as_ref());
+        let (layout, memory, no_library) = lay_out(spec, config.limits(), device.as_ref());
         device.allocate(memory.load(weights)?)?;
         let limits = layout.limits();
         let cache = PageCache::new(limits.pages, limits.sequences, layout.has_state());
@@ -121,14 +123,15 @@ impl Engine {
             in_flight: VecDeque::new(),
             resident: None,
             scores: Vec::new(),
+            no_library,
             next_id: 0,
             counters: Counters::default(),
         })
     }
 
-    /// Whether large products run in a library, or the device has none or the model no need of it.
-    pub fn has_library(&self) -> bool {
-        self.layout.limits().gemms
+    /// Why there is no matrix library, where the model wants one.
+    pub fn no_library(&self) -> Option<&Error> {
+        self.no_library.as_ref()
     }
 
     /// Lines that tell the user what the device is; the first is its name.

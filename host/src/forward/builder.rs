@@ -1,5 +1,5 @@
 //! `Builder`: what a block kind asks its buffers of, while a model is laid out.
-use gpu_kernels::{Element, KvFormat, PAGE_TOKENS, rms_norm};
+use gpu_kernels::{Element, KvFormat, PAGE_TOKENS, QuantGemv, rms_norm};
 
 use super::Limits;
 use super::memory_plan::{BLOCK_PREFIX, Beside, Content, MemoryPlan};
@@ -125,23 +125,24 @@ impl Builder {
     fn product_by(&mut self, name: &str, product: &Product, unit: usize) -> ProductBuffer {
         let name = format!("{}{name}", self.prefix);
         let (n, k) = (product.rows(), product.columns());
-        if self.limits.gemms
-            && !product_buffers::takes_gemv(&self.limits, [self.limits.rows as u32, n as u32, k as u32])
-        {
-            self.memory.expect_gemms();
-        }
         let biases = (!product.biases.is_empty()).then(|| product.biases.clone());
         let (weight, packed) = match product.format() {
             Format::Bf16 => (self.memory.add_weight(name.clone(), Content::Matrices(product.parts.clone())), None),
             format => {
                 let (codes, scales) = self.codes(&name, &product.parts);
                 // A library alone multiplies with a part of a weight's rows.
-                let panel = if self.limits.gemms || unit > 1 { self.limits.panel } else { n * k };
+                let whole = !self.limits.gemms && unit == 1 && !QuantGemv::takes(format);
+                let panel = if whole { n * k } else { self.limits.panel };
                 let rows = (product_buffers::panel_rows(panel, [n, k]) / unit).max(1) * unit;
                 let panel = self.scratch("panel", Element::Act, rows * k);
                 (codes, Some(PackedBuffer { format, scales, panel, rows }))
             }
         };
+        let in_part = packed.is_some_and(|packed| packed.rows < n && unit == 1 && !QuantGemv::takes(packed.format));
+        let few = product_buffers::takes_gemv(&self.limits, [self.limits.rows as u32, n as u32, k as u32]);
+        if self.limits.gemms && (in_part || !few) {
+            self.memory.expect_gemms();
+        }
         let input = self.changed_input(&name, product);
         let sums = product_buffers::partials([n, k], product.format(), self.limits.rows);
         let partial = (sums > 0).then(|| self.scratch(PARTIAL_PRODUCTS, Element::F32, sums));

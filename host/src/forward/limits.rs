@@ -23,7 +23,7 @@ pub struct Limits {
     pub small_weight: u64,
     /// As [`Device::skinny_rows`](crate::device::Device::skinny_rows).
     pub skinny_rows: u32,
-    /// As [`Device::has_gemms`](crate::device::Device::has_gemms).
+    /// Whether there is a [`Device::matrix_library`](crate::device::Device::matrix_library).
     pub gemms: bool,
     /// Most elements of a packed weight that are widened at a time, but for a row.
     pub panel: usize,

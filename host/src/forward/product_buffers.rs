@@ -105,7 +105,7 @@ pub(super) fn takes_gemv(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
 
 /// Elements of a weight from which on `skinny_gemm` takes up to so many rows: on an H100 it was faster than cuBLASLt in chains of
 /// a model's products; by itself it loses a little at 16 to 32 rows for some shapes (docs/performance.md).
-const SKINNY: [(u32, u64); 2] = [(32, 9 << 20), (skinny_gemm::MAX_ROWS, 27 << 20)];
+pub(super) const SKINNY: [(u32, u64); 2] = [(32, 9 << 20), (skinny_gemm::MAX_ROWS, 27 << 20)];
 
 /// Whether a product of `[rows, n, k]` that is not `gemv`'s is `skinny_gemm`'s.
 pub(super) fn takes_skinny(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {

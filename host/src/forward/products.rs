@@ -6,8 +6,9 @@ use gpu_kernels::{
     Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, gemv, skinny_gemm,
 };
 
+use super::Limits;
 use super::builder::{NormBuffers, NormWeights};
-use super::product_buffers::{ChangedInput, PackedBuffer, ProductBuffer, takes_gemv, takes_skinny};
+use super::product_buffers::{ChangedInput, PackedBuffer, ProductBuffer, SKINNY, takes_gemv, takes_skinny};
 use super::walk::Pass;
 use crate::device::{Gemm, Output};
 use crate::models::spec::Activation;
@@ -57,6 +58,11 @@ impl<'a> Multiply<'a> {
     }
 }
 
+/// The most rows that `skinny_gemm` takes with a weight.
+fn skinny_rows(limits: &Limits, weight: &ProductBuffer) -> Option<u32> {
+    SKINNY.iter().rev().map(|(rows, _)| *rows).find(|rows| takes_skinny(limits, weight.shape(*rows)))
+}
+
 /// Whether a kernel behind a product of `rows` rows that [`Multiply::holds_next`] may read at once what is older than the
 /// product: of so few rows only those products overlap that know of it.
 pub(super) fn settles(rows: u32) -> bool {
@@ -79,7 +85,7 @@ impl Pass<'_> {
         let (limits, weight) = (&self.layout.limits, product.weight);
         match weight.packed {
             _ if limits.gemms => product.rows,
-            None if takes_skinny(limits, weight.shape(limits.skinny_rows)) => limits.skinny_rows,
+            None => skinny_rows(limits, weight).unwrap_or(product.rows),
             Some(packed) if packed.takes_quant_gemm(1, weight.n) => skinny_gemm::MAX_ROWS,
             Some(packed) if packed.streams() => GEMV_MAX_ROWS,
             _ => product.rows,

@@ -58,8 +58,8 @@ pub struct Reading {
 /// or say otherwise, the stored tensors.
 ///
 /// # Errors
-/// As [`read`]; a quantized weight, or a pair of scales of keys and values, is incomplete, of a kind that is not read, or other than the configuration says; or a
-/// tensor is not in the shard that the index names.
+/// As [`read`]; a quantized weight, or a pair of scales of keys and values, is incomplete, of a kind that is not read, or other
+/// than the configuration says; or a tensor is not in the shard that the index names.
 pub fn read_checkpoint(checkpoint: &Checkpoint) -> Result<Reading> {
     let notes = Notes::default();
     notes.borrow_mut().extend(checkpoint.notes().iter().cloned());

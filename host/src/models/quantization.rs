@@ -87,16 +87,20 @@ pub fn check(checkpoint: &Checkpoint, stored: &[StoredFormat], notes: &Notes) ->
     Ok(())
 }
 
-/// Says that weights are quantized where neither config.json nor hf_quant_config.json does: other loaders go by these.
+/// Says that weights are quantized where neither config.json nor hf_quant_config.json does. Loaders that go by these files alone
+/// refuse such weights, or take the codes for numbers.
 pub fn unsaid(checkpoint: &Checkpoint, stored: &[StoredFormat]) -> Option<String> {
     let first = stored.iter().find(|stored| stored.format.is_some())?;
     let sections = sections(checkpoint);
-    if sections.iter().any(|section| !section.optional) {
+    let nested = ["text_config", "llm_config"].map(|key| &checkpoint.config()[key]);
+    let inside = nested.iter().any(|config| SECTIONS.iter().any(|name| !config[*name].is_null()));
+    if inside || sections.iter().any(|section| !section.optional) {
         return None;
     }
     let other = sections.first().map_or(String::new(), |section| format!(", though {} does", section.place));
     Some(format!(
-        "the weights are quantized ({} and others), which config.json does not say{other}: they are read as they are stored",
+        "weights are quantized ({}, for one), which neither config.json nor hf_quant_config.json says{other}: other programs may \
+         misread them, here they are read as they are stored",
         first.module
     ))
 }

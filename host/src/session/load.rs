@@ -177,9 +177,10 @@ impl Model {
         stages.end("weights");
         engine.warm_up()?;
         stages.end("warm-up");
-        if !engine.has_library() {
-            let cost = "large products run in this program's own kernels, and long prompts take several times as long";
-            note(Note::Warning(format!("cuBLASLt was not found: {cost}")));
+        if let Some(error) = engine.no_library() {
+            let cost =
+                "long prompts take many times as long, since their products run in kernels that are made for few rows";
+            note(Note::Warning(format!("{}: {cost} ({})", error.message(), error.details_text())));
         }
         note(Note::Info(format!("Model weights loaded: {}", size(weight_bytes(&spec)))));
         note(Note::Detail(format!("KV cache: {} pages of {PAGE_TOKENS} tokens", engine.free_pages())));

@@ -32,7 +32,7 @@ pub fn find() -> Result<()> {
     }
     Err(Error::new(Category::Device, "cuBLASLt was not found")
         .details(tried.join("; "))
-        .hint("install CUDA's cuBLAS library, or name its folder in LD_LIBRARY_PATH; --device cpu runs without it"))
+        .hint("install CUDA's cuBLAS library, or name its folder in LD_LIBRARY_PATH"))
 }
 
 /// The library's version, for example `13.0.2`; none where [`find`] has not found it.

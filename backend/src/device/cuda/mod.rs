@@ -191,8 +191,8 @@ impl Device for Cuda {
         if self.gpu.info.has_wgmma() { skinny_gemm::MAX_ROWS } else { 0 }
     }
 
-    fn has_gemms(&self) -> bool {
-        library::find().is_ok()
+    fn matrix_library(&self) -> Result<()> {
+        library::find()
     }
 
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {

@@ -124,7 +124,8 @@ impl PlacedBlock for PlacedMoe {
         let normed = pass.norm(&self.norm, x, rows);
         // The weights of the shared expert are on their way while the router chooses, which few blocks do.
         self.route(pass, normed);
-        let shared = self.shared.as_ref().map_or(Ptr::NULL, |shared| shared.steps(pass, normed));
+        let last = self.latent.is_none();
+        let shared = self.shared.as_ref().map_or(Ptr::NULL, |shared| shared.steps(pass, normed, last));
         let latent = self.scratch.latent.ptr();
         let Some([into, out]) = &self.latent else {
             self.experts(pass, normed);
@@ -141,12 +142,12 @@ impl PlacedBlock for PlacedMoe {
 }
 
 impl Shared {
-    /// The shared expert's output for normalised rows.
-    fn steps(&self, pass: &mut Pass, normed: Ptr<Act>) -> Ptr<Act> {
+    /// The shared expert's output for normalised rows; with `holds_next` as of [`Multiply`].
+    fn steps(&self, pass: &mut Pass, normed: Ptr<Act>, holds_next: bool) -> Ptr<Act> {
         let (activated, out, rows) = (self.activated.ptr(), self.out.ptr(), pass.rows());
         let activation = Some(Activated { by: Activation::Relu2, sums: activated });
         pass.multiply(Multiply { activation, ..Multiply::new(normed, &self.up, Output::Act(activated), rows) });
-        pass.multiply(Multiply { holds_next: true, ..Multiply::new(activated, &self.down, Output::Act(out), rows) });
+        pass.multiply(Multiply { holds_next, ..Multiply::new(activated, &self.down, Output::Act(out), rows) });
         out
     }
 }

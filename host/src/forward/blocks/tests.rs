@@ -180,7 +180,7 @@ fn many_rows_go_to_what_is_fastest() {
     assert_eq!(counts(32, 0), [0, 0, 5], "where there is no such device");
     let alone =
         |rows, skinny_rows| counts_of(rows, Limits { skinny_rows, gemms: false, ..Limits::new(128, rows, rows) });
-    assert_eq!(alone(128, 64), [6, 2, 0], "up, down and the head in two parts; gemv has the small ones");
+    assert_eq!(alone(128, 64), [14, 10, 0], "up, down and the head in parts of 64 rows, qkv and o of 32");
     assert_eq!(alone(128, 0), [0, 0, 0]);
 }
 
