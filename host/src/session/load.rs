@@ -179,7 +179,7 @@ impl Model {
         stages.end("warm-up");
         if let Some(error) = engine.no_library() {
             let cost =
-                "long prompts take many times as long, since their products run in kernels that are made for few rows";
+                "the products of prompts run in kernels that are made for few rows, so long ones take much longer";
             note(Note::Warning(format!("{}: {cost} ({})", error.message(), error.details_text())));
         }
         note(Note::Info(format!("Model weights loaded: {}", size(weight_bytes(&spec)))));
