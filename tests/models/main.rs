@@ -35,7 +35,7 @@ fn engine_at(path: &str, device: Box<dyn Device>, small_weight: u64) -> (Engine,
 fn engine_of(path: &str, device: Box<dyn Device>, small_weight: u64, kv: KvFormat) -> (Engine, Vec<u32>) {
     let checkpoint = Checkpoint::open(path).expect("the model is there");
     let mut spec = nemotron::models::read_checkpoint(&checkpoint).expect("a known family").spec;
-    nemotron::models::keep_cache(&mut spec, kv);
+    nemotron::models::keep_cache(&mut spec, kv, None).expect("no fault");
     let weights = Weights::new(checkpoint);
     let config = EngineConfig { context: 384, max_sequences: 1, chunk: 256, pages: None, small_weight };
     let engine = Engine::new(device, &spec, &|parts| weights.parts(parts), config).expect("the engine starts");

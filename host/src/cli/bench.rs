@@ -107,7 +107,7 @@ fn formats() -> impl TypedValueParser<Value = Formats> {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut subject = Subject::read(&arguments.source(), arguments.format)?;
-    models::keep_cache(&mut subject.spec, arguments.kv_cache.format());
+    models::keep_cache(&mut subject.spec, arguments.kv_cache.format(), None)?;
     let lists = Lists::new(&arguments.wanted(subject.spec.context_length), subject.spec.context_length)?;
     let (name, parameters, config) = (subject.name.clone(), subject.parameters(), subject.config.clone());
     let mut bench = Bench::open(subject, arguments.device, &lists, &mut |note: Note| Verbosity::Normal.note(&note))?;

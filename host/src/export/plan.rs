@@ -86,7 +86,7 @@ impl ExportPlan {
     /// # Errors
     /// The checkpoint can not be used, is quantized already, or has no product that the recipe divides.
     pub fn new(checkpoint: &Checkpoint, recipe: Recipe, head: bool) -> Result<ExportPlan> {
-        let models::Reading { mut spec, notes, warnings } = models::read_checkpoint(checkpoint)?;
+        let models::Reading { mut spec, notes, warnings, .. } = models::read_checkpoint(checkpoint)?;
         refuse_quantized(checkpoint, &mut spec)?;
         let report = models::quantize(&mut spec, recipe, head);
         if report.matrices == 0 {

@@ -11,37 +11,48 @@ use crate::quantized;
 const SCALES: [&str; 2] = [".k_scale", ".v_scale"];
 
 /// Gives each attention of `spec` the scales that the file has for its keys and values: one of each beside `k_proj` and `v_proj`
-/// (ModelOpt), or beside the attention as a whole (compressed-tensors, vLLM).
-///
-/// # Errors
-/// A scale is missing beside the other, is not one number, or is none from 1e-18 to 1e18.
-pub fn settle(checkpoint: &Checkpoint, spec: &mut ModelSpec, notes: &Notes) -> Result<()> {
-    let mut found = false;
+/// (ModelOpt), or beside the attention as a whole (compressed-tensors, vLLM). Comes back with what is wrong with the first of
+/// them that cannot be used, which matters to who asks for FP8 alone: a scale is missing beside the other, is not one number, or
+/// is none from 1e-18 to 1e18.
+pub fn settle(checkpoint: &Checkpoint, spec: &mut ModelSpec, notes: &Notes) -> Option<Error> {
+    let (mut found, mut fault) = (false, None);
     for attention in attentions(spec) {
-        attention.cache.stored = stored(checkpoint, attention)?;
+        match stored(checkpoint, attention) {
+            Ok(scales) => attention.cache.stored = scales,
+            Err(error) => fault = fault.or(Some(error)),
+        }
         found |= attention.cache.stored.is_some();
     }
     let mut notes = notes.borrow_mut();
-    if found && !notes.iter().any(|note| note.contains(OPTION)) {
+    if let Some(fault) = &fault {
+        notes.push(format!("{}: they are not used without {OPTION}", fault.message()));
+    }
+    if fault.is_none() && found && !notes.iter().any(|note| note.contains(OPTION)) {
         notes.push(format!(
             "the file has scales for keys and values in 8 bits, which {OPTION} uses; by default they are not quantized"
         ));
     }
-    Ok(())
+    fault
 }
 
 /// What asks for keys and values in FP8.
 pub const OPTION: &str = "--kv-cache fp8";
 
 /// Keeps all keys and values of a model in a format; returns how many attentions have scales of the file, and how many there are.
-pub fn keep_cache(spec: &mut ModelSpec, format: KvFormat) -> [usize; 2] {
+///
+/// # Errors
+/// In 8 bits, `fault`: what is wrong with the scales.
+pub fn keep_cache(spec: &mut ModelSpec, format: KvFormat, fault: Option<Error>) -> Result<[usize; 2]> {
+    if let (KvFormat::Fp8, Some(fault)) = (format, fault) {
+        return Err(fault);
+    }
     let (mut scaled, mut all) = (0, 0);
     for attention in attentions(spec) {
         attention.cache.format = format;
         scaled += usize::from(attention.cache.stored.is_some());
         all += 1;
     }
-    [scaled, all]
+    Ok([scaled, all])
 }
 
 fn attentions(spec: &mut ModelSpec) -> impl Iterator<Item = &mut Attention> {

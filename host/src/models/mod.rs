@@ -52,14 +52,16 @@ pub struct Reading {
     pub notes: Vec<String>,
     /// What makes it doubtful that this is the model that its owner means.
     pub warnings: Vec<String>,
+    /// What is wrong with the scales of keys and values: an error for who wants these in 8 bits.
+    pub cache_fault: Option<Error>,
 }
 
 /// Reads what a checkpoint holds: config.json and generation_config.json as [`read`] does, and where they leave it open
 /// or say otherwise, the stored tensors.
 ///
 /// # Errors
-/// As [`read`]; a quantized weight, or a pair of scales of keys and values, is incomplete, of a kind that is not read, or other
-/// than the configuration says; or a tensor is not in the shard that the index names.
+/// As [`read`]; a quantized weight is incomplete, of a kind that is not read, or other than the configuration says; or a tensor
+/// is not in the shard that the index names.
 pub fn read_checkpoint(checkpoint: &Checkpoint) -> Result<Reading> {
     let notes = Notes::default();
     notes.borrow_mut().extend(checkpoint.notes().iter().cloned());
@@ -67,11 +69,11 @@ pub fn read_checkpoint(checkpoint: &Checkpoint) -> Result<Reading> {
     stored::settle_head(checkpoint, &mut spec, &notes)?;
     let stored = formats::settle(checkpoint, &mut spec, &notes)?;
     quantization::check(checkpoint, &stored, &notes)?;
-    cache::settle(checkpoint, &mut spec, &notes)?;
+    let cache_fault = cache::settle(checkpoint, &mut spec, &notes);
     stored::check_index(checkpoint, &spec)?;
     let unsaid = quantization::unsaid(checkpoint, &stored);
     let warnings = stored::uncounted_layers(checkpoint).into_iter().chain(unsaid).collect();
-    Ok(Reading { spec, notes: notes.into_inner(), warnings })
+    Ok(Reading { spec, notes: notes.into_inner(), warnings, cache_fault })
 }
 
 /// Translates config.json, and the stop ids of generation_config.json, into blocks.

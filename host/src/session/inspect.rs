@@ -91,8 +91,8 @@ impl Inspection {
     /// The checkpoint cannot be used, or `context` is out of range.
     pub fn new(model: &str, context: Option<usize>, batch: usize, kv_cache: KvChoice) -> Result<Inspection> {
         let checkpoint = Checkpoint::open(model)?;
-        let models::Reading { mut spec, notes, warnings } = models::read_checkpoint(&checkpoint)?;
-        models::keep_cache(&mut spec, kv_cache.format());
+        let models::Reading { mut spec, notes, warnings, cache_fault } = models::read_checkpoint(&checkpoint)?;
+        models::keep_cache(&mut spec, kv_cache.format(), cache_fault)?;
         let mut config = EngineConfig::for_model(&spec, context)?;
         config.max_sequences = batch;
         let weights = Weights::new(checkpoint);

@@ -150,14 +150,14 @@ impl Model {
         note(Note::Info(format!("Loading model from: {}", options.model)));
         let mut stages = Stages::new();
         let checkpoint = Checkpoint::open(&options.model)?;
-        let models::Reading { mut spec, notes, warnings } = models::read_checkpoint(&checkpoint)?;
+        let models::Reading { mut spec, notes, warnings, cache_fault } = models::read_checkpoint(&checkpoint)?;
         warnings.into_iter().for_each(|text| note(Note::Warning(text)));
         notes.into_iter().for_each(|text| note(Note::Info(format!("  {text}"))));
         if options.ignore_eos {
             spec.eos.clear();
         }
         quantize(&mut spec, options, note)?;
-        keep_cache(&mut spec, options.kv_cache, note);
+        keep_cache(&mut spec, options.kv_cache, cache_fault, note)?;
         Sampling { logit_bias: options.logit_bias.clone(), ..Sampling::default() }.check(spec.vocab)?;
         let mut config = EngineConfig::for_model(&spec, options.context)?;
         let defaults = sampling::defaults(checkpoint.generation_config(), &spec.eos, spec.vocab)?;
@@ -289,8 +289,11 @@ fn quantize(spec: &mut ModelSpec, options: &LoadOptions, note: &mut dyn FnMut(No
 }
 
 /// Says how keys and values are kept where that is in FP8.
-fn keep_cache(spec: &mut ModelSpec, choice: KvChoice, note: &mut dyn FnMut(Note)) {
-    let [scaled, all] = models::keep_cache(spec, choice.format());
+///
+/// # Errors
+/// It is, and `fault` is what is wrong with the scales.
+fn keep_cache(spec: &mut ModelSpec, choice: KvChoice, fault: Option<Error>, note: &mut dyn FnMut(Note)) -> Result<()> {
+    let [scaled, all] = models::keep_cache(spec, choice.format(), fault)?;
     if choice.format() == KvFormat::Fp8 {
         let scales = match scaled {
             0 => "scale 1, since the file has no others".to_owned(),
@@ -299,6 +302,7 @@ fn keep_cache(spec: &mut ModelSpec, choice: KvChoice, note: &mut dyn FnMut(Note)
         };
         note(Note::Info(format!("  Keys and values are kept in FP8 with {scales}")));
     }
+    Ok(())
 }
 
 /// The KV pages that fit on the device; settles the context and the rows of a step in `config`.

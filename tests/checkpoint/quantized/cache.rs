@@ -1,7 +1,10 @@
 //! Scales of keys and values: every place where exporters put them, and what they may not be.
+use gpu_kernels::KvFormat;
 use half::{bf16, f16};
 use nemotron::checkpoint::Dtype;
+use nemotron::error::Error;
 use nemotron::models::spec::{Block, ModelSpec};
+use nemotron::models::{self, Reading};
 
 use super::store::{Raw, Store, open};
 use crate::fixture::check_refusal;
@@ -54,22 +57,30 @@ fn scales_of_any_type_and_of_one_element() {
     }
 }
 
+/// What keeps a file's keys and values from being kept in 8 bits; in 16 bits it does not matter.
+fn fault(store: &Store) -> Error {
+    let Reading { mut spec, notes, cache_fault, .. } = store.write().reading().expect("it can be read");
+    assert!(notes.iter().any(|note| note.contains("not used without --kv-cache fp8")), "{notes:?}");
+    assert!(models::keep_cache(&mut spec, KvFormat::Act, None).is_ok());
+    models::keep_cache(&mut spec, KvFormat::Fp8, cache_fault).expect_err("the scales cannot be used")
+}
+
 #[test]
 fn scales_that_cannot_be_are_named() {
     let [k, v] = PLACES[0];
     for (value, said) in [(f32::NAN, "NaN"), (0.0, "found 0"), (-0.5, "found -0.5"), (f32::INFINITY, "inf")] {
-        let error = open(&with([scale(k, 1.0), scale(v, value)]).write()).expect_err("it is no scale");
+        let error = fault(&with([scale(k, 1.0), scale(v, value)]));
         let details = [said, "v_proj.v_scale", "model.safetensors"];
         check_refusal(&error, "A scale of keys or values cannot be used", &details);
     }
     let heads = Raw::new(format!("{ATTENTION}.{k}"), Dtype::F32, &[2], [1f32.to_le_bytes(); 2].concat());
     let integer = Raw::new(format!("{ATTENTION}.{k}"), Dtype::I32, &[], 1i32.to_le_bytes().to_vec());
     for (tensor, said) in [(heads, "[2]"), (integer, "I32")] {
-        let error = open(&with([tensor, scale(v, 1.0)]).write()).expect_err("it is not one number");
+        let error = fault(&with([tensor, scale(v, 1.0)]));
         check_refusal(&error, "A scale of keys or values is not one number", &["k_proj.k_scale", said]);
     }
     for (there, missing) in [(k, v), (v, k)] {
-        let error = open(&with([scale(there, 1.0)]).write()).expect_err("one is missing");
+        let error = fault(&with([scale(there, 1.0)]));
         check_refusal(&error, "The scales of keys and values are incomplete", &[there, missing]);
     }
 }
