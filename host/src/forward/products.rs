@@ -8,8 +8,8 @@ use gpu_kernels::{
 
 use super::Limits;
 use super::builder::{NormBuffers, NormWeights};
+use super::pass::Pass;
 use super::product_buffers::{ChangedInput, PackedBuffer, ProductBuffer, SKINNY, takes_gemv, takes_skinny};
-use super::walk::Pass;
 use crate::device::{Gemm, Output};
 use crate::models::spec::Activation;
 
@@ -82,7 +82,7 @@ impl Pass<'_> {
 
     /// Rows that are multiplied together: all, but without a matrix library no more than the kernels here take.
     fn most_rows(&self, product: &Multiply) -> u32 {
-        let (limits, weight) = (&self.layout.limits, product.weight);
+        let (limits, weight) = (&self.shared.limits, product.weight);
         match weight.packed {
             _ if limits.gemms => product.rows,
             None => skinny_rows(limits, weight).unwrap_or(product.rows),
@@ -126,7 +126,7 @@ impl Pass<'_> {
     /// The product by what multiplies with a whole weight, which stands at `w`.
     fn by_rows(&mut self, product: &Multiply, w: Ptr<Weight>) {
         let shape = product.weight.shape(product.rows);
-        let limits = &self.layout.limits;
+        let limits = &self.shared.limits;
         let skinny = takes_skinny(limits, shape);
         if takes_gemv(limits, shape) || !skinny && !limits.gemms {
             self.by_gemv(product, w);
@@ -272,7 +272,7 @@ impl Pass<'_> {
 
     /// Appends a norm over rows of the residual stream; returns its result.
     pub fn norm(&mut self, norm: &NormBuffers, x: Ptr<Act>, rows: u32) -> Ptr<Act> {
-        let (y, hidden) = (norm.normed.ptr(), self.layout.hidden as u32);
+        let (y, hidden) = (norm.normed.ptr(), self.shared.hidden as u32);
         match norm.weights {
             NormWeights::LayerNorm1p { weight, bias, eps } => {
                 let (weight, bias) = (weight.ptr(), bias.ptr());
