@@ -98,5 +98,4 @@ fn words_of(code: &str) -> impl Iterator<Item = &str> {
 }
 
 #[cfg(test)]
-#[path = "../tests/unit/kernels.rs"]
 mod tests;

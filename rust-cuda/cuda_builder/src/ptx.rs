@@ -113,5 +113,4 @@ fn with_number(body: &str, number: usize) -> String {
 }
 
 #[cfg(test)]
-#[path = "../tests/unit/ptx.rs"]
 mod tests;
