@@ -1,4 +1,4 @@
-//! Variables of the environment are read as huggingface_hub reads them.
+//! The cache is where huggingface_hub has it.
 use super::*;
 
 /// Variables, and what `huggingface_hub.constants.HF_HUB_CACHE` of huggingface_hub 2.4.0 is with them.
@@ -10,7 +10,7 @@ struct Row {
 
 #[test]
 fn the_environment_names_the_cache_as_huggingface_hub_has_it() {
-    let rows: Vec<Row> = serde_json::from_str(include_str!("hub_caches.json")).unwrap();
+    let rows: Vec<Row> = serde_json::from_str(include_str!("../hub_caches.json")).unwrap();
     assert!(rows.len() > 20);
     let home = |user: Option<&str>| (user == Some("root")).then(|| "/root".to_owned());
     for row in rows {
