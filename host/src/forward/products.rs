@@ -8,10 +8,10 @@ use gpu_kernels::{
 
 use super::Limits;
 use super::builder::{NormBuffers, NormWeights};
+use super::pass::Pass;
 use super::product_buffers::{
     ChangedInput, PackedBuffer, ProductBuffer, QuantizedInput, SKINNY, takes_gemv, takes_skinny,
 };
-use super::walk::Pass;
 use crate::device::{Factors, Gemm, Output, ScaledCodes};
 use crate::models::spec::Activation;
 
@@ -85,7 +85,7 @@ impl Pass<'_> {
     /// Rows that are multiplied together: all, but without a matrix library no more than the kernels here take. Of packed weights
     /// it is better to read the codes twice than to write a panel and read it.
     fn most_rows(&self, product: &Multiply) -> u32 {
-        let (limits, weight) = (&self.layout.limits, product.weight);
+        let (limits, weight) = (&self.shared.limits, product.weight);
         let twice = product.rows <= 2 * skinny_gemm::MAX_ROWS && weight.quantized.is_none();
         match weight.packed {
             Some(packed) if twice && packed.takes_quant_gemm(1, weight.n) => skinny_gemm::MAX_ROWS,
@@ -147,7 +147,7 @@ impl Pass<'_> {
     /// The product by what multiplies with a whole weight, which stands at `w`.
     fn by_rows(&mut self, product: &Multiply, w: Ptr<Weight>) {
         let shape = product.weight.shape(product.rows);
-        let limits = &self.layout.limits;
+        let limits = &self.shared.limits;
         let skinny = takes_skinny(limits, shape);
         if takes_gemv(limits, shape) || !skinny && !limits.gemms {
             self.by_gemv(product, w);
@@ -293,7 +293,7 @@ impl Pass<'_> {
 
     /// Appends a norm over rows of the residual stream; returns its result.
     pub fn norm(&mut self, norm: &NormBuffers, x: Ptr<Act>, rows: u32) -> Ptr<Act> {
-        let (y, hidden) = (norm.normed.ptr(), self.layout.hidden as u32);
+        let (y, hidden) = (norm.normed.ptr(), self.shared.hidden as u32);
         match norm.weights {
             NormWeights::LayerNorm1p { weight, bias, eps } => {
                 let (weight, bias) = (weight.ptr(), bias.ptr());
