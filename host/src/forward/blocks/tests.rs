@@ -184,6 +184,25 @@ fn many_rows_go_to_what_is_fastest() {
     assert_eq!(alone(128, 0), [0, 0, 0]);
 }
 
+#[test]
+fn many_rows_of_fp8_weights_are_multiplied_in_parts_as_panels_or_in_fp8() {
+    let mini = Preset::named("nemotron-mini-4b").expect("a preset");
+    let mut spec = models::read(&mini.config(Some(1)), None).expect("a known family");
+    models::quantize(&mut spec, Recipe::Fp8, false);
+    let counts = |spec: &ModelSpec, rows: usize| {
+        let bucket = Bucket { rows, sequences: rows, logit_rows: 1, splits: 1, tiles: 0, sampling: false };
+        let plan = plan(&Layout::new(spec, Limits { skinny_rows: 64, ..Limits::new(256, rows, rows) }).0, &bucket);
+        ["quant_gemm", "quantize_rows", "widen", "gemm"]
+            .map(|name| plan.steps.iter().filter(|step| step.name() == name).count())
+    };
+    assert_eq!(counts(&spec, 64), [4, 0, 0, 0]);
+    assert_eq!(counts(&spec, 128), [8, 0, 0, 0], "in two parts");
+    assert_eq!(counts(&spec, 129), [0, 0, 4, 4]);
+    assert_eq!(models::quantize_inputs(&mut spec), 4);
+    assert_eq!(counts(&spec, 64), [4, 0, 0, 0], "few rows stay as they are");
+    assert_eq!(counts(&spec, 65), [0, 4, 0, 4]);
+}
+
 /// Whether a kernel behind `step` starts only when all in front of the step has ended.
 fn holds_next(step: &Step) -> bool {
     let Step::Launch(kernel) = step else { return true };
