@@ -25,12 +25,12 @@ mod stop;
 
 pub use answer::TextOptions;
 pub use batch::{Arrival, BatchRequest};
-pub use choice::{Activations, DeviceChoice, KvChoice, Progress};
+pub use choice::{ActivationChoice, Activations, DeviceChoice, KvChoice, Progress};
 pub use conversation::{Conversation, Message};
 pub use generate::Session;
 pub use generation::{Finish, GenerateOptions, Generation};
 pub use live::{Live, LiveRequest, LiveUpdate, Piece};
-pub use load::{LoadOptions, Model, StageTime};
+pub use load::{LoadOptions, Model, StageTime, quantize_inputs};
 pub use logprobs::{LikelyToken, MOST_LOGPROBS, TokenLogprob};
 pub use note::Note;
 pub use profile::StepProfile;
