@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::document::MessageSchema;
 use super::outline::RequestBody;
+use super::schemas::MessageSchema;
 use super::whole::{self, Whole};
 
 /// One text, or several.
