@@ -22,6 +22,13 @@ pub fn plan(layout: &Layout, bucket: &Bucket) -> Plan {
     pass.plan
 }
 
+/// The plan that notes the ids of a step of `bucket`, and does nothing else.
+pub fn history_plan(layout: &Layout, bucket: &Bucket) -> Plan {
+    let mut pass = Pass { layout, bucket, plan: Plan { decode: bucket.is_decode(), steps: Vec::new() } };
+    pass.history_append();
+    pass.plan
+}
+
 /// One pass over the model, while its plan is made.
 pub(crate) struct Pass<'a> {
     pub layout: &'a Layout,
