@@ -68,7 +68,7 @@ impl Bench {
         }
         check_memory(&subject, config.context, is_gpu)?;
         let random = if is_gpu { RandomWeights::cut(&subject.spec) } else { RandomWeights::own(&subject.spec) };
-        let (layout, memory, no_library) = lay_out(&subject.spec, config.limits(), device.as_ref());
+        let (layout, memory, no_library) = lay_out(&subject.spec, config.limits(), device.as_ref())?;
         // The peak of the products is the library's.
         no_library.map_or(Ok(()), Err)?;
         let mut buffers = memory.load(&|tensors| subject.parts(tensors, &random))?;

@@ -8,6 +8,7 @@ mod config;
 mod handle;
 mod history;
 mod limits;
+mod log_softmax;
 mod numbers;
 mod plans;
 mod profile;
@@ -26,10 +27,10 @@ pub use cache::CacheUsage;
 pub use config::{CPU_CHUNK, EngineConfig, lay_out};
 pub use handle::{EngineHandle, RequestTicket, UpdateStream};
 pub use limits::RequestLimits;
+pub use log_softmax::{TokenScore, log_softmax};
 pub use profile::KernelShare;
 pub use request::{Event, Finish, Request, SequenceId, Update};
 pub use runner::EngineStatus;
-pub use scores::{TokenScore, log_softmax};
 
 use crate::device::{Device, Ticket};
 use crate::error::{Error, Result};
@@ -110,7 +111,7 @@ impl Engine {
         weights: WeightSource,
         config: EngineConfig,
     ) -> Result<Engine> {
-        let (layout, memory, no_library) = lay_out(spec, config.limits(), device.as_ref());
+        let (layout, memory, no_library) = lay_out(spec, config.limits(), device.as_ref())?;
         device.allocate(memory.load(weights)?)?;
         let limits = layout.limits();
         let cache = PageCache::new(limits.pages, limits.sequences, layout.has_state());

@@ -10,14 +10,18 @@
 mod blocks;
 mod bucket;
 mod builder;
+mod end;
 mod head;
 mod inputs;
 mod layout;
 mod limits;
 mod memory_plan;
+mod pass;
+mod placed_span;
 mod product_buffers;
 mod products;
 mod rope;
+mod shared;
 mod span;
 mod walk;
 

@@ -14,6 +14,8 @@ pub(crate) struct ProductBuffer {
     pub packed: Option<PackedBuffer>,
     /// What is done to the input first.
     pub input: Option<ChangedInput>,
+    /// Where many rows of the input become codes, if they do.
+    pub quantized: Option<QuantizedInput>,
     pub bias: Option<BufferId>,
     /// The sums of blocks that share the columns of a product.
     pub partial: Option<BufferId>,
@@ -44,6 +46,15 @@ pub(crate) struct ChangedInput {
     pub factors: Option<BufferId>,
     /// `[rows, k]`.
     pub changed: BufferId,
+}
+
+/// An input as codes of e4m3.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QuantizedInput {
+    /// `[rows, k]`.
+    pub codes: BufferId,
+    /// `[rows]`.
+    pub scales: BufferId,
 }
 
 impl PackedBuffer {

@@ -3,14 +3,16 @@ use std::ops::Range;
 
 use gpu_kernels::{
     Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Ptr, QuantGemm, QuantGemv,
-    Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, gemv, skinny_gemm,
+    QuantizeRows, Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, gemv, skinny_gemm,
 };
 
 use super::Limits;
 use super::builder::{NormBuffers, NormWeights};
-use super::product_buffers::{ChangedInput, PackedBuffer, ProductBuffer, SKINNY, takes_gemv, takes_skinny};
-use super::walk::Pass;
-use crate::device::{Gemm, Output};
+use super::pass::Pass;
+use super::product_buffers::{
+    ChangedInput, PackedBuffer, ProductBuffer, QuantizedInput, SKINNY, takes_gemv, takes_skinny,
+};
+use crate::device::{Factors, Gemm, Output, ScaledCodes};
 use crate::models::spec::Activation;
 
 /// Longest row that is normalised on its way into a product: with a longer one beside its weights, a multiprocessor of
@@ -80,10 +82,13 @@ impl Pass<'_> {
         self.by_format(&product);
     }
 
-    /// Rows that are multiplied together: all, but without a matrix library no more than the kernels here take.
+    /// Rows that are multiplied together: all, but without a matrix library no more than the kernels here take. Of packed weights
+    /// it is better to read the codes twice than to write a panel and read it.
     fn most_rows(&self, product: &Multiply) -> u32 {
-        let (limits, weight) = (&self.layout.limits, product.weight);
+        let (limits, weight) = (&self.shared.limits, product.weight);
+        let twice = product.rows <= 2 * skinny_gemm::MAX_ROWS && weight.quantized.is_none();
         match weight.packed {
+            Some(packed) if twice && packed.takes_quant_gemm(1, weight.n) => skinny_gemm::MAX_ROWS,
             _ if limits.gemms => product.rows,
             None => skinny_rows(limits, weight).unwrap_or(product.rows),
             Some(packed) if packed.takes_quant_gemm(1, weight.n) => skinny_gemm::MAX_ROWS,
@@ -113,8 +118,24 @@ impl Pass<'_> {
             Some(packed) if packed.takes_quant_gemm(product.rows, product.weight.n) => {
                 self.by_quant_gemm(product, packed)
             }
-            Some(packed) => self.by_panels(product, packed),
+            Some(packed) => match product.weight.quantized {
+                Some(input) => self.by_fp8_gemm(product, packed, input),
+                None => self.by_panels(product, packed),
+            },
         }
+    }
+
+    /// Many rows, which become codes as the weight's are.
+    fn by_fp8_gemm(&mut self, product: &Multiply, packed: PackedBuffer, input: QuantizedInput) {
+        let Multiply { weight, rows, .. } = *product;
+        let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, rows));
+        let codes = ScaledCodes { codes: input.codes.ptr(), scales: input.scales.ptr() };
+        self.plan.launch(QuantizeRows { x, y: codes.codes, scales: codes.scales, rows, k: weight.k as u32 });
+        let (w, scales) = weight.codes(packed);
+        let factors = Factors::Fp8 { x: codes, w: ScaledCodes { codes: w, scales } };
+        let gemm = Gemm::of(factors, product.sums(), weight.shape(rows));
+        self.plan.gemm(Gemm { bias: weight.bias(), residual: product.residual, ..gemm });
+        self.activate(product);
     }
 
     /// A few rows of a packed weight, whose codes are streamed as they are.
@@ -126,7 +147,7 @@ impl Pass<'_> {
     /// The product by what multiplies with a whole weight, which stands at `w`.
     fn by_rows(&mut self, product: &Multiply, w: Ptr<Weight>) {
         let shape = product.weight.shape(product.rows);
-        let limits = &self.layout.limits;
+        let limits = &self.shared.limits;
         let skinny = takes_skinny(limits, shape);
         if takes_gemv(limits, shape) || !skinny && !limits.gemms {
             self.by_gemv(product, w);
@@ -272,7 +293,7 @@ impl Pass<'_> {
 
     /// Appends a norm over rows of the residual stream; returns its result.
     pub fn norm(&mut self, norm: &NormBuffers, x: Ptr<Act>, rows: u32) -> Ptr<Act> {
-        let (y, hidden) = (norm.normed.ptr(), self.layout.hidden as u32);
+        let (y, hidden) = (norm.normed.ptr(), self.shared.hidden as u32);
         match norm.weights {
             NormWeights::LayerNorm1p { weight, bias, eps } => {
                 let (weight, bias) = (weight.ptr(), bias.ptr());

@@ -6,9 +6,9 @@ use super::{Kind, PlacedBlock};
 use crate::cpu::Cpu;
 use crate::device::{BufferId, Device, Format, Output, Step};
 use crate::forward::builder::{Builder, NormBuffers};
+use crate::forward::pass::Pass;
 use crate::forward::product_buffers::ProductBuffer;
 use crate::forward::products::Multiply;
-use crate::forward::walk::Pass;
 use crate::forward::{Bucket, Layout, Limits, Span, StepInputs, plan};
 use crate::models;
 use crate::models::spec::{ModelSpec, Norm, Product, Tensor};
@@ -45,7 +45,7 @@ impl Kind for Squared {
 
 impl PlacedBlock for PlacedSquared {
     fn steps(&self, pass: &mut Pass) {
-        let (x, rows) = (pass.layout.x.ptr(), pass.rows());
+        let (x, rows) = (pass.shared.x.ptr(), pass.rows());
         let (normed, y) = (pass.norm(&self.norm, x, rows), self.squared.ptr());
         pass.plan.launch(Relu2 { x: normed, y, count: rows * self.product.k as u32 });
         pass.multiply(Multiply { residual: x, ..Multiply::new(y, &self.product, Output::Act(x), rows) });
