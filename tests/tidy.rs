@@ -11,7 +11,7 @@ const MOST_LINES: usize = 400;
 const MOST_FUNCTION_LINES: usize = 60;
 
 /// Modules of `host` and `backend`, and what each may import besides itself and `error`. Tests beside the code may import anything.
-const IMPORTS: [(&str, &[&str]); 15] = [
+const IMPORTS: [(&str, &[&str]); 16] = [
     ("server", &["session"]),
     ("bench", &["checkpoint", "device", "engine", "forward", "models", "quantized", "session", "synthetic", "weights"]),
     ("synthetic", &["checkpoint", "device", "models", "quantized", "text", "weights"]),
@@ -26,6 +26,7 @@ const IMPORTS: [(&str, &[&str]); 15] = [
     ("device", &[]),
     ("checkpoint", &["files"]),
     ("text", &["files"]),
+    ("traffic", &[]),
     ("files", &[]),
 ];
 

@@ -6,6 +6,7 @@ mod admission;
 mod cache;
 mod config;
 mod handle;
+mod history;
 mod limits;
 mod log_softmax;
 mod numbers;
@@ -188,8 +189,7 @@ impl Engine {
     }
 
     /// Queues a request; its tokens come as events of later steps. Of its prompt only what follows the longest cached prefix is
-    /// computed, and what it computes is cached for others. With penalties, and rules that read what was there, the whole
-    /// prompt is computed, for they count the tokens that the sequence's own steps noted; so it is where it is scored.
+    /// computed, and what it computes is cached for others. A prompt that is scored is computed as a whole.
     ///
     /// # Errors
     /// As [`RequestLimits::check`].
@@ -229,6 +229,7 @@ impl Engine {
         if !ahead {
             self.collect_but(0, &mut events)?;
         }
+        self.note_prefixes(&mut events)?;
         let shares = self.schedule(&mut events)?;
         let launched = !shares.is_empty();
         if launched {

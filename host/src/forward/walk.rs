@@ -20,3 +20,11 @@ pub fn plan(layout: &Layout, bucket: &Bucket) -> Plan {
     }
     pass.plan
 }
+
+/// The plan that notes the ids of a step of `bucket`, and does nothing else.
+pub fn history_plan(layout: &Layout, bucket: &Bucket) -> Plan {
+    let mut pass =
+        Pass { shared: &layout.shared, bucket, plan: Plan { decode: bucket.is_decode(), steps: Vec::new() } };
+    pass.history_append();
+    pass.plan
+}
