@@ -68,7 +68,8 @@ impl Products for bf16 {
     }
 }
 
-fn gemm<A: Activation>(gemm: &Gemm, memory: &Memory) {
+/// Runs a plan's GEMM.
+pub fn gemm<A: Activation>(gemm: &Gemm, memory: &Memory) {
     let (rows, k) = (gemm.rows as usize, gemm.k as usize);
     let x = widened(&memory.read::<A>(gemm.x, rows * k));
     match gemm.out {

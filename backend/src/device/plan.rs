@@ -1,7 +1,7 @@
 //! `Plan`: the ordered steps of one pass over the model, over named buffers; no grid and no address in it.
 use std::any::Any;
 
-use gpu_kernels::{Act, Args, DeviceInfo, Element, Kernel, Launch, Ptr, StepShape, Weight};
+use gpu_kernels::{Act, Args, DenseGemm, DeviceInfo, Element, Kernel, Launch, Ptr, StepShape, Weight};
 use half::bf16;
 
 use super::{Activation, Memory};
@@ -63,6 +63,16 @@ impl Gemm {
     /// `x · wᵀ` of `[rows, n, k]` alone.
     pub const fn new(x: Ptr<Act>, w: Ptr<Weight>, out: Output, [rows, n, k]: [u32; 3]) -> Gemm {
         Gemm { x, w, bias: Ptr::NULL, residual: Ptr::NULL, out, rows, n, k, stride: n }
+    }
+
+    /// The same as a kernel, for devices without a matrix library.
+    pub const fn by_kernel(self) -> DenseGemm {
+        let Gemm { x, w, bias, residual, out, rows, n, k, stride } = self;
+        let (y, y_f32) = match out {
+            Output::Act(y) => (y, Ptr::NULL),
+            Output::F32(y_f32) => (Ptr::NULL, y_f32),
+        };
+        DenseGemm { x, w, bias, residual, y, y_f32, rows, n, k, stride }
     }
 
     /// Bytes read and written at least once, with activations of 2 bytes.

@@ -23,6 +23,8 @@ pub struct Peaks {
     pub stream: [u32; 2],
     /// Token rows, rows and columns of the product.
     pub product: [u32; 3],
+    /// Whether the matrix library made it, and not `dense_gemm`.
+    pub library: bool,
 }
 
 impl Peaks {
@@ -110,25 +112,32 @@ impl PeakBuffers {
         QuantGemm::of(self.skinny_gemm(codes.0, shape), (w, scales), format)
     }
 
-    /// Measures both peaks.
+    /// Measures both peaks, the product's by the matrix library, if there is one.
     ///
     /// # Errors
     /// The device failed.
     pub fn measure(&self, device: &mut dyn Device) -> Result<Peaks> {
+        let library = device.matrix_library().is_ok();
         let [n, k] = self.stream;
         let gemv = |turn: usize| self.gemv(self.weights[turn % COPIES], [1, n, k]);
         let gemm = self.gemm(self.product_w, self.product);
         let (mut reads, mut product) = (Plan::default(), Plan::default());
         (0..COPIES * TURNS).for_each(|turn| reads.launch(gemv(turn)));
-        (0..TURNS).for_each(|_| product.gemm(gemm));
+        (0..TURNS).for_each(|_| append(&mut product, gemm, library));
         let bytes = gemv(0).bytes_moved(&StepShape { sequences: &[], experts: None });
         Ok(Peaks {
             bytes_per_second: bytes as f64 / seconds_of_a_step(reads, COPIES * TURNS, device)?,
             flops_per_second: gemm.flops() as f64 / seconds_of_a_step(product, TURNS, device)?,
             stream: self.stream,
             product: self.product,
+            library,
         })
     }
+}
+
+/// Appends a product of the matrix library, or without one of `dense_gemm`.
+pub fn append(plan: &mut Plan, gemm: Gemm, library: bool) {
+    if library { plan.gemm(gemm) } else { plan.launch(gemm.by_kernel()) }
 }
 
 /// Seconds of one of the plan's equal steps: the median of the samples.
@@ -149,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_slower_of_bytes_and_operations_counts() {
-        let peaks = Peaks { bytes_per_second: 10.0, flops_per_second: 100.0, stream: [1, 1], product: [1, 1, 1] };
+        let peaks = Peaks { bytes_per_second: 10.0, flops_per_second: 100.0, stream: [1, 1], product: [1, 1, 1], library: true };
         assert_eq!((peaks.least(20, 100), peaks.least(5, 300)), (2.0, 3.0));
     }
 }

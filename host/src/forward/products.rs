@@ -1,14 +1,13 @@
-//! Products, asked for once by what they compute and lowered here alone: to kernels, fusions and calls of the matrix library.
+//! Products, asked for once by what they compute and lowered here alone: to kernels, fusions and calls of the matrix library, where there is one.
 use std::ops::Range;
 
 use gpu_kernels::{
     Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Ptr, QuantGemm, QuantGemv,
-    Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, gemv, skinny_gemm,
+    Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, gemv,
 };
 
-use super::Limits;
 use super::builder::{NormBuffers, NormWeights};
-use super::product_buffers::{ChangedInput, PackedBuffer, ProductBuffer, SKINNY, takes_gemv, takes_skinny};
+use super::product_buffers::{ChangedInput, PackedBuffer, ProductBuffer, takes_gemv, takes_skinny};
 use super::walk::Pass;
 use crate::device::{Gemm, Output};
 use crate::models::spec::Activation;
@@ -58,11 +57,6 @@ impl<'a> Multiply<'a> {
     }
 }
 
-/// The most rows that `skinny_gemm` takes with a weight.
-fn skinny_rows(limits: &Limits, weight: &ProductBuffer) -> Option<u32> {
-    SKINNY.iter().rev().map(|(rows, _)| *rows).find(|rows| takes_skinny(limits, weight.shape(*rows)))
-}
-
 /// Whether a kernel behind a product of `rows` rows that [`Multiply::holds_next`] may read at once what is older than the
 /// product: of so few rows only those products overlap that know of it.
 pub(super) fn settles(rows: u32) -> bool {
@@ -73,37 +67,7 @@ impl Pass<'_> {
     /// Appends a product, with what stands in front of it and behind.
     pub fn multiply(&mut self, product: Multiply) {
         let product = self.with_changed_input(product);
-        let most = self.most_rows(&product);
-        if product.rows > most {
-            return self.in_parts(&product, most);
-        }
         self.by_format(&product);
-    }
-
-    /// Rows that are multiplied together: all, but without a matrix library no more than the kernels here take.
-    fn most_rows(&self, product: &Multiply) -> u32 {
-        let (limits, weight) = (&self.layout.limits, product.weight);
-        match weight.packed {
-            _ if limits.gemms => product.rows,
-            None => skinny_rows(limits, weight).unwrap_or(product.rows),
-            Some(packed) if packed.takes_quant_gemm(1, weight.n) => skinny_gemm::MAX_ROWS,
-            Some(packed) if packed.streams() => GEMV_MAX_ROWS,
-            _ => product.rows,
-        }
-    }
-
-    /// The product of `most` rows after the other.
-    fn in_parts(&mut self, product: &Multiply, most: u32) {
-        let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, product.rows));
-        let gated = product.activation.is_some_and(|activated| activated.by == Activation::SwiGlu);
-        let (n, k) = (product.weight.n as u64, product.weight.k as u64);
-        let width = if gated { n / 2 } else { n };
-        for first in (0..product.rows).step_by(most as usize) {
-            let (rows, first) = (most.min(product.rows - first), u64::from(first));
-            let residual = if product.residual.is_null() { Ptr::NULL } else { product.residual.offset(first * width) };
-            let (x, out) = (x.offset(first * k), product.out.offset(first * width));
-            self.by_format(&Multiply { x, norm: None, residual, out, rows, ..*product });
-        }
     }
 
     fn by_format(&mut self, product: &Multiply) {
@@ -127,10 +91,9 @@ impl Pass<'_> {
     fn by_rows(&mut self, product: &Multiply, w: Ptr<Weight>) {
         let shape = product.weight.shape(product.rows);
         let limits = &self.layout.limits;
-        let skinny = takes_skinny(limits, shape);
-        if takes_gemv(limits, shape) || !skinny && !limits.gemms {
+        if takes_gemv(limits, shape) {
             self.by_gemv(product, w);
-        } else if skinny {
+        } else if takes_skinny(limits, shape) {
             self.by_skinny_gemm(product, w);
         } else {
             let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, product.rows));
@@ -256,7 +219,12 @@ impl Pass<'_> {
         let at = |residual: Ptr<Act>| if residual.is_null() { residual } else { residual.offset(first) };
         let bias = weight.bias.map_or(Ptr::NULL, |bias| bias.ptr::<Weight>().offset(first));
         let gemm = Gemm::new(x, w, out.offset(first), [rows, of.len() as u32, weight.k as u32]);
-        self.plan.gemm(Gemm { bias, residual: at(residual), stride: weight.n as u32, ..gemm });
+        let gemm = Gemm { bias, residual: at(residual), stride: weight.n as u32, ..gemm };
+        if self.layout.limits.gemms {
+            self.plan.gemm(gemm);
+        } else {
+            self.plan.launch(gemm.by_kernel());
+        }
     }
 
     /// The activation behind a GEMM.
