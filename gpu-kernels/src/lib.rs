@@ -68,6 +68,7 @@ macro_rules! for_each_kernel {
             publish Publish,
             quant_gemm QuantGemm,
             quant_gemv QuantGemv,
+            quantize_rows QuantizeRows,
             relu2 Relu2,
             rms_norm RmsNorm,
             rope_kv_append RopeKvAppend,

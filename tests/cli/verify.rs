@@ -123,7 +123,25 @@ fn keys_and_values_in_fp8_are_as_far_as_the_references() {
     let run = verify("llama", "llama", &["--kv-cache=fp8"]);
     assert!(run.stderr.contains("with scale 1, since the file has no others"), "{run:?}");
     let error = fault(run);
-    assert!(error.contains("does not say what keys and values in FP8 may change"), "{error}");
+    assert!(error.contains("does not say what FP8 may change") && error.contains("leave --kv-cache out"), "{error}");
+}
+
+/// The inputs' rounding is the largest part of what is between the two; a product with inputs in BF16 has a tenth of it.
+#[test]
+fn inputs_in_fp8_are_as_far_as_the_references() {
+    for (set, kv_cache) in [("nemotron_fp8", "bf16"), ("llama_fp8_kv", "fp8"), ("nemotron_h_latent_mixed", "bf16")] {
+        let run = verify(set, set, &["--json", "--activations=fp8", "--kv-cache", kv_cache]);
+        assert_eq!(run.code, 0, "{set}: {run:?}");
+        assert!(run.stderr.contains("products become FP8 where they have more than 64 rows"), "{run:?}");
+        let report: Value = serde_json::from_str(&run.stdout).unwrap();
+        let prompts = report["prompts"].as_array().unwrap();
+        let error =
+            |tokens: u64| prompts.iter().find(|prompt| prompt["tokens"] == tokens).unwrap()["error"].as_f64().unwrap();
+        assert!(error(130) > 0.02, "{set}: {prompts:?}");
+        assert!(kv_cache == "fp8" || error(33) < 2e-5, "{set}: few rows are not rounded: {prompts:?}");
+    }
+    let error = fault(verify("llama_int4_awq", "llama_int4_awq", &["--activations=fp8"]));
+    assert!(error.contains("No product takes inputs in FP8"), "{error}");
 }
 
 /// The window and the biases are seen: without them the same weights are far outside.

@@ -3,6 +3,7 @@
 //! Where there is no GPU it says so and passes; a filter that no row's name has is a failure.
 mod device;
 mod faults;
+mod fp8_products;
 mod launches;
 mod models;
 mod plans;
@@ -49,6 +50,7 @@ fn rows() -> impl Iterator<Item = &'static Row> {
         .iter()
         .chain(plans::ROWS)
         .chain(products::ROWS)
+        .chain(fp8_products::ROWS)
         .chain(streams::ROWS)
         .chain(launches::ROWS)
         .chain(models::ROWS)

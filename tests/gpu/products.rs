@@ -23,7 +23,7 @@ const SHAPES: [(u32, u32, u32); 8] = [
 ];
 
 /// Numbers between −1 and 1 that bf16 holds.
-fn numbers(count: usize, seed: u64) -> Vec<bf16> {
+pub fn numbers(count: usize, seed: u64) -> Vec<bf16> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = || {
         state ^= state << 13;

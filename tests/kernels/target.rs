@@ -48,7 +48,7 @@ fn reference<A: Activation>(kernel: &dyn PlannedKernel, data: &Data) -> Outcome 
                 let codes: Vec<u8> = codes.iter().map(|code| *code as u8).collect();
                 memory.write_all::<u8>(pointer::<i32>(number)).copy_from_slice(&codes);
             }
-            (Values::Undefined(_), Element::Kv8) => fill(&memory, number, POISON as u8),
+            (Values::Undefined(_), Element::Kv8 | Element::Packed) => fill(&memory, number, POISON as u8),
             (Values::Undefined(_), Element::I32) => fill(&memory, number, POISON as i32),
             (Values::Undefined(_), Element::F32) => fill(&memory, number, f32::from_bits(POISON)),
             (Values::Undefined(_), _) => fill(&memory, number, activation_poison),
@@ -82,11 +82,11 @@ fn contents<A: Activation>(memory: &Memory, number: usize, buffer: &Buffer) -> V
         Element::Act | Element::Kv => {
             memory.read_all::<A>(source).iter().map(|value| real(value.to_f32(), activation)).collect()
         }
-        Element::Kv8 => {
+        Element::Kv8 | Element::Packed if !memory.is_weight(source) => {
             let code = |code: u8| (!undefined || code != POISON as u8).then_some(f64::from(code));
             memory.read_all::<u8>(source).iter().map(|value| code(*value)).collect()
         }
-        Element::Packed => {
+        Element::Kv8 | Element::Packed => {
             let (weight, _) = memory.weight_from(source);
             (0..weight.rows()).flat_map(|row| weight.row_bytes(row)).map(|code| Some(f64::from(*code))).collect()
         }

@@ -6,7 +6,8 @@ use gpu_kernels::{DeviceInfo, Element, Ptr, Role};
 use half::bf16;
 use nemotron::cpu;
 use nemotron::device::{
-    BufferId, BufferKind, BufferSpec, Buffers, Device, Gemm, Inputs, Memory, Output, Plan, PlanId, Step, Ticket,
+    BufferId, BufferKind, BufferSpec, Buffers, Device, Factors, Gemm, Inputs, Memory, Output, Plan, PlanId,
+    ScaledCodes, Step, Ticket,
 };
 use nemotron::error::{Category, Error, Result};
 use ptx_emulator::{Fault, Launch, Module};
@@ -113,11 +114,25 @@ impl Emulated {
         Ok(())
     }
 
+    /// Copies codes and their scales likewise.
+    fn fetch_codes(&self, from: ScaledCodes, rows: usize, k: usize) -> Result<()> {
+        let codes: Vec<u8> = self.read(from.codes.target().expect("not null"), Element::Packed, rows * k)?;
+        let scales: Vec<f32> = self.read(from.scales.target().expect("not null"), Element::F32, rows)?;
+        self.host.write::<u8>(from.codes, rows * k).copy_from_slice(&codes);
+        self.host.write::<f32>(from.scales, rows).copy_from_slice(&scales);
+        Ok(())
+    }
+
     /// The weight is either one, or a panel that a step has made of one.
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
-        self.fetch(gemm.x, (gemm.rows * gemm.k) as usize)?;
-        if !self.host.is_weight(gemm.w) {
-            self.fetch(gemm.w, (gemm.n * gemm.k) as usize)?;
+        match gemm.factors {
+            Factors::Bf16 { x, w } => {
+                self.fetch(x, (gemm.rows * gemm.k) as usize)?;
+                if !self.host.is_weight(w) {
+                    self.fetch(w, (gemm.n * gemm.k) as usize)?;
+                }
+            }
+            Factors::Fp8 { x, .. } => self.fetch_codes(x, gemm.rows as usize, gemm.k as usize)?,
         }
         let rows = || (0..gemm.rows).map(|row| u64::from(row * gemm.stride));
         let count = gemm.n as usize;

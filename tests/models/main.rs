@@ -15,6 +15,7 @@ use nemotron::cpu::Cpu;
 use nemotron::device::Device;
 use nemotron::device::cuda::embedded_ptx;
 use nemotron::engine::{Engine, EngineConfig, Request};
+use nemotron::models::spec::ModelSpec;
 use nemotron::text::Tokenizer;
 use nemotron::weights::Weights;
 use safetensors::SafeTensors;
@@ -29,13 +30,18 @@ fn engine(model: &str, device: Box<dyn Device>) -> (Engine, Vec<u32>) {
 }
 
 fn engine_at(path: &str, device: Box<dyn Device>, small_weight: u64) -> (Engine, Vec<u32>) {
-    engine_of(path, device, small_weight, KvFormat::Act)
+    engine_of(path, device, small_weight, |_| ())
 }
 
-fn engine_of(path: &str, device: Box<dyn Device>, small_weight: u64, kv: KvFormat) -> (Engine, Vec<u32>) {
+fn engine_of(
+    path: &str,
+    device: Box<dyn Device>,
+    small_weight: u64,
+    change: impl FnOnce(&mut ModelSpec),
+) -> (Engine, Vec<u32>) {
     let checkpoint = Checkpoint::open(path).expect("the model is there");
     let mut spec = nemotron::models::read_checkpoint(&checkpoint).expect("a known family").spec;
-    nemotron::models::keep_cache(&mut spec, kv, None).expect("no fault");
+    change(&mut spec);
     let weights = Weights::new(checkpoint);
     let config = EngineConfig { context: 384, max_sequences: 1, chunk: 256, pages: None, small_weight };
     let engine = Engine::new(device, &spec, &|parts| weights.parts(parts), config).expect("the engine starts");
@@ -108,17 +114,22 @@ fn assert_bf16(engine: &mut Engine, family: &str, length: usize) {
 
 /// An engine on the emulated device, and the record of what ran there.
 fn emulated(model: &str, small_weight: u64) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
-    emulated_with(model, small_weight, true, KvFormat::Act)
+    emulated_with(model, small_weight, true, |_| ())
 }
 
 /// The same, with or without what multiplies many rows with large weights, and with keys and values kept in a format.
-fn emulated_with(model: &str, small_weight: u64, library: bool, kv: KvFormat) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
+fn emulated_with(
+    model: &str,
+    small_weight: u64,
+    library: bool,
+    change: impl FnOnce(&mut ModelSpec),
+) -> (Engine, Vec<u32>, Arc<Mutex<Ran>>) {
     let ptx = embedded_ptx((8, 0)).expect("it is embedded");
     let module = ptx_emulator::Module::parse(&ptx.text).expect("the emulator knows our PTX");
     let ran = Arc::new(Mutex::new(Ran::default()));
     let mut device = Emulated::new(Arc::new(module), ran.clone());
     device.library = library;
-    let (engine, eos) = engine_of(&format!("{ROOT}/{model}"), Box::new(device), small_weight, kv);
+    let (engine, eos) = engine_of(&format!("{ROOT}/{model}"), Box::new(device), small_weight, change);
     (engine, eos, ran)
 }
 
@@ -237,17 +248,37 @@ fn quantized_weights_on_the_emulator() {
     }
 }
 
+/// A prompt of many rows, whose inputs become codes in a kernel, against the error of the reference's own codes.
+#[test]
+fn inputs_in_fp8_on_the_emulator() {
+    let set = "nemotron_fp8";
+    let quantized = |spec: &mut ModelSpec| assert!(nemotron::models::quantize_inputs(spec) > 0);
+    let (mut engine, _, ran) = emulated_with(&format!("tests/golden/{set}"), SMALL_WEIGHT, true, quantized);
+    let path = format!("{ROOT}/tests/golden/{set}/expected.safetensors");
+    let file = nemotron::session::expected::Expected::read(path.as_ref()).expect("a golden file");
+    let prompt = file.prompts.iter().find(|prompt| prompt.ids.len() == 130).expect("a prompt of that length");
+    let logits = engine.logits(&prompt.ids, prompt.rows).expect("the prompt fits");
+    let error = relative_error(&logits, &prompt.logits_f32);
+    let bound = BF16_FACTOR * prompt.fp8_errors.activations.expect("said");
+    assert!(error <= bound && error > 0.02, "{error:e}, {bound:e}");
+    let ran = ran.lock().expect("no thread died").clone();
+    assert!(ran.kernels["quantize_rows"] == ran.gemms && ran.gemms > 0, "{ran:?}");
+}
+
 /// A prompt and decode steps of each set with scales of keys and values, against the error of the reference's own codes.
 #[test]
 fn keys_and_values_in_fp8_on_the_emulator() {
+    let in_fp8 = |spec: &mut ModelSpec| {
+        nemotron::models::keep_cache(spec, KvFormat::Fp8, None).expect("no fault");
+    };
     for (set, length) in [("llama_fp8_kv", 33), ("nemotron_h_latent_mixed", 7)] {
-        let (mut engine, _, ran) = emulated_with(&format!("tests/golden/{set}"), SMALL_WEIGHT, true, KvFormat::Fp8);
+        let (mut engine, _, ran) = emulated_with(&format!("tests/golden/{set}"), SMALL_WEIGHT, true, in_fp8);
         let path = format!("{ROOT}/tests/golden/{set}/expected.safetensors");
         let file = nemotron::session::expected::Expected::read(path.as_ref()).expect("a golden file");
         let prompt = file.prompts.iter().find(|prompt| prompt.ids.len() == length).expect("a prompt of that length");
         let logits = engine.logits(&prompt.ids, prompt.rows).expect("the prompt fits");
         let (error, bound) =
-            (relative_error(&logits, &prompt.logits_f32), BF16_FACTOR * prompt.kv_error.expect("said"));
+            (relative_error(&logits, &prompt.logits_f32), BF16_FACTOR * prompt.fp8_errors.kv.expect("said"));
         assert!(error <= bound && error > 5e-3, "{set}: {error:e}, {bound:e}");
         // Steps of one token append and read, and choose what a prompt of the same tokens does.
         let tokens = greedy(&mut engine, &prompt.ids, 3, &[]);
@@ -271,7 +302,7 @@ fn without_a_matrix_library_on_the_emulator() {
         ("llama_gptq_8bit", "dense_gemm"),
         ("nemotron_h_latent_mixed", "dense_gemm"),
     ] {
-        let (mut engine, _, ran) = emulated_with(&format!("tests/golden/{set}"), 0, false, KvFormat::Act);
+        let (mut engine, _, ran) = emulated_with(&format!("tests/golden/{set}"), 0, false, |_| ());
         assert_bf16(&mut engine, set, 130);
         let ran = ran.lock().expect("no thread died").clone();
         assert_eq!(ran.kernels.values().sum::<u64>(), engine.counters().launches, "{set}: {ran:?}");

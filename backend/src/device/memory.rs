@@ -138,9 +138,9 @@ fn storage<A: Activation>(spec: BufferSpec) -> Storage {
         (BufferKind::Constant(values), Element::F32) => Storage::F32(values),
         (BufferKind::Constant(values), _) => A::storage(values.into_iter().map(A::from_f32).collect()),
         (_, Element::I32) => Storage::I32(vec![0; count]),
-        (_, Element::Kv8) => Storage::Codes(vec![0; count]),
+        (_, Element::Kv8 | Element::Packed) => Storage::Codes(vec![0; count]),
         (_, Element::F32) => Storage::F32(vec![0.0; count]),
-        (_, Element::Act | Element::Kv | Element::Weight | Element::Packed) => A::storage(zeros(count)),
+        (_, Element::Act | Element::Kv | Element::Weight) => A::storage(zeros(count)),
     }
 }
 

@@ -19,7 +19,7 @@ pub use encode::{e2m1_code, e4m3_code};
 pub use file_range::FileRange;
 pub use gpu_kernels::Format;
 pub use memory::{Memory, Storage, Stored};
-pub use plan::{Gemm, Output, Plan, PlannedKernel, Reference, Step};
+pub use plan::{Factors, Gemm, Output, Plan, PlannedKernel, Reference, ScaledCodes, Step};
 pub use unpack::{e2m1, e4m3, unpack};
 pub use weight::Weight;
 pub use weight_part::WeightPart;
@@ -66,6 +66,14 @@ pub trait Device: Send {
     /// # Errors
     /// There is no such library, or it cannot be opened: no plan may hold a GEMM.
     fn matrix_library(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether [`Step::Gemm`] takes factors of FP8.
+    ///
+    /// # Errors
+    /// It does not, and why.
+    fn fp8_products(&self) -> Result<()> {
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! `Plan`: the ordered steps of one pass over the model, over named buffers; no grid and no address in it.
 use std::any::Any;
 
-use gpu_kernels::{Act, Args, DenseGemm, DeviceInfo, Element, Kernel, Launch, Ptr, StepShape, Weight};
+use gpu_kernels::{Act, Args, DeviceInfo, Element, Kernel, Launch, Packed, Ptr, StepShape, Weight};
 use half::bf16;
 
 use super::{Activation, Memory};
@@ -34,14 +34,50 @@ impl Output {
     }
 }
 
+/// The two matrices of a product, `[rows, k]` and `[n, k]`.
+#[derive(Clone, Copy, Debug)]
+pub enum Factors {
+    /// Activations, and a weight or a panel of activations that a step has made of one.
+    Bf16 {
+        /// `[rows, k]`.
+        x: Ptr<Act>,
+        /// `[n, k]`.
+        w: Ptr<Weight>,
+    },
+    /// Codes of e4m3 with a scale for each row, of both. On a GPU rows and columns of the weight are multiples of 16.
+    Fp8 {
+        /// `[rows, k]`.
+        x: ScaledCodes,
+        /// `[n, k]`.
+        w: ScaledCodes,
+    },
+}
+
+impl Factors {
+    /// Buffer and element offset of the second; none where it is null.
+    pub fn weight(&self) -> Option<(u32, u64)> {
+        match self {
+            Factors::Bf16 { w, .. } => w.target(),
+            Factors::Fp8 { w, .. } => w.codes.target(),
+        }
+    }
+}
+
+/// A matrix of e4m3 codes, row by row without gaps, and the f32 by which each row is multiplied.
+#[derive(Clone, Copy, Debug)]
+pub struct ScaledCodes {
+    /// `[rows, columns]`.
+    pub codes: Ptr<Packed>,
+    /// `[rows]`.
+    pub scales: Ptr<f32>,
+}
+
 /// `out[t, n] = s[t, n] = Σ_k x[t, k] · w[n, k] + bias[n]`, or with a residual `residual[t, n] + r(s[t, n])`, for more rows than
 /// `gemv` serves.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
-    /// `[rows, k]`.
-    pub x: Ptr<Act>,
-    /// `[n, k]`: a weight, or a panel of activations that a step has made of one.
-    pub w: Ptr<Weight>,
+    /// x and w.
+    pub factors: Factors,
     /// `[n]` or null. A GPU takes one where the result is activations.
     pub bias: Ptr<Weight>,
     /// `[rows, n]` or null, where the result is activations; may be `out`. For some shapes cuBLASLt adds it to the sum before
@@ -61,18 +97,13 @@ pub struct Gemm {
 
 impl Gemm {
     /// `x · wᵀ` of `[rows, n, k]` alone.
-    pub const fn new(x: Ptr<Act>, w: Ptr<Weight>, out: Output, [rows, n, k]: [u32; 3]) -> Gemm {
-        Gemm { x, w, bias: Ptr::NULL, residual: Ptr::NULL, out, rows, n, k, stride: n }
+    pub const fn new(x: Ptr<Act>, w: Ptr<Weight>, out: Output, shape: [u32; 3]) -> Gemm {
+        Gemm::of(Factors::Bf16 { x, w }, out, shape)
     }
 
-    /// The same as a kernel, for devices without a matrix library.
-    pub const fn by_kernel(self) -> DenseGemm {
-        let Gemm { x, w, bias, residual, out, rows, n, k, stride } = self;
-        let (y, y_f32) = match out {
-            Output::Act(y) => (y, Ptr::NULL),
-            Output::F32(y_f32) => (Ptr::NULL, y_f32),
-        };
-        DenseGemm { x, w, bias, residual, y, y_f32, rows, n, k, stride }
+    /// The product of any factors alone.
+    pub const fn of(factors: Factors, out: Output, [rows, n, k]: [u32; 3]) -> Gemm {
+        Gemm { factors, bias: Ptr::NULL, residual: Ptr::NULL, out, rows, n, k, stride: n }
     }
 
     /// Bytes read and written at least once, with activations of 2 bytes.
@@ -80,7 +111,8 @@ impl Gemm {
         let (rows, n, k) = (u64::from(self.rows), u64::from(self.n), u64::from(self.k));
         let out = if matches!(self.out, Output::Act(_)) { 2 } else { 4 };
         let bias = if self.bias.is_null() { 0 } else { 2 * n };
-        2 * n * k + bias + rows * (2 * k + out * n)
+        let (element, scales) = if matches!(self.factors, Factors::Bf16 { .. }) { (2, 0) } else { (1, 4 * (rows + n)) };
+        element * k * (n + rows) + scales + bias + rows * out * n
     }
 
     /// Floating-point operations.

@@ -68,7 +68,7 @@ impl Bench {
         }
         check_memory(&subject, config.context, is_gpu)?;
         let random = if is_gpu { RandomWeights::cut(&subject.spec) } else { RandomWeights::own(&subject.spec) };
-        let (layout, memory, no_library) = lay_out(&subject.spec, config.limits(), device.as_ref());
+        let (layout, memory, no_library) = lay_out(&subject.spec, config.limits(), device.as_ref())?;
         if let Some(error) = no_library {
             note(Note::Info(format!("  Products of many rows by dense_gemm: {}", error.message())));
         }

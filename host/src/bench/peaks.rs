@@ -1,5 +1,5 @@
 //! `Peaks`: what the device gives at most, measured by a stream of reads and a large product in the same run.
-use gpu_kernels::{Element, Format, Gemv, Kernel, Ptr, QuantGemm, QuantGemv, SkinnyGemm, StepShape};
+use gpu_kernels::{DenseGemm, Element, Format, Gemv, Kernel, Ptr, QuantGemm, QuantGemv, SkinnyGemm, StepShape};
 
 use super::Times;
 use crate::device::{BufferId, BufferKind, Buffers, Device, Gemm, Output, Plan};
@@ -82,6 +82,17 @@ impl PeakBuffers {
         Gemm::new(x, w, out, [rows, n, k])
     }
 
+    /// The same by `dense_gemm`.
+    pub fn dense_gemm(&self, w: BufferId, shape: [u32; 3]) -> DenseGemm {
+        let (x, w, y) = (self.product_x.ptr(), w.ptr(), self.product_out.ptr());
+        DenseGemm { y, ..DenseGemm::new(x, w, shape) }
+    }
+
+    /// Appends the product by the matrix library, or without one by `dense_gemm`.
+    pub fn append(&self, plan: &mut Plan, (w, shape): (BufferId, [u32; 3]), library: bool) {
+        if library { plan.gemm(self.gemm(w, shape)) } else { plan.launch(self.dense_gemm(w, shape)) }
+    }
+
     /// The same by `gemv`.
     pub fn gemv(&self, w: BufferId, [rows, n, k]: [u32; 3]) -> Gemv {
         let (x, w, y) = (self.product_x.ptr(), w.ptr(), self.product_out.ptr());
@@ -123,7 +134,7 @@ impl PeakBuffers {
         let gemm = self.gemm(self.product_w, self.product);
         let (mut reads, mut product) = (Plan::default(), Plan::default());
         (0..COPIES * TURNS).for_each(|turn| reads.launch(gemv(turn)));
-        (0..TURNS).for_each(|_| append(&mut product, gemm, library));
+        (0..TURNS).for_each(|_| self.append(&mut product, (self.product_w, self.product), library));
         let bytes = gemv(0).bytes_moved(&StepShape { sequences: &[], experts: None });
         Ok(Peaks {
             bytes_per_second: bytes as f64 / seconds_of_a_step(reads, COPIES * TURNS, device)?,
@@ -133,11 +144,6 @@ impl PeakBuffers {
             library,
         })
     }
-}
-
-/// Appends a product of the matrix library, or without one of `dense_gemm`.
-pub fn append(plan: &mut Plan, gemm: Gemm, library: bool) {
-    if library { plan.gemm(gemm) } else { plan.launch(gemm.by_kernel()) }
 }
 
 /// Seconds of one of the plan's equal steps: the median of the samples.
@@ -158,7 +164,13 @@ mod tests {
 
     #[test]
     fn the_slower_of_bytes_and_operations_counts() {
-        let peaks = Peaks { bytes_per_second: 10.0, flops_per_second: 100.0, stream: [1, 1], product: [1, 1, 1], library: true };
+        let peaks = Peaks {
+            bytes_per_second: 10.0,
+            flops_per_second: 100.0,
+            stream: [1, 1],
+            product: [1, 1, 1],
+            library: true,
+        };
         assert_eq!((peaks.least(20, 100), peaks.least(5, 300)), (2.0, 3.0));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gpu_kernels::{Format, GEMV_MAX_ROWS, Kernel, Ptr, QuantGemm, QuantGemv, StepShape, skinny_gemm};
 
-use super::peaks::{self, PeakBuffers};
+use super::peaks::PeakBuffers;
 use super::{Bench, Cost, Times, kernels};
 use crate::device::{BufferId, Device, Plan};
 use crate::error::{Category, Error, Result};
@@ -107,7 +107,7 @@ pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
         let products = turns * buffers.len();
         let is_streamed = rows <= GEMV_MAX_ROWS || n.is_multiple_of(16) && (rows <= skinny || format != Format::Bf16);
         let gemv = is_streamed.then(|| timed(streams, products, device)).transpose()?;
-        let gemms = row(&|plan, w| peaks::append(plan, made.gemm(w.codes, shape), library));
+        let gemms = row(&|plan, w| made.append(plan, (w.codes, shape), library));
         let gemm = (format == Format::Bf16).then(|| timed(gemms, products, device));
         let mut cost = Cost::default();
         let [bytes, flops] = work(made, buffers[0], format, shape);

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::numbers::{self, CONTEXT, LAYERS, SEQUENCES, THREADS};
 use crate::bench::{Bench, Formats, KERNEL_STEPS, KernelTimes, Lists, Source, Subject, Wanted};
 use crate::models;
-use crate::session::{DeviceChoice, KvChoice, Note};
+use crate::session::{DeviceChoice, KvChoice, Note, quantize_inputs};
 use crate::synthetic::Preset;
 
 /// Tokens of the prompt and of the cache whose kernels are timed unless others are asked for.
@@ -36,6 +36,10 @@ pub struct Arguments {
     /// How keys and values are kept: bf16, as the activations are, which auto is too; or fp8
     #[arg(long, value_name = "auto|bf16|fp8", default_value = "auto")]
     kv_cache: KvChoice,
+
+    /// fp8: inputs of products with FP8 weights are rounded to FP8, where they have more than 64 rows
+    #[arg(long, value_name = "bf16|fp8", value_parser = ["bf16", "fp8"])]
+    activations: Option<String>,
 
     /// Layers of the preset, instead of the model's own number
     #[arg(long, value_name = "N", requires = "preset", conflicts_with = "model", value_parser = numbers::count(LAYERS))]
@@ -108,6 +112,9 @@ fn formats() -> impl TypedValueParser<Value = Formats> {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut subject = Subject::read(&arguments.source(), arguments.format)?;
     models::keep_cache(&mut subject.spec, arguments.kv_cache.format(), None)?;
+    if arguments.activations.as_deref() == Some("fp8") {
+        quantize_inputs(&mut subject.spec, &mut |note| Verbosity::Normal.note(&note))?;
+    }
     let lists = Lists::new(&arguments.wanted(subject.spec.context_length), subject.spec.context_length)?;
     let (name, parameters, config) = (subject.name.clone(), subject.parameters(), subject.config.clone());
     let mut bench = Bench::open(subject, arguments.device, &lists, &mut |note: Note| Verbosity::Normal.note(&note))?;

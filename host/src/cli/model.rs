@@ -9,7 +9,7 @@ use super::console::Verbosity;
 use super::numbers::{self, CONTEXT, THREADS};
 use super::progress;
 use crate::quantized::Recipe;
-use crate::session::{DeviceChoice, KvChoice, LoadOptions, Model, Note};
+use crate::session::{ActivationChoice, DeviceChoice, KvChoice, LoadOptions, Model, Note};
 
 #[derive(Args, Debug)]
 pub struct ModelArguments {
@@ -48,6 +48,11 @@ pub struct ModelArguments {
     #[arg(long, value_name = "auto|bf16|fp8", default_value = "auto")]
     kv_cache: KvChoice,
 
+    /// f32, on the CPU alone; bf16; or fp8: where they have more than 64 rows, inputs of products with FP8 weights are rounded to FP8
+    /// by a scale for each row, and everything else is as without [default: f32 on the CPU, bf16 on a GPU]
+    #[arg(long, value_name = "f32|bf16|fp8")]
+    activations: Option<ActivationChoice>,
+
     /// Say more: unused tensors, steps, launches, where the load time went
     #[arg(long, short, conflicts_with = "quiet", overrides_with = "verbose")]
     verbose: bool,
@@ -69,6 +74,7 @@ impl ModelArguments {
             quantize: self.quantize,
             quantize_lm_head: self.quantize_lm_head,
             kv_cache: self.kv_cache,
+            activations: self.activations,
             ..LoadOptions::new(&self.model)
         }
     }

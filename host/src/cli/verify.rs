@@ -8,9 +8,9 @@ use serde_json::json;
 use super::failure::Failure;
 use super::model::{ModelArguments, note_stages};
 use crate::error::{Category, Error};
+use crate::session::Model;
 use crate::session::expected::Expected;
 use crate::session::verify::{PromptReport, verify};
-use crate::session::{Activations, Model};
 
 /// Sequences that run at the same time; more prompts wait.
 const BATCH: usize = 8;
@@ -25,10 +25,6 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     expected: PathBuf,
 
-    /// f32 or bf16 [default: f32 on the CPU, bf16 on a GPU]
-    #[arg(long, value_name = "TYPE")]
-    activations: Option<Activations>,
-
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -38,7 +34,6 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let verbosity = arguments.model.verbosity();
     let mut options = arguments.model.load_options();
-    options.activations = arguments.activations;
     options.max_sequences = BATCH;
     let expected = Expected::read(&arguments.expected)?;
     let model = Model::load(&options, &mut |note| verbosity.note(&note), |_| Ok(()))?;

@@ -54,11 +54,17 @@ impl EngineConfig {
 }
 
 /// The layout of `spec` on `device`: where a model wants a matrix library and there is none, one without, and why there is none.
-pub fn lay_out(spec: &ModelSpec, limits: Limits, device: &dyn Device) -> (Layout, MemoryPlan, Option<Error>) {
+///
+/// # Errors
+/// Inputs of products are to be quantized, which the device cannot multiply with.
+pub fn lay_out(spec: &ModelSpec, limits: Limits, device: &dyn Device) -> Result<(Layout, MemoryPlan, Option<Error>)> {
     let limits = Limits { skinny_rows: device.skinny_rows(), ..limits };
     let (layout, memory) = Layout::new(spec, limits);
+    if memory.expects_fp8_gemms() {
+        device.fp8_products()?;
+    }
     let library = if memory.expects_gemms() { device.matrix_library() } else { Ok(()) };
-    let Err(error) = library else { return (layout, memory, None) };
+    let Err(error) = library else { return Ok((layout, memory, None)) };
     let (layout, memory) = Layout::new(spec, Limits { gemms: false, ..limits });
-    (layout, memory, Some(error))
+    Ok((layout, memory, Some(error)))
 }

@@ -109,7 +109,7 @@ impl Engine {
         weights: WeightSource,
         config: EngineConfig,
     ) -> Result<Engine> {
-        let (layout, memory, no_library) = lay_out(spec, config.limits(), device.as_ref());
+        let (layout, memory, no_library) = lay_out(spec, config.limits(), device.as_ref())?;
         device.allocate(memory.load(weights)?)?;
         let limits = layout.limits();
         let cache = PageCache::new(limits.pages, limits.sequences, layout.has_state());

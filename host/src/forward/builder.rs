@@ -3,7 +3,7 @@ use gpu_kernels::{Element, KvFormat, PAGE_TOKENS, QuantGemv, rms_norm};
 
 use super::Limits;
 use super::memory_plan::{BLOCK_PREFIX, Beside, Content, MemoryPlan};
-use super::product_buffers::{self, ChangedInput, PackedBuffer, ProductBuffer};
+use super::product_buffers::{self, ChangedInput, PackedBuffer, ProductBuffer, QuantizedInput};
 use super::rope;
 use crate::device::{BufferId, BufferKind, Format};
 use crate::models::spec::{InputChange, Norm, Product, Rope, Tensor};
@@ -141,10 +141,11 @@ impl Builder {
             self.memory.expect_gemms();
         }
         let input = self.changed_input(&name, product);
+        let quantized = product.input.quantized.then(|| self.quantized_input(k));
         let sums = product_buffers::partials(&self.limits, [n, k], product.format());
         let partial = (sums > 0).then(|| self.scratch(PARTIAL_PRODUCTS, Element::F32, sums));
         let bias = biases.map(|biases| self.memory.add_weight(format!("{name}.bias"), Content::Vectors(biases)));
-        ProductBuffer { weight, packed, input, bias, partial, n, k }
+        ProductBuffer { weight, packed, input, quantized, bias, partial, n, k }
     }
 
     /// The codes of packed matrices, and the scales that stand beside them.
@@ -163,7 +164,7 @@ impl Builder {
 
     /// What puts the input of packed matrices into their order, or multiplies it.
     fn changed_input(&mut self, name: &str, product: &Product) -> Option<ChangedInput> {
-        let InputChange { ordered, factored } = product.input;
+        let InputChange { ordered, factored, .. } = product.input;
         let k = product.columns();
         let mut beside = |wanted: bool, word: &str, element, beside| {
             let content = Content::Beside(beside, product.parts[..1].to_vec());
@@ -176,6 +177,14 @@ impl Builder {
             let changed = self.scratch("changed", Element::Act, rows * k);
             ChangedInput { order, factors, changed }
         })
+    }
+
+    /// What many rows of an input of `k` columns are quantized to.
+    fn quantized_input(&mut self, k: usize) -> QuantizedInput {
+        self.memory.expect_fp8_gemms();
+        let rows = self.limits.rows.max(self.limits.logit_rows());
+        let codes = self.scratch("quantized_rows", Element::Packed, rows * k);
+        QuantizedInput { codes, scales: self.scratch("scales_of_rows", Element::F32, rows) }
     }
 
     /// A vector as a column, `[elements, 1]`.

@@ -61,6 +61,7 @@ impl Beside {
 pub struct MemoryPlan {
     planned: Vec<Planned>,
     gemms: bool,
+    fp8_gemms: bool,
 }
 
 /// Bytes of a model's buffers.
@@ -118,6 +119,16 @@ impl MemoryPlan {
     /// Notes that they may.
     pub(super) fn expect_gemms(&mut self) {
         self.gemms = true;
+    }
+
+    /// Whether some of these have factors in FP8.
+    pub fn expects_fp8_gemms(&self) -> bool {
+        self.fp8_gemms
+    }
+
+    /// Notes that some do.
+    pub(super) fn expect_fp8_gemms(&mut self) {
+        (self.gemms, self.fp8_gemms) = (true, true);
     }
 
     /// Whether a block keeps something for each sequence slot.

@@ -14,6 +14,8 @@ pub(crate) struct ProductBuffer {
     pub packed: Option<PackedBuffer>,
     /// What is done to the input first.
     pub input: Option<ChangedInput>,
+    /// Where many rows of the input become codes, if they do.
+    pub quantized: Option<QuantizedInput>,
     pub bias: Option<BufferId>,
     /// The sums of blocks that share the columns of a product.
     pub partial: Option<BufferId>,
@@ -44,6 +46,15 @@ pub(crate) struct ChangedInput {
     pub factors: Option<BufferId>,
     /// `[rows, k]`.
     pub changed: BufferId,
+}
+
+/// An input as codes of e4m3.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QuantizedInput {
+    /// `[rows, k]`.
+    pub codes: BufferId,
+    /// `[rows]`.
+    pub scales: BufferId,
 }
 
 impl PackedBuffer {
@@ -113,6 +124,18 @@ pub(super) fn takes_skinny(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
     let wins = SKINNY.iter().any(|(most, least)| rows <= *most && elements >= *least);
     let takes = if limits.gemms { rows <= limits.skinny_rows && wins } else { rows <= skinny_gemm::MAX_ROWS };
     takes && n.is_multiple_of(16)
+}
+
+/// Rows of a weight, times parts of 64 token rows, up to which `skinny_gemm` is faster part by part than `dense_gemm`, whose tiles
+/// are too few then to fill a GPU: on an H200 two parts took 20 µs instead of 53 with a weight of 4096x4096, and
+/// with 28672x4096 130 µs instead of 71.
+const IN_PARTS: u32 = 24 << 10;
+
+/// Whether a product of `[rows, n, k]`, more rows than `skinny_gemm` takes at once, is its part by part: without a matrix library.
+pub(super) fn takes_parts(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
+    let most = skinny_gemm::MAX_ROWS;
+    let is_alone = !limits.gemms && !takes_gemv(limits, [rows, n, k]) && takes_skinny(limits, [most, n, k]);
+    is_alone && rows > most && n.saturating_mul(rows.div_ceil(most)) <= IN_PARTS
 }
 
 /// Elements of the sums of blocks that share the columns of a weight `[n, k]`, of `skinny_gemm` or `quant_gemm`: 0 where none do,

@@ -2,14 +2,16 @@
 use std::ops::Range;
 
 use gpu_kernels::{
-    Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Ptr, QuantGemm, QuantGemv,
-    Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, gemv,
+    Act, DenseGemm, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Ptr, QuantGemm,
+    QuantGemv, QuantizeRows, Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, gemv, skinny_gemm,
 };
 
 use super::builder::{NormBuffers, NormWeights};
-use super::product_buffers::{ChangedInput, PackedBuffer, ProductBuffer, takes_gemv, takes_skinny};
+use super::product_buffers::{
+    ChangedInput, PackedBuffer, ProductBuffer, QuantizedInput, takes_gemv, takes_parts, takes_skinny,
+};
 use super::walk::Pass;
-use crate::device::{Gemm, Output};
+use crate::device::{Factors, Gemm, Output, ScaledCodes};
 use crate::models::spec::Activation;
 
 /// Longest row that is normalised on its way into a product: with a longer one beside its weights, a multiprocessor of
@@ -67,7 +69,37 @@ impl Pass<'_> {
     /// Appends a product, with what stands in front of it and behind.
     pub fn multiply(&mut self, product: Multiply) {
         let product = self.with_changed_input(product);
+        let most = self.most_rows(&product);
+        if product.rows > most {
+            return self.in_parts(&product, most);
+        }
         self.by_format(&product);
+    }
+
+    /// Rows that are multiplied together: all, but of packed weights it is better to read the codes twice than to write a panel and
+    /// read it, and of others some times than to leave most of the device idle.
+    fn most_rows(&self, product: &Multiply) -> u32 {
+        let weight = product.weight;
+        let twice = product.rows <= 2 * skinny_gemm::MAX_ROWS && weight.quantized.is_none();
+        match weight.packed {
+            None if takes_parts(&self.layout.limits, weight.shape(product.rows)) => skinny_gemm::MAX_ROWS,
+            Some(packed) if twice && packed.takes_quant_gemm(1, weight.n) => skinny_gemm::MAX_ROWS,
+            _ => product.rows,
+        }
+    }
+
+    /// The product of `most` rows after the other.
+    fn in_parts(&mut self, product: &Multiply, most: u32) {
+        let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, product.rows));
+        let gated = product.activation.is_some_and(|activated| activated.by == Activation::SwiGlu);
+        let (n, k) = (product.weight.n as u64, product.weight.k as u64);
+        let width = if gated { n / 2 } else { n };
+        for first in (0..product.rows).step_by(most as usize) {
+            let (rows, first) = (most.min(product.rows - first), u64::from(first));
+            let residual = if product.residual.is_null() { Ptr::NULL } else { product.residual.offset(first * width) };
+            let (x, out) = (x.offset(first * k), product.out.offset(first * width));
+            self.by_format(&Multiply { x, norm: None, residual, out, rows, ..*product });
+        }
     }
 
     fn by_format(&mut self, product: &Multiply) {
@@ -77,8 +109,24 @@ impl Pass<'_> {
             Some(packed) if packed.takes_quant_gemm(product.rows, product.weight.n) => {
                 self.by_quant_gemm(product, packed)
             }
-            Some(packed) => self.by_panels(product, packed),
+            Some(packed) => match product.weight.quantized {
+                Some(input) => self.by_fp8_gemm(product, packed, input),
+                None => self.by_panels(product, packed),
+            },
         }
+    }
+
+    /// Many rows, which become codes as the weight's are.
+    fn by_fp8_gemm(&mut self, product: &Multiply, packed: PackedBuffer, input: QuantizedInput) {
+        let Multiply { weight, rows, .. } = *product;
+        let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, rows));
+        let codes = ScaledCodes { codes: input.codes.ptr(), scales: input.scales.ptr() };
+        self.plan.launch(QuantizeRows { x, y: codes.codes, scales: codes.scales, rows, k: weight.k as u32 });
+        let (w, scales) = weight.codes(packed);
+        let factors = Factors::Fp8 { x: codes, w: ScaledCodes { codes: w, scales } };
+        let gemm = Gemm::of(factors, product.sums(), weight.shape(rows));
+        self.plan.gemm(Gemm { bias: weight.bias(), residual: product.residual, ..gemm });
+        self.activate(product);
     }
 
     /// A few rows of a packed weight, whose codes are streamed as they are.
@@ -216,15 +264,17 @@ impl Pass<'_> {
     fn gemm(&mut self, product: &Multiply, (x, w, out): (Ptr<Act>, Ptr<Weight>, Output), of: Range<usize>) {
         let Multiply { weight, rows, residual, .. } = *product;
         let first = of.start as u64;
-        let at = |residual: Ptr<Act>| if residual.is_null() { residual } else { residual.offset(first) };
+        let residual = if residual.is_null() { residual } else { residual.offset(first) };
         let bias = weight.bias.map_or(Ptr::NULL, |bias| bias.ptr::<Weight>().offset(first));
-        let gemm = Gemm::new(x, w, out.offset(first), [rows, of.len() as u32, weight.k as u32]);
-        let gemm = Gemm { bias, residual: at(residual), stride: weight.n as u32, ..gemm };
+        let (out, shape, stride) = (out.offset(first), [rows, of.len() as u32, weight.k as u32], weight.n as u32);
         if self.layout.limits.gemms {
-            self.plan.gemm(gemm);
-        } else {
-            self.plan.launch(gemm.by_kernel());
+            return self.plan.gemm(Gemm { bias, residual, stride, ..Gemm::new(x, w, out, shape) });
         }
+        let (y, y_f32) = match out {
+            Output::Act(y) => (y, Ptr::NULL),
+            Output::F32(y_f32) => (Ptr::NULL, y_f32),
+        };
+        self.plan.launch(DenseGemm { bias, residual, y, y_f32, stride, ..DenseGemm::new(x, w, shape) });
     }
 
     /// The activation behind a GEMM.

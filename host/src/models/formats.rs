@@ -57,7 +57,8 @@ fn choose(product: &mut Product, found: &[Option<Quantized>]) -> Option<Format> 
     let all: Option<Vec<Quantized>> = found.iter().cloned().collect();
     let common = all.as_deref().and_then(Quantized::common);
     if let (Some(_), Some(first)) = (common, found[0].as_ref()) {
-        product.input = InputChange { ordered: first.order.is_some(), factored: first.factor.is_some() };
+        product.input =
+            InputChange { ordered: first.order.is_some(), factored: first.factor.is_some(), ..InputChange::default() };
     }
     let format = common.unwrap_or(Format::F32);
     product.parts.iter_mut().for_each(|part| part.format = format);

@@ -23,7 +23,7 @@ use crate::error::{Category, Error, Result};
 pub use cache::keep_cache;
 pub use config::MAX_SIZE;
 use config::{Config, Notes};
-pub use recipe::{QuantizeReport, quantize, quantize_mixed};
+pub use recipe::{QuantizeReport, quantize, quantize_inputs, quantize_mixed};
 use spec::ModelSpec;
 
 /// One family: how config.json names it, and what reads it.

@@ -40,6 +40,20 @@ pub fn quantize_mixed(spec: &mut ModelSpec) -> QuantizeReport {
     done
 }
 
+/// Has the inputs of the products with FP8 weights and a scale for each row become FP8 too, where they have many rows; returns how
+/// many products these are. Products of experts take bf16, and the head few rows.
+pub fn quantize_inputs(spec: &mut ModelSpec) -> usize {
+    let takes = |product: &&mut Product| {
+        product.format() == Format::Fp8 { group: 0 }
+            && [product.rows(), product.columns()].iter().all(|size| size % 16 == 0)
+    };
+    let products = spec.blocks.iter_mut().flat_map(|block| match block {
+        Block::Moe(moe) => moe.dense_products_mut(),
+        block => block.products_mut(),
+    });
+    products.filter(takes).map(|product| product.input.quantized = true).count()
+}
+
 impl QuantizeReport {
     /// Gives a product the format of `recipe`, if it is bf16.
     fn give(&mut self, product: &mut Product, recipe: Recipe) {

@@ -172,13 +172,15 @@ pub struct Product {
     pub input: InputChange,
 }
 
-/// What is done to the input of a product because its matrices are stored quantized; their tensors say it.
+/// What is done to the input of a product because its matrices are quantized; their tensors say the first two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InputChange {
     /// Its columns are put into the matrices' order.
     pub ordered: bool,
     /// Each column is multiplied by a factor of its own.
     pub factored: bool,
+    /// Where it has many rows, these become codes of e4m3: the user asks for that.
+    pub quantized: bool,
 }
 
 impl Product {

@@ -62,6 +62,26 @@ impl fmt::Display for Activations {
     }
 }
 
+/// The type of the activations as a user chooses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActivationChoice {
+    /// One type for all.
+    One(Activations),
+    /// As the device has them, but many rows are rounded to e4m3 in front of a product with FP8 weights, by a scale for each.
+    Fp8,
+}
+
+impl FromStr for ActivationChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<ActivationChoice, String> {
+        if text == "fp8" {
+            return Ok(ActivationChoice::Fp8);
+        }
+        text.parse().map(ActivationChoice::One).map_err(|_| "expected f32, bf16 or fp8".into())
+    }
+}
+
 /// How keys and values are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KvChoice {

@@ -1,8 +1,9 @@
 //! `Expected`: a file of prompts, the logits that a reference computed for them, and its greedy continuations.
 //!
 //! A safetensors file that holds, for each prompt of L tokens, `ids_L` i32 `[L]`, `logits_f32_L` and `logits_bf16_L` f32
-//! `[rows, vocab]` for the prompt's last rows, and `greedy_f32_L` i32 `[n]`. Its metadata may say `quantized_kv_error_L` and
-//! `quantized_kv_bf16_error_L`: the errors of the logits with keys and values in FP8, in f32 and in BF16.
+//! `[rows, vocab]` for the prompt's last rows, and `greedy_f32_L` i32 `[n]`. Its metadata may say `quantized_KIND_error_L` and
+//! `quantized_KIND_bf16_error_L`: the errors of the logits in f32 and in BF16 with something in FP8; KIND is kv for keys and
+//! values, activations for the inputs of products, activations_and_kv for both.
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
@@ -22,8 +23,19 @@ pub struct ExpectedPrompt {
     pub logits_bf16: Vec<f32>,
     /// Greedy continuation, computed in f32.
     pub greedy: Vec<u32>,
-    /// The error that the reference has with keys and values in FP8, where the file says it.
-    pub kv_error: Option<f64>,
+    /// The errors that the reference has with something in FP8, where the file says them.
+    pub fp8_errors: Fp8Errors,
+}
+
+/// Errors with something in FP8: the larger of those in f32 and in BF16.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Fp8Errors {
+    /// With keys and values.
+    pub kv: Option<f64>,
+    /// With the inputs of products.
+    pub activations: Option<f64>,
+    /// With both.
+    pub both: Option<f64>,
 }
 
 /// The prompts of a file.
@@ -56,11 +68,17 @@ impl Expected {
         let Some(first) = labels.first() else { return Err(bad("no tensor is named ids_L".into())) };
         let logits = tensors.tensor(&format!("logits_f32_{first}")).ok();
         let vocab = logits.and_then(|logits| logits.shape().last().copied()).unwrap_or(0);
-        let kv_error = |label: &str| {
-            let figure = |kind: &str| said.get(&format!("quantized_kv_{kind}_{label}"))?.parse::<f64>().ok();
+        let error = |what: &str, label: &str| {
+            let figure = |kind: &str| said.get(&format!("quantized_{what}_{kind}_{label}"))?.parse::<f64>().ok();
             Some(figure("error")?.max(figure("bf16_error")?))
         };
-        let prompt = |label| Ok(ExpectedPrompt { kv_error: kv_error(label), ..read_prompt(&tensors, label, vocab)? });
+        let fp8_errors = |label: &str| Fp8Errors {
+            kv: error("kv", label),
+            activations: error("activations", label),
+            both: error("activations_and_kv", label),
+        };
+        let prompt =
+            |label| Ok(ExpectedPrompt { fp8_errors: fp8_errors(label), ..read_prompt(&tensors, label, vocab)? });
         let prompts = labels.into_iter().map(|label| prompt(label).map_err(bad));
         Ok(Expected { vocab, prompts: prompts.collect::<Result<_>>()? })
     }
@@ -80,7 +98,9 @@ fn read_prompt(tensors: &SafeTensors, label: &str, vocab: usize) -> std::result:
     }
     let unsigned = |ids: Vec<i32>| ids.into_iter().map(u32::try_from).collect::<std::result::Result<Vec<_>, _>>();
     match (unsigned(ids), unsigned(greedy)) {
-        (Ok(ids), Ok(greedy)) => Ok(ExpectedPrompt { ids, rows, logits_f32, logits_bf16, greedy, kv_error: None }),
+        (Ok(ids), Ok(greedy)) => {
+            Ok(ExpectedPrompt { ids, rows, logits_f32, logits_bf16, greedy, fp8_errors: Fp8Errors::default() })
+        }
         _ => Err(format!("ids_{label} or greedy_f32_{label} has a negative id")),
     }
 }

@@ -132,7 +132,7 @@ impl Session {
     /// # Errors
     /// The checkpoint, the tokenizer or the device; each says which file, what was expected and what was found.
     pub fn load(options: &LoadOptions, note: &mut dyn FnMut(Note)) -> Result<Session> {
-        let device = || choice::open(options.device, options.activations, options.progress);
+        let device = || choice::open(options.device, options.activation_type(), options.progress);
         Session::load_opened(options, device, note)
     }
 
@@ -141,7 +141,7 @@ impl Session {
     /// # Errors
     /// As [`Session::load`].
     pub fn load_on(device: Box<dyn Device>, options: &LoadOptions, note: &mut dyn FnMut(Note)) -> Result<Session> {
-        Session::load_opened(options, || Ok(choice::Opened::own(device, options.activations)), note)
+        Session::load_opened(options, || Ok(choice::Opened::own(device, options.activation_type())), note)
     }
 
     fn load_opened(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use gpu_kernels::{KvFormat, PAGE_TOKENS};
 use serde_json::{Map, Value};
 
-use super::choice::{self, Activations, DeviceChoice, KvChoice, Opened, Progress};
+use super::choice::{self, ActivationChoice, Activations, DeviceChoice, KvChoice, Opened, Progress};
 use super::memory::{self, Bound};
 use super::{sampling, stop};
 use crate::checkpoint::Checkpoint;
@@ -28,7 +28,7 @@ pub struct LoadOptions {
     /// Which device runs the model.
     pub device: DeviceChoice,
     /// By default f32 on the CPU and bf16 on a GPU.
-    pub activations: Option<Activations>,
+    pub activations: Option<ActivationChoice>,
     /// Tokens that a sequence may have; by default the smaller of the model's length and 4096.
     pub context: Option<usize>,
     /// Without `context`: the model's own length, halved until the memory for keys and values holds one such context.
@@ -64,6 +64,14 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
+    /// The type of the activations, where one was chosen.
+    pub(super) fn activation_type(&self) -> Option<Activations> {
+        match self.activations {
+            Some(ActivationChoice::One(activations)) => Some(activations),
+            Some(ActivationChoice::Fp8) | None => None,
+        }
+    }
+
     /// `model` for one sequence at a time, on the first GPU or else the CPU.
     pub fn new(model: impl Into<String>) -> LoadOptions {
         LoadOptions {
@@ -118,6 +126,8 @@ pub struct Model {
     /// Texts that end every answer, of generation_config.json.
     pub(super) stop_strings: Vec<String>,
     activations: Activations,
+    /// Whether inputs of products are quantized.
+    pub(super) fp8_inputs: bool,
     stages: Vec<StageTime>,
     load_time: Duration,
 }
@@ -135,7 +145,7 @@ impl Model {
         note: &mut dyn FnMut(Note),
         meanwhile: impl FnOnce(&Path) -> Result<()> + Send,
     ) -> Result<Model> {
-        let device = || choice::open(options.device, options.activations, options.progress);
+        let device = || choice::open(options.device, options.activation_type(), options.progress);
         Model::load_on(options, device, note, meanwhile)
     }
 
@@ -158,6 +168,9 @@ impl Model {
         }
         quantize(&mut spec, options, note)?;
         keep_cache(&mut spec, options.kv_cache, cache_fault, note)?;
+        if options.activations == Some(ActivationChoice::Fp8) {
+            quantize_inputs(&mut spec, note)?;
+        }
         Sampling { logit_bias: options.logit_bias.clone(), ..Sampling::default() }.check(spec.vocab)?;
         let mut config = EngineConfig::for_model(&spec, options.context)?;
         let defaults = sampling::defaults(checkpoint.generation_config(), &spec.eos, spec.vocab)?;
@@ -178,8 +191,7 @@ impl Model {
         engine.warm_up()?;
         stages.end("warm-up");
         if let Some(error) = engine.no_library() {
-            let cost =
-                "products of many rows run in dense_gemm, so prompts take longer";
+            let cost = "products of many rows run in dense_gemm, so prompts take longer";
             note(Note::Warning(format!("{}: {cost} ({})", error.message(), error.details_text())));
         }
         note(Note::Info(format!("Model weights loaded: {}", size(weight_bytes(&spec)))));
@@ -193,6 +205,7 @@ impl Model {
             max_tokens: defaults.max_tokens,
             stop_strings,
             activations: opened.activations,
+            fp8_inputs: options.activations == Some(ActivationChoice::Fp8),
             stages: stages.done,
             load_time: start.elapsed(),
         })
@@ -302,6 +315,21 @@ fn keep_cache(spec: &mut ModelSpec, choice: KvChoice, fault: Option<Error>, note
         };
         note(Note::Info(format!("  Keys and values are kept in FP8 with {scales}")));
     }
+    Ok(())
+}
+
+/// Has the inputs of products be quantized.
+///
+/// # Errors
+/// No product has weights for that.
+pub fn quantize_inputs(spec: &mut ModelSpec, note: &mut dyn FnMut(Note)) -> Result<()> {
+    let products = models::quantize_inputs(spec);
+    if products == 0 {
+        return Err(Error::new(Category::Model, "No product takes inputs in FP8")
+            .details("expected weights in FP8 with one scale for all columns of a row, found none outside of experts and head")
+            .hint("leave --activations fp8 out, or add --quantize fp8 to a BF16 checkpoint"));
+    }
+    note(Note::Info(format!("  The inputs of {products} products become FP8 where they have more than 64 rows")));
     Ok(())
 }
 

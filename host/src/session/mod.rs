@@ -23,11 +23,11 @@ mod stop;
 
 pub use answer::TextOptions;
 pub use batch::{Arrival, BatchRequest};
-pub use choice::{Activations, DeviceChoice, KvChoice, Progress};
+pub use choice::{ActivationChoice, Activations, DeviceChoice, KvChoice, Progress};
 pub use conversation::{Conversation, Message};
 pub use generate::{Finish, GenerateOptions, Generation, Session};
 pub use live::{Live, LiveRequest, LiveUpdate, Piece};
-pub use load::{LoadOptions, Model, Note, StageTime};
+pub use load::{LoadOptions, Model, Note, StageTime, quantize_inputs};
 pub use logprobs::{LikelyToken, MOST_LOGPROBS, TokenLogprob};
 pub use profile::StepProfile;
 pub use prompt::{Prompt, Rendering, Texts};

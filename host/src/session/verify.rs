@@ -1,5 +1,5 @@
 //! `verify`: a loaded model against what a reference computed: relative errors of logits, and greedy tokens that agree.
-use super::expected::{Expected, ExpectedPrompt};
+use super::expected::{Expected, ExpectedPrompt, Fp8Errors};
 use super::{Activations, Model};
 use crate::engine::{EngineHandle, Request, Update};
 use crate::error::{Category, Error, Result};
@@ -47,14 +47,16 @@ pub fn verify(model: &Model, expected: &Expected) -> Result<Vec<PromptReport>> {
             .details(format!("its logits are {} wide, the model's vocabulary is {}", expected.vocab, model.spec.vocab))
             .hint("name the --expected file that was made from this checkpoint"));
     }
-    let rule = Rule::of(&model.spec, model.activations());
-    if matches!(rule, Rule::Cache { .. }) && expected.prompts.iter().any(|prompt| prompt.kv_error.is_none()) {
-        return Err(Error::new(
-            Category::Input,
-            "The expected file does not say what keys and values in FP8 may change",
-        )
-        .details("its metadata has no quantized_kv_error_L and quantized_kv_bf16_error_L for some prompt")
-        .hint("leave --kv-cache out, or name a file that has them"));
+    let rule = Rule::of(model);
+    if let Rule::Fp8 { what, .. } = rule
+        && expected.prompts.iter().any(|prompt| what.error_of(prompt).is_none())
+    {
+        let (kind, option) = what.names();
+        return Err(Error::new(Category::Input, "The expected file does not say what FP8 may change")
+            .details(format!(
+                "its metadata has no quantized_{kind}_error_L and quantized_{kind}_bf16_error_L for some prompt"
+            ))
+            .hint(format!("leave {option} out, or name a file that has them")));
     }
     let logits = expected.prompts.iter().map(|prompt| model.engine.logits(&prompt.ids, prompt.rows));
     let logits = logits.collect::<Result<Vec<_>>>()?;
@@ -72,16 +74,55 @@ enum Rule {
     Bf16,
     /// bf16 activations of a hybrid: the median row. A rounding may send a token to another expert.
     Bf16Median,
-    /// Keys and values in FP8: the reference's own error with them; of the median row or all together.
-    Cache { median: bool },
+    /// Something in FP8: the reference's own error with that; of the median row or all together.
+    Fp8 { what: InFp8, median: bool },
+}
+
+/// What is in FP8 beside weights.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum InFp8 {
+    Cache,
+    Inputs,
+    Both,
+}
+
+impl InFp8 {
+    fn of(spec: &ModelSpec, inputs: bool) -> Option<InFp8> {
+        let cache = |block: &Block| matches!(block, Block::Attention(it) if it.cache.format == KvFormat::Fp8);
+        match (spec.blocks.iter().any(cache), inputs) {
+            (false, false) => None,
+            (true, false) => Some(InFp8::Cache),
+            (false, true) => Some(InFp8::Inputs),
+            (true, true) => Some(InFp8::Both),
+        }
+    }
+
+    /// The reference's error, where the file says it; that with both stands for that with inputs alone, if there is no other.
+    fn error_of(self, prompt: &ExpectedPrompt) -> Option<f64> {
+        let Fp8Errors { kv, activations, both } = prompt.fp8_errors;
+        match self {
+            InFp8::Cache => kv,
+            InFp8::Inputs => activations.or(both),
+            InFp8::Both => both,
+        }
+    }
+
+    /// What it is in the names of metadata, and the option that asks for it.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            InFp8::Cache => ("kv", "--kv-cache"),
+            InFp8::Inputs => ("activations", "--activations"),
+            InFp8::Both => ("activations_and_kv", "--activations or --kv-cache"),
+        }
+    }
 }
 
 impl Rule {
-    fn of(spec: &ModelSpec, activations: Activations) -> Rule {
+    fn of(model: &Model) -> Rule {
+        let (spec, activations) = (&model.spec, model.activations());
         let is_hybrid = spec.blocks.iter().any(|block| matches!(block, Block::Mamba2(_) | Block::Moe(_)));
-        let in_fp8 = |block: &Block| matches!(block, Block::Attention(it) if it.cache.format == KvFormat::Fp8);
-        if spec.blocks.iter().any(in_fp8) {
-            return Rule::Cache { median: is_hybrid && activations == Activations::Bf16 };
+        if let Some(what) = InFp8::of(spec, model.fp8_inputs) {
+            return Rule::Fp8 { what, median: is_hybrid && activations == Activations::Bf16 };
         }
         match activations {
             Activations::F32 => Rule::F32,
@@ -93,15 +134,15 @@ impl Rule {
 
 fn report(prompt: &ExpectedPrompt, logits: &[f32], greedy: &[u32], rule: Rule) -> PromptReport {
     let measured = |logits: &[f32]| match rule {
-        Rule::F32 | Rule::Bf16 | Rule::Cache { median: false } => relative_error(logits, &prompt.logits_f32),
-        Rule::Bf16Median | Rule::Cache { median: true } => median(row_errors(logits, prompt)),
+        Rule::F32 | Rule::Bf16 | Rule::Fp8 { median: false, .. } => relative_error(logits, &prompt.logits_f32),
+        Rule::Bf16Median | Rule::Fp8 { median: true, .. } => median(row_errors(logits, prompt)),
     };
     let (error, reference_bf16_error) = (measured(logits), measured(&prompt.logits_bf16));
     let greedy_agreeing = greedy.iter().zip(&prompt.greedy).take_while(|(got, want)| got == want).count();
     let (bound, others_pass) = match rule {
         Rule::F32 => (F32_BOUND, greedy_agreeing == prompt.greedy.len()),
         Rule::Bf16 => (BF16_FACTOR * reference_bf16_error, true),
-        Rule::Cache { .. } => (BF16_FACTOR * prompt.kv_error.unwrap_or(0.0), true),
+        Rule::Fp8 { what, .. } => (BF16_FACTOR * what.error_of(prompt).unwrap_or(0.0), true),
         Rule::Bf16Median => {
             let rows_pass = row_errors(logits, prompt).iter().all(|error| *error <= BF16_ROW_BOUND);
             (BF16_FACTOR * reference_bf16_error, rows_pass)
@@ -169,7 +210,14 @@ mod tests {
 
     fn prompt() -> ExpectedPrompt {
         let (logits_f32, logits_bf16) = (vec![3.0, 4.0], vec![3.0, 4.05]);
-        ExpectedPrompt { ids: vec![1], rows: 1, logits_f32, logits_bf16, greedy: vec![7, 8, 9], kv_error: None }
+        ExpectedPrompt {
+            ids: vec![1],
+            rows: 1,
+            logits_f32,
+            logits_bf16,
+            greedy: vec![7, 8, 9],
+            fp8_errors: Fp8Errors::default(),
+        }
     }
 
     #[test]
@@ -194,8 +242,8 @@ mod tests {
     #[test]
     fn one_row_of_a_hybrid_that_a_rounding_throws_off_does_not_decide() {
         let (logits_f32, logits_bf16) = ([3.0, 4.0].repeat(3), [3.0, 4.05].repeat(3));
-        let prompt =
-            ExpectedPrompt { ids: vec![1; 3], rows: 3, logits_f32, logits_bf16, greedy: Vec::new(), kv_error: None };
+        let (greedy, fp8_errors) = (Vec::new(), Fp8Errors::default());
+        let prompt = ExpectedPrompt { ids: vec![1; 3], rows: 3, logits_f32, logits_bf16, greedy, fp8_errors };
         let passes = |row: [f32; 2], rule| {
             let logits = [[3.0, 4.07], row, [3.0, 4.07]].concat();
             report(&prompt, &logits, &[], rule).passed

@@ -1,4 +1,5 @@
-//! Products by cuBLASLt, opened at run time: bf16 times bf16, summed in f32; the algorithm of a shape is chosen once.
+//! Products by cuBLASLt, opened at run time: bf16 times bf16, or e4m3 times e4m3 with a scale for each row of both, summed in f32;
+//! the algorithm of a shape is chosen once.
 use std::collections::HashMap;
 use std::ffi::c_void;
 
@@ -34,6 +35,8 @@ pub struct Shape {
     pub residual: bool,
     /// Whether the result is f32 instead of bf16.
     pub f32_out: bool,
+    /// Whether x and w are codes of e4m3.
+    pub fp8: bool,
     /// Powers of two that divide the addresses of x, w, residual and out.
     pub alignments: [u32; 4],
 }
@@ -49,6 +52,8 @@ pub struct Operands {
     pub x: u64,
     /// Address of w.
     pub w: u64,
+    /// Where x and w are codes of e4m3, the addresses of the scales of their rows.
+    pub scales: Option<[u64; 2]>,
     /// Address of the bias; 0 where there is none.
     pub bias: u64,
     /// Address of the residual, which may be `out`; 0 where there is none.
@@ -63,8 +68,8 @@ impl Operands {
     fn shape(&self) -> Shape {
         let [rows, n, k] = self.shape;
         let alignments = [self.x, self.w, self.residual, self.out].map(|address| 1 << address.trailing_zeros().min(8));
-        let (bias, residual) = (self.bias != 0, self.residual != 0);
-        Shape { rows, n, k, stride: self.stride, bias, residual, f32_out: self.f32_out, alignments }
+        let (bias, residual, fp8) = (self.bias != 0, self.residual != 0, self.scales.is_some());
+        Shape { rows, n, k, stride: self.stride, bias, residual, f32_out: self.f32_out, fp8, alignments }
     }
 }
 
@@ -99,8 +104,9 @@ impl CublasLt {
         let workspace = self.start()?.workspace.as_device_ptr().as_raw();
         for f32_out in [false, true] {
             let [x, w, out] = [0, 1, 2].map(|index| workspace + WORKSPACE_BYTES / 4 * index);
-            let operands = Operands { shape: [64, 256, 256], stride: 256, x, w, bias: 0, residual: 0, out, f32_out };
-            let product = self.prepare(operands)?;
+            let plain =
+                Operands { shape: [64, 256, 256], stride: 256, x, w, scales: None, bias: 0, residual: 0, out, f32_out };
+            let product = self.prepare(plain)?;
             self.enqueue(&product, &stream)?;
         }
         stream.synchronize().or_failed("waiting for the first products")
@@ -130,7 +136,7 @@ impl CublasLt {
         let matmul = match self.chosen.get(&shape) {
             Some(index) => *index,
             None => {
-                let matmul = Matmul::choose(&self.start()?.handle, &shape, operands.bias)?;
+                let matmul = Matmul::choose(&self.start()?.handle, &operands)?;
                 self.matmuls.push(matmul);
                 *self.chosen.entry(shape).or_insert(self.matmuls.len() - 1)
             }
@@ -145,9 +151,7 @@ impl CublasLt {
     pub fn enqueue(&self, product: &PreparedGemm, stream: &Stream) -> Result<()> {
         let (matmul, operands) = (&self.matmuls[product.matmul], &product.operands);
         let Started { handle, workspace } = self.started.as_ref().expect("the product was prepared");
-        if operands.bias != 0 {
-            matmul.description.set_bias(operands.bias)?;
-        }
+        matmul.description.set_addresses(operands)?;
         let (one, zero) = (1f32, 0f32);
         let out = operands.out as *mut c_void;
         let (kept, residual) =
@@ -188,12 +192,14 @@ struct Matmul {
 }
 
 impl Matmul {
-    fn choose(handle: &Handle, shape: &Shape, bias: u64) -> Result<Matmul> {
-        use lt::cudaDataType_t::{CUDA_R_16BF, CUDA_R_32F};
+    fn choose(handle: &Handle, operands: &Operands) -> Result<Matmul> {
+        use lt::cudaDataType_t::{CUDA_R_8F_E4M3, CUDA_R_16BF, CUDA_R_32F};
+        let shape = &operands.shape();
         let (rows, n, k) = (u64::from(shape.rows), u64::from(shape.n), u64::from(shape.k));
-        let description = Description::of(shape, bias)?;
-        let w = Layout::new(CUDA_R_16BF, [k, n], k)?;
-        let x = Layout::new(CUDA_R_16BF, [k, rows], k)?;
+        let description = Description::of(operands)?;
+        let factor = if shape.fp8 { CUDA_R_8F_E4M3 } else { CUDA_R_16BF };
+        let w = Layout::new(factor, [k, n], k)?;
+        let x = Layout::new(factor, [k, rows], k)?;
         let element = if shape.f32_out { CUDA_R_32F } else { CUDA_R_16BF };
         let out = Layout::new(element, [n, rows], u64::from(shape.stride))?;
         let preference = Preference::of(shape)?;
@@ -260,23 +266,38 @@ impl Handle {
 }
 
 impl Description {
-    fn of(shape: &Shape, bias: u64) -> Result<Description> {
+    fn of(operands: &Operands) -> Result<Description> {
         use lt::cublasLtMatmulDescAttributes_t as Attribute;
         let description = Description::new()?;
         description.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &TRANSPOSED)?;
-        if shape.bias {
+        if operands.bias != 0 {
             let epilogue = lt::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
             description.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
             let element = lt::cudaDataType_t::CUDA_R_16BF;
             description.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &element)?;
-            description.set_bias(bias)?;
         }
+        if operands.scales.is_some() {
+            // A scale for each row of both: compute capability 9.0, cuBLAS 12.9.
+            let mode = lt::cublasLtMatmulMatrixScale_t::CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+            description.set(Attribute::CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &mode)?;
+            description.set(Attribute::CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &mode)?;
+        }
+        description.set_addresses(operands)?;
         Ok(description)
     }
 
-    /// Products of one shape share their description: each names its bias when it starts, and the library keeps a copy.
-    fn set_bias(&self, address: u64) -> Result<()> {
-        self.set(lt::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &address)
+    /// Products of one shape share their description: each names its bias and scales when it starts, and the library keeps a
+    /// copy.
+    fn set_addresses(&self, operands: &Operands) -> Result<()> {
+        use lt::cublasLtMatmulDescAttributes_t as Attribute;
+        if operands.bias != 0 {
+            self.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &operands.bias)?;
+        }
+        if let Some([x, w]) = operands.scales {
+            self.set(Attribute::CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &w)?;
+            self.set(Attribute::CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &x)?;
+        }
+        Ok(())
     }
 
     fn new() -> Result<Description> {

@@ -37,13 +37,36 @@ pub fn find() -> Result<()> {
 
 /// The library's version, for example `13.0.2`; none where [`find`] has not found it.
 pub fn version() -> Option<String> {
+    let version = number()?;
+    Some(format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100))
+}
+
+/// The version as the library has it: 10000 times the first part, 100 times the second, and the third.
+fn number() -> Option<usize> {
     // SAFETY: as in `find`.
     if !unsafe { lt::is_culib_present() } {
         return None;
     }
     // SAFETY: the function takes nothing and only returns a number.
-    let version = unsafe { lt::cublasLtGetVersion() };
-    Some(format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100))
+    Some(unsafe { lt::cublasLtGetVersion() })
+}
+
+/// The first version that multiplies e4m3 with a scale for each row of both factors.
+const FP8_ROWS: usize = 120_900;
+
+/// Whether the library, which [`find`] has found, multiplies e4m3 with a scale for each row of both factors on such a GPU.
+///
+/// # Errors
+/// It does not: it does on compute capability 9.0 alone, from cuBLAS 12.9 on.
+pub fn multiplies_fp8((major, minor): (u32, u32)) -> Result<()> {
+    let reason = match number() {
+        _ if (major, minor) != (9, 0) => format!("expected a GPU of compute capability 9.0, found {major}.{minor}"),
+        Some(version) if version >= FP8_ROWS => return Ok(()),
+        _ => format!("expected cuBLAS 12.9 or later, found {}", version().unwrap_or_default()),
+    };
+    Err(Error::new(Category::Device, "This GPU's library does not multiply inputs in FP8")
+        .details(reason)
+        .hint("leave --activations fp8 out: weights in FP8 are multiplied with inputs in BF16 then"))
 }
 
 fn installed() -> Vec<PathBuf> {

@@ -195,6 +195,11 @@ impl Device for Cuda {
         library::find()
     }
 
+    fn fp8_products(&self) -> Result<()> {
+        library::find()?;
+        library::multiplies_fp8(self.gpu.info.compute_capability)
+    }
+
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {
         self.make_current()?;
         let wanted = buffers.expects_gemms();

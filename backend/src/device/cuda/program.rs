@@ -11,7 +11,7 @@ use super::gemm::{CublasLt, Operands, PreparedGemm};
 use super::graph::Graph;
 use super::module::Kernels;
 use super::overlap::Overlap;
-use crate::device::{Gemm, Output, Plan, PlannedKernel, Step};
+use crate::device::{Factors, Gemm, Output, Plan, PlannedKernel, Step};
 use crate::error::{Category, Error, Result};
 
 /// What a step of a plan needs of the device to be prepared.
@@ -203,11 +203,19 @@ fn prepare_product(gemm: &Gemm, context: &mut PrepareContext) -> Result<Work> {
         Output::Act(pointer) => resolve(arena, pointer),
         Output::F32(pointer) => resolve(arena, pointer),
     };
+    let (x, w, scales) = match gemm.factors {
+        Factors::Bf16 { x, w } => (resolve(arena, x), resolve(arena, w), None),
+        Factors::Fp8 { x, w } => {
+            let scales = [x.scales, w.scales].map(|scales| resolve(arena, scales));
+            (resolve(arena, x.codes), resolve(arena, w.codes), Some(scales))
+        }
+    };
     let operands = Operands {
         shape: [gemm.rows, gemm.n, gemm.k],
         stride: gemm.stride,
-        x: resolve(arena, gemm.x),
-        w: resolve(arena, gemm.w),
+        x,
+        w,
+        scales,
         bias: resolve(arena, gemm.bias),
         residual: resolve(arena, gemm.residual),
         out,

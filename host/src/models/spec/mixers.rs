@@ -85,6 +85,13 @@ impl Moe {
         self.norm.uses().chain(router).chain(latent).chain(shared).chain(experts).collect()
     }
 
+    /// The products that every token takes part in.
+    pub fn dense_products_mut(&mut self) -> Vec<&mut Product> {
+        let Moe { latent, shared, .. } = self;
+        let shared = shared.iter_mut().flat_map(|shared| [&mut shared.up, &mut shared.down]);
+        latent.iter_mut().flatten().chain(shared).collect()
+    }
+
     pub(super) fn products_mut(&mut self) -> Vec<&mut Product> {
         let latent = self.latent.iter_mut().flatten();
         let shared = self.shared.iter_mut().flat_map(|shared| [&mut shared.up, &mut shared.down]);
