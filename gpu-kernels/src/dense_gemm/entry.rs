@@ -42,10 +42,11 @@ impl DenseGemm {
         (self.n | self.stride).is_multiple_of(2)
     }
 
-    /// The element of the result in a row and a column.
+    /// The address of an element of `bytes` bytes of what begins at `start`. The columns are few, and the sum with theirs the same
+    /// for many rows.
     #[inline(always)]
-    fn at(&self, [row, column]: [u32; 2]) -> u64 {
-        u64::from(row) * u64::from(self.stride) + u64::from(column)
+    fn at(&self, start: u64, [row, column]: [u32; 2], bytes: u64) -> u64 {
+        start + u64::from(column) * bytes + u64::from(row) * u64::from(self.stride) * bytes
     }
 }
 
@@ -100,7 +101,7 @@ impl Product for DenseGemm {
         if self.residual.is_null() || column >= self.n {
             return 0;
         }
-        let at = self.residual.addr + self.at([row, column]) * 2;
+        let at = self.at(self.residual.addr, [row, column], 2);
         // SAFETY: what is read is there, and aligned.
         unsafe {
             if self.has_pairs() {
@@ -117,12 +118,12 @@ impl Product for DenseGemm {
     #[inline(always)]
     unsafe fn store(&self, at: [u32; 2], sums: [f32; 2], bias: [f32; 2], residual: u32) {
         let sums = [sums[0] + bias[0], sums[1] + bias[1]];
-        let (first, [_, column]) = (self.at(at), at);
+        let [_, column] = at;
         let (has_one, has_two) = (column < self.n, column + 1 < self.n);
         // SAFETY: what is stored is there, and aligned.
         unsafe {
             if self.y.is_null() {
-                let y = self.y_f32.addr + first * 4;
+                let y = self.at(self.y_f32.addr, at, 4);
                 if has_one {
                     global::store(y, sums[0]);
                 }
@@ -131,7 +132,7 @@ impl Product for DenseGemm {
                 }
                 return;
             }
-            let (y, before) = (self.y.addr + first * 2, bf16::unpack(residual));
+            let (y, before) = (self.at(self.y.addr, at, 2), bf16::unpack(residual));
             let added = [before[0] + bf16::round(sums[0]), before[1] + bf16::round(sums[1])];
             let pair = bf16::pack(if self.residual.is_null() { sums } else { added });
             if self.has_pairs() {

@@ -43,10 +43,10 @@ pub trait Product {
     /// As for the trait; the column may lie behind the last.
     unsafe fn residual(&self, row: u32, column: u32) -> u32;
 
-    /// Stores the results of two sums.
+    /// Stores the results of the sums of a column and its neighbour, as far as they are there.
     ///
     /// # Safety
-    /// As for the trait; the column may lie behind the last, unless n is divisible by 16.
+    /// As for the trait; the columns may lie behind the last.
     unsafe fn store(&self, at: [u32; 2], sums: [f32; 2], bias: Self::Bias, residual: u32);
 }
 

@@ -34,8 +34,13 @@ impl Source {
     pub unsafe fn new<P: Product>(args: &P, chunk: &Chunk) -> Source {
         let own = thread::thread_idx_x() / PIECES;
         let row_bytes = u64::from(args.k()) * 2;
-        let mut source =
-            Source { tokens: [0; TOKEN_COPIES], weights: [0; WEIGHT_COPIES], groups: args.k() / GROUP, step: 0, slot: 0 };
+        let mut source = Source {
+            tokens: [0; TOKEN_COPIES],
+            weights: [0; WEIGHT_COPIES],
+            groups: args.k() / GROUP,
+            step: 0,
+            slot: 0,
+        };
         unroll::<TOKEN_COPIES>(
             #[inline(always)]
             |i| {
@@ -76,7 +81,8 @@ impl Source {
                 cp_async::copy_16_or_zero(stage + place(row, piece), row::at(from, group), if live { 16 } else { 0 })
             };
         };
-        if self.step * PIECES < self.groups {
+        if self.step != self.groups.div_ceil(PIECES) {
+            self.step += 1;
             unroll::<TOKEN_COPIES>(
                 #[inline(always)]
                 |i| copy(own + i as u32 * TOGETHER, self.tokens[i]),
@@ -88,7 +94,6 @@ impl Source {
         }
         // Also where nothing is left to ask for: the waits count groups.
         cp_async::commit();
-        self.step += 1;
         self.slot = if self.slot + 1 == STAGES { 0 } else { self.slot + 1 };
     }
 

@@ -128,7 +128,7 @@ impl Warpgroup {
                             let n = part * TOGETHER + i;
                             let [a, b, c, d] = sums[n];
                             let [upper, lower] = [exchange(own, a, b), exchange(own, c, d)];
-                            if warp_row < chunk.rows && token + n as u32 * fragment::N < chunk.live {
+                            if token + n as u32 * fragment::N < chunk.live {
                                 args.store([rows[n], columns[0]], upper, bias[0], residuals[i][0]);
                                 args.store([rows[n], columns[1]], lower, bias[1], residuals[i][1]);
                             }

@@ -117,11 +117,8 @@ unsafe fn store<P: Product>(args: &P, chunk: &Chunk, sums: &Sums, [row, column]:
                 unroll::<N_TILES>(
                     #[inline(always)]
                     |n| {
-                        // Sixteens of columns are there or not.
-                        if column + n as u32 / 2 * 2 * fragment::N < chunk.rows {
-                            let sums = [sums[m][n][2 * half], sums[m][n][2 * half + 1]];
-                            args.store([row, columns(n)], sums, biases[n], residuals[n]);
-                        }
+                        let sums = [sums[m][n][2 * half], sums[m][n][2 * half + 1]];
+                        args.store([row, columns(n)], sums, biases[n], residuals[n]);
                     },
                 );
             }

