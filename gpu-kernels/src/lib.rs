@@ -50,6 +50,7 @@ macro_rules! for_each_kernel {
             argmax Argmax,
             attn_decode AttnDecode,
             attn_prefill AttnPrefill,
+            dense_gemm DenseGemm,
             embed Embed,
             gated_norm GatedNorm,
             gather_columns GatherColumns,

@@ -34,6 +34,7 @@
 //!
 //! # Numerics
 //! The tensor core sums products in f32, 16 at once, in the order of k, whatever else is in the tile. c = 16, d = 4.
+use crate::dense_gemm::{COLUMNS, DEPTH, RING_BYTES, TOKENS, WARPS, WARPS_BYTES};
 use crate::gemv::{PLAIN, RELU2};
 use crate::kernel::{kernel_args, require};
 use crate::moe_gemv::met;
@@ -42,27 +43,12 @@ use crate::moe_sort::{NARROW, TILE, max_tiles};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 
 #[cfg(target_arch = "nvptx64")]
+mod chunks;
+#[cfg(target_arch = "nvptx64")]
 mod entry;
-#[cfg(target_arch = "nvptx64")]
-mod stages;
-#[cfg(target_arch = "nvptx64")]
-mod wgmma;
 
-/// Choices and rows of the weight in a block.
-const CHOICES: u32 = 64;
-const COLUMNS: u32 = 128;
-/// Columns of weight and tokens in a stage.
-const DEPTH: u32 = 64;
-/// Stages of the ring.
-const STAGES: u32 = 3;
-/// Warps of a block: 2 along the choices, 4 along the weight's rows. Two warpgroups are as many.
-const WARPS: u32 = 8;
-/// Bytes of a stage: tokens, then weights.
-const STAGE_BYTES: u32 = (CHOICES + COLUMNS) * DEPTH * 2;
-
-/// Rows of weights and tokens in a stage of the warpgroups' ring, and its stages.
-const RING_ROWS: u32 = TILE + NARROW;
-const RING_STAGES: u32 = 4;
+/// Blocks of warps for a tile.
+const PARTS: u32 = TILE / TOKENS;
 /// Steps of 64 columns for which a further block is worth its while.
 const STEPS_OF_A_BLOCK: u32 = 16;
 
@@ -133,13 +119,12 @@ impl Kernel for MoeGemm {
         if device.has_wgmma() && self.held == self.experts {
             let steps = self.n.div_ceil(TILE) * self.k.div_ceil(DEPTH);
             let blocks = tiles.saturating_mul(steps).div_ceil(STEPS_OF_A_BLOCK).min(device.multiprocessors);
-            let shared_bytes = RING_STAGES * RING_ROWS * DEPTH * 2;
-            return Launch { shared_bytes, overlaps: true, ..Launch::linear("moe_gemm_wgmma", blocks, WARPS * 32) };
+            let launch = Launch::linear("moe_gemm_wgmma", blocks, WARPS * 32);
+            return Launch { shared_bytes: RING_BYTES, overlaps: true, ..launch };
         }
         // Neighbouring blocks share an expert's weights.
-        let grid = [tiles * (TILE / CHOICES), self.n.div_ceil(COLUMNS), 1];
-        let shared_bytes = STAGES * STAGE_BYTES;
-        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(Self::NAME, 1, WARPS * 32) }
+        let grid = [tiles * PARTS, self.n.div_ceil(COLUMNS), 1];
+        Launch { grid, shared_bytes: WARPS_BYTES, overlaps: true, ..Launch::linear(Self::NAME, 1, WARPS * 32) }
     }
 
     fn bytes_moved(&self, shape: &StepShape) -> u64 {

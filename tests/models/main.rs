@@ -296,11 +296,11 @@ fn keys_and_values_in_fp8_on_the_emulator() {
 #[test]
 fn without_a_matrix_library_on_the_emulator() {
     for (set, kernel) in [
-        ("llama", "gemv"),
-        ("nemotron_fp8", "quant_gemm"),
-        ("mistral_ct_int4_asym", "quant_gemm"),
-        ("llama_gptq_8bit", "quant_gemv"),
-        ("nemotron_h_latent_mixed", "quant_gemm"),
+        ("llama", "dense_gemm"),
+        ("nemotron_fp8", "dense_gemm"),
+        ("mistral_ct_int4_asym", "dense_gemm"),
+        ("llama_gptq_8bit", "dense_gemm"),
+        ("nemotron_h_latent_mixed", "dense_gemm"),
     ] {
         let (mut engine, _, ran) = emulated_with(&format!("tests/golden/{set}"), 0, false, |_| ());
         assert_bf16(&mut engine, set, 130);

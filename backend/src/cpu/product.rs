@@ -68,7 +68,8 @@ impl Products for bf16 {
     }
 }
 
-fn gemm<A: Activation>(gemm: &Gemm, memory: &Memory) {
+/// Runs a plan's GEMM.
+pub fn gemm<A: Activation>(gemm: &Gemm, memory: &Memory) {
     let x = first_factor::<A>(gemm, memory);
     match gemm.out {
         Output::Act(out) if !gemm.residual.is_null() => {

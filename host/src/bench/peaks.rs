@@ -1,5 +1,5 @@
 //! `Peaks`: what the device gives at most, measured by a stream of reads and a large product in the same run.
-use gpu_kernels::{Element, Format, Gemv, Kernel, Ptr, QuantGemm, QuantGemv, SkinnyGemm, StepShape};
+use gpu_kernels::{DenseGemm, Element, Format, Gemv, Kernel, Ptr, QuantGemm, QuantGemv, SkinnyGemm, StepShape};
 
 use super::Times;
 use crate::device::{BufferId, BufferKind, Buffers, Device, Gemm, Output, Plan};
@@ -23,6 +23,8 @@ pub struct Peaks {
     pub stream: [u32; 2],
     /// Token rows, rows and columns of the product.
     pub product: [u32; 3],
+    /// Whether the matrix library made it, and not `dense_gemm`.
+    pub library: bool,
 }
 
 impl Peaks {
@@ -80,6 +82,17 @@ impl PeakBuffers {
         Gemm::new(x, w, out, [rows, n, k])
     }
 
+    /// The same by `dense_gemm`.
+    pub fn dense_gemm(&self, w: BufferId, shape: [u32; 3]) -> DenseGemm {
+        let (x, w, y) = (self.product_x.ptr(), w.ptr(), self.product_out.ptr());
+        DenseGemm { y, ..DenseGemm::new(x, w, shape) }
+    }
+
+    /// Appends the product by the matrix library, or without one by `dense_gemm`.
+    pub fn append(&self, plan: &mut Plan, (w, shape): (BufferId, [u32; 3]), library: bool) {
+        if library { plan.gemm(self.gemm(w, shape)) } else { plan.launch(self.dense_gemm(w, shape)) }
+    }
+
     /// The same by `gemv`.
     pub fn gemv(&self, w: BufferId, [rows, n, k]: [u32; 3]) -> Gemv {
         let (x, w, y) = (self.product_x.ptr(), w.ptr(), self.product_out.ptr());
@@ -110,23 +123,25 @@ impl PeakBuffers {
         QuantGemm::of(self.skinny_gemm(codes.0, shape), (w, scales), format)
     }
 
-    /// Measures both peaks.
+    /// Measures both peaks, the product's by the matrix library, if there is one.
     ///
     /// # Errors
     /// The device failed.
     pub fn measure(&self, device: &mut dyn Device) -> Result<Peaks> {
+        let library = device.matrix_library().is_ok();
         let [n, k] = self.stream;
         let gemv = |turn: usize| self.gemv(self.weights[turn % COPIES], [1, n, k]);
         let gemm = self.gemm(self.product_w, self.product);
         let (mut reads, mut product) = (Plan::default(), Plan::default());
         (0..COPIES * TURNS).for_each(|turn| reads.launch(gemv(turn)));
-        (0..TURNS).for_each(|_| product.gemm(gemm));
+        (0..TURNS).for_each(|_| self.append(&mut product, (self.product_w, self.product), library));
         let bytes = gemv(0).bytes_moved(&StepShape { sequences: &[], experts: None });
         Ok(Peaks {
             bytes_per_second: bytes as f64 / seconds_of_a_step(reads, COPIES * TURNS, device)?,
             flops_per_second: gemm.flops() as f64 / seconds_of_a_step(product, TURNS, device)?,
             stream: self.stream,
             product: self.product,
+            library,
         })
     }
 }
@@ -149,7 +164,13 @@ mod tests {
 
     #[test]
     fn the_slower_of_bytes_and_operations_counts() {
-        let peaks = Peaks { bytes_per_second: 10.0, flops_per_second: 100.0, stream: [1, 1], product: [1, 1, 1] };
+        let peaks = Peaks {
+            bytes_per_second: 10.0,
+            flops_per_second: 100.0,
+            stream: [1, 1],
+            product: [1, 1, 1],
+            library: true,
+        };
         assert_eq!((peaks.least(20, 100), peaks.least(5, 300)), (2.0, 3.0));
     }
 }

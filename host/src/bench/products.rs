@@ -28,7 +28,7 @@ pub struct ProductTime {
     pub k: u32,
     /// By the kernels of this program, as far as they have rows.
     pub gemv: Option<Times>,
-    /// By the matrix library, of a bf16 weight.
+    /// By the matrix library, or without one by `dense_gemm`, of a bf16 weight.
     pub gemm: Option<Times>,
     /// What it costs.
     pub cost: Cost,
@@ -63,7 +63,7 @@ struct Stored {
 /// # Errors
 /// The device failed, or no product has room for so many rows.
 pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
-    let peaks = bench.peaks;
+    let (peaks, library) = (bench.peaks, bench.peaks.library);
     let weights = weights(bench);
     let most = |shape: [u32; 2]| bench.peak_buffers.most_rows(shape);
     let most_of_all = weights.keys().map(|(shape, ..)| most(*shape)).max().unwrap_or(0);
@@ -107,7 +107,7 @@ pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
         let products = turns * buffers.len();
         let is_streamed = rows <= GEMV_MAX_ROWS || n.is_multiple_of(16) && (rows <= skinny || format != Format::Bf16);
         let gemv = is_streamed.then(|| timed(streams, products, device)).transpose()?;
-        let gemms = row(&|plan, w| plan.gemm(made.gemm(w.codes, shape)));
+        let gemms = row(&|plan, w| made.append(plan, (w.codes, shape), library));
         let gemm = (format == Format::Bf16).then(|| timed(gemms, products, device));
         let mut cost = Cost::default();
         let [bytes, flops] = work(made, buffers[0], format, shape);

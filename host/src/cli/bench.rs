@@ -107,7 +107,7 @@ enum What {
     Decode,
     /// The kernels of a prompt and of a decode step
     Kernels,
-    /// The model's products for as many rows as --batch lists, by gemv and by the matrix library
+    /// The model's products for as many rows as --batch lists, by gemv and by what takes many rows
     Products,
 }
 

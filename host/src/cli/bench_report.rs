@@ -24,14 +24,21 @@ pub struct Head<'a> {
 
 /// What is timed, and the peaks.
 pub fn peaks(head: &Head, peaks: &Peaks) -> String {
-    let ([n, k], [rows, product_n, product_k]) = (peaks.stream, peaks.product);
+    let [n, k] = peaks.stream;
     format!(
-        "{}: {:.1} million parameters\npeaks: {:.0} GB/s (gemv {n}x{k}), {} TFLOP/s (product {rows}x{product_n}x{product_k})\n\n",
+        "{}: {:.1} million parameters\npeaks: {:.0} GB/s (gemv {n}x{k}), {} TFLOP/s ({})\n\n",
         head.name,
         head.parameters as f64 / 1e6,
         peaks.bytes_per_second / 1e9,
-        short(peaks.flops_per_second / 1e12)
+        short(peaks.flops_per_second / 1e12),
+        of_flops(peaks)
     )
+}
+
+/// What the peak of operations was measured with.
+fn of_flops(peaks: &Peaks) -> String {
+    let ([rows, n, k], by) = (peaks.product, if peaks.library { "product" } else { "dense_gemm" });
+    format!("{by} {rows}x{n}x{k}")
 }
 
 /// The columns of [`pass`].
@@ -180,7 +187,7 @@ fn bound(cost: &Cost) -> &'static str {
 /// Everything as one JSON object in a line.
 pub fn json_object(head: &Head, bench: &Bench, rows_of_all: Vec<Value>) -> String {
     let peaks = bench.peaks();
-    let ([n, k], [rows, product_n, product_k]) = (peaks.stream, peaks.product);
+    let [n, k] = peaks.stream;
     let object = json!({
         "program": format!("nemotron {}", env!("CARGO_PKG_VERSION")),
         "device": bench.description(),
@@ -191,7 +198,7 @@ pub fn json_object(head: &Head, bench: &Bench, rows_of_all: Vec<Value>) -> Strin
             "gb_s": peaks.bytes_per_second / 1e9,
             "of_bytes": format!("gemv {n}x{k}"),
             "tflop_s": peaks.flops_per_second / 1e12,
-            "of_flops": format!("product {rows}x{product_n}x{product_k}"),
+            "of_flops": of_flops(peaks),
         },
         "rows": rows_of_all,
     });

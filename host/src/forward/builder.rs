@@ -130,10 +130,7 @@ impl Builder {
             Format::Bf16 => (self.memory.add_weight(name.clone(), Content::Matrices(product.parts.clone())), None),
             format => {
                 let (codes, scales) = self.codes(&name, &product.parts);
-                // A library alone multiplies with a part of a weight's rows.
-                let whole = !self.limits.gemms && unit == 1 && !QuantGemv::takes(format);
-                let panel = if whole { n * k } else { self.limits.panel };
-                let rows = (product_buffers::panel_rows(panel, [n, k]) / unit).max(1) * unit;
+                let rows = (product_buffers::panel_rows(self.limits.panel, [n, k]) / unit).max(1) * unit;
                 let panel = self.scratch("panel", Element::Act, rows * k);
                 (codes, Some(PackedBuffer { format, scales, panel, rows }))
             }
@@ -145,7 +142,7 @@ impl Builder {
         }
         let input = self.changed_input(&name, product);
         let quantized = product.input.quantized.then(|| self.quantized_input(k));
-        let sums = product_buffers::partials([n, k], product.format(), self.limits.rows);
+        let sums = product_buffers::partials(&self.limits, [n, k], product.format());
         let partial = (sums > 0).then(|| self.scratch(PARTIAL_PRODUCTS, Element::F32, sums));
         let bias = biases.map(|biases| self.memory.add_weight(format!("{name}.bias"), Content::Vectors(biases)));
         ProductBuffer { weight, packed, input, quantized, bias, partial, n, k }

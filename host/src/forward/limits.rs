@@ -25,7 +25,7 @@ pub struct Limits {
     pub skinny_rows: u32,
     /// Whether there is a [`Device::matrix_library`](crate::device::Device::matrix_library).
     pub gemms: bool,
-    /// Most elements of a packed weight that are widened at a time, but for a row.
+    /// Most elements of a packed weight that are widened at a time, but for 16 rows.
     pub panel: usize,
 }
 

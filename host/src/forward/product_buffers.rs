@@ -103,10 +103,9 @@ impl ProductBuffer {
 }
 
 /// How many rows of a packed weight `[n, k]` are widened at a time where a panel has so many elements: all, or whole tiles of
-/// 16 rows, if there is room for one.
+/// 16 rows, so that what is multiplied with each of them goes to where results are aligned.
 pub(super) fn panel_rows(panel: usize, [n, k]: [usize; 2]) -> usize {
-    let most = (panel / k).max(1);
-    if most < 16 { most.min(n) } else { (most / 16 * 16).min(n) }
+    ((panel / k / 16).max(1) * 16).min(n)
 }
 
 /// Whether a product of `[rows, n, k]` is `gemv`'s.
@@ -118,17 +117,31 @@ pub(super) fn takes_gemv(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
 /// a model's products; by itself it loses a little at 16 to 32 rows for some shapes (docs/performance.md).
 pub(super) const SKINNY: [(u32, u64); 2] = [(32, 9 << 20), (skinny_gemm::MAX_ROWS, 27 << 20)];
 
-/// Whether a product of `[rows, n, k]` that is not `gemv`'s is `skinny_gemm`'s.
+/// Whether a product of `[rows, n, k]` that is not `gemv`'s is `skinny_gemm`'s: where it is faster than the matrix library, or
+/// there is none.
 pub(super) fn takes_skinny(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
     let elements = u64::from(n) * u64::from(k);
     let wins = SKINNY.iter().any(|(most, least)| rows <= *most && elements >= *least);
-    (1..=limits.skinny_rows).contains(&rows) && wins && n.is_multiple_of(16)
+    let takes = if limits.gemms { rows <= limits.skinny_rows && wins } else { rows <= skinny_gemm::MAX_ROWS };
+    takes && n.is_multiple_of(16)
+}
+
+/// Rows of a weight, times parts of 64 token rows, up to which `skinny_gemm` is faster part by part than `dense_gemm`, whose tiles
+/// are too few then to fill a GPU: on an H200 two parts took 20 µs instead of 53 with a weight of 4096x4096, and
+/// with 28672x4096 130 µs instead of 71.
+const IN_PARTS: u32 = 24 << 10;
+
+/// Whether a product of `[rows, n, k]`, more rows than `skinny_gemm` takes at once, is its part by part: without a matrix library.
+pub(super) fn takes_parts(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
+    let most = skinny_gemm::MAX_ROWS;
+    let is_alone = !limits.gemms && !takes_gemv(limits, [rows, n, k]) && takes_skinny(limits, [most, n, k]);
+    is_alone && rows > most && n.saturating_mul(rows.div_ceil(most)) <= IN_PARTS
 }
 
 /// Elements of the sums of blocks that share the columns of a weight `[n, k]`, of `skinny_gemm` or `quant_gemm`: 0 where none do,
 /// and where the weight is never theirs.
-pub(super) fn partials([n, k]: [usize; 2], format: Format, rows: usize) -> usize {
-    let rows = rows.min(skinny_gemm::MAX_ROWS as usize);
+pub(super) fn partials(limits: &Limits, [n, k]: [usize; 2], format: Format) -> usize {
+    let rows = limits.rows.min(skinny_gemm::MAX_ROWS as usize);
     let plain = SkinnyGemm::new(Ptr::NULL, Ptr::NULL, [rows as u32, n as u32, k as u32]);
     let products = [gemv::PLAIN, gemv::SWIGLU].map(|activation| SkinnyGemm { activation, ..plain });
     if QuantGemm::takes(format) {
@@ -136,7 +149,7 @@ pub(super) fn partials([n, k]: [usize; 2], format: Format, rows: usize) -> usize
         let shared = products.iter().filter(|product| product.splits() > 1);
         return shared.map(QuantGemm::partials).max().unwrap_or(0);
     }
-    if SKINNY.iter().all(|(_, least)| ((n * k) as u64) < *least) {
+    if takes_gemv(limits, [rows as u32, n as u32, k as u32]) {
         return 0;
     }
     let shared = products.iter().filter(|product| product.splits() > 1);

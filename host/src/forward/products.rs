@@ -1,16 +1,15 @@
-//! Products, asked for once by what they compute and lowered here alone: to kernels, fusions and calls of the matrix library.
+//! Products, asked for once by what they compute and lowered here alone: to kernels, fusions and calls of the matrix library, where there is one.
 use std::ops::Range;
 
 use gpu_kernels::{
-    Act, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Ptr, QuantGemm, QuantGemv,
-    QuantizeRows, Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, gemv, skinny_gemm,
+    Act, DenseGemm, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Ptr, QuantGemm,
+    QuantGemv, QuantizeRows, Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, gemv, skinny_gemm,
 };
 
-use super::Limits;
 use super::builder::{NormBuffers, NormWeights};
 use super::pass::Pass;
 use super::product_buffers::{
-    ChangedInput, PackedBuffer, ProductBuffer, QuantizedInput, SKINNY, takes_gemv, takes_skinny,
+    ChangedInput, PackedBuffer, ProductBuffer, QuantizedInput, takes_gemv, takes_parts, takes_skinny,
 };
 use crate::device::{Factors, Gemm, Output, ScaledCodes};
 use crate::models::spec::Activation;
@@ -60,11 +59,6 @@ impl<'a> Multiply<'a> {
     }
 }
 
-/// The most rows that `skinny_gemm` takes with a weight.
-fn skinny_rows(limits: &Limits, weight: &ProductBuffer) -> Option<u32> {
-    SKINNY.iter().rev().map(|(rows, _)| *rows).find(|rows| takes_skinny(limits, weight.shape(*rows)))
-}
-
 /// Whether a kernel behind a product of `rows` rows that [`Multiply::holds_next`] may read at once what is older than the
 /// product: of so few rows only those products overlap that know of it.
 pub(super) fn settles(rows: u32) -> bool {
@@ -82,17 +76,14 @@ impl Pass<'_> {
         self.by_format(&product);
     }
 
-    /// Rows that are multiplied together: all, but without a matrix library no more than the kernels here take. Of packed weights
-    /// it is better to read the codes twice than to write a panel and read it.
+    /// Rows that are multiplied together: all, but of packed weights it is better to read the codes twice than to write a panel and
+    /// read it, and of others some times than to leave most of the device idle.
     fn most_rows(&self, product: &Multiply) -> u32 {
-        let (limits, weight) = (&self.shared.limits, product.weight);
+        let weight = product.weight;
         let twice = product.rows <= 2 * skinny_gemm::MAX_ROWS && weight.quantized.is_none();
         match weight.packed {
+            None if takes_parts(&self.shared.limits, weight.shape(product.rows)) => skinny_gemm::MAX_ROWS,
             Some(packed) if twice && packed.takes_quant_gemm(1, weight.n) => skinny_gemm::MAX_ROWS,
-            _ if limits.gemms => product.rows,
-            None => skinny_rows(limits, weight).unwrap_or(product.rows),
-            Some(packed) if packed.takes_quant_gemm(1, weight.n) => skinny_gemm::MAX_ROWS,
-            Some(packed) if packed.streams() => GEMV_MAX_ROWS,
             _ => product.rows,
         }
     }
@@ -148,10 +139,9 @@ impl Pass<'_> {
     fn by_rows(&mut self, product: &Multiply, w: Ptr<Weight>) {
         let shape = product.weight.shape(product.rows);
         let limits = &self.shared.limits;
-        let skinny = takes_skinny(limits, shape);
-        if takes_gemv(limits, shape) || !skinny && !limits.gemms {
+        if takes_gemv(limits, shape) {
             self.by_gemv(product, w);
-        } else if skinny {
+        } else if takes_skinny(limits, shape) {
             self.by_skinny_gemm(product, w);
         } else {
             let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, product.rows));
@@ -274,10 +264,17 @@ impl Pass<'_> {
     fn gemm(&mut self, product: &Multiply, (x, w, out): (Ptr<Act>, Ptr<Weight>, Output), of: Range<usize>) {
         let Multiply { weight, rows, residual, .. } = *product;
         let first = of.start as u64;
-        let at = |residual: Ptr<Act>| if residual.is_null() { residual } else { residual.offset(first) };
+        let residual = if residual.is_null() { residual } else { residual.offset(first) };
         let bias = weight.bias.map_or(Ptr::NULL, |bias| bias.ptr::<Weight>().offset(first));
-        let gemm = Gemm::new(x, w, out.offset(first), [rows, of.len() as u32, weight.k as u32]);
-        self.plan.gemm(Gemm { bias, residual: at(residual), stride: weight.n as u32, ..gemm });
+        let (out, shape, stride) = (out.offset(first), [rows, of.len() as u32, weight.k as u32], weight.n as u32);
+        if self.shared.limits.gemms {
+            return self.plan.gemm(Gemm { bias, residual, stride, ..Gemm::new(x, w, out, shape) });
+        }
+        let (y, y_f32) = match out {
+            Output::Act(y) => (y, Ptr::NULL),
+            Output::F32(y_f32) => (Ptr::NULL, y_f32),
+        };
+        self.plan.launch(DenseGemm { bias, residual, y, y_f32, stride, ..DenseGemm::new(x, w, shape) });
     }
 
     /// The activation behind a GEMM.

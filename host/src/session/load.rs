@@ -182,7 +182,7 @@ impl Model {
         stages.end("warm-up");
         if let Some(error) = engine.no_library() {
             let cost =
-                "the products of prompts run in kernels that are made for few rows, so long ones take much longer";
+                "products of many rows run in dense_gemm, so long prompts take longer, on an H200 1.4 times as long";
             note(Note::Warning(format!("{}: {cost} ({})", error.message(), error.details_text())));
         }
         note(Note::Info(format!("Model weights loaded: {}", size(weight_bytes(&spec)))));

@@ -119,18 +119,20 @@ fn a_new_kind_is_its_own_file() {
 
 /// The logits of twelve tokens through `spec`, whose packed weights are widened `panel` elements at a time.
 fn logits(spec: &ModelSpec, panel: usize) -> Vec<u32> {
-    logits_within(spec, Limits { panel, small_weight: 0, ..Limits::new(64, 1, 64) })
+    logits_within(spec, Limits { panel, small_weight: 0, ..Limits::new(64, 1, 64) }, 12)
 }
 
-fn logits_within(spec: &ModelSpec, limits: Limits) -> Vec<u32> {
+/// The last twelve logits of `tokens` tokens.
+fn logits_within(spec: &ModelSpec, limits: Limits, tokens: usize) -> Vec<u32> {
     let (layout, memory) = Layout::new(spec, limits);
     let random = RandomWeights::own(spec);
     let mut device = Cpu::<f32>::new();
     device
         .allocate(memory.load(&|tensors| Ok(random.parts(tensors))).expect("random weights"))
         .expect("memory for them");
-    let ids = (0..12).map(|i| 7 * i + 3).collect();
-    let span = Span { ids, position: 0, pages: vec![1], slot: 0, logit_rows: 12, samples: true, sampling: None };
+    let ids = (0..tokens).map(|i| 7 * (i as i32 % 12) + 3).collect();
+    let pages = (1..=tokens.div_ceil(64)).collect();
+    let span = Span { ids, position: 0, pages, slot: 0, logit_rows: 12, samples: true, sampling: None };
     let bucket = Bucket::of(std::slice::from_ref(&span), &limits);
     let prepared = device.prepare(plan(&layout, &bucket)).expect("a plan that fits");
     let inputs = StepInputs::new(&[span], &bucket, &limits);
@@ -154,6 +156,15 @@ fn panels_of_a_packed_weight_make_no_difference() {
             for panel in [1, 40 * spec.hidden] {
                 assert!(logits(&spec, panel) == whole, "{recipe} with panels of {panel}");
             }
+            // More rows than `quant_gemm` takes, by the matrix library and without one.
+            let many = |gemms, panel| {
+                let limits = Limits { gemms, panel, small_weight: 0, ..Limits::new(128, 1, 128) };
+                logits_within(&spec, limits, 66)
+            };
+            let whole = many(true, usize::MAX);
+            for panel in [usize::MAX, 1, 40 * spec.hidden] {
+                assert!(many(false, panel) == whole, "{recipe} with panels of {panel} and no library");
+            }
         }
     }
 }
@@ -170,18 +181,22 @@ fn many_rows_go_to_what_is_fastest() {
                 assert_eq!(kernel.check(), Ok(()), "{}", step.name());
             }
         }
-        ["skinny_gemm", "skinny_join", "gemm"].map(|name| plan.steps.iter().filter(|step| step.name() == name).count())
+        ["skinny_gemm", "skinny_join", "gemm", "dense_gemm"]
+            .map(|name| plan.steps.iter().filter(|step| step.name() == name).count())
     };
     let counts = |rows, skinny_rows| counts_of(rows, Limits { skinny_rows, ..Limits::new(128, rows, rows) });
     // qkv, o and down have so few tiles that blocks share their columns; up and the head have many.
-    assert_eq!(counts(32, 64), [5, 3, 0]);
-    assert_eq!(counts(64, 64), [3, 1, 2], "qkv and o are small");
-    assert_eq!(counts(128, 64), [0, 0, 5]);
-    assert_eq!(counts(32, 0), [0, 0, 5], "where there is no such device");
+    assert_eq!(counts(32, 64), [5, 3, 0, 0]);
+    assert_eq!(counts(64, 64), [3, 1, 2, 0], "qkv and o are small");
+    assert_eq!(counts(128, 64), [0, 0, 5, 0]);
+    assert_eq!(counts(32, 0), [0, 0, 5, 0], "where there is no such device");
     let alone =
         |rows, skinny_rows| counts_of(rows, Limits { skinny_rows, gemms: false, ..Limits::new(128, rows, rows) });
-    assert_eq!(alone(128, 64), [14, 10, 0], "up, down and the head in parts of 64 rows, qkv and o of 32");
-    assert_eq!(alone(128, 0), [0, 0, 0]);
+    for skinny_rows in [0, 64] {
+        assert_eq!(alone(64, skinny_rows), [5, 3, 0, 0], "no library is faster");
+        assert_eq!(alone(128, skinny_rows), [6, 6, 0, 2], "qkv, o and down have few rows, and are multiplied in parts");
+        assert_eq!(alone(640, skinny_rows), [0, 0, 0, 5]);
+    }
 }
 
 #[test]

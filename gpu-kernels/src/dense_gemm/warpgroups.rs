@@ -1,37 +1,38 @@
-//! The entry point of `moe_gemm` for compute capability 9.0: two warpgroups, weights as the rows of their products.
-mod ring;
-mod share;
-
-use self::ring::Ring;
-use self::share::{Chunk, Share};
-use super::entry::activated;
-use super::{DEPTH, MoeGemm, WARPS};
+//! The multiplication of a block's chunks by two warpgroups on compute capability 9.0, weights as the rows of their products.
+use super::DEPTH;
+use super::product::{Chunk, Product, Share};
+use super::ring::Ring;
 use cuda_std::unroll::{array, unroll};
 use cuda_std::wgmma::{self, Accumulator};
-use cuda_std::{bf16, fragment, global, grid, kernel, thread, warp};
+use cuda_std::{fragment, thread, warp};
 
-/// Choices of a product.
+/// Token rows of a product.
 const COLUMNS: u32 = 128;
-/// Eights of choices of a product.
+/// Eights of token rows of a product.
 const TILES: usize = (COLUMNS / fragment::N) as usize;
 
-/// The sums of two products: of 128 rows of the weight, or of 256 choices.
+/// Eights whose residuals are on their way together: with more, the sums would leave the registers.
+const TOGETHER: usize = 8;
+
+/// The sums of two products: of 128 rows of the weight, or of 256 token rows.
 type Sums = [[[f32; 4]; TILES]; 2];
 
-kernel! {
-    /// The block's share of all chunks.
-    pub fn moe_gemm_wgmma(args: MoeGemm) {
-        wgmma::threads_at_most::<{ WARPS * 32 }>();
-        grid::launch_dependents();
-        grid::wait_for_dependencies();
-        let mut share = Share::of_block();
-        let mut ring = Ring::fill(&args, share);
-        while let Some(chunk) = share.next(&args) {
+/// Multiplies the block's share of all chunks, and stores the results.
+///
+/// # Safety
+/// The whole block comes here; the kernel's Requires hold.
+#[inline(always)]
+pub unsafe fn multiply<P: Product>(args: &P) {
+    let mut share = Share::of_block();
+    // SAFETY: the chunks are the same for the whole block, so all its threads come to the barriers.
+    unsafe {
+        let mut ring = Ring::fill(args, share);
+        while let Some(chunk) = share.next(args) {
             let warpgroup = Warpgroup::new(&chunk);
-            let sums = warpgroup.multiply(&args, &mut ring);
+            let sums = warpgroup.multiply(args, &mut ring);
             unroll::<2>(
                 #[inline(always)]
-                |i| warpgroup.store(&args, &chunk, &sums[i], i as u32),
+                |i| warpgroup.store(args, &chunk, &sums[i], i as u32),
             );
         }
     }
@@ -64,9 +65,9 @@ impl Warpgroup {
     /// # Safety
     /// Both warpgroups come here; the ring's next stages are the chunk's.
     #[inline(always)]
-    unsafe fn multiply(&self, args: &MoeGemm, ring: &mut Ring) -> Sums {
+    unsafe fn multiply<P: Product>(&self, args: &P, ring: &mut Ring) -> Sums {
         let mut sums = [[[0.0; 4]; TILES]; 2];
-        for _ in 0..args.k.div_ceil(DEPTH) {
+        for _ in 0..args.k().div_ceil(DEPTH) {
             // SAFETY: the stage has landed, and the products of the one before, whose place is filled now, have ended.
             unsafe {
                 let stage = ring.next();
@@ -93,47 +94,53 @@ impl Warpgroup {
     }
 
     /// Stores the outputs of product `i`. Lanes of neighbouring rows exchange sums, so that each has two neighbours of a
-    /// choice.
+    /// token row.
     ///
     /// # Safety
     /// The kernel's Requires hold; the whole warp comes here.
     #[inline(always)]
-    unsafe fn store(&self, args: &MoeGemm, chunk: &Chunk, sums: &[[f32; 4]; TILES], i: u32) {
+    unsafe fn store<P: Product>(&self, args: &P, chunk: &Chunk, sums: &[[f32; 4]; TILES], i: u32) {
         let (weights, tokens) =
             if i == 0 { (self.weights[0], self.tokens[0]) } else { (self.weights[1], self.tokens[1]) };
         let warp_row = weights + thread::warp_id() % 4 * fragment::M;
         let (own, pair) = fragment::c_element(thread::lane_id(), 0);
-        let (row, column) = (chunk.row + warp_row + own / 2 * 2, tokens - self.corner + pair + own % 2);
-        let y = args.y.addr + u64::from(row) * 2;
-        // All at once: one behind the other, each would be waited for.
-        let choices: [u32; TILES] = array(
-            #[inline(always)]
-            |n| {
-                let place = chunk.first + (column + n as u32 * fragment::N).min(chunk.live - 1);
-                // SAFETY: the place is there.
-                unsafe { global::load(args.order.addr + 4 * u64::from(place)) }
-            },
-        );
-        unroll::<TILES>(
-            #[inline(always)]
-            |n| {
-                let column = column + n as u32 * fragment::N;
-                let [a, b, c, d] = sums[n];
-                // SAFETY: the whole warp is here; a row and a choice that are there are stored.
-                unsafe {
-                    let [upper, lower] = [exchange(own, a, b), exchange(own, c, d)];
-                    if warp_row < chunk.rows && column < chunk.live {
-                        let y = y + u64::from(choices[n]) * u64::from(args.n) * 2;
-                        global::store(y, bf16::pack(activated(args, upper)));
-                        global::store(y + 16, bf16::pack(activated(args, lower)));
-                    }
-                }
-            },
-        );
+        let (row, token) = (chunk.row + warp_row + own / 2 * 2, tokens - self.corner + pair + own % 2);
+        let columns = [row, row + fragment::M / 2];
+        // SAFETY: a column behind the last has neither bias nor residual, and places that are there are asked for; the whole warp
+        // is here; what is there is stored.
+        unsafe {
+            let bias = columns.map(|column| args.bias(column));
+            // All at once: one behind the other, each would be waited for.
+            let rows: [u32; TILES] = array(
+                #[inline(always)]
+                |n| args.output_row(chunk.first + (token + n as u32 * fragment::N).min(chunk.live - 1)),
+            );
+            unroll::<{ TILES / TOGETHER }>(
+                #[inline(always)]
+                |part| {
+                    let residuals: [[u32; 2]; TOGETHER] = array(
+                        #[inline(always)]
+                        |i| columns.map(|column| args.residual(rows[part * TOGETHER + i], column)),
+                    );
+                    unroll::<TOGETHER>(
+                        #[inline(always)]
+                        |i| {
+                            let n = part * TOGETHER + i;
+                            let [a, b, c, d] = sums[n];
+                            let [upper, lower] = [exchange(own, a, b), exchange(own, c, d)];
+                            if token + n as u32 * fragment::N < chunk.live {
+                                args.store([rows[n], columns[0]], upper, bias[0], residuals[i][0]);
+                                args.store([rows[n], columns[1]], lower, bias[1], residuals[i][1]);
+                            }
+                        },
+                    );
+                },
+            );
+        }
     }
 }
 
-/// Of a row's sums for two choices, and the neighbouring row's: both rows' sums for one choice, the first for the even row.
+/// Of a row's sums for two token rows, and the neighbouring row's: both rows' sums for one of them, the first for the even row.
 ///
 /// Bits change places by masks: conditions would come apart around the shuffle.
 ///

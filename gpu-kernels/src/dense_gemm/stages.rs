@@ -1,17 +1,17 @@
-//! The way of tokens and weights through shared memory in `moe_gemm`.
-use super::{CHOICES, COLUMNS, DEPTH, MoeGemm, STAGE_BYTES, STAGES, WARPS};
+//! The way of tokens and weights through shared memory to the warps.
+use super::product::{Chunk, Product};
+use super::{COLUMNS, DEPTH, STAGE_BYTES, STAGES, TOKENS, WARPS};
 use crate::row::{self, GROUP};
-use core::num::NonZero;
 use cuda_std::barrier::sync_threads;
 use cuda_std::unroll::unroll;
-use cuda_std::{cp_async, global, shared, thread};
+use cuda_std::{cp_async, shared, thread};
 
 /// Pieces of 16 bytes of a row in a stage.
 const PIECES: u32 = DEPTH / GROUP;
 /// Rows that the block's threads copy together.
 const TOGETHER: u32 = WARPS * 32 / PIECES;
 /// Copies of a thread for the tokens and for the weights of a stage.
-const TOKEN_COPIES: usize = (CHOICES / TOGETHER) as usize;
+const TOKEN_COPIES: usize = (TOKENS / TOGETHER) as usize;
 const WEIGHT_COPIES: usize = (COLUMNS / TOGETHER) as usize;
 
 /// What a block copies: the rows that this thread has a piece of.
@@ -26,34 +26,37 @@ pub struct Source {
 }
 
 impl Source {
-    /// The rows of the block's tile.
+    /// The rows of the block's chunk.
     ///
     /// # Safety
-    /// The kernel's Requires hold; places `first` to `first + live` are of the expert that `w` holds at `expert`.
+    /// The kernel's Requires hold.
     #[inline(always)]
-    pub unsafe fn new(args: &MoeGemm, expert: u32, first: u32, live: u32) -> Source {
+    pub unsafe fn new<P: Product>(args: &P, chunk: &Chunk) -> Source {
         let own = thread::thread_idx_x() / PIECES;
-        let row_bytes = u64::from(args.k) * 2;
-        let mut source =
-            Source { tokens: [0; TOKEN_COPIES], weights: [0; WEIGHT_COPIES], groups: args.k / GROUP, step: 0, slot: 0 };
+        let row_bytes = u64::from(args.k()) * 2;
+        let mut source = Source {
+            tokens: [0; TOKEN_COPIES],
+            weights: [0; WEIGHT_COPIES],
+            groups: args.k() / GROUP,
+            step: 0,
+            slot: 0,
+        };
         unroll::<TOKEN_COPIES>(
             #[inline(always)]
             |i| {
                 let place = own + i as u32 * TOGETHER;
-                if place < live {
+                if place < chunk.live {
                     // SAFETY: the place is there.
-                    let choice: u32 = unsafe { global::load(args.order.addr + 4 * u64::from(first + place)) };
-                    source.tokens[i] = args.x.addr + u64::from(token(args, choice)) * row_bytes;
+                    source.tokens[i] = unsafe { args.token(chunk.first + place) };
                 }
             },
         );
-        let weights = args.w.addr + u64::from(expert) * u64::from(args.n) * row_bytes;
         unroll::<WEIGHT_COPIES>(
             #[inline(always)]
             |i| {
-                let row = thread::block_idx_y() * COLUMNS + own + i as u32 * TOGETHER;
-                if row < args.n {
-                    source.weights[i] = weights + u64::from(row) * row_bytes;
+                let row = own + i as u32 * TOGETHER;
+                if row < chunk.rows {
+                    source.weights[i] = chunk.weights + u64::from(row) * row_bytes;
                 }
             },
         );
@@ -78,19 +81,19 @@ impl Source {
                 cp_async::copy_16_or_zero(stage + place(row, piece), row::at(from, group), if live { 16 } else { 0 })
             };
         };
-        if self.step * PIECES < self.groups {
+        if self.step != self.groups.div_ceil(PIECES) {
+            self.step += 1;
             unroll::<TOKEN_COPIES>(
                 #[inline(always)]
                 |i| copy(own + i as u32 * TOGETHER, self.tokens[i]),
             );
             unroll::<WEIGHT_COPIES>(
                 #[inline(always)]
-                |i| copy(CHOICES + own + i as u32 * TOGETHER, self.weights[i]),
+                |i| copy(TOKENS + own + i as u32 * TOGETHER, self.weights[i]),
             );
         }
         // Also where nothing is left to ask for: the waits count groups.
         cp_async::commit();
-        self.step += 1;
         self.slot = if self.slot + 1 == STAGES { 0 } else { self.slot + 1 };
     }
 
@@ -103,15 +106,6 @@ impl Source {
         cp_async::wait::<{ STAGES - 2 }>();
         // SAFETY: the caller's promise.
         unsafe { sync_threads() };
-    }
-}
-
-/// The row of `x` for a choice.
-#[inline(always)]
-pub fn token(args: &MoeGemm, choice: u32) -> u32 {
-    match NonZero::new(args.top_k) {
-        Some(top_k) if args.row_per_choice == 0 => choice / top_k,
-        _ => choice,
     }
 }
 

@@ -1,13 +1,12 @@
-//! The way of weights and tokens through shared memory to the warpgroups of `moe_gemm`: one ring for all chunks of a block, so
+//! The way of weights and tokens through shared memory to the warpgroups: one ring for all chunks of a block, so
 //! that the next chunk's first stages are on their way while the sums of this one are stored.
-use super::super::stages::token;
-use super::super::{DEPTH, MoeGemm, RING_ROWS, RING_STAGES, WARPS};
-use super::share::{Chunk, Share};
+use super::product::{Chunk, Product, Share};
+use super::{DEPTH, RING_ROWS, RING_STAGES, WARPS};
 use crate::moe_sort::{NARROW, TILE};
 use crate::row::{self, GROUP};
 use cuda_std::barrier::sync_threads;
 use cuda_std::unroll::unroll;
-use cuda_std::{cp_async, global, shared, thread, wgmma};
+use cuda_std::{cp_async, shared, thread, wgmma};
 
 /// Bytes of a stage.
 const STAGE_BYTES: u32 = RING_ROWS * wgmma::ROW_BYTES;
@@ -37,7 +36,7 @@ impl Ring {
     /// # Safety
     /// The whole block comes here; the kernel's Requires hold.
     #[inline(always)]
-    pub unsafe fn fill(args: &MoeGemm, share: Share) -> Ring {
+    pub unsafe fn fill<P: Product>(args: &P, share: Share) -> Ring {
         let start = shared::dynamic::<u8>().address();
         let mut ring = Ring { share, rows: [0; COPIES], group: 0, is_live: false, fill: start, take: start };
         // SAFETY: nothing uses the stages yet.
@@ -70,8 +69,8 @@ impl Ring {
     /// # Safety
     /// The whole block comes here; the stage's place is free.
     #[inline(always)]
-    pub unsafe fn ask(&mut self, args: &MoeGemm) {
-        let groups = args.k / GROUP;
+    pub unsafe fn ask<P: Product>(&mut self, args: &P) {
+        let groups = args.k() / GROUP;
         if self.is_live {
             let (own, piece) = (thread::thread_idx_x() / PIECES, thread::thread_idx_x() % PIECES);
             // The other copies are whole atoms of eight rows behind: the place in their rows stays.
@@ -103,7 +102,7 @@ impl Ring {
     /// # Safety
     /// The whole block comes here; the kernel's Requires hold.
     #[inline(always)]
-    unsafe fn next_chunk(&mut self, args: &MoeGemm) {
+    unsafe fn next_chunk<P: Product>(&mut self, args: &P) {
         self.group = thread::thread_idx_x() % PIECES;
         // SAFETY: the caller's promise.
         unsafe {
@@ -132,20 +131,14 @@ fn behind(stage: u32) -> u32 {
 /// # Safety
 /// The kernel's Requires hold.
 #[inline(always)]
-unsafe fn address(args: &MoeGemm, chunk: &Chunk, i: u32) -> u64 {
+unsafe fn address<P: Product>(args: &P, chunk: &Chunk, i: u32) -> u64 {
     let row = thread::thread_idx_x() / PIECES + i * TOGETHER;
-    let row_bytes = u64::from(args.k) * 2;
     // The rows between depend on the chunk.
     if i * TOGETHER < NARROW || i * TOGETHER < TILE && chunk.is_narrow() {
-        let expert = u64::from(chunk.expert) * u64::from(args.n);
-        let from = args.w.addr + (expert + u64::from(chunk.row + row)) * row_bytes;
+        let from = chunk.weights + u64::from(row) * u64::from(args.k()) * 2;
         return if row < chunk.rows { from } else { 0 };
     }
     let place = row - chunk.most_rows();
-    if place >= chunk.live {
-        return 0;
-    }
     // SAFETY: the place is there.
-    let choice: u32 = unsafe { global::load(args.order.addr + 4 * u64::from(chunk.first + place)) };
-    args.x.addr + u64::from(token(args, choice)) * row_bytes
+    if place < chunk.live { unsafe { args.token(chunk.first + place) } } else { 0 }
 }
