@@ -3,7 +3,9 @@ use bytes::Bytes;
 use gpu_kernels::{Element, Format, QuantizeRows};
 use half::bf16;
 use nemotron::device::cuda::Options;
-use nemotron::device::{BufferKind, Buffers, Device, Factors, Gemm, Output, Plan, ScaledCodes, Weight, WeightPart};
+use nemotron::device::{
+    BufferKind, Buffers, Device, Gemm, GemmOperands, Output, Plan, ScaledCodes, Weight, WeightPart,
+};
 use nemotron::device::{e4m3, e4m3_code};
 
 use crate::products::numbers;
@@ -40,8 +42,8 @@ fn share([rows, n, k]: [u32; 3], residual: bool) -> Result<f64, String> {
     let mut plan = Plan::default();
     let made = ScaledCodes { codes: x_codes.ptr(), scales: x_scales.ptr() };
     plan.launch(QuantizeRows { x: x_buffer.ptr(), y: made.codes, scales: made.scales, rows, k });
-    let factors = Factors::Fp8 { x: made, w: ScaledCodes { codes: w_buffer.ptr(), scales: w_scales.ptr() } };
-    let mut gemm = Gemm::of(factors, Output::Act(out.ptr()), [rows, n, k]);
+    let operands = GemmOperands::Fp8 { x: made, w: ScaledCodes { codes: w_buffer.ptr(), scales: w_scales.ptr() } };
+    let mut gemm = Gemm::of(operands, Output::Act(out.ptr()), [rows, n, k]);
     gemm.bias = bias_buffer.ptr();
     if residual {
         gemm.residual = out.ptr();

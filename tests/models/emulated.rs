@@ -6,7 +6,7 @@ use gpu_kernels::{DeviceInfo, Element, Ptr, Role};
 use half::bf16;
 use nemotron::cpu;
 use nemotron::device::{
-    BufferId, BufferKind, BufferSpec, Buffers, Device, Factors, Gemm, Inputs, Memory, Output, Plan, PlanId,
+    BufferId, BufferKind, BufferSpec, Buffers, Device, Gemm, GemmOperands, Inputs, Memory, Output, Plan, PlanId,
     ScaledCodes, Step, Ticket,
 };
 use nemotron::error::{Category, Error, Result};
@@ -125,14 +125,14 @@ impl Emulated {
 
     /// The weight is either one, or a panel that a step has made of one.
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
-        match gemm.factors {
-            Factors::Bf16 { x, w } => {
+        match gemm.operands {
+            GemmOperands::Bf16 { x, w } => {
                 self.fetch(x, (gemm.rows * gemm.k) as usize)?;
                 if !self.host.is_weight(w) {
                     self.fetch(w, (gemm.n * gemm.k) as usize)?;
                 }
             }
-            Factors::Fp8 { x, .. } => self.fetch_codes(x, gemm.rows as usize, gemm.k as usize)?,
+            GemmOperands::Fp8 { x, .. } => self.fetch_codes(x, gemm.rows as usize, gemm.k as usize)?,
         }
         let rows = || (0..gemm.rows).map(|row| u64::from(row * gemm.stride));
         let count = gemm.n as usize;

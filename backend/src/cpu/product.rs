@@ -9,7 +9,7 @@ use super::packed::{PackedMatrix, PackedRows};
 use super::parallel::for_each;
 use super::residual;
 use super::tile::{InstructionSet, strip};
-use crate::device::{Activation, Factors, Gemm, Memory, Output, Weight, e4m3};
+use crate::device::{Activation, Gemm, GemmOperands, Memory, Output, Weight, e4m3};
 
 /// Weight rows that one core takes at a time: few enough to stay in its cache while all tokens pass.
 const STRIP_ROWS: usize = 64;
@@ -88,9 +88,9 @@ pub fn gemm<A: Activation>(gemm: &Gemm, memory: &Memory) {
 /// `x` as numbers.
 fn first_factor<A: Activation>(gemm: &Gemm, memory: &Memory) -> Vec<f32> {
     let (rows, k) = (gemm.rows as usize, gemm.k as usize);
-    match gemm.factors {
-        Factors::Bf16 { x, .. } => widened(&memory.read::<A>(x, rows * k)),
-        Factors::Fp8 { x, .. } => {
+    match gemm.operands {
+        GemmOperands::Bf16 { x, .. } => widened(&memory.read::<A>(x, rows * k)),
+        GemmOperands::Fp8 { x, .. } => {
             let (codes, scales) = (memory.read::<u8>(x.codes, rows * k), memory.read::<f32>(x.scales, rows));
             let rows = codes.chunks(k).zip(scales.iter());
             rows.flat_map(|(row, scale)| row.iter().map(move |code| e4m3(*code) * scale)).collect()
@@ -118,9 +118,9 @@ pub(super) fn bias(memory: &Memory, bias: Ptr<gpu_kernels::Weight>, n: u32) -> O
 fn sums<A: Activation, O: Activation>(x: &[f32], memory: &Memory, gemm: &Gemm) -> Vec<O> {
     let bias = bias(memory, gemm.bias, gemm.n);
     let (n, k) = (gemm.n as usize, gemm.k as usize);
-    let w = match gemm.factors {
-        Factors::Bf16 { w, .. } => Matrix::<A>::of(memory, w, [n, k]),
-        Factors::Fp8 { w, .. } => Matrix::Packed(PackedMatrix::of(memory, w.codes, w.scales), k),
+    let w = match gemm.operands {
+        GemmOperands::Bf16 { w, .. } => Matrix::<A>::of(memory, w, [n, k]),
+        GemmOperands::Fp8 { w, .. } => Matrix::Packed(PackedMatrix::of(memory, w.codes, w.scales), k),
     };
     let mut sums = vec![O::default(); (gemm.rows * gemm.n) as usize];
     product(*WIDEST, x, w.source(), bias.as_deref(), &mut sums, gemm.rows as usize);

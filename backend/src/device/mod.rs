@@ -19,7 +19,7 @@ pub use encode::{e2m1_code, e4m3_code};
 pub use file_range::FileRange;
 pub use gpu_kernels::Format;
 pub use memory::{Memory, Storage, Stored};
-pub use plan::{Factors, Gemm, Output, Plan, PlannedKernel, Reference, ScaledCodes, Step};
+pub use plan::{Gemm, GemmOperands, Output, Plan, PlannedKernel, Reference, ScaledCodes, Step};
 pub use unpack::{e2m1, e4m3, unpack};
 pub use weight::Weight;
 pub use weight_part::WeightPart;

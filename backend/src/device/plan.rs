@@ -36,7 +36,7 @@ impl Output {
 
 /// The two matrices of a product, `[rows, k]` and `[n, k]`.
 #[derive(Clone, Copy, Debug)]
-pub enum Factors {
+pub enum GemmOperands {
     /// Activations, and a weight or a panel of activations that a step has made of one.
     Bf16 {
         /// `[rows, k]`.
@@ -53,12 +53,12 @@ pub enum Factors {
     },
 }
 
-impl Factors {
+impl GemmOperands {
     /// Buffer and element offset of the second; none where it is null.
     pub fn weight(&self) -> Option<(u32, u64)> {
         match self {
-            Factors::Bf16 { w, .. } => w.target(),
-            Factors::Fp8 { w, .. } => w.codes.target(),
+            GemmOperands::Bf16 { w, .. } => w.target(),
+            GemmOperands::Fp8 { w, .. } => w.codes.target(),
         }
     }
 }
@@ -77,7 +77,7 @@ pub struct ScaledCodes {
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
     /// x and w.
-    pub factors: Factors,
+    pub operands: GemmOperands,
     /// `[n]` or null. A GPU takes one where the result is activations.
     pub bias: Ptr<Weight>,
     /// `[rows, n]` or null, where the result is activations; may be `out`. For some shapes cuBLASLt adds it to the sum before
@@ -98,12 +98,12 @@ pub struct Gemm {
 impl Gemm {
     /// `x · wᵀ` of `[rows, n, k]` alone.
     pub const fn new(x: Ptr<Act>, w: Ptr<Weight>, out: Output, shape: [u32; 3]) -> Gemm {
-        Gemm::of(Factors::Bf16 { x, w }, out, shape)
+        Gemm::of(GemmOperands::Bf16 { x, w }, out, shape)
     }
 
-    /// The product of any factors alone.
-    pub const fn of(factors: Factors, out: Output, [rows, n, k]: [u32; 3]) -> Gemm {
-        Gemm { factors, bias: Ptr::NULL, residual: Ptr::NULL, out, rows, n, k, stride: n }
+    /// The product of any operands alone.
+    pub const fn of(operands: GemmOperands, out: Output, [rows, n, k]: [u32; 3]) -> Gemm {
+        Gemm { operands, bias: Ptr::NULL, residual: Ptr::NULL, out, rows, n, k, stride: n }
     }
 
     /// Bytes read and written at least once, with activations of 2 bytes.
@@ -111,7 +111,8 @@ impl Gemm {
         let (rows, n, k) = (u64::from(self.rows), u64::from(self.n), u64::from(self.k));
         let out = if matches!(self.out, Output::Act(_)) { 2 } else { 4 };
         let bias = if self.bias.is_null() { 0 } else { 2 * n };
-        let (element, scales) = if matches!(self.factors, Factors::Bf16 { .. }) { (2, 0) } else { (1, 4 * (rows + n)) };
+        let (element, scales) =
+            if matches!(self.operands, GemmOperands::Bf16 { .. }) { (2, 0) } else { (1, 4 * (rows + n)) };
         element * k * (n + rows) + scales + bias + rows * out * n
     }
 

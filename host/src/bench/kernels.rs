@@ -222,7 +222,7 @@ fn weight(step: &Step, names: &[BufferName]) -> String {
                 0
             });
         }
-        Step::Gemm(gemm) => buffers.extend(gemm.factors.weight().map(|(buffer, _)| buffer)),
+        Step::Gemm(gemm) => buffers.extend(gemm.operands.weight().map(|(buffer, _)| buffer)),
     }
     let matrix = |buffer: &u32| {
         let BufferName { name, weight } = &names[*buffer as usize];

@@ -11,7 +11,7 @@ use super::pass::Pass;
 use super::product_buffers::{
     ChangedInput, PackedBuffer, ProductBuffer, QuantizedInput, takes_gemv, takes_parts, takes_skinny,
 };
-use crate::device::{Factors, Gemm, Output, ScaledCodes};
+use crate::device::{Gemm, GemmOperands, Output, ScaledCodes};
 use crate::models::spec::Activation;
 
 /// Longest row that is normalised on its way into a product: with a longer one beside its weights, a multiprocessor of
@@ -123,8 +123,8 @@ impl Pass<'_> {
         let codes = ScaledCodes { codes: input.codes.ptr(), scales: input.scales.ptr() };
         self.plan.launch(QuantizeRows { x, y: codes.codes, scales: codes.scales, rows, k: weight.k as u32 });
         let (w, scales) = weight.codes(packed);
-        let factors = Factors::Fp8 { x: codes, w: ScaledCodes { codes: w, scales } };
-        let gemm = Gemm::of(factors, product.sums(), weight.shape(rows));
+        let operands = GemmOperands::Fp8 { x: codes, w: ScaledCodes { codes: w, scales } };
+        let gemm = Gemm::of(operands, product.sums(), weight.shape(rows));
         self.plan.gemm(Gemm { bias: weight.bias(), residual: product.residual, ..gemm });
         self.activate(product);
     }

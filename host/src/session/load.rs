@@ -157,10 +157,7 @@ impl Model {
             spec.eos.clear();
         }
         quantize(&mut spec, options, note)?;
-        keep_cache(&mut spec, options.kv_cache, cache_fault, note)?;
-        if options.activations == Some(ActivationChoice::Fp8) {
-            quantize_inputs(&mut spec, note)?;
-        }
+        put_in_fp8(&mut spec, options, cache_fault, note)?;
         Sampling { logit_bias: options.logit_bias.clone(), ..Sampling::default() }.check(spec.vocab)?;
         let mut config = EngineConfig::for_model(&spec, options.context)?;
         let defaults = sampling::defaults(checkpoint.generation_config(), &spec.eos, spec.vocab)?;
@@ -290,6 +287,17 @@ fn quantize(spec: &mut ModelSpec, options: &LoadOptions, note: &mut dyn FnMut(No
     let rest = if left == 0 { String::new() } else { format!("; {left} stay, since its groups do not divide them") };
     note(Note::Info(format!("  {matrices} matrices become {recipe}: {before} become {after}{rest}")));
     Ok(())
+}
+
+/// Keys, values and inputs of products become FP8 where that is asked for.
+fn put_in_fp8(
+    spec: &mut ModelSpec,
+    options: &LoadOptions,
+    cache_fault: Option<Error>,
+    note: &mut dyn FnMut(Note),
+) -> Result<()> {
+    keep_cache(spec, options.kv_cache, cache_fault, note)?;
+    if options.activations == Some(ActivationChoice::Fp8) { quantize_inputs(spec, note) } else { Ok(()) }
 }
 
 /// Says how keys and values are kept where that is in FP8.

@@ -11,7 +11,7 @@ use super::gemm::{CublasLt, Operands, PreparedGemm};
 use super::graph::Graph;
 use super::module::Kernels;
 use super::overlap::Overlap;
-use crate::device::{Factors, Gemm, Output, Plan, PlannedKernel, Step};
+use crate::device::{Gemm, GemmOperands, Output, Plan, PlannedKernel, Step};
 use crate::error::{Category, Error, Result};
 
 /// What a step of a plan needs of the device to be prepared.
@@ -203,9 +203,9 @@ fn prepare_product(gemm: &Gemm, context: &mut PrepareContext) -> Result<Work> {
         Output::Act(pointer) => resolve(arena, pointer),
         Output::F32(pointer) => resolve(arena, pointer),
     };
-    let (x, w, scales) = match gemm.factors {
-        Factors::Bf16 { x, w } => (resolve(arena, x), resolve(arena, w), None),
-        Factors::Fp8 { x, w } => {
+    let (x, w, scales) = match gemm.operands {
+        GemmOperands::Bf16 { x, w } => (resolve(arena, x), resolve(arena, w), None),
+        GemmOperands::Fp8 { x, w } => {
             let scales = [x.scales, w.scales].map(|scales| resolve(arena, scales));
             (resolve(arena, x.codes), resolve(arena, w.codes), Some(scales))
         }
