@@ -3,12 +3,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/cycles.rs"]
+mod cycles;
+
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const MOST_LINES: usize = 400;
 const MOST_FUNCTION_LINES: usize = 60;
 
 /// Modules of `host` and `backend`, and what each may import besides itself and `error`. Tests beside the code may import anything.
-const IMPORTS: [(&str, &[&str]); 15] = [
+const IMPORTS: [(&str, &[&str]); 16] = [
     ("server", &["session"]),
     ("bench", &["checkpoint", "device", "engine", "forward", "models", "quantized", "session", "synthetic", "weights"]),
     ("synthetic", &["checkpoint", "device", "models", "quantized", "text", "weights"]),
@@ -23,6 +26,7 @@ const IMPORTS: [(&str, &[&str]); 15] = [
     ("device", &[]),
     ("checkpoint", &["files"]),
     ("text", &["files"]),
+    ("traffic", &[]),
     ("files", &[]),
 ];
 
@@ -101,11 +105,16 @@ fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
 
 /// Every path behind a `crate::` in `text`, braces written out, with its line: `a::{b, c::d}` is `a::b` and `a::c::d`.
 fn imports(text: &str) -> Vec<(usize, String)> {
+    paths_behind("crate::", text)
+}
+
+fn paths_behind(word: &str, text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    for (at, word) in text.match_indices("crate::") {
+    for (at, word) in text.match_indices(word) {
         let line = text[..at].lines().count();
         let begun = text[..at].rsplit('\n').next().unwrap_or_default();
-        if !begun.ends_with('$') && !begun.trim_start().starts_with("//") {
+        let within = begun.ends_with(|c: char| c == '$' || c == ':' || c == '_' || c.is_alphanumeric());
+        if !within && !begun.trim_start().starts_with("//") {
             let mut paths = Vec::new();
             expand("", &text[at + word.len()..], &mut paths);
             found.extend(paths.into_iter().map(|path| (line.max(1), path)));

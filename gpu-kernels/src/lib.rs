@@ -87,6 +87,12 @@ macro_rules! for_each_kernel {
 }
 
 macro_rules! modules {
-    ($($file:ident $kernel:ident,)*) => { $(pub mod $file; pub use $file::$kernel;)* };
+    ($($file:ident $kernel:ident,)*) => { $(
+        // On its way to PTX each kernel is compiled without those that it does not need: the builder says which.
+        #[cfg_attr(target_arch = "nvptx64", cfg(not($file = "out")))]
+        pub mod $file;
+        #[cfg_attr(target_arch = "nvptx64", cfg(not($file = "out")))]
+        pub use $file::$kernel;
+    )* };
 }
 for_each_kernel!(modules);

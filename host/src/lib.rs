@@ -4,6 +4,7 @@
 //!
 //! * [`cli`]: the command line, one command, one file
 //! * [`server`]: a model behind OpenAI's APIs
+//! * [`traffic`]: requests to a server, and when their tokens came
 //! * [`bench`](mod@bench): times on a device against its peaks
 //! * [`session`]: load a model, generate, stream
 //! * [`text`]: tokenizer and incremental detokenizer
@@ -34,4 +35,5 @@ pub mod server;
 pub mod session;
 pub mod synthetic;
 pub mod text;
+pub mod traffic;
 pub mod weights;

@@ -16,7 +16,7 @@ const SHAPES: [(usize, usize, f32); 11] = [
     (2, 4096, 0.2),
     (65, 80, 1e4),
     (70, 1040, 1.0),
-    (1, 16_400, 2.0),
+    (1, 24_592, 2.0),
     (66, 4112, 1e-20),
     (2, 16, 0.0),
     (2, 48, 1e-33),
@@ -24,7 +24,7 @@ const SHAPES: [(usize, usize, f32); 11] = [
 
 pub fn rows() -> Vec<Row<QuantizeRows>> {
     let shapes = SHAPES.iter().enumerate().map(|(seed, shape)| random_row(seed as u64, *shape));
-    shapes.chain([special()]).collect()
+    shapes.chain([special(), least()]).collect()
 }
 
 fn random_row(seed: u64, (rows, k, size): (usize, usize, f32)) -> Row<QuantizeRows> {
@@ -32,6 +32,12 @@ fn random_row(seed: u64, (rows, k, size): (usize, usize, f32)) -> Row<QuantizeRo
     // Of a row that is longer than what threads keep, the largest stands behind that.
     x.chunks_mut(k).filter(|row| row.len() > 16_384).for_each(|row| row[k - 3] = 2.0 * size);
     row(format!("{rows} rows of {k}, numbers to {size:e}"), rows, x)
+}
+
+/// The least numbers that get a scale.
+fn least() -> Row<QuantizeRows> {
+    let least = 2f32.powi(-100);
+    row("the least numbers".into(), 1, [least, -least, 0.0, least / 3.0].repeat(4))
 }
 
 /// Numbers that are none, and the largest one in each thread's place by turns.

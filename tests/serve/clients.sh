@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # Runs published clients against `nemotron serve` and the demo model: clients.sh [--all]. They are installed into target/.
-# With --all also: lm-eval, a load tool, generated requests, and what HTTP costs. NEMOTRON names a program that is
-# built already, from the repository's root on.
+# With --all also: lm-eval, a load tool, generated requests, and what HTTP costs. With --install they are only installed.
+# NEMOTRON names a program that is built already, from the repository's root on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 requirements=tests/serve/requirements.txt
 if [ "${1:-}" = --all ]; then requirements=tests/serve/requirements-all.txt; fi
 venv=target/serve-venv
-if ! [ -x "$venv/bin/pip" ]; then
+if ! [ -x "$venv/bin/python" ]; then
     python3 -m venv "$venv"
 fi
-"$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+if [ "${1:-}" = --install ]; then exit; fi
 if [ -z "${NEMOTRON:-}" ]; then
     cargo build --quiet --release
 fi

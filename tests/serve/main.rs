@@ -1,4 +1,5 @@
 //! `nemotron serve` as a client meets it: a process at a port, spoken to over TCP.
+mod bench;
 mod client;
 mod ends;
 mod fields;

@@ -1,14 +1,12 @@
-"""Many streams on a server, and whether each has the text that `generate --batch` has.
+"""Many requests at a time on a server, and whether each has the text that `generate --batch` has.
 
-Usage: python same.py --nemotron PATH --model DIR [--device auto] [--streams 64] [--requests 256] [--tokens 64:192] [--error 0]
+Usage: python same.py --nemotron PATH --model DIR [--device auto] [--streams 64] [--requests 512] [--tokens 64:192] [--error 0]
 
-Prints throughput, time to the first token (TTFT) and between tokens (ITL) of two rounds, of which the second meets few new
-shapes of a step. By default all texts must be the same, as they are on the CPU. A GPU sums in another order where another number
-of rows runs beside, and near ties fall the other way. There --error says how far a logit may be off, in standard deviations of
-the model's logits: 0.024 is what `verify` allows in BF16, 1.5 times 0.016. Where two texts part, both tokens are scored behind
-what the texts have in common. The difference of their logits has the errors of two logits in two runs: its root mean square may
-be 2 errors, and no difference 8, four times as much. The exit code is 1 where a text or a request is wrong. Standard library
-only.
+By default all texts must be the same, as they are on the CPU. A GPU sums in another order where another number of rows runs
+beside, and near ties fall the other way. There --error says how far a logit may be off, in standard deviations of the model's
+logits: 0.024 is what `verify` allows in BF16, 1.5 times 0.016. Where two texts part, both tokens are scored behind what the
+texts have in common. The difference of their logits has the errors of two logits in two runs: its root mean square may be 2
+errors, and no difference 8, four times as much. The exit code is 1 where a text is wrong. Standard library only.
 """
 
 import argparse
@@ -26,8 +24,6 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-
-import load
 
 # Of the texts that part, so many are looked at: each is scored twice.
 SCORED = 64
@@ -76,7 +72,7 @@ def requests(options):
     chance = random.Random(options.seed)
     letters = string.ascii_letters + "     "
     text = lambda: "".join(chance.choices(letters, k=chance.randint(least, most)))
-    return [{"prompt": text(), "max_tokens": chance.randint(least, most)} for _ in range(2 * options.requests)]
+    return [{"prompt": text(), "max_tokens": chance.randint(least, most)} for _ in range(options.requests)]
 
 
 def of_batch(options, bodies):
@@ -98,17 +94,18 @@ def parted(batch, streams):
     """Which texts are not those of the batch, and the first token at which each is not."""
     found = []
     for index, (one, other) in enumerate(zip(batch, streams)):
-        if one["ids"] != other.ids:
-            found.append((index, next(at for at, (a, b) in enumerate(zip(one["ids"], other.ids)) if a != b)))
-        elif one["text"] != other.text:
-            raise SystemExit(f"text {index}: the same ids, and {one['text']!r} is not {other.text!r}")
+        if one["ids"] != other["token_ids"]:
+            pairs = enumerate(zip(one["ids"], other["token_ids"]))
+            found.append((index, next(at for at, (a, b) in pairs if a != b)))
+        elif one["text"] != other["text"]:
+            raise SystemExit(f"text {index}: the same ids, and {one['text']!r} is not {other['text']!r}")
     return found
 
 
 def difference(server, body, at, one, other):
     """How far apart the logits of two texts' tokens are, behind what they have in common."""
     common = server.post("/tokenize", {"prompt": body["prompt"]})["tokens"] + one["ids"][:at]
-    a, b = (server.scores(common + [ids[at]])[-1] for ids in (one["ids"], other.ids))
+    a, b = (server.scores(common + [ids[at]])[-1] for ids in (one["ids"], other["token_ids"]))
     return abs(a - b)
 
 
@@ -126,15 +123,12 @@ def are_near_ties(server, options, texts):
 
 def check(server, options, bodies, batch):
     """Whether the server gives each body the text of the batch."""
-    streams = []
-    for part in (bodies[: options.requests], bodies[options.requests :]):
-        found, seconds = load.run(server.url, part, options.streams)
-        streams += found
-        print(json.dumps(load.report(found, seconds, options.streams)), flush=True)
-    failed = [stream.error for stream in streams if stream.error]
-    if failed:
-        print(f"{len(failed)} requests failed: {failed[0]}")
-        return False
+    def answer(body):
+        fields = {"ignore_eos": True, "temperature": 0, "return_token_ids": True}
+        return server.post("/v1/completions", {**body, **fields})["choices"][0]
+
+    with concurrent.futures.ThreadPoolExecutor(options.streams) as pool:
+        streams = list(pool.map(answer, bodies))
     differing = parted(batch, streams)
     print(f"{len(bodies) - len(differing)} of {len(bodies)} texts are those of --batch", flush=True)
     texts = [(bodies[index], at, batch[index], streams[index]) for index, at in differing]
@@ -147,7 +141,7 @@ def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--streams", type=int, default=64)
-    parser.add_argument("--requests", type=int, default=256, help="of each round")
+    parser.add_argument("--requests", type=int, default=512, help="texts in all")
     parser.add_argument("--tokens", default="64:192")
     parser.add_argument("--error", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=1)

@@ -3,9 +3,10 @@ use std::io::{Write, stdout};
 use std::num::NonZeroUsize;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::bench_report::{self as report, Head, Timed};
+use super::bench_serve;
 use super::console::Verbosity;
 use super::failure::Failure;
 use super::numbers::{self, CONTEXT, LAYERS, SEQUENCES, THREADS};
@@ -20,7 +21,11 @@ const KERNEL_DEPTH: usize = 128;
 
 /// Time prompts, decode steps and single kernels against the fastest reads and products of the device
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, disable_help_subcommand = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    of: Option<Of>,
+
     /// What to time
     #[arg(value_name = "WHAT", value_enum, default_value = "all")]
     what: What,
@@ -74,6 +79,12 @@ pub struct Arguments {
     json: bool,
 }
 
+/// What else can be measured.
+#[derive(Subcommand, Debug)]
+enum Of {
+    Serve(bench_serve::Arguments),
+}
+
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct SourceArguments {
@@ -110,6 +121,9 @@ fn formats() -> impl TypedValueParser<Value = Formats> {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(Of::Serve(arguments)) = &arguments.of {
+        return bench_serve::run(arguments);
+    }
     let mut subject = Subject::read(&arguments.source(), arguments.format)?;
     models::keep_cache(&mut subject.spec, arguments.kv_cache.format(), None)?;
     if arguments.activations.as_deref() == Some("fp8") {

@@ -10,11 +10,14 @@ pub fn settled(command: Command, line: &[OsString]) -> Command {
         value.is_none_or(|value| !value.is_empty()) && !(argument.get_id() == "model" && names_a_preset(line))
     };
     let argument = |argument: Arg| if counts(&argument) { argument } else { argument.env(None) };
-    let subcommands: Vec<Command> =
-        command.get_subcommands().map(|subcommand| subcommand.clone().mut_args(argument)).collect();
-    subcommands.into_iter().fold(command, |command, subcommand| {
-        let name = subcommand.get_name().to_owned();
-        command.mut_subcommand(name, |_| subcommand)
+    in_subcommands(command, &argument)
+}
+
+/// `command` with `change` made of all arguments of its commands, and of theirs.
+fn in_subcommands(command: Command, change: &dyn Fn(Arg) -> Arg) -> Command {
+    let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |command| in_subcommands(command.mut_args(change), change))
     })
 }
 

@@ -1,7 +1,7 @@
 //! Examples of each command, as help and manual pages show them.
 use clap::Command;
 
-/// The lines of a command, or of the program where `command` is its own name.
+/// The lines of a command, by its full name, or of the program where `command` is its own name.
 pub fn of(command: &str) -> &'static [&'static str] {
     match command {
         "nemotron" => &[
@@ -39,6 +39,10 @@ pub fn of(command: &str) -> &'static [&'static str] {
             "nemotron bench decode --preset nemotron-mini-4b --batch 1,8 --depth 0,4000",
             "nemotron bench kernels --preset nano-8b --prompt 512 --depth 128 --json",
         ],
+        "bench serve" => &[
+            "nemotron bench serve --url http://127.0.0.1:8000 --concurrency 64 --requests 512",
+            "nemotron bench serve --rate 8 --duration 60 --shared-prefix 2000 --turns 4 --json",
+        ],
         "devices" => &["nemotron devices", "nemotron devices --json"],
         "completions" => &["nemotron completions bash > ~/.local/share/bash-completion/completions/nemotron"],
         "man" => &["nemotron man | man -l -", "nemotron man generate | man -l -"],
@@ -48,13 +52,22 @@ pub fn of(command: &str) -> &'static [&'static str] {
 
 /// `command` with its examples, and those of its subcommands, at the end of their help.
 pub fn add(command: Command) -> Command {
-    let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    let command = names.iter().fold(command, |command, name| command.mut_subcommand(name, with_own));
-    with_own(command)
+    let name = command.get_name().to_owned();
+    with_subcommands(with_own(command, &name), "")
 }
 
-fn with_own(command: Command) -> Command {
-    let lines: Vec<String> = of(command.get_name()).iter().map(|line| format!("  {line}")).collect();
+/// `command`, whose subcommands' full names begin with `before`.
+fn with_subcommands(command: Command, before: &str) -> Command {
+    let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    names.iter().fold(command, |command, name| {
+        let full = format!("{before}{name}");
+        command.mut_subcommand(name, |command| with_subcommands(with_own(command, &full), &format!("{full} ")))
+    })
+}
+
+/// `command` with the examples of that name.
+fn with_own(command: Command, name: &str) -> Command {
+    let lines: Vec<String> = of(name).iter().map(|line| format!("  {line}")).collect();
     let before = command.get_after_help().map(|text| format!("{text}\n\n")).unwrap_or_default();
     command.after_help(format!("{before}Examples:\n{}", lines.join("\n")))
 }

@@ -11,19 +11,20 @@ use crate::error::{Category, Error};
 /// Print a manual page: nemotron man | man -l -
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// The page of this command, instead of the program's
-    command: Option<String>,
+    /// The page of this command, instead of the program's; as bench serve has one, several words
+    command: Vec<String>,
 }
 
 /// Runs the command; `command` is the whole command line.
 pub fn run(arguments: &Arguments, mut command: Command) -> Result<(), Failure> {
     command.build();
-    let wanted = match &arguments.command {
-        None => command,
-        Some(name) => command.find_subcommand(name).ok_or_else(|| unknown(name, &command))?.clone(),
-    };
+    let name = arguments.command.join(" ");
+    let mut wanted = command;
+    for word in &arguments.command {
+        wanted = wanted.find_subcommand(word).ok_or_else(|| unknown(&name, &wanted))?.clone();
+    }
     let mut page = Vec::new();
-    let name = arguments.command.as_deref().unwrap_or("nemotron");
+    let name = if name.is_empty() { "nemotron" } else { &name };
     // The examples are a section of their own.
     let plain = wanted.version(env!("CARGO_PKG_VERSION"));
     Man::new(plain).render(&mut page)?;

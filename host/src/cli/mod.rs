@@ -2,6 +2,8 @@
 mod batch;
 mod bench;
 mod bench_report;
+mod bench_serve;
+mod bench_serve_report;
 mod chat;
 mod completions;
 mod console;
@@ -174,7 +176,7 @@ mod tests {
     #[test]
     fn every_command_has_examples_and_every_example_is_a_command_line() {
         let command = Arguments::command();
-        for name in command.get_subcommands().map(clap::Command::get_name).chain(["nemotron"]) {
+        for name in command.get_subcommands().map(clap::Command::get_name).chain(["nemotron", "bench serve"]) {
             assert!(!examples::of(name).is_empty(), "{name}");
             for example in examples::of(name) {
                 let line = example.split(['|', '<', '>']).next().unwrap_or_default();

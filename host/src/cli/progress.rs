@@ -1,4 +1,4 @@
-//! Progress on stderr, where it is a terminal: the copy of the weights, and the prompts of a batch.
+//! Progress on stderr, where it is a terminal: the copy of the weights, and the prompts of a batch, and the requests to a server.
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -104,6 +104,41 @@ impl Prompts {
     }
 }
 
+/// A line that counts the requests that are done, and goes when it is dropped.
+pub struct Requests {
+    bar: ProgressBar,
+    started: Instant,
+}
+
+impl Requests {
+    /// A count up to `total`, where that is known.
+    pub fn new(total: Option<usize>, verbosity: Verbosity) -> Requests {
+        let loud = verbosity >= Verbosity::Normal;
+        let target = if loud { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let requests = Requests::on(target, total);
+        if !requests.bar.is_hidden() {
+            requests.bar.enable_steady_tick(TICK);
+        }
+        requests
+    }
+
+    fn on(target: ProgressDrawTarget, total: Option<usize>) -> Requests {
+        let of = if total.is_some() { " of {len}" } else { "" };
+        let bar = ProgressBar::with_draw_target(total.map(|total| total as u64), target)
+            .with_style(style(&format!("{{spinner}} {{pos}}{of} requests done{{msg}}")))
+            .with_finish(ProgressFinish::AndClear);
+        Requests { bar, started: Instant::now() }
+    }
+
+    /// Shows how many are done, how many of these failed, and how many tokens the others brought.
+    pub fn show(&self, done: usize, failed: usize, tokens: u64) {
+        let speed = tokens as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
+        let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+        self.bar.set_message(format!("{failed}, {tokens} tokens, {speed:.1} tokens/sec"));
+        self.bar.set_position(done as u64);
+    }
+}
+
 /// A line for each tenth of a file that is written.
 pub struct Tenths {
     verbosity: Verbosity,
@@ -166,6 +201,20 @@ mod tests {
         show_tokens(&bar, 0, LONG_PROMPT - 1);
         bar.tick();
         assert_eq!(terminal.contents(), "");
+    }
+
+    #[test]
+    fn requests_are_counted_with_those_that_failed() {
+        for (total, counts) in [(Some(9), "4 of 9 requests done, 1 failed, 70 tokens, "), (None, "4 requests done, 1 ")]
+        {
+            let (terminal, target) = terminal();
+            let requests = Requests::on(target, total);
+            requests.show(4, 1, 70);
+            requests.bar.tick();
+            assert!(terminal.contents().contains(counts), "{}", terminal.contents());
+            drop(requests);
+            assert_eq!(terminal.contents(), "");
+        }
     }
 
     #[test]

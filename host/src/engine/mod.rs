@@ -6,7 +6,9 @@ mod admission;
 mod cache;
 mod config;
 mod handle;
+mod history;
 mod limits;
+mod log_softmax;
 mod numbers;
 mod plans;
 mod profile;
@@ -25,10 +27,10 @@ pub use cache::CacheUsage;
 pub use config::{CPU_CHUNK, EngineConfig, lay_out};
 pub use handle::{EngineHandle, RequestTicket, UpdateStream};
 pub use limits::RequestLimits;
+pub use log_softmax::{TokenScore, log_softmax};
 pub use profile::KernelShare;
 pub use request::{Event, Finish, Request, SequenceId, Update};
 pub use runner::EngineStatus;
-pub use scores::{TokenScore, log_softmax};
 
 use crate::device::{Device, Ticket};
 use crate::error::{Error, Result};
@@ -187,8 +189,7 @@ impl Engine {
     }
 
     /// Queues a request; its tokens come as events of later steps. Of its prompt only what follows the longest cached prefix is
-    /// computed, and what it computes is cached for others. With penalties, and rules that read what was there, the whole
-    /// prompt is computed, for they count the tokens that the sequence's own steps noted; so it is where it is scored.
+    /// computed, and what it computes is cached for others. A prompt that is scored is computed as a whole.
     ///
     /// # Errors
     /// As [`RequestLimits::check`].
@@ -228,6 +229,7 @@ impl Engine {
         if !ahead {
             self.collect_but(0, &mut events)?;
         }
+        self.note_prefixes(&mut events)?;
         let shares = self.schedule(&mut events)?;
         let launched = !shares.is_empty();
         if launched {

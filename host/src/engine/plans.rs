@@ -29,11 +29,13 @@ pub(super) struct Plans {
     kept: HashMap<Bucket, Prepared>,
     most: usize,
     clock: u64,
+    /// Those that note ids alone, by their rows and whether these are of a decode step.
+    pub histories: HashMap<(usize, bool), PlanId>,
 }
 
 impl Default for Plans {
     fn default() -> Plans {
-        Plans { kept: HashMap::new(), most: DEFAULT_PLANS, clock: 0 }
+        Plans { kept: HashMap::new(), most: DEFAULT_PLANS, clock: 0, histories: HashMap::new() }
     }
 }
 

@@ -1,5 +1,5 @@
 //! What goes into the engine and what comes out.
-use super::scores::TokenScore;
+use super::log_softmax::TokenScore;
 use crate::error::Result;
 use crate::sample::Sampling;
 

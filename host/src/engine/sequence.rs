@@ -32,6 +32,8 @@ pub struct Sequence {
     cached: Option<usize>,
     /// Tokens of the prompt whose next one is scored, where that is asked for.
     scored: usize,
+    /// Tokens that were computed before it started and that its slot's history has not yet, where that is read.
+    unnoted: usize,
     holding: Holding,
 }
 
@@ -55,6 +57,7 @@ impl Sequence {
             unread: 0,
             cached: None,
             scored: 0,
+            unnoted: 0,
             holding: Holding::default(),
         }
     }
@@ -89,6 +92,7 @@ impl Sequence {
         self.holding = holding;
         self.computed = computed;
         self.known = self.tokens.len();
+        self.unnoted = if self.request.sampling.reads_history() { computed } else { 0 };
         self.cached.get_or_insert(computed);
     }
 
@@ -154,10 +158,29 @@ impl Sequence {
         if pending > 1 && self.wants_logits() && self.changes_logits() { pending - 1 } else { pending }
     }
 
-    /// Whether its prompt may be partly computed already. Penalties and phrases read what the sequence's own steps noted, and
-    /// of what was computed before there are no logits.
+    /// Whether its prompt may be partly computed already: of what was computed before there are no logits.
     pub fn may_resume(&self) -> bool {
-        !self.request.sampling.reads_history() && self.scores().is_none()
+        self.scores().is_none()
+    }
+
+    /// Tokens in front that the history of its slot lacks, and that are read there.
+    pub fn unnoted(&self) -> usize {
+        self.unnoted
+    }
+
+    /// Those tokens, as spans of at most so many rows, for a step that notes them and computes nothing.
+    pub fn take_unnoted(&mut self, rows: usize) -> Vec<Span> {
+        let end = std::mem::take(&mut self.unnoted);
+        let span = |start: usize| Span {
+            ids: self.tokens[start..end.min(start + rows)].iter().map(|&id| id as i32).collect(),
+            position: start,
+            pages: self.holding.pages.clone(),
+            slot: self.holding.slot,
+            logit_rows: 0,
+            samples: false,
+            sampling: self.sampling.clone(),
+        };
+        (0..end).step_by(rows).map(span).collect()
     }
 
     /// How many of the best tokens come with the scores of its prompt's tokens; none where no further one is scored.

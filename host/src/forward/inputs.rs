@@ -4,8 +4,8 @@ use gpu_kernels::{Element, PAGE_TOKENS, TILE_ROWS, sampling};
 use super::builder::Builder;
 use super::limits::SCRAP_PAGE;
 use super::memory_plan::Content;
-use super::span::{PlacedSpan, Span, tiles};
-use super::{Bucket, Limits};
+use super::placed_span::{PlacedSpan, tiles};
+use super::{Bucket, Limits, Span};
 use crate::device::{BufferId, BufferKind};
 use crate::sample::{MAX_BIASES, MAX_PHRASE_WORDS, RowParameters};
 

@@ -10,14 +10,18 @@
 mod blocks;
 mod bucket;
 mod builder;
+mod end;
 mod head;
 mod inputs;
 mod layout;
 mod limits;
 mod memory_plan;
+mod pass;
+mod placed_span;
 mod product_buffers;
 mod products;
 mod rope;
+mod shared;
 mod span;
 mod walk;
 
@@ -29,7 +33,7 @@ pub use limits::Limits;
 pub use memory_plan::{MemoryPlan, MemorySizes};
 pub use rope::table_bytes;
 pub use span::Span;
-pub use walk::plan;
+pub use walk::{history_plan, plan};
 
 /// Where the weight of a tensor list comes from.
 pub type WeightSource<'a> = &'a dyn Fn(&[crate::models::spec::Tensor]) -> crate::error::Result<crate::device::Weight>;

@@ -7,10 +7,10 @@ use gpu_kernels::{
 };
 
 use super::builder::{NormBuffers, NormWeights};
+use super::pass::Pass;
 use super::product_buffers::{
     ChangedInput, PackedBuffer, ProductBuffer, QuantizedInput, takes_gemv, takes_parts, takes_skinny,
 };
-use super::walk::Pass;
 use crate::device::{Factors, Gemm, Output, ScaledCodes};
 use crate::models::spec::Activation;
 
@@ -82,7 +82,7 @@ impl Pass<'_> {
         let weight = product.weight;
         let twice = product.rows <= 2 * skinny_gemm::MAX_ROWS && weight.quantized.is_none();
         match weight.packed {
-            None if takes_parts(&self.layout.limits, weight.shape(product.rows)) => skinny_gemm::MAX_ROWS,
+            None if takes_parts(&self.shared.limits, weight.shape(product.rows)) => skinny_gemm::MAX_ROWS,
             Some(packed) if twice && packed.takes_quant_gemm(1, weight.n) => skinny_gemm::MAX_ROWS,
             _ => product.rows,
         }
@@ -138,7 +138,7 @@ impl Pass<'_> {
     /// The product by what multiplies with a whole weight, which stands at `w`.
     fn by_rows(&mut self, product: &Multiply, w: Ptr<Weight>) {
         let shape = product.weight.shape(product.rows);
-        let limits = &self.layout.limits;
+        let limits = &self.shared.limits;
         if takes_gemv(limits, shape) {
             self.by_gemv(product, w);
         } else if takes_skinny(limits, shape) {
@@ -267,7 +267,7 @@ impl Pass<'_> {
         let residual = if residual.is_null() { residual } else { residual.offset(first) };
         let bias = weight.bias.map_or(Ptr::NULL, |bias| bias.ptr::<Weight>().offset(first));
         let (out, shape, stride) = (out.offset(first), [rows, of.len() as u32, weight.k as u32], weight.n as u32);
-        if self.layout.limits.gemms {
+        if self.shared.limits.gemms {
             return self.plan.gemm(Gemm { bias, residual, stride, ..Gemm::new(x, w, out, shape) });
         }
         let (y, y_f32) = match out {
@@ -290,7 +290,7 @@ impl Pass<'_> {
 
     /// Appends a norm over rows of the residual stream; returns its result.
     pub fn norm(&mut self, norm: &NormBuffers, x: Ptr<Act>, rows: u32) -> Ptr<Act> {
-        let (y, hidden) = (norm.normed.ptr(), self.layout.hidden as u32);
+        let (y, hidden) = (norm.normed.ptr(), self.shared.hidden as u32);
         match norm.weights {
             NormWeights::LayerNorm1p { weight, bias, eps } => {
                 let (weight, bias) = (weight.ptr(), bias.ptr());

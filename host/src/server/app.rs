@@ -1,4 +1,5 @@
 //! `App`: what all requests of a server share.
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use super::error::ApiError;
 use super::keys::Keys;
 use super::metrics::Metrics;
 use super::other_fields::Unknown;
+use super::pace::Pace;
 use crate::error::Error;
 use crate::session::Session;
 
@@ -56,8 +58,15 @@ pub const SMALL_BODY: usize = 16 * 1024;
 /// Bodies that are parsed and tokenized at a time, of those that are longer than [`SMALL_BODY`]: their values take many times
 /// as much memory as they, and threads that running answers need.
 pub fn large_bodies() -> usize {
-    std::thread::available_parallelism().map_or(1, |threads| (threads.get() / 4).clamp(1, 4))
+    (processors() / 4).clamp(1, 4)
 }
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Bytes per second that are read of large bodies, for each processor: reading them takes time from running answers.
+const BODY_RATE: u64 = 16 << 20;
 
 /// A sequence more with the engine for each so many that run: it begins without a turn of the queue between.
 const SPARE: usize = 4;
@@ -72,6 +81,8 @@ pub struct App {
     pub bodies: Arc<Semaphore>,
     /// Bounds the large bodies that are parsed and tokenized at a time.
     pub large: Arc<Semaphore>,
+    /// Bounds how fast they are read.
+    pub pace: Pace,
     /// Requests that have no line in the log yet.
     pub open: Arc<AtomicUsize>,
     /// Whether only loopback is listened at.
@@ -91,6 +102,7 @@ impl App {
             unknown: Unknown::default(),
             bodies: Arc::new(Semaphore::new(BODY_BYTES.max(settings.max_body_bytes))),
             large: Arc::new(Semaphore::new(large_bodies())),
+            pace: Pace::new(BODY_RATE * processors() as u64),
             open: Arc::default(),
             is_loopback,
             settings,

@@ -6,7 +6,6 @@ use axum::body::BodyDataStream;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use futures_util::StreamExt;
-use rustix::process::nice;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::spawn_blocking;
@@ -14,10 +13,9 @@ use tokio::time::timeout;
 
 use super::app::{App, SMALL_BODY};
 use super::error::ApiError;
+use super::outline::{MOST_VALUES, Outline, RequestBody};
+use super::turns;
 use crate::error::plain_words;
-
-/// How much the work on a large body gives way to running answers.
-const LARGE_BODY_NICE: i32 = 15;
 
 /// A body, and its share of the memory for bodies.
 pub struct Body {
@@ -61,6 +59,9 @@ impl Body {
                 return Err(too_long(most));
             }
             self.take_share(self.bytes.len() + piece.len()).await?;
+            if self.share.is_some() {
+                self.app.pace.take(piece.len()).await;
+            }
             self.bytes.extend_from_slice(&piece);
         }
         Ok(())
@@ -90,7 +91,7 @@ impl Body {
     ///
     /// # Errors
     /// The body is not what is expected, or those of `work`.
-    pub async fn work<B: DeserializeOwned, T: Send + 'static>(
+    pub async fn work<B: DeserializeOwned + RequestBody, T: Send + 'static>(
         self,
         work: impl FnOnce(B) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
@@ -98,7 +99,7 @@ impl Body {
             None => None,
             Some(_) => self.app.large.clone().acquire_owned().await.ok(),
         };
-        let is_large = turn.is_some();
+        let (is_large, bytes) = (turn.is_some(), self.bytes.len());
         let work = move || {
             // They end with the work, not with a client that goes away meanwhile.
             let Body { bytes, share, app: _ } = self;
@@ -107,7 +108,7 @@ impl Body {
             drop(bytes);
             work(value)
         };
-        let done = if is_large { behind_others(work).await } else { spawn_blocking(work).await.ok() };
+        let done = if is_large { behind_others(bytes, work).await } else { spawn_blocking(work).await.ok() };
         done.unwrap_or_else(|| {
             tracing::error!("a request could not be prepared: its thread panicked, or there is none");
             Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be prepared"))
@@ -115,12 +116,11 @@ impl Body {
     }
 }
 
-/// What `work` makes on a thread that takes what the others leave of the processors.
-async fn behind_others<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// What `work` makes of a body of so many bytes, on a thread that takes what the others leave of the processors.
+async fn behind_others<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, done) = oneshot::channel();
     let thread = thread::Builder::new().name("large-body".to_owned()).spawn(move || {
-        // On Linux a thread has a priority of its own. Where it stays as it was, the work is done all the same.
-        let _ = nice(LARGE_BODY_NICE);
+        turns::behind_others(bytes);
         drop(sender.send(work()));
     });
     thread.ok()?;
@@ -137,26 +137,30 @@ fn is_json(kind: &str) -> bool {
 }
 
 /// The value of a body, or which field is wrong.
-fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, ApiError> {
+fn parse<B: DeserializeOwned + RequestBody>(bytes: &[u8]) -> Result<B, ApiError> {
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if first != Some(&b'{') {
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "the body is no JSON object").code("invalid_json"));
     }
+    let broken = |error: &serde_json::Error| {
+        ApiError::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {error}")).code("invalid_json")
+    };
+    let outline: Outline<B> = serde_json::from_slice(bytes).map_err(|error| broken(&error))?;
+    if let Some(name) = outline.too_many {
+        return Err(ApiError::field(name, format_args!("expected at most {MOST_VALUES} values, found more")));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    let mut value: B = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         match error.inner().classify() {
             serde_json::error::Category::Data if path != "." => ApiError::field(path, without_place(error.inner())),
             serde_json::error::Category::Data => {
                 ApiError::new(StatusCode::BAD_REQUEST, error.inner().to_string()).code("invalid_value")
             }
-            _ => ApiError::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {}", error.inner()))
-                .code("invalid_json"),
+            _ => broken(error.inner()),
         }
     })?;
-    reader.end().map_err(|error| {
-        ApiError::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {error}")).code("invalid_json")
-    })?;
+    value.take_others(outline.others);
     Ok(value)
 }
 
@@ -168,7 +172,7 @@ fn without_place(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::requests::ChatRequest;
+    use super::super::requests::{ChatRequest, CompletionRequest};
     use super::*;
 
     #[test]
@@ -183,6 +187,17 @@ mod tests {
         }
         let null = br#"{"temperature": null, "stop": null, "n": null, "messages": null, "colour": null}"#;
         assert!(parse::<ChatRequest>(null).is_ok());
+    }
+
+    #[test]
+    fn a_body_of_too_many_values_is_refused_before_they_are_made() {
+        let long = format!("{{\"messages\": [{}1]}}", "[],".repeat(MOST_VALUES));
+        let error = parse::<ChatRequest>(long.as_bytes()).unwrap_err().body()["error"].clone();
+        assert_eq!(error["message"], "messages: expected at most 100000 values, found more");
+        let prompts = format!("{{\"prompt\": [{}[1]]}}", "[1],".repeat(256));
+        let error = parse::<CompletionRequest>(prompts.as_bytes()).unwrap_err().body()["error"].clone();
+        assert_eq!(error["message"], "prompt: expected 1 to 256 prompts, found more");
+        assert!(parse::<CompletionRequest>(prompts.replace(", [1]]", "]").replacen("[1],", "", 1).as_bytes()).is_ok());
     }
 
     #[test]

@@ -1,24 +1,21 @@
 //! The OpenAPI document: what requests may say to the model that is loaded, and what responses have.
-mod schemas;
-
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
+use super::handlers;
 use super::requests::{ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest};
-use super::routes;
-pub use schemas::*;
 
 #[derive(OpenApi)]
 #[openapi(
     paths(
-        routes::chat,
-        routes::completion,
-        routes::models,
-        routes::tokenize,
-        routes::detokenize,
-        routes::health,
-        routes::version,
-        routes::metrics
+        handlers::chat,
+        handlers::completion,
+        handlers::models,
+        handlers::tokenize,
+        handlers::detokenize,
+        handlers::health,
+        handlers::version,
+        handlers::metrics
     ),
     components(schemas(ChatRequest, CompletionRequest, TokenizeRequest, DetokenizeRequest))
 )]

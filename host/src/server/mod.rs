@@ -7,17 +7,22 @@ mod caller;
 mod document;
 mod error;
 mod gate;
+mod handlers;
 mod keys;
 mod listen;
 mod logprobs;
 mod metrics;
 mod other_fields;
+mod outline;
+mod pace;
 mod patient;
 mod prepare;
 mod requests;
 mod respond;
 mod routes;
+mod schemas;
 mod shape;
+mod turns;
 mod whole;
 
 use std::net::SocketAddr;
@@ -106,6 +111,7 @@ impl Server {
         let threads = runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .max_blocking_threads(TEXT_THREADS)
+            .on_thread_start(turns::soon)
             .enable_all()
             .build();
         let threads = threads.map_err(|error| system("Threads cannot be started", &error))?;
@@ -161,6 +167,7 @@ async fn run(
         _ = stops.recv() => return Ok(Ended::Cut),
         session = loaded => session.map_err(|error| system("The model cannot be loaded", &error))??,
     };
+    session.model().engine().call(|_| turns::soon())?;
     let (context, sequences) = (session.context(), session.sequences());
     app.ready(session);
     tracing::info!(model = app.settings.model, context, sequences, "ready: http://{address}");

@@ -6,12 +6,12 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::other_fields::{self, Unknown};
-use super::requests::{ChatRequest, CompletionRequest, PromptInput, Shared};
+use super::requests::{ChatRequest, CompletionRequest, MOST_PROMPTS, PromptInput, Shared};
 use crate::session::messages;
 use crate::session::{LiveRequest, MOST_LOGPROBS, Prompt, Rendering, Sampling, Session, TextOptions};
 
 /// Most answers of one request: prompts × n.
-const MOST_ANSWERS: usize = 256;
+const MOST_ANSWERS: usize = MOST_PROMPTS;
 
 /// Most tokens that all answers of one request may have.
 const MOST_TOKENS: usize = 8_000_000;
@@ -127,18 +127,11 @@ pub fn completion(
     };
     let prompts: Result<Vec<_>, ApiError> = match prompts {
         PromptInput::Text(prompt) => text(prompt).map(|prompt| vec![prompt]),
-        PromptInput::Texts(prompts) => bounded(prompts)?.into_iter().map(text).collect(),
+        PromptInput::Texts(prompts) => prompts.into_iter().map(text).collect(),
         PromptInput::Ids(prompt) => ids(prompt).map(|prompt| vec![prompt]),
-        PromptInput::Lists(prompts) => bounded(prompts)?.into_iter().map(ids).collect(),
+        PromptInput::Lists(prompts) => prompts.into_iter().map(ids).collect(),
     };
     together(session, Form::Completion, shared, prompts?, (most, logprobs, echo), salt)
-}
-
-fn bounded<T>(prompts: Vec<T>) -> Result<Vec<T>, ApiError> {
-    match prompts.len() {
-        1..=MOST_ANSWERS => Ok(prompts),
-        found => Err(ApiError::field("prompt", format_args!("expected 1 to {MOST_ANSWERS} prompts, found {found}"))),
-    }
 }
 
 /// What a template is told of one conversation.

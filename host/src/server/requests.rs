@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::document::MessageSchema;
+use super::outline::RequestBody;
+use super::schemas::MessageSchema;
 use super::whole::{self, Whole};
 
 /// One text, or several.
@@ -53,6 +54,9 @@ impl<'de> Deserialize<'de> for PromptInput {
 
 struct PromptVisitor;
 
+/// Most prompts of one request.
+pub const MOST_PROMPTS: usize = 256;
+
 /// A prompt, or one of several.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected texts, token ids, or lists of token ids")]
@@ -78,19 +82,26 @@ impl<'de> Visitor<'de> for PromptVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<PromptInput, A::Error> {
-        fn rest<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(first: T, mut list: A) -> Result<Vec<T>, A::Error> {
+        fn rest<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(
+            first: T,
+            most: usize,
+            mut list: A,
+        ) -> Result<Vec<T>, A::Error> {
             let mut all = vec![first];
             while let Some(next) = list.next_element()? {
+                if all.len() == most {
+                    return Err(de::Error::custom(format_args!("expected 1 to {most} prompts, found more")));
+                }
                 all.push(next);
             }
             Ok(all)
         }
         match list.next_element()? {
             None => Ok(PromptInput::Ids(Vec::new())),
-            Some(First::Id(id)) => rest(id, list).map(whole::plain).map(PromptInput::Ids),
-            Some(First::Text(text)) => rest(text, list).map(PromptInput::Texts),
+            Some(First::Id(id)) => rest(id, usize::MAX, list).map(whole::plain).map(PromptInput::Ids),
+            Some(First::Text(text)) => rest(text, MOST_PROMPTS, list).map(PromptInput::Texts),
             Some(First::Ids(ids)) => {
-                let lists = rest(ids, list)?;
+                let lists = rest(ids, MOST_PROMPTS, list)?;
                 Ok(PromptInput::Lists(lists.into_iter().map(whole::plain).collect()))
             }
         }
@@ -191,9 +202,42 @@ macro_rules! request {
             #[schema(maximum = 20)]
             #[serde(default, deserialize_with = "whole::one")]
             prompt_logprobs: Option<u64>,
-            #[serde(flatten)]
+            #[serde(skip)]
             #[schema(ignore)]
             rest: HashMap<String, Value>,
+        }
+
+        impl RequestBody for $name {
+            const FIELDS: &'static [&'static str] = &[
+                $(stringify!($field),)*
+                "model",
+                "n",
+                "stream",
+                "stream_options",
+                "max_tokens",
+                "temperature",
+                "top_p",
+                "top_k",
+                "min_p",
+                "repetition_penalty",
+                "presence_penalty",
+                "frequency_penalty",
+                "seed",
+                "logit_bias",
+                "stop",
+                "stop_token_ids",
+                "include_stop_str_in_output",
+                "min_tokens",
+                "bad_words",
+                "ignore_eos",
+                "skip_special_tokens",
+                "return_token_ids",
+                "prompt_logprobs",
+            ];
+
+            fn take_others(&mut self, others: HashMap<String, Value>) {
+                self.rest = others;
+            }
         }
 
         impl $name {
@@ -295,6 +339,8 @@ pub struct TokenizeRequest {
     pub return_token_strs: Option<bool>,
 }
 
+impl RequestBody for TokenizeRequest {}
+
 /// `POST /detokenize`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub struct DetokenizeRequest {
@@ -302,3 +348,5 @@ pub struct DetokenizeRequest {
     #[serde(default, deserialize_with = "whole::list")]
     pub tokens: Option<Vec<u32>>,
 }
+
+impl RequestBody for DetokenizeRequest {}

@@ -1,7 +1,7 @@
 //! `Answer`: the tokens of one sequence as they come, its text up to a stop text, and the times.
 use std::time::{Duration, Instant};
 
-use super::generate::{Finish, Generation};
+use super::generation::{Finish, Generation};
 use super::logprobs::{self, TokenLogprob};
 use super::prompt_logprobs::PromptLogprob;
 use super::stop::StopTexts;

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use super::Model;
 use super::answer::Answer;
-use super::generate::{Generation, Session};
+use super::generate::Session;
+use super::generation::Generation;
 use super::prompt::{Prompt, Texts};
 use crate::engine::{Request, RequestTicket, Update};
 use crate::error::{Error, Result};

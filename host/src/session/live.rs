@@ -2,7 +2,8 @@
 use serde_json::Value;
 
 use super::answer::{Answer, TextOptions};
-use super::generate::{Generation, Session};
+use super::generate::Session;
+use super::generation::Generation;
 use super::logprobs::TokenLogprob;
 use super::prompt::Rendering;
 use super::prompt_logprobs::PromptLogprob;

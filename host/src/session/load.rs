@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::choice::{self, ActivationChoice, Activations, DeviceChoice, KvChoice, Opened, Progress};
 use super::memory::{self, Bound};
+use super::note::Note;
 use super::{sampling, stop};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{CPU_CHUNK, Engine, EngineConfig, EngineHandle};
@@ -95,17 +96,6 @@ impl LoadOptions {
             logit_bias: Vec::new(),
         }
     }
-}
-
-/// What is told while a model loads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// For everybody, and for those who asked for silence: the result may not be what they mean.
-    Warning(String),
-    /// For everybody.
-    Info(String),
-    /// For those who ask for more.
-    Detail(String),
 }
 
 /// How long a stage of loading took; the tokenizer is read while the device opens.

@@ -1,53 +1,49 @@
-//! Drives cargo through the compilation of a crate of kernels.
+//! Drives cargo through the compilation of what a crate of kernels depends on.
 use std::env;
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{Arch, Compiler, Error};
+use crate::rustc::{PROFILE, TARGET};
+use crate::{Arch, Compiler, Error, manifest};
 
-const TARGET: &str = "nvptx64-nvidia-cuda";
-
-/// The release profile of kernels, whatever the workspace says: whole-program, so that nothing is left to link.
-pub(crate) const PROFILE: [(&str, &str); 7] = [
-    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3"),
-    ("CARGO_PROFILE_RELEASE_LTO", "fat"),
-    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
-    ("CARGO_PROFILE_RELEASE_PANIC", "abort"),
-    ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
-    ("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "false"),
-    ("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "false"),
-];
-
-/// Compiles the crate; gives the file with its PTX, which rustc writes as the crate's assembly.
-pub(crate) fn compile(krate: &Path, arch: Arch, compiler: &Compiler, target_dir: &Path) -> Result<PathBuf, Error> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let target_dir = absolute(target_dir)?;
-    let status = Command::new(cargo)
-        .args(["rustc", "--quiet", "--release", "--lib", "--crate-type", "cdylib", "-Zbuild-std=core"])
-        .args(["--target", TARGET, "--target-dir"])
-        .arg(&target_dir)
-        .args(["--", "--emit=asm"])
-        .current_dir(krate)
-        .env_clear()
-        .envs(env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)))
-        .env("RUSTC", absolute_program(&compiler.rustc)?)
-        // -Zbuild-std and the features of cuda_std are unstable; this lets a stable compiler have them.
-        .env("RUSTC_BOOTSTRAP", "1")
-        .envs(PROFILE)
-        // PTX needs no linker, so the link step is a program that does nothing.
-        .env("CARGO_TARGET_NVPTX64_NVIDIA_CUDA_LINKER", "true")
-        .env("CARGO_ENCODED_RUSTFLAGS", arch.flags().join("\x1f"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .map_err(|e| Error::file(krate, e))?;
-    if !status.success() {
-        let (krate, rustc) = (krate.to_owned(), compiler.rustc.clone());
-        return Err(Error::Cargo { krate, rustc, status: status.to_string() });
+/// Compiles the crates that `krate` depends on by path, and `core`; gives their libraries by name.
+pub(crate) fn dependencies(
+    krate: &Path,
+    arch: Arch,
+    compiler: &Compiler,
+    target_dir: &Path,
+) -> Result<Vec<(String, PathBuf)>, Error> {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.args(["build", "--quiet", "--release", "--message-format=json", "-Zbuild-std=core", "--target", TARGET]);
+    command.arg("--target-dir").arg(absolute(target_dir)?);
+    for folder in manifest::path_dependencies(krate)? {
+        command.arg("--package").arg(manifest::package_name(&folder)?);
     }
-    Ok(target_dir.join(TARGET).join("release/deps").join(format!("{}.s", library_name(krate)?)))
+    command.env_clear().envs(env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passes_on)));
+    // -Zbuild-std and the features of cuda_std are unstable; this lets a stable compiler have them.
+    command.env("RUSTC", absolute_program(&compiler.rustc)?).env("RUSTC_BOOTSTRAP", "1");
+    let variable = |name: &str| format!("CARGO_PROFILE_RELEASE_{}", name.replace('-', "_").to_uppercase());
+    command.envs(PROFILE.map(|(name, value)| (variable(name), value))).env(variable("debug"), "false");
+    command.env("CARGO_ENCODED_RUSTFLAGS", arch.flags().join("\x1f"));
+    let output = command.current_dir(krate).stdin(Stdio::null()).output().map_err(|e| Error::file(krate, e))?;
+    if !output.status.success() {
+        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+        let (krate, rustc) = (krate.to_owned(), compiler.rustc.clone());
+        return Err(Error::Compile { krate, rustc, status: output.status.to_string() });
+    }
+    Ok(libraries(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The libraries that cargo's messages name, a JSON object each: `"filenames":["…/libcore-0f.rlib", …]`.
+fn libraries(messages: &str) -> Vec<(String, PathBuf)> {
+    let files = messages.lines().filter_map(|line| line.split_once("\"filenames\":[")?.1.split_once(']'));
+    let files = files.flat_map(|(names, _)| names.split(',')).map(|name| name.trim_matches('"').replace("\\\\", "\\"));
+    let library = |file: PathBuf| {
+        let name = file.file_stem()?.to_str()?.strip_prefix("lib")?.split('-').next()?.to_owned();
+        (file.extension()? == "rlib").then_some((name, file))
+    };
+    files.map(PathBuf::from).filter_map(library).collect()
 }
 
 /// Whether an environment variable reaches the inner cargo: what says where things are does; what an outer cargo tells its
@@ -61,21 +57,6 @@ fn passes_on(name: &str) -> bool {
     }
     let of_rust = name.starts_with("RUST") && !name.starts_with("RUSTUP_");
     !of_rust && !SCRIPT.contains(&name)
-}
-
-/// The nearest folder around the crate that has a `Cargo.lock`.
-pub(crate) fn workspace_root(krate: &Path) -> Result<PathBuf, Error> {
-    let folder = absolute(krate)?;
-    let root = folder.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).map(Path::to_owned);
-    root.ok_or(Error::NoCrate { path: folder, missing: "Cargo.lock" })
-}
-
-/// The name of the crate's library as rustc has it.
-pub(crate) fn library_name(krate: &Path) -> Result<String, Error> {
-    let manifest = krate.join("Cargo.toml");
-    let text = fs::read_to_string(&manifest).map_err(|e| Error::file(&manifest, e))?;
-    let name = text.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
-    name.map(|name| name.replace('-', "_")).ok_or(Error::NoCrate { path: krate.to_owned(), missing: "package name" })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
@@ -116,11 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn the_library_is_named_as_rustc_names_it() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("Cargo.toml"), "[package]\nname = \"gpu-kernels\"\n").unwrap();
-        assert_eq!(library_name(folder.path()).unwrap(), "gpu_kernels");
-        fs::write(folder.path().join("Cargo.toml"), "[package]\n").unwrap();
-        assert!(library_name(folder.path()).is_err());
+    fn libraries_are_found_in_cargos_messages() {
+        let messages = [
+            r#"{"reason":"compiler-artifact","filenames":["/t/deps/libcore-86f8.rlib","/t/deps/libcore-86f8.rmeta"],"fresh":true}"#,
+            r#"{"reason":"compiler-artifact","filenames":["/t/libcuda_std.rlib"],"executable":null}"#,
+            r#"{"reason":"build-finished","success":true}"#,
+        ];
+        let libraries = libraries(&messages.join("\n"));
+        let wanted = [("core", "/t/deps/libcore-86f8.rlib"), ("cuda_std", "/t/libcuda_std.rlib")];
+        assert_eq!(libraries, wanted.map(|(name, path)| (name.to_owned(), PathBuf::from(path))));
     }
 }

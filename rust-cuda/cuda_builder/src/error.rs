@@ -42,13 +42,13 @@ pub enum Error {
         /// Why it cannot.
         reason: String,
     },
-    /// cargo failed; its own messages went to standard error.
-    Cargo {
+    /// cargo or rustc failed; its own messages went to standard error.
+    Compile {
         /// The crate's folder.
         krate: PathBuf,
         /// The compiler.
         rustc: PathBuf,
-        /// How cargo ended.
+        /// How it ended.
         status: String,
     },
     /// A kernel calls a function, which the module of a single kernel has not: a driver would refuse it.
@@ -57,6 +57,16 @@ pub enum Error {
         krate: PathBuf,
         /// The function's symbol.
         function: String,
+    },
+    /// An entry point that belongs to no kernel, by its name.
+    Entry {
+        /// The entry point.
+        entry: String,
+    },
+    /// Two kernels declare other things under one name, and stand in one text.
+    Declared {
+        /// Both declarations.
+        lines: [String; 2],
     },
 }
 
@@ -77,7 +87,9 @@ impl Error {
             Error::BadCompiler { rustc, .. } => {
                 format!("NEMOTRON_PTX_RUSTC={} cannot compile kernels", rustc.display())
             }
-            Error::Cargo { krate, .. } => format!("{} does not compile to PTX", krate.display()),
+            Error::Compile { krate, .. } => format!("{} does not compile to PTX", krate.display()),
+            Error::Entry { entry } => format!("the entry point {entry} belongs to no kernel"),
+            Error::Declared { .. } => "two kernels declare different things under one name".to_owned(),
             Error::Function { krate, .. } => format!("a kernel of {} calls a function", krate.display()),
         }
     }
@@ -87,11 +99,10 @@ impl Error {
             Error::NoCrate { missing, .. } => Some(format!("there is no {missing}")),
             Error::NoCompiler { tried, .. } => Some(format!("looked for one at\n  {}", tried.join("\n  "))),
             Error::BadCompiler { reason, .. } => Some(reason.clone()),
-            Error::Cargo { rustc, status, .. } => {
-                Some(format!("cargo ended with {status}, compiling with {}", rustc.display()))
-            }
+            Error::Compile { rustc, status, .. } => Some(format!("{} ended with {status}", rustc.display())),
+            Error::Declared { lines } => Some(lines.join("\n")),
             Error::Function { function, .. } => Some(function.clone()),
-            Error::File { .. } | Error::Arch { .. } => None,
+            Error::File { .. } | Error::Arch { .. } | Error::Entry { .. } => None,
         }
     }
 
@@ -107,7 +118,13 @@ impl Error {
                     .to_owned(),
             ),
             Error::BadCompiler { .. } => Some("unset it, or name a rustc that has its library source".to_owned()),
-            Error::Cargo { .. } => Some("the compiler's messages, on standard error, say where".to_owned()),
+            Error::Compile { .. } => Some(
+                "the compiler's messages, on standard error, say where; a kernel is compiled without the kernels that its code \
+                 does not name, as `rms_norm` or `RmsNorm`"
+                    .to_owned(),
+            ),
+            Error::Entry { .. } => Some("begin its name with that of its kernel's file".to_owned()),
+            Error::Declared { .. } => Some("give them names of their own".to_owned()),
             Error::Function { .. } => Some(
                 "a division, an index or an overflow that may panic calls it: take a divisor that cannot be zero, or a bound \
                  that the compiler can see"

@@ -12,12 +12,21 @@
 //! used as long as they have that hash; otherwise the crate is compiled, which takes a rustc with the library source of
 //! its own version ([`Compiler::find`] says where it is looked for). So a fresh clone builds with stable Rust alone, and
 //! an edited kernel is always the one that runs.
+//!
+//! Each kernel, a module of the crate's root that calls `kernel!`, is compiled by itself, several at a time. The file also
+//! records the hash of what each kernel was made from, so that an edit compiles only the kernels that it reaches. For that
+//! the crate leaves out the kernels that the builder names: `#[cfg(not(gemv = "out"))] pub mod gemv;`.
 mod arch;
 mod cargo;
+mod compile;
 mod compiler;
 mod error;
 mod header;
+mod kernels;
+mod manifest;
 mod promote;
+mod ptx;
+mod rustc;
 mod sources;
 
 use std::fs;
@@ -28,6 +37,10 @@ pub use compiler::Compiler;
 pub use error::Error;
 pub use header::Header;
 pub use promote::{Promoted, promote};
+
+use compile::{Compilation, Known};
+use rustc::Rustc;
+use sources::Source;
 
 /// How a crate of kernels becomes PTX.
 #[derive(Clone, Debug)]
@@ -84,13 +97,13 @@ impl CudaBuilder {
     /// Finds or makes the PTX.
     pub fn build(&self) -> Result<Ptx, Error> {
         let arch = Arch::named(&self.arch)?;
-        let source = sources::hash(&self.krate, arch)?;
+        let sources = sources::read(&self.krate)?;
         let prebuilt = self.prebuilt_path();
         let mut ptx = match Header::read(&prebuilt) {
-            Some(header) if self.use_prebuilt && header.source == source => {
+            Some(header) if self.use_prebuilt && header.source == sources::hash(&sources, arch) => {
                 Ptx { path: prebuilt, header, compiled: false }
             }
-            _ => self.compile(arch, source)?,
+            _ => self.compile(arch, &sources, self.use_prebuilt)?,
         };
         if let Some(copy) = &self.copy_to {
             write_if_changed(copy, &read(&ptx.path)?)?;
@@ -106,16 +119,15 @@ impl CudaBuilder {
         Ok(promoted.map_or_else(|| text.clone(), |to| promote(&text, to)))
     }
 
-    /// Compiles and replaces the crate's prebuilt file; says whether that changed it.
+    /// Compiles all kernels and replaces the crate's prebuilt file; says whether that changed it.
     pub fn refresh_prebuilt(&self) -> Result<bool, Error> {
-        let arch = Arch::named(&self.arch)?;
-        let ptx = self.compile(arch, sources::hash(&self.krate, arch)?)?;
+        let ptx = self.compile(Arch::named(&self.arch)?, &sources::read(&self.krate)?, false)?;
         write_if_changed(&self.prebuilt_path(), &read(&ptx.path)?)
     }
 
     /// Whether the prebuilt file is of the sources as they are.
     pub fn is_prebuilt(&self) -> Result<bool, Error> {
-        let source = sources::hash(&self.krate, Arch::named(&self.arch)?)?;
+        let source = sources::hash(&sources::read(&self.krate)?, Arch::named(&self.arch)?);
         Ok(Header::read(&self.prebuilt_path()).is_some_and(|header| header.source == source))
     }
 
@@ -144,25 +156,26 @@ impl CudaBuilder {
         Ok(paths)
     }
 
-    fn compile(&self, arch: Arch, source: String) -> Result<Ptx, Error> {
-        let root = cargo::workspace_root(&self.krate)?;
+    fn compile(&self, arch: Arch, sources: &[Source], reuse: bool) -> Result<Ptx, Error> {
+        let root = manifest::workspace_root(&self.krate)?;
         let compiler = Compiler::find(&self.krate, &self.prebuilt_path())?;
         let target_dir = self.target_dir.clone().unwrap_or_else(|| root.join("target/ptx")).join(arch.name);
-        let text = read(&cargo::compile(&self.krate, arch, &compiler, &target_dir)?)?;
-        if let Some(function) = function(&text) {
-            return Err(Error::Function { krate: self.krate.clone(), function });
-        }
-        let header = Header { source, compiler: compiler.version, llvm: compiler.llvm, arch: arch.name.to_owned() };
-        let path = target_dir.join(format!("{}.ptx", cargo::library_name(&self.krate)?));
+        let path = target_dir.join(format!("{}.ptx", manifest::library_name(&self.krate)?));
+        let kernels = kernels::find(sources, arch);
+        let header = Header {
+            source: sources::hash(sources, arch),
+            compiler: compiler.version.clone(),
+            llvm: compiler.llvm.clone(),
+            arch: arch.name.to_owned(),
+            kernels: compile::hashes(&kernels),
+        };
+        let known = [self.prebuilt_path(), path.clone()].into_iter().filter_map(|path| Known::read(&path));
+        let known = known.filter(|known| known.header.is_by_same(&header)).collect();
+        let rustc = Rustc::new(&self.krate, arch, &compiler, &target_dir)?;
+        let text = Compilation { rustc, kernels: &kernels, known }.text(reuse)?;
         write_if_changed(&path, &format!("{header}{text}"))?;
         Ok(Ptx { path, header, compiled: true })
     }
-}
-
-/// A function of its own in the PTX, for example one that panics: a module of a single kernel has none.
-fn function(text: &str) -> Option<String> {
-    let name = text.lines().find_map(|line| line.trim_start_matches(".extern ").strip_prefix(".func "))?;
-    Some(name.trim_end_matches(['(', ')', ';']).to_owned())
 }
 
 fn read(path: &Path) -> Result<String, Error> {

@@ -3,35 +3,56 @@ use std::fs;
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 
-use crate::{Arch, Error, cargo};
+use crate::{Arch, Error, manifest, rustc};
 
 /// The files and folders that a crate's PTX is made from.
 pub(crate) fn roots(krate: &Path) -> Result<Vec<PathBuf>, Error> {
-    Ok(crates(krate)?.iter().flat_map(|folder| [folder.join("Cargo.toml"), folder.join("src")]).collect())
+    Ok(manifest::crates(krate)?.iter().flat_map(|folder| [folder.join("Cargo.toml"), folder.join("src")]).collect())
+}
+
+/// A file that PTX is made from.
+pub(crate) struct Source {
+    /// Whether it is below the `src` of the crate itself, and not its manifest or of a crate that it depends on.
+    pub(crate) own: bool,
+    /// Its path below `src`, or the manifest's name; with `/` everywhere.
+    pub(crate) name: String,
+    /// What it holds.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// All files that the crate's PTX is made from, those of the crate first.
+pub(crate) fn read(krate: &Path) -> Result<Vec<Source>, Error> {
+    if !krate.join("Cargo.toml").is_file() {
+        return Err(Error::NoCrate { path: krate.to_owned(), missing: "Cargo.toml" });
+    }
+    let mut sources = Vec::new();
+    for folder in manifest::crates(krate)? {
+        let bytes = manifest::read(&folder)?.into_bytes();
+        sources.push(Source { own: false, name: "Cargo.toml".to_owned(), bytes });
+        let root = folder.join("src");
+        for file in files(&root)? {
+            let name = file.strip_prefix(&root).unwrap_or(&file);
+            let name: Vec<_> = name.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+            let bytes = fs::read(&file).map_err(|e| Error::file(&file, e))?;
+            sources.push(Source { own: folder == krate, name: name.join("/"), bytes });
+        }
+    }
+    Ok(sources)
 }
 
 /// The hash of these files and of rustc's flags, as 16 hexadecimal digits.
 ///
 /// FNV-1a of 64 bits: it tells an edit from none, it does not guard against a forger.
-pub(crate) fn hash(krate: &Path, arch: Arch) -> Result<String, Error> {
-    if !krate.join("Cargo.toml").is_file() {
-        return Err(Error::NoCrate { path: krate.to_owned(), missing: "Cargo.toml" });
-    }
+pub(crate) fn hash<'a>(sources: impl IntoIterator<Item = &'a Source>, arch: Arch) -> String {
     let mut hasher = fnv::FnvHasher::default();
-    for flag in arch.flags().iter().map(String::as_str).chain(cargo::PROFILE.iter().map(|(_, value)| *value)) {
+    for flag in arch.flags().iter().map(String::as_str).chain(rustc::PROFILE.iter().map(|(_, value)| *value)) {
         write_part(&mut hasher, flag.as_bytes());
     }
-    for folder in crates(krate)? {
-        write_part(&mut hasher, manifest(&folder)?.as_bytes());
-        let source = folder.join("src");
-        for file in files(&source)? {
-            let name = file.strip_prefix(&source).unwrap_or(&file);
-            let name: Vec<_> = name.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-            write_part(&mut hasher, name.join("/").as_bytes());
-            write_part(&mut hasher, &fs::read(&file).map_err(|e| Error::file(&file, e))?);
-        }
+    for source in sources {
+        write_part(&mut hasher, source.name.as_bytes());
+        write_part(&mut hasher, &source.bytes);
     }
-    Ok(format!("{:016x}", hasher.finish()))
+    format!("{:016x}", hasher.finish())
 }
 
 /// All files below a folder, sorted by path.
@@ -48,50 +69,6 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(found)
 }
 
-/// The crate and all that it depends on by path, each once: those whose sources can change under one version.
-fn crates(krate: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut found = vec![krate.to_owned()];
-    let mut next = 0;
-    while next < found.len() {
-        for folder in path_dependencies(&found[next])? {
-            if !found.contains(&folder) {
-                found.push(folder);
-            }
-        }
-        next += 1;
-    }
-    Ok(found)
-}
-
-/// The folders of a crate's path dependencies, written out in its manifest or inherited from the workspace's.
-fn path_dependencies(krate: &Path) -> Result<Vec<PathBuf>, Error> {
-    let workspace = match cargo::workspace_root(krate) {
-        Ok(root) => Some((manifest(&root)?, root)),
-        Err(_) => None,
-    };
-    let mut folders = Vec::new();
-    for (key, value) in manifest(krate)?.lines().filter_map(|line| line.split_once(" = ")) {
-        let inherited = key.strip_suffix(".workspace").zip(workspace.as_ref());
-        if let Some((name, (text, root))) = inherited {
-            let entry = text.lines().filter_map(|line| line.split_once(" = ")).find(|(key, _)| *key == name);
-            folders.extend(entry.and_then(|(_, value)| path_in(value)).map(|path| root.join(path)));
-        } else {
-            folders.extend(path_in(value).map(|path| krate.join(path)));
-        }
-    }
-    Ok(folders)
-}
-
-/// The path in a dependency's `{ path = "…" }`.
-fn path_in(value: &str) -> Option<&str> {
-    value.strip_prefix('{')?.split_once("path = \"")?.1.split('"').next()
-}
-
-fn manifest(folder: &Path) -> Result<String, Error> {
-    let path = folder.join("Cargo.toml");
-    fs::read_to_string(&path).map_err(|e| Error::file(&path, e))
-}
-
 /// Writes one part and its end, so that no byte can move from one part to the next unnoticed.
 fn write_part(hasher: &mut fnv::FnvHasher, bytes: &[u8]) {
     for line in bytes.split(|&byte| byte == b'\n') {
@@ -102,79 +79,4 @@ fn write_part(hasher: &mut fnv::FnvHasher, bytes: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn krate(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        folder
-    }
-
-    fn hash_of(files: &[(&str, &str)]) -> String {
-        hash(krate(files).path(), Arch::ALL[0]).unwrap()
-    }
-
-    const FILES: [(&str, &str); 3] = [("Cargo.toml", "[package]\n"), ("src/lib.rs", "a\nb\n"), ("src/x/y.rs", "c\n")];
-
-    #[test]
-    fn the_folder_the_order_and_the_line_ends_do_not_count() {
-        let reversed = [FILES[2], FILES[1], FILES[0]];
-        let windows = [FILES[0], ("src/lib.rs", "a\r\nb\r\n"), FILES[2]];
-        assert_eq!(hash_of(&FILES), hash_of(&reversed));
-        assert_eq!(hash_of(&FILES), hash_of(&windows));
-    }
-
-    #[test]
-    fn every_byte_and_name_and_the_flags_count() {
-        let others = [
-            [FILES[0], ("src/lib.rs", "a\nB\n"), FILES[2]],
-            [FILES[0], ("src/lib.rs", "a\nb\n\n"), FILES[2]],
-            [FILES[0], FILES[1], ("src/x/z.rs", "c\n")],
-            [FILES[0], FILES[1], ("src/xy.rs", "c\n")],
-            [("Cargo.toml", "[package]\nx\n"), FILES[1], FILES[2]],
-        ];
-        for other in others {
-            assert_ne!(hash_of(&FILES), hash_of(&other), "{other:?}");
-        }
-        let folder = krate(&FILES);
-        let other = Arch { name: "sm_86", ..Arch::ALL[0] };
-        assert_ne!(hash(folder.path(), Arch::ALL[0]).unwrap(), hash(folder.path(), other).unwrap());
-    }
-
-    #[test]
-    fn dependencies_by_path_count_too() {
-        let direct = [
-            ("kernels/Cargo.toml", "[dependencies]\nhelp = { path = \"../help\" }\nother = { version = \"1\" }\n"),
-            ("kernels/src/lib.rs", ""),
-            ("help/Cargo.toml", "[dependencies]\ndeep = { version = \"1\", path = \"../deep\" }\n"),
-            ("help/src/lib.rs", ""),
-            ("deep/Cargo.toml", "[package]\n"),
-            ("deep/src/lib.rs", "a"),
-        ];
-        let inherited = [
-            ("Cargo.toml", "[workspace.dependencies]\nhelp = { path = \"help\" }\nother = \"1\"\n"),
-            ("Cargo.lock", ""),
-            ("kernels/Cargo.toml", "[package]\nversion.workspace = true\n[dependencies]\nhelp.workspace = true\n"),
-        ];
-        let inherited: Vec<_> = inherited.into_iter().chain(direct[1..].iter().copied()).collect();
-        for files in [&direct[..], &inherited[..]] {
-            let hash = |deepest| {
-                let files: Vec<_> = files.iter().map(|&(n, t)| (n, if t == "a" { deepest } else { t })).collect();
-                hash(&krate(&files).path().join("kernels"), Arch::ALL[0]).unwrap()
-            };
-            assert_eq!(hash("a"), hash("a"));
-            assert_ne!(hash("a"), hash("b"));
-        }
-    }
-
-    #[test]
-    fn a_folder_without_a_crate_is_an_error() {
-        let error = hash(tempfile::tempdir().unwrap().path(), Arch::ALL[0]).unwrap_err();
-        assert!(error.to_string().contains("there is no Cargo.toml"), "{error}");
-    }
-}
+mod tests;

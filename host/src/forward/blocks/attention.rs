@@ -4,9 +4,9 @@ use gpu_kernels::{Act, AttnDecode, AttnPrefill, Element, KvFormat, Ptr, RopeKvAp
 use super::{Kind, PlacedBlock};
 use crate::device::{BufferId, Output};
 use crate::forward::builder::{Builder, NormBuffers};
+use crate::forward::pass::Pass;
 use crate::forward::product_buffers::ProductBuffer;
 use crate::forward::products::Multiply;
-use crate::forward::walk::Pass;
 use crate::models::spec::Attention;
 
 struct PlacedAttention {
@@ -80,7 +80,7 @@ fn scratch(block: &Attention, builder: &mut Builder) -> Scratch {
 
 impl PlacedBlock for PlacedAttention {
     fn steps(&self, pass: &mut Pass) {
-        let (x, rows) = (pass.layout.x.ptr(), pass.rows());
+        let (x, rows) = (pass.shared.x.ptr(), pass.rows());
         let qkv = Output::Act(self.scratch.qkv.ptr());
         pass.multiply(Multiply { norm: Some(&self.norm), ..Multiply::new(x, &self.qkv, qkv, rows) });
         if pass.bucket.is_decode() {
@@ -103,8 +103,8 @@ impl PlacedAttention {
             qkv: self.scratch.qkv.ptr(),
             cos: self.cos.ptr(),
             sin: self.sin.ptr(),
-            positions: pass.layout.inputs.positions.ptr(),
-            slot_mapping: pass.layout.inputs.slot_mapping.ptr(),
+            positions: pass.shared.inputs.positions.ptr(),
+            slot_mapping: pass.shared.inputs.slot_mapping.ptr(),
             k_pool: self.k_pool.ptr(),
             v_pool: self.v_pool.ptr(),
             rows: pass.rows(),
@@ -119,7 +119,7 @@ impl PlacedAttention {
     }
 
     fn attn_prefill(&self, pass: &mut Pass) {
-        let inputs = &pass.layout.inputs;
+        let inputs = &pass.shared.inputs;
         pass.plan.launch(AttnPrefill {
             q: self.scratch.qkv.ptr(),
             k_pool: self.k_pool.ptr(),
@@ -136,7 +136,7 @@ impl PlacedAttention {
             heads: self.heads,
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
-            pages_per_sequence: pass.layout.limits.pages_per_sequence() as u32,
+            pages_per_sequence: pass.shared.limits.pages_per_sequence() as u32,
             window: self.window,
             scale: self.scale(),
             kv: self.kv,
@@ -146,7 +146,7 @@ impl PlacedAttention {
     }
 
     fn attn_decode(&self, pass: &mut Pass, (cos, sin): (Ptr<Act>, Ptr<Act>)) {
-        let (inputs, scratch) = (&pass.layout.inputs, &self.scratch);
+        let (inputs, scratch) = (&pass.shared.inputs, &self.scratch);
         pass.plan.launch(AttnDecode {
             qkv: scratch.qkv.ptr(),
             cos,
@@ -167,7 +167,7 @@ impl PlacedAttention {
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
             rotary_dims: self.rotary_dims,
-            pages_per_sequence: pass.layout.limits.pages_per_sequence() as u32,
+            pages_per_sequence: pass.shared.limits.pages_per_sequence() as u32,
             window: self.window,
             scale: self.scale(),
             kv: self.kv,

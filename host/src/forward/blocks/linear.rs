@@ -2,9 +2,9 @@
 use super::{Kind, PlacedBlock};
 use crate::device::Output;
 use crate::forward::builder::{Builder, NormBuffers};
+use crate::forward::pass::Pass;
 use crate::forward::product_buffers::ProductBuffer;
 use crate::forward::products::Multiply;
-use crate::forward::walk::Pass;
 use crate::models::spec::Linear;
 
 struct PlacedLinear {
@@ -20,7 +20,7 @@ impl Kind for Linear {
 
 impl PlacedBlock for PlacedLinear {
     fn steps(&self, pass: &mut Pass) {
-        let x = pass.layout.x.ptr();
+        let x = pass.shared.x.ptr();
         let product = Multiply::new(x, &self.product, Output::Act(x), pass.rows());
         pass.multiply(Multiply { norm: Some(&self.norm), residual: x, ..product });
     }

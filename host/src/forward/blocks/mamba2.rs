@@ -5,9 +5,9 @@ use gpu_kernels::{Element, GatedNorm, SsmConv, SsmDecode, SsmScan};
 use super::{Kind, PlacedBlock};
 use crate::device::{BufferId, Output};
 use crate::forward::builder::{Builder, NormBuffers};
+use crate::forward::pass::Pass;
 use crate::forward::product_buffers::ProductBuffer;
 use crate::forward::products::Multiply;
-use crate::forward::walk::Pass;
 use crate::models::spec::Mamba2;
 
 struct PlacedMamba2 {
@@ -110,7 +110,7 @@ fn scratch(mixer: &Mixer, builder: &mut Builder) -> Scratch {
 
 impl PlacedBlock for PlacedMamba2 {
     fn steps(&self, pass: &mut Pass) {
-        let (x, rows) = (pass.layout.x.ptr(), pass.rows());
+        let (x, rows) = (pass.shared.x.ptr(), pass.rows());
         let zxbcdt = Output::Act(self.scratch.zxbcdt.ptr());
         pass.multiply(Multiply { norm: Some(&self.norm), ..Multiply::new(x, &self.in_proj, zxbcdt, rows) });
         if !pass.bucket.is_decode() {
@@ -128,7 +128,7 @@ impl PlacedBlock for PlacedMamba2 {
 
 impl PlacedMamba2 {
     fn conv(&self, pass: &mut Pass) {
-        let (inputs, scratch) = (&pass.layout.inputs, &self.scratch);
+        let (inputs, scratch) = (&pass.shared.inputs, &self.scratch);
         let Mixer { heads, head_dim, groups, state_size } = self.mixer;
         pass.plan.launch(SsmConv {
             zxbcdt: scratch.zxbcdt.ptr(),
@@ -155,7 +155,7 @@ impl PlacedMamba2 {
     }
 
     fn scan(&self, pass: &mut Pass) {
-        let (inputs, scratch, state) = (&pass.layout.inputs, &self.scratch, &self.state);
+        let (inputs, scratch, state) = (&pass.shared.inputs, &self.scratch, &self.state);
         let Mixer { heads, head_dim, groups, state_size } = self.mixer;
         pass.plan.launch(SsmScan {
             xbc: scratch.xbc.ptr(),
@@ -188,7 +188,7 @@ impl PlacedMamba2 {
     }
 
     fn decode(&self, pass: &mut Pass) {
-        let (inputs, scratch, state) = (&pass.layout.inputs, &self.scratch, &self.state);
+        let (inputs, scratch, state) = (&pass.shared.inputs, &self.scratch, &self.state);
         let Mixer { heads, head_dim, groups, state_size } = self.mixer;
         pass.plan.launch(SsmDecode {
             zxbcdt: scratch.zxbcdt.ptr(),

@@ -4,9 +4,9 @@ use gpu_kernels::Element;
 use super::{Kind, PlacedBlock};
 use crate::device::{BufferId, Output};
 use crate::forward::builder::{Builder, NormBuffers};
+use crate::forward::pass::Pass;
 use crate::forward::product_buffers::ProductBuffer;
 use crate::forward::products::{Activated, Multiply};
-use crate::forward::walk::Pass;
 use crate::models::spec::{Activation, Mlp};
 
 struct PlacedMlp {
@@ -41,7 +41,7 @@ impl Kind for Mlp {
 
 impl PlacedBlock for PlacedMlp {
     fn steps(&self, pass: &mut Pass) {
-        let (x, rows) = (pass.layout.x.ptr(), pass.rows());
+        let (x, rows) = (pass.shared.x.ptr(), pass.rows());
         let activation = Some(Activated { by: self.activation, sums: self.sums.ptr() });
         let up = Multiply::new(x, &self.up, Output::Act(self.activated.ptr()), rows);
         pass.multiply(Multiply { norm: Some(&self.norm), activation, ..up });

@@ -8,7 +8,7 @@ mod moe;
 mod tests;
 
 use super::builder::Builder;
-use super::walk::Pass;
+use super::pass::Pass;
 use crate::models::spec::{Block, for_each_block};
 
 /// A block as its family describes it.

@@ -5,9 +5,9 @@ use gpu_kernels::{Act, Element, MoeCombine, MoeGemm, MoeGemv, MoeRoute, MoeSort,
 use super::{Kind, PlacedBlock};
 use crate::device::{BufferId, Output};
 use crate::forward::builder::{Builder, NormBuffers};
+use crate::forward::pass::Pass;
 use crate::forward::product_buffers::ProductBuffer;
 use crate::forward::products::{Activated, Multiply, settles};
-use crate::forward::walk::Pass;
 use crate::models::spec::{Activation, Moe, Router, SharedExpert};
 
 struct PlacedMoe {
@@ -120,7 +120,7 @@ fn scratch(block: &Moe, builder: &mut Builder) -> Scratch {
 
 impl PlacedBlock for PlacedMoe {
     fn steps(&self, pass: &mut Pass) {
-        let (x, rows) = (pass.layout.x.ptr(), pass.rows());
+        let (x, rows) = (pass.shared.x.ptr(), pass.rows());
         let normed = pass.norm(&self.norm, x, rows);
         // The weights of the shared expert are on their way while the router chooses, which few blocks do.
         self.route(pass, normed);
@@ -170,7 +170,7 @@ impl PlacedMoe {
             ids: self.scratch.ids.ptr(),
             weights: self.scratch.weights.ptr(),
             rows: pass.rows(),
-            hidden: pass.layout.hidden as u32,
+            hidden: pass.shared.hidden as u32,
             experts: self.experts,
             top_k: self.top_k,
             groups: self.groups,

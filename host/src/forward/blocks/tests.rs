@@ -6,9 +6,9 @@ use super::{Kind, PlacedBlock};
 use crate::cpu::Cpu;
 use crate::device::{BufferId, Device, Format, Output, Step};
 use crate::forward::builder::{Builder, NormBuffers};
+use crate::forward::pass::Pass;
 use crate::forward::product_buffers::ProductBuffer;
 use crate::forward::products::Multiply;
-use crate::forward::walk::Pass;
 use crate::forward::{Bucket, Layout, Limits, Span, StepInputs, plan};
 use crate::models;
 use crate::models::spec::{ModelSpec, Norm, Product, Tensor};
@@ -45,7 +45,7 @@ impl Kind for Squared {
 
 impl PlacedBlock for PlacedSquared {
     fn steps(&self, pass: &mut Pass) {
-        let (x, rows) = (pass.layout.x.ptr(), pass.rows());
+        let (x, rows) = (pass.shared.x.ptr(), pass.rows());
         let (normed, y) = (pass.norm(&self.norm, x, rows), self.squared.ptr());
         pass.plan.launch(Relu2 { x: normed, y, count: rows * self.product.k as u32 });
         pass.multiply(Multiply { residual: x, ..Multiply::new(y, &self.product, Output::Act(x), rows) });
@@ -194,9 +194,28 @@ fn many_rows_go_to_what_is_fastest() {
         |rows, skinny_rows| counts_of(rows, Limits { skinny_rows, gemms: false, ..Limits::new(128, rows, rows) });
     for skinny_rows in [0, 64] {
         assert_eq!(alone(64, skinny_rows), [5, 3, 0, 0], "no library is faster");
-        assert_eq!(alone(128, skinny_rows), [6, 6, 0, 2], "qkv, o and down have few rows, and are multiplied in parts");
+        assert_eq!(alone(128, skinny_rows), [8, 6, 0, 1], "all but the head have few rows, and are multiplied in parts");
         assert_eq!(alone(640, skinny_rows), [0, 0, 0, 5]);
     }
+}
+
+#[test]
+fn many_rows_of_fp8_weights_are_multiplied_in_parts_as_panels_or_in_fp8() {
+    let mini = Preset::named("nemotron-mini-4b").expect("a preset");
+    let mut spec = models::read(&mini.config(Some(1)), None).expect("a known family");
+    models::quantize(&mut spec, Recipe::Fp8, false);
+    let counts = |spec: &ModelSpec, rows: usize| {
+        let bucket = Bucket { rows, sequences: rows, logit_rows: 1, splits: 1, tiles: 0, sampling: false };
+        let plan = plan(&Layout::new(spec, Limits { skinny_rows: 64, ..Limits::new(256, rows, rows) }).0, &bucket);
+        ["quant_gemm", "quantize_rows", "widen", "gemm"]
+            .map(|name| plan.steps.iter().filter(|step| step.name() == name).count())
+    };
+    assert_eq!(counts(&spec, 64), [4, 0, 0, 0]);
+    assert_eq!(counts(&spec, 128), [8, 0, 0, 0], "in two parts");
+    assert_eq!(counts(&spec, 129), [0, 0, 4, 4]);
+    assert_eq!(models::quantize_inputs(&mut spec), 4);
+    assert_eq!(counts(&spec, 64), [4, 0, 0, 0], "few rows stay as they are");
+    assert_eq!(counts(&spec, 65), [0, 4, 0, 4]);
 }
 
 /// Whether a kernel behind `step` starts only when all in front of the step has ended.

@@ -2,12 +2,11 @@
 use std::rc::Rc;
 
 use super::arguments::whole;
-use super::dict::Key;
 use super::fault::{Fault, Result};
 use super::functions::FARTHEST;
 use super::methods::{self, Found};
 use super::render::Renderer;
-use super::value::{Items, Range, Value};
+use super::value::{Items, Key, Range, Value};
 
 impl Renderer {
     /// `object.name`: an attribute of the object, else its item of that name.

@@ -79,7 +79,7 @@ impl Renderer {
 
     fn is_known(&self, value: &Value, names: &[&str]) -> Result<bool> {
         if !matches!(value, Value::View(View::Values, _)) && has_no_hash(value) {
-            super::dict::Key::of(value, &self.budget)?;
+            super::value::Key::of(value, &self.budget)?;
         }
         Ok(value.as_text().is_some_and(|name| names.contains(&name)))
     }

@@ -3,11 +3,10 @@ use std::cmp::Ordering;
 use std::rc::Rc;
 
 use super::ast::Comparison;
-use super::dict::{Dict, Key};
 use super::fault::{Fault, Result};
 use super::operators::Number;
 use super::render::Renderer;
-use super::value::{Value, View};
+use super::value::{Dict, Key, Value, View};
 
 impl Renderer {
     pub fn compares(&self, comparison: Comparison, left: &Value, right: &Value) -> Result<bool> {

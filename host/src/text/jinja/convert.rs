@@ -5,9 +5,8 @@ use std::rc::Rc;
 use serde_json::{Map, Number, Value as Json};
 
 use super::budget::Budget;
-use super::dict::Dict;
 use super::fault::Result;
-use super::value::Value;
+use super::value::{Dict, Value};
 
 /// The variables of a template.
 pub(super) fn context(context: &Map<String, Json>, budget: &Budget) -> Result<HashMap<String, Value>> {

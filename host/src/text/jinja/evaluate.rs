@@ -3,11 +3,9 @@ use std::rc::Rc;
 
 use super::arguments::Args;
 use super::ast::{Arguments, Comparison, Constant, Expression, Filter};
-use super::dict::Dict;
 use super::fault::{Fault, Result};
 use super::render::Renderer;
-use super::scope::Scope;
-use super::value::Value;
+use super::value::{Dict, Scope, Value};
 use super::{filters, functions};
 
 impl Renderer {

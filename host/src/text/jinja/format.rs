@@ -1,12 +1,11 @@
 //! `'{}'.format(value)`: Python's format strings.
 use super::arguments::Args;
-use super::dict::Dict;
 use super::fault::{Fault, Result};
 use super::operators::Number;
 use super::percent::ascii;
 use super::render::Renderer;
 use super::spec::Spec;
-use super::value::{Text, Value};
+use super::value::{Dict, Text, Value};
 
 /// What the fields take their values from.
 struct Fields<'a> {

@@ -5,10 +5,9 @@ use std::rc::Rc;
 use chrono::Local;
 
 use super::arguments::{Args, str_of, whole};
-use super::dict::Dict;
 use super::fault::{Fault, Kind, Result};
-use super::render::Renderer;
-use super::value::{Range, Text, Value};
+use super::render::{Renderer, not_hidden};
+use super::value::{Dict, Range, Text, Value};
 
 const NAMES: [&str; 8] =
     ["range", "dict", "lipsum", "cycler", "joiner", "namespace", "raise_exception", "strftime_now"];
@@ -56,16 +55,6 @@ pub(super) fn call(renderer: &Renderer, name: &str, args: Args) -> Result<Value>
         }
         _ => Err(Fault::unsupported(format!("the function {name}"))),
     }
-}
-
-/// transformers keeps names with an underscore in front out of namespaces.
-pub(super) fn not_hidden(name: &str) -> Result<()> {
-    if name.starts_with('_') {
-        let message =
-            format!("Chat templates cannot store underscore-prefixed attributes on a namespace, but got '{name}'");
-        return Err(Fault::failed(message));
-    }
-    Ok(())
 }
 
 fn range(args: Args) -> Result<Value> {

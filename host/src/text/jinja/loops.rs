@@ -7,18 +7,7 @@ use super::arguments::Args;
 use super::ast::For;
 use super::fault::{Fault, Result};
 use super::render::{Flow, Renderer};
-use super::scope::Scope;
-use super::value::Value;
-
-/// The state that a loop's body reads as `loop`.
-pub(super) struct Loop {
-    pub items: Vec<Value>,
-    index: Cell<usize>,
-    depth: usize,
-    last_changed: RefCell<Option<Vec<Value>>>,
-    node: Arc<For>,
-    scope: Rc<Scope>,
-}
+use super::value::{Loop, Scope, Value};
 
 /// What can be called of `loop`.
 pub(super) const METHODS: [&str; 2] = ["cycle", "changed"];

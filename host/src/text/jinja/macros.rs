@@ -1,21 +1,11 @@
 //! Macros: named pieces of a template with parameters, and the calls of everything else.
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::arguments::Args;
-use super::ast::MacroNode;
-use super::dict::Dict;
 use super::fault::{Fault, Result};
 use super::render::Renderer;
-use super::scope::Scope;
-use super::value::Value;
+use super::value::{Dict, Macro, Scope, Value};
 use super::{functions, methods};
-
-/// A macro and what it sees.
-pub(super) struct Macro {
-    pub node: Arc<MacroNode>,
-    pub scope: Rc<Scope>,
-}
 
 impl Renderer {
     /// Calls a value.

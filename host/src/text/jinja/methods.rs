@@ -2,12 +2,11 @@
 use std::rc::Rc;
 
 use super::arguments::{Args, str_of, whole_or};
-use super::dict::{Dict, Key};
 use super::fault::{Fault, Result};
 use super::loops;
 use super::operators::Number;
 use super::render::Renderer;
-use super::value::{Items, Value, View};
+use super::value::{Dict, Items, Key, Value, View};
 
 /// What a name is of a value.
 pub(super) enum Found {

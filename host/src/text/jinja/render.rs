@@ -5,12 +5,8 @@ use std::rc::Rc;
 
 use super::ast::{Block, Expression, Statement, StatementKind, Target};
 use super::budget::Budget;
-use super::dict::Dict;
 use super::fault::{Fault, Result};
-use super::functions;
-use super::macros::Macro;
-use super::scope::Scope;
-use super::value::Value;
+use super::value::{Dict, Macro, Scope, Value};
 
 /// Where a block went on to.
 #[derive(Clone, Copy, PartialEq)]
@@ -173,11 +169,21 @@ impl Renderer {
                 let Value::Namespace(namespace) = self.lookup(name, scope) else {
                     return Err(Fault::failed("cannot assign attribute on non-namespace object"));
                 };
-                functions::not_hidden(attribute)?;
+                not_hidden(attribute)?;
                 let key = Value::text(&**attribute);
                 namespace.borrow_mut().insert(key, value, &self.budget)?;
             }
         }
         Ok(())
     }
+}
+
+/// transformers keeps names with an underscore in front out of namespaces.
+pub(super) fn not_hidden(name: &str) -> Result<()> {
+    if name.starts_with('_') {
+        let message =
+            format!("Chat templates cannot store underscore-prefixed attributes on a namespace, but got '{name}'");
+        return Err(Fault::failed(message));
+    }
+    Ok(())
 }

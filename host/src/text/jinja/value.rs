@@ -1,12 +1,12 @@
-//! `Value`: what a template's variables hold, with Python's types.
+//! `Value`: what a template's variables hold, with Python's types, and what of a template values keep.
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use super::dict::Dict;
+use super::ast::{For, MacroNode};
+use super::budget::Budget;
 use super::fault::{Fault, Result};
-use super::loops::Loop;
-use super::macros::Macro;
 
 /// Containers inside one another, so that no recursion over a value overflows the stack.
 const DEPTH: u32 = 500;
@@ -154,59 +154,146 @@ impl Value {
             _ => 0,
         }
     }
+}
 
-    /// The name of its type, as Python's messages have it.
-    pub fn type_name(&self) -> &'static str {
-        match self {
-            Value::Undefined(_) => "Undefined",
-            Value::None => "NoneType",
-            Value::Bool(_) => "bool",
-            Value::Int(_) => "int",
-            Value::Float(_) => "float",
-            Value::Text(text) if text.safe => "Markup",
-            Value::Text(_) => "str",
-            Value::List(_) => "list",
-            Value::Tuple(_) => "tuple",
-            Value::Dict(_) => "dict",
-            Value::Range(_) => "range",
-            Value::View(View::Keys, _) => "dict_keys",
-            Value::View(View::Values, _) => "dict_values",
-            Value::View(View::Items, _) => "dict_items",
-            Value::Iterator(_) => "generator",
-            Value::Namespace(_) => "Namespace",
-            Value::Function(_) => "function",
-            Value::Method(_) => "builtin_function_or_method",
-            Value::Macro(_) => "Macro",
-            Value::Loop(_) => "LoopContext",
-            Value::Cycler(_) => "Cycler",
-            Value::Joiner(_) => "Joiner",
-        }
-    }
+/// A key as its hash and equality see it: `1`, `1.0` and `True` are one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    None,
+    Int(i128),
+    Float(u64),
+    Text(Rc<str>),
+    Tuple(Vec<Key>),
+    /// An undefined value: Python hashes it by its type.
+    Undefined,
+}
 
-    pub fn is_true(&self) -> bool {
-        match self {
-            Value::Undefined(_) | Value::None => false,
-            Value::Bool(value) => *value,
-            Value::Int(value) => *value != 0,
-            Value::Float(value) => *value != 0.0,
-            Value::Text(text) => !text.text.is_empty(),
-            Value::List(items) | Value::Tuple(items) => !items.items.is_empty(),
-            Value::Dict(dict) | Value::View(_, dict) => dict.length() > 0,
-            Value::Range(range) => range.length() > 0,
-            _ => true,
-        }
-    }
-
-    /// Python's `len`.
-    pub fn length(&self) -> Result<usize> {
-        Ok(match self {
-            Value::Undefined(_) => 0,
-            Value::Text(text) => text.text.chars().count(),
-            Value::List(items) | Value::Tuple(items) => items.items.len(),
-            Value::Dict(dict) | Value::View(_, dict) => dict.length(),
-            Value::Range(range) => range.length(),
-            Value::Loop(state) => state.items.len(),
-            other => return Err(Fault::failed(format!("object of type '{}' has no len()", other.type_name()))),
+impl Key {
+    /// # Errors
+    /// The value cannot be a key, as a list or a dict.
+    pub fn of(value: &Value, budget: &Budget) -> Result<Key> {
+        budget.steps(1)?;
+        Ok(match value {
+            Value::Undefined(_) => Key::Undefined,
+            Value::None => Key::None,
+            Value::Bool(value) => Key::Int(i128::from(*value)),
+            Value::Int(value) => Key::Int(*value),
+            Value::Float(value) if value.fract() == 0.0 && value.abs() < 1e38 => Key::Int(*value as i128),
+            Value::Float(value) => Key::Float(value.to_bits()),
+            Value::Text(text) => Key::Text(text.text.clone()),
+            Value::Tuple(items) => {
+                Key::Tuple(items.items.iter().map(|item| Key::of(item, budget)).collect::<Result<_>>()?)
+            }
+            other => return Err(Fault::failed(format!("unhashable type: '{}'", other.type_name()))),
         })
+    }
+}
+
+/// Entries in the order in which their keys came.
+#[derive(Clone, Default)]
+pub(super) struct Dict {
+    entries: Vec<(Value, Value)>,
+    index: HashMap<Key, usize>,
+    depth: u32,
+}
+
+impl Dict {
+    pub fn new() -> Dict {
+        Dict { depth: 1, ..Dict::default() }
+    }
+
+    pub fn length(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    pub fn entries(&self) -> &[(Value, Value)] {
+        &self.entries
+    }
+
+    pub fn get(&self, key: &Key) -> Option<&Value> {
+        self.index.get(key).map(|at| &self.entries[*at].1)
+    }
+
+    pub fn get_text(&self, key: &str) -> Option<&Value> {
+        self.get(&Key::Text(key.into()))
+    }
+
+    pub fn insert(&mut self, key: Value, value: Value, budget: &Budget) -> Result<()> {
+        budget.items(3)?;
+        self.depth = self.depth.max(deeper([&key, &value].into_iter())?);
+        let hashed = Key::of(&key, budget)?;
+        if let Some(at) = self.index.get(&hashed) {
+            self.entries[*at].1 = value;
+        } else {
+            self.index.insert(hashed, self.entries.len());
+            self.entries.push((key, value));
+        }
+        Ok(())
+    }
+
+    /// The items of a view.
+    pub fn viewed(&self, view: View) -> Result<Vec<Value>> {
+        let pair = |(key, value): &(Value, Value)| Value::tuple(vec![key.clone(), value.clone()]);
+        match view {
+            View::Keys => Ok(self.entries.iter().map(|(key, _)| key.clone()).collect()),
+            View::Values => Ok(self.entries.iter().map(|(_, value)| value.clone()).collect()),
+            View::Items => self.entries.iter().map(pair).collect(),
+        }
+    }
+}
+
+/// A macro and what it sees.
+pub(super) struct Macro {
+    pub node: Arc<MacroNode>,
+    pub scope: Rc<Scope>,
+}
+
+/// The state that a loop's body reads as `loop`.
+pub(super) struct Loop {
+    pub items: Vec<Value>,
+    pub index: Cell<usize>,
+    pub depth: usize,
+    pub last_changed: RefCell<Option<Vec<Value>>>,
+    pub node: Arc<For>,
+    pub scope: Rc<Scope>,
+}
+
+/// Variables, and those of the scope around them.
+pub(super) struct Scope {
+    variables: RefCell<HashMap<Arc<str>, Value>>,
+    outer: Option<Rc<Scope>>,
+}
+
+impl Scope {
+    pub fn root() -> Rc<Scope> {
+        Rc::new(Scope { variables: RefCell::default(), outer: None })
+    }
+
+    pub fn inside(outer: &Rc<Scope>) -> Rc<Scope> {
+        Rc::new(Scope { variables: RefCell::default(), outer: Some(outer.clone()) })
+    }
+
+    pub fn set(&self, name: &Arc<str>, value: Value) {
+        self.variables.borrow_mut().insert(name.clone(), value);
+    }
+
+    pub fn get(&self, name: &str) -> Option<Value> {
+        let mut scope = self;
+        loop {
+            if let Some(value) = scope.variables.borrow().get(name) {
+                return Some(value.clone());
+            }
+            scope = scope.outer.as_deref()?;
+        }
+    }
+
+    /// Breaks the circle of a macro and the scope that it can see.
+    pub fn clear(&self) {
+        let variables = std::mem::take(&mut *self.variables.borrow_mut());
+        drop(variables);
     }
 }

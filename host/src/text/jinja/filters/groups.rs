@@ -4,10 +4,9 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::super::arguments::{Args, str_of};
-use super::super::dict::Key;
 use super::super::fault::{Fault, Result};
 use super::super::render::Renderer;
-use super::super::value::{Text, Value};
+use super::super::value::{Key, Text, Value};
 
 pub(super) fn apply(r: &Renderer, name: &str, value: Value, args: Args) -> Result<Value> {
     match name {

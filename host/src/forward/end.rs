@@ -1,0 +1,86 @@
+//! The steps at the end of a pass: the last norm, the head, and the choice of a token.
+use gpu_kernels::{Act, Argmax, GatherRows, Penalize, Ptr, Sample, SampleLimit, sampling};
+
+use super::pass::Pass;
+use super::products::Multiply;
+use crate::device::Output;
+use crate::sample;
+
+impl Pass<'_> {
+    /// Only the rows that are asked for pass the last norm and the head. A decode bucket asks for every row in order.
+    pub(super) fn head(&mut self) {
+        let head = &self.shared.head;
+        let rows = self.bucket.logit_rows as u32;
+        let x = if self.bucket.is_decode() { self.shared.x.ptr() } else { self.gather() };
+        let logits = Multiply::new(x, &head.product, Output::F32(head.logits.ptr()), rows);
+        self.multiply(Multiply { norm: Some(&head.norm), ..logits });
+        self.choose(rows);
+    }
+
+    fn choose(&mut self, rows: u32) {
+        let (inputs, shared, head) = (&self.shared.inputs, self.shared, &self.shared.head);
+        let (logits, slots, sampled) = (head.logits.ptr(), inputs.logit_slots.ptr(), head.sampled.ptr());
+        let faults = sampled.offset(shared.limits.slots() as u64);
+        let vocab = shared.vocab as u32;
+        let (sums, counters) = (head.blocks.ptr(), head.arrived.ptr());
+        let best = Argmax { logits, slots, sampled, faults, shared: sums, counters, rows, vocab };
+        if !self.bucket.sampling {
+            return sample::greedy(&mut self.plan, best);
+        }
+        let (parameters, index, positions) = (inputs.sampling.ptr(), inputs.logit_index.ptr(), inputs.positions.ptr());
+        let penalties = Penalize {
+            logits,
+            sampling: parameters,
+            bias_ids: inputs.bias_ids.ptr(),
+            bias_values: inputs.bias_values.ptr(),
+            bias_until: inputs.bias_until.ptr(),
+            phrases: inputs.phrases.ptr(),
+            history: head.history.ptr(),
+            slots,
+            index,
+            positions,
+            counts: head.counts.ptr(),
+            rows,
+            vocab,
+            context: shared.limits.context as u32,
+        };
+        let (limits, bins) = (head.limits.ptr(), head.bins.ptr());
+        let limit = |filter, digit| SampleLimit {
+            logits,
+            sampling: parameters,
+            slots,
+            sampled,
+            limits,
+            bins,
+            counters,
+            rows,
+            vocab,
+            filter,
+            digit,
+        };
+        let filters = [sampling::TOP_K, sampling::TOP_P];
+        let limits_of = filters.map(|filter| [limit(filter, 0), limit(filter, 1)]);
+        let choice = Sample {
+            logits,
+            sampling: parameters,
+            slots,
+            index,
+            positions,
+            sampled,
+            limits,
+            sums,
+            counters,
+            rows,
+            vocab,
+        };
+        sample::by_parameters(&mut self.plan, penalties, best, limits_of.as_flattened(), choice);
+    }
+
+    /// The rows of the residual stream that reach the head.
+    fn gather(&mut self) -> Ptr<Act> {
+        let (x, out) = (self.shared.x.ptr(), self.shared.head.x.ptr());
+        let (rows, hidden) = (self.bucket.logit_rows as u32, self.shared.hidden as u32);
+        self.plan.launch(GatherRows { x, index: self.shared.inputs.logit_index.ptr(), out, rows, hidden });
+        out
+    }
+}

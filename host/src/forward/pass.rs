@@ -1,0 +1,59 @@
+//! `Pass`: a plan in the making, and its steps in front of the blocks.
+use gpu_kernels::{Advance, Embed, HistoryAppend, Ptr, Widen};
+
+use super::Bucket;
+use super::shared::{Embedding, SharedBuffers};
+use crate::device::Plan;
+
+/// One pass over the model, while its plan is made.
+pub(crate) struct Pass<'a> {
+    pub shared: &'a SharedBuffers,
+    pub bucket: &'a Bucket,
+    pub plan: Plan,
+}
+
+impl Pass<'_> {
+    /// Token rows.
+    pub fn rows(&self) -> u32 {
+        self.bucket.rows as u32
+    }
+
+    pub(super) fn advance(&mut self) {
+        let inputs = &self.shared.inputs;
+        self.plan.launch(Advance {
+            fresh: inputs.fresh.ptr(),
+            positions: inputs.positions.ptr(),
+            lengths: inputs.lengths.ptr(),
+            sequences: self.bucket.sequences as u32,
+        });
+    }
+
+    pub(super) fn history_append(&mut self) {
+        let inputs = &self.shared.inputs;
+        self.plan.launch(HistoryAppend {
+            ids: inputs.ids.ptr(),
+            sampled: self.shared.head.sampled.ptr(),
+            slots: inputs.row_slots.ptr(),
+            positions: inputs.positions.ptr(),
+            history: self.shared.head.history.ptr(),
+            rows: self.rows(),
+            context: self.shared.limits.context as u32,
+        });
+    }
+
+    pub(super) fn embed(&mut self) {
+        let (rows, hidden, vocab) = (self.rows(), self.shared.hidden as u32, self.shared.vocab as u32);
+        let (ids, sampled) = (self.shared.inputs.ids.ptr(), self.shared.head.sampled.ptr());
+        let out = self.shared.x.ptr();
+        match self.shared.embedding {
+            Embedding::Table(table) => {
+                self.plan.launch(Embed { ids, sampled, table: table.ptr(), out, rows, hidden, vocab });
+            }
+            Embedding::Packed { format, codes, scales } => {
+                let scales = scales.map_or(Ptr::NULL, |scales| scales.ptr());
+                let rows = Widen::new(codes.ptr(), scales, out, [rows, hidden], format);
+                self.plan.launch(Widen { ids, sampled, ..rows });
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! A text is parted the same whatever pieces it comes in.
+use super::*;
+
+/// Both parts of `text` behind `prompt`, in pieces of so many characters.
+fn parted(prompt: &str, text: &str, characters: usize) -> (String, String) {
+    let mut reasoning = Reasoning::behind(prompt);
+    let letters: Vec<char> = text.chars().collect();
+    let mut all = Parts::default();
+    let mut add = |parts: Parts| {
+        all.reasoning += &parts.reasoning;
+        all.answer += &parts.answer;
+    };
+    letters.chunks(characters).for_each(|piece| add(reasoning.push(&piece.iter().collect::<String>())));
+    add(reasoning.finish());
+    (all.reasoning, all.answer)
+}
+
+#[test]
+fn a_text_parts_the_same_in_pieces_of_any_size() {
+    const INSIDE: &str = "<|im_start|>assistant\n<think>\n";
+    const OUTSIDE: &str = "<|im_start|>assistant\n";
+    for (prompt, text, reasoning, answer) in [
+        (INSIDE, "It is\n\nblue. \n</think>\n\nBlue. \n", "It is\n\nblue.", "Blue. \n"),
+        (INSIDE, "\n</think>Yes", "", "Yes"),
+        (INSIDE, "a </thin b </think></think> c", "a </thin b", "</think> c"),
+        (INSIDE, "cut in the mid </thi", "cut in the mid </thi", ""),
+        (OUTSIDE, "\n<think>\nhm\n</think>\nSo", "hm", "So"),
+        (OUTSIDE, " <thought> is <think>", "", " <thought> is <think>"),
+        (OUTSIDE, "<thi", "", "<thi"),
+        ("assistant\n<think></think>", "Straight \u{1F98A}", "", "Straight \u{1F98A}"),
+        ("a question about <think> tags", " </think> ends one", "", " </think> ends one"),
+    ] {
+        for characters in [1, 2, 3, 5, 7, 100] {
+            let wanted = (reasoning.to_owned(), answer.to_owned());
+            assert_eq!(parted(prompt, text, characters), wanted, "{text:?} by {characters}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_held_back_that_is_decided() {
+    let mut reasoning = Reasoning::behind("<think>");
+    let shown = |parts: Parts| (parts.reasoning, parts.answer);
+    let text = |reasoning: &str, answer: &str| (reasoning.to_owned(), answer.to_owned());
+    assert_eq!(shown(reasoning.push("One ")), text("One", ""));
+    assert_eq!(shown(reasoning.push("two <")), text(" two", ""));
+    assert_eq!(shown(reasoning.push("3")), text(" <3", ""));
+    assert_eq!(shown(reasoning.push("</think> A")), text("", "A"));
+    assert_eq!(shown(reasoning.push(" b")), text("", " b"));
+}

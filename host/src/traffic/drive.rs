@@ -1,0 +1,147 @@
+//! The loop: conversations begin when they are due, and what came of their requests is counted as it comes.
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+use super::answer::{Fault, Seen, Streamed};
+use super::client::{Client, PromptForm};
+use super::figures::Figures;
+use super::workload::{Timing, Turn, Workload};
+
+/// Whether all was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All.
+    Done,
+    /// Ctrl-C came before.
+    Interrupted,
+}
+
+/// Sends all requests and counts what came; `progress` is shown the count after each.
+pub async fn drive(
+    client: &Client,
+    prompts: PromptForm,
+    work: Workload,
+    timing: Timing,
+    mut progress: impl FnMut(&Figures),
+) -> (Figures, Outcome) {
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let talk = Talk { client: client.clone(), prompts, work, sender };
+    let driver = tokio::spawn(begin_all(talk, timing));
+    let mut interrupt = pin!(tokio::signal::ctrl_c());
+    let mut figures = Figures::default();
+    let ended = loop {
+        tokio::select! {
+            next = seen.recv() => match next {
+                Some(seen) => figures.add(&seen),
+                None => break Outcome::Done,
+            },
+            _ = &mut interrupt => break Outcome::Interrupted,
+        }
+        progress(&figures);
+    };
+    // What runs ends with it.
+    driver.abort();
+    (figures, ended)
+}
+
+/// What every conversation needs.
+#[derive(Clone)]
+struct Talk {
+    client: Client,
+    prompts: PromptForm,
+    work: Workload,
+    sender: mpsc::UnboundedSender<Seen>,
+}
+
+/// Begins conversations, each when it is due, and waits for their ends.
+async fn begin_all(talk: Talk, timing: Timing) {
+    let start = tokio::time::Instant::now();
+    let places = Arc::new(Semaphore::new(timing.concurrency.unwrap_or(Semaphore::MAX_PERMITS)));
+    let mut gaps = timing.rate.map(|rate| talk.work.gaps(rate));
+    let (mut due, mut running) = (start, JoinSet::new());
+    for number in 0.. {
+        let place = match &mut gaps {
+            None => {
+                let place = places.clone().acquire_owned().await.ok();
+                due = tokio::time::Instant::now();
+                place
+            }
+            Some(gaps) => {
+                due += Duration::from_secs_f64(gaps.next().unwrap_or_default());
+                None
+            }
+        };
+        if timing.duration.is_some_and(|duration| due >= start + duration) {
+            break;
+        }
+        let Some(turns) = talk.work.conversation(number, talk.prompts.below()) else { break };
+        sleep_until(due).await;
+        running.spawn(converse(talk.clone(), turns, due.into_std(), place, places.clone()));
+        while running.try_join_next().is_some() {}
+    }
+    drop(talk);
+    running.join_all().await;
+}
+
+/// The requests of a conversation, one behind the other. One that was due while all places were taken waits, and that counts.
+async fn converse(
+    talk: Talk,
+    turns: Vec<Turn>,
+    mut due: Instant,
+    place: Option<OwnedSemaphorePermit>,
+    places: Arc<Semaphore>,
+) {
+    let _place = match place {
+        Some(place) => Some(place),
+        None => places.acquire_owned().await.ok(),
+    };
+    let mut said: Vec<u32> = Vec::new();
+    let mut text = String::new();
+    for turn in turns {
+        said.extend(&turn.ids);
+        let prompt = match talk.prompts {
+            PromptForm::Ids(_) => talk.prompts.value(&said),
+            PromptForm::Texts => {
+                text += talk.prompts.value(&turn.ids).as_str().unwrap_or_default();
+                text.clone().into()
+            }
+        };
+        let answer = talk.client.complete(&prompt, turn.max_tokens).await;
+        let answer = answer.and_then(|answer| check(&talk, &turn, said.len(), answer));
+        let goes_on = answer.as_ref().ok().map(|answer| (answer.ids.clone(), answer.text.clone()));
+        let ended = Instant::now();
+        let told = talk.sender.send(Seen { due, ended, answer });
+        let Some((ids, more)) = goes_on.filter(|_| told.is_ok()) else { return };
+        // A server that does not name its tokens has others in front of the next turn: its cache reaches as far as the prompt.
+        let unnamed = turn.ids.iter().cycle().take(turn.max_tokens).copied();
+        said.extend(if ids.is_empty() { unnamed.collect() } else { ids });
+        text += &more;
+        due = ended;
+    }
+}
+
+/// An answer as it was asked for.
+fn check(talk: &Talk, turn: &Turn, prompt: usize, answer: Streamed) -> Result<Streamed, Fault> {
+    if let Some(tokens) = answer.known_tokens().filter(|tokens| *tokens != turn.max_tokens as u64) {
+        let what = format_args!("{tokens} tokens came, {} were asked for", turn.max_tokens);
+        return Err(Fault::new("an answer of another length", what));
+    }
+    let PromptForm::Ids(_) = talk.prompts else { return Ok(answer) };
+    if let Some(tokens) = answer.prompt_tokens.filter(|tokens| *tokens != prompt as u64) {
+        let what = format_args!("usage says {tokens}, {prompt} were sent");
+        return Err(Fault::new("a prompt of another length", what));
+    }
+    match answer.cached_tokens {
+        Some(cached) if cached > 0 && !talk.work.repeats() => {
+            let what =
+                format_args!("{cached} of {prompt} tokens: the server has seen them before; choose another --seed");
+            Err(Fault::new("a prompt that was cached", what))
+        }
+        _ => Ok(answer),
+    }
+}
