@@ -55,8 +55,8 @@ fn share([rows, n, k]: [u32; 3], residual: bool) -> Result<f64, String> {
     let mut worst = 0f64;
     for (row, x) in x.chunks(k_).enumerate() {
         let most = x.iter().fold(0f32, |most, x| most.max(x.abs()));
-        let scale = most / 448.0;
-        let x: Vec<f64> = x.iter().map(|x| f64::from(e4m3(e4m3_code(x / scale)))).collect();
+        let (scale, inverse) = (most / 448.0, 448.0 / most);
+        let x: Vec<f64> = x.iter().map(|x| f64::from(e4m3(e4m3_code(x * inverse)))).collect();
         for (column, codes) in codes.chunks(k_).enumerate() {
             let terms = x.iter().zip(codes).map(|(x, w)| x * f64::from(e4m3(*w)));
             let (sum, magnitude) = terms.fold((0.0, 0.0), |(sum, all), term: f64| (sum + term, all + term.abs()));

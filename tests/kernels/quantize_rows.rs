@@ -37,7 +37,7 @@ fn random_row(seed: u64, (rows, k, size): (usize, usize, f32)) -> Row<QuantizeRo
 /// The least numbers that get a scale.
 fn least() -> Row<QuantizeRows> {
     let least = 2f32.powi(-100);
-    row("the least numbers".into(), 1, [least, -least, 0.0, least / 3.0].repeat(4))
+    row("the least numbers".into(), 1, [least, -least, 0.0, 0.375 * least].repeat(4))
 }
 
 /// Numbers that are none, and the largest one in each thread's place by turns.

@@ -69,7 +69,7 @@ pub trait Device: Send {
         Ok(())
     }
 
-    /// Whether [`Step::Gemm`] takes factors of FP8.
+    /// Whether [`Step::Gemm`] takes operands in FP8.
     ///
     /// # Errors
     /// It does not, and why.
