@@ -194,7 +194,11 @@ fn many_rows_go_to_what_is_fastest() {
         |rows, skinny_rows| counts_of(rows, Limits { skinny_rows, gemms: false, ..Limits::new(128, rows, rows) });
     for skinny_rows in [0, 64] {
         assert_eq!(alone(64, skinny_rows), [5, 3, 0, 0], "no library is faster");
-        assert_eq!(alone(128, skinny_rows), [8, 6, 0, 1], "all but the head have few rows, and are multiplied in parts");
+        assert_eq!(
+            alone(128, skinny_rows),
+            [8, 6, 0, 1],
+            "all but the head have few rows, and are multiplied in parts"
+        );
         assert_eq!(alone(640, skinny_rows), [0, 0, 0, 5]);
     }
 }
