@@ -292,11 +292,11 @@ fn keys_and_values_in_fp8_on_the_emulator() {
     }
 }
 
-/// A prompt of more rows than the kernels take at once, where no library multiplies.
+/// A prompt of more rows than `skinny_gemm` takes at once, where no library multiplies: small weights part by part, panels whole.
 #[test]
 fn without_a_matrix_library_on_the_emulator() {
     for (set, kernel) in [
-        ("llama", "dense_gemm"),
+        ("llama", "skinny_gemm"),
         ("nemotron_fp8", "dense_gemm"),
         ("mistral_ct_int4_asym", "dense_gemm"),
         ("llama_gptq_8bit", "dense_gemm"),
