@@ -41,15 +41,14 @@ fn in_each_of_twenty_turns_only_what_is_new_is_prefilled() {
 }
 
 #[test]
-fn with_penalties_every_turn_is_computed_as_a_whole() {
+fn with_penalties_a_turn_computes_what_is_new_too() {
     let lines = "Hello, my name is Ada.\n/stats\nWhat is three plus four?\n/stats\n";
     let arguments = ["--model", "models/storyteller", "--quiet", "--max-tokens", "20", "--repeat-penalty"];
-    let run = chat(&[&arguments[..], &["1.1"]].concat(), lines);
-    let [prefilled, prompt] = ["Prefilled:", "Prompt tokens:"].map(|label| numbers(&run.stdout, label));
-    assert!(run.code == 0 && prefilled.len() == 2 && prefilled == prompt, "{run:?}");
-    let without = numbers(&chat(&[&arguments[..], &["1"]].concat(), lines).stdout, "Prefilled:");
-    assert!(without[0] == prefilled[0] && without[1] < prefilled[1], "{without:?}");
-    assert!(nemotron(&["chat", "--help"]).stdout.contains("with penalties it computes all of it"));
+    let [with, without] = ["1.1", "1"].map(|penalty| chat(&[&arguments[..], &[penalty]].concat(), lines));
+    let figures = |run: &Run, label| numbers(&run.stdout, label);
+    assert_eq!(figures(&with, "Prefilled:"), figures(&without, "Prefilled:"), "{with:?}, {without:?}");
+    let [prefilled, prompt] = ["Prefilled:", "Prompt tokens:"].map(|label| figures(&with, label));
+    assert!(with.code == 0 && prefilled[0] == prompt[0] && prefilled[1] < prompt[1], "{with:?}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ const MAX_TOKENS: usize = 1024;
 
 /// Talk with a model
 #[derive(Args, Debug)]
-#[command(after_help = "A turn computes what is new in the conversation; with penalties it computes all of it.\n\
+#[command(after_help = "A turn computes what is new in the conversation.\n\
     What is typed on a terminal is kept in ~/.local/state/nemotron/history, or in the file that NEMOTRON_HISTORY names; \
     where that is empty, nothing is kept.")]
 pub struct Arguments {
