@@ -2,6 +2,7 @@
 use super::DEPTH;
 use super::product::{Chunk, Product, Share};
 use super::ring::Ring;
+use crate::skinny_gemm::store::exchange;
 use cuda_std::unroll::{array, unroll};
 use cuda_std::wgmma::{self, Accumulator};
 use cuda_std::{fragment, thread, warp};
@@ -138,24 +139,4 @@ impl Warpgroup {
             );
         }
     }
-}
-
-/// Of a row's sums for two token rows, and the neighbouring row's: both rows' sums for one of them, the first for the even row.
-///
-/// Bits change places by masks: conditions would come apart around the shuffle.
-///
-/// # Safety
-/// The whole warp comes here.
-#[inline(always)]
-unsafe fn exchange(row: u32, first: f32, second: f32) -> [f32; 2] {
-    let is_odd = 0_u32.wrapping_sub(row % 2);
-    let swapped = |a: u32, b: u32| {
-        let change = (a ^ b) & is_odd;
-        (a ^ change, b ^ change)
-    };
-    let (kept, given) = swapped(first.to_bits(), second.to_bits());
-    // SAFETY: the caller's promise. Neighbouring rows are four lanes apart.
-    let got = unsafe { warp::shuffle_xor(given, 4) };
-    let (even, odd) = swapped(kept, got);
-    [f32::from_bits(even), f32::from_bits(odd)]
 }

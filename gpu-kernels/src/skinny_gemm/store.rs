@@ -214,7 +214,7 @@ unsafe fn store_pairs<const TILES: usize, const ADDS: bool>(
 /// # Safety
 /// The whole warp comes here.
 #[inline(always)]
-unsafe fn exchange(row: u32, first: f32, second: f32) -> [f32; 2] {
+pub unsafe fn exchange(row: u32, first: f32, second: f32) -> [f32; 2] {
     let is_odd = 0_u32.wrapping_sub(row % 2);
     let swapped = |a: u32, b: u32| {
         let change = (a ^ b) & is_odd;

@@ -81,6 +81,8 @@ pub struct App {
     pub bodies: Arc<Semaphore>,
     /// Bounds the large bodies that are parsed and tokenized at a time.
     pub large: Arc<Semaphore>,
+    /// The same of those that [`is_largest`](super::turns::is_largest), which may take long: one at a time.
+    pub largest: Arc<Semaphore>,
     /// Bounds how fast they are read.
     pub pace: Pace,
     /// Requests that have no line in the log yet.
@@ -102,6 +104,7 @@ impl App {
             unknown: Unknown::default(),
             bodies: Arc::new(Semaphore::new(BODY_BYTES.max(settings.max_body_bytes))),
             large: Arc::new(Semaphore::new(large_bodies())),
+            largest: Arc::new(Semaphore::new(1)),
             pace: Pace::new(BODY_RATE * processors() as u64),
             open: Arc::default(),
             is_loopback,

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::app::{App, SMALL_BODY};
 use super::error::ApiError;
@@ -44,23 +44,25 @@ impl Body {
             return Err(too_long(most));
         }
         let mut body = Body { bytes: Vec::with_capacity(length.min(SMALL_BODY)), app: app.clone(), share: None };
-        let late = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come");
-        timeout(app.settings.idle_timeout, body.fill(request.into_body().into_data_stream(), most))
-            .await
-            .map_err(late)??;
+        body.fill(request.into_body().into_data_stream(), most).await?;
         Ok(body)
     }
 
     /// Takes what comes, and for each piece its share of the memory: a body that is announced and does not come takes none.
     async fn fill(&mut self, mut incoming: BodyDataStream, most: usize) -> Result<(), ApiError> {
-        while let Some(piece) = incoming.next().await {
+        let late = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come");
+        let mut deadline = Instant::now() + self.app.settings.idle_timeout;
+        while let Some(piece) = timeout_at(deadline, incoming.next()).await.map_err(late)? {
             let piece = piece.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "the body ended early"))?;
             if self.bytes.len() + piece.len() > most {
                 return Err(too_long(most));
             }
-            self.take_share(self.bytes.len() + piece.len()).await?;
+            timeout_at(deadline, self.take_share(self.bytes.len() + piece.len())).await.map_err(late)??;
             if self.share.is_some() {
+                // The client does not answer for what it is made to wait.
+                let asked = Instant::now();
                 self.app.pace.take(piece.len()).await;
+                deadline += asked.elapsed();
             }
             self.bytes.extend_from_slice(&piece);
         }
@@ -97,6 +99,7 @@ impl Body {
     ) -> Result<T, ApiError> {
         let turn = match &self.share {
             None => None,
+            Some(_) if turns::is_largest(self.bytes.len()) => self.app.largest.clone().acquire_owned().await.ok(),
             Some(_) => self.app.large.clone().acquire_owned().await.ok(),
         };
         let (is_large, bytes) = (turn.is_some(), self.bytes.len());

@@ -41,6 +41,11 @@ const REFUSED: [(&str, IsNeutral); 28] = [
     ("spaces_between_special_tokens", is_true),
 ];
 
+/// Whether a field of that name would change the text.
+pub fn is_refused(name: &str) -> bool {
+    REFUSED.iter().any(|(refused, _)| *refused == name)
+}
+
 /// Fields that change no text: who asks, what for, and how a tool would be called.
 const IGNORED: [&str; 14] = [
     "user",
@@ -79,7 +84,7 @@ pub fn check(fields: &HashMap<String, Value>, unknown: &Unknown) -> Result<(), A
             ApiError::field(*name, "the server cannot honour this field; leave it out").code("unsupported_parameter")
         );
     }
-    let known = |name: &str| IGNORED.contains(&name) || REFUSED.iter().any(|(refused, _)| *refused == name);
+    let known = |name: &str| IGNORED.contains(&name) || is_refused(name);
     fields.keys().filter(|name| !known(name)).for_each(|name| unknown.tell(name));
     Ok(())
 }

@@ -9,16 +9,18 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::other_fields::is_refused;
+
 /// Most values of a field whose form is the chat template's affair.
 pub const MOST_VALUES: usize = 100_000;
 
-/// Fields of such values.
-const FREE: [&str; 2] = ["messages", "chat_template_kwargs"];
+/// Fields of such values, and lists whose own limit is looked at when all of their values are made.
+const FREE: [&str; 6] = ["messages", "chat_template_kwargs", "stop", "stop_token_ids", "bad_words", "logit_bias"];
 
 /// Most bytes of another field's value that may say nothing; a longer one says something.
 const MOST_BYTES: usize = 1024;
 
-/// Most other fields that are kept.
+/// Most other fields that are kept, but for those that would change the text.
 const MOST_OTHERS: usize = 256;
 
 /// What a body can be read into.
@@ -60,7 +62,7 @@ impl<'de, B: RequestBody> Visitor<'de> for OutlineVisitor<B> {
             if let Some(free) = FREE.into_iter().find(|free| *free == name) {
                 let Count(values) = map.next_value()?;
                 outline.too_many = outline.too_many.or((values > MOST_VALUES).then_some(free));
-            } else if B::FIELDS.contains(&name.as_str()) || outline.others.len() == MOST_OTHERS {
+            } else if B::FIELDS.contains(&name.as_str()) || outline.others.len() >= MOST_OTHERS && !is_refused(&name) {
                 map.next_value::<IgnoredAny>()?;
             } else {
                 let value: &RawValue = map.next_value()?;

@@ -13,6 +13,11 @@ const LARGE_BODY_NICE: i32 = 15;
 /// A body of so many bytes has the processors only while nobody else wants them.
 const LARGEST_BODY: usize = 1 << 20;
 
+/// Whether a body of so many bytes waits for processors that nobody else wants: others must not wait for it.
+pub fn is_largest(bytes: usize) -> bool {
+    bytes >= LARGEST_BODY
+}
+
 /// Has this thread run as soon as it wakes up.
 pub fn soon() {
     // Where the system knows no such thing, it is as it was.
@@ -23,7 +28,7 @@ pub fn soon() {
 pub fn behind_others(bytes: usize) {
     // On Linux a thread has a priority of its own. Where it stays as it was, the work is done all the same.
     let _ = nice(LARGE_BODY_NICE);
-    if bytes >= LARGEST_BODY {
+    if is_largest(bytes) {
         let _ = set(SCHED_IDLE, Duration::ZERO);
     }
 }

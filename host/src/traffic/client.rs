@@ -176,7 +176,9 @@ impl Client {
 
     /// A response that is no error.
     async fn good(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Fault> {
-        let response = self.http.request(request).await.map_err(|error| connection(&error))?;
+        let silent = |_| Fault::new("silence", format_args!("no answer began within {} s", SILENCE.as_secs()));
+        let response = timeout(SILENCE, self.http.request(request)).await.map_err(silent)?;
+        let response = response.map_err(|error| connection(&error))?;
         if response.status() == StatusCode::OK {
             return Ok(response);
         }

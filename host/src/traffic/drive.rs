@@ -31,14 +31,17 @@ pub async fn drive(
 ) -> (Figures, Outcome) {
     let (sender, mut seen) = mpsc::unbounded_channel();
     let talk = Talk { client: client.clone(), prompts, work, sender };
-    let driver = tokio::spawn(begin_all(talk, timing));
+    let mut driver = tokio::spawn(begin_all(talk, timing));
     let mut interrupt = pin!(tokio::signal::ctrl_c());
     let mut figures = Figures::default();
     let ended = loop {
         tokio::select! {
             next = seen.recv() => match next {
                 Some(seen) => figures.add(&seen),
-                None => break Outcome::Done,
+                None => match (&mut driver).await {
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    _ => break Outcome::Done,
+                },
             },
             _ = &mut interrupt => break Outcome::Interrupted,
         }
@@ -82,7 +85,11 @@ async fn begin_all(talk: Talk, timing: Timing) {
         let Some(turns) = talk.work.conversation(number, talk.prompts.below()) else { break };
         sleep_until(due).await;
         running.spawn(converse(talk.clone(), turns, due.into_std(), place, places.clone()));
-        while running.try_join_next().is_some() {}
+        while let Some(ended) = running.try_join_next() {
+            if let Err(error) = ended {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
     }
     drop(talk);
     running.join_all().await;
@@ -102,7 +109,8 @@ async fn converse(
     };
     let mut said: Vec<u32> = Vec::new();
     let mut text = String::new();
-    for turn in turns {
+    let mut turns = turns.into_iter();
+    while let Some(turn) = turns.next() {
         said.extend(&turn.ids);
         let prompt = match talk.prompts {
             PromptForm::Ids(_) => talk.prompts.value(&said),
@@ -116,7 +124,14 @@ async fn converse(
         let goes_on = answer.as_ref().ok().map(|answer| (answer.ids.clone(), answer.text.clone()));
         let ended = Instant::now();
         let told = talk.sender.send(Seen { due, ended, answer });
-        let Some((ids, more)) = goes_on.filter(|_| told.is_ok()) else { return };
+        let Some((ids, more)) = goes_on.filter(|_| told.is_ok()) else {
+            // A turn is never sent without the answers before it.
+            for _ in turns {
+                let answer = Err(Fault::new("not sent", "a turn before it failed"));
+                let _ = talk.sender.send(Seen { due: ended, ended, answer });
+            }
+            return;
+        };
         // A server that does not name its tokens has others in front of the next turn: its cache reaches as far as the prompt.
         let unnamed = turn.ids.iter().cycle().take(turn.max_tokens).copied();
         said.extend(if ids.is_empty() { unnamed.collect() } else { ids });
