@@ -42,6 +42,7 @@
 //! The tensor core sums products in f32, 16 at once; the warps' sums are added in their order. Neither order depends on
 //! `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a norm or an activation takes or gives is rounded, and
 //! may be the neighbour of what it is to be; without them d counts for nothing.
+use crate::activation::{PLAIN, SWIGLU};
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape, Weight, rms_norm};
 
@@ -76,13 +77,6 @@ pub const SMALL_WEIGHT: u64 = 1 << 20;
 
 /// Longest row that a product normalises on its way.
 pub const MAX_NORMED: usize = 16_384;
-
-/// No activation.
-pub const PLAIN: u32 = 0;
-/// The squared rectifier.
-pub const RELU2: u32 = 1;
-/// The gate's SiLU times what stands beside it.
-pub const SWIGLU: u32 = 2;
 
 kernel_args! {
     /// Arguments of `gemv`.

@@ -29,7 +29,8 @@
 //!
 //! # Numerics
 //! As `gemv`'s, whatever else goes to an expert: c = 16, d = 4.
-use crate::gemv::{BLOCKS, NARROW, PLAIN, RELU2, SLOTS, SYSTEM_BYTES, TILE, WARPS, WIDE, slot_bytes};
+use crate::activation::{PLAIN, RELU2};
+use crate::gemv::{BLOCKS, NARROW, SLOTS, SYSTEM_BYTES, TILE, WARPS, WIDE, slot_bytes};
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 

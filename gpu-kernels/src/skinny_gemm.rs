@@ -43,7 +43,7 @@
 //! nothing.
 use core::ops::Range;
 
-use crate::gemv::{PLAIN, SWIGLU};
+use crate::activation::{PLAIN, SWIGLU};
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, SkinnyJoin, StepShape, Weight};
 

@@ -28,7 +28,7 @@
 //! # Numerics
 //! In f32, the splits in their order, then the bias. c = 16, d = 4: what an activation takes is rounded, and may be the
 //! neighbour of what it is to be.
-use crate::gemv::{PLAIN, SWIGLU};
+use crate::activation::{PLAIN, SWIGLU};
 use crate::kernel::{kernel_args, require};
 use crate::skinny_gemm::{self, MAX_ROWS, MOST_SPLITS, TILE};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};

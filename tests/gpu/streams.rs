@@ -1,7 +1,7 @@
 //! Products that stream a weight: the same bits in any company, and how fast the bytes of each format come.
 use std::time::Duration;
 
-use gpu_kernels::gemv::{PLAIN, SWIGLU};
+use gpu_kernels::activation::{PLAIN, SWIGLU};
 use gpu_kernels::{
     Act, Element, Format, GEMV_MAX_ROWS, Gemv, Kernel, Packed, Ptr, QuantGemm, QuantGemv, SkinnyGemm, StepShape,
     Weight, rms_norm, skinny_gemm,

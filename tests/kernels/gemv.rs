@@ -1,5 +1,5 @@
 //! Rows of `gemv`.
-use gpu_kernels::gemv::{PLAIN, RELU2, SWIGLU};
+use gpu_kernels::activation::{PLAIN, RELU2, SWIGLU};
 use gpu_kernels::{Gemv, rms_norm};
 
 use crate::approx::Approx;

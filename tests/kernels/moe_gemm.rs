@@ -1,6 +1,6 @@
 //! Rows of `moe_gemm`: the product is that of `moe_gemv`.
 use gpu_kernels::MoeGemm;
-use gpu_kernels::gemv::{PLAIN, RELU2};
+use gpu_kernels::activation::{PLAIN, RELU2};
 
 use crate::data::Data;
 use crate::moe_gemv::{Choice, wants};

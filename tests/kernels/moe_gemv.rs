@@ -1,6 +1,6 @@
 //! Rows of `moe_gemv`.
 use gpu_kernels::MoeGemv;
-use gpu_kernels::gemv::{PLAIN, RELU2};
+use gpu_kernels::activation::{PLAIN, RELU2};
 
 use crate::approx::Approx;
 use crate::data::Data;

@@ -1,5 +1,5 @@
 //! Rows of `moe_quant_gemv`.
-use gpu_kernels::gemv::{PLAIN, RELU2};
+use gpu_kernels::activation::{PLAIN, RELU2};
 use gpu_kernels::{Format, MoeGemv, MoeQuantGemv, Ptr};
 
 use crate::data::Data;

@@ -1,5 +1,5 @@
 //! Rows of `quant_gemm`: the product is that of `skinny_gemm`, the weight that of `quant_gemv`.
-use gpu_kernels::gemv::{PLAIN, RELU2, SWIGLU};
+use gpu_kernels::activation::{PLAIN, RELU2, SWIGLU};
 use gpu_kernels::{Format, Gemv, Ptr, QuantGemm, SkinnyGemm};
 
 use crate::data::Data;

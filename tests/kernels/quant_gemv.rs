@@ -1,5 +1,5 @@
 //! Rows of `quant_gemv`.
-use gpu_kernels::gemv::{PLAIN, RELU2, SWIGLU};
+use gpu_kernels::activation::{PLAIN, RELU2, SWIGLU};
 use gpu_kernels::{Format, QuantGemv, rms_norm};
 
 use crate::data::Data;

@@ -1,7 +1,7 @@
 //! Rows of `skinny_gemm`: the product is that of `gemv`.
 use std::ops::Range;
 
-use gpu_kernels::gemv::{PLAIN, RELU2, SWIGLU};
+use gpu_kernels::activation::{PLAIN, RELU2, SWIGLU};
 use gpu_kernels::{Gemv, SkinnyGemm};
 
 use crate::data::Data;

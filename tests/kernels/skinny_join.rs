@@ -1,5 +1,5 @@
 //! Rows of `skinny_join`.
-use gpu_kernels::gemv::{PLAIN, RELU2, SWIGLU};
+use gpu_kernels::activation::{PLAIN, RELU2, SWIGLU};
 use gpu_kernels::{Gemv, Ptr, SkinnyJoin};
 
 use crate::approx::Approx;

@@ -1,7 +1,7 @@
 //! The product with the weights of chosen experts, for `moe_gemv` and `moe_gemm` alike.
 use std::ops::Range;
 
-use gpu_kernels::{Act, Ptr, Weight, gemv};
+use gpu_kernels::{Act, Ptr, Weight, activation};
 
 use super::parallel::for_each;
 use super::product::{Matrix, MatrixRows};
@@ -49,7 +49,7 @@ impl ExpertProduct {
                     MatrixRows::Panel(w, k) => dot(x, &w[(first + column) * k..][..k]),
                     MatrixRows::Packed(w, k) => dot(x, &w.unpacked(first + column, k)),
                 });
-                *y = if self.activation == gemv::RELU2 { relu2::of(value) } else { value };
+                *y = if self.activation == activation::RELU2 { relu2::of(value) } else { value };
             }
         });
     }

@@ -1,5 +1,5 @@
 //! Reference of `gemv`: the product that GEMMs take too, between the norm and what follows.
-use gpu_kernels::{Gemv, gemv};
+use gpu_kernels::{Gemv, activation};
 
 use super::product::Matrix;
 use super::{layer_norm_1p, product, relu2, residual, rms_norm, swiglu};
@@ -50,8 +50,8 @@ fn normed<A: Activation>(gemv: &Gemv, memory: &Memory) -> Vec<A> {
 
 fn activated<A: Activation>(gemv: &Gemv, sums: Vec<A>) -> Vec<A> {
     match gemv.activation {
-        gemv::RELU2 => sums.into_iter().map(relu2::of).collect(),
-        gemv::SWIGLU => {
+        activation::RELU2 => sums.into_iter().map(relu2::of).collect(),
+        activation::SWIGLU => {
             let rows = sums.chunks(gemv.n as usize).map(|row| row.split_at(gemv.n as usize / 2));
             rows.flat_map(|(gate, up)| gate.iter().zip(up).map(|(gate, up)| swiglu::gated(*gate, *up))).collect()
         }

@@ -2,7 +2,7 @@
 use super::{MoeGemm, PARTS};
 use crate::dense_gemm::product::{Chunk, Product};
 use crate::dense_gemm::{COLUMNS, TOKENS, WARPS, warpgroups, warps};
-use crate::gemv::RELU2;
+use crate::activation::RELU2;
 use crate::relu2::entry::relu2_of;
 use core::num::NonZero;
 use cuda_std::{bf16, global, grid, kernel, thread, wgmma};

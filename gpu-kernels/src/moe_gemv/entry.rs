@@ -2,7 +2,8 @@
 use super::{GROUP, MoeGemv, groups};
 use crate::gemv::entry::multiply;
 use crate::gemv::stream::{Stream, Tiles, Tokens};
-use crate::gemv::{NARROW, RELU2, TILE, WARPS, WIDE};
+use crate::activation::RELU2;
+use crate::gemv::{NARROW, TILE, WARPS, WIDE};
 use crate::relu2::entry::relu2_of;
 use crate::row;
 use core::num::NonZero;

@@ -4,7 +4,7 @@ use super::multiply::Multiplier;
 use super::ring::{Rings, Stage};
 use super::{QuantGemm, RESIDENT, STEP};
 use crate::format::NVFP4;
-use crate::gemv::SWIGLU;
+use crate::activation::SWIGLU;
 use crate::skinny_gemm::multiply::{Sums, Warpgroups, Warps};
 use crate::skinny_gemm::store::{self, Outputs};
 use crate::skinny_gemm::{DEPTH, ROW_BYTES, SUMS, THREADS, WARPS, sums};

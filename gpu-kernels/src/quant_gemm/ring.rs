@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 use super::bits::Codes;
 use super::{CODE_BYTES, QuantGemm, STEP};
 use crate::format::BLOCK;
-use crate::gemv::SWIGLU;
+use crate::activation::SWIGLU;
 use crate::row::{self, GROUP};
 use crate::skinny_gemm::{ROW_BYTES, TILE};
 use cuda_std::barrier::sync_threads;

@@ -1,6 +1,6 @@
 //! The way of weights and tokens through shared memory in `skinny_gemm`: a ring of each for all tiles of a block.
 use super::{DEPTH, ROW_BYTES, SkinnyGemm, TILE};
-use crate::gemv::SWIGLU;
+use crate::activation::SWIGLU;
 use crate::row::{self, GROUP};
 use cuda_std::barrier::sync_threads;
 use cuda_std::unroll::unroll;

@@ -1,6 +1,6 @@
 //! What becomes of a tile's sums in `skinny_gemm`.
 use super::multiply::Sums;
-use crate::gemv::{RELU2, SWIGLU};
+use crate::activation::{RELU2, SWIGLU};
 use crate::relu2::entry::relu2_of;
 use crate::swiglu::entry::gated;
 use crate::{Act, Ptr, Weight};

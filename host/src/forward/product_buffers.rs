@@ -1,7 +1,9 @@
 //! The weights of products on the device, and which kernels take them.
 use std::ops::Range;
 
-use gpu_kernels::{GEMV_MAX_ROWS, Packed, Ptr, QuantGemm, QuantGemv, SkinnyGemm, Weight, Widen, gemv, skinny_gemm};
+use gpu_kernels::{
+    GEMV_MAX_ROWS, Packed, Ptr, QuantGemm, QuantGemv, SkinnyGemm, Weight, Widen, activation, skinny_gemm,
+};
 
 use super::Limits;
 use crate::device::{BufferId, Format};
@@ -143,7 +145,7 @@ pub(super) fn takes_parts(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
 pub(super) fn partials(limits: &Limits, [n, k]: [usize; 2], format: Format) -> usize {
     let rows = limits.rows.min(skinny_gemm::MAX_ROWS as usize);
     let plain = SkinnyGemm::new(Ptr::NULL, Ptr::NULL, [rows as u32, n as u32, k as u32]);
-    let products = [gemv::PLAIN, gemv::SWIGLU].map(|activation| SkinnyGemm { activation, ..plain });
+    let products = [activation::PLAIN, activation::SWIGLU].map(|activation| SkinnyGemm { activation, ..plain });
     if QuantGemm::takes(format) {
         let products = products.map(|around| QuantGemm::of(around, (Ptr::NULL, Ptr::NULL), format));
         let shared = products.iter().filter(|product| product.splits() > 1);

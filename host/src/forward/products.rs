@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use gpu_kernels::{
     Act, DenseGemm, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Ptr, QuantGemm,
-    QuantGemv, QuantizeRows, Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, gemv, skinny_gemm,
+    QuantGemv, QuantizeRows, Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, activation, skinny_gemm,
 };
 
 use super::builder::{NormBuffers, NormWeights};
@@ -244,9 +244,9 @@ impl Pass<'_> {
             Output::F32(y_f32) => (Ptr::NULL, y_f32),
         };
         let activation = match product.activation.map(|activated| activated.by) {
-            None => gemv::PLAIN,
-            Some(Activation::Relu2) => gemv::RELU2,
-            Some(Activation::SwiGlu) => gemv::SWIGLU,
+            None => activation::PLAIN,
+            Some(Activation::Relu2) => activation::RELU2,
+            Some(Activation::SwiGlu) => activation::SWIGLU,
         };
         let gemv = Gemv { bias: weight.bias(), residual: product.residual, activation, y, y_f32, ..plain };
         match fused.map(|norm| norm.weights) {

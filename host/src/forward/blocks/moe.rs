@@ -1,6 +1,8 @@
 //! Experts: a router, the products of the experts that are chosen, a shared expert, and their sum.
 use gpu_kernels::moe_gemv::MAX_CHOICES;
-use gpu_kernels::{Act, Element, MoeCombine, MoeGemm, MoeGemv, MoeRoute, MoeSort, Ptr, gemv, moe_route, moe_sort};
+use gpu_kernels::{
+    Act, Element, MoeCombine, MoeGemm, MoeGemv, MoeRoute, MoeSort, Ptr, activation, moe_route, moe_sort,
+};
 
 use super::{Kind, PlacedBlock};
 use crate::device::{BufferId, Output};
@@ -197,11 +199,11 @@ impl PlacedMoe {
                 experts,
                 n: intermediate,
                 k: width,
-                activation: gemv::RELU2,
+                activation: activation::RELU2,
                 row_per_choice: 0,
                 ids_settled: (product_in_front && settles(rows)).into(),
             };
-            let (w, n, k, activation) = (self.down.weight.ptr(), width, intermediate, gemv::PLAIN);
+            let (w, n, k, activation) = (self.down.weight.ptr(), width, intermediate, activation::PLAIN);
             pass.multiply_few_experts(&self.up, up);
             let down = MoeGemv { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ids_settled: 1, ..up };
             pass.multiply_few_experts(&self.down, down);
@@ -222,10 +224,10 @@ impl PlacedMoe {
             held: experts,
             n: intermediate,
             k: width,
-            activation: gemv::RELU2,
+            activation: activation::RELU2,
             row_per_choice: 0,
         };
-        let (w, n, k, activation) = (self.down.weight.ptr(), width, intermediate, gemv::PLAIN);
+        let (w, n, k, activation) = (self.down.weight.ptr(), width, intermediate, activation::PLAIN);
         pass.multiply_experts(&self.up, up);
         pass.multiply_experts(
             &self.down,
