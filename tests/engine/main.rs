@@ -88,6 +88,10 @@ impl Device for Ahead {
         self.0.run(plan, inputs)
     }
 
+    fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()> {
+        self.0.enqueue(plan, inputs)
+    }
+
     fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
         self.0.sampled(ticket)
     }

@@ -113,6 +113,7 @@ impl Session {
             sampling: request.sampling.clone(),
             logits: request.logprobs.is_some(),
             prompt_logprobs: request.prompt_logprobs,
+            turn_ends: Vec::new(),
             cache_salt: request.cache_salt,
         }
     }
