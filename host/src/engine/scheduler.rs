@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(shares(&[scored(0, 100)], 100), [(0, 100)]);
         assert_eq!(shares(&[scored(0, 100)], 99), [(0, 99)]);
         assert_eq!(shares(&[sequence(0, 30), scored(1, 100), scored(2, 100)], 20), [(0, 30), (1, 18), (2, 1)]);
-        assert_eq!(shares(&[scored(0, 100), sequence(1, 30)], 2), [(0, 1), (1, 30)]);
+        assert_eq!(shares(&[scored(0, 100), sequence(1, 30)], 2), [(1, 30), (0, 1)]);
         // Rows that were read are not read again.
         let mut again = scored(0, 100);
         again.note_scores(70);
