@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::numbers::{self, CONTEXT, SEQUENCES};
 use super::progress::Requests;
 use crate::error::{Category, Error};
-use crate::traffic::{Client, Outcome, Range, Timing, Workload, drive};
+use crate::traffic::{Client, Outcome, PromptForm, Range, Timing, Workload, drive};
 
 /// Conversations at a time, unless a rate or another number is asked for.
 const CONCURRENCY: usize = 16;
@@ -98,6 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (client, prompts, figures, ended) = threads.block_on(async {
         let client = Client::connect(&arguments.url, arguments.api_key.as_deref(), arguments.model.as_deref()).await?;
         let prompts = client.prompts(vocabulary).await?;
+        check_prompts(work, prompts)?;
         let bar = Requests::new(work.requests, verbosity);
         let show = |figures: &crate::traffic::Figures| {
             bar.show(figures.done + figures.failures(), figures.failures(), figures.generated_tokens);
@@ -105,6 +106,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let (figures, ended) = drive(&client, prompts, work, timing, show).await;
         Ok::<_, Error>((client, prompts, figures, ended))
     })?;
+    if ended == Outcome::Done && figures.done + figures.failures() == 0 {
+        return Err(nothing_sent(timing).into());
+    }
     let load = report::Load { url: &arguments.url, model: &client.model, prompts, work, timing };
     let text = if arguments.json { report::json(&load, &figures) } else { report::text(&load, &figures) };
     let mut out = stdout().lock();
@@ -114,6 +118,25 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         (Outcome::Done, 0) => Ok(()),
         (Outcome::Done, failed) => Err(failure(failed, &figures.failed).into()),
     }
+}
+
+/// Whether there are prompts enough that begin as no other does.
+fn check_prompts(work: Workload, prompts: PromptForm) -> Result<(), Error> {
+    let (asked, most) = (work.conversations().unwrap_or(0), work.most_conversations(prompts.below()));
+    if asked <= most {
+        return Ok(());
+    }
+    let what = format!("{asked} conversations, of which {most} begin as no other with {}", prompts.words());
+    Err(Error::new(Category::Input, "There are too few prompts")
+        .details(format!("{what}, prompts of {} tokens at least", work.prompt.least))
+        .hint("choose longer --prompt-tokens, a greater --vocab or fewer --requests"))
+}
+
+fn nothing_sent(Timing { rate, duration, .. }: Timing) -> Error {
+    let (rate, seconds) = (rate.unwrap_or_default(), duration.unwrap_or_default().as_secs());
+    Error::new(Category::Input, "No request was sent")
+        .details(format_args!("at {rate} conversations per second none began within {seconds} s"))
+        .hint("choose a greater --rate or a longer --duration")
 }
 
 fn failure(failed: usize, kinds: &std::collections::BTreeMap<String, (usize, String)>) -> Error {

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::answer::{Fault, Streamed, error_message};
+use super::answer::{Fault, NO_TOKEN, Streamed, error_message};
 use crate::error::{Category, Error};
 
 /// How long a connection may take.
@@ -46,6 +46,14 @@ impl PromptForm {
         match self {
             PromptForm::Ids(below) => below,
             PromptForm::Texts => LETTERS,
+        }
+    }
+
+    /// What prompts are made of, in a few words.
+    pub fn words(self) -> String {
+        match self {
+            PromptForm::Ids(below) => format!("ids below {below}"),
+            PromptForm::Texts => "letters".to_owned(),
         }
     }
 
@@ -117,21 +125,30 @@ impl Client {
     pub async fn prompts(&self, vocabulary: Option<u32>) -> Result<PromptForm, Error> {
         let tried = vocabulary.map_or(VOCABULARIES.to_vec(), |vocabulary| vec![vocabulary]);
         let tried = tried.into_iter().map(PromptForm::Ids).chain([PromptForm::Texts]);
-        let mut refused = Fault::new("nothing", "");
+        let mut refused = Vec::new();
         for prompts in tried {
             let greatest = prompts.below() - 1;
             match self.complete(&prompts.value(&[greatest; 4]), 1).await {
                 Ok(_) => return Ok(prompts),
-                Err(failure) if ["HTTP 400", "HTTP 422"].contains(&&failure.kind[..]) => refused = failure,
+                // It was taken: the one token has no text, and the server does not count it.
+                Err(failure) if failure.kind == NO_TOKEN => return Ok(prompts),
+                Err(failure) if failure.may_be_the_prompt() => refused.push((prompts, failure)),
                 Err(failure) => return Err(self.refused(&failure)),
             }
         }
-        Err(self.refused(&refused))
+        let each = |(prompts, failure): &(PromptForm, Fault)| {
+            format!("{}: {}: {}", prompts.words(), failure.kind, failure.what)
+        };
+        Err(self.unanswered(&refused.iter().map(each).collect::<Vec<_>>().join("; ")))
     }
 
     fn refused(&self, failure: &Fault) -> Error {
+        self.unanswered(&format!("{}: {}", failure.kind, failure.what))
+    }
+
+    fn unanswered(&self, why: &str) -> Error {
         Error::new(Category::Input, "The server answers no first request")
-            .details(format_args!("{}: {}: {}", self.base, failure.kind, failure.what))
+            .details(format_args!("{}: {why}", self.base))
             .hint("check --url, --model and --api-key, and that the server is ready")
     }
 
