@@ -101,7 +101,8 @@ pub trait Device: Send {
     /// The device failed; which step is said where the device knows it.
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket>;
 
-    /// The [`BufferKind::Sampled`] buffer as it was after that run: a token of each slot, then a fault of each. Only the last two tickets are kept.
+    /// What that run's plan publishes of the [`BufferKind::Sampled`] buffer, as it was after the run. Only the last two tickets
+    /// are kept.
     ///
     /// # Errors
     /// The device failed.

@@ -8,7 +8,7 @@ use gpu_kernels::{PAGE_TOKENS, SequenceShape, StepShape};
 use super::Engine;
 use crate::device::Inputs;
 use crate::error::{Category, Error, Result};
-use crate::forward::{self, Bucket, Span, StepInputs};
+use crate::forward::{self, Bucket, Logprobs, Span, StepInputs};
 use crate::sample::{RowParameters, Sampling};
 
 /// Runs of the step behind one to warm up; each kernel's fastest counts.
@@ -58,7 +58,8 @@ impl Engine {
         let parameters = || Arc::new(RowParameters::new(sampling, position + rows, &[], self.layout.vocab()));
         let sampling = (!sampling.is_greedy()).then(parameters);
         let slot = limits.scrap_slot();
-        let span = Span { ids, position, pages, slot, logit_rows: 1, samples: true, sampling };
+        let span =
+            Span { ids, position, pages, slot, logit_rows: 1, samples: true, sampling, logprobs: Logprobs::None };
         let shares = self.shares(&span);
         self.cache.put(span.pages);
         shares

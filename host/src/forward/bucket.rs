@@ -1,7 +1,7 @@
 //! `Bucket`: a step's shape, rounded up so that few plans serve all steps.
 use gpu_kernels::{SPLIT_TOKENS, TILE_ROWS};
 
-use super::{Limits, Span};
+use super::{Limits, Logprobs, Span};
 
 /// The shape that a plan is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,12 +18,15 @@ pub struct Bucket {
     pub tiles: usize,
     /// Whether a sequence is not plainly greedy.
     pub sampling: bool,
+    /// Whether a sequence asks for log-probabilities.
+    pub logprobs: bool,
 }
 
 impl Bucket {
     /// The buckets of one token that is generated early, and of a short prompt.
     pub fn first(limits: &Limits) -> [Bucket; 2] {
-        let token = Bucket { rows: 1, sequences: 1, logit_rows: 1, splits: 1, tiles: 0, sampling: false };
+        let token =
+            Bucket { rows: 1, sequences: 1, logit_rows: 1, splits: 1, tiles: 0, sampling: false, logprobs: false };
         [token, Bucket { rows: limits.rows.min(8), splits: 0, tiles: 3, ..token }]
     }
 
@@ -36,9 +39,9 @@ impl Bucket {
         splits.push(limits.splits());
         let mut buckets = Vec::new();
         for splits in splits {
-            for sampling in [false, true] {
-                let of = |&rows: &usize| Bucket { rows, sequences: rows, logit_rows: rows, splits, tiles: 0, sampling };
-                buckets.extend(rows.iter().map(of));
+            for (sampling, logprobs) in [(false, false), (false, true), (true, false), (true, true)] {
+                let same = Bucket { rows: 0, sequences: 0, logit_rows: 0, splits, tiles: 0, sampling, logprobs };
+                buckets.extend(rows.iter().map(|&rows| Bucket { rows, sequences: rows, logit_rows: rows, ..same }));
             }
         }
         buckets
@@ -50,9 +53,10 @@ impl Bucket {
         let splits = deepest.div_ceil(SPLIT_TOKENS as usize);
         let splits = if splits == 0 { 0 } else { splits.next_power_of_two().min(limits.splits()) };
         let sampling = spans.iter().any(|span| span.sampling.is_some());
+        let logprobs = spans.iter().any(|span| span.samples && span.logprobs != Logprobs::None);
         if spans.iter().all(|span| span.rows() == 1) {
             let rows = round_up_decode(spans.len()).min(limits.sequences);
-            return Bucket { rows, sequences: rows, logit_rows: rows, splits, tiles: 0, sampling };
+            return Bucket { rows, sequences: rows, logit_rows: rows, splits, tiles: 0, sampling, logprobs };
         }
         let rows = round_up(spans.iter().map(Span::rows).sum()).min(limits.rows);
         let sequences = spans.len().next_power_of_two().min(limits.sequences);
@@ -61,7 +65,7 @@ impl Bucket {
             wanted => round_up(wanted).min(limits.logit_rows()),
         };
         let tiles = rows.div_ceil(TILE_ROWS as usize) + sequences + 1;
-        Bucket { rows, sequences, logit_rows, splits, tiles, sampling }
+        Bucket { rows, sequences, logit_rows, splits, tiles, sampling, logprobs }
     }
 
     /// Whether every sequence adds one token, so that rows, sequences and rows of logits are the same.

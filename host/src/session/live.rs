@@ -111,7 +111,7 @@ impl Session {
             max_tokens: request.max_tokens,
             eos: [own, &request.stop_ids].concat(),
             sampling: request.sampling.clone(),
-            logits: request.logprobs.is_some(),
+            logprobs: request.logprobs,
             prompt_logprobs: request.prompt_logprobs,
             cache_salt: request.cache_salt,
         }

@@ -217,16 +217,17 @@ impl Device for Cuda {
         });
         self.uploaded = uploaded?;
         self.warmed = warmed.transpose()?.map(|((), time)| time);
-        let (kernels, cublas, info) = (&mut self.kernels, &mut self.cublas, &self.gpu.info);
-        let tokens =
-            TokenRing::new(&mut PrepareContext { kernels, cublas, arena: &arena, info, overlap: self.overlap })?;
-        self.model = Some(Model { inputs: InputStaging::new(&arena)?, tokens, arena });
+        self.model = Some(Model { inputs: InputStaging::new(&arena)?, tokens: TokenRing::new(&arena)?, arena });
         Ok(())
     }
 
     fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
         self.make_current()?;
-        let program = Program::new(&plan, &mut self.prepare_context())?;
+        let (kernels, cublas, overlap) = (&mut self.kernels, &mut self.cublas, self.overlap);
+        let Model { tokens, arena, .. } = self.model.as_mut().expect("`allocate` comes first");
+        let context = &mut PrepareContext { kernels, cublas, arena, info: &self.gpu.info, overlap };
+        let publishing = tokens.publishing(plan.published, context)?;
+        let program = Program::new(&plan, publishing, context)?;
         self.programs.push(Some(program));
         Ok(PlanId(self.programs.len() - 1))
     }
@@ -246,12 +247,12 @@ impl Device for Cuda {
         let program = self.programs[plan.0].as_mut().expect(RELEASED);
         if self.options.check {
             arena.poison(&self.stream)?;
-            program.run_stepwise(&tokens.publish(), &self.cublas, &self.stream)?;
+            program.run_stepwise(tokens.turn(), &self.cublas, &self.stream)?;
             arena.check_guards()?;
         } else {
-            program.enqueue(&tokens.publish(), self.options.graphs, &self.cublas, &self.stream)?;
+            program.enqueue(tokens.turn(), self.options.graphs, &self.cublas, &self.stream)?;
         }
-        tokens.ticket(&self.stream)
+        tokens.ticket(program.published(), &self.stream)
     }
 
     fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
