@@ -41,6 +41,10 @@ fn figures_are_those_that_the_server_counts() {
     let turns = [&short[..], &["--requests", "6", "--turns", "3", "--concurrency", "2"]].concat();
     let seen = measured(&server, &turns);
     assert!(seen["requests"] == 6 && seen["cached_tokens"].as_u64().unwrap() >= 2 * (64 + 128), "{seen}");
+    // Log-probabilities come with the events, and are no tokens.
+    let seen = measured(&server, &[&short[..], &["--requests", "4", "--logprobs", "20"]].concat());
+    assert_eq!((&seen["requests"], &seen["logprobs"], &seen["counted_by"]), (&json!(4), &json!(20), &json!("usage")));
+
     // An empty variable is no key.
     let base = ["bench", "serve", "--requests", "1", "--url", &format!("http://{}", server.address)];
     let output = command().env("OPENAI_API_KEY", "").env("NEMOTRON_MODEL", "other").args(base).output().unwrap();

@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::numbers::{self, CONTEXT, SEQUENCES};
 use super::progress::Requests;
 use crate::error::{Category, Error};
+use crate::session::MOST_LOGPROBS;
 use crate::traffic::{Client, Outcome, PromptForm, Range, Timing, Workload, drive};
 
 /// Conversations at a time, unless a rate or another number is asked for.
@@ -52,6 +53,10 @@ pub struct Arguments {
     /// Tokens of an answer, from A to B
     #[arg(long, value_name = "A:B", default_value = "64:192", value_parser = range)]
     output_tokens: Range,
+
+    /// Ask for each token's log-probability and the K best tokens with theirs, 0 to 20
+    #[arg(long, value_name = "K", value_parser = numbers::whole(0..=MOST_LOGPROBS))]
+    logprobs: Option<usize>,
 
     /// Tokens that all prompts begin with, in front of --prompt-tokens
     #[arg(long, value_name = "N", default_value = "0", value_parser = numbers::whole(0..=*CONTEXT.end()))]
@@ -96,7 +101,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let vocabulary = arguments.vocab.map(|vocab| u32::try_from(vocab.get()).unwrap_or(u32::MAX));
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let (client, prompts, figures, ended) = threads.block_on(async {
-        let client = Client::connect(&arguments.url, arguments.api_key.as_deref(), arguments.model.as_deref()).await?;
+        let (url, key, model) = (&arguments.url, arguments.api_key.as_deref(), arguments.model.as_deref());
+        let mut client = Client::connect(url, key, model).await?;
+        client.logprobs = arguments.logprobs;
         let prompts = client.prompts(vocabulary).await?;
         check_prompts(work, prompts)?;
         let bar = Requests::new(work.requests, verbosity);
@@ -109,7 +116,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if ended == Outcome::Done && figures.done + figures.failures() == 0 {
         return Err(nothing_sent(timing).into());
     }
-    let load = report::Load { url: &arguments.url, model: &client.model, prompts, work, timing };
+    let (url, model, logprobs) = (&arguments.url, &client.model, arguments.logprobs);
+    let load = report::Load { url, model, prompts, logprobs, work, timing };
     let text = if arguments.json { report::json(&load, &figures) } else { report::text(&load, &figures) };
     let mut out = stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush())?;

@@ -8,6 +8,7 @@ pub struct Load<'a> {
     pub url: &'a str,
     pub model: &'a str,
     pub prompts: PromptForm,
+    pub logprobs: Option<usize>,
     pub work: Workload,
     pub timing: Timing,
 }
@@ -23,6 +24,9 @@ impl Load<'_> {
             words += &format!(" behind {shared_prefix} that all have");
         }
         words += &format!(", answers of {} tokens", both(output));
+        if let Some(count) = self.logprobs {
+            words += &format!(" with log-probabilities of the {count} best");
+        }
         if turns > 1 {
             words += &format!(", {turns} turns");
         }
@@ -100,7 +104,7 @@ pub fn json(load: &Load, figures: &Figures) -> String {
         "rate": load.timing.rate, "concurrency": load.timing.concurrency,
         "prompt_ids": matches!(load.prompts, PromptForm::Ids(_)),
         "prompt_tokens_range": [prompt.least, prompt.most], "output_tokens_range": [output.least, output.most],
-        "shared_prefix": shared_prefix, "turns": turns,
+        "shared_prefix": shared_prefix, "turns": turns, "logprobs": load.logprobs,
         "requests": figures.done, "failed": figures.failures(), "seconds": figures.seconds(),
         "prompt_tokens": figures.prompt_tokens, "cached_tokens": figures.cached_tokens,
         "generated_tokens": figures.generated_tokens, "counted_by": counted_by(figures.counted),

@@ -75,6 +75,8 @@ pub struct Client {
     key: Option<HeaderValue>,
     /// The model that is asked.
     pub model: String,
+    /// How many of the best tokens come with each token and its log-probability; none for no such numbers.
+    pub logprobs: Option<usize>,
 }
 
 impl Client {
@@ -101,7 +103,7 @@ impl Client {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT));
         let http = Http::builder(TokioExecutor::new()).build(connector);
-        let mut client = Client { http, base, key, model: String::new() };
+        let mut client = Client { http, base, key, model: String::new(), logprobs: None };
         client.model = match model {
             Some(model) => model.to_owned(),
             None => client.first_model().await.map_err(|failure| client.refused(&failure))?,
@@ -157,10 +159,13 @@ impl Client {
     /// # Errors
     /// Says why there is none.
     pub async fn complete(&self, prompt: &Value, max_tokens: usize) -> Result<Streamed, Fault> {
-        let body = json!({
+        let mut body = json!({
             "model": self.model, "prompt": prompt, "max_tokens": max_tokens, "ignore_eos": true, "temperature": 0,
             "stream": true, "stream_options": { "include_usage": true }, "return_token_ids": true,
         });
+        if let Some(count) = self.logprobs {
+            body["logprobs"] = count.into();
+        }
         let response = self.good(self.request("POST", "/completions", body.to_string().into())?).await?;
         let mut events = BodyDataStream::new(response.into_body()).eventsource();
         let mut answer = Streamed::default();
