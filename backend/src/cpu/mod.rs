@@ -101,16 +101,20 @@ impl<A: Products> Device for Cpu<A> {
         Ok(())
     }
 
-    fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
+    fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()> {
         self.write(inputs);
-        let Plan { steps, published, .. } = named(&self.plans, plan);
-        let (memory, published) = (&mut self.memory, *published);
+        let (memory, steps) = (&mut self.memory, &named(&self.plans, plan).steps);
         // One move into the pool for the whole plan: from inside, work is shared without waking anybody to begin it.
         rayon::scope(move |_| steps.iter().for_each(|step| run_step::<A>(step, memory)));
+        Ok(())
+    }
+
+    fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
+        self.enqueue(plan, inputs)?;
         let ticket = self.next;
         self.next = Ticket(ticket.0 + 1);
         if let Some((source, elements)) = self.sampled {
-            let published = published.map_or(elements, |published| published.min(elements));
+            let published = named(&self.plans, plan).published.map_or(elements, |published| published.min(elements));
             self.kept.truncate(KEPT_TICKETS - 1);
             self.kept.push_front((ticket, self.memory.read::<i32>(source, published).to_vec()));
         }

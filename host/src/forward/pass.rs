@@ -2,6 +2,7 @@
 use gpu_kernels::{Advance, Embed, HistoryAppend, Ptr, Widen};
 
 use super::Bucket;
+use super::head::TOKEN_WORDS;
 use super::shared::{Embedding, SharedBuffers};
 use crate::device::Plan;
 
@@ -12,7 +13,14 @@ pub(crate) struct Pass<'a> {
     pub plan: Plan,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    /// A plan without steps.
+    pub(super) fn new(shared: &'a SharedBuffers, bucket: &'a Bucket) -> Pass<'a> {
+        // Log-probabilities stand behind the tokens.
+        let published = (!bucket.logprobs).then_some(TOKEN_WORDS * shared.limits.slots());
+        Pass { shared, bucket, plan: Plan { decode: bucket.is_decode(), published, steps: Vec::new() } }
+    }
+
     /// Token rows.
     pub fn rows(&self) -> u32 {
         self.bucket.rows as u32

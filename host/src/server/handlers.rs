@@ -110,7 +110,7 @@ pub(super) async fn tokenize(State(app): Shared, request: Request) -> Result<Jso
             (None, Some(messages)) => {
                 let kwargs = body.chat_template_kwargs.unwrap_or_default();
                 let rendering = prepare::rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
-                prepare::conversation(session, &messages, rendering)?
+                prepare::conversation(session, &messages, rendering)?.0
             }
             _ => return Err(ApiError::field("prompt", "expected either a prompt or messages")),
         };

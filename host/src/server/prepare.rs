@@ -86,13 +86,15 @@ pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unkno
         kwargs.entry("reasoning_effort").or_insert(effort);
     }
     let rendering = rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
-    let ids = conversation(session, &messages, rendering)?;
+    let (ids, turn_ends) = conversation(session, &messages, rendering)?;
     let room = session.context().saturating_sub(ids.len()).max(1);
     shared.max_tokens = body.max_completion_tokens.or(shared.max_tokens);
     let own = session.model().max_tokens().map(|tokens| i64::try_from(tokens).unwrap_or(room as i64));
     let asked = shared.max_tokens.or(own).unwrap_or(room as i64);
     let most = count("max_tokens", asked, 1)?;
-    together(session, Form::Chat, shared, vec![(String::new(), ids)], (most, logprobs, false), salt)
+    let mut asked = together(session, Form::Chat, shared, vec![(String::new(), ids)], (most, logprobs, false), salt)?;
+    asked.prompts.iter_mut().for_each(|prompt| prompt.request.turn_ends.clone_from(&turn_ends));
+    Ok(asked)
 }
 
 /// What a completion asks for.
@@ -164,18 +166,24 @@ pub fn rendering(
     Ok(Rendering { kwargs, generation_prompt, continue_final, thinking: None })
 }
 
-/// Ids of a conversation.
+/// Ids of a conversation, and where later ones may part from it.
 ///
 /// # Errors
 /// A message is none, the template refuses the conversation, or it is longer than the context.
-pub fn conversation(session: &Session, messages: &[Value], rendering: Rendering) -> Result<Vec<u32>, ApiError> {
+pub fn conversation(
+    session: &Session,
+    messages: &[Value],
+    rendering: Rendering,
+) -> Result<(Vec<u32>, Vec<usize>), ApiError> {
     if messages.is_empty() {
         return Err(ApiError::field("messages", "expected at least one message, found none"));
     }
     let messages =
         messages::plain(messages).map_err(|what| ApiError::new(StatusCode::BAD_REQUEST, what).code("invalid_value"))?;
-    let text = session.render(messages, rendering).map_err(|error| ApiError::request(&error))?;
-    session.encode(&Prompt::Raw(text)).map_err(|error| ApiError::request(&error))
+    let text = session.render(messages.clone(), rendering.clone()).map_err(|error| ApiError::request(&error))?;
+    let ids = session.encode(&Prompt::Raw(text.clone())).map_err(|error| ApiError::request(&error))?;
+    let turn_ends = session.turn_ends(&messages, &rendering, &text, ids.len());
+    Ok((ids, turn_ends))
 }
 
 /// Bounds what each answer has a copy of.
@@ -227,6 +235,7 @@ fn together(
         logprobs,
         prompt_logprobs: None,
         text,
+        turn_ends: Vec::new(),
         cache_salt: salt,
     };
     let of_prompt = |(text, prompt): (String, Vec<u32>)| {

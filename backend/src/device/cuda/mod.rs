@@ -72,6 +72,7 @@ impl Default for Options {
     }
 }
 
+const ALLOCATED: &str = "`allocate` comes first";
 const RELEASED: &str = "a plan that is named was not released";
 
 /// A GPU with a model on it. All work is enqueued in one stream.
@@ -109,7 +110,7 @@ struct Model {
 impl Cuda {
     /// What steps are prepared with.
     fn prepare_context(&mut self) -> PrepareContext<'_> {
-        let arena = &self.model.as_ref().expect("`allocate` comes first").arena;
+        let arena = &self.model.as_ref().expect(ALLOCATED).arena;
         let (kernels, cublas, overlap) = (&mut self.kernels, &mut self.cublas, self.overlap);
         PrepareContext { kernels, cublas, arena, info: &self.gpu.info, overlap }
     }
@@ -139,7 +140,24 @@ impl Cuda {
     }
 
     fn model(&self) -> &Model {
-        self.model.as_ref().expect("`allocate` comes first")
+        self.model.as_ref().expect(ALLOCATED)
+    }
+
+    /// Enqueues a plan behind its inputs, and behind it what hands its tokens on, if it `publishes`; a plan does so always or
+    /// never.
+    fn start(&mut self, plan: PlanId, inputs: &Inputs, publishes: bool) -> Result<()> {
+        self.make_current()?;
+        let Model { inputs: staging, tokens, arena } = self.model.as_mut().expect(ALLOCATED);
+        staging.enqueue(inputs, arena, &self.stream)?;
+        let program = self.programs[plan.0].as_mut().expect(RELEASED);
+        let turn = publishes.then(|| tokens.turn());
+        if self.options.check {
+            arena.poison(&self.stream)?;
+            program.run_stepwise(turn, &self.cublas, &self.stream)?;
+            arena.check_guards()
+        } else {
+            program.enqueue(turn, self.options.graphs, &self.cublas, &self.stream)
+        }
     }
 
     /// Fills `bytes` from `address` on, a place in the arena with room for them, after all runs so far.
@@ -224,7 +242,7 @@ impl Device for Cuda {
     fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
         self.make_current()?;
         let (kernels, cublas, overlap) = (&mut self.kernels, &mut self.cublas, self.overlap);
-        let Model { tokens, arena, .. } = self.model.as_mut().expect("`allocate` comes first");
+        let Model { tokens, arena, .. } = self.model.as_mut().expect(ALLOCATED);
         let context = &mut PrepareContext { kernels, cublas, arena, info: &self.gpu.info, overlap };
         let publishing = tokens.publishing(plan.published, context)?;
         let program = Program::new(&plan, publishing, context)?;
@@ -241,18 +259,13 @@ impl Device for Cuda {
     }
 
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
-        self.make_current()?;
-        let Model { inputs: staging, tokens, arena } = self.model.as_mut().expect("`allocate` comes first");
-        staging.enqueue(inputs, arena, &self.stream)?;
-        let program = self.programs[plan.0].as_mut().expect(RELEASED);
-        if self.options.check {
-            arena.poison(&self.stream)?;
-            program.run_stepwise(tokens.turn(), &self.cublas, &self.stream)?;
-            arena.check_guards()?;
-        } else {
-            program.enqueue(tokens.turn(), self.options.graphs, &self.cublas, &self.stream)?;
-        }
-        tokens.ticket(program.published(), &self.stream)
+        self.start(plan, inputs, true)?;
+        let words = self.program(plan).published();
+        self.model.as_mut().expect(ALLOCATED).tokens.ticket(words, &self.stream)
+    }
+
+    fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()> {
+        self.start(plan, inputs, false)
     }
 
     fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
@@ -280,7 +293,7 @@ impl Device for Cuda {
 
     fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {
         self.make_current()?;
-        let Model { inputs: staging, arena, .. } = self.model.as_mut().expect("`allocate` comes first");
+        let Model { inputs: staging, arena, .. } = self.model.as_mut().expect(ALLOCATED);
         staging.enqueue(inputs, arena, &self.stream)?;
         profile::times(&self.program(plan).steps, &self.cublas, &self.stream)
     }

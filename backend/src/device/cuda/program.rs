@@ -87,15 +87,15 @@ impl Program {
         self.publishing.words
     }
 
-    /// Enqueues the steps and what comes behind them in `turn`: one by one at first, and from then on as a graph where `graphs`
+    /// Enqueues the steps and what comes behind them in `turn`, nothing in none: one by one at first, and from then on as a graph where `graphs`
     /// allows it.
     ///
     /// # Errors
     /// A step does not start; the error names it.
-    pub fn enqueue(&mut self, turn: usize, graphs: bool, cublas: &CublasLt, stream: &Stream) -> Result<()> {
-        let behind = self.publishing.steps.get(turn);
+    pub fn enqueue(&mut self, turn: Option<usize>, graphs: bool, cublas: &CublasLt, stream: &Stream) -> Result<()> {
+        let behind = turn.and_then(|turn| self.publishing.steps.get(turn));
         let one_by_one = || self.steps.iter().chain(behind).try_for_each(|step| step.enqueue(cublas, stream));
-        let graph = &mut self.graphs[turn];
+        let graph = &mut self.graphs[turn.unwrap_or(0)];
         if graph.is_none() && graphs && self.singly == 0 {
             *graph = Some(Graph::record(stream, one_by_one)?);
         }
@@ -113,8 +113,9 @@ impl Program {
     ///
     /// # Errors
     /// A step fails; the error names it.
-    pub fn run_stepwise(&self, turn: usize, cublas: &CublasLt, stream: &Stream) -> Result<()> {
-        for (index, step) in self.steps.iter().chain(self.publishing.steps.get(turn)).enumerate() {
+    pub fn run_stepwise(&self, turn: Option<usize>, cublas: &CublasLt, stream: &Stream) -> Result<()> {
+        let behind = turn.and_then(|turn| self.publishing.steps.get(turn));
+        for (index, step) in self.steps.iter().chain(behind).enumerate() {
             step.enqueue(cublas, stream)?;
             stream.synchronize().or_failed(format_args!("running step {index}, `{}`", step.name))?;
         }
