@@ -33,9 +33,9 @@ impl Engine {
         self.layout.limits().rows
     }
 
-    /// Times the kernels of a step that adds `rows` tokens to a sequence of `position` tokens and chooses one by `sampling`,
-    /// with log-probabilities or without, those that take longest first. The engine must be idle; cached prefixes are given up. Only a device that runs ahead is asked: on another, this
-    /// would take as long as what it explains.
+    /// Times the kernels of a step that adds `rows` tokens to a sequence of `position` tokens and chooses one by `sampling`, with
+    /// log-probabilities or without, those that take longest first. The engine must be idle; cached prefixes are given up. Only a
+    /// device that runs ahead is asked: on another, this would take as long as what it explains.
     ///
     /// # Errors
     /// A sequence runs, the step is larger than the engine's, or the device failed.
@@ -63,7 +63,7 @@ impl Engine {
         // Behind the step begins what penalties count: nothing.
         let parameters = || Arc::new(RowParameters::new(sampling, position + rows, &[], self.layout.vocab()));
         let sampling = (!sampling.is_greedy()).then(parameters);
-        let slot = limits.scrap_slot();
+        let slot = self.cache.free_slot().expect("an idle engine has its slots");
         let logprobs = if logprobs { Logprobs::Chosen } else { Logprobs::None };
         let span = Span { ids, position, pages, slot, logit_rows: 1, samples: true, sampling, logprobs };
         let shares = self.shares(&span);
