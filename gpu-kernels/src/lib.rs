@@ -58,6 +58,7 @@ macro_rules! for_each_kernel {
             gather_rows GatherRows,
             gemv Gemv,
             history_append HistoryAppend,
+            keep_logits KeepLogits,
             layer_norm_1p LayerNorm1p,
             moe_combine MoeCombine,
             moe_gemm MoeGemm,
@@ -83,6 +84,7 @@ macro_rules! for_each_kernel {
             ssm_scan SsmScan,
             step_gap StepGap,
             swiglu Swiglu,
+            top_logprobs TopLogprobs,
             widen Widen,
         }
     };

@@ -47,3 +47,8 @@ pub const PHRASE_WORDS: u32 = 4;
 
 /// The largest distance from the best logit, in units of 2⁻¹⁹ after the temperature; all further ones count as this.
 pub const MAX_DISTANCE: u32 = (1 << 24) - 1;
+
+/// Nobody asks for the log-probabilities of a row of logits.
+pub const NOT_ASKED: i32 = -2;
+/// A row is asked for with the token that is chosen from it; with another one where its id stands instead.
+pub const CHOSEN: i32 = -1;

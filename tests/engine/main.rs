@@ -2,7 +2,7 @@
 mod forks;
 mod handle;
 mod hybrids;
-mod logits;
+mod logprobs;
 mod numbers;
 mod plans;
 mod preemption;

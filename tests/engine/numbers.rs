@@ -70,13 +70,13 @@ fn a_prompt_that_gives_no_numbers_fails_alone() {
     let devices: [fn() -> Box<dyn Device>; 3] =
         [|| Box::new(Cpu::<f32>::new()), || Box::new(Ahead(Cpu::new())), || Box::new(Cpu::<bf16>::new())];
     for (number, device) in devices.into_iter().enumerate() {
-        for (chunk, logits) in [(512, false), (17, false), (512, true)] {
+        for (chunk, logprobs) in [(512, None), (17, None), (512, Some(20))] {
             let mut engine = poisoned(device(), config(3, chunk));
             let pages = engine.free_pages();
             let mut requests: Vec<_> = prompts().iter().map(|prompt| request(prompt)).collect();
             for (index, sampling) in choices().into_iter().enumerate() {
                 let prompt = [&prompts()[index][..], &[POISON, 5]].concat();
-                requests.push(Request { sampling, logits, ..request(&prompt) });
+                requests.push(Request { sampling, logprobs, ..request(&prompt) });
             }
             let results = run(&mut engine, &requests);
             for ((tokens, error), request) in results[5..].iter().zip(&requests[5..]) {

@@ -33,7 +33,10 @@ fn a_bound_on_plans_is_kept_and_changes_no_token() {
 fn prepared_decode_plans_leave_nothing_to_prepare() {
     let requests = || {
         let warm = |index| Sampling { temperature: 0.9 * (index % 2) as f32, ..Sampling::default() };
-        let of = |(index, prompt): (usize, &Vec<u32>)| Request { sampling: warm(index), ..request(prompt) };
+        let of = |(index, prompt): (usize, &Vec<u32>)| {
+            let (sampling, logprobs) = (warm(index), (index == 3).then_some(5));
+            Request { sampling, logprobs, max_tokens: 30 + 10 * index, ..request(prompt) }
+        };
         prompts().iter().enumerate().map(of).collect::<Vec<_>>()
     };
     for model in ["tests/golden/nemotron", "tests/golden/nemotron_h"] {

@@ -1,9 +1,9 @@
-//! Scarce pages: sequences wait again and go on, and no text and no row of logits tells.
+//! Scarce pages: sequences wait again and go on, and no text and no log-probability tells.
 use gpu_kernels::gemv::SMALL_WEIGHT;
 use half::bf16;
 use nemotron::cpu::Cpu;
 use nemotron::device::Device;
-use nemotron::engine::{Engine, EngineConfig, Finish, Request, SequenceId};
+use nemotron::engine::{Engine, EngineConfig, Finish, Request, SequenceId, TokenLogprobs};
 use nemotron::sample::{Constraints, Sampling};
 
 use crate::{Ahead, config, engine, generate, prompts, request};
@@ -28,9 +28,9 @@ fn scarce(max_sequences: usize, chunk: usize) -> EngineConfig {
     EngineConfig { context: 256, max_sequences, chunk, pages: Some(1 + 4), spare_slots: 0, small_weight: SMALL_WEIGHT }
 }
 
-type Told = Vec<(u32, Option<Vec<u32>>)>;
+type Told = Vec<(u32, Option<TokenLogprobs>)>;
 
-/// Runs everything: each one's tokens with the bits of their logits.
+/// Runs everything: each one's tokens with their log-probabilities.
 fn run(engine: &mut Engine, requests: &[Request]) -> Vec<Told> {
     let ids: Vec<SequenceId> =
         requests.iter().map(|request| engine.submit(request.clone()).expect("a good request")).collect();
@@ -41,8 +41,7 @@ fn run(engine: &mut Engine, requests: &[Request]) -> Vec<Told> {
         assert!(steps < 5000, "every sequence ends");
         for event in engine.step().expect("the device does not fail") {
             let index = ids.iter().position(|id| *id == event.sequence).expect("a known sequence");
-            let bits = event.logits.map(|row| row.into_iter().map(f32::to_bits).collect());
-            told[index].push((event.token.expect("numbers"), bits));
+            told[index].push((event.token.expect("numbers"), event.logprobs));
         }
     }
     told
@@ -68,9 +67,9 @@ fn a_sequence_that_waited_again_gives_the_text_of_one_that_did_not() {
 }
 
 #[test]
-fn rows_of_logits_are_those_of_an_undisturbed_run() {
+fn log_probabilities_are_those_of_an_undisturbed_run() {
     for model in ["tests/golden/nemotron", "tests/golden/nemotron_h"] {
-        let requests: Vec<_> = mixed().into_iter().map(|request| Request { logits: true, ..request }).collect();
+        let requests: Vec<_> = mixed().into_iter().map(|request| Request { logprobs: Some(20), ..request }).collect();
         let fresh = || engine(model, Box::new(Ahead(Cpu::<f32>::new())), config(1, 512));
         let expected: Vec<Told> =
             requests.iter().map(|request| run(&mut fresh(), std::slice::from_ref(request)).remove(0)).collect();

@@ -31,11 +31,11 @@ fn run(engine: &mut Engine, requests: &[Request]) -> Vec<Told> {
     ids.iter().map(|id| told.remove(id).expect("every sequence has tokens")).collect()
 }
 
-/// Three of five requests, which choose their tokens in different ways, have their prompts scored; one has logits too.
+/// Three of five requests, which choose their tokens in different ways, have their prompts scored; one has log-probabilities of its answer too.
 fn scored() -> Vec<Request> {
     let asks = |(index, request): (usize, Request)| Request {
         prompt_logprobs: [Some(3), None, Some(0), Some(20), None][index],
-        logits: index == 3,
+        logprobs: (index == 3).then_some(20),
         max_tokens: 70,
         ..request
     };

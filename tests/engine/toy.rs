@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use gpu_kernels::top_logprobs::{BEST, WORDS};
 use gpu_kernels::{PAGE_TOKENS, Ptr};
 use nemotron::device::{BufferKind, Buffers, Device, Inputs, Plan, PlanId, Step, Ticket};
 use nemotron::error::{Category, Error, Result};
@@ -162,6 +163,13 @@ impl Device for Toy {
             }
             if matches!(spec.kind, BufferKind::Sampled) {
                 self.sampled = vec![0; spec.elements as usize];
+                // Behind a token and a fault of each slot stand log-probabilities: all of 500 tokens are as likely.
+                let words = WORDS as usize;
+                let slots = self.sampled.len() / (2 + words);
+                for told in self.sampled[2 * slots..].chunks_mut(words) {
+                    told[0] = 500_f32.to_bits().cast_signed();
+                    told[2..].iter_mut().zip(0..BEST as i32).for_each(|(place, id)| *place = id);
+                }
             }
         }
         self.keys = vec![-7; 4096 * PAGE];

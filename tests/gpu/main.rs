@@ -5,6 +5,7 @@ mod device;
 mod faults;
 mod fp8_products;
 mod launches;
+mod logprobs;
 mod models;
 mod plans;
 mod products;
@@ -54,6 +55,7 @@ fn rows() -> impl Iterator<Item = &'static Row> {
         .chain(streams::ROWS)
         .chain(launches::ROWS)
         .chain(models::ROWS)
+        .chain(logprobs::ROWS)
         .chain(faults::ROWS)
 }
 

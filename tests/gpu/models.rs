@@ -23,7 +23,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// All products of many rows by cuBLASLt, and none of those of small models.
-const PRODUCTS: [u64; 2] = [0, SMALL_WEIGHT];
+pub const PRODUCTS: [u64; 2] = [0, SMALL_WEIGHT];
 const FAMILIES: [&str; 7] =
     ["nemotron", "llama", "mistral", "nemotron_h", "nemotron_h_wide_state", "nemotron_h_moe", "nemotron_h_latent"];
 /// With scales of keys and values, and figures of what FP8 changes.
@@ -106,7 +106,7 @@ fn texts() -> Result<String, String> {
     Ok(format!("{} texts, {:.0} tokens/s", stories().len(), f64::from(tokens as u32) / seconds))
 }
 
-fn engine(model: &str, options: Options, max_sequences: usize, small_weight: u64) -> Result<Engine, String> {
+pub fn engine(model: &str, options: Options, max_sequences: usize, small_weight: u64) -> Result<Engine, String> {
     let checkpoint = Checkpoint::open(&file(model)?.display().to_string()).map_err(text)?;
     let spec = nemotron::models::read_checkpoint(&checkpoint).map_err(text)?.spec;
     let weights = Weights::new(checkpoint);
@@ -115,7 +115,7 @@ fn engine(model: &str, options: Options, max_sequences: usize, small_weight: u64
 }
 
 /// Prompts of several lengths, of ids that every model has.
-fn prompts() -> Vec<Vec<u32>> {
+pub fn prompts() -> Vec<Vec<u32>> {
     [1, 7, 33, 64, 130].map(|length| (0..length).map(|i| 4 + (i * i * 31 + length * 17) % 300).collect()).to_vec()
 }
 

@@ -106,6 +106,7 @@ impl<K: Oracle> Check<'_, K> {
 fn around(wants: &[Vec<Want>], reference: &Outcome) -> Vec<Vec<Want>> {
     let around = |(want, reference): (&Want, &Option<f64>)| match (*want, *reference) {
         (Want::Value { error, terms, .. }, Some(value)) => Want::Value { value, error, terms },
+        (Want::Bits { error, .. }, Some(bits)) => Want::Bits { value: float(bits), error },
         (want, _) => want,
     };
     wants.iter().zip(reference).map(|(wants, values)| wants.iter().zip(values).map(around).collect()).collect()
@@ -136,13 +137,19 @@ impl Tolerance {
     }
 
     fn allows(&self, element: Element, got: f64, value: f64, error: f64, terms: f64) -> bool {
-        if same(got, value) || self.c == 0.0 && self.d == 0.0 {
+        // Integers are exact.
+        if same(got, value) || element == Element::I32 || self.c == 0.0 && self.d == 0.0 {
             return same(got, value);
         }
         let plain = element == Element::F32 && (self.d == 0.0 || terms == 0.0);
         let ulp = if plain { Precision::F32.ulp(value) } else { self.precision.ulp(value) };
         (got - value).abs() <= ulp + self.c * 2f64.powi(-24) * error + self.d * 2f64.powi(-9) * terms
     }
+}
+
+/// The number whose bits an integer holds.
+fn float(bits: f64) -> f64 {
+    f64::from(f32::from_bits((bits as i32).cast_unsigned()))
 }
 
 /// Whether two values are equal; NaN is NaN here.
@@ -171,12 +178,16 @@ fn fault(tolerance: &Tolerance, buffer: &Buffer, index: usize, want: Want, got: 
         (Want::Any, _) => true,
         (Want::Kept, Some(got)) => buffer.initial(index).is_some_and(|initial| same(got, initial)),
         (Want::Kept, None) => buffer.initial(index).is_none(),
-        (Want::Value { .. }, None) => false,
+        (Want::Value { .. } | Want::Bits { .. }, None) => false,
+        (Want::Bits { value, error }, Some(got)) => tolerance.allows(Element::F32, float(got), value, error, 0.0),
         (Want::Value { value, error, terms }, Some(got)) => tolerance.allows(buffer.element, got, value, error, terms),
     };
     (!fine).then(|| {
         let got = got.map_or("nothing".to_owned(), |got| format!("{got:e}"));
         match want {
+            Want::Bits { value, error } => {
+                format!("{}[{index}]: got the bits {got}, want those of {value:e} (E {error:.1e})", buffer.name)
+            }
             Want::Value { value, error, terms } => {
                 format!("{}[{index}]: got {got}, want {value:e} (E {error:.1e}, terms {terms:.1e})", buffer.name)
             }

@@ -50,6 +50,13 @@ pub enum Want {
         /// Σ|terms| that an intermediate of the activation type is a factor of.
         terms: f64,
     },
+    /// An integer that holds the bits of an f32.
+    Bits {
+        /// The formula's value.
+        value: f64,
+        /// As of [`Want::Value`].
+        error: f64,
+    },
     /// What it was before.
     Kept,
     /// Anything: nobody reads it.
@@ -60,6 +67,11 @@ impl Want {
     /// Exactly `value`.
     pub fn exact(value: f64) -> Want {
         Want::Value { value, error: 0.0, terms: 0.0 }
+    }
+
+    /// The bits of `value` up to f32 arithmetic.
+    pub fn bits(value: f64, error: f64) -> Want {
+        Want::Bits { value, error }
     }
 
     /// `value` up to f32 arithmetic.

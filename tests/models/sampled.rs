@@ -2,7 +2,7 @@
 use gpu_kernels::gemv::SMALL_WEIGHT;
 use half::bf16;
 use nemotron::cpu::Cpu;
-use nemotron::engine::{Engine, Request};
+use nemotron::engine::{Engine, Request, TokenLogprobs};
 use nemotron::sample::Sampling;
 
 use crate::{emulated, engine};
@@ -21,16 +21,43 @@ fn rows() -> [Sampling; 4] {
 }
 
 fn generate(engine: &mut Engine, sampling: Sampling) -> Vec<u32> {
+    told(engine, sampling, None).into_iter().map(|(token, _)| token).collect()
+}
+
+/// Tokens, with how likely they and the best are where `logprobs` are asked for.
+fn told(engine: &mut Engine, sampling: Sampling, logprobs: Option<usize>) -> Vec<(u32, Option<TokenLogprobs>)> {
     let prompt = (0..7).map(|i| i * 13 % 101).collect();
-    let request = Request { prompt, max_tokens: 12, sampling, ..Request::default() };
+    let request = Request { prompt, max_tokens: 12, sampling, logprobs, ..Request::default() };
     engine.submit(request).expect("a good request");
-    let mut tokens = Vec::new();
+    let mut told = Vec::new();
     while !engine.is_idle() {
-        tokens.extend(
-            engine.step().expect("the device does not fail").into_iter().map(|event| event.token.expect("numbers")),
-        );
+        let events = engine.step().expect("the device does not fail");
+        told.extend(events.into_iter().map(|event| (event.token.expect("numbers"), event.logprobs)));
     }
-    tokens
+    told
+}
+
+#[test]
+fn the_emulator_tells_the_log_probabilities_that_the_references_tell() {
+    let (mut ptx, _, ran) = emulated(MODEL, SMALL_WEIGHT);
+    let (mut references, _) = engine(MODEL, Box::new(Cpu::<bf16>::new()));
+    for sampling in rows().into_iter().chain([Sampling::default()]) {
+        let got = told(&mut ptx, sampling.clone(), Some(20));
+        let wanted = told(&mut references, sampling.clone(), Some(20));
+        for ((token, got), (other, wanted)) in got.iter().zip(&wanted) {
+            let (got, wanted) = (got.as_ref().expect("asked for"), wanted.as_ref().expect("asked for"));
+            // The logits are not the same to the bit.
+            let near = |a: f64, b: f64| (a - b).abs() < 0.02;
+            assert!(token == other && near(got.logprob, wanted.logprob), "{sampling:?}: {got:?} {wanted:?}");
+            assert_eq!(got.best.len(), 20);
+            for ((id, logprob), (_, other)) in got.best.iter().zip(&wanted.best) {
+                assert!(near(*logprob, *other) && (id != token || *logprob == got.logprob), "{got:?} {wanted:?}");
+            }
+        }
+        assert_eq!(got.iter().map(|(token, _)| *token).collect::<Vec<_>>(), generate(&mut ptx, sampling));
+    }
+    let ran = ran.lock().expect("no thread died");
+    assert_eq!((ran.kernels["top_logprobs"], ran.kernels["keep_logits"]), (5 * 12, 4 * 12), "{ran:?}");
 }
 
 #[test]

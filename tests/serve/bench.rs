@@ -41,6 +41,10 @@ fn figures_are_those_that_the_server_counts() {
     let turns = [&short[..], &["--requests", "6", "--turns", "3", "--concurrency", "2"]].concat();
     let seen = measured(&server, &turns);
     assert!(seen["requests"] == 6 && seen["cached_tokens"].as_u64().unwrap() >= 2 * (64 + 128), "{seen}");
+    // Log-probabilities come with the events, and are no tokens.
+    let seen = measured(&server, &[&short[..], &["--requests", "4", "--logprobs", "20"]].concat());
+    assert_eq!((&seen["requests"], &seen["logprobs"], &seen["counted_by"]), (&json!(4), &json!(20), &json!("usage")));
+
     // An empty variable is no key.
     let base = ["bench", "serve", "--requests", "1", "--url", &format!("http://{}", server.address)];
     let output = command().env("OPENAI_API_KEY", "").env("NEMOTRON_MODEL", "other").args(base).output().unwrap();
@@ -85,8 +89,23 @@ fn modest(listener: &TcpListener) {
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
             let (status, kind, answer) = if head.starts_with("GET /v1/models ") {
                 ("200 OK", "application/json", r#"{"data": [{"id": "small"}]}"#.to_owned())
+            } else if !body["prompt"].is_string() && body["model"] == "wordless" {
+                // One that takes ids below 2000, and whose single token has no text.
+                match body["prompt"][0].as_u64() {
+                    Some(..2000) if body["max_tokens"] == 1 => {
+                        let whole = "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"length\"}]}\n\n";
+                        ("200 OK", "text/event-stream", whole.to_owned())
+                    }
+                    Some(..2000) => {
+                        let whole = "data: {\"choices\":[{\"text\":\"all\",\"finish_reason\":\"length\"}]}\n\n";
+                        ("200 OK", "text/event-stream", whole.to_owned())
+                    }
+                    _ => ("500 Internal Server Error", "text/plain", "index out of range".to_owned()),
+                }
             } else if !body["prompt"].is_string() {
                 ("400 Bad Request", "application/json", r#"{"error": {"message": "no ids here"}}"#.to_owned())
+            } else if body["model"] == "broken" {
+                ("500 Internal Server Error", "text/plain", "broken".to_owned())
             } else if body["max_tokens"] == 3 {
                 ("429 Too Many Requests", "text/plain", "later".to_owned())
             } else {
@@ -121,9 +140,49 @@ fn a_server_that_counts_nothing_is_measured_by_its_events_and_its_refusals_are_n
         (&json!("small"), &json!(false), &Value::Null)
     );
     assert_eq!(seen["generated_tokens"].as_u64(), Some(4 * requests));
+    assert_eq!(
+        (&seen["counted_by"], &seen["prompt_tokens"], &seen["prompt_tokens_per_second"]),
+        (&json!("events"), &Value::Null, &Value::Null)
+    );
     assert_eq!(seen["errors"], json!([{ "kind": "HTTP 429", "count": failed, "what": "later" }]));
     assert_eq!(output.status.code(), Some(1));
     assert!(errors.contains(&format!("{failed} × HTTP 429, such as: later")), "{errors}");
+}
+
+#[test]
+fn a_server_is_asked_in_several_ways_and_what_it_does_not_tell_is_unknown() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    // It serves until the tests end.
+    thread::spawn(move || modest(&listener));
+    let output = bench(&url, &["--requests", "5", "--model", "wordless"]);
+    let seen: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!((&seen["requests"], &seen["prompt_ids"]), (&json!(5), &json!(true)));
+    // Each answer was one event: no time passed between tokens.
+    assert_eq!((&seen["tpot_ms"], &seen["itl_ms"]), (&Value::Null, &Value::Null));
+
+    let base = ["bench", "serve", "--requests", "2", "--model", "wordless", "--url", &url];
+    let output = command().env_remove("OPENAI_API_KEY").args(base).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = ["ids below 2000", "\nunknown tokens of prompts: the server does not count them\n2 events with text, "];
+    assert!(lines.iter().all(|line| text.contains(line)) && !text.contains("per output token"), "{text}");
+
+    let errors = |options: &[&str]| {
+        let output = bench(&url, options);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
+        assert_eq!(errors.lines().count(), 3, "{errors}");
+        errors
+    };
+    let broken = errors(&["--model", "broken"]);
+    let tried =
+        "ids below 30000: HTTP 400: no ids here; ids below 2000: HTTP 400: no ids here; letters: HTTP 500: broken";
+    assert!(broken.contains(tried), "{broken}");
+    // 13 letters begin 13 prompts of one.
+    let few = errors(&["--prompt-tokens", "1", "--requests", "14"]);
+    assert!(few.contains("14 conversations, of which 13 begin as no other with letters"), "{few}");
+    let none = errors(&["--rate", "0.0001", "--duration", "1", "--seed", "1"]);
+    assert!(none.contains("at 0.0001 conversations per second none began within 1 s"), "{none}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::client;
-use crate::scripted::{Local, resident, settings};
+use crate::scripted::{Local, memory_alone, resident, settings};
 use crate::toy;
 
 const STEP: Duration = Duration::from_millis(5);
@@ -179,6 +179,7 @@ fn memory_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
 
 #[test]
 fn tokens_come_in_time_beside_clients_that_are_slow_silent_many_and_large() {
+    let _alone = memory_alone();
     let server = Local::start(STEP, settings(), |toy| toy);
     let others = [slow_readers, slow_writers, idle, flood];
     let gaps = beside(&server, 150, &others);

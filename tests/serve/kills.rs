@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nemotron::server::{Ended, Settings};
 use serde_json::{Value, json};
 
-use crate::scripted::{Local, resident, settings};
+use crate::scripted::{Local, memory_alone, resident, settings};
 use crate::{client, toy, until};
 
 const STEP: Duration = Duration::from_millis(5);
@@ -119,6 +119,7 @@ fn a_failure_behind_a_drain_is_an_error_too() {
 fn a_reader_that_does_not_read_is_cut_off_and_what_waits_for_it_is_bounded() {
     let settings = Settings { reader_timeout: Duration::from_millis(500), ..settings() };
     let server = Local::start(Duration::from_millis(1), settings, |toy| toy);
+    let _alone = memory_alone();
     let before = resident();
     let mut long = body(true, 900);
     long["logprobs"] = 20.into();
@@ -140,11 +141,12 @@ fn a_reader_that_does_not_read_is_cut_off_and_what_waits_for_it_is_bounded() {
         assert!(!came.ends_with(b"[DONE]\n\n\r\n0\r\n\r\n") && !came.ends_with(b"}"), "{} bytes", came.len());
     }
     let more = resident().saturating_sub(before) >> 20;
-    assert!(more < 300, "{more} MiB");
+    assert!(more < 100, "{more} MiB");
 }
 
 #[test]
 fn no_large_bodies_wait_for_each_other() {
+    let _alone = memory_alone();
     let server = Local::start(STEP, settings(), |toy| toy);
     let begin = "{\"prompt\": \"";
     let body = format!("{begin}{}\"}}", "a".repeat((8 << 20) - begin.len() - 2));

@@ -103,7 +103,7 @@ impl<A: Products> Device for Cpu<A> {
 
     fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()> {
         self.write(inputs);
-        let (memory, steps) = (&mut self.memory, steps(&self.plans, plan));
+        let (memory, steps) = (&mut self.memory, &named(&self.plans, plan).steps);
         // One move into the pool for the whole plan: from inside, work is shared without waking anybody to begin it.
         rayon::scope(move |_| steps.iter().for_each(|step| run_step::<A>(step, memory)));
         Ok(())
@@ -113,9 +113,10 @@ impl<A: Products> Device for Cpu<A> {
         self.enqueue(plan, inputs)?;
         let ticket = self.next;
         self.next = Ticket(ticket.0 + 1);
-        if let Some((source, slots)) = self.sampled {
+        if let Some((source, elements)) = self.sampled {
+            let published = named(&self.plans, plan).published.map_or(elements, |published| published.min(elements));
             self.kept.truncate(KEPT_TICKETS - 1);
-            self.kept.push_front((ticket, self.memory.read::<i32>(source, slots).to_vec()));
+            self.kept.push_front((ticket, self.memory.read::<i32>(source, published).to_vec()));
         }
         Ok(ticket)
     }
@@ -139,7 +140,7 @@ impl<A: Products> Device for Cpu<A> {
 
     fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {
         self.write(inputs);
-        let (memory, steps) = (&mut self.memory, steps(&self.plans, plan));
+        let (memory, steps) = (&mut self.memory, &named(&self.plans, plan).steps);
         let timed = |step: &Step, memory: &Memory| {
             let started = Instant::now();
             run_step::<A>(step, memory);
@@ -149,8 +150,8 @@ impl<A: Products> Device for Cpu<A> {
     }
 }
 
-fn steps(plans: &[Option<Plan>], plan: PlanId) -> &[Step] {
-    &plans[plan.0].as_ref().expect("a plan that is named was not released").steps
+fn named(plans: &[Option<Plan>], plan: PlanId) -> &Plan {
+    plans[plan.0].as_ref().expect("a plan that is named was not released")
 }
 
 fn run_step<A: Products>(step: &Step, memory: &Memory) {

@@ -33,7 +33,7 @@ pub enum BufferKind {
     /// Zero at first; what a kernel that counts in it leaves there is what its next launch needs.
     Counters,
     /// Kept from step to step and read by ticket: the last token of each sequence slot, then what was wrong with the
-    /// logits that each was chosen from (`gpu_kernels::argmax`).
+    /// logits that each was chosen from (`gpu_kernels::argmax`), then how likely it was (`gpu_kernels::top_logprobs`).
     Sampled,
 }
 

@@ -107,7 +107,8 @@ pub trait Device: Send {
     /// As [`Device::run`].
     fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()>;
 
-    /// The [`BufferKind::Sampled`] buffer as it was after that run: a token of each slot, then a fault of each. Only the last two tickets are kept.
+    /// What that run's plan publishes of the [`BufferKind::Sampled`] buffer, as it was after the run. Only the last two tickets
+    /// are kept.
     ///
     /// # Errors
     /// The device failed.

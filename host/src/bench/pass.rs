@@ -8,7 +8,7 @@ use super::steps::{KeptInputs, borrowed, by_the_host, inputs};
 use super::{Peaks, Times};
 use crate::device::{Device, Plan, PlanId, Run};
 use crate::error::Result;
-use crate::forward::{self, Bucket, Layout, Span};
+use crate::forward::{self, Bucket, Layout, Logprobs, Span};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,13 +66,23 @@ fn chunk(first: usize, end: usize, tokens: usize, layout: &Layout) -> Span {
         logit_rows: usize::from(last),
         samples: last,
         sampling: None,
+        logprobs: Logprobs::None,
     }
 }
 
 /// The next token of a sequence; another one in each slot, for equal ones would all choose the same experts.
 fn one_token(slot: usize, position: usize, layout: &Layout) -> Span {
     let ids = vec![((slot + 1).wrapping_mul(2_654_435_761) % layout.vocab()) as i32];
-    Span { ids, position, pages: pages(slot, layout), slot, logit_rows: 1, samples: true, sampling: None }
+    Span {
+        ids,
+        position,
+        pages: pages(slot, layout),
+        slot,
+        logit_rows: 1,
+        samples: true,
+        sampling: None,
+        logprobs: Logprobs::None,
+    }
 }
 
 /// Each sequence has pages of its own, behind page 0, which pads write.

@@ -11,7 +11,8 @@ use super::failure::Failure;
 use super::numbers::{self, CONTEXT, SEQUENCES};
 use super::progress::Requests;
 use crate::error::{Category, Error};
-use crate::traffic::{Client, Outcome, Range, Timing, Workload, drive};
+use crate::session::MOST_LOGPROBS;
+use crate::traffic::{Client, Outcome, PromptForm, Range, Timing, Workload, drive};
 
 /// Conversations at a time, unless a rate or another number is asked for.
 const CONCURRENCY: usize = 16;
@@ -52,6 +53,10 @@ pub struct Arguments {
     /// Tokens of an answer, from A to B
     #[arg(long, value_name = "A:B", default_value = "64:192", value_parser = range)]
     output_tokens: Range,
+
+    /// Ask for each token's log-probability and the K best tokens with theirs, 0 to 20
+    #[arg(long, value_name = "K", value_parser = numbers::whole(0..=MOST_LOGPROBS))]
+    logprobs: Option<usize>,
 
     /// Tokens that all prompts begin with, in front of --prompt-tokens
     #[arg(long, value_name = "N", default_value = "0", value_parser = numbers::whole(0..=*CONTEXT.end()))]
@@ -96,8 +101,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let vocabulary = arguments.vocab.map(|vocab| u32::try_from(vocab.get()).unwrap_or(u32::MAX));
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let (client, prompts, figures, ended) = threads.block_on(async {
-        let client = Client::connect(&arguments.url, arguments.api_key.as_deref(), arguments.model.as_deref()).await?;
+        let (url, key, model) = (&arguments.url, arguments.api_key.as_deref(), arguments.model.as_deref());
+        let mut client = Client::connect(url, key, model).await?;
+        client.logprobs = arguments.logprobs;
         let prompts = client.prompts(vocabulary).await?;
+        check_prompts(work, prompts)?;
         let bar = Requests::new(work.requests, verbosity);
         let show = |figures: &crate::traffic::Figures| {
             bar.show(figures.done + figures.failures(), figures.failures(), figures.generated_tokens);
@@ -105,7 +113,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let (figures, ended) = drive(&client, prompts, work, timing, show).await;
         Ok::<_, Error>((client, prompts, figures, ended))
     })?;
-    let load = report::Load { url: &arguments.url, model: &client.model, prompts, work, timing };
+    if ended == Outcome::Done && figures.done + figures.failures() == 0 {
+        return Err(nothing_sent(timing).into());
+    }
+    let (url, model, logprobs) = (&arguments.url, &client.model, arguments.logprobs);
+    let load = report::Load { url, model, prompts, logprobs, work, timing };
     let text = if arguments.json { report::json(&load, &figures) } else { report::text(&load, &figures) };
     let mut out = stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush())?;
@@ -114,6 +126,25 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         (Outcome::Done, 0) => Ok(()),
         (Outcome::Done, failed) => Err(failure(failed, &figures.failed).into()),
     }
+}
+
+/// Whether there are prompts enough that begin as no other does.
+fn check_prompts(work: Workload, prompts: PromptForm) -> Result<(), Error> {
+    let (asked, most) = (work.conversations().unwrap_or(0), work.most_conversations(prompts.below()));
+    if asked <= most {
+        return Ok(());
+    }
+    let what = format!("{asked} conversations, of which {most} begin as no other with {}", prompts.words());
+    Err(Error::new(Category::Input, "There are too few prompts")
+        .details(format!("{what}, prompts of {} tokens at least", work.prompt.least))
+        .hint("choose longer --prompt-tokens, a greater --vocab or fewer --requests"))
+}
+
+fn nothing_sent(Timing { rate, duration, .. }: Timing) -> Error {
+    let (rate, seconds) = (rate.unwrap_or_default(), duration.unwrap_or_default().as_secs());
+    Error::new(Category::Input, "No request was sent")
+        .details(format_args!("at {rate} conversations per second none began within {seconds} s"))
+        .hint("choose a greater --rate or a longer --duration")
 }
 
 fn failure(failed: usize, kinds: &std::collections::BTreeMap<String, (usize, String)>) -> Error {

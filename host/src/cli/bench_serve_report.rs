@@ -1,13 +1,14 @@
 //! What `nemotron bench serve` prints.
 use serde_json::{Value, json};
 
-use crate::traffic::{Figures, PromptForm, Range, Spread, Timing, Workload};
+use crate::traffic::{Counted, Figures, PromptForm, Range, Spread, Timing, Workload};
 
 /// What was sent, and to whom.
 pub struct Load<'a> {
     pub url: &'a str,
     pub model: &'a str,
     pub prompts: PromptForm,
+    pub logprobs: Option<usize>,
     pub work: Workload,
     pub timing: Timing,
 }
@@ -16,15 +17,16 @@ impl Load<'_> {
     /// The work in a line.
     fn words(&self) -> String {
         let Workload { prompt, output, shared_prefix, turns, seed, .. } = self.work;
-        let ids = match self.prompts {
-            PromptForm::Ids(below) => format!("ids below {below}"),
-            PromptForm::Texts => "letters, for ids are refused".to_owned(),
-        };
+        let refused = if self.prompts == PromptForm::Texts { ", for ids are refused" } else { "" };
+        let ids = self.prompts.words() + refused;
         let mut words = format!("{}, prompts of {} {ids}", self.pace(), both(prompt));
         if shared_prefix > 0 {
             words += &format!(" behind {shared_prefix} that all have");
         }
         words += &format!(", answers of {} tokens", both(output));
+        if let Some(count) = self.logprobs {
+            words += &format!(" with log-probabilities of the {count} best");
+        }
         if turns > 1 {
             words += &format!(", {turns} turns");
         }
@@ -55,11 +57,6 @@ fn times(figures: &Figures) -> [(&'static str, &'static str, Option<Spread>); 4]
 /// A table.
 pub fn text(load: &Load, figures: &Figures) -> String {
     let requests = figures.per_second(figures.done as u64);
-    let [prompts, generated] = [figures.prompt_tokens, figures.generated_tokens].map(|count| figures.per_second(count));
-    let cached = figures.cached_tokens.map_or("the server does not say how many were cached".to_owned(), |cached| {
-        let share = 100.0 * cached as f64 / figures.prompt_tokens.max(1) as f64;
-        format!("{cached} of them cached ({share:.1} %)")
-    });
     let mut text = format!("{}, model {}\n{}\n\n", load.url, load.model, load.words());
     text += &format!(
         "{} requests in {:.2} s, {requests:.2} per second; {} failed\n",
@@ -67,8 +64,8 @@ pub fn text(load: &Load, figures: &Figures) -> String {
         figures.seconds(),
         figures.failures()
     );
-    text += &format!("{} tokens of prompts, {prompts:.1} per second; {cached}\n", figures.prompt_tokens);
-    text += &format!("{} generated tokens, {generated:.1} per second\n\n", figures.generated_tokens);
+    text += &prompts(figures);
+    text += &generated(figures);
     text += &format!("{:20}{:>10}{:>10}{:>10}{:>10}{:>10}\n", "milliseconds", "mean", "p50", "p90", "p99", "max");
     for (name, _, spread) in times(figures) {
         let Some(Spread { mean, p50, p90, p99, max }) = spread else { continue };
@@ -79,6 +76,26 @@ pub fn text(load: &Load, figures: &Figures) -> String {
     text
 }
 
+fn prompts(figures: &Figures) -> String {
+    let Some(tokens) = figures.prompt_tokens else {
+        return "unknown tokens of prompts: the server does not count them\n".to_owned();
+    };
+    let cached = figures.cached_tokens.map_or("the server does not say how many were cached".to_owned(), |cached| {
+        format!("{cached} of them cached ({:.1} %)", 100.0 * cached as f64 / tokens.max(1) as f64)
+    });
+    format!("{tokens} tokens of prompts, {:.1} per second; {cached}\n", figures.per_second(tokens))
+}
+
+fn generated(figures: &Figures) -> String {
+    let (count, rate) = (figures.generated_tokens, figures.per_second(figures.generated_tokens));
+    let (what, why) = match figures.counted {
+        Counted::Usage => ("generated tokens", ""),
+        Counted::Ids => ("generated tokens", "; they are the ids that the server named, for it does not count them"),
+        Counted::Events => ("events with text", "; tokens are unknown: the server does not count them"),
+    };
+    format!("{count} {what}, {rate:.1} per second{why}\n\n")
+}
+
 /// One object, on a line.
 pub fn json(load: &Load, figures: &Figures) -> String {
     let Workload { prompt, output, shared_prefix, turns, seed, .. } = load.work;
@@ -87,12 +104,12 @@ pub fn json(load: &Load, figures: &Figures) -> String {
         "rate": load.timing.rate, "concurrency": load.timing.concurrency,
         "prompt_ids": matches!(load.prompts, PromptForm::Ids(_)),
         "prompt_tokens_range": [prompt.least, prompt.most], "output_tokens_range": [output.least, output.most],
-        "shared_prefix": shared_prefix, "turns": turns,
+        "shared_prefix": shared_prefix, "turns": turns, "logprobs": load.logprobs,
         "requests": figures.done, "failed": figures.failures(), "seconds": figures.seconds(),
         "prompt_tokens": figures.prompt_tokens, "cached_tokens": figures.cached_tokens,
-        "generated_tokens": figures.generated_tokens,
+        "generated_tokens": figures.generated_tokens, "counted_by": counted_by(figures.counted),
         "requests_per_second": figures.per_second(figures.done as u64),
-        "prompt_tokens_per_second": figures.per_second(figures.prompt_tokens),
+        "prompt_tokens_per_second": figures.prompt_tokens.map(|tokens| figures.per_second(tokens)),
         "generated_tokens_per_second": figures.per_second(figures.generated_tokens),
     });
     for (_, name, spread) in times(figures) {
@@ -105,4 +122,12 @@ pub fn json(load: &Load, figures: &Figures) -> String {
     object["errors"] =
         errors.map(|(kind, (count, what))| json!({ "kind": kind, "count": count, "what": what })).collect();
     format!("{object}\n")
+}
+
+fn counted_by(counted: Counted) -> &'static str {
+    match counted {
+        Counted::Usage => "usage",
+        Counted::Ids => "ids",
+        Counted::Events => "events",
+    }
 }

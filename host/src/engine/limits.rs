@@ -1,7 +1,7 @@
 //! `RequestLimits`: what a request may ask for, known without the engine.
 use gpu_kernels::PAGE_TOKENS;
 
-use super::Request;
+use super::{MOST_LOGPROBS, Request};
 use crate::error::{Category, Error, Result};
 
 /// The sizes of an engine that bound a request.
@@ -21,12 +21,17 @@ impl RequestLimits {
     /// Whether the engine takes `request`.
     ///
     /// # Errors
-    /// The prompt is refused as [`RequestLimits::check_prompt`] says; no token is wanted, a sampling parameter is out of range, or
-    /// more pages may be needed than there are.
+    /// The prompt is refused as [`RequestLimits::check_prompt`] says; no token is wanted, a sampling parameter or the number of log-probabilities is out
+    /// of range, or more pages may be needed than there are.
     pub fn check(&self, request: &Request) -> Result<()> {
         self.check_prompt(&request.prompt)?;
         request.sampling.check(self.vocab)?;
         request.sampling.check_room(&request.eos)?;
+        if let Some(found) = request.logprobs.filter(|count| *count > MOST_LOGPROBS) {
+            return Err(Error::new(Category::Input, "Too many log-probabilities are asked for")
+                .details(format_args!("logprobs: expected 0 to {MOST_LOGPROBS}, found {found}"))
+                .hint("choose a smaller --logprobs"));
+        }
         if request.max_tokens == 0 {
             return Err(Error::new(Category::Input, "Nothing is to be generated")
                 .details("expected at least 1 token, found 0")

@@ -14,12 +14,12 @@ mod plans;
 mod profile;
 mod prompt_logits;
 mod request;
-mod row_logits;
 mod runner;
 mod scheduler;
 mod scores;
 mod sequence;
 mod snapshots;
+mod token_logprobs;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -32,10 +32,11 @@ pub use log_softmax::{TokenScore, log_softmax};
 pub use profile::KernelShare;
 pub use request::{Event, Finish, Request, SequenceId, Update};
 pub use runner::EngineStatus;
+pub use token_logprobs::{MOST_LOGPROBS, TokenLogprobs};
 
 use crate::device::{Device, Ticket};
 use crate::error::{Error, Result};
-use crate::forward::{Bucket, Layout, Span, StepInputs, WeightSource};
+use crate::forward::{Bucket, Layout, Logprobs, Span, StepInputs, WeightSource};
 use crate::models::spec::ModelSpec;
 use cache::PageCache;
 pub use numbers::check_fault;
@@ -90,8 +91,8 @@ pub struct Engine {
 /// A step whose tokens have not been read.
 struct Flight {
     ticket: Ticket,
-    /// Whose tokens it chooses, each with the row of logits that it asks for.
-    sampling: Vec<(SequenceId, Option<Vec<f32>>)>,
+    /// Whose tokens it chooses.
+    sampling: Vec<SequenceId>,
 }
 
 /// One sequence of the decode step whose inputs the device still holds, and the position that step wrote.
@@ -99,6 +100,14 @@ struct Flight {
 struct Resident {
     id: SequenceId,
     position: usize,
+    logprobs: Logprobs,
+}
+
+impl Resident {
+    /// Whether the device brings the inputs of `before` on to these by itself.
+    fn follows(&self, before: &Resident) -> bool {
+        self.id == before.id && self.position == before.position + 1 && self.logprobs == before.logprobs
+    }
 }
 
 impl Engine {
@@ -225,8 +234,8 @@ impl Engine {
     pub fn step(&mut self) -> Result<Vec<Event>> {
         self.admit();
         let mut events = Vec::new();
-        // Reading logits waits for the device anyway, and may take runs that push out older tickets.
-        let ahead = self.device.runs_ahead() && !self.running.iter().any(Sequence::reads_logits);
+        // Reading the logits of prompts waits for the device anyway.
+        let ahead = self.device.runs_ahead() && !self.running.iter().any(|sequence| sequence.scores().is_some());
         if !ahead {
             self.collect_but(0, &mut events)?;
         }
@@ -253,12 +262,17 @@ impl Engine {
         let spans: Vec<Span> = shares.iter().map(|share| self.running[share.sequence].span(share.tokens)).collect();
         let decode = shares.iter().all(|share| self.running[share.sequence].is_decoding() && share.tokens == 1);
         let residents = decode.then(|| {
-            let of = |share: &scheduler::Share| &self.running[share.sequence];
-            shares.iter().map(|share| Resident { id: of(share).id, position: of(share).computed() }).collect()
+            let id = |share: &scheduler::Share| self.running[share.sequence].id;
+            let resident = |(share, Span { position, logprobs, .. }): (_, &Span)| Resident {
+                id: id(share),
+                position: *position,
+                logprobs: *logprobs,
+            };
+            shares.iter().zip(&spans).map(resident).collect()
         });
-        let (ticket, rows) = self.run_with_logits(shares, &spans, residents)?;
-        let sampling = shares.iter().zip(&spans).zip(rows).filter(|((_, span), _)| span.samples);
-        let sampling = sampling.map(|((share, _), row)| (self.running[share.sequence].id, row)).collect();
+        let ticket = self.run(&spans, residents)?;
+        let sampling = shares.iter().zip(&spans).filter(|(_, span)| span.samples);
+        let sampling = sampling.map(|(share, _)| self.running[share.sequence].id).collect();
         let failed = self.score(shares, &spans)?;
         for share in shares {
             self.running[share.sequence].advance(share.tokens);
@@ -277,8 +291,7 @@ impl Engine {
         let Prepared { plan, launches, runs, .. } = self.plan(bucket)?;
         let continues = match (&self.resident, &residents) {
             (Some(before), Some(now)) => {
-                before.len() == now.len()
-                    && before.iter().zip(now).all(|(b, n)| b.id == n.id && b.position + 1 == n.position)
+                before.len() == now.len() && before.iter().zip(now).all(|(before, now)| now.follows(before))
             }
             _ => false,
         };
@@ -302,18 +315,20 @@ impl Engine {
     /// Reads a step's tokens. A sequence that has ended meanwhile has no further event.
     fn collect(&mut self, flight: Flight, events: &mut Vec<Event>) -> Result<()> {
         let sampled = self.device.sampled(flight.ticket)?;
-        for (id, logits) in flight.sampling {
+        for id in flight.sampling {
             let Some(sequence) = self.running.iter_mut().find(|sequence| sequence.id == id) else { continue };
             let (slot, cached_tokens) = (sequence.slot(), sequence.cached_tokens());
             let fault = sampled[self.layout.limits().slots() + slot];
             let place = format_args!("sequence {}, position {}", id.0, sequence.tokens().len());
             if let Err(error) = check_fault(fault, place) {
-                events.push(Event { sequence: id, token: Err(error), finish: None, cached_tokens, logits: None });
+                events.push(Event { sequence: id, token: Err(error), finish: None, cached_tokens, logprobs: None });
                 self.give_up(id);
                 continue;
             }
+            let words = self.layout.logprobs_of(slot);
+            let logprobs = sequence.logprobs().map(|count| TokenLogprobs::new(&sampled[words], count));
             let (token, finish) = sequence.push(sampled[slot] as u32);
-            events.push(Event { sequence: id, token: Ok(token), finish, cached_tokens, logits });
+            events.push(Event { sequence: id, token: Ok(token), finish, cached_tokens, logprobs });
             if finish.is_some() {
                 self.retire(id);
             }

@@ -8,7 +8,7 @@ use gpu_kernels::{PAGE_TOKENS, SequenceShape, StepShape};
 use super::Engine;
 use crate::device::Inputs;
 use crate::error::{Category, Error, Result};
-use crate::forward::{self, Bucket, Span, StepInputs};
+use crate::forward::{self, Bucket, Logprobs, Span, StepInputs};
 use crate::sample::{RowParameters, Sampling};
 
 /// Runs of the step behind one to warm up; each kernel's fastest counts.
@@ -33,13 +33,19 @@ impl Engine {
         self.layout.limits().rows
     }
 
-    /// Times the kernels of a step that adds `rows` tokens to a sequence of `position` tokens and chooses one by `sampling`,
-    /// those that take longest first. The engine must be idle; cached prefixes are given up. Only a device that runs ahead is asked: on another, this
-    /// would take as long as what it explains.
+    /// Times the kernels of a step that adds `rows` tokens to a sequence of `position` tokens and chooses one by `sampling`, with
+    /// log-probabilities or without, those that take longest first. The engine must be idle; cached prefixes are given up. Only a
+    /// device that runs ahead is asked: on another, this would take as long as what it explains.
     ///
     /// # Errors
     /// A sequence runs, the step is larger than the engine's, or the device failed.
-    pub fn profile(&mut self, position: usize, rows: usize, sampling: &Sampling) -> Result<Vec<KernelShare>> {
+    pub fn profile(
+        &mut self,
+        position: usize,
+        rows: usize,
+        sampling: &Sampling,
+        logprobs: bool,
+    ) -> Result<Vec<KernelShare>> {
         let limits = *self.layout.limits();
         self.land()?;
         if !self.is_idle() || rows == 0 || rows > limits.rows || position + rows > limits.context {
@@ -58,7 +64,8 @@ impl Engine {
         let parameters = || Arc::new(RowParameters::new(sampling, position + rows, &[], self.layout.vocab()));
         let sampling = (!sampling.is_greedy()).then(parameters);
         let slot = self.cache.free_slot().expect("an idle engine has its slots");
-        let span = Span { ids, position, pages, slot, logit_rows: 1, samples: true, sampling };
+        let logprobs = if logprobs { Logprobs::Chosen } else { Logprobs::None };
+        let span = Span { ids, position, pages, slot, logit_rows: 1, samples: true, sampling, logprobs };
         let shares = self.shares(&span);
         self.cache.put(span.pages);
         shares

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use super::Engine;
 use super::numbers::check_row;
 use crate::error::{Category, Error, Result};
-use crate::forward::Span;
+use crate::forward::{Logprobs, Span};
 use gpu_kernels::PAGE_TOKENS;
 
 impl Engine {
@@ -71,6 +71,7 @@ impl Engine {
                 logit_rows: wanted,
                 samples: false,
                 sampling: None,
+                logprobs: Logprobs::None,
             };
             self.run(&[span], None)?;
             if wanted > 0 {

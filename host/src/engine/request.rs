@@ -1,5 +1,6 @@
 //! What goes into the engine and what comes out.
 use super::log_softmax::TokenScore;
+use super::token_logprobs::TokenLogprobs;
 use crate::error::Result;
 use crate::sample::Sampling;
 
@@ -14,9 +15,9 @@ pub struct Request {
     pub eos: Vec<u32>,
     /// How each token is chosen.
     pub sampling: Sampling,
-    /// Whether each token comes with the logits that it was chosen from, before penalties and biases. The step is then
-    /// waited for: such a request gains nothing from a device that runs ahead.
-    pub logits: bool,
+    /// How many of the best tokens come with each token and its log-probability, at most
+    /// [`MOST_LOGPROBS`](super::MOST_LOGPROBS); none for no such numbers.
+    pub logprobs: Option<usize>,
     /// How many of the best tokens come with the log-probability of each of the prompt's tokens but the first; none for no
     /// such numbers. The whole prompt is computed then, in steps that have room for its rows of logits.
     pub prompt_logprobs: Option<usize>,
@@ -53,8 +54,8 @@ pub struct Event {
     pub finish: Option<Finish>,
     /// Tokens of its prompt that another sequence had computed before.
     pub cached_tokens: usize,
-    /// `[vocab]`, where [`Request::logits`] asks for them.
-    pub logits: Option<Vec<f32>>,
+    /// How likely it is, where [`Request::logprobs`] asks for that.
+    pub logprobs: Option<TokenLogprobs>,
 }
 
 /// Why a sequence ended.

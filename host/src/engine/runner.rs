@@ -205,5 +205,5 @@ impl Runner {
 
 /// The event of a sequence that ends with an error.
 fn refused(sequence: SequenceId, error: Error) -> Event {
-    Event { sequence, token: Err(error), finish: None, cached_tokens: 0, logits: None }
+    Event { sequence, token: Err(error), finish: None, cached_tokens: 0, logprobs: None }
 }

@@ -1,9 +1,10 @@
 //! How likely a prompt's tokens are: a log-softmax of the rows of logits in front of them, taken as the prompt is computed.
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::log_softmax::TokenScore;
 use super::numbers::check_row;
-use super::row_logits::rows_of;
 use super::scheduler::Share;
 use super::{Engine, Event, SequenceId};
 use crate::error::{Error, Result};
@@ -45,7 +46,7 @@ impl Engine {
     /// Ends prompts whose logits are no numbers.
     pub(super) fn end_unscorable(&mut self, failed: Vec<(SequenceId, Error)>, events: &mut Vec<Event>) {
         for (id, error) in failed {
-            events.push(Event { sequence: id, token: Err(error), finish: None, cached_tokens: 0, logits: None });
+            events.push(Event { sequence: id, token: Err(error), finish: None, cached_tokens: 0, logprobs: None });
             self.give_up(id);
         }
     }
@@ -65,4 +66,13 @@ impl Engine {
         let scores: Vec<Result<TokenScore>> = rows.par_chunks(vocab).zip(positions).map(score).collect();
         Ok(scores.into_iter().collect())
     }
+}
+
+/// The rows of logits of a span: where every sequence adds one token the head takes all of them.
+fn rows_of(spans: &[Span], index: usize) -> Range<usize> {
+    if spans.iter().all(|span| span.rows() == 1) {
+        return index..index + 1;
+    }
+    let first = spans[..index].iter().map(|span| span.logit_rows).sum();
+    first..first + spans[index].logit_rows
 }

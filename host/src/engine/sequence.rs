@@ -6,7 +6,7 @@ use gpu_kernels::PAGE_TOKENS;
 
 use super::cache::Holding;
 use super::request::{Finish, Request, SequenceId};
-use crate::forward::Span;
+use crate::forward::{Logprobs, Span};
 use crate::sample::RowParameters;
 
 /// A sequence, waiting or running.
@@ -193,13 +193,6 @@ impl Sequence {
         if wanted { total - self.computed } else { 0 }
     }
 
-    /// Pending tokens that one step may take. A step whose logits are read before they are changed runs twice, and a state may be
-    /// brought on by one token twice, but not by several: so a prompt's last token is alone then.
-    pub fn next_tokens(&self) -> usize {
-        let pending = self.pending();
-        if pending > 1 && self.wants_logits() && self.changes_logits() { pending - 1 } else { pending }
-    }
-
     /// Whether its prompt may be partly computed already: of what was computed before there are no logits.
     pub fn may_resume(&self) -> bool {
         self.scores().is_none()
@@ -221,6 +214,7 @@ impl Sequence {
             logit_rows: 0,
             samples: false,
             sampling: self.sampling.clone(),
+            logprobs: Logprobs::None,
         };
         (0..end).step_by(rows).map(span).collect()
     }
@@ -253,19 +247,20 @@ impl Sequence {
         tokens - over.min(tokens)
     }
 
-    /// Whether rows of logits are read behind each of its steps.
-    pub fn reads_logits(&self) -> bool {
-        self.wants_logits() || self.scores().is_some()
+    /// How many of the best tokens come with each of its tokens, if any are asked for.
+    pub fn logprobs(&self) -> Option<usize> {
+        self.request.logprobs
     }
 
-    /// Whether its tokens come with their logits.
-    pub fn wants_logits(&self) -> bool {
-        self.request.logits
-    }
-
-    /// Whether its choice writes over the logits.
-    pub fn changes_logits(&self) -> bool {
-        self.request.sampling.changes_logits()
+    /// Which log-probability comes with the token that is chosen next: the last one of all may be a forced one.
+    fn told(&self) -> Logprobs {
+        if self.request.logprobs.is_none() {
+            return Logprobs::None;
+        }
+        let position = self.tokens.len() + self.unread;
+        let last = position + 1 - self.prompt == self.request.max_tokens;
+        let forced = last.then(|| self.request.sampling.forced_last(position)).flatten();
+        forced.map_or(Logprobs::Chosen, Logprobs::Of)
     }
 
     /// Whether all tokens are computed that it started with.
@@ -283,7 +278,9 @@ impl Sequence {
             self.tokens[self.computed..self.computed + tokens].iter().map(|&id| id as i32).collect()
         };
         let (pages, logit_rows) = (self.holding.pages.clone(), self.logit_rows(tokens));
-        Span { ids, position: self.computed, pages, slot, logit_rows, samples, sampling: self.sampling.clone() }
+        let logprobs = if samples { self.told() } else { Logprobs::None };
+        let (position, sampling) = (self.computed, self.sampling.clone());
+        Span { ids, position, pages, slot, logit_rows, samples, sampling, logprobs }
     }
 
     /// Notes that the next `tokens` tokens are in a step; the last of all pending ones chooses a token.

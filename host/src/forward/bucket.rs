@@ -1,7 +1,7 @@
 //! `Bucket`: a step's shape, rounded up so that few plans serve all steps.
 use gpu_kernels::{SPLIT_TOKENS, TILE_ROWS};
 
-use super::{Limits, Span};
+use super::{Limits, Logprobs, Span};
 
 /// The shape that a plan is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,12 +20,20 @@ pub struct Bucket {
     pub tiles: usize,
     /// Whether a sequence is not plainly greedy.
     pub sampling: bool,
+    /// Whether a sequence asks for log-probabilities.
+    pub logprobs: bool,
 }
 
 impl Bucket {
+    /// The bucket of `rows` sequences that add one token each, chosen greedily, the deepest of so many splits.
+    pub fn decode(rows: usize, splits: usize) -> Bucket {
+        let (sequences, logit_rows) = (rows, rows);
+        Bucket { rows, sequences, logit_rows, splits, prompts: 0, tiles: 0, sampling: false, logprobs: false }
+    }
+
     /// The buckets of one token that is generated early, and of a short prompt.
     pub fn first(limits: &Limits) -> [Bucket; 2] {
-        let token = Bucket { rows: 1, sequences: 1, logit_rows: 1, splits: 1, prompts: 0, tiles: 0, sampling: false };
+        let token = Bucket::decode(1, 1);
         [token, Bucket { rows: limits.rows.min(8), splits: 0, prompts: 1, tiles: 3, ..token }]
     }
 
@@ -38,17 +46,8 @@ impl Bucket {
         splits.push(limits.splits());
         let mut buckets = Vec::new();
         for splits in splits {
-            for sampling in [false, true] {
-                let of = |&rows: &usize| Bucket {
-                    rows,
-                    sequences: rows,
-                    logit_rows: rows,
-                    splits,
-                    prompts: 0,
-                    tiles: 0,
-                    sampling,
-                };
-                buckets.extend(rows.iter().map(of));
+            for (sampling, logprobs) in [(false, false), (false, true), (true, false), (true, true)] {
+                buckets.extend(rows.iter().map(|&rows| Bucket { sampling, logprobs, ..Bucket::decode(rows, splits) }));
             }
         }
         buckets
@@ -60,9 +59,10 @@ impl Bucket {
         let splits = deepest.div_ceil(SPLIT_TOKENS as usize);
         let splits = if splits == 0 { 0 } else { splits.next_power_of_two().min(limits.splits()) };
         let sampling = spans.iter().any(|span| span.sampling.is_some());
+        let logprobs = spans.iter().any(|span| span.samples && span.logprobs != Logprobs::None);
         if spans.iter().all(|span| span.rows() == 1) {
             let rows = round_up_decode(spans.len()).min(limits.sequences);
-            return Bucket { rows, sequences: rows, logit_rows: rows, splits, prompts: 0, tiles: 0, sampling };
+            return Bucket { sampling, logprobs, ..Bucket::decode(rows, splits) };
         }
         let rows = round_up(spans.iter().map(Span::rows).sum()).min(limits.rows);
         let sequences = spans.len().next_power_of_two().min(limits.sequences);
@@ -72,7 +72,7 @@ impl Bucket {
         };
         let prompts = spans.iter().filter(|span| span.rows() > 1).count().next_power_of_two().min(sequences);
         let tiles = rows.div_ceil(TILE_ROWS as usize) + prompts + 1;
-        Bucket { rows, sequences, logit_rows, splits, prompts, tiles, sampling }
+        Bucket { rows, sequences, logit_rows, splits, prompts, tiles, sampling, logprobs }
     }
 
     /// Whether every sequence adds one token, so that rows, sequences and rows of logits are the same.

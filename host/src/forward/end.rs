@@ -1,6 +1,7 @@
 //! The steps at the end of a pass: the last norm, the head, and the choice of a token.
-use gpu_kernels::{Act, Argmax, GatherRows, Penalize, Ptr, Sample, SampleLimit, sampling};
+use gpu_kernels::{Act, Argmax, GatherRows, KeepLogits, Penalize, Ptr, Sample, SampleLimit, TopLogprobs, sampling};
 
+use super::head::TOKEN_WORDS;
 use super::pass::Pass;
 use super::products::Multiply;
 use crate::device::Output;
@@ -14,7 +15,39 @@ impl Pass<'_> {
         let x = if self.bucket.is_decode() { self.shared.x.ptr() } else { self.gather() };
         let logits = Multiply::new(x, &head.product, Output::F32(head.logits.ptr()), rows);
         self.multiply(Multiply { norm: Some(&head.norm), ..logits });
+        let mut told = head.logits.ptr();
+        if self.bucket.logprobs && self.bucket.sampling {
+            told = self.keep_logits(rows);
+        }
         self.choose(rows);
+        if self.bucket.logprobs {
+            self.top_logprobs(told, rows);
+        }
+    }
+
+    /// Copies the logits whose log-probabilities are asked for: those of the model, which the choice changes.
+    fn keep_logits(&mut self, rows: u32) -> Ptr<f32> {
+        let (head, asked, vocab) = (&self.shared.head, self.shared.inputs.logprobs.ptr(), self.shared.vocab as u32);
+        let kept = head.kept_logits.ptr();
+        self.plan.launch(KeepLogits { logits: head.logits.ptr(), asked, kept, rows, vocab });
+        kept
+    }
+
+    /// Tells what the log-probabilities of the chosen tokens and of the best are made of.
+    fn top_logprobs(&mut self, logits: Ptr<f32>, rows: u32) {
+        let (inputs, shared, head) = (&self.shared.inputs, self.shared, &self.shared.head);
+        let sampled = head.sampled.ptr::<i32>();
+        self.plan.launch(TopLogprobs {
+            logits,
+            asked: inputs.logprobs.ptr(),
+            slots: inputs.logit_slots.ptr(),
+            sampled,
+            results: sampled.offset((TOKEN_WORDS * shared.limits.slots()) as u64),
+            found: head.logprobs_found.ptr(),
+            counters: head.logprobs_arrived.ptr(),
+            rows,
+            vocab: shared.vocab as u32,
+        });
     }
 
     fn choose(&mut self, rows: u32) {

@@ -1,13 +1,16 @@
 //! `Head`: what the end of a pass needs.
-use gpu_kernels::Element;
 use gpu_kernels::sample_limit::{BINS, LIMIT_WORDS};
 use gpu_kernels::team::{ALL_BLOCKS, TEAM_BLOCKS, TEAM_ROWS};
+use gpu_kernels::{Element, top_logprobs};
 
 use super::builder::{Builder, NormBuffers};
 use super::memory_plan::Content;
 use super::product_buffers::ProductBuffer;
 use crate::device::{BufferId, BufferKind};
 use crate::models::spec::ModelSpec;
+
+/// Words of a slot that every step tells: its token and a fault.
+pub(super) const TOKEN_WORDS: usize = 2;
 
 /// Buffers of the last norm, the head, and the choice of a token.
 pub(crate) struct Head {
@@ -27,7 +30,13 @@ pub(crate) struct Head {
     pub limits: BufferId,
     /// `[min(logit_rows, 64), 4096, 2]`: how many tokens, or what weights, are how far from the best.
     pub bins: BufferId,
-    /// `[2, sequences + 1]`: the last token of each slot, and the fault of its logits.
+    /// `[logit_rows, vocab]`: logits as the model gives them, where log-probabilities are asked for beside penalties.
+    pub kept_logits: BufferId,
+    /// `[logit_rows, blocks, 42]`: what the blocks of `top_logprobs` find.
+    pub logprobs_found: BufferId,
+    /// `[logit_rows]`: its blocks of a row that have arrived.
+    pub logprobs_arrived: BufferId,
+    /// `[44, sequences + 1]`: the last token of each slot, the fault of its logits, then the words of `top_logprobs`.
     pub sampled: BufferId,
     /// `[sequences + 1, context]`: the tokens of each slot, where one samples.
     pub history: BufferId,
@@ -36,7 +45,8 @@ pub(crate) struct Head {
 impl Head {
     pub(super) fn lay_out(spec: &ModelSpec, builder: &mut Builder) -> Head {
         let (limits, rows) = (builder.limits, builder.limits.logit_rows());
-        let sampled = 2 * limits.slots() as u64;
+        let sampled = (TOKEN_WORDS + top_logprobs::WORDS as usize) * limits.slots();
+        let found = rows * (top_logprobs::blocks(spec.vocab as u32) * top_logprobs::WORDS) as usize;
         Head {
             norm: builder.norm(&spec.final_norm),
             product: builder.product("head", &spec.head),
@@ -51,7 +61,15 @@ impl Head {
             arrived: builder.counters("blocks_arrived", TEAM_ROWS as usize),
             limits: builder.scratch("limits", Element::I32, rows * LIMIT_WORDS as usize),
             bins: builder.counters("limit_bins", 2 * rows.min(TEAM_ROWS as usize) * BINS as usize),
-            sampled: builder.memory.add("sampled".into(), Element::I32, sampled, Content::Empty(BufferKind::Sampled)),
+            kept_logits: builder.scratch("kept_logits", Element::F32, rows * spec.vocab),
+            logprobs_found: builder.scratch("logprobs_found", Element::I32, found),
+            logprobs_arrived: builder.counters("logprobs_arrived", rows),
+            sampled: builder.memory.add(
+                "sampled".into(),
+                Element::I32,
+                sampled as u64,
+                Content::Empty(BufferKind::Sampled),
+            ),
             history: builder.slots("history", Element::I32, limits.context, true),
         }
     }

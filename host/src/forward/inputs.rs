@@ -136,6 +136,10 @@ inputs! {
             at.parameters(row).map_or([0; sampling::WORDS as usize], |parameters| parameters.words(at.first_bias, at.first_phrase))
         })),
         |_, _| 0;
+    /// `[logit_rows]`: whether log-probabilities are told of a row, and of which token, see `gpu_kernels::sampling`.
+    logprobs [Limits::logit_rows] |bucket, _| Some(if bucket.logprobs { bucket.logit_rows } else { 0 }),
+        |at, out| out.extend(at.logit_rows().map(|row| at.logprobs(row).word())),
+        |_, _| sampling::NOT_ASKED;
     /// Ids of all rows' biases.
     bias_ids [|limits| limits.sequences * MAX_BIASES] biases,
         |at, out| out.extend(own_biases(at).iter().map(|bias| bias[0])),

@@ -1,8 +1,11 @@
 //! `Layout`: every buffer of a model by number, laid out block by block before anything is read.
-use gpu_kernels::Ptr;
+use std::ops::Range;
+
+use gpu_kernels::{Ptr, top_logprobs};
 
 use super::blocks::{self, Kind, PlacedBlock};
 use super::builder::Builder;
+use super::head::TOKEN_WORDS;
 use super::shared::SharedBuffers;
 use super::{Limits, MemoryPlan, StepInputs};
 use crate::device::Inputs;
@@ -49,6 +52,12 @@ impl Layout {
     /// The logits of the last step, `[logit_rows, vocab]`.
     pub fn logits(&self) -> Ptr<f32> {
         self.shared.head.logits.ptr()
+    }
+
+    /// Where the words that `top_logprobs` writes for a slot stand in what a step publishes.
+    pub fn logprobs_of(&self, slot: usize) -> Range<usize> {
+        let (first, words) = (TOKEN_WORDS * self.limits().slots(), top_logprobs::WORDS as usize);
+        first + slot * words..first + (slot + 1) * words
     }
 
     /// Which slots [`copy_plan`](super::copy_plan) copies: how many copies, then from and to of each.

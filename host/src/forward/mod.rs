@@ -32,7 +32,7 @@ pub use layout::Layout;
 pub use limits::Limits;
 pub use memory_plan::{MemoryPlan, MemorySizes};
 pub use rope::table_bytes;
-pub use span::Span;
+pub use span::{Logprobs, Span};
 pub use walk::{copy_plan, history_plan, plan};
 
 /// Where the weight of a tensor list comes from.

@@ -2,6 +2,7 @@
 use gpu_kernels::{Advance, Embed, HistoryAppend, Ptr, Widen};
 
 use super::Bucket;
+use super::head::TOKEN_WORDS;
 use super::shared::{Embedding, SharedBuffers};
 use crate::device::Plan;
 
@@ -15,8 +16,11 @@ pub(crate) struct Pass<'a> {
 impl<'a> Pass<'a> {
     /// A plan without steps.
     pub(super) fn new(shared: &'a SharedBuffers, bucket: &'a Bucket) -> Pass<'a> {
-        Pass { shared, bucket, plan: Plan { decode: bucket.is_decode(), steps: Vec::new() } }
+        // Log-probabilities stand behind the tokens.
+        let published = (!bucket.logprobs).then_some(TOKEN_WORDS * shared.limits.slots());
+        Pass { shared, bucket, plan: Plan { decode: bucket.is_decode(), published, steps: Vec::new() } }
     }
+
     /// Token rows.
     pub fn rows(&self) -> u32 {
         self.bucket.rows as u32

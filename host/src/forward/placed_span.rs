@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use gpu_kernels::TILE_ROWS;
 
-use super::{Bucket, Limits, Span};
+use super::{Bucket, Limits, Logprobs, Span};
 use crate::sample::RowParameters;
 
 /// A span in its place in a step.
@@ -37,6 +37,11 @@ impl PlacedSpan<'_> {
     /// How the token of `row` is chosen; rows without parameters are greedy.
     pub fn parameters(&self, row: usize) -> Option<&RowParameters> {
         self.span.sampling.as_deref().filter(|_| self.keeps(row))
+    }
+
+    /// Which log-probability is told of `row`.
+    pub fn logprobs(&self, row: usize) -> Logprobs {
+        if self.keeps(row) { self.span.logprobs } else { Logprobs::None }
     }
 
     /// The parameters by which the span's token is chosen.

@@ -2,7 +2,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use gpu_kernels::PAGE_TOKENS;
+use gpu_kernels::{PAGE_TOKENS, sampling};
 
 use crate::sample::RowParameters;
 
@@ -23,6 +23,31 @@ pub struct Span {
     pub samples: bool,
     /// How that token is chosen; none for the highest logit.
     pub sampling: Option<Arc<RowParameters>>,
+    /// Which log-probabilities come with that token.
+    pub logprobs: Logprobs,
+}
+
+/// Which log-probability is told of a row of logits, beside those of the best.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Logprobs {
+    /// Nothing is told.
+    #[default]
+    None,
+    /// That of the token that is chosen.
+    Chosen,
+    /// That of this one, which comes in its place.
+    Of(u32),
+}
+
+impl Logprobs {
+    /// As the kernels read it, see `gpu_kernels::sampling`.
+    pub(super) fn word(self) -> i32 {
+        match self {
+            Logprobs::None => sampling::NOT_ASKED,
+            Logprobs::Chosen => sampling::CHOSEN,
+            Logprobs::Of(id) => id.cast_signed(),
+        }
+    }
 }
 
 impl Span {

@@ -108,13 +108,7 @@ impl Server {
     /// # Errors
     /// The port or threads are not to be had.
     pub fn bind(settings: Settings) -> Result<Server> {
-        let threads = runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .max_blocking_threads(TEXT_THREADS)
-            .on_thread_start(turns::soon)
-            .enable_all()
-            .build();
-        let threads = threads.map_err(|error| system("Threads cannot be started", &error))?;
+        let threads = threads()?;
         listen::allow_files(settings.max_connections);
         let listener = threads.block_on(listen::bind(&settings))?;
         let address = listener.local_addr().map_err(|error| system("The port cannot be opened", &error))?;
@@ -145,6 +139,18 @@ impl Server {
         threads.shutdown_background();
         ended
     }
+}
+
+/// The threads that hand on tokens, and those that work on texts. Only the former park, so only they take turns soon.
+fn threads() -> Result<Runtime> {
+    let threads = runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .max_blocking_threads(TEXT_THREADS)
+        .on_thread_start(turns::as_usual)
+        .on_thread_park(turns::soon_once)
+        .enable_all()
+        .build();
+    threads.map_err(|error| system("Threads cannot be started", &error))
 }
 
 async fn run(

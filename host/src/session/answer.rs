@@ -26,7 +26,6 @@ pub(super) struct Answer<'a> {
     detokenizer: Detokenizer<'a>,
     stops: StopTexts,
     generation: Generation,
-    logprobs: Option<usize>,
     started: Instant,
     ended: bool,
     /// Whether nobody reads the text before its end.
@@ -64,7 +63,6 @@ impl<'a> Answer<'a> {
             detokenizer,
             stops,
             generation,
-            logprobs,
             started: Instant::now(),
             ended: false,
             whole: false,
@@ -145,8 +143,8 @@ impl<'a> Answer<'a> {
         }
         generation.generation_time = since - generation.prompt_time;
         generation.ids.push(token);
-        if let Some((logits, count)) = event.logits.as_ref().zip(self.logprobs) {
-            generation.logprobs.push(TokenLogprob::new(self.tokenizer, logits, token, count)?);
+        if let Some(told) = &event.logprobs {
+            generation.logprobs.push(TokenLogprob::new(self.tokenizer, token, told)?);
         }
         generation.finish = event.finish.map_or(Finish::Interrupted, Finish::from);
         self.ended = event.finish.is_some();

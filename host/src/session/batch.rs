@@ -211,8 +211,8 @@ fn encode<'a>(texts: &'a Texts, request: BatchRequest, eos: &[u32]) -> Result<En
     let BatchRequest { prompt, max_tokens, sampling, stop, logprobs, prompt_logprobs } = request;
     let prompt = texts.encode(&prompt)?;
     let answer = texts.answer(&prompt, &stop, logprobs)?.scored(prompt_logprobs)?.whole();
-    let (eos, logits) = (eos.to_vec(), logprobs.is_some());
-    let request = Request { prompt, max_tokens, eos, sampling, logits, prompt_logprobs, ..Request::default() };
+    let eos = eos.to_vec();
+    let request = Request { prompt, max_tokens, eos, sampling, logprobs, prompt_logprobs, ..Request::default() };
     Ok(Encoded { request, answer })
 }
 

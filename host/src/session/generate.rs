@@ -115,7 +115,7 @@ impl Session {
             max_tokens: options.max_tokens,
             eos: model.spec.eos.clone(),
             sampling: options.sampling.clone(),
-            logits: options.logprobs.is_some(),
+            logprobs: options.logprobs,
             prompt_logprobs: options.prompt_logprobs,
             ..Request::default()
         };

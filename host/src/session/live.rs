@@ -113,7 +113,7 @@ impl Session {
             max_tokens: request.max_tokens,
             eos: [own, &request.stop_ids].concat(),
             sampling: request.sampling.clone(),
-            logits: request.logprobs.is_some(),
+            logprobs: request.logprobs,
             prompt_logprobs: request.prompt_logprobs,
             turn_ends: request.turn_ends.clone(),
             cache_salt: request.cache_salt,

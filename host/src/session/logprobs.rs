@@ -1,10 +1,8 @@
 //! Log-probabilities of generated tokens and of those that could have stood in their place.
-use crate::engine::log_softmax;
+pub use crate::engine::MOST_LOGPROBS;
+use crate::engine::{TokenLogprobs, log_softmax};
 use crate::error::{Category, Error, Result};
 use crate::text::Tokenizer;
-
-/// Most tokens beside the chosen one.
-pub const MOST_LOGPROBS: usize = 20;
 
 /// A token and its natural log-probability as the model gives it: before penalties, biases, temperature and the like.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,14 +35,13 @@ pub struct TokenLogprob {
 }
 
 impl TokenLogprob {
-    /// The generated token `id` and its `count` best alternatives, from the row of logits that it was chosen from.
+    /// The generated token `id` and the best ones, as the device tells of them.
     ///
     /// # Errors
     /// A token cannot be decoded.
-    pub(super) fn new(tokenizer: &Tokenizer, logits: &[f32], id: u32, count: usize) -> Result<TokenLogprob> {
-        let (chosen, best) = log_softmax(logits, id, count);
-        let best = best.into_iter().map(|(id, logprob)| LikelyToken::new(tokenizer, id, logprob));
-        Ok(TokenLogprob { chosen: LikelyToken::new(tokenizer, id, chosen)?, best: best.collect::<Result<_>>()? })
+    pub(super) fn new(tokenizer: &Tokenizer, id: u32, told: &TokenLogprobs) -> Result<TokenLogprob> {
+        let best = told.best.iter().map(|(id, logprob)| LikelyToken::new(tokenizer, *id, *logprob));
+        Ok(TokenLogprob { chosen: LikelyToken::new(tokenizer, id, told.logprob)?, best: best.collect::<Result<_>>()? })
     }
 }
 

@@ -16,21 +16,21 @@ pub struct StepProfile {
 }
 
 impl Session {
-    /// Times the kernels of a prompt's first step and of the last decode step, with tokens chosen by `sampling`, on a device
-    /// that can tell: the steps run again, one kernel behind the other. What is cached of a conversation is given up.
+    /// Times the kernels of a prompt's first step and of the last decode step, with tokens chosen by `sampling`, and
+    /// log-probabilities where the generation has them, on a device that can tell: the steps run again, one kernel behind the other. What is cached of a conversation is given up.
     ///
     /// # Errors
     /// The device failed.
     pub fn profile(&mut self, generation: &Generation, sampling: &Sampling) -> Result<Vec<StepProfile>> {
         let (model, _) = self.parts();
         let (sampling, prompt_tokens) = (sampling.clone(), generation.prompt_tokens);
-        let tokens = prompt_tokens + generation.ids.len();
+        let (tokens, logprobs) = (prompt_tokens + generation.ids.len(), !generation.logprobs.is_empty());
         model.engine.call(move |engine| {
             let prompt = (0, prompt_tokens.min(engine.most_rows()));
             let last = tokens.min(engine.context()).saturating_sub(1);
             let mut profiles = Vec::new();
             for (position, rows) in [prompt, (last, 1)] {
-                let kernels = engine.profile(position, rows, &sampling)?;
+                let kernels = engine.profile(position, rows, &sampling, logprobs)?;
                 if !kernels.is_empty() {
                     profiles.push(StepProfile { position, rows, kernels });
                 }

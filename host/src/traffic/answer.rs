@@ -18,6 +18,29 @@ impl Fault {
     pub fn new(kind: impl Into<String>, what: impl ToString) -> Fault {
         Fault { kind: kind.into(), what: what.to_string() }
     }
+
+    /// Whether another prompt may be answered: servers say in several ways that they know no such id.
+    pub fn may_be_the_prompt(&self) -> bool {
+        ["HTTP 400", "HTTP 422", "HTTP 500", IN_STREAM].contains(&&self.kind[..])
+    }
+}
+
+/// The kind of a whole answer that showed no token.
+pub const NO_TOKEN: &str = "an answer without a token";
+
+/// The kind of an error that came when the answer had begun.
+const IN_STREAM: &str = "an error inside the stream";
+
+/// How tokens of answers are counted, the best way first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counted {
+    /// As the server's `usage` says.
+    #[default]
+    Usage,
+    /// By the ids that it names.
+    Ids,
+    /// One for each event with text, for it tells no more.
+    Events,
 }
 
 /// What came of a request.
@@ -92,7 +115,7 @@ impl Streamed {
         let chunk: Chunk = serde_json::from_str(data)
             .map_err(|error| Fault::new("an event that is no completion", format_args!("{error}: {data:.200}")))?;
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
-            return Err(Fault::new("an error inside the stream", error_message(&error)));
+            return Err(Fault::new(IN_STREAM, error_message(&error)));
         }
         if let Some(usage) = chunk.usage {
             self.prompt_tokens = usage.prompt_tokens.or(self.prompt_tokens);
@@ -121,20 +144,31 @@ impl Streamed {
             let so_far = format_args!("{} events had come", self.events.len());
             return Err(Fault::new("a stream that ended early", so_far));
         }
-        if self.events.is_empty() {
-            return Err(Fault::new("an answer without a token", "the stream ended"));
+        // Tokens need not have a text: special ones have none, nor have the first bytes of a letter.
+        if self.tokens() == 0 {
+            return Err(Fault::new(NO_TOKEN, "neither a text nor an id nor a number of tokens came"));
         }
         Ok(())
     }
 
     /// Its tokens, where the server tells how many they are.
     pub fn known_tokens(&self) -> Option<u64> {
-        self.completion_tokens.or((!self.ids.is_empty()).then_some(self.ids.len() as u64))
+        (self.counted() < Counted::Events).then(|| self.tokens())
     }
 
     /// Its tokens; where the server does not tell, one for each event.
     pub fn tokens(&self) -> u64 {
-        self.known_tokens().unwrap_or(self.events.len() as u64)
+        let ids = self.ids.len() as u64;
+        self.completion_tokens.unwrap_or(if ids > 0 { ids } else { self.events.len() as u64 })
+    }
+
+    /// How [`Streamed::tokens`] are counted.
+    pub fn counted(&self) -> Counted {
+        match (self.completion_tokens, &self.ids[..]) {
+            (Some(_), _) => Counted::Usage,
+            (None, [_, ..]) => Counted::Ids,
+            (None, []) => Counted::Events,
+        }
     }
 }
 
@@ -210,12 +244,24 @@ mod tests {
     }
 
     #[test]
+    fn tokens_without_a_text_are_tokens_where_the_server_counts_them() {
+        let text = concat!(
+            "data: {\"choices\": [{\"text\": \"\", \"finish_reason\": \"length\"}]}\n\n",
+            "data: {\"choices\": [], \"usage\": {\"prompt_tokens\": 4, \"completion_tokens\": 1}}\n\n",
+            "data: [DONE]\n\n",
+        );
+        assert_eq!(seen(text), (String::new(), 0, 1, None));
+        assert_eq!(read(text, 8).unwrap().counted(), Counted::Usage);
+    }
+
+    #[test]
     fn what_goes_wrong_has_a_kind() {
         let kind = |text: &str| read(text, 8).unwrap_err();
         let error = kind("data: {\"error\": {\"message\": \"no room\", \"code\": 500}}\n\ndata: [DONE]\n\n");
-        assert_eq!((&error.kind[..], &error.what[..]), ("an error inside the stream", "no room"));
+        assert_eq!((&error.kind[..], &error.what[..]), (IN_STREAM, "no room"));
         assert_eq!(kind("data: {\"choices\": [{\"text\": \"a\"}]}\n\n").kind, "a stream that ended early");
-        assert_eq!(kind("data: [DONE]\n\n").kind, "an answer without a token");
+        assert_eq!(kind("data: [DONE]\n\n").kind, NO_TOKEN);
+        assert_eq!(kind("data: {\"choices\": [{\"text\": \"\", \"finish_reason\": \"length\"}]}\n\n").kind, NO_TOKEN);
         assert_eq!(kind("data: <html>\n\n").kind, "an event that is no completion");
     }
 }

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::answer::{Fault, Streamed, error_message};
+use super::answer::{Fault, NO_TOKEN, Streamed, error_message};
 use crate::error::{Category, Error};
 
 /// How long a connection may take.
@@ -49,6 +49,14 @@ impl PromptForm {
         }
     }
 
+    /// What prompts are made of, in a few words.
+    pub fn words(self) -> String {
+        match self {
+            PromptForm::Ids(below) => format!("ids below {below}"),
+            PromptForm::Texts => "letters".to_owned(),
+        }
+    }
+
     /// A prompt as the server gets it.
     pub fn value(self, ids: &[u32]) -> Value {
         let letter = |id: &u32| [' ', char::from(b'a' + (id % LETTERS) as u8)];
@@ -67,6 +75,8 @@ pub struct Client {
     key: Option<HeaderValue>,
     /// The model that is asked.
     pub model: String,
+    /// How many of the best tokens come with each token and its log-probability; none for no such numbers.
+    pub logprobs: Option<usize>,
 }
 
 impl Client {
@@ -93,7 +103,7 @@ impl Client {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT));
         let http = Http::builder(TokioExecutor::new()).build(connector);
-        let mut client = Client { http, base, key, model: String::new() };
+        let mut client = Client { http, base, key, model: String::new(), logprobs: None };
         client.model = match model {
             Some(model) => model.to_owned(),
             None => client.first_model().await.map_err(|failure| client.refused(&failure))?,
@@ -117,21 +127,30 @@ impl Client {
     pub async fn prompts(&self, vocabulary: Option<u32>) -> Result<PromptForm, Error> {
         let tried = vocabulary.map_or(VOCABULARIES.to_vec(), |vocabulary| vec![vocabulary]);
         let tried = tried.into_iter().map(PromptForm::Ids).chain([PromptForm::Texts]);
-        let mut refused = Fault::new("nothing", "");
+        let mut refused = Vec::new();
         for prompts in tried {
             let greatest = prompts.below() - 1;
             match self.complete(&prompts.value(&[greatest; 4]), 1).await {
                 Ok(_) => return Ok(prompts),
-                Err(failure) if ["HTTP 400", "HTTP 422"].contains(&&failure.kind[..]) => refused = failure,
+                // It was taken: the one token has no text, and the server does not count it.
+                Err(failure) if failure.kind == NO_TOKEN => return Ok(prompts),
+                Err(failure) if failure.may_be_the_prompt() => refused.push((prompts, failure)),
                 Err(failure) => return Err(self.refused(&failure)),
             }
         }
-        Err(self.refused(&refused))
+        let each = |(prompts, failure): &(PromptForm, Fault)| {
+            format!("{}: {}: {}", prompts.words(), failure.kind, failure.what)
+        };
+        Err(self.unanswered(&refused.iter().map(each).collect::<Vec<_>>().join("; ")))
     }
 
     fn refused(&self, failure: &Fault) -> Error {
+        self.unanswered(&format!("{}: {}", failure.kind, failure.what))
+    }
+
+    fn unanswered(&self, why: &str) -> Error {
         Error::new(Category::Input, "The server answers no first request")
-            .details(format_args!("{}: {}: {}", self.base, failure.kind, failure.what))
+            .details(format_args!("{}: {why}", self.base))
             .hint("check --url, --model and --api-key, and that the server is ready")
     }
 
@@ -140,10 +159,13 @@ impl Client {
     /// # Errors
     /// Says why there is none.
     pub async fn complete(&self, prompt: &Value, max_tokens: usize) -> Result<Streamed, Fault> {
-        let body = json!({
+        let mut body = json!({
             "model": self.model, "prompt": prompt, "max_tokens": max_tokens, "ignore_eos": true, "temperature": 0,
             "stream": true, "stream_options": { "include_usage": true }, "return_token_ids": true,
         });
+        if let Some(count) = self.logprobs {
+            body["logprobs"] = count.into();
+        }
         let response = self.good(self.request("POST", "/completions", body.to_string().into())?).await?;
         let mut events = BodyDataStream::new(response.into_body()).eventsource();
         let mut answer = Streamed::default();

@@ -61,12 +61,22 @@ struct Talk {
     sender: mpsc::UnboundedSender<Seen>,
 }
 
+impl Talk {
+    /// Says that no further prompt begins as none before it.
+    fn end_of_prompts(&self, sent: usize) {
+        let what = format_args!("after {sent} conversations; choose longer --prompt-tokens or a greater --vocab");
+        let (now, answer) = (Instant::now(), Err(Fault::new("no further prompt that begins as no other", what)));
+        let _ = self.sender.send(Seen { due: now, ended: now, answer });
+    }
+}
+
 /// Begins conversations, each when it is due, and waits for their ends.
 async fn begin_all(talk: Talk, timing: Timing) {
     let start = tokio::time::Instant::now();
     let places = Arc::new(Semaphore::new(timing.concurrency.unwrap_or(Semaphore::MAX_PERMITS)));
     let mut gaps = timing.rate.map(|rate| talk.work.gaps(rate));
     let (mut due, mut running) = (start, JoinSet::new());
+    let most = talk.work.most_conversations(talk.prompts.below());
     for number in 0.. {
         let place = match &mut gaps {
             None => {
@@ -86,6 +96,10 @@ async fn begin_all(talk: Talk, timing: Timing) {
         // A timer is up to two milliseconds late, which are not the server's: the one that is not needed, and the others.
         if due > tokio::time::Instant::now() {
             sleep_until(due).await;
+        }
+        if number == most {
+            talk.end_of_prompts(number);
+            break;
         }
         running.spawn(converse(talk.clone(), turns, Instant::now(), place, places.clone()));
         while let Some(ended) = running.try_join_next() {

@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::answer::Seen;
+use super::answer::{Counted, Seen};
 
 /// Times, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,17 +38,19 @@ pub struct Figures {
     pub done: usize,
     /// How many failed, and how one of them did, by the kind.
     pub failed: BTreeMap<String, (usize, String)>,
-    /// Tokens of prompts, where the server counts them.
-    pub prompt_tokens: u64,
+    /// Tokens of prompts; none where the server never counts them.
+    pub prompt_tokens: Option<u64>,
     /// Those that the server had computed before; none where it never says.
     pub cached_tokens: Option<u64>,
     /// Generated tokens.
     pub generated_tokens: u64,
+    /// The worst way in which those of an answer were counted.
+    pub counted: Counted,
     /// From when a request was due to its first token, seconds.
     pub first_token: Vec<f64>,
     /// Between two events with tokens of an answer.
     pub between: Vec<f64>,
-    /// Of each answer: from its first token to its last, over the tokens behind the first.
+    /// Of each answer of two events at least: from its first token to its last, over the tokens behind the first.
     pub per_token: Vec<f64>,
     /// From when a request was due to the end of its answer.
     pub whole: Vec<f64>,
@@ -68,18 +70,22 @@ impl Figures {
             }
         };
         self.done += 1;
-        self.prompt_tokens += answer.prompt_tokens.unwrap_or(0);
-        if let Some(cached) = answer.cached_tokens {
-            *self.cached_tokens.get_or_insert(0) += cached;
+        for (all, its) in
+            [(&mut self.prompt_tokens, answer.prompt_tokens), (&mut self.cached_tokens, answer.cached_tokens)]
+        {
+            if let Some(tokens) = its {
+                *all.get_or_insert(0) += tokens;
+            }
         }
         let tokens = answer.tokens();
+        self.counted = self.counted.max(answer.counted());
         self.generated_tokens += tokens;
         self.whole.push((seen.ended - seen.due).as_secs_f64());
         self.between.extend(answer.events.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()));
-        if let [first, ..] = answer.events[..] {
-            self.first_token.push((first - seen.due).as_secs_f64());
-            let last = answer.events[answer.events.len() - 1];
-            self.per_token.extend((tokens > 1).then(|| (last - first).as_secs_f64() / (tokens - 1) as f64));
+        self.first_token.extend(answer.events.first().map(|first| (*first - seen.due).as_secs_f64()));
+        // All that came in one event says nothing of the time that a token takes.
+        if let [first, .., last] = answer.events[..] {
+            self.per_token.push((last - first).as_secs_f64() / tokens.saturating_sub(1).max(1) as f64);
         }
     }
 
@@ -137,9 +143,28 @@ mod tests {
             (vec![30], vec![20], vec![60])
         );
         assert!((figures.per_token[0] - 0.02 / 3.0).abs() < 1e-9);
-        assert_eq!((figures.done, figures.prompt_tokens, figures.generated_tokens), (1, 7, 4));
+        assert_eq!((figures.done, figures.prompt_tokens, figures.generated_tokens), (1, Some(7), 4));
         assert_eq!((figures.failures(), figures.cached_tokens), (2, None));
         assert_eq!(figures.failed["HTTP 429"], (2, "first".to_owned()));
         assert!((figures.seconds() - 0.08).abs() < 1e-9 && (figures.per_second(4) - 50.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn one_event_has_no_time_per_token_and_the_worst_way_of_counting_is_told() {
+        let due = Instant::now();
+        let mut figures = Figures::default();
+        for (data, counted) in [
+            (r#"{"choices": [{"text": "all"}], "usage": {"completion_tokens": 9}}"#, Counted::Usage),
+            (r#"{"choices": [{"text": "", "token_ids": [1, 2]}]}"#, Counted::Ids),
+            (r#"{"choices": [{"text": "more"}]}"#, Counted::Events),
+            (r#"{"choices": [{"text": ""}], "usage": {"completion_tokens": 3}}"#, Counted::Events),
+        ] {
+            let mut answer = Streamed::default();
+            assert_eq!(answer.take(data, due + Duration::from_millis(5)), Ok(true));
+            figures.add(&Seen { due, ended: due + Duration::from_millis(6), answer: Ok(answer) });
+            assert_eq!(figures.counted, counted, "{data}");
+        }
+        assert_eq!((figures.done, figures.generated_tokens, figures.prompt_tokens), (4, 9 + 2 + 1 + 3, None));
+        assert_eq!((figures.first_token.len(), figures.between.len(), figures.per_token.len()), (3, 0, 0));
     }
 }

@@ -5,6 +5,7 @@ mod drive;
 mod figures;
 mod workload;
 
+pub use answer::Counted;
 pub use client::{Client, PromptForm};
 pub use drive::{Outcome, drive};
 pub use figures::{Figures, Spread};

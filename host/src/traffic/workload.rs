@@ -51,6 +51,11 @@ pub struct Turn {
 const FIRST_ID: u32 = 100;
 
 impl Workload {
+    /// Conversations in all; none for as many as there is time for.
+    pub fn conversations(&self) -> Option<usize> {
+        self.requests.map(|requests| requests.div_ceil(self.turns))
+    }
+
     /// The turns of conversation `number`, of ids below `below`; none where there are no more requests.
     pub fn conversation(&self, number: usize, below: u32) -> Option<Vec<Turn>> {
         let turns = match self.requests {
@@ -63,14 +68,30 @@ impl Workload {
             let length = chance.within(self.prompt);
             let mut ids: Vec<u32> = (0..length).map(|_| first + chance.below(below - first)).collect();
             if turn == 0 {
-                // So no two prompts begin alike.
-                let at = Chance::new(self.seed, 0).next().wrapping_add(number as u64);
-                ids[0] = first + (at % u64::from(below - first)) as u32;
+                self.begin(&mut ids, number as u64, below);
                 ids.splice(0..0, self.prefix(below));
             }
             Turn { ids, max_tokens: chance.within(self.output) }
         };
         (turns > 0).then(|| (0..turns).map(turn).collect())
+    }
+
+    /// Has a prompt begin as no other does: with the digits of its number, the lowest first, each from a place of its own on.
+    /// So as many as there are ids differ in the first one.
+    fn begin(&self, ids: &mut [u32], mut number: u64, below: u32) {
+        let (mut chance, first) = (Chance::new(self.seed, 0), first_id(below));
+        let base = u64::from(below - first);
+        for id in ids.iter_mut().take(leading(below)) {
+            *id = first + ((chance.next() % base + number % base) % base) as u32;
+            number /= base;
+        }
+    }
+
+    /// How many conversations can begin with prompts of which no two begin alike, of ids below `below`; `usize::MAX` for 2³² or
+    /// more.
+    pub fn most_conversations(&self, below: u32) -> usize {
+        let digits = leading(below).min(self.prompt.least) as u32;
+        (below - first_id(below)).checked_pow(digits).map_or(usize::MAX, |most| most as usize)
     }
 
     fn prefix(&self, below: u32) -> Vec<u32> {
@@ -92,6 +113,12 @@ impl Workload {
 
 fn first_id(below: u32) -> u32 {
     FIRST_ID.min(below / 2)
+}
+
+/// How many ids of a prompt tell it from all others: as many as number 2³² prompts, if there are two ids at all.
+fn leading(below: u32) -> usize {
+    let base = u64::from(below - first_id(below));
+    if base < 2 { 1 } else { (1..).find(|&digits| base.saturating_pow(digits) >= 1 << 32).unwrap_or(1) as usize }
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
@@ -152,6 +179,22 @@ mod tests {
         assert_eq!(firsts.len(), 500);
         let other = Workload { seed: 8, ..WORKLOAD };
         assert_ne!(other.conversation(0, 2000), WORKLOAD.conversation(0, 2000));
+    }
+
+    #[test]
+    fn prompts_differ_at_their_beginning_as_far_as_there_are_ids() {
+        let begins = |work: Workload, below: u32, digits: usize| {
+            let all = (0..work.most_conversations(below).min(40_000)).map(|number| work.conversation(number, below));
+            let all: Vec<Vec<u32>> = all.map(|turns| turns.unwrap()[0].ids[..digits].to_vec()).collect();
+            (all.len(), all.iter().collect::<std::collections::HashSet<_>>().len())
+        };
+        let many = Workload { requests: None, ..WORKLOAD };
+        assert_eq!(many.most_conversations(2000), usize::MAX);
+        assert_eq!((begins(many, 30_000, 1), begins(many, 30_000, 2)), ((40_000, 29_900), (40_000, 40_000)));
+        let (one, three) = (Range { least: 1, most: 9 }, Range { least: 3, most: 9 });
+        assert_eq!(begins(Workload { prompt: one, ..many }, 2000, 1), (1900, 1900));
+        assert_eq!(begins(Workload { prompt: three, ..many }, 26, 3), (13 * 13 * 13, 13 * 13 * 13));
+        assert_eq!(many.most_conversations(2), 1);
     }
 
     #[test]

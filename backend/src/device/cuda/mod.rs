@@ -37,7 +37,7 @@ use module::Kernels;
 use open::{Opening, timed};
 use overlap::Overlap;
 use profile::Stopwatch;
-use program::{PrepareContext, Program, PublishStep};
+use program::{PrepareContext, Program};
 use staging::{InputStaging, TokenRing};
 
 pub use gemm::WORKSPACE_BYTES;
@@ -150,13 +150,13 @@ impl Cuda {
         let Model { inputs: staging, tokens, arena } = self.model.as_mut().expect(ALLOCATED);
         staging.enqueue(inputs, arena, &self.stream)?;
         let program = self.programs[plan.0].as_mut().expect(RELEASED);
-        let publish = if publishes { tokens.publish() } else { PublishStep { turn: 0, step: None } };
+        let turn = publishes.then(|| tokens.turn());
         if self.options.check {
             arena.poison(&self.stream)?;
-            program.run_stepwise(&publish, &self.cublas, &self.stream)?;
+            program.run_stepwise(turn, &self.cublas, &self.stream)?;
             arena.check_guards()
         } else {
-            program.enqueue(&publish, self.options.graphs, &self.cublas, &self.stream)
+            program.enqueue(turn, self.options.graphs, &self.cublas, &self.stream)
         }
     }
 
@@ -235,16 +235,17 @@ impl Device for Cuda {
         });
         self.uploaded = uploaded?;
         self.warmed = warmed.transpose()?.map(|((), time)| time);
-        let (kernels, cublas, info) = (&mut self.kernels, &mut self.cublas, &self.gpu.info);
-        let tokens =
-            TokenRing::new(&mut PrepareContext { kernels, cublas, arena: &arena, info, overlap: self.overlap })?;
-        self.model = Some(Model { inputs: InputStaging::new(&arena)?, tokens, arena });
+        self.model = Some(Model { inputs: InputStaging::new(&arena)?, tokens: TokenRing::new(&arena)?, arena });
         Ok(())
     }
 
     fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
         self.make_current()?;
-        let program = Program::new(&plan, &mut self.prepare_context())?;
+        let (kernels, cublas, overlap) = (&mut self.kernels, &mut self.cublas, self.overlap);
+        let Model { tokens, arena, .. } = self.model.as_mut().expect(ALLOCATED);
+        let context = &mut PrepareContext { kernels, cublas, arena, info: &self.gpu.info, overlap };
+        let publishing = tokens.publishing(plan.published, context)?;
+        let program = Program::new(&plan, publishing, context)?;
         self.programs.push(Some(program));
         Ok(PlanId(self.programs.len() - 1))
     }
@@ -259,7 +260,8 @@ impl Device for Cuda {
 
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
         self.start(plan, inputs, true)?;
-        self.model.as_mut().expect(ALLOCATED).tokens.ticket(&self.stream)
+        let words = self.program(plan).published();
+        self.model.as_mut().expect(ALLOCATED).tokens.ticket(words, &self.stream)
     }
 
     fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()> {

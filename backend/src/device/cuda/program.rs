@@ -31,18 +31,19 @@ const PROMPTS_SINGLY: u32 = 3;
 /// How many things may come behind a plan in turn.
 pub const TURNS: usize = 2;
 
-/// What comes behind the steps of a run.
-pub struct PublishStep<'a> {
-    /// Whose turn it is, below [`TURNS`].
-    pub turn: usize,
-    /// Writes the tokens to the host, if there are any; always the same in one turn.
-    pub step: Option<&'a Prepared>,
+/// What comes behind the steps of a run: it writes tokens to the host.
+pub struct Publishing {
+    /// One for each turn, which has a place of its own; none where there are no tokens.
+    pub steps: Vec<Prepared>,
+    /// Words that are written.
+    pub words: usize,
 }
 
 /// A plan ready to run.
 pub struct Program {
     /// The steps in their order.
     pub steps: Vec<Prepared>,
+    publishing: Publishing,
     /// How often the steps run one by one before they are recorded.
     singly: u32,
     /// One for each turn of what comes behind the steps.
@@ -66,7 +67,7 @@ impl Program {
     ///
     /// # Errors
     /// A step's requirements are not met, or the device has no such kernel.
-    pub fn new(plan: &Plan, context: &mut PrepareContext) -> Result<Program> {
+    pub fn new(plan: &Plan, publishing: Publishing, context: &mut PrepareContext) -> Result<Program> {
         let steps = plan.steps.iter().map(|step| {
             Ok(match step {
                 Step::Launch(kernel) => Prepared::launch(kernel.as_ref(), context)?,
@@ -75,19 +76,26 @@ impl Program {
         });
         Ok(Program {
             steps: steps.collect::<Result<_>>()?,
+            publishing,
             singly: if plan.decode { 1 } else { PROMPTS_SINGLY },
             graphs: [const { None }; TURNS],
         })
     }
 
-    /// Enqueues the steps and what comes behind them: one by one at first, and from then on as a graph where `graphs` allows
-    /// it.
+    /// Words that a run writes to the host.
+    pub fn published(&self) -> usize {
+        self.publishing.words
+    }
+
+    /// Enqueues the steps and what comes behind them in `turn`, nothing in none: one by one at first, and from then on as a graph where `graphs`
+    /// allows it.
     ///
     /// # Errors
     /// A step does not start; the error names it.
-    pub fn enqueue(&mut self, publish: &PublishStep, graphs: bool, cublas: &CublasLt, stream: &Stream) -> Result<()> {
-        let one_by_one = || self.steps.iter().chain(publish.step).try_for_each(|step| step.enqueue(cublas, stream));
-        let graph = &mut self.graphs[publish.turn];
+    pub fn enqueue(&mut self, turn: Option<usize>, graphs: bool, cublas: &CublasLt, stream: &Stream) -> Result<()> {
+        let behind = turn.and_then(|turn| self.publishing.steps.get(turn));
+        let one_by_one = || self.steps.iter().chain(behind).try_for_each(|step| step.enqueue(cublas, stream));
+        let graph = &mut self.graphs[turn.unwrap_or(0)];
         if graph.is_none() && graphs && self.singly == 0 {
             *graph = Some(Graph::record(stream, one_by_one)?);
         }
@@ -101,12 +109,13 @@ impl Program {
         }
     }
 
-    /// Runs the steps and what comes behind them, and waits behind each.
+    /// Runs the steps and what comes behind them in `turn`, and waits behind each.
     ///
     /// # Errors
     /// A step fails; the error names it.
-    pub fn run_stepwise(&self, publish: &PublishStep, cublas: &CublasLt, stream: &Stream) -> Result<()> {
-        for (index, step) in self.steps.iter().chain(publish.step).enumerate() {
+    pub fn run_stepwise(&self, turn: Option<usize>, cublas: &CublasLt, stream: &Stream) -> Result<()> {
+        let behind = turn.and_then(|turn| self.publishing.steps.get(turn));
+        for (index, step) in self.steps.iter().chain(behind).enumerate() {
             step.enqueue(cublas, stream)?;
             stream.synchronize().or_failed(format_args!("running step {index}, `{}`", step.name))?;
         }

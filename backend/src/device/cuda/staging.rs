@@ -6,7 +6,7 @@ use gpu_kernels::{Element, Ptr, Publish};
 
 use super::arena::{ALIGNMENT, Arena, Place, Use};
 use super::failure::{Answer, failed, lost};
-use super::program::{PrepareContext, Prepared, PublishStep, TURNS};
+use super::program::{PrepareContext, Prepared, Publishing, TURNS};
 use crate::device::{Inputs, Ticket};
 use crate::error::Result;
 
@@ -136,44 +136,52 @@ fn padding(span: &Span, address: u64, arena: &Arena) -> Option<usize> {
 /// keep the next step waiting for longer.
 pub struct TokenRing {
     areas: Vec<Area>,
-    /// One for each area; none where the model has no sampled buffer.
-    publish: Vec<Prepared>,
-    count: usize,
+    /// Words that each area holds.
+    held: [usize; RUNS],
     next: u64,
 }
 
 impl TokenRing {
-    /// Room for the sampled buffer of the context's arena, if it has one.
+    /// Room for the sampled buffer of the arena, if it has one.
     ///
     /// # Errors
     /// Pinned memory is short.
-    pub fn new(context: &mut PrepareContext) -> Result<TokenRing> {
+    pub fn new(arena: &Arena) -> Result<TokenRing> {
+        let words = arena.used_as(Use::Sampled).next().map_or(0, |tokens| tokens.bytes / 4);
+        Ok(TokenRing { areas: areas(words)?, held: [0; RUNS], next: 0 })
+    }
+
+    /// What comes behind each run of a plan that publishes so many words of the sampled buffer; none for all of them. In its
+    /// turn it writes to an area that was written two runs back in the same stream.
+    ///
+    /// # Errors
+    /// The kernel cannot be prepared.
+    pub fn publishing(&mut self, words: Option<usize>, context: &mut PrepareContext) -> Result<Publishing> {
         let Some(tokens) = context.arena.used_as(Use::Sampled).next() else {
-            return Ok(TokenRing { areas: areas(0)?, publish: Vec::new(), count: 0, next: 0 });
+            return Ok(Publishing { steps: Vec::new(), words: 0 });
         };
-        let count = tokens.bytes / 4;
-        let kernel = Publish { tokens: Ptr::new(0, 0), out: Ptr::new(1, 0), count: count as u32 };
-        let mut areas = areas(count)?;
-        let prepared = areas.iter_mut().map(|area| {
+        let all = tokens.bytes as usize / 4;
+        let words = words.map_or(all, |words| words.min(all));
+        let kernel = Publish { tokens: Ptr::new(0, 0), out: Ptr::new(1, 0), count: words as u32 };
+        let steps = self.areas.iter_mut().map(|area| {
             let addresses = [tokens.address, area.address()?];
             Prepared::launch_at(&kernel, context, &mut |number, _, _| addresses[number as usize])
         });
-        let publish = prepared.collect::<Result<_>>()?;
-        Ok(TokenRing { areas, publish, count: count as usize, next: 0 })
+        Ok(Publishing { steps: steps.collect::<Result<_>>()?, words })
     }
 
-    /// What comes behind the next run: it writes the tokens to an area that was written two runs back in the same stream.
-    pub fn publish(&self) -> PublishStep<'_> {
-        let turn = self.next as usize % RUNS;
-        PublishStep { turn, step: self.publish.get(turn) }
+    /// Whose turn it is in the next run.
+    pub fn turn(&self) -> usize {
+        self.next as usize % RUNS
     }
 
-    /// Gives out the ticket of a run that has been enqueued.
+    /// Gives out the ticket of a run that has been enqueued, and writes so many words.
     ///
     /// # Errors
     /// The device failed.
-    pub fn ticket(&mut self, stream: &Stream) -> Result<Ticket> {
+    pub fn ticket(&mut self, words: usize, stream: &Stream) -> Result<Ticket> {
         let ticket = Ticket(self.next);
+        self.held[self.turn()] = words;
         self.next += 1;
         self.areas[ticket.0 as usize % RUNS].copied.record(stream).or_failed("recording an event")?;
         Ok(ticket)
@@ -192,6 +200,6 @@ impl TokenRing {
         }
         let area = &self.areas[ticket.0 as usize % RUNS];
         area.copied.synchronize().map_err(lost)?;
-        Ok(area.pinned[..self.count].to_vec())
+        Ok(area.pinned[..self.held[ticket.0 as usize % RUNS]].to_vec())
     }
 }

@@ -9,7 +9,7 @@ use crate::forward::builder::{Builder, NormBuffers};
 use crate::forward::pass::Pass;
 use crate::forward::product_buffers::ProductBuffer;
 use crate::forward::products::Multiply;
-use crate::forward::{Bucket, Layout, Limits, Span, StepInputs, plan};
+use crate::forward::{Bucket, Layout, Limits, Logprobs, Span, StepInputs, plan};
 use crate::models;
 use crate::models::spec::{ModelSpec, Norm, Product, Tensor};
 use crate::quantized::Recipe;
@@ -97,8 +97,16 @@ fn a_new_kind_is_its_own_file() {
     };
     let mut device = Cpu::<f32>::new();
     device.allocate(memory.load(&|tensors| Ok(parts(tensors))).expect("random weights")).expect("memory for them");
-    let span =
-        Span { ids: vec![7], position: 0, pages: vec![1], slot: 0, logit_rows: 1, samples: true, sampling: None };
+    let span = Span {
+        ids: vec![7],
+        position: 0,
+        pages: vec![1],
+        slot: 0,
+        logit_rows: 1,
+        samples: true,
+        sampling: None,
+        logprobs: Logprobs::None,
+    };
     let bucket = Bucket::of(std::slice::from_ref(&span), &limits);
     let prepared = device.prepare(plan(&layout, &bucket)).expect("a plan that fits");
     let inputs = StepInputs::new(&[span], &bucket, &limits);
@@ -132,7 +140,16 @@ fn logits_within(spec: &ModelSpec, limits: Limits, tokens: usize) -> Vec<u32> {
         .expect("memory for them");
     let ids = (0..tokens).map(|i| 7 * (i as i32 % 12) + 3).collect();
     let pages = (1..=tokens.div_ceil(64)).collect();
-    let span = Span { ids, position: 0, pages, slot: 0, logit_rows: 12, samples: true, sampling: None };
+    let span = Span {
+        ids,
+        position: 0,
+        pages,
+        slot: 0,
+        logit_rows: 12,
+        samples: true,
+        sampling: None,
+        logprobs: Logprobs::None,
+    };
     let bucket = Bucket::of(std::slice::from_ref(&span), &limits);
     let prepared = device.prepare(plan(&layout, &bucket)).expect("a plan that fits");
     let inputs = StepInputs::new(&[span], &bucket, &limits);
@@ -174,8 +191,7 @@ fn many_rows_go_to_what_is_fastest() {
     let mini = Preset::named("nemotron-mini-4b").expect("a preset");
     let spec = models::read(&mini.config(Some(1)), None).expect("a known family");
     let counts_of = |rows: usize, limits| {
-        let bucket =
-            Bucket { rows, sequences: rows, logit_rows: rows, splits: 1, prompts: 0, tiles: 0, sampling: false };
+        let bucket = Bucket::decode(rows, 1);
         let plan = plan(&Layout::new(&spec, limits).0, &bucket);
         for step in &plan.steps {
             if let Step::Launch(kernel) = step {
@@ -210,7 +226,7 @@ fn many_rows_of_fp8_weights_are_multiplied_in_parts_as_panels_or_in_fp8() {
     let mut spec = models::read(&mini.config(Some(1)), None).expect("a known family");
     models::quantize(&mut spec, Recipe::Fp8, false);
     let counts = |spec: &ModelSpec, rows: usize| {
-        let bucket = Bucket { rows, sequences: rows, logit_rows: 1, splits: 1, prompts: 0, tiles: 0, sampling: false };
+        let bucket = Bucket { logit_rows: 1, ..Bucket::decode(rows, 1) };
         let plan = plan(&Layout::new(spec, Limits { skinny_rows: 64, ..Limits::new(256, rows, rows) }).0, &bucket);
         ["quant_gemm", "quantize_rows", "widen", "gemm"]
             .map(|name| plan.steps.iter().filter(|step| step.name() == name).count())
@@ -247,8 +263,7 @@ fn experts_that_are_asked_for_early_were_chosen_before() {
             let mut spec = plain.clone();
             recipe.map(|recipe| models::quantize(&mut spec, recipe, true));
             let limits = Limits { small_weight: 0, skinny_rows: 64, ..Limits::new(128, rows, rows) };
-            let bucket =
-                Bucket { rows, sequences: rows, logit_rows: rows, splits: 1, prompts: 0, tiles: 0, sampling: false };
+            let bucket = Bucket::decode(rows, 1);
             let steps = plan(&Layout::new(&spec, limits).0, &bucket).steps;
             let early = |step: &Step| {
                 let Step::Launch(kernel) = step else { return false };

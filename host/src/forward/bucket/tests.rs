@@ -17,13 +17,14 @@ fn every_decode_step_has_one_of_the_decode_buckets() {
                     logit_rows: 1,
                     samples: true,
                     sampling: None,
+                    logprobs: Logprobs::None,
                 };
                 let bucket = Bucket::of(&vec![span; count], &limits);
                 assert!(buckets.contains(&bucket), "{count} sequences at {position}: {bucket:?}");
                 met.insert(bucket);
             }
         }
-        assert_eq!(met.len() * 2, buckets.len(), "as many that sample, and none that no step has");
+        assert_eq!(met.len() * 4, buckets.len(), "as many that sample, that tell log-probabilities, and that do both");
     }
 }
 
