@@ -5,9 +5,10 @@ use super::generation::{Finish, Generation};
 use super::logprobs::{self, TokenLogprob};
 use super::prompt_logprobs::PromptLogprob;
 use super::stop::StopTexts;
+use super::tags::Tags;
 use crate::engine::{Event, TokenScore};
 use crate::error::Result;
-use crate::text::{Detokenizer, Reasoning, Tokenizer};
+use crate::text::{Detokenizer, Reasoning, Shown, Tokenizer};
 
 /// How the text of an answer is made of its tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct TextOptions {
     pub include_stop: bool,
     /// Whether special tokens are text.
     pub show_special: bool,
+    /// Tags that are text even where they are special tokens.
+    pub tags: Tags,
     /// Stop texts count from so many tokens on.
     pub min_tokens: usize,
 }
@@ -35,13 +38,15 @@ pub(super) struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    /// What follows `prompt`, until one of `stops` comes; `logprobs` as in [`super::GenerateOptions`].
+    /// What follows `prompt`, with these special tokens, until one of `stops` comes; `logprobs` as in
+    /// [`super::GenerateOptions`].
     ///
     /// # Errors
     /// A stop text is empty, too many log-probabilities are asked for, or the prompt cannot be decoded.
     pub fn new(
         tokenizer: &'a Tokenizer,
         prompt: &[u32],
+        shown: Shown,
         stops: Vec<String>,
         logprobs: Option<usize>,
     ) -> Result<Answer<'a>> {
@@ -58,7 +63,7 @@ impl<'a> Answer<'a> {
             prompt_time: Duration::ZERO,
             generation_time: Duration::ZERO,
         };
-        let (stops, detokenizer) = (StopTexts::new(stops)?, Detokenizer::new(tokenizer, prompt)?);
+        let (stops, detokenizer) = (StopTexts::new(stops)?, Detokenizer::showing(tokenizer, prompt, shown)?);
         Ok(Answer {
             tokenizer,
             detokenizer,
@@ -77,13 +82,13 @@ impl<'a> Answer<'a> {
         Answer { whole: self.stops.is_empty(), ..self }
     }
 
-    /// Has the text made as `text` says.
+    /// Has the text made as `text` says, with these special tokens.
     ///
     /// # Errors
     /// The prompt cannot be decoded.
-    pub fn with(mut self, prompt: &[u32], text: TextOptions) -> Result<Answer<'a>> {
-        if text.show_special {
-            self.detokenizer = Detokenizer::with_special(self.tokenizer, prompt)?;
+    pub fn with(mut self, prompt: &[u32], text: TextOptions, shown: Shown) -> Result<Answer<'a>> {
+        if *self.detokenizer.shown() != shown {
+            self.detokenizer = Detokenizer::showing(self.tokenizer, prompt, shown)?;
         }
         self.stops = self.stops.including(text.include_stop);
         self.text = text;
@@ -171,7 +176,8 @@ impl<'a> Answer<'a> {
         if self.text.min_tokens > 0 && self.generation.ids.len() <= self.text.min_tokens {
             return Ok((self.detokenizer.push(token)?, false));
         }
-        match self.tokenizer.hidden_name(token).filter(|name| !self.text.show_special && self.stops.mention(name)) {
+        match self.tokenizer.hidden_name(token).filter(|name| self.detokenizer.hides(token) && self.stops.mention(name))
+        {
             None => Ok(self.stops.push(&self.detokenizer.push(token)?)),
             Some(name) => Ok(self.stops.push_hidden(&self.detokenizer.pending()?, &name)),
         }
@@ -209,7 +215,7 @@ mod tests {
     /// What is shown of `ids` until one of `stops` comes, and whether one came.
     fn shown(tokenizer: &Tokenizer, ids: &[u32], stops: &[&str]) -> (String, bool) {
         let stops = stops.iter().map(|stop| (*stop).to_owned()).collect();
-        let mut answer = Answer::new(tokenizer, &[], stops, None).unwrap();
+        let mut answer = Answer::new(tokenizer, &[], Shown::Tokens(Vec::new()), stops, None).unwrap();
         let mut text = String::new();
         for id in ids {
             let (piece, stopped) = answer.watch(*id).unwrap();

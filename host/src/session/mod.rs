@@ -22,6 +22,7 @@ mod prompt_logprobs;
 mod rules;
 mod sampling;
 mod stop;
+mod tags;
 
 pub use answer::TextOptions;
 pub use batch::{Arrival, BatchRequest};
@@ -36,6 +37,7 @@ pub use note::Note;
 pub use profile::StepProfile;
 pub use prompt::{Prompt, Rendering, Texts};
 pub use prompt_logprobs::PromptLogprob;
+pub use tags::Tags;
 
 pub use crate::sample::Sampling;
-pub use crate::text::Reasoning;
+pub use crate::text::{Reasoning, ToolDelta, ToolForm, ToolParser, ToolSchemas};
