@@ -19,6 +19,7 @@ use super::schemas::{
     ChatSchema, CompletionSchema, ErrorSchema, EventSchema, HealthSchema, ModelsSchema, TextSchema, TokensSchema,
     VersionSchema,
 };
+use super::tools;
 use crate::session::Prompt;
 
 type Shared = State<Arc<App>>;
@@ -109,7 +110,10 @@ pub(super) async fn tokenize(State(app): Shared, request: Request) -> Result<Jso
             }
             (None, Some(messages)) => {
                 let kwargs = body.chat_template_kwargs.unwrap_or_default();
-                let rendering = prepare::rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
+                let mut rendering =
+                    prepare::rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
+                let tools = tools::offered(session, body.tools, None, None)?;
+                rendering.tools = tools.map(|tools| tools.list).unwrap_or_default();
                 prepare::conversation(session, &messages, rendering)?
             }
             _ => return Err(ApiError::field("prompt", "expected either a prompt or messages")),

@@ -15,6 +15,7 @@ mod metrics;
 mod other_fields;
 mod outline;
 mod pace;
+mod parts;
 mod patient;
 mod prepare;
 mod requests;
@@ -22,6 +23,7 @@ mod respond;
 mod routes;
 mod schemas;
 mod shape;
+mod tools;
 mod turns;
 mod whole;
 

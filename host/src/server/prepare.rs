@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 use super::error::ApiError;
 use super::other_fields::{self, Unknown};
 use super::requests::{ChatRequest, CompletionRequest, MOST_PROMPTS, PromptInput, Shared};
+use super::tools::{self, Tools};
 use crate::session::messages;
-use crate::session::{LiveRequest, MOST_LOGPROBS, Prompt, Rendering, Sampling, Session, TextOptions};
+use crate::session::{LiveRequest, MOST_LOGPROBS, Prompt, Rendering, Sampling, Session, Tags, TextOptions};
 
 /// Most answers of one request: prompts × n.
 const MOST_ANSWERS: usize = MOST_PROMPTS;
@@ -51,6 +52,8 @@ pub struct Asked {
     /// How many of the best tokens come with each token of the prompt, where these are wanted for one purpose or the other.
     pub scored: Option<usize>,
     pub return_token_ids: bool,
+    /// What may be called.
+    pub tools: Option<Tools>,
 }
 
 /// One prompt.
@@ -85,14 +88,19 @@ pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unkno
         }
         kwargs.entry("reasoning_effort").or_insert(effort);
     }
-    let rendering = rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
+    let tools = tools::offered(session, body.tools, body.tool_choice.as_ref(), body.parallel_tool_calls)?;
+    let mut rendering = rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
+    rendering.tools = tools.as_ref().map(|tools| tools.list.clone()).unwrap_or_default();
     let ids = conversation(session, &messages, rendering)?;
     let room = session.context().saturating_sub(ids.len()).max(1);
     shared.max_tokens = body.max_completion_tokens.or(shared.max_tokens);
     let own = session.model().max_tokens().map(|tokens| i64::try_from(tokens).unwrap_or(room as i64));
     let asked = shared.max_tokens.or(own).unwrap_or(room as i64);
     let most = count("max_tokens", asked, 1)?;
-    together(session, Form::Chat, shared, vec![(String::new(), ids)], (most, logprobs, false), salt)
+    let tags = if tools.is_some() { Tags::Calls } else { Tags::Reasoning };
+    let asked =
+        together(session, (Form::Chat, tags), shared, vec![(String::new(), ids)], (most, logprobs, false), salt)?;
+    Ok(Asked { tools, ..asked })
 }
 
 /// What a completion asks for.
@@ -131,7 +139,7 @@ pub fn completion(
         PromptInput::Ids(prompt) => ids(prompt).map(|prompt| vec![prompt]),
         PromptInput::Lists(prompts) => prompts.into_iter().map(ids).collect(),
     };
-    together(session, Form::Completion, shared, prompts?, (most, logprobs, echo), salt)
+    together(session, (Form::Completion, Tags::None), shared, prompts?, (most, logprobs, echo), salt)
 }
 
 /// What a template is told of one conversation.
@@ -161,20 +169,27 @@ pub fn rendering(
         return Err(ApiError::field("continue_final_message", "excludes add_generation_prompt: true"));
     }
     let generation_prompt = generation.unwrap_or(true) && !continue_final;
-    Ok(Rendering { kwargs, generation_prompt, continue_final, thinking: None })
+    Ok(Rendering { kwargs, generation_prompt, continue_final, ..Rendering::default() })
 }
 
 /// Ids of a conversation.
 ///
 /// # Errors
-/// A message is none, the template refuses the conversation, or it is longer than the context.
+/// A message is none, the template refuses the conversation or leaves its tools out, or it is longer than the context.
 pub fn conversation(session: &Session, messages: &[Value], rendering: Rendering) -> Result<Vec<u32>, ApiError> {
     if messages.is_empty() {
         return Err(ApiError::field("messages", "expected at least one message, found none"));
     }
     let messages =
         messages::plain(messages).map_err(|what| ApiError::new(StatusCode::BAD_REQUEST, what).code("invalid_value"))?;
-    let text = session.render(messages, rendering).map_err(|error| ApiError::request(&error))?;
+    let failed = |error| ApiError::request(&error);
+    let text = if rendering.tools.is_empty() {
+        session.render(messages, rendering).map_err(failed)?
+    } else {
+        let text = session.render(messages.clone(), rendering.clone()).map_err(failed)?;
+        tools::check_shown(session, &messages, &rendering, &text)?;
+        text
+    };
     session.encode(&Prompt::Raw(text)).map_err(|error| ApiError::request(&error))
 }
 
@@ -202,7 +217,7 @@ fn check_stops(session: &Session, shared: &Shared) -> Result<(), ApiError> {
 
 fn together(
     session: &Session,
-    form: Form,
+    (form, tags): (Form, Tags),
     shared: Shared,
     prompts: Vec<(String, Vec<u32>)>,
     (max_tokens, logprobs, echo): (usize, Option<usize>, bool),
@@ -215,6 +230,7 @@ fn together(
     let text = TextOptions {
         include_stop: shared.include_stop_str_in_output,
         show_special: !shared.skip_special_tokens,
+        tags,
         min_tokens: shared.min_tokens,
     };
     let request = LiveRequest {
@@ -250,6 +266,7 @@ fn together(
         prompt_logprobs: prompt_logprobs.is_some(),
         scored: prompt_logprobs.max(logprobs.filter(|_| echo)),
         return_token_ids: shared.return_token_ids,
+        tools: None,
     })
 }
 

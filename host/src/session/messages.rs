@@ -37,7 +37,10 @@ fn one(index: usize, message: &Value) -> Result<Map<String, Value>, String> {
             let joined = texts?.join("\n");
             message.insert("content".into(), joined.into());
         }
-        // A turn that calls a tool has none.
+        // A turn that calls a tool has none; many templates want a text there.
+        None | Some(Value::Null) if calls(&message) => {
+            message.insert("content".into(), "".into());
+        }
         None | Some(Value::Null | Value::String(_)) => {}
         Some(other) => {
             return Err(format!(
@@ -51,6 +54,10 @@ fn one(index: usize, message: &Value) -> Result<Map<String, Value>, String> {
         arguments(call).map_err(|what| format!("messages[{index}].tool_calls[{place}]{what}"))?;
     }
     Ok(message)
+}
+
+fn calls(message: &Map<String, Value>) -> bool {
+    message.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty())
 }
 
 /// Makes an object of the arguments of a call that are a text; no text stands for no arguments.
@@ -98,10 +105,11 @@ mod tests {
 
     #[test]
     fn arguments_of_calls_become_objects() {
-        let message = |arguments: Value| {
+        let turn = |content: Value, arguments: Value| {
             let call = json!({ "id": "1", "type": "function", "function": { "name": "f", "arguments": arguments } });
-            json!({ "role": "assistant", "content": null, "tool_calls": [call] })
+            json!({ "role": "assistant", "content": content, "tool_calls": [call] })
         };
+        let message = |arguments: Value| turn(Value::Null, arguments);
         for (text, object) in [
             (json!("{\"b\": 1, \"a\": [1.0, null]}"), json!({ "b": 1, "a": [1.0, null] })),
             (json!(""), json!({})),
@@ -109,7 +117,7 @@ mod tests {
         ] {
             let plain = plain(&[message(text)]).unwrap();
             // Texts, for the order of the keys.
-            assert_eq!(plain[0].to_string(), message(object).to_string());
+            assert_eq!(plain[0].to_string(), turn(json!(""), object).to_string());
         }
         for wrong in ["[1]", "3", "{", "x", "null"] {
             let error = plain(&[json!({ "role": "user" }), message(json!(wrong))]).unwrap_err();
