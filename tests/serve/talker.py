@@ -31,10 +31,8 @@ def write(source, folder, template, pieces):
     words = tokenizer["model"]["vocab"]
     for word in [word for word, index in words.items() if index in ids]:
         del words[word]
-    tokenizer["model"]["merges"] = [
-        merge for merge in tokenizer["model"]["merges"]
-        if all(word in words for word in (*(pair := merge.split(" ") if isinstance(merge, str) else merge), "".join(pair)))
-    ]
+    pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in tokenizer["model"]["merges"]]
+    tokenizer["model"]["merges"] = [[a, b] for a, b in pairs if {a, b, a + b} <= words.keys()]
     for index, piece in zip(ids, pieces):
         words[piece] = index
         tokenizer["added_tokens"].append(
@@ -51,14 +49,13 @@ def write(source, folder, template, pieces):
 
 
 def weights(source, target, embedding, head, shape):
-    """The file with that embedding and head, and zeros for all weights but the norms'."""
+    """The file with that embedding and head, and zeros for all other weights: a norm of this family adds one to its own."""
     data = source.read_bytes()
     size = struct.unpack("<Q", data[:8])[0]
-    entries, start = json.loads(data[8 : 8 + size]), 8 + size
+    entries = json.loads(data[8 : 8 + size])
     entries.pop("__metadata__", None)
-    tensors = {name: (entry["dtype"], entry["shape"], data[start + entry["data_offsets"][0] : start + entry["data_offsets"][1]])
-               for name, entry in entries.items()}
-    tensors = {name: (dtype, sizes, raw if "norm" in name else bytes(len(raw))) for name, (dtype, sizes, raw) in tensors.items()}
+    length = {name: entry["data_offsets"][1] - entry["data_offsets"][0] for name, entry in entries.items()}
+    tensors = {name: (entry["dtype"], entry["shape"], bytes(length[name])) for name, entry in entries.items()}
     tensors["model.embed_tokens.weight"] = ("BF16", shape, embedding)
     tensors["lm_head.weight"] = ("BF16", shape, head)
     header, end = {}, 0
