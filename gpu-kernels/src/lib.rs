@@ -78,6 +78,7 @@ macro_rules! for_each_kernel {
             skinny_gemm SkinnyGemm,
             skinny_join SkinnyJoin,
             ssm_conv SsmConv,
+            ssm_copy SsmCopy,
             ssm_decode SsmDecode,
             ssm_scan SsmScan,
             step_gap StepGap,

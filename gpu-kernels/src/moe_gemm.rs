@@ -34,8 +34,8 @@
 //!
 //! # Numerics
 //! The tensor core sums products in f32, 16 at once, in the order of k, whatever else is in the tile. c = 16, d = 4.
-use crate::dense_gemm::{COLUMNS, DEPTH, RING_BYTES, TOKENS, WARPS, WARPS_BYTES};
 use crate::activation::{PLAIN, RELU2};
+use crate::dense_gemm::{COLUMNS, DEPTH, RING_BYTES, TOKENS, WARPS, WARPS_BYTES};
 use crate::kernel::{kernel_args, require};
 use crate::moe_gemv::met;
 use crate::moe_route::MAX_EXPERTS;

@@ -42,8 +42,8 @@
 //! for nothing.
 use core::ops::Range;
 
-use crate::format::{BLOCK, FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
 use crate::activation::SWIGLU;
+use crate::format::{BLOCK, FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
 use crate::kernel::{kernel_args, require};
 use crate::skinny_gemm::{MOST_SPLITS, SUMS, THREADS, TILE, partial_index, sums};
 use crate::{Act, DeviceInfo, Kernel, Launch, Packed, Ptr, SkinnyGemm, SkinnyJoin, StepShape, Weight};

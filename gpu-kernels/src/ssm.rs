@@ -13,9 +13,9 @@
 //!
 //! Where something stands depends on the position alone, so a step that is repeated, or that was one too many, writes the
 //! same places again. Nothing has to be cleared for a new sequence: what is before position 0 counts as zero, and so does S
-//! in chunk 0. What is repeated must be in the chunk that the state stands in front of: S does not go back.
-//! A snapshot of a sequence at the end of a chunk (a page of the KV cache) is a copy of its `state`, `chunk` and `window`,
-//! if its last tokens were `ssm_scan`'s, or of all six buffers.
+//! in chunk 0. What is repeated must be in the chunk that the state stands in front of: S does not go back. Within that chunk
+//! any position will do: the rings and the window hold all that was there since the chunk began. So a copy of a slot
+//! (`ssm_copy`), made while its sequence is in a chunk, is a snapshot of the position that the chunk begins at.
 use crate::PAGE_TOKENS;
 
 #[cfg(target_arch = "nvptx64")]
@@ -27,8 +27,8 @@ pub const CHUNK: u32 = PAGE_TOKENS;
 /// Taps of the convolution.
 pub const TAPS: u32 = 4;
 
-/// Positions whose inputs of the convolution are kept: three are read, and a step may write five ahead without harm.
-pub const WINDOW: u32 = 8;
+/// Positions whose inputs of the convolution are kept: those of a chunk, and what its first tokens read in front of it.
+pub const WINDOW: u32 = CHUNK + 8;
 
 /// `a / b` and what is left; 0 and `a` where `b` is 0: a divisor that may be zero would bring a panic, and its message, into a
 /// kernel.

@@ -7,8 +7,8 @@
 //! ring's CHUNK entries bring it there, and where it is within chunk `chunk`, those before it. Then for each row
 //! `S = e^(dt·A) · S + dt · x ⊗ B; y[t] = r(S·C + d · x)`, x, B, C being those of `xbc[t]` for the head and its group.
 //! With q the chunk of the position behind the last row, then `state` is S in front of q (unless q is 0), `chunk = q`, the
-//! ring holds the rows of chunk q, and the window the last WINDOW rows' columns of `zxbcdt`. Rows of tiles with sequence −1
-//! become zeros. Nothing for other sequences. `r` rounds to the activation type.
+//! ring holds the rows of chunk q, and the window those rows' columns of `zxbcdt`, with those of the three rows before. Rows of
+//! tiles with sequence −1 become zeros. Nothing for other sequences. `r` rounds to the activation type.
 //!
 //! # Arguments
 //! | name | shape | dtype | layout |

@@ -129,7 +129,14 @@ fn shared_pages_make_room_for_a_sequence_that_needs_them() {
     // One slot with pages for one sequence: between two completions another sequence needs all of them.
     let requests = completions(&prompt(130), 2);
     let large = Request { max_tokens: 1000, ..request(&prompt(250).into_iter().rev().collect::<Vec<_>>()) };
-    let sizes = EngineConfig { context: 256, max_sequences: 1, chunk: 256, pages: None, small_weight: SMALL_WEIGHT };
+    let sizes = EngineConfig {
+        context: 256,
+        max_sequences: 1,
+        chunk: 256,
+        pages: None,
+        spare_slots: 0,
+        small_weight: SMALL_WEIGHT,
+    };
     let mut engine = engine(MODEL, Box::new(Cpu::<f32>::new()), sizes);
     let free = engine.free_pages();
     let first = engine.submit(requests[0].clone()).unwrap();

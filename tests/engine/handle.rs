@@ -12,8 +12,14 @@ use crate::toy::{self, Toy};
 const PAGES: usize = 40;
 
 fn start(toy: Toy) -> EngineHandle {
-    let sizes =
-        EngineConfig { context: 320, max_sequences: 4, chunk: 100, pages: Some(1 + PAGES), small_weight: SMALL_WEIGHT };
+    let sizes = EngineConfig {
+        context: 320,
+        max_sequences: 4,
+        chunk: 100,
+        pages: Some(1 + PAGES),
+        spare_slots: 0,
+        small_weight: SMALL_WEIGHT,
+    };
     EngineHandle::new(engine("tests/golden/nemotron", Box::new(toy), sizes)).expect("a thread")
 }
 

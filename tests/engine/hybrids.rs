@@ -7,7 +7,7 @@ use super::{engine, generate, prompts};
 const MODELS: [&str; 2] = ["tests/golden/nemotron_h", "tests/golden/nemotron_h_moe"];
 
 fn config(max_sequences: usize, chunk: usize) -> EngineConfig {
-    EngineConfig { context: 256, max_sequences, chunk, pages: None, small_weight: 0 }
+    EngineConfig { context: 256, max_sequences, chunk, pages: None, spare_slots: 0, small_weight: 0 }
 }
 
 fn on_cpu(model: &str, config: EngineConfig) -> Engine {

@@ -8,6 +8,7 @@ mod plans;
 mod preemption;
 mod profile;
 mod scores;
+mod snapshots;
 mod toy;
 mod traces;
 mod turns;
@@ -88,6 +89,10 @@ impl Device for Ahead {
         self.0.run(plan, inputs)
     }
 
+    fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()> {
+        self.0.enqueue(plan, inputs)
+    }
+
     fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
         self.0.sampled(ticket)
     }
@@ -110,7 +115,7 @@ fn request(prompt: &[u32]) -> Request {
 }
 
 fn config(max_sequences: usize, chunk: usize) -> EngineConfig {
-    EngineConfig { context: 256, max_sequences, chunk, pages: None, small_weight: SMALL_WEIGHT }
+    EngineConfig { context: 256, max_sequences, chunk, pages: None, spare_slots: 0, small_weight: SMALL_WEIGHT }
 }
 
 #[test]
@@ -202,7 +207,14 @@ fn a_full_context_ends_a_sequence() {
     let mut engine = engine(
         "tests/golden/nemotron",
         Box::new(Cpu::<f32>::new()),
-        EngineConfig { context: 40, max_sequences: 1, chunk: 40, pages: None, small_weight: SMALL_WEIGHT },
+        EngineConfig {
+            context: 40,
+            max_sequences: 1,
+            chunk: 40,
+            pages: None,
+            spare_slots: 0,
+            small_weight: SMALL_WEIGHT,
+        },
     );
     let long = Request { prompt: prompts()[2].clone(), max_tokens: 1000, ..Request::default() };
     let generated = generate(&mut engine, vec![long]);

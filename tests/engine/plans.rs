@@ -51,8 +51,14 @@ fn prepared_decode_plans_leave_nothing_to_prepare() {
 
 #[test]
 fn all_decode_plans_of_a_server_are_kept() {
-    let sizes =
-        EngineConfig { context: 4096, max_sequences: 256, chunk: 512, pages: Some(600), small_weight: SMALL_WEIGHT };
+    let sizes = EngineConfig {
+        context: 4096,
+        max_sequences: 256,
+        chunk: 512,
+        pages: Some(600),
+        spare_slots: 0,
+        small_weight: SMALL_WEIGHT,
+    };
     let mut engine = engine("tests/golden/nemotron", Box::new(Toy::new(true, false, 64)), sizes);
     engine.prepare_decodes(&mut |_, _| {}).expect("an idle engine");
     let all = engine.kept_plans();

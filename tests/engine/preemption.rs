@@ -25,7 +25,7 @@ fn mixed() -> Vec<Request> {
 
 /// The smallest cache that holds one sequence.
 fn scarce(max_sequences: usize, chunk: usize) -> EngineConfig {
-    EngineConfig { context: 256, max_sequences, chunk, pages: Some(1 + 4), small_weight: SMALL_WEIGHT }
+    EngineConfig { context: 256, max_sequences, chunk, pages: Some(1 + 4), spare_slots: 0, small_weight: SMALL_WEIGHT }
 }
 
 type Told = Vec<(u32, Option<Vec<u32>>)>;

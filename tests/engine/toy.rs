@@ -4,13 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use gpu_kernels::{PAGE_TOKENS, Ptr};
-use nemotron::device::{BufferKind, Buffers, Device, Inputs, Plan, PlanId, Ticket};
+use nemotron::device::{BufferKind, Buffers, Device, Inputs, Plan, PlanId, Step, Ticket};
 use nemotron::error::{Category, Error, Result};
 
 const PAGE: usize = PAGE_TOKENS as usize;
-
-/// Positions whose states a slot keeps, as a Mamba-2 mixer's window does.
-const WINDOW: usize = 8;
 
 const SEED: u64 = 0x9e37_79b9;
 
@@ -35,17 +32,25 @@ pub struct Toy {
     keys: Vec<i32>,
     slots: HashMap<i32, HashMap<usize, u64>>,
     sampled: Vec<i32>,
-    plans: Vec<Option<bool>>,
+    plans: Vec<Option<Work>>,
     kept: Vec<Vec<i32>>,
     pause: Duration,
     fails_at: Option<usize>,
     says: Vec<i32>,
 }
 
+/// What a plan does.
+#[derive(Clone, Copy)]
+enum Work {
+    Step { decode: bool },
+    Copy,
+    Note,
+}
+
 /// What [`Toy::failing_at`] says.
 pub const FAILURE: &str = "The toy is broken";
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "ids",
     "positions",
     "row_start",
@@ -56,6 +61,7 @@ const NAMES: [&str; 10] = [
     "logit_slots",
     "fresh",
     "slot_mapping",
+    "copies",
 ];
 
 impl Toy {
@@ -83,6 +89,13 @@ impl Toy {
     fn said(&self, keys: &[i32]) -> u64 {
         let said = (0..self.says.len()).rev().find(|count| keys.ends_with(&self.says[..*count]));
         self.says[said.unwrap_or(0)] as u64
+    }
+
+    fn write(&mut self, inputs: &Inputs) {
+        for (target, values) in inputs {
+            let (buffer, _) = target.target().expect("not null");
+            self.inputs.insert(buffer, values.to_vec());
+        }
     }
 
     fn input(&self, name: &str) -> &[i32] {
@@ -122,6 +135,7 @@ impl Toy {
             page as usize * PAGE + position % PAGE
         };
         let mut known = Vec::new();
+        let several = rows.len() > 1;
         for row in rows {
             let (id, position) = (self.input("ids")[row], self.input("positions")[row] as usize);
             let id = if id < 0 { self.sampled[(-1 - id) as usize] } else { id };
@@ -132,7 +146,9 @@ impl Toy {
             let before = if position == 0 { SEED } else { states.get(&position).copied().unwrap_or(0) };
             let state = mix(before, id);
             states.insert(position + 1, state);
-            states.retain(|behind, _| behind + WINDOW > position + 1);
+            // As a mixer's: several tokens bring the state on at the end of a chunk, one does so at the begin of the next.
+            let front = (position + usize::from(several)) / PAGE * PAGE;
+            states.retain(|behind, _| *behind >= front);
             let keys = (0..=position).map(|position| self.keys[cache_row(position)]);
             if !self.says.is_empty() {
                 known.push((row, self.said(&keys.collect::<Vec<_>>()) << 20));
@@ -169,7 +185,12 @@ impl Device for Toy {
     }
 
     fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
-        self.plans.push(Some(plan.decode));
+        let work = match plan.steps.first().map(Step::name) {
+            Some("ssm_copy") => Work::Copy,
+            Some("history_append") if plan.steps.len() == 1 => Work::Note,
+            _ => Work::Step { decode: plan.decode },
+        };
+        self.plans.push(Some(work));
         Ok(PlanId(self.plans.len() - 1))
     }
 
@@ -183,11 +204,8 @@ impl Device for Toy {
         if self.fails_at == Some(self.kept.len()) {
             return Err(Error::new(Category::Device, FAILURE));
         }
-        let decode = self.plans[plan.0].expect("a plan that was not released");
-        for (target, values) in inputs {
-            let (buffer, _) = target.target().expect("not null");
-            self.inputs.insert(buffer, values.to_vec());
-        }
+        let Some(Work::Step { decode }) = self.plans[plan.0] else { panic!("a plan that chooses tokens") };
+        self.write(inputs);
         if decode {
             self.advance();
         }
@@ -201,6 +219,22 @@ impl Device for Toy {
         }
         self.kept.push(self.sampled.clone());
         Ok(Ticket(self.kept.len() as u64 - 1))
+    }
+
+    fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()> {
+        self.write(inputs);
+        match self.plans[plan.0].expect("a plan that was not released") {
+            Work::Note => {}
+            Work::Copy => {
+                let copies = self.input("copies")[1..].to_vec();
+                for copy in copies.chunks_exact(2).take(self.input("copies")[0] as usize) {
+                    let states = self.slots.get(&copy[0]).cloned().unwrap_or_default();
+                    self.slots.insert(copy[1], states);
+                }
+            }
+            Work::Step { .. } => panic!("the tokens of a step are read"),
+        }
+        Ok(())
     }
 
     fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {

@@ -103,8 +103,14 @@ impl Trace<'_> {
 
 fn traces(count: usize, pages: usize, [ahead, state]: [bool; 2], seed: u64) {
     let model = if state { "tests/golden/nemotron_h" } else { "tests/golden/nemotron" };
-    let sizes =
-        EngineConfig { context: 320, max_sequences: 4, chunk: 100, pages: Some(1 + pages), small_weight: SMALL_WEIGHT };
+    let sizes = EngineConfig {
+        context: 320,
+        max_sequences: 4,
+        chunk: 100,
+        pages: Some(1 + pages),
+        spare_slots: pages % 3,
+        small_weight: SMALL_WEIGHT,
+    };
     let mut engine = engine(model, Box::new(Toy::new(ahead, state, 5)), sizes);
     let mut numbers = Numbers(seed);
     for trace in 0..count {

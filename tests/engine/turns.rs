@@ -102,7 +102,14 @@ fn a_turn_with_penalties_reuses_what_is_there_and_is_right() {
 
 #[test]
 fn kept_pages_are_given_up_when_others_need_them() {
-    let sizes = EngineConfig { context: 128, max_sequences: 2, chunk: 128, pages: None, small_weight: SMALL_WEIGHT };
+    let sizes = EngineConfig {
+        context: 128,
+        max_sequences: 2,
+        chunk: 128,
+        pages: None,
+        spare_slots: 0,
+        small_weight: SMALL_WEIGHT,
+    };
     let mut chat = engine("tests/golden/nemotron", Box::new(Cpu::<f32>::new()), sizes);
     let prompts: Vec<Vec<u32>> = (0..5_u32).map(|n| (0..100).map(|i| (i * 7 + n) % 512).collect()).collect();
     let short = |prompt: &Vec<u32>| Request { max_tokens: 3, ..request(prompt) };

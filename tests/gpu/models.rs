@@ -110,7 +110,7 @@ fn engine(model: &str, options: Options, max_sequences: usize, small_weight: u64
     let checkpoint = Checkpoint::open(&file(model)?.display().to_string()).map_err(text)?;
     let spec = nemotron::models::read_checkpoint(&checkpoint).map_err(text)?.spec;
     let weights = Weights::new(checkpoint);
-    let config = EngineConfig { context: 256, max_sequences, chunk: 256, pages: None, small_weight };
+    let config = EngineConfig { context: 256, max_sequences, chunk: 256, pages: None, spare_slots: 0, small_weight };
     Engine::new(Box::new(open(options)?), &spec, &|tensors| weights.parts(tensors), config).map_err(text)
 }
 

@@ -1,6 +1,6 @@
 //! Rows of `ssm_scan`.
 use gpu_kernels::SsmScan;
-use gpu_kernels::ssm::{Mixer, WINDOW};
+use gpu_kernels::ssm::Mixer;
 
 use crate::approx::Approx;
 use crate::data::Data;
@@ -126,7 +126,9 @@ impl Oracle for SsmScan {
             let tokens = rows.clone().map(token).collect();
             let span = Span { slot, position, tokens, folds_at_end: true, rounds_weights: true };
             out.copy_from_slice(&wants.run(data, &span, (&a_log, &d), precision));
-            for (row, position) in rows.clone().zip(position..).skip(rows.len().saturating_sub(WINDOW as usize)) {
+            // Of the last chunk, and of the three tokens that its first one is convolved with.
+            let first = (position + rows.len()) / 64 * 64;
+            for (row, position) in rows.clone().zip(position..).filter(|(_, position)| position + 3 >= first) {
                 let columns = &zxbcdt[row * self.stride as usize + inner..][..channels];
                 let at = wants.window_row(slot, position);
                 let window = wants.window[at..][..channels].iter_mut().zip(columns);

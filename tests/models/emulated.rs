@@ -187,7 +187,7 @@ impl Device for Emulated {
         Ok(())
     }
 
-    fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
+    fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()> {
         for (target, values) in inputs.iter().filter(|(_, values)| !values.is_empty()) {
             self.write(target.target().expect("not null"), Element::I32, values)?;
         }
@@ -195,7 +195,11 @@ impl Device for Emulated {
             self.memory.undefine(*address, spec.bytes(ACT_BYTES) as usize);
         }
         let plan = self.plans[plan.0].as_ref().expect("a plan that was not released");
-        plan.steps.iter().try_for_each(|step| self.run_step(step))?;
+        plan.steps.iter().try_for_each(|step| self.run_step(step))
+    }
+
+    fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
+        self.enqueue(plan, inputs)?;
         let mut all = self.buffers.iter().zip(0..);
         let sampled = all.find(|((_, spec), _)| matches!(spec.kind, BufferKind::Sampled)).expect("a sampled buffer");
         let tokens = self.read((sampled.1, 0), Element::I32, sampled.0.1.elements as usize)?;

@@ -43,7 +43,7 @@ fn engine_of(
     let mut spec = nemotron::models::read_checkpoint(&checkpoint).expect("a known family").spec;
     change(&mut spec);
     let weights = Weights::new(checkpoint);
-    let config = EngineConfig { context: 384, max_sequences: 1, chunk: 256, pages: None, small_weight };
+    let config = EngineConfig { context: 384, max_sequences: 1, chunk: 256, pages: None, spare_slots: 0, small_weight };
     let engine = Engine::new(device, &spec, &|parts| weights.parts(parts), config).expect("the engine starts");
     (engine, spec.eos)
 }

@@ -75,6 +75,10 @@ impl Device for Scripted {
         Ok(ticket)
     }
 
+    fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()> {
+        self.toy.enqueue(plan, inputs)
+    }
+
     fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
         while let Some((first, done)) = self.done.front()
             && *first <= ticket

@@ -101,11 +101,16 @@ impl<A: Products> Device for Cpu<A> {
         Ok(())
     }
 
-    fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
+    fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()> {
         self.write(inputs);
         let (memory, steps) = (&mut self.memory, steps(&self.plans, plan));
         // One move into the pool for the whole plan: from inside, work is shared without waking anybody to begin it.
         rayon::scope(move |_| steps.iter().for_each(|step| run_step::<A>(step, memory)));
+        Ok(())
+    }
+
+    fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
+        self.enqueue(plan, inputs)?;
         let ticket = self.next;
         self.next = Ticket(ticket.0 + 1);
         if let Some((source, slots)) = self.sampled {

@@ -1,6 +1,6 @@
 //! Reference of `ssm_scan`: the recurrence, token by token.
 use gpu_kernels::SsmScan;
-use gpu_kernels::ssm::WINDOW;
+use gpu_kernels::ssm::{CHUNK, TAPS};
 
 use super::ssm::{SlotState, Tokens};
 use crate::device::{Activation, Memory, Reference};
@@ -43,7 +43,9 @@ impl Scan for SsmScan {
         memory.write_all::<A>(self.y)[rows.start * inner..rows.end * inner].copy_from_slice(&y);
         let zxbcdt = memory.read_all::<A>(self.zxbcdt);
         let mut window = memory.write_all::<A>(self.window);
-        for (row, position) in rows.clone().zip(position..).skip(rows.len().saturating_sub(WINDOW as usize)) {
+        let end = position + rows.len();
+        let first = (end / CHUNK as usize * CHUNK as usize).saturating_sub(TAPS as usize - 1);
+        for (row, position) in rows.clone().zip(position..).filter(|(_, position)| *position >= first) {
             let input = &zxbcdt[row * self.stride as usize + inner..][..channels];
             window[place.window_row(slot, position)..][..channels].copy_from_slice(input);
         }

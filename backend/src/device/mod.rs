@@ -101,6 +101,12 @@ pub trait Device: Send {
     /// The device failed; which step is said where the device knows it.
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket>;
 
+    /// As [`Device::run`], for a plan that chooses no tokens: it has no ticket, and earlier ones are kept.
+    ///
+    /// # Errors
+    /// As [`Device::run`].
+    fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()>;
+
     /// The [`BufferKind::Sampled`] buffer as it was after that run: a token of each slot, then a fault of each. Only the last two tickets are kept.
     ///
     /// # Errors

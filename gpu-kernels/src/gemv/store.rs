@@ -1,6 +1,6 @@
 //! What becomes of a tile's sums in `gemv`.
-use crate::activation::{RELU2, SWIGLU};
 use super::{Gemv, TILE, WARPS};
+use crate::activation::{RELU2, SWIGLU};
 use crate::relu2::entry::relu2_of;
 use crate::swiglu::entry::gated;
 use crate::{GEMV_MAX_ROWS, Ptr, Role};

@@ -1,6 +1,6 @@
 //! The way of weights through shared memory in `gemv`, and of token rows into registers.
-use crate::activation::SWIGLU;
 use super::{Gemv, SLOTS, TILE, WARPS, slot_bytes};
+use crate::activation::SWIGLU;
 use crate::row;
 use cuda_std::unroll::unroll;
 use cuda_std::{cp_async, global, grid, shared, thread, warp};

@@ -1,8 +1,8 @@
 //! The entry points of `moe_gemm`.
 use super::{MoeGemm, PARTS};
+use crate::activation::RELU2;
 use crate::dense_gemm::product::{Chunk, Product};
 use crate::dense_gemm::{COLUMNS, TOKENS, WARPS, warpgroups, warps};
-use crate::activation::RELU2;
 use crate::relu2::entry::relu2_of;
 use core::num::NonZero;
 use cuda_std::{bf16, global, grid, kernel, thread, wgmma};

@@ -3,8 +3,8 @@ use core::marker::PhantomData;
 
 use super::bits::Codes;
 use super::{CODE_BYTES, QuantGemm, STEP};
-use crate::format::BLOCK;
 use crate::activation::SWIGLU;
+use crate::format::BLOCK;
 use crate::row::{self, GROUP};
 use crate::skinny_gemm::{ROW_BYTES, TILE};
 use cuda_std::barrier::sync_threads;

@@ -3,7 +3,7 @@ use super::span::{Room, Span, state_address};
 use super::{SsmScan, THREADS, stride};
 use crate::row::GROUP;
 use crate::ssm::arithmetic::integer;
-use crate::ssm::{CHUNK, WINDOW, divide};
+use crate::ssm::{CHUNK, TAPS, WINDOW, divide};
 use cuda_std::{global, grid, thread};
 
 /// Stores S as it is in shared memory.
@@ -110,14 +110,15 @@ unsafe fn store_numbers(args: &SsmScan, span: &Span, first: u32) {
     }
 }
 
-/// Some channels of the convolution's inputs, of the last tokens.
+/// Some channels of the convolution's inputs: of the tokens of the last chunk, and of what a repeated one reads in front of it.
 ///
 /// # Safety
 /// As for [`store_tokens`].
 #[inline(always)]
 unsafe fn store_window(args: &SsmScan, span: &Span, (channel, width): (u32, u32)) {
     let mixer = args.mixer();
-    let first = span.position.max(span.end.saturating_sub(WINDOW));
+    // The sequence does not go back to in front of the chunk in which it ends.
+    let first = span.position.max((span.end / CHUNK * CHUNK).saturating_sub(TAPS - 1));
     let from = Columns { start: args.zxbcdt.addr, stride: args.stride, first: mixer.inner() + channel };
     let to = Columns { start: args.window.addr, stride: mixer.conv_dim(), first: channel };
     // SAFETY: the caller's promise.

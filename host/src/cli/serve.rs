@@ -57,6 +57,11 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value = "64", value_parser = numbers::count(SEQUENCES))]
     max_sequences: NonZeroUsize,
 
+    /// Most bytes of the states of cached prefixes, for models that keep a state [default: an eighth of what is left beside the
+    /// weights, and at most four states for each sequence]
+    #[arg(long, value_name = "N")]
+    prefix_cache_bytes: Option<u64>,
+
     /// Most tokens of one step, which bounds how long running answers wait for the prompts of others [default: 1024]
     #[arg(long, value_name = "N", value_parser = numbers::count(1..=65_536))]
     max_step_tokens: Option<NonZeroUsize>,
@@ -123,6 +128,7 @@ impl Arguments {
             max_sequences: self.max_sequences.get(),
             step_tokens: Some(self.max_step_tokens.map_or(STEP_TOKENS, NonZeroUsize::get)),
             cache_bytes: CACHE_BYTES,
+            prefix_cache_bytes: self.prefix_cache_bytes,
             ..self.answer.over(self.model.load_options())
         }
     }

@@ -17,6 +17,15 @@ enum Start {
     NoRoom,
 }
 
+/// Whether a waiting sequence waits for a running one.
+pub(super) enum Wait {
+    No,
+    /// Until that has computed what both begin with.
+    Later,
+    /// No more: there is a better place to go on from now.
+    Again,
+}
+
 impl Engine {
     /// Sequences start when a slot is free, and pages for what they have so far. They start in order; who cannot start yet is
     /// passed by those behind, but not for ever.
@@ -36,18 +45,19 @@ impl Engine {
     }
 
     fn start(&mut self, index: usize) -> Start {
-        let sequence = &self.waiting[index];
-        let salt = sequence.cache_salt();
-        let found = match sequence.may_resume() {
-            true => self.cache.find(salt, sequence.tokens()),
-            false => self.cache.nothing(salt),
-        };
-        if sequence.may_resume() && self.is_on_its_way(sequence, &found) {
-            return Start::Later;
+        let (salt, may_resume) = (self.waiting[index].cache_salt(), self.waiting[index].may_resume());
+        let mut found = self.cache.nothing(salt);
+        if may_resume {
+            found = self.cache.find(salt, self.waiting[index].tokens());
+            match self.on_its_way(index, &found) {
+                Wait::No => {}
+                Wait::Later => return Start::Later,
+                Wait::Again => found = self.cache.find(salt, self.waiting[index].tokens()),
+            }
         }
         // Each running sequence may go on for a page before pages are short again.
-        let (most, spare) = (sequence.pages_needed(), self.running.len());
-        let mut holding = self.cache.start(sequence.tokens(), found, most, spare);
+        let (most, spare) = (self.waiting[index].pages_needed(), self.running.len());
+        let mut holding = self.cache.start(self.waiting[index].tokens(), found, most, spare);
         if holding.is_none() && self.shrink() {
             holding = self.cache.start(self.waiting[index].tokens(), found, most, spare);
         }
@@ -58,20 +68,25 @@ impl Engine {
             self.counters.reused += found.tokens as u64;
         }
         sequence.start(holding, found.tokens);
+        self.plan_snapshots(&mut sequence);
         Start::Began(Box::new(sequence))
     }
 
-    /// Whether a running sequence is about to give the page to the cache that `sequence` needs next.
-    fn is_on_its_way(&self, sequence: &Sequence, found: &Found) -> bool {
-        let (tokens, end) = (sequence.tokens(), (found.pages + 1) * gpu_kernels::PAGE_TOKENS as usize);
-        let salt = sequence.cache_salt();
-        let shares = |other: &Sequence| other.cache_salt() == salt;
-        let gives = |other: &Sequence| {
-            shares(other) && other.next_gift().is_some_and(|gift| gift < end) && other.tokens().len() >= end
+    /// Whether a waiting sequence that would go on at `found` waits for a running one, which is about to compute more of what it
+    /// begins with.
+    fn on_its_way(&mut self, index: usize, found: &Found) -> Wait {
+        if self.layout.has_state() {
+            return self.state_on_its_way(index, found);
+        }
+        let (tokens, salt) = (self.waiting[index].tokens(), self.waiting[index].cache_salt());
+        let end = (found.pages + 1) * gpu_kernels::PAGE_TOKENS as usize;
+        let gives = |other: &&Sequence| {
+            other.cache_salt() == salt && other.shared_tokens() < end && other.tokens().len() >= end
         };
-        let mut others = self.running.iter().filter(|other| gives(other));
+        let mut others = self.running.iter().filter(gives);
         // Its last token is computed anyway.
-        end < tokens.len() && others.any(|other| other.tokens()[..end] == tokens[..end])
+        let waits = end < tokens.len() && others.any(|other| other.tokens()[..end] == tokens[..end]);
+        if waits { Wait::Later } else { Wait::No }
     }
 
     /// Shares of the next step, with a page for each of their tokens. Where pages are short, the newest sequence makes room; the
@@ -134,11 +149,18 @@ impl Engine {
         self.waiting.insert(place, newest);
     }
 
-    /// Gives the cache what the running sequence has computed of its tokens.
+    /// Gives the cache what the running sequence has computed of its tokens, and the snapshots that it is to leave.
     pub(super) fn give(&mut self, index: usize) {
         let sequence = &mut self.running[index];
         let (holding, tokens) = sequence.computed_tokens();
-        self.cache.give(holding, tokens);
+        if self.cache.give(holding, tokens) {
+            self.resident = None;
+        }
+        for stop in sequence.take_stops() {
+            if sequence.is_snapshot_of(stop) {
+                self.cache.leave_snapshot(sequence.holding(), stop);
+            }
+        }
     }
 
     /// Ends a sequence whose keys and values are of no use to anybody.

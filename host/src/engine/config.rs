@@ -26,6 +26,8 @@ pub struct EngineConfig {
     pub chunk: usize,
     /// KV pages, at least for one context; none for as many as all sequences may need.
     pub pages: Option<usize>,
+    /// As [`Limits::spare_slots`].
+    pub spare_slots: usize,
     /// As [`Limits::small_weight`].
     pub small_weight: u64,
 }
@@ -43,13 +45,18 @@ impl EngineConfig {
                 .hint("choose another --context"));
         }
         let (chunk, small_weight) = (DEFAULT_CHUNK.min(context), SMALL_WEIGHT);
-        Ok(EngineConfig { context, max_sequences: 1, chunk, pages: None, small_weight })
+        Ok(EngineConfig { context, max_sequences: 1, chunk, pages: None, spare_slots: 0, small_weight })
     }
 
     /// The sizes that buffers are made for.
     pub fn limits(&self) -> Limits {
         let limits = Limits::new(self.context, self.max_sequences, self.chunk);
-        Limits { pages: self.pages.unwrap_or(limits.pages), small_weight: self.small_weight, ..limits }
+        Limits {
+            pages: self.pages.unwrap_or(limits.pages),
+            spare_slots: self.spare_slots,
+            small_weight: self.small_weight,
+            ..limits
+        }
     }
 }
 

@@ -2,19 +2,17 @@
 //! in its slot only when a step has noted them.
 use std::slice;
 
-use super::{Engine, Event};
+use super::Engine;
 use crate::device::PlanId;
 use crate::error::Result;
 use crate::forward::{self, Bucket, Span, StepInputs};
 
 impl Engine {
     /// Has the device note the ids of cached prefixes for those that have just begun and read them.
-    pub(super) fn note_prefixes(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    pub(super) fn note_prefixes(&mut self) -> Result<()> {
         if !self.running.iter().any(|sequence| sequence.unnoted() > 0) {
             return Ok(());
         }
-        // A device keeps the tokens of its last two runs alone.
-        self.collect_but(0, events)?;
         self.resident = None;
         let rows = self.layout.limits().rows;
         for index in 0..self.running.len() {
@@ -29,7 +27,7 @@ impl Engine {
         let bucket = Bucket::of(spans, self.layout.limits());
         let plan = self.history_plan(&bucket)?;
         let inputs = StepInputs::new(spans, &bucket, self.layout.limits());
-        self.layout.with_inputs(&inputs, |inputs| self.device.run(plan, inputs)).map(|_| ())
+        self.layout.with_inputs(&inputs, |inputs| self.device.enqueue(plan, inputs))
     }
 
     /// The plan that notes ids and does nothing else; there is one for each number of rows, and it is kept.

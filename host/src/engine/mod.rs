@@ -19,6 +19,7 @@ mod runner;
 mod scheduler;
 mod scores;
 mod sequence;
+mod snapshots;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -114,7 +115,7 @@ impl Engine {
         let (layout, memory, no_library) = lay_out(spec, config.limits(), device.as_ref())?;
         device.allocate(memory.load(weights)?)?;
         let limits = layout.limits();
-        let cache = PageCache::new(limits.pages, limits.sequences, layout.has_state());
+        let cache = PageCache::new(limits.pages, limits.scrap_slot(), layout.has_state());
         Ok(Engine {
             device,
             layout,
@@ -229,7 +230,7 @@ impl Engine {
         if !ahead {
             self.collect_but(0, &mut events)?;
         }
-        self.note_prefixes(&mut events)?;
+        self.note_prefixes()?;
         let shares = self.schedule(&mut events)?;
         let launched = !shares.is_empty();
         if launched {
@@ -271,6 +272,7 @@ impl Engine {
     /// Runs `spans`; when the device's inputs are those of the step before, each a position behind, it advances them.
     fn run(&mut self, spans: &[Span], residents: Option<Vec<Resident>>) -> Result<Ticket> {
         let start = Instant::now();
+        self.copy_slots()?;
         let bucket = Bucket::of(spans, self.layout.limits());
         let Prepared { plan, launches, runs, .. } = self.plan(bucket)?;
         let continues = match (&self.resident, &residents) {

@@ -31,11 +31,13 @@ pub(super) struct Plans {
     clock: u64,
     /// Those that note ids alone, by their rows and whether these are of a decode step.
     pub histories: HashMap<(usize, bool), PlanId>,
+    /// The one that copies slots.
+    pub copies: Option<PlanId>,
 }
 
 impl Default for Plans {
     fn default() -> Plans {
-        Plans { kept: HashMap::new(), most: DEFAULT_PLANS, clock: 0, histories: HashMap::new() }
+        Plans { kept: HashMap::new(), most: DEFAULT_PLANS, clock: 0, histories: HashMap::new(), copies: None }
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Request {
     /// How many of the best tokens come with the log-probability of each of the prompt's tokens but the first; none for no
     /// such numbers. The whole prompt is computed then, in steps that have room for its rows of logits.
     pub prompt_logprobs: Option<usize>,
+    /// Where in the prompt later ones may part from it, in tokens, such as the ends of turns: a model that keeps a state leaves
+    /// snapshots of it there. None for the prompt's end.
+    pub turn_ends: Vec<usize>,
     /// Names who shares cached prefixes: requests of another number never find what this one computed.
     pub cache_salt: u64,
 }

@@ -20,7 +20,7 @@ pub fn schedule(running: &[Sequence], rows: usize, logit_rows: usize) -> Vec<Sha
     let (decoding, prefilling): (Vec<_>, Vec<_>) =
         running.iter().enumerate().filter(|(_, s)| s.pending() > 0).partition(|(_, s)| s.is_decoding());
     for (sequence, state) in decoding.into_iter().chain(prefilling) {
-        let tokens = state.tokens_within(state.next_tokens().min(room), spare + 1);
+        let tokens = state.tokens_to_stop(state.tokens_within(state.next_tokens().min(room), spare + 1));
         if tokens > 0 {
             spare -= state.logit_rows(tokens).saturating_sub(1);
             shares.push(Share { sequence, tokens });

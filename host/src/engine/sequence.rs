@@ -34,6 +34,8 @@ pub struct Sequence {
     scored: usize,
     /// Tokens that were computed before it started and that its slot's history has not yet, where that is read.
     unnoted: usize,
+    /// Ends of pages where it is to leave snapshots, in no order.
+    stops: Vec<usize>,
     holding: Holding,
 }
 
@@ -58,6 +60,7 @@ impl Sequence {
             cached: None,
             scored: 0,
             unnoted: 0,
+            stops: Vec::new(),
             holding: Holding::default(),
         }
     }
@@ -94,6 +97,7 @@ impl Sequence {
         self.known = self.tokens.len();
         self.unnoted = if self.request.sampling.reads_history() { computed } else { 0 };
         self.cached.get_or_insert(computed);
+        self.stops.clear();
     }
 
     /// Takes back what [`Sequence::start`] gave, and says how many tokens the pages hold. No token may be unread if the
@@ -123,14 +127,52 @@ impl Sequence {
         &mut self.holding
     }
 
+    /// What it has of the cache.
+    pub fn holding(&self) -> &Holding {
+        &self.holding
+    }
+
     /// What it has of the cache, and the tokens that are computed there, as far as they are known.
     pub fn computed_tokens(&mut self) -> (&mut Holding, &[u32]) {
         (&mut self.holding, &self.tokens[..self.computed.min(self.tokens.len())])
     }
 
-    /// Where the next page begins that it will give to the cache; none if it gives none while it runs.
-    pub fn next_gift(&self) -> Option<usize> {
-        self.holding.gives().then(|| self.holding.shared_tokens())
+    /// Where later prompts may part from its own.
+    pub fn turn_ends(&self) -> Vec<usize> {
+        match &self.request.turn_ends[..] {
+            [] => vec![self.prompt],
+            ends => ends.to_vec(),
+        }
+    }
+
+    /// Has it leave a snapshot behind its first `tokens` tokens, whole pages that are not computed yet.
+    pub fn stop_at(&mut self, tokens: usize) {
+        if tokens > self.computed && !self.stops.contains(&tokens) {
+            self.stops.push(tokens);
+        }
+    }
+
+    /// How many of the next `tokens` tokens it may compute in one step: the state of a stop is there until its page is full.
+    pub fn tokens_to_stop(&self, tokens: usize) -> usize {
+        let end = self.computed + tokens;
+        let passed = |stop: &usize| *stop > self.computed && end >= stop + PAGE_TOKENS as usize;
+        self.stops.iter().copied().filter(passed).min().map_or(tokens, |stop| stop - self.computed)
+    }
+
+    /// The stops that it has come to.
+    pub fn take_stops(&mut self) -> Vec<usize> {
+        let computed = self.computed;
+        self.stops.extract_if(.., |stop| *stop <= computed).collect()
+    }
+
+    /// Whether its slot is a snapshot of the state behind its first `tokens` tokens, whole pages.
+    pub fn is_snapshot_of(&self, tokens: usize) -> bool {
+        (tokens..tokens + PAGE_TOKENS as usize).contains(&self.computed)
+    }
+
+    /// Tokens of its pages that are in the tree.
+    pub fn shared_tokens(&self) -> usize {
+        self.holding.shared_tokens()
     }
 
     /// The sequence's slot.

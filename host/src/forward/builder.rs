@@ -72,7 +72,7 @@ impl Builder {
     /// What is kept from step to step for each sequence slot, `elements` of them; zero at the start of the program, not of a
     /// sequence. `scrap` asks for one more slot, which pads may write.
     pub fn slots(&mut self, name: &str, element: Element, elements: usize, scrap: bool) -> BufferId {
-        let elements = (self.limits.sequences + usize::from(scrap)) * elements;
+        let elements = (self.limits.scrap_slot() + usize::from(scrap)) * elements;
         let name = format!("{}{name}", self.prefix);
         self.memory.add(name, element, elements as u64, Content::Empty(BufferKind::Slots))
     }

@@ -155,6 +155,10 @@ inputs! {
             out.extend(at.own_parameters().map_or(&[][..], RowParameters::phrases));
         },
         |_, _| 0;
+    /// `[1 + 2·copies]`: see [`gpu_kernels::SsmCopy`]; no step reads it.
+    copies [|limits| 1 + 2 * limits.slots()] |_, _| Some(0),
+        |_, _| {},
+        |_, _| 0;
     /// `[1]`: always 1.
     fresh [|_| 1] |_, _| Some(1),
         |_, _| {},

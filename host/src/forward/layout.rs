@@ -51,6 +51,11 @@ impl Layout {
         self.shared.head.logits.ptr()
     }
 
+    /// Which slots [`copy_plan`](super::copy_plan) copies: how many copies, then from and to of each.
+    pub fn copies(&self) -> Ptr<i32> {
+        self.shared.inputs.copies.ptr()
+    }
+
     /// Whether a sequence keeps more than keys and values.
     pub fn has_state(&self) -> bool {
         self.has_state

@@ -15,6 +15,8 @@ pub struct Limits {
     pub context: usize,
     /// Sequences that run at the same time.
     pub sequences: usize,
+    /// Slots beside those of running sequences: where a model keeps a state, for the states of cached prefixes.
+    pub spare_slots: usize,
     /// Token rows of one step.
     pub rows: usize,
     /// KV pages, the scrap page included.
@@ -40,6 +42,7 @@ impl Limits {
         Limits {
             context,
             sequences,
+            spare_slots: 0,
             rows,
             pages,
             small_weight: SMALL_WEIGHT,
@@ -66,12 +69,12 @@ impl Limits {
 
     /// Sequence slots, the scrap slot included.
     pub fn slots(&self) -> usize {
-        self.sequences + 1
+        self.scrap_slot() + 1
     }
 
     /// The sequence slot that pads are sampled into.
     pub fn scrap_slot(&self) -> usize {
-        self.sequences
+        self.sequences + self.spare_slots
     }
 }
 

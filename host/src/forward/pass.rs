@@ -12,7 +12,11 @@ pub(crate) struct Pass<'a> {
     pub plan: Plan,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    /// A plan without steps.
+    pub(super) fn new(shared: &'a SharedBuffers, bucket: &'a Bucket) -> Pass<'a> {
+        Pass { shared, bucket, plan: Plan { decode: bucket.is_decode(), steps: Vec::new() } }
+    }
     /// Token rows.
     pub fn rows(&self) -> u32 {
         self.bucket.rows as u32

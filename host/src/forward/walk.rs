@@ -5,8 +5,7 @@ use crate::device::Plan;
 
 /// The plan of one pass over the model for steps of `bucket`.
 pub fn plan(layout: &Layout, bucket: &Bucket) -> Plan {
-    let mut pass =
-        Pass { shared: &layout.shared, bucket, plan: Plan { decode: bucket.is_decode(), steps: Vec::new() } };
+    let mut pass = Pass::new(&layout.shared, bucket);
     if bucket.is_decode() {
         pass.advance();
     }
@@ -23,8 +22,15 @@ pub fn plan(layout: &Layout, bucket: &Bucket) -> Plan {
 
 /// The plan that notes the ids of a step of `bucket`, and does nothing else.
 pub fn history_plan(layout: &Layout, bucket: &Bucket) -> Plan {
-    let mut pass =
-        Pass { shared: &layout.shared, bucket, plan: Plan { decode: bucket.is_decode(), steps: Vec::new() } };
+    let mut pass = Pass::new(&layout.shared, bucket);
     pass.history_append();
+    pass.plan
+}
+
+/// The plan that copies slots as the input `copies` says, [`Layout::copies`].
+pub fn copy_plan(layout: &Layout) -> Plan {
+    let [bucket, _] = Bucket::first(layout.limits());
+    let mut pass = Pass::new(&layout.shared, &bucket);
+    layout.blocks.iter().for_each(|block| block.copy_slots(&mut pass));
     pass.plan
 }

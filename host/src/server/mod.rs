@@ -4,6 +4,7 @@ mod answers;
 mod app;
 mod body;
 mod caller;
+mod conversation;
 mod document;
 mod error;
 mod gate;

@@ -212,7 +212,7 @@ fn encode<'a>(texts: &'a Texts, request: BatchRequest, eos: &[u32]) -> Result<En
     let prompt = texts.encode(&prompt)?;
     let answer = texts.answer(&prompt, &stop, logprobs)?.scored(prompt_logprobs)?.whole();
     let (eos, logits) = (eos.to_vec(), logprobs.is_some());
-    let request = Request { prompt, max_tokens, eos, sampling, logits, prompt_logprobs, cache_salt: 0 };
+    let request = Request { prompt, max_tokens, eos, sampling, logits, prompt_logprobs, ..Request::default() };
     Ok(Encoded { request, answer })
 }
 

@@ -117,7 +117,7 @@ impl Session {
             sampling: options.sampling.clone(),
             logits: options.logprobs.is_some(),
             prompt_logprobs: options.prompt_logprobs,
-            cache_salt: 0,
+            ..Request::default()
         };
         let updates = model.engine.submit(request)?;
         let mut untold = options.progress.inspect(|progress| progress(0, prompt_tokens));

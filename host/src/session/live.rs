@@ -33,6 +33,8 @@ pub struct LiveRequest {
     pub prompt_logprobs: Option<usize>,
     /// How the text is made.
     pub text: TextOptions,
+    /// As [`Session::turn_ends`].
+    pub turn_ends: Vec<usize>,
     /// Names who shares cached prefixes: requests of another number never find what this one computed.
     pub cache_salt: u64,
 }
@@ -119,6 +121,7 @@ impl Session {
             sampling: request.sampling.clone(),
             logits: request.logprobs.is_some(),
             prompt_logprobs: request.prompt_logprobs,
+            turn_ends: request.turn_ends.clone(),
             cache_salt: request.cache_salt,
         }
     }

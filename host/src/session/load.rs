@@ -3,10 +3,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use gpu_kernels::{KvFormat, PAGE_TOKENS};
+use gpu_kernels::PAGE_TOKENS;
 use serde_json::{Map, Value};
 
 use super::choice::{self, ActivationChoice, Activations, DeviceChoice, KvChoice, Opened, Progress};
+use super::fp8::{keep_cache, quantize_inputs};
 use super::memory::{self, Bound};
 use super::note::Note;
 use super::{sampling, stop};
@@ -44,6 +45,9 @@ pub struct LoadOptions {
     /// Share of a GPU's memory that may be in use, other programs' included: above 0, up to 1; by default 0.9. What is
     /// left beside the weights bounds the keys and values.
     pub gpu_memory_utilization: Option<f64>,
+    /// Most bytes of states of cached prefixes, where a model keeps a state; by default an eighth of what is left beside the
+    /// weights, and at most four for each sequence.
+    pub prefix_cache_bytes: Option<u64>,
     /// Makes codes of the weights of all products but the head, where they are BF16.
     pub quantize: Option<Recipe>,
     /// Makes codes of the head too.
@@ -85,6 +89,7 @@ impl LoadOptions {
             step_tokens: None,
             cache_bytes: u64::MAX,
             gpu_memory_utilization: None,
+            prefix_cache_bytes: None,
             quantize: None,
             quantize_lm_head: false,
             kv_cache: KvChoice::Auto,
@@ -300,38 +305,6 @@ fn put_in_fp8(
     if options.activations == Some(ActivationChoice::Fp8) { quantize_inputs(spec, note) } else { Ok(()) }
 }
 
-/// Says how keys and values are kept where that is in FP8.
-///
-/// # Errors
-/// It is, and `fault` is what is wrong with the scales.
-fn keep_cache(spec: &mut ModelSpec, choice: KvChoice, fault: Option<Error>, note: &mut dyn FnMut(Note)) -> Result<()> {
-    let [scaled, all] = models::keep_cache(spec, choice.format(), fault)?;
-    if choice.format() == KvFormat::Fp8 {
-        let scales = match scaled {
-            0 => "scale 1, since the file has no others".to_owned(),
-            _ if scaled == all => "the scales of the file".to_owned(),
-            _ => format!("the scales of the file in {scaled} of {all} layers, and scale 1 in the others"),
-        };
-        note(Note::Info(format!("  Keys and values are kept in FP8 with {scales}")));
-    }
-    Ok(())
-}
-
-/// Has the inputs of products be quantized.
-///
-/// # Errors
-/// No product has weights for that.
-pub fn quantize_inputs(spec: &mut ModelSpec, note: &mut dyn FnMut(Note)) -> Result<()> {
-    let products = models::quantize_inputs(spec);
-    if products == 0 {
-        return Err(Error::new(Category::Model, "No product takes inputs in FP8")
-            .details("expected weights in FP8 with one scale for all columns of a row, found none outside of experts and head")
-            .hint("leave --activations fp8 out, or add --quantize fp8 to a BF16 checkpoint"));
-    }
-    note(Note::Info(format!("  The inputs of {products} products become FP8 where they have more than 64 rows")));
-    Ok(())
-}
-
 /// The KV pages that fit on the device; settles the context and the rows of a step in `config`.
 fn pages(spec: &ModelSpec, config: &mut EngineConfig, opened: &Opened, options: &LoadOptions) -> Result<usize> {
     let utilization = options.gpu_memory_utilization.unwrap_or(memory::GPU_MEMORY_UTILIZATION);
@@ -350,6 +323,7 @@ fn pages(spec: &ModelSpec, config: &mut EngineConfig, opened: &Opened, options: 
     if opened.kind == "CPU" {
         config.chunk = config.chunk.min(CPU_CHUNK);
     }
+    config.spare_slots = memory::spare_slots(spec, config, act_bytes, bound, options.prefix_cache_bytes);
     memory::pages(spec, config, act_bytes, bound)
 }
 

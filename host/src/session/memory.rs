@@ -45,6 +45,31 @@ struct Sizes {
     least_pages: u64,
 }
 
+/// Part of what is left beside the weights that states of cached prefixes may have, and how many for each sequence, unless the
+/// user says otherwise.
+const SNAPSHOT_PART: u64 = 8;
+const SNAPSHOTS_OF_SEQUENCE: u64 = 4;
+
+/// How many states of cached prefixes are kept: as many as `asked` bytes hold; none for a model without a state.
+pub fn spare_slots(spec: &ModelSpec, config: &EngineConfig, act_bytes: u64, bound: Bound, asked: Option<u64>) -> usize {
+    let limits = config.limits();
+    let (layout, memory) = Layout::new(spec, limits);
+    if !layout.has_state() {
+        return 0;
+    }
+    let sizes = memory.sizes(act_bytes);
+    let more = Layout::new(spec, Limits { spare_slots: limits.spare_slots + 1, ..limits }).1.sizes(act_bytes);
+    let slot = more.slots - sizes.slots;
+    let count = match asked {
+        Some(bytes) => bytes / slot,
+        None => {
+            let room = Sizes::of(&sizes, &limits).room(bound) / SNAPSHOT_PART;
+            (room / slot).min(SNAPSHOTS_OF_SEQUENCE * limits.sequences as u64)
+        }
+    };
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
 /// The KV pages of a model in `bound`: enough for one whole context, and at most for all sequences'.
 ///
 /// # Errors
@@ -54,11 +79,7 @@ pub fn pages(spec: &ModelSpec, config: &EngineConfig, act_bytes: u64, bound: Bou
     host_memory::check(&[("rotary tables", table_bytes(spec, limits.context))])?;
     let sizes = Sizes::of_model(spec, &limits, act_bytes);
     let pages = match bound {
-        Bound::Cache(bytes) => {
-            let available = host_memory::available().map_or(u64::MAX, |bytes| (bytes as f64 * HOST_SHARE) as u64);
-            let room = bytes.min(available.saturating_sub(sizes.workspace));
-            sizes.pages_in(room).max(sizes.least_pages)
-        }
+        Bound::Cache(_) => sizes.pages_in(sizes.room(bound)).max(sizes.least_pages),
         Bound::Gpu(memory, utilization) => sizes.pages_on_gpu(memory, utilization, limits.context)?,
     };
     Ok(pages as usize)
@@ -90,6 +111,21 @@ impl Sizes {
         }
     }
 
+    /// What is left beside the weights.
+    fn room(&self, bound: Bound) -> u64 {
+        match bound {
+            Bound::Cache(bytes) => {
+                let available = host_memory::available().map_or(u64::MAX, |bytes| (bytes as f64 * HOST_SHARE) as u64);
+                bytes.min(available.saturating_sub(self.workspace))
+            }
+            Bound::Gpu(memory, utilization) => {
+                let in_use = memory.total - memory.free;
+                let allowed = ((memory.total as f64 * utilization) as u64).saturating_sub(in_use);
+                allowed.saturating_sub(self.weights + self.workspace)
+            }
+        }
+    }
+
     fn pages_in(&self, bytes: u64) -> u64 {
         (bytes / self.page.max(1)).min(self.most_pages)
     }
@@ -97,7 +133,7 @@ impl Sizes {
     fn pages_on_gpu(&self, memory: GpuMemory, utilization: f64, context: usize) -> Result<u64> {
         let in_use = memory.total - memory.free;
         let allowed = ((memory.total as f64 * utilization) as u64).saturating_sub(in_use);
-        let pages = self.pages_in(allowed.saturating_sub(self.weights + self.workspace));
+        let pages = self.pages_in(self.room(Bound::Gpu(memory, utilization)));
         if pages >= self.least_pages {
             return Ok(pages);
         }
@@ -111,7 +147,7 @@ impl Sizes {
                  {cache}), allowed {allowed} ({utilization} of {total}, less {in_use} in use)"
             ))
             .hint(
-                "raise --gpu-memory-utilization, lower --context or --max-sequences, end other programs on this GPU, or \
+                "raise --gpu-memory-utilization, lower --context, --max-sequences or --prefix-cache-bytes, end other programs on this GPU, or \
                  take another with --device",
             ))
     }

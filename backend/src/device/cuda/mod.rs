@@ -37,7 +37,7 @@ use module::Kernels;
 use open::{Opening, timed};
 use overlap::Overlap;
 use profile::Stopwatch;
-use program::{PrepareContext, Program};
+use program::{PrepareContext, Program, PublishStep};
 use staging::{InputStaging, TokenRing};
 
 pub use gemm::WORKSPACE_BYTES;
@@ -72,6 +72,7 @@ impl Default for Options {
     }
 }
 
+const ALLOCATED: &str = "`allocate` comes first";
 const RELEASED: &str = "a plan that is named was not released";
 
 /// A GPU with a model on it. All work is enqueued in one stream.
@@ -109,7 +110,7 @@ struct Model {
 impl Cuda {
     /// What steps are prepared with.
     fn prepare_context(&mut self) -> PrepareContext<'_> {
-        let arena = &self.model.as_ref().expect("`allocate` comes first").arena;
+        let arena = &self.model.as_ref().expect(ALLOCATED).arena;
         let (kernels, cublas, overlap) = (&mut self.kernels, &mut self.cublas, self.overlap);
         PrepareContext { kernels, cublas, arena, info: &self.gpu.info, overlap }
     }
@@ -139,7 +140,24 @@ impl Cuda {
     }
 
     fn model(&self) -> &Model {
-        self.model.as_ref().expect("`allocate` comes first")
+        self.model.as_ref().expect(ALLOCATED)
+    }
+
+    /// Enqueues a plan behind its inputs, and behind it what hands its tokens on, if it `publishes`; a plan does so always or
+    /// never.
+    fn start(&mut self, plan: PlanId, inputs: &Inputs, publishes: bool) -> Result<()> {
+        self.make_current()?;
+        let Model { inputs: staging, tokens, arena } = self.model.as_mut().expect(ALLOCATED);
+        staging.enqueue(inputs, arena, &self.stream)?;
+        let program = self.programs[plan.0].as_mut().expect(RELEASED);
+        let publish = if publishes { tokens.publish() } else { PublishStep { turn: 0, step: None } };
+        if self.options.check {
+            arena.poison(&self.stream)?;
+            program.run_stepwise(&publish, &self.cublas, &self.stream)?;
+            arena.check_guards()
+        } else {
+            program.enqueue(&publish, self.options.graphs, &self.cublas, &self.stream)
+        }
     }
 
     /// Fills `bytes` from `address` on, a place in the arena with room for them, after all runs so far.
@@ -240,18 +258,12 @@ impl Device for Cuda {
     }
 
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
-        self.make_current()?;
-        let Model { inputs: staging, tokens, arena } = self.model.as_mut().expect("`allocate` comes first");
-        staging.enqueue(inputs, arena, &self.stream)?;
-        let program = self.programs[plan.0].as_mut().expect(RELEASED);
-        if self.options.check {
-            arena.poison(&self.stream)?;
-            program.run_stepwise(&tokens.publish(), &self.cublas, &self.stream)?;
-            arena.check_guards()?;
-        } else {
-            program.enqueue(&tokens.publish(), self.options.graphs, &self.cublas, &self.stream)?;
-        }
-        tokens.ticket(&self.stream)
+        self.start(plan, inputs, true)?;
+        self.model.as_mut().expect(ALLOCATED).tokens.ticket(&self.stream)
+    }
+
+    fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()> {
+        self.start(plan, inputs, false)
     }
 
     fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
@@ -279,7 +291,7 @@ impl Device for Cuda {
 
     fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {
         self.make_current()?;
-        let Model { inputs: staging, arena, .. } = self.model.as_mut().expect("`allocate` comes first");
+        let Model { inputs: staging, arena, .. } = self.model.as_mut().expect(ALLOCATED);
         staging.enqueue(inputs, arena, &self.stream)?;
         profile::times(&self.program(plan).steps, &self.cublas, &self.stream)
     }

@@ -3,11 +3,17 @@ use super::tail::usable;
 use super::tree::NodeId;
 use super::{PAGE, PAGES_AHEAD, PageCache};
 
+/// The engine starts no more sequences than there are slots.
+pub(super) const SLOT: &str = "a slot is to be had";
+
 /// Where a sequence can go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     node: NodeId,
+    /// The tail that the sequence takes.
     pub(super) tail: Option<NodeId>,
+    /// Whose slot the sequence begins with a copy of.
+    pub(super) snapshot: Option<NodeId>,
     /// Whole pages of the tree.
     pub pages: usize,
     /// Tokens in front of which nothing is to be computed.
@@ -22,25 +28,16 @@ pub struct Holding {
     /// The slot.
     pub slot: usize,
     /// The node of the last page of the tree.
-    node: NodeId,
+    pub(super) node: NodeId,
     /// How many are the tree's, and how many were when it started.
     pub(super) shared: usize,
     pub(super) found: usize,
-    /// Whether full pages go to the tree while it runs.
-    gives: bool,
-    /// The position behind the last that the slot's state has seen, of the sequence that left it.
-    seen: usize,
 }
 
 impl Holding {
     /// Tokens of the pages that are in the tree.
     pub fn shared_tokens(&self) -> usize {
         self.shared * PAGE
-    }
-
-    /// Whether others may find its next full page in the tree.
-    pub fn gives(&self) -> bool {
-        self.gives
     }
 }
 
@@ -54,20 +51,26 @@ impl PageCache {
         for (pages, &node) in path.iter().enumerate().rev() {
             let rest = &tokens[pages * PAGE..most];
             let tails = self.tree.tails(node);
-            let usable = tails.filter_map(|(id, tail)| {
-                Some((usable(&tail.tokens, tail.slot.map(|_| tail.seen_behind), rest)?, tail.tokens.len(), id))
-            });
+            let usable = tails.filter_map(|(id, tail)| Some((usable(&tail.tokens, rest)?, tail.tokens.len(), id)));
             // Of equal ones that of which least is lost.
             let best = usable.max_by_key(|&(common, length, id)| (common, std::cmp::Reverse((length, id))));
             let best = best.filter(|(common, ..)| pages * PAGE + common > 0);
+            let found = Found { node, pages, tokens: pages * PAGE, ..Found::default() };
             if let Some((common, _, tail)) = best {
-                return Found { node, tail: Some(tail), pages, tokens: pages * PAGE + common };
+                return Found { tail: Some(tail), tokens: pages * PAGE + common, ..found };
             }
-            if !self.has_state {
-                return Found { node, tail: None, pages, tokens: pages * PAGE };
+            let snapshot = self.snapshot(node).filter(|_| pages > 0);
+            if snapshot.is_some() || !self.has_state {
+                return Found { snapshot, ..found };
             }
         }
         self.nothing(salt)
+    }
+
+    /// How many tokens of `tokens`' whole pages are in the tree, whether a sequence can go on from there or not.
+    pub fn cached(&mut self, salt: u64, tokens: &[u32]) -> usize {
+        let root = self.tree.root(salt);
+        (self.tree.path(root, tokens).len() - 1) * PAGE
     }
 
     /// The place of a sequence that computes all of its tokens.
@@ -87,17 +90,17 @@ impl PageCache {
             return None;
         }
         self.tree.touch(found.node);
-        let (node, shared, gives) = (found.node, found.pages, !self.has_state);
-        let mut holding = Holding { node, shared, found: shared, gives, ..Holding::default() };
-        holding.pages = self.tree.pages_to(node);
-        let mut slot = None;
+        let mut holding = Holding { node: found.node, shared: found.pages, found: found.pages, ..Holding::default() };
+        holding.pages = self.tree.pages_to(found.node);
         if let Some(tail) = found.tail {
             let tail = self.tree.remove(tail);
             holding.pages.extend(tail.page);
-            holding.seen = shared * PAGE + tail.tokens.len() + tail.seen_behind;
-            slot = tail.slot;
+            holding.slot = tail.slot.or_else(|| self.take_slot()).expect(SLOT);
+            // Others may part from it at the end of its last whole page.
+            self.leave_snapshot(&holding, found.pages * PAGE);
+        } else {
+            self.begin_with_copy(&mut holding, found.snapshot);
         }
-        holding.slot = slot.or_else(|| self.take_slot()).expect("a slot is to be had");
         let ahead = (has + self.room()).saturating_sub(spare).min(most);
         let grown = self.grow(&mut holding, least, ahead);
         debug_assert!(grown != Grown::Short, "there was room");
@@ -128,23 +131,29 @@ impl PageCache {
     }
 
     /// Gives full pages of a running sequence to the tree; `tokens` are those that are computed. Where the tree has such a
-    /// page already, the sequence keeps its own, and what follows, to itself.
-    pub fn give(&mut self, holding: &mut Holding, tokens: &[u32]) {
-        while holding.gives && (holding.shared + 1) * PAGE <= tokens.len() {
-            let page = &tokens[holding.shared * PAGE..][..PAGE];
-            if self.tree.child(holding.node, page).is_some() {
-                holding.gives = false;
-                return;
-            }
-            holding.node = self.tree.insert(holding.node, page, holding.pages[holding.shared]);
+    /// page already, the sequence goes on with that one instead of its own. Whether it has other pages now.
+    pub fn give(&mut self, holding: &mut Holding, tokens: &[u32]) -> bool {
+        let mut changed = false;
+        while (holding.shared + 1) * PAGE <= tokens.len() {
+            let (page, own) = (&tokens[holding.shared * PAGE..][..PAGE], holding.pages[holding.shared]);
+            holding.node = match self.tree.child(holding.node, page) {
+                Some(known) => {
+                    changed = true;
+                    holding.pages[holding.shared] = self.tree.node(known).page.expect("a child has a page");
+                    self.pool.put(vec![own]);
+                    known
+                }
+                None => self.tree.insert(holding.node, page, own),
+            };
             self.tree.hold_one(holding.node);
             holding.shared += 1;
         }
+        changed
     }
 
     /// Ends a sequence of which `tokens` are computed, those in the tree at least: its pages stay for others.
     pub fn end(&mut self, holding: Holding, tokens: &[u32]) {
-        let Holding { mut pages, slot, node: held, shared, seen, .. } = holding;
+        let Holding { mut pages, slot, node: held, shared, .. } = holding;
         let mut own = pages.split_off(shared).into_iter();
         let mut node = held;
         let rest = tokens[shared * PAGE..].chunks_exact(PAGE);
@@ -163,13 +172,13 @@ impl PageCache {
         self.pool.put(own.collect());
         self.tree.release(held);
         self.tree.touch(node);
-        let seen_behind = seen.saturating_sub(tokens.len());
-        match self.has_state && !tokens.is_empty() {
-            true => self.tree.insert_tail(node, tail, page, Some(slot), seen_behind),
-            false => {
-                self.slots.push(slot);
-                self.leave_tail(node, tail, page);
-            }
+        // An empty tail is worth as much as a snapshot.
+        let known = tail.is_empty() && (tokens.is_empty() || self.tree.node(node).slot.is_some());
+        if self.has_state && !known {
+            self.tree.insert_tail(node, tail, page, Some(slot));
+        } else {
+            self.slots.push(slot);
+            self.leave_tail(node, tail, page);
         }
     }
 
@@ -185,10 +194,10 @@ impl PageCache {
                 self.pool.put(page.into_iter().collect());
             }
             Some((id, _)) => {
-                self.tree.insert_tail(node, tokens, page, None, 0);
+                self.tree.insert_tail(node, tokens, page, None);
                 self.remove(id);
             }
-            None if page.is_some() => self.tree.insert_tail(node, tokens, page, None, 0),
+            None if page.is_some() => self.tree.insert_tail(node, tokens, page, None),
             None => {}
         }
     }

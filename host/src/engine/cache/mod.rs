@@ -4,10 +4,12 @@
 //! pages and computes the rest into its own; it gives those that are full to the tree, where others find them, also while it
 //! runs. What nobody reads stays until pages are short: then the leaf goes that was not used for longest.
 //!
-//! A state is a function of the position, and whole pages alone are not enough to go on behind them. So where a model keeps
-//! a state, the tail of an ended sequence has its slot, and only the end of a tail is a place to go on from.
+//! Where a model keeps a state, whole pages alone are not enough to go on behind them. So the tail of an ended sequence has its
+//! slot, and some pages have one too: a snapshot, from which sequences begin with a copy. Slots are those of running sequences,
+//! of tails, of snapshots, or free; when one is needed, the tail or snapshot that was not used for longest gives up its own.
 mod holding;
 mod pages;
+mod snapshots;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -45,6 +47,8 @@ pub struct PageCache {
     slots: Vec<usize>,
     tree: Tree,
     has_state: bool,
+    /// Slots to be copied in front of the next step, [from, to], in their order.
+    copies: Vec<[usize; 2]>,
     pages: usize,
     evicted: u64,
 }
@@ -54,7 +58,7 @@ impl PageCache {
     /// and values.
     pub fn new(pages: usize, slots: usize, has_state: bool) -> PageCache {
         let (pool, slots) = (PagePool::new(pages), (0..slots).rev().collect());
-        PageCache { pages: pool.count(), pool, slots, tree: Tree::default(), has_state, evicted: 0 }
+        PageCache { pages: pool.count(), pool, slots, tree: Tree::default(), has_state, copies: Vec::new(), evicted: 0 }
     }
 
     /// Where the pages are.
@@ -99,13 +103,6 @@ impl PageCache {
         self.slots.last().copied()
     }
 
-    fn take_slot(&mut self) -> Option<usize> {
-        while self.slots.is_empty() {
-            self.evicted += self.evict()?;
-        }
-        self.slots.pop()
-    }
-
     /// Gives up the leaf that was not used for longest, and says how many pages are free then; none where there is no leaf.
     fn evict(&mut self) -> Option<u64> {
         let leaf = self.tree.oldest()?;
@@ -122,9 +119,9 @@ impl PageCache {
         self.slots.extend(node.slot);
     }
 
-    /// Where a model keeps a state, pages in front of no tail are of no use.
+    /// Where a model keeps a state, pages in front of none are of no use.
     fn prune(&mut self, mut node: NodeId) {
-        while self.has_state && self.tree.is_removable(node) {
+        while self.has_state && self.tree.is_removable(node) && self.tree.node(node).slot.is_none() {
             let parent = self.tree.parent(node);
             self.remove(node);
             node = parent;

@@ -1,14 +1,16 @@
 //! Random traces of the cache against a model of it that is a plain list.
 use super::*;
 
+mod states;
+
 const PAGES: usize = 14;
 const SLOTS: usize = 4;
 
 /// Random numbers that are the same in every run.
-struct Numbers(u64);
+pub(super) struct Numbers(u64);
 
 impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
+    pub(super) fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % end
     }
@@ -163,16 +165,23 @@ impl Trace<'_> {
             return;
         }
         let taken = sequence.holding.pages.len() - had;
+        self.follow(free, taken);
+        let sequence = &mut self.running[index];
         sequence.computed = (sequence.computed + count).min(sequence.tokens.len());
         let computed = sequence.tokens[..sequence.computed].to_vec();
         let before = sequence.holding.shared;
-        self.cache.give(&mut sequence.holding, &computed);
-        let after = sequence.holding.shared;
-        self.follow(free, taken);
-        for page in before..after {
-            assert!(!self.list.has(&computed[..(page + 1) * PAGE], false), "nothing is cached twice");
-            self.list.add(&computed[..(page + 1) * PAGE], false, 1);
+        let changed = self.cache.give(&mut sequence.holding, &computed);
+        let mut known = false;
+        for page in before..sequence.holding.shared {
+            let tokens = &computed[..(page + 1) * PAGE];
+            let entry = self.list.entries.iter_mut().find(|entry| !entry.tail && entry.tokens == tokens);
+            known |= entry.is_some();
+            match entry {
+                Some(entry) => entry.users += 1,
+                None => self.list.add(tokens, false, 1),
+            }
         }
+        assert_eq!(changed, known, "it has another's page where there is one");
     }
 
     fn end(&mut self, index: usize) {
@@ -282,28 +291,6 @@ fn whole_pages_of_the_common_prefix_are_found() {
         let tokens: Vec<u32> = (0..common as u32).chain(900..).take(length).collect();
         assert_eq!(cache.find(0, &tokens).tokens, common.min(length - 1) / PAGE * PAGE, "{common} of {length}");
     }
-}
-
-/// A state goes to one sequence, and its slot to whoever needs one.
-#[test]
-fn a_state_moves_to_the_sequence_that_goes_on() {
-    let mut cache = PageCache::new(40, 2, true);
-    let tokens: Vec<u32> = (0..200).collect();
-    let first = cache.start(&tokens[..150], Found::default(), 10, 0).expect("room");
-    let slot = first.slot;
-    cache.end(first, &tokens[..150]);
-    assert_eq!((cache.find(0, &tokens).tokens, cache.find(0, &tokens[..148]).tokens), (150, 147));
-    assert_eq!(cache.find(0, &tokens[..140]).tokens, 0, "a state goes back a few tokens only");
-    let found = cache.find(0, &tokens);
-    let next = cache.start(&tokens, found, 10, 0).expect("room");
-    assert_eq!((next.slot, cache.find(0, &tokens).tokens), (slot, 0));
-    cache.end(next, &tokens);
-    let usage = cache.usage();
-    assert_eq!((usage.cached, usage.idle, usage.free), (4, 4, 35));
-    let others = [0, 1].map(|_| cache.start(&[9; 10], Found::default(), 10, 0).expect("room"));
-    assert_eq!(cache.usage().cached, 0, "the state's slot was needed, and its pages are of no use without it");
-    others.into_iter().for_each(|other| cache.discard(other));
-    assert_eq!(cache.usage().free, 39);
 }
 
 #[test]

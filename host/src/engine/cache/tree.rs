@@ -2,8 +2,8 @@
 //!
 //! A node is a page of 64 tokens behind those of its parent, so the way from the root is a prefix. Beside its children a node may
 //! have tails: what an ended sequence left behind its last whole page. A tail has fewer tokens than a page, and the slot of a
-//! sequence that keeps more than keys and values; it belongs to the one sequence that goes on from it. A copy of a slot at a
-//! page's end, from which many may go on, would be a field of the page's node.
+//! sequence that keeps more than keys and values; it belongs to the one sequence that goes on from it. A page may have a slot
+//! too, the snapshot of a state at its end: many may go on from copies of it.
 use std::collections::{BTreeSet, HashMap};
 
 use gpu_kernels::PAGE_TOKENS;
@@ -23,10 +23,8 @@ pub struct Node {
     pub tokens: Box<[u32]>,
     /// None for the root, and for a tail without tokens.
     pub page: Option<usize>,
-    /// The slot of the sequence that left this tail, where its model keeps a state.
+    /// Where a model keeps a state: of a tail, the slot of the sequence that left it; of a page, its snapshot.
     pub slot: Option<usize>,
-    /// How many tokens behind its end that state has seen, of an owner before the last.
-    pub seen_behind: usize,
     children: HashMap<Box<[u32]>, NodeId>,
     tails: Vec<NodeId>,
     /// Running sequences that read the page. Those of a child are among them.
@@ -36,6 +34,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether it is a tail, or a root.
+    pub fn is_tail(&self) -> bool {
+        self.tokens.len() < PAGE_TOKENS as usize
+    }
+
     fn is_leaf(&self) -> bool {
         self.children.is_empty() && self.tails.is_empty()
     }
@@ -47,6 +50,8 @@ pub struct Tree {
     nodes: HashMap<NodeId, Node>,
     /// Nodes without children, tails and users, by the time of their last use.
     leaves: BTreeSet<(u64, NodeId)>,
+    /// Nodes that have a slot, by the time of their last use.
+    states: BTreeSet<(u64, NodeId)>,
     next: u64,
     clock: u64,
     /// Pages of all nodes, and of those without users.
@@ -61,7 +66,16 @@ impl Default for Tree {
         // The root is in use for ever.
         let root = Node { users: 1, ..Node::default() };
         let nodes = HashMap::from([(ROOT, root)]);
-        Tree { nodes, leaves: BTreeSet::new(), next: 1, clock: 0, pages: 0, idle: 0, roots: HashMap::new() }
+        Tree {
+            nodes,
+            leaves: BTreeSet::new(),
+            states: BTreeSet::new(),
+            next: 1,
+            clock: 0,
+            pages: 0,
+            idle: 0,
+            roots: HashMap::new(),
+        }
     }
 }
 
@@ -136,6 +150,11 @@ impl Tree {
         std::iter::successors(Some(from), |&id| (id != ROOT).then(|| self.node(id).parent))
     }
 
+    /// The node so many pages in front of `id`; none in front of the root.
+    pub fn ancestor(&self, id: NodeId, pages: usize) -> Option<NodeId> {
+        self.way_up(id).nth(pages)
+    }
+
     /// Adds a page that is not there.
     pub fn insert(&mut self, parent: NodeId, tokens: &[u32], page: usize) -> NodeId {
         let id = self.add(Node { parent, tokens: tokens.into(), page: Some(page), ..Node::default() });
@@ -144,15 +163,8 @@ impl Tree {
     }
 
     /// Adds a tail.
-    pub fn insert_tail(
-        &mut self,
-        parent: NodeId,
-        tokens: &[u32],
-        page: Option<usize>,
-        slot: Option<usize>,
-        seen_behind: usize,
-    ) {
-        let id = self.add(Node { parent, tokens: tokens.into(), page, slot, seen_behind, ..Node::default() });
+    pub fn insert_tail(&mut self, parent: NodeId, tokens: &[u32], page: Option<usize>, slot: Option<usize>) {
+        let id = self.add(Node { parent, tokens: tokens.into(), page, slot, ..Node::default() });
         self.node_mut(parent).tails.push(id);
     }
 
@@ -165,6 +177,9 @@ impl Tree {
         let (parent, used) = (node.parent, self.clock);
         self.leaves.remove(&(self.node(parent).used, parent));
         self.leaves.insert((used, id));
+        if node.slot.is_some() {
+            self.states.insert((used, id));
+        }
         self.nodes.insert(id, Node { used, ..node });
         id
     }
@@ -209,8 +224,10 @@ impl Tree {
             let clock = self.clock;
             let node = self.node_mut(id);
             let before = std::mem::replace(&mut node.used, clock);
-            if self.leaves.remove(&(before, id)) {
-                self.leaves.insert((clock, id));
+            for set in [&mut self.leaves, &mut self.states] {
+                if set.remove(&(before, id)) {
+                    set.insert((clock, id));
+                }
             }
         }
     }
@@ -218,6 +235,27 @@ impl Tree {
     /// The leaf without users that was not used for longest.
     pub fn oldest(&self) -> Option<NodeId> {
         self.leaves.first().map(|(_, id)| *id)
+    }
+
+    /// The node with a slot that was not used for longest.
+    pub fn oldest_state(&self) -> Option<NodeId> {
+        self.states.first().map(|(_, id)| *id)
+    }
+
+    /// Gives a page a snapshot of the state at its end.
+    pub fn put_slot(&mut self, id: NodeId, slot: usize) {
+        let node = self.node_mut(id);
+        node.slot = Some(slot);
+        let used = node.used;
+        self.states.insert((used, id));
+    }
+
+    /// Takes a page's snapshot.
+    pub fn take_slot(&mut self, id: NodeId) -> Option<usize> {
+        let node = self.node_mut(id);
+        let (slot, used) = (node.slot.take(), node.used);
+        self.states.remove(&(used, id));
+        slot
     }
 
     /// Every page of the tree, and every slot.
@@ -243,6 +281,7 @@ impl Tree {
         debug_assert!(self.is_removable(id));
         let node = self.nodes.remove(&id).expect("a node that is named is there");
         self.leaves.remove(&(node.used, id));
+        self.states.remove(&(node.used, id));
         let pages = usize::from(node.page.is_some());
         self.pages -= pages;
         self.idle -= pages;

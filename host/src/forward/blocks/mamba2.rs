@@ -1,6 +1,6 @@
 //! A Mamba-2 mixer: two products, and between them convolution, state and gated norm.
 use gpu_kernels::ssm::{CHUNK, Mixer, WINDOW};
-use gpu_kernels::{Element, GatedNorm, SsmConv, SsmDecode, SsmScan};
+use gpu_kernels::{Element, GatedNorm, SsmConv, SsmCopy, SsmDecode, SsmScan};
 
 use super::{Kind, PlacedBlock};
 use crate::device::{BufferId, Output};
@@ -123,6 +123,24 @@ impl PlacedBlock for PlacedMamba2 {
         self.gated_norm(pass);
         let out = Multiply::new(self.scratch.y.ptr(), &self.out_proj, Output::Act(x), rows);
         pass.multiply(Multiply { residual: x, ..out });
+    }
+
+    fn copy_slots(&self, pass: &mut Pass) {
+        let Mixer { heads, head_dim, groups, state_size } = self.mixer;
+        let State { state, chunk, ring_x, ring_b, ring_dt, window } = &self.state;
+        pass.plan.launch(SsmCopy {
+            copies: pass.shared.inputs.copies.ptr(),
+            state: state.ptr(),
+            chunk: chunk.ptr(),
+            ring_x: ring_x.ptr(),
+            ring_b: ring_b.ptr(),
+            ring_dt: ring_dt.ptr(),
+            window: window.ptr(),
+            heads,
+            head_dim,
+            groups,
+            state_size,
+        });
     }
 }
 

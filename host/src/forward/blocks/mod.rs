@@ -21,6 +21,10 @@ pub(super) trait Kind {
 pub(super) trait PlacedBlock: Send + Sync {
     /// Appends the block's steps, from the residual stream to the residual stream.
     fn steps(&self, pass: &mut Pass);
+
+    /// Appends the steps that copy what the block keeps in slots, as the input `copies` says; none for a block that keeps
+    /// nothing.
+    fn copy_slots(&self, _: &mut Pass) {}
 }
 
 macro_rules! kinds {

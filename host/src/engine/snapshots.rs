@@ -1,0 +1,66 @@
+//! Where a model keeps a state: which sequences leave snapshots of theirs, and where; and the copies that make these.
+use gpu_kernels::PAGE_TOKENS;
+
+use super::Engine;
+use super::admission::Wait;
+use super::cache::Found;
+use super::sequence::Sequence;
+use crate::error::Result;
+use crate::forward;
+
+const PAGE: usize = PAGE_TOKENS as usize;
+
+impl Engine {
+    /// Has a sequence that has just got its place leave snapshots: where it parts from what is cached, and at the ends of the last
+    /// pages in front of where later prompts may part from its own.
+    pub(super) fn plan_snapshots(&mut self, sequence: &mut Sequence) {
+        if !self.layout.has_state() {
+            return;
+        }
+        let last = sequence.prompt_tokens() - 1;
+        let parts = self.cache.cached(sequence.cache_salt(), &sequence.tokens()[..last]);
+        sequence.stop_at(parts);
+        for end in sequence.turn_ends() {
+            sequence.stop_at(end.min(last) / PAGE * PAGE);
+        }
+    }
+
+    /// As for keys and values, but a state is not there page by page: the running sequence is asked for a snapshot at the end of
+    /// the last page that both begin with.
+    pub(super) fn state_on_its_way(&mut self, index: usize, found: &Found) -> Wait {
+        let (tokens, salt) = (self.waiting[index].tokens(), self.waiting[index].cache_salt());
+        let common = |other: &Sequence| {
+            let common = tokens.iter().zip(other.tokens()).take_while(|(a, b)| a == b).count();
+            // Its last token is computed anyway.
+            common.min(tokens.len() - 1) / PAGE * PAGE
+        };
+        let others = self.running.iter().enumerate().filter(|(_, other)| other.cache_salt() == salt);
+        let ends = others.map(|(index, other)| (common(other), index));
+        let useful = ends.filter(|&(end, index)| end > found.tokens && self.running[index].computed() < end + PAGE);
+        let Some((end, other)) = useful.max_by_key(|&(end, _)| end) else { return Wait::No };
+        let other = &mut self.running[other];
+        if !other.is_snapshot_of(end) {
+            other.stop_at(end);
+            return Wait::Later;
+        }
+        if self.cache.leave_snapshot(other.holding(), end) { Wait::Again } else { Wait::No }
+    }
+
+    /// Makes the copies that the cache asks for, in front of the next step.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub(super) fn copy_slots(&mut self) -> Result<()> {
+        let copies = self.cache.take_copies();
+        for copies in copies.chunks(self.layout.limits().slots()) {
+            let plan = match self.plans.copies {
+                Some(plan) => plan,
+                None => *self.plans.copies.insert(self.device.prepare(forward::copy_plan(&self.layout))?),
+            };
+            let numbers = copies.iter().flatten().map(|&slot| slot as i32);
+            let numbers: Vec<i32> = std::iter::once(copies.len() as i32).chain(numbers).collect();
+            self.device.enqueue(plan, &[(self.layout.copies(), &numbers)])?;
+        }
+        Ok(())
+    }
+}
