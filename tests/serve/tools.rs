@@ -238,6 +238,36 @@ fn every_template_is_shown_the_tools_and_the_calls_that_are_sent_back() {
     }
 }
 
+/// Right values: what transformers renders of the same conversation, in which arguments are objects (tests/text/templates.py).
+#[test]
+fn a_conversation_with_calls_is_the_text_that_transformers_makes() {
+    let table: Value =
+        serde_json::from_slice(&std::fs::read(root().join("tests/text/templates.json")).unwrap()).unwrap();
+    let mut count = 0;
+    for row in table["rows"].as_array().unwrap() {
+        let (name, context) = (row["template"].as_str().unwrap(), row["context"].as_object().unwrap());
+        let calls =
+            ["nemotron_3_nano", "nemotron_3_5_lightning", "nemotron_nano_v2", "llama_nemotron_super"].contains(&name);
+        let is_openai = |tools: &Value| tools.as_array().unwrap().iter().all(|tool| tool["type"] == "function");
+        let text = row["text"].as_str().filter(|_| calls && context.get("tools").is_some_and(is_openai));
+        let (Some(text), None) = (text, context.get("contexts")) else { continue };
+        let mut body = json!({ "messages": context["messages"], "tools": context["tools"] });
+        for message in body["messages"].as_array_mut().unwrap() {
+            for call in message["tool_calls"].as_array_mut().into_iter().flatten() {
+                let arguments = &mut call["function"]["arguments"];
+                *arguments = arguments.to_string().into();
+            }
+            let turn = message.as_object_mut().unwrap();
+            turn.retain(|_, value| !value.is_null());
+        }
+        let talker = Talker::of(name, "x");
+        let tokens = talker.ask("/tokenize", &body);
+        assert_eq!(talker.ask("/detokenize", &json!({ "tokens": tokens["tokens"] }))["prompt"], text, "{name}");
+        count += 1;
+    }
+    assert!(count >= 6, "{count} conversations");
+}
+
 #[test]
 fn tools_that_cannot_be_called_are_refused_by_name() {
     let server = Server::start(&[]);

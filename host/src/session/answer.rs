@@ -5,7 +5,6 @@ use super::generation::{Finish, Generation};
 use super::logprobs::{self, TokenLogprob};
 use super::prompt_logprobs::PromptLogprob;
 use super::stop::StopTexts;
-use super::tags::Tags;
 use crate::engine::{Event, TokenScore};
 use crate::error::Result;
 use crate::text::{Detokenizer, Reasoning, Shown, Tokenizer};
@@ -21,6 +20,18 @@ pub struct TextOptions {
     pub tags: Tags,
     /// Stop texts count from so many tokens on.
     pub min_tokens: usize,
+}
+
+/// Which tags are text even where they are special tokens, for whoever tells apart what stands between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tags {
+    /// None.
+    #[default]
+    None,
+    /// Those around reasoning.
+    Reasoning,
+    /// Those around reasoning and calls of tools.
+    Calls,
 }
 
 /// A generation that runs.

@@ -26,7 +26,7 @@ mod stop;
 mod tags;
 mod turn_ends;
 
-pub use answer::TextOptions;
+pub use answer::{Tags, TextOptions};
 pub use batch::{Arrival, BatchRequest};
 pub use choice::{ActivationChoice, Activations, DeviceChoice, KvChoice, Progress};
 pub use conversation::{Conversation, Message};
@@ -40,7 +40,6 @@ pub use note::Note;
 pub use profile::StepProfile;
 pub use prompt::{Prompt, Rendering, Texts};
 pub use prompt_logprobs::PromptLogprob;
-pub use tags::Tags;
 
 pub use crate::sample::Sampling;
 pub use crate::text::{Reasoning, ToolDelta, ToolForm, ToolParser, ToolSchemas};

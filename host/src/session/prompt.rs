@@ -3,9 +3,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, TextOptions};
+use super::answer::{Answer, Tags, TextOptions};
 use super::stop;
-use super::tags::Tags;
 use crate::error::{Category, Error, Result};
 use crate::text::{ChatTemplate, Tokenizer};
 

@@ -1,22 +1,10 @@
 //! Tags that a model's chat template has in answers: around reasoning, and around calls of tools.
 use serde_json::{Value, json};
 
-use super::answer::TextOptions;
+use super::answer::{Tags, TextOptions};
 use super::prompt::Texts;
 use crate::error::Result;
 use crate::text::{ChatTemplate, Reasoning, Shown, ToolForm};
-
-/// Which tags are text even where they are special tokens, for whoever tells apart what stands between them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tags {
-    /// None.
-    #[default]
-    None,
-    /// Those around reasoning.
-    Reasoning,
-    /// Those around reasoning and calls of tools.
-    Calls,
-}
 
 const REASONING: [&str; 2] = ["<think>", "</think>"];
 
