@@ -18,10 +18,17 @@ struct Talker {
 
 impl Talker {
     fn new(template: &str, says: &str) -> Talker {
+        Talker::with(template, says, |tokenizer| tokenizer)
+    }
+
+    /// As [`Talker::new`], with another tokenizer.json.
+    fn with(template: &str, says: &str, tokenizer: impl Fn(String) -> String) -> Talker {
         let (source, model) = (root().join("models/storyteller"), tempfile::tempdir().unwrap());
-        for name in ["model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        for name in ["model.safetensors", "tokenizer_config.json"] {
             std::fs::copy(source.join(name), model.path().join(name)).unwrap();
         }
+        let file = std::fs::read_to_string(source.join("tokenizer.json")).unwrap();
+        std::fs::write(model.path().join("tokenizer.json"), tokenizer(file)).unwrap();
         let mut config: Value = serde_json::from_slice(&std::fs::read(source.join("config.json")).unwrap()).unwrap();
         config["max_position_embeddings"] = CONTEXT.into();
         std::fs::write(model.path().join("config.json"), config.to_string()).unwrap();
@@ -127,7 +134,15 @@ fn plain(choice: &Value) -> Value {
 
 #[test]
 fn calls_are_given_whole_and_in_a_stream_argument_by_argument() {
-    let talker = Talker::of("nemotron_3_nano", NANO);
+    let template = std::fs::read_to_string(root().join("tests/text/templates/nemotron_3_nano.jinja")).unwrap();
+    gives_both_calls(&Talker::new(&template, NANO));
+    // Tags that are special tokens are no less there.
+    let special =
+        |tokenizer: String| tokenizer.replace("<extra_id_0>", "<tool_call>").replace("<extra_id_1>", "</think>");
+    gives_both_calls(&Talker::with(&template, NANO, special));
+}
+
+fn gives_both_calls(talker: &Talker) {
     let whole = talker.choice(&body());
     assert_eq!(whole["finish_reason"], "tool_calls");
     let call =
@@ -141,9 +156,10 @@ fn calls_are_given_whole_and_in_a_stream_argument_by_argument() {
 
     let (streamed, parts) = talker.streamed(&body());
     assert_eq!((plain(&streamed), &streamed["finish_reason"]), (expected, &json!("tool_calls")));
-    let arguments: Vec<&str> = parts.iter().map(|part| part["function"]["arguments"].as_str().unwrap()).collect();
-    // Tokens that are a byte each are text together.
-    assert_eq!(arguments, ["", r#"{"town": "Nara""#, r#", "days": 3}"#, "", r#"{"town": "Kyoto"}"#]);
+    // A name first, and each argument as soon as it is certain; tokens that are a byte each are text together.
+    let part = |index: usize| (&parts[index]["index"], parts[index]["function"]["arguments"].as_str().unwrap());
+    assert_eq!((part(0), part(1)), ((&json!(0), ""), (&json!(0), r#"{"town": "Nara""#)));
+    assert!(part(2).1.starts_with(r#", "days": 3"#) && parts.iter().filter(|part| part["id"].is_string()).count() == 2);
 
     let mut one = body();
     one["parallel_tool_calls"] = false.into();

@@ -226,4 +226,5 @@ pub const CASES: &[Case] = &[
     (ToolForm::Llama, r#"{"name": "Ada", "parameters": {}}"#, r#"{"name": "Ada", "parameters": {}}"#, &[]),
     (ToolForm::Llama, r#"{"name": "now"} "#, r#"{"name": "now"} "#, &[]),
     (ToolForm::Llama, r#"{"name": "now", "parameters": {}}; and {this}"#, "; and {this}", &[NOW]),
+    (ToolForm::Llama, r#"{"names": ["now"], "parameters": {}}"#, r#"{"names": ["now"], "parameters": {}}"#, &[]),
 ];

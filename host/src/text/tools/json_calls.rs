@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use super::ToolSchemas;
-use super::json_object::{Scan, call};
+use super::json_object::{Scan, call, may_be_call};
 use super::output::{Output, begun, may_become};
 
 /// Most bytes in front of a call's object: tags, brackets and white space.
@@ -63,7 +63,7 @@ impl JsonCalls {
                 if text.is_empty() {
                     return output.ended() && self.enter(State::Outside);
                 }
-                if text.starts_with('{') && space < MOST_HEAD {
+                if space < MOST_HEAD && may_be_call(text) {
                     return self.object(output, space, 0);
                 }
                 self.enter(State::Outside)

@@ -17,6 +17,19 @@ pub(super) fn call(object: &str, is_named: impl Fn(&str) -> bool, may_lack: bool
     (is_named(&call.name) && is_object).then_some((call.name, arguments))
 }
 
+/// Keys of a call, one of which comes first.
+const KEYS: [&str; 5] = ["name", "type", "id", "arguments", "parameters"];
+
+/// Whether an object that begins so may become a call.
+pub(super) fn may_be_call(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix('{').map(str::trim_start) else { return false };
+    let Some(key) = rest.strip_prefix('"') else { return rest.is_empty() };
+    match key.split_once('"') {
+        Some((key, _)) => KEYS.contains(&key),
+        None => KEYS.iter().any(|known| known.starts_with(key)),
+    }
+}
+
 /// A call as models write it.
 #[derive(Deserialize)]
 struct Call<'a> {

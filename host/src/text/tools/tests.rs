@@ -87,6 +87,10 @@ fn what_is_decided_is_not_held_back() {
         arguments(r#", "text": "x""#).into_iter().chain(arguments("}")).collect::<Vec<_>>()
     );
     assert_eq!(parser.finish(), []);
+    // A JSON answer that is no call.
+    let mut parser = ToolParser::new(ToolForm::Llama, tools());
+    assert_eq!(parser.push("{\"n"), []);
+    assert_eq!(parser.push("umber\": "), text("{\"number\":"));
 }
 
 #[test]
