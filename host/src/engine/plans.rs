@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     fn bucket(rows: usize) -> Bucket {
-        Bucket { rows, sequences: rows, logit_rows: rows, splits: 1, tiles: 0, sampling: false }
+        Bucket { rows, sequences: rows, logit_rows: rows, splits: 1, prompts: 0, tiles: 0, sampling: false }
     }
 
     #[test]

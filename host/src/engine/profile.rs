@@ -57,7 +57,7 @@ impl Engine {
         // Behind the step begins what penalties count: nothing.
         let parameters = || Arc::new(RowParameters::new(sampling, position + rows, &[], self.layout.vocab()));
         let sampling = (!sampling.is_greedy()).then(parameters);
-        let slot = limits.scrap_slot();
+        let slot = self.cache.free_slot().expect("an idle engine has its slots");
         let span = Span { ids, position, pages, slot, logit_rows: 1, samples: true, sampling };
         let shares = self.shares(&span);
         self.cache.put(span.pages);

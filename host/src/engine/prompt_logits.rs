@@ -62,8 +62,7 @@ impl Engine {
             end = end.min(done.max(first_wanted) + limits.logit_rows());
             let wanted = end.saturating_sub(done.max(first_wanted));
             let ids = prompt[done..end].iter().map(|&id| id as i32).collect();
-            // An idle engine has its slots.
-            let slot = self.cache.free_slot().unwrap_or(limits.scrap_slot());
+            let slot = self.cache.free_slot().expect("an idle engine has its slots");
             let span = Span {
                 ids,
                 position: done,

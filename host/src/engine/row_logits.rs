@@ -52,8 +52,11 @@ impl Engine {
     fn read_rows(&mut self, spans: &[Span], wanted: &[bool]) -> Result<Rows> {
         let vocab = self.layout.vocab();
         let read = |(index, wanted): (usize, &bool)| -> Result<Option<Vec<f32>>> {
-            let first = (rows_of(spans, index).end - 1) * vocab;
-            wanted.then(|| self.device.read_f32(self.layout.logits().offset(first as u64), vocab)).transpose()
+            let mut read = || {
+                let first = (rows_of(spans, index).end - 1) * vocab;
+                self.device.read_f32(self.layout.logits().offset(first as u64), vocab)
+            };
+            wanted.then(&mut read).transpose()
         };
         wanted.iter().enumerate().map(read).collect()
     }

@@ -12,7 +12,8 @@ pub struct Share {
 
 /// Shares of at most `rows` token rows: first every sequence that decodes, so that none waits behind a prompt, then
 /// prompts in the order of their arrival, the last of them cut to the room that is left. A prompt that is scored is cut too
-/// where its rows of logits and a row for each sequence would be more than `logit_rows`.
+/// where its rows of logits and a row for each sequence would be more than `logit_rows`. Shares of several tokens come first, as
+/// a step has them.
 pub fn schedule(running: &[Sequence], rows: usize, logit_rows: usize) -> Vec<Share> {
     let mut room = rows;
     let mut spare = logit_rows.saturating_sub(running.len());
@@ -27,6 +28,7 @@ pub fn schedule(running: &[Sequence], rows: usize, logit_rows: usize) -> Vec<Sha
             room -= tokens;
         }
     }
+    shares.sort_by_key(|share| share.tokens == 1);
     shares
 }
 
@@ -57,7 +59,7 @@ mod tests {
         decoding.advance(5);
         let shares = schedule(&[sequence(0, 200), decoding], 64, 64);
         let tokens: Vec<_> = shares.iter().map(|share| (share.sequence, share.tokens)).collect();
-        assert_eq!(tokens, [(1, 1), (0, 63)]);
+        assert_eq!(tokens, [(0, 63), (1, 1)]);
     }
 
     #[test]
@@ -82,7 +84,7 @@ mod tests {
         assert_eq!(shares(&[scored(0, 100)], 100), [(0, 100)]);
         assert_eq!(shares(&[scored(0, 100)], 99), [(0, 99)]);
         assert_eq!(shares(&[sequence(0, 30), scored(1, 100), scored(2, 100)], 20), [(0, 30), (1, 18), (2, 1)]);
-        assert_eq!(shares(&[scored(0, 100), sequence(1, 30)], 2), [(0, 1), (1, 30)]);
+        assert_eq!(shares(&[scored(0, 100), sequence(1, 30)], 2), [(1, 30), (0, 1)]);
         // Rows that were read are not read again.
         let mut again = scored(0, 100);
         again.note_scores(70);

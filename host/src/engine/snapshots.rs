@@ -17,11 +17,11 @@ impl Engine {
         if !self.layout.has_state() {
             return;
         }
-        let last = sequence.prompt_tokens() - 1;
-        let parts = self.cache.cached(sequence.cache_salt(), &sequence.tokens()[..last]);
+        let prompt = sequence.prompt_tokens();
+        let parts = self.cache.cached(sequence.cache_salt(), &sequence.tokens()[..prompt - 1]);
         sequence.stop_at(parts);
         for end in sequence.turn_ends() {
-            sequence.stop_at(end.min(last) / PAGE * PAGE);
+            sequence.stop_at(end.min(prompt) / PAGE * PAGE);
         }
     }
 

@@ -14,6 +14,8 @@ pub struct Bucket {
     pub logit_rows: usize,
     /// Splits of the deepest sequence that adds one token; 0 when there is none.
     pub splits: usize,
+    /// Sequences that add several tokens, which come first; 0 when every sequence adds one.
+    pub prompts: usize,
     /// Tiles of the sequences that add several tokens; 0 when every sequence adds one.
     pub tiles: usize,
     /// Whether a sequence is not plainly greedy.
@@ -23,8 +25,8 @@ pub struct Bucket {
 impl Bucket {
     /// The buckets of one token that is generated early, and of a short prompt.
     pub fn first(limits: &Limits) -> [Bucket; 2] {
-        let token = Bucket { rows: 1, sequences: 1, logit_rows: 1, splits: 1, tiles: 0, sampling: false };
-        [token, Bucket { rows: limits.rows.min(8), splits: 0, tiles: 3, ..token }]
+        let token = Bucket { rows: 1, sequences: 1, logit_rows: 1, splits: 1, prompts: 0, tiles: 0, sampling: false };
+        [token, Bucket { rows: limits.rows.min(8), splits: 0, prompts: 1, tiles: 3, ..token }]
     }
 
     /// Every bucket of steps in which each sequence adds one token, the deepest last.
@@ -37,7 +39,15 @@ impl Bucket {
         let mut buckets = Vec::new();
         for splits in splits {
             for sampling in [false, true] {
-                let of = |&rows: &usize| Bucket { rows, sequences: rows, logit_rows: rows, splits, tiles: 0, sampling };
+                let of = |&rows: &usize| Bucket {
+                    rows,
+                    sequences: rows,
+                    logit_rows: rows,
+                    splits,
+                    prompts: 0,
+                    tiles: 0,
+                    sampling,
+                };
                 buckets.extend(rows.iter().map(of));
             }
         }
@@ -52,7 +62,7 @@ impl Bucket {
         let sampling = spans.iter().any(|span| span.sampling.is_some());
         if spans.iter().all(|span| span.rows() == 1) {
             let rows = round_up_decode(spans.len()).min(limits.sequences);
-            return Bucket { rows, sequences: rows, logit_rows: rows, splits, tiles: 0, sampling };
+            return Bucket { rows, sequences: rows, logit_rows: rows, splits, prompts: 0, tiles: 0, sampling };
         }
         let rows = round_up(spans.iter().map(Span::rows).sum()).min(limits.rows);
         let sequences = spans.len().next_power_of_two().min(limits.sequences);
@@ -60,8 +70,9 @@ impl Bucket {
             0 => 0,
             wanted => round_up(wanted).min(limits.logit_rows()),
         };
-        let tiles = rows.div_ceil(TILE_ROWS as usize) + sequences + 1;
-        Bucket { rows, sequences, logit_rows, splits, tiles, sampling }
+        let prompts = spans.iter().filter(|span| span.rows() > 1).count().next_power_of_two().min(sequences);
+        let tiles = rows.div_ceil(TILE_ROWS as usize) + prompts + 1;
+        Bucket { rows, sequences, logit_rows, splits, prompts, tiles, sampling }
     }
 
     /// Whether every sequence adds one token, so that rows, sequences and rows of logits are the same.

@@ -197,6 +197,7 @@ pub struct StepInputs(Vec<Vec<i32>>);
 impl StepInputs {
     /// The inputs of a step of `spans`, padded to `bucket`.
     pub fn new(spans: &[Span], bucket: &Bucket, limits: &Limits) -> StepInputs {
+        debug_assert!(spans.is_sorted_by_key(|span| span.rows() == 1), "spans of several tokens come first");
         let (mut rows, mut biases, mut phrases) = (0, 0, 1);
         let mut placed = Vec::with_capacity(spans.len());
         for (sequence, span) in spans.iter().enumerate() {

@@ -195,7 +195,7 @@ impl PlacedMamba2 {
             window: state.window.ptr(),
             counters: scratch.counters.ptr(),
             y: scratch.y.ptr(),
-            sequences: pass.bucket.sequences as u32,
+            sequences: pass.bucket.prompts as u32,
             tiles: pass.bucket.tiles as u32,
             stride: self.mixer.columns(),
             heads,

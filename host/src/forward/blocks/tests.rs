@@ -174,7 +174,8 @@ fn many_rows_go_to_what_is_fastest() {
     let mini = Preset::named("nemotron-mini-4b").expect("a preset");
     let spec = models::read(&mini.config(Some(1)), None).expect("a known family");
     let counts_of = |rows: usize, limits| {
-        let bucket = Bucket { rows, sequences: rows, logit_rows: rows, splits: 1, tiles: 0, sampling: false };
+        let bucket =
+            Bucket { rows, sequences: rows, logit_rows: rows, splits: 1, prompts: 0, tiles: 0, sampling: false };
         let plan = plan(&Layout::new(&spec, limits).0, &bucket);
         for step in &plan.steps {
             if let Step::Launch(kernel) = step {
@@ -209,7 +210,7 @@ fn many_rows_of_fp8_weights_are_multiplied_in_parts_as_panels_or_in_fp8() {
     let mut spec = models::read(&mini.config(Some(1)), None).expect("a known family");
     models::quantize(&mut spec, Recipe::Fp8, false);
     let counts = |spec: &ModelSpec, rows: usize| {
-        let bucket = Bucket { rows, sequences: rows, logit_rows: 1, splits: 1, tiles: 0, sampling: false };
+        let bucket = Bucket { rows, sequences: rows, logit_rows: 1, splits: 1, prompts: 0, tiles: 0, sampling: false };
         let plan = plan(&Layout::new(spec, Limits { skinny_rows: 64, ..Limits::new(256, rows, rows) }).0, &bucket);
         ["quant_gemm", "quantize_rows", "widen", "gemm"]
             .map(|name| plan.steps.iter().filter(|step| step.name() == name).count())
@@ -246,7 +247,8 @@ fn experts_that_are_asked_for_early_were_chosen_before() {
             let mut spec = plain.clone();
             recipe.map(|recipe| models::quantize(&mut spec, recipe, true));
             let limits = Limits { small_weight: 0, skinny_rows: 64, ..Limits::new(128, rows, rows) };
-            let bucket = Bucket { rows, sequences: rows, logit_rows: rows, splits: 1, tiles: 0, sampling: false };
+            let bucket =
+                Bucket { rows, sequences: rows, logit_rows: rows, splits: 1, prompts: 0, tiles: 0, sampling: false };
             let steps = plan(&Layout::new(&spec, limits).0, &bucket).steps;
             let early = |step: &Step| {
                 let Step::Launch(kernel) = step else { return false };
