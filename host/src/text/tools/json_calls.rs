@@ -77,13 +77,13 @@ impl JsonCalls {
         let held = output.held();
         match held.find(self.marks.open) {
             Some(0) => match self.head(held) {
-                Head::Object(bytes) => self.object(output, bytes, self.marks.open.len()),
-                Head::Empty(bytes) => {
+                Head::Object(bytes) if bytes < MOST_HEAD => self.object(output, bytes, self.marks.open.len()),
+                Head::Empty(bytes) if bytes < MOST_HEAD => {
                     output.mark(bytes);
                     self.enter(State::Inside { closed: true })
                 }
                 Head::Waits if !output.ended() && held.len() < MOST_HEAD => false,
-                Head::Waits | Head::Nothing => {
+                _ => {
                     output.text(self.marks.open.len());
                     true
                 }

@@ -97,6 +97,7 @@ impl XmlCalls {
         };
         match found {
             Found::Waits if ended || held.len() > MOST_HEAD => Found::Nothing,
+            Found::Is((bytes, _)) if bytes > MOST_HEAD => Found::Nothing,
             found => found,
         }
     }
@@ -143,9 +144,12 @@ impl XmlCalls {
         let (held, ended) = (output.held(), output.ended());
         let text = held.trim_start();
         let space = held.len() - text.len();
+        if space > MOST_HEAD {
+            return self.enter(State::Outside);
+        }
         if text.starts_with(CLOSE) {
             output.mark(space + CLOSE.len());
-        } else if CLOSE.starts_with(text) && space <= MOST_HEAD {
+        } else if CLOSE.starts_with(text) {
             if !ended {
                 return false;
             }

@@ -44,7 +44,9 @@ pub(super) fn named<'a>(text: &'a str, tag: &str) -> Found<(usize, &'a str)> {
     };
     let end = rest.find(['>', '<', '\n']);
     match end.map(|end| (rest[end..].starts_with('>'), end)) {
-        Some((true, end)) if !rest[..end].trim().is_empty() => Found::Is((tag.len() + end + 1, rest[..end].trim())),
+        Some((true, end)) if end < MOST_HEAD && !rest[..end].trim().is_empty() => {
+            Found::Is((tag.len() + end + 1, rest[..end].trim()))
+        }
         None if rest.len() < MOST_HEAD => Found::Waits,
         _ => Found::Nothing,
     }
