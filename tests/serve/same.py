@@ -7,12 +7,16 @@ beside, and near ties fall the other way. There --error says how far a logit may
 logits: 0.024 is what `verify` allows in BF16, 1.5 times 0.016. Where two texts part, both tokens are scored behind what the
 texts have in common. The difference of their logits has the errors of two logits in two runs: its root mean square may be 2
 errors, and no difference 8, four times as much. The exit code is 1 where a text is wrong. Standard library only.
+
+With --common N all prompts begin with the same N letters, and what they are compared with is not --batch but the same server,
+where each has a key of its own and so nothing cached: does a cached beginning change a text?
 """
 
 import argparse
 import concurrent.futures
 import json
 import math
+import os
 import pathlib
 import random
 import socket
@@ -29,6 +33,15 @@ import urllib.request
 SCORED = 64
 
 
+# The key whose requests share what is cached.
+SHARED = "shared"
+
+
+def own(index):
+    """The key of one request alone."""
+    return f"own-{index}"
+
+
 class Server:
     """`nemotron serve` as a process."""
 
@@ -39,7 +52,9 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
         command = [options.nemotron, "serve", "--model", options.model, "--device", options.device, "--port", str(port),
                    "--max-sequences", str(streams)]
-        self.process = subprocess.Popen(command, stderr=log)
+        keys = [SHARED, *(own(index) for index in range(options.requests))]
+        environment = {**os.environ, "NEMOTRON_API_KEYS": ",".join(keys)} if options.common else None
+        self.process = subprocess.Popen(command, stderr=log, env=environment)
         while not self.is_ready():
             if self.process.poll() is not None:
                 raise SystemExit("the server did not start")
@@ -51,8 +66,9 @@ class Server:
         except urllib.error.URLError:
             return False
 
-    def post(self, path, body):
-        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    def post(self, path, body, key=SHARED):
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
         return json.loads(urllib.request.urlopen(request).read())
 
     def scores(self, ids):
@@ -72,7 +88,8 @@ def requests(options):
     chance = random.Random(options.seed)
     letters = string.ascii_letters + "     "
     text = lambda: "".join(chance.choices(letters, k=chance.randint(least, most)))
-    return [{"prompt": text(), "max_tokens": chance.randint(least, most)} for _ in range(options.requests)]
+    common = "".join(chance.choices(letters, k=options.common))
+    return [{"prompt": common + text(), "max_tokens": chance.randint(least, most)} for _ in range(options.requests)]
 
 
 def of_batch(options, bodies):
@@ -121,17 +138,33 @@ def are_near_ties(server, options, texts):
     return together <= 2 * options.error and most <= 8 * options.error
 
 
-def check(server, options, bodies, batch):
-    """Whether the server gives each body the text of the batch."""
-    def answer(body):
+def answers(server, bodies, streams, key):
+    """What the server makes of all bodies, each with the key that `key` names for its number."""
+    def answer(index):
         fields = {"ignore_eos": True, "temperature": 0, "return_token_ids": True}
-        return server.post("/v1/completions", {**body, **fields})["choices"][0]
+        found = server.post("/v1/completions", {**bodies[index], **fields}, key(index))
+        cached = (found["usage"].get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+        return {**found["choices"][0], "cached": cached}
 
-    with concurrent.futures.ThreadPoolExecutor(options.streams) as pool:
-        streams = list(pool.map(answer, bodies))
-    differing = parted(batch, streams)
-    print(f"{len(bodies) - len(differing)} of {len(bodies)} texts are those of --batch", flush=True)
-    texts = [(bodies[index], at, batch[index], streams[index]) for index, at in differing]
+    with concurrent.futures.ThreadPoolExecutor(streams) as pool:
+        return list(pool.map(answer, range(len(bodies))))
+
+
+def alone(server, bodies):
+    """The same with nothing cached, one at a time."""
+    found = answers(server, bodies, 1, own)
+    assert not any(answer["cached"] for answer in found)
+    return [{"ids": answer["token_ids"], "text": answer["text"]} for answer in found]
+
+
+def check(server, options, bodies):
+    """Whether the server gives each body the text that it is compared with."""
+    others, name = (alone(server, bodies), "without a cache") if options.common else (of_batch(options, bodies), "of --batch")
+    streams = answers(server, bodies, 1 if options.common else options.streams, lambda _: SHARED)
+    differing = parted(others, streams)
+    same, cached = len(bodies) - len(differing), sum(answer["cached"] for answer in streams)
+    print(f"{same} of {len(bodies)} texts are those {name}; {cached} tokens were cached", flush=True)
+    texts = [(bodies[index], at, others[index], streams[index]) for index, at in differing]
     return not texts or options.error > 0 and are_near_ties(server, options, texts)
 
 
@@ -143,15 +176,15 @@ def main():
     parser.add_argument("--streams", type=int, default=64)
     parser.add_argument("--requests", type=int, default=512, help="texts in all")
     parser.add_argument("--tokens", default="64:192")
+    parser.add_argument("--common", type=int, default=0, help="letters that all prompts begin with")
     parser.add_argument("--error", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     bodies = requests(options)
-    batch = of_batch(options, bodies)
     with tempfile.TemporaryFile("w+") as log:
         server = Server(options, options.streams, log)
         try:
-            right = check(server, options, bodies, batch)
+            right = check(server, options, bodies)
             return 0 if server.stop() == 0 and right else 1
         finally:
             server.process.kill()
