@@ -9,6 +9,8 @@ mod preemption;
 mod profile;
 mod scores;
 mod snapshots;
+// What tests/serve alone asks of it.
+#[allow(dead_code)]
 mod toy;
 mod traces;
 mod turns;

@@ -37,6 +37,7 @@ pub struct Toy {
     kept: Vec<Vec<i32>>,
     pause: Duration,
     fails_at: Option<usize>,
+    says: Vec<i32>,
 }
 
 /// What a plan does.
@@ -78,6 +79,17 @@ impl Toy {
     /// A run of that number fails.
     pub fn failing_at(self, run: usize) -> Toy {
         Toy { fails_at: Some(run), ..self }
+    }
+
+    /// The answer to everything.
+    pub fn saying(self, ids: &[u32]) -> Toy {
+        Toy { says: ids.iter().map(|id| *id as i32).collect(), ..self }
+    }
+
+    /// The token that follows `keys`: the answer goes on where they end with its beginning.
+    fn said(&self, keys: &[i32]) -> u64 {
+        let said = (0..self.says.len()).rev().find(|count| keys.ends_with(&self.says[..*count]));
+        self.says[said.unwrap_or(0)] as u64
     }
 
     fn write(&mut self, inputs: &Inputs) {
@@ -139,6 +151,10 @@ impl Toy {
             let front = (position + usize::from(several)) / PAGE * PAGE;
             states.retain(|behind, _| *behind >= front);
             let keys = (0..=position).map(|position| self.keys[cache_row(position)]);
+            if !self.says.is_empty() {
+                known.push((row, self.said(&keys.collect::<Vec<_>>()) << 20));
+                continue;
+            }
             let seen = keys.fold(SEED, mix);
             // Both tell the same, unless one of them is wrong.
             known.push((row, if self.state && state != seen { 1 } else { seen }));
@@ -206,7 +222,8 @@ impl Device for Toy {
         let known: HashMap<usize, u64> = (0..sequences).rev().flat_map(|s| self.sequence(s, decode)).collect();
         for (index, slot) in self.input("logit_slots").to_vec().into_iter().enumerate() {
             let row = self.input("logit_index")[index] as usize;
-            self.sampled[slot as usize] = known.get(&row).map_or(0, |hash| ((hash >> 20) as u32 % 500) as i32);
+            let most = if self.says.is_empty() { 500 } else { u32::MAX };
+            self.sampled[slot as usize] = known.get(&row).map_or(0, |hash| ((hash >> 20) as u32 % most) as i32);
         }
         self.kept.push(self.sampled.clone());
         Ok(Ticket(self.kept.len() as u64 - 1))

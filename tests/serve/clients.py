@@ -9,9 +9,11 @@ import argparse
 import concurrent.futures
 import json
 import os
+import pathlib
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 import urllib.error
@@ -19,6 +21,9 @@ import urllib.request
 
 import openai
 
+import talker
+
+TEMPLATES = pathlib.Path(__file__).resolve().parent.parent / "text/templates"
 PROMPT = "Once upon a time"
 QUESTION = [{"role": "user", "content": "Hello"}]
 
@@ -236,6 +241,81 @@ def a_client_that_leaves_frees_its_place(server):
         time.sleep(0.02)
 
 
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {"type": "object", "properties": {"town": {"type": "string"}, "days": {"type": "integer"}}},
+    },
+}
+ARGUMENTS = {"town": "Kyoto", "days": 3}
+CALL = ["I ask.\n</think>\n\n", "<tool_call>\n<function=weather>\n", "<parameter=town>\nKyoto\n</parameter>\n",
+        "<parameter=days>\n3\n</parameter>\n", "</function>\n</tool_call>"]
+
+
+class Caller(Server):
+    """A server whose model calls `weather` whatever it is asked, in Nemotron 3's form."""
+
+    def __init__(self, server):
+        self.folder = tempfile.TemporaryDirectory()
+        talker.write(server.model, self.folder.name, (TEMPLATES / "nemotron_3_nano.jinja").read_text(), CALL)
+        super().__init__(server.nemotron, self.folder.name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        self.folder.cleanup()
+
+
+def functions_are_called_and_answered(server):
+    with Caller(server) as caller:
+        arguments = {"model": caller.name, "messages": QUESTION, "tools": [WEATHER], "temperature": 0}
+        choice = caller.client.chat.completions.create(**arguments).choices[0]
+        (call,) = choice.message.tool_calls
+        equal((choice.finish_reason, choice.message.content, call.function.name), ("tool_calls", None, "weather"))
+        equal((json.loads(call.function.arguments), choice.message.reasoning_content), (ARGUMENTS, "I ask."))
+        # The client's own way to put a stream together.
+        with caller.client.chat.completions.stream(**arguments) as stream:
+            names = [event.name for event in stream if event.type == "tool_calls.function.arguments.delta"]
+            streamed = stream.get_final_completion().choices[0]
+        assert len(names) > 1 and set(names) == {"weather"}, names
+        (same,) = streamed.message.tool_calls
+        equal((streamed.finish_reason, same.function.name), ("tool_calls", "weather"))
+        equal(json.loads(same.function.arguments), ARGUMENTS)
+        # The result is sent back, with the call as it came.
+        turns = QUESTION + [choice.message, {"role": "tool", "tool_call_id": call.id, "content": "Rain."}]
+        answer = caller.client.chat.completions.create(**{**arguments, "messages": turns})
+        assert answer.usage.prompt_tokens > 0
+        turns[1] = choice.message.model_dump(exclude_none=True)
+        _, tokens = caller.post("/tokenize", {"messages": turns, "tools": [WEATHER]})
+        text = caller.post("/detokenize", {"tokens": tokens["tokens"]})[1]["prompt"]
+        assert "".join(CALL[1:]) in text and "<tool_response>\nRain.\n</tool_response>" in text, text
+        equal(len(tokens["tokens"]), answer.usage.prompt_tokens)
+
+
+def litellm_and_langchain_call_functions(server):
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    import litellm
+    from langchain_openai import ChatOpenAI
+
+    with Caller(server) as caller:
+        base = {"api_key": "none", "temperature": 0}
+        got = litellm.completion(
+            model=f"openai/{caller.name}", api_base=caller.url + "/v1", messages=QUESTION, tools=[WEATHER], **base
+        )
+        equal(json.loads(got.choices[0].message.tool_calls[0].function.arguments), ARGUMENTS)
+        chat = ChatOpenAI(model=caller.name, base_url=caller.url + "/v1", **base).bind_tools([WEATHER])
+        whole = chat.invoke("Hello")
+        equal([(call["name"], call["args"]) for call in whole.tool_calls], [("weather", ARGUMENTS)])
+        chunks = list(chat.stream("Hello"))
+        streamed = chunks[0]
+        for chunk in chunks[1:]:
+            streamed = streamed + chunk
+        equal([(call["name"], call["args"]) for call in streamed.tool_calls], [("weather", ARGUMENTS)])
+
+
 def litellm_and_langchain_get_the_same_text(server):
     # Its list of prices is not needed, and would be looked for on the network.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
@@ -267,7 +347,9 @@ CHECKS = [
     many_at_once_get_their_own_texts,
     metrics_count_what_usage_says,
     a_client_that_leaves_frees_its_place,
+    functions_are_called_and_answered,
 ]
+WITH_ALL = [litellm_and_langchain_get_the_same_text, litellm_and_langchain_call_functions]
 
 
 def main():
@@ -278,7 +360,7 @@ def main():
     arguments = arguments.parse_args()
     server = Server(arguments.nemotron, arguments.model)
     failed = 0
-    for check in CHECKS + [litellm_and_langchain_get_the_same_text] * arguments.all:
+    for check in CHECKS + WITH_ALL * arguments.all:
         try:
             check(server)
             print(f"ok      {check.__name__}")

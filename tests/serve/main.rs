@@ -11,6 +11,7 @@ mod scores;
 mod scripted;
 mod soak;
 mod texts;
+mod tools;
 #[allow(dead_code)]
 #[path = "../engine/toy.rs"]
 mod toy;

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 
-from clients import Server
+from clients import TEMPLATES, Server
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance," \
     "response_headers_conformance"
@@ -64,7 +64,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         log, document = pathlib.Path(folder, "log"), pathlib.Path(folder, "openapi.json")
         with log.open("w") as stderr:
-            server = Server(arguments.nemotron, arguments.model, "--request-timeout", "30", stderr=stderr)
+            # A template that knows tools, in few words.
+            options = ["--request-timeout", "30", "--chat-template", str(TEMPLATES / "nemotron_mini.jinja")]
+            server = Server(arguments.nemotron, arguments.model, *options, stderr=stderr)
             document.write_text(json.dumps(narrowed(json.loads(server.get("/openapi.json")))))
             program = str(pathlib.Path(sys.executable).parent / "st")
             command = [program, "run", str(document), "--url", server.url, "--generation-deterministic", "--checks", CHECKS,

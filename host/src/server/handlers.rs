@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::app::App;
 use super::body::Body;
 use super::caller::Caller;
+use super::conversation;
 use super::error::ApiError;
 use super::prepare;
 use super::requests::{ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest};
@@ -19,6 +20,7 @@ use super::schemas::{
     ChatSchema, CompletionSchema, ErrorSchema, EventSchema, HealthSchema, ModelsSchema, TextSchema, TokensSchema,
     VersionSchema,
 };
+use super::tools;
 use crate::session::Prompt;
 
 type Shared = State<Arc<App>>;
@@ -109,8 +111,11 @@ pub(super) async fn tokenize(State(app): Shared, request: Request) -> Result<Jso
             }
             (None, Some(messages)) => {
                 let kwargs = body.chat_template_kwargs.unwrap_or_default();
-                let rendering = prepare::rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
-                prepare::conversation(session, &messages, rendering)?.0
+                let mut rendering =
+                    conversation::rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
+                let tools = tools::offered(session, body.tools, None, None)?;
+                rendering.tools = tools.map(|tools| tools.list).unwrap_or_default();
+                conversation::conversation(session, &messages, rendering)?.0
             }
             _ => return Err(ApiError::field("prompt", "expected either a prompt or messages")),
         };

@@ -15,7 +15,8 @@ use super::other_fields::is_refused;
 pub const MOST_VALUES: usize = 100_000;
 
 /// Fields of such values, and lists whose own limit is looked at when all of their values are made.
-const FREE: [&str; 6] = ["messages", "chat_template_kwargs", "stop", "stop_token_ids", "bad_words", "logit_bias"];
+const FREE: [&str; 7] =
+    ["messages", "tools", "chat_template_kwargs", "stop", "stop_token_ids", "bad_words", "logit_bias"];
 
 /// Most bytes of another field's value that may say nothing; a longer one says something.
 const MOST_BYTES: usize = 1024;
@@ -59,10 +60,11 @@ impl<'de, B: RequestBody> Visitor<'de> for OutlineVisitor<B> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Outline<B>, A::Error> {
         let mut outline = Outline { others: HashMap::new(), too_many: None, body: PhantomData };
         while let Some(name) = map.next_key::<String>()? {
-            if let Some(free) = FREE.into_iter().find(|free| *free == name) {
+            let is_own = B::FIELDS.contains(&name.as_str());
+            if let Some(free) = FREE.into_iter().find(|free| *free == name && (is_own || !is_refused(free))) {
                 let Count(values) = map.next_value()?;
                 outline.too_many = outline.too_many.or((values > MOST_VALUES).then_some(free));
-            } else if B::FIELDS.contains(&name.as_str()) || outline.others.len() >= MOST_OTHERS && !is_refused(&name) {
+            } else if is_own || outline.others.len() >= MOST_OTHERS && !is_refused(&name) {
                 map.next_value::<IgnoredAny>()?;
             } else {
                 let value: &RawValue = map.next_value()?;

@@ -1,14 +1,12 @@
 //! From a body to what the engine is asked for: prompts as ids, and parameters over the model's own.
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use axum::http::StatusCode;
-use serde_json::{Map, Value};
-
+use super::conversation::{conversation, rendering};
 use super::error::ApiError;
 use super::other_fields::{self, Unknown};
 use super::requests::{ChatRequest, CompletionRequest, MOST_PROMPTS, PromptInput, Shared};
-use crate::session::messages;
-use crate::session::{LiveRequest, MOST_LOGPROBS, Prompt, Rendering, Sampling, Session, TextOptions};
+use super::tools::{self, Tools};
+use crate::session::{LiveRequest, MOST_LOGPROBS, Prompt, Sampling, Session, Tags, TextOptions};
 
 /// Most answers of one request: prompts × n.
 const MOST_ANSWERS: usize = MOST_PROMPTS;
@@ -51,6 +49,8 @@ pub struct Asked {
     /// How many of the best tokens come with each token of the prompt, where these are wanted for one purpose or the other.
     pub scored: Option<usize>,
     pub return_token_ids: bool,
+    /// What may be called.
+    pub tools: Option<Tools>,
 }
 
 /// One prompt.
@@ -85,16 +85,20 @@ pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unkno
         }
         kwargs.entry("reasoning_effort").or_insert(effort);
     }
-    let rendering = rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
+    let tools = tools::offered(session, body.tools, body.tool_choice.as_ref(), body.parallel_tool_calls)?;
+    let mut rendering = rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
+    rendering.tools = tools.as_ref().map(|tools| tools.list.clone()).unwrap_or_default();
     let (ids, turn_ends) = conversation(session, &messages, rendering)?;
     let room = session.context().saturating_sub(ids.len()).max(1);
     shared.max_tokens = body.max_completion_tokens.or(shared.max_tokens);
     let own = session.model().max_tokens().map(|tokens| i64::try_from(tokens).unwrap_or(room as i64));
     let asked = shared.max_tokens.or(own).unwrap_or(room as i64);
     let most = count("max_tokens", asked, 1)?;
-    let mut asked = together(session, Form::Chat, shared, vec![(String::new(), ids)], (most, logprobs, false), salt)?;
+    let tags = if tools.is_some() { Tags::Calls } else { Tags::Reasoning };
+    let mut asked =
+        together(session, (Form::Chat, tags), shared, vec![(String::new(), ids)], (most, logprobs, false), salt)?;
     asked.prompts.iter_mut().for_each(|prompt| prompt.request.turn_ends.clone_from(&turn_ends));
-    Ok(asked)
+    Ok(Asked { tools, ..asked })
 }
 
 /// What a completion asks for.
@@ -133,57 +137,7 @@ pub fn completion(
         PromptInput::Ids(prompt) => ids(prompt).map(|prompt| vec![prompt]),
         PromptInput::Lists(prompts) => prompts.into_iter().map(ids).collect(),
     };
-    together(session, Form::Completion, shared, prompts?, (most, logprobs, echo), salt)
-}
-
-/// What a template is told of one conversation.
-///
-/// # Errors
-/// `kwargs` would replace what other fields say, or both ways to end the text are asked for.
-pub fn rendering(
-    kwargs: Map<String, Value>,
-    generation: Option<bool>,
-    goes_on: Option<bool>,
-) -> Result<Rendering, ApiError> {
-    let own = [
-        "messages",
-        "tools",
-        "documents",
-        "add_generation_prompt",
-        "continue_final_message",
-        "chat_template",
-        "tokenize",
-    ];
-    let replaced = kwargs.keys().find(|name| own.contains(&name.as_str()) || name.ends_with("_token"));
-    if let Some(name) = replaced {
-        return Err(ApiError::field("chat_template_kwargs", format_args!("it may not replace {name:?}")));
-    }
-    let continue_final = goes_on.unwrap_or(false);
-    if continue_final && generation == Some(true) {
-        return Err(ApiError::field("continue_final_message", "excludes add_generation_prompt: true"));
-    }
-    let generation_prompt = generation.unwrap_or(true) && !continue_final;
-    Ok(Rendering { kwargs, generation_prompt, continue_final, thinking: None })
-}
-
-/// Ids of a conversation, and where later ones may part from it.
-///
-/// # Errors
-/// A message is none, the template refuses the conversation, or it is longer than the context.
-pub fn conversation(
-    session: &Session,
-    messages: &[Value],
-    rendering: Rendering,
-) -> Result<(Vec<u32>, Vec<usize>), ApiError> {
-    if messages.is_empty() {
-        return Err(ApiError::field("messages", "expected at least one message, found none"));
-    }
-    let messages =
-        messages::plain(messages).map_err(|what| ApiError::new(StatusCode::BAD_REQUEST, what).code("invalid_value"))?;
-    let text = session.render(messages.clone(), rendering.clone()).map_err(|error| ApiError::request(&error))?;
-    let ids = session.encode(&Prompt::Raw(text.clone())).map_err(|error| ApiError::request(&error))?;
-    let turn_ends = session.turn_ends(&messages, &rendering, &text, ids.len());
-    Ok((ids, turn_ends))
+    together(session, (Form::Completion, Tags::None), shared, prompts?, (most, logprobs, echo), salt)
 }
 
 /// Bounds what each answer has a copy of.
@@ -210,7 +164,7 @@ fn check_stops(session: &Session, shared: &Shared) -> Result<(), ApiError> {
 
 fn together(
     session: &Session,
-    form: Form,
+    (form, tags): (Form, Tags),
     shared: Shared,
     prompts: Vec<(String, Vec<u32>)>,
     (max_tokens, logprobs, echo): (usize, Option<usize>, bool),
@@ -223,6 +177,7 @@ fn together(
     let text = TextOptions {
         include_stop: shared.include_stop_str_in_output,
         show_special: !shared.skip_special_tokens,
+        tags,
         min_tokens: shared.min_tokens,
     };
     let request = LiveRequest {
@@ -259,6 +214,7 @@ fn together(
         prompt_logprobs: prompt_logprobs.is_some(),
         scored: prompt_logprobs.max(logprobs.filter(|_| echo)),
         return_token_ids: shared.return_token_ids,
+        tools: None,
     })
 }
 

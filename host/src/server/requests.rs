@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::outline::RequestBody;
-use super::schemas::MessageSchema;
+use super::schemas::{MessageSchema, ToolChoiceSchema, ToolSchema};
 use super::whole::{self, Whole};
 
 /// One text, or several.
@@ -300,6 +300,14 @@ request! {
         continue_final_message: bool,
         /// What else the chat template is told.
         chat_template_kwargs: Map<String, Value>,
+        /// Functions that the model may call.
+        #[schema(value_type = Vec<ToolSchema>)]
+        tools: Vec<Value>,
+        /// Whether it may: auto, which is what stands without it, or none.
+        #[schema(value_type = ToolChoiceSchema)]
+        tool_choice: Value,
+        /// Whether several calls of one answer are given, or the first alone.
+        parallel_tool_calls: bool,
     }
 }
 
@@ -335,11 +343,16 @@ pub struct TokenizeRequest {
     pub continue_final_message: Option<bool>,
     /// As in a chat.
     pub chat_template_kwargs: Option<Map<String, Value>>,
+    /// As in a chat.
+    #[schema(value_type = Option<Vec<ToolSchema>>)]
+    pub tools: Option<Vec<Value>>,
     /// Whether the names of the tokens come too.
     pub return_token_strs: Option<bool>,
 }
 
-impl RequestBody for TokenizeRequest {}
+impl RequestBody for TokenizeRequest {
+    const FIELDS: &'static [&'static str] = &["prompt", "messages", "tools"];
+}
 
 /// `POST /detokenize`.
 #[derive(Debug, Default, Deserialize, ToSchema)]

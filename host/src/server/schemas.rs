@@ -11,6 +11,55 @@ pub struct MessageSchema {
     #[schema(examples("user"))]
     role: String,
     content: Option<ContentSchema>,
+    /// Calls of an earlier turn of the model.
+    tool_calls: Option<Vec<CallSchema>>,
+    /// The call that a turn of the role tool answers.
+    tool_call_id: Option<String>,
+}
+
+/// A function that the model may call.
+#[derive(ToSchema)]
+pub struct ToolSchema {
+    r#type: FunctionKind,
+    function: FunctionSchema,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FunctionKind {
+    Function,
+}
+
+#[derive(ToSchema)]
+pub struct FunctionSchema {
+    #[schema(min_length = 1)]
+    name: String,
+    description: Option<String>,
+    /// A JSON schema of the arguments.
+    #[schema(value_type = Option<Object>)]
+    parameters: Option<Value>,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolChoiceSchema {
+    Auto,
+    None,
+}
+
+/// A call of a function.
+#[derive(ToSchema)]
+pub struct CallSchema {
+    id: String,
+    r#type: FunctionKind,
+    function: CalledSchema,
+}
+
+#[derive(ToSchema)]
+pub struct CalledSchema {
+    name: String,
+    /// The text of a JSON object.
+    arguments: String,
 }
 
 #[derive(ToSchema)]
@@ -94,17 +143,20 @@ pub struct ChatChoice {
 #[derive(ToSchema)]
 pub struct AnswerSchema {
     role: String,
-    content: String,
+    /// Null where there are calls alone.
+    content: Option<String>,
+    tool_calls: Option<Vec<CallSchema>>,
     reasoning: Option<String>,
     reasoning_content: Option<String>,
     refusal: Option<String>,
 }
 
 #[derive(ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum FinishSchema {
     Stop,
     Length,
+    ToolCalls,
 }
 
 /// A text_completion.

@@ -7,14 +7,13 @@ use serde_json::{Value, json};
 use super::answers::{AnswerEvent, End};
 use super::error::ApiError;
 use super::logprobs::{self, OfCompletion};
+use super::parts::{AnswerParts, NewParts};
 use super::prepare::{Asked, Form};
-use crate::session::{Piece, PromptLogprob, Reasoning, Session, TokenLogprob};
+use crate::session::{Piece, PromptLogprob, Session, TokenLogprob};
 
 /// One answer as far as it is there.
 struct Answer {
-    reasoning: Option<Reasoning>,
-    thought: String,
-    text: String,
+    parts: AnswerParts,
     ids: Vec<u32>,
     tokens: Vec<TokenLogprob>,
     offsets: OfCompletion,
@@ -98,18 +97,23 @@ impl ResponseShape {
     }
 
     fn choice(&mut self, index: usize) -> Value {
-        let text = self.answers[index].new_text();
+        let new = self.answers[index].parts.take();
         let mut choice = self.common(index);
-        if self.asked.form == Form::Chat {
-            let (thought, answer) = text;
-            choice["message"] = json!({ "role": "assistant", "content": answer, "refusal": null });
-            if self.answers[index].reasoning.as_ref().is_some_and(Reasoning::reasons) {
-                choice["message"]["reasoning"] = thought.as_str().into();
-                choice["message"]["reasoning_content"] = thought.into();
-            }
-        } else {
-            choice["text"] = format!("{}{}", self.echoed(index), text.1).into();
+        if self.asked.form == Form::Completion {
+            choice["text"] = format!("{}{}", self.echoed(index), new.text).into();
+            return choice;
         }
+        let parts = &self.answers[index].parts;
+        let content = if new.text.is_empty() && parts.calls() { Value::Null } else { new.text.into() };
+        let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
+        if parts.calls() {
+            message["tool_calls"] = new.calls.iter().map(|call| call.object(false)).collect();
+        }
+        if parts.reasons() {
+            message["reasoning"] = new.thought.as_str().into();
+            message["reasoning_content"] = new.thought.into();
+        }
+        choice["message"] = message;
         choice
     }
 
@@ -125,7 +129,7 @@ impl ResponseShape {
         let mut choice = json!({
             "index": index,
             "logprobs": null,
-            "finish_reason": end.map(|end| end.finish_reason),
+            "finish_reason": end.map(|end| answer.finish_reason(end)),
             "stop_reason": end.map(|end| end.stop_reason.clone()),
         });
         let tokens = std::mem::take(&mut answer.tokens);
@@ -151,29 +155,18 @@ impl ResponseShape {
     /// The object that has what came of an answer since the last one; none where there is nothing to tell.
     pub fn chunk(&mut self, index: usize) -> Option<Value> {
         let asked = self.asked.clone();
-        let (thought, text) = self.answers[index].new_text();
+        let new = self.answers[index].parts.take();
         let answer = &self.answers[index];
         let first = !answer.begun;
         let tells = asked.logprobs || asked.return_token_ids || asked.usage_everywhere;
-        if thought.is_empty() && text.is_empty() && answer.end.is_none() && !tells && !first {
+        if new.is_empty() && answer.end.is_none() && !tells && !first {
             return None;
         }
         let mut choice = self.common(index);
         if asked.form == Form::Chat {
-            let mut delta = json!({});
-            if first {
-                delta["role"] = "assistant".into();
-            }
-            if !text.is_empty() || first {
-                delta["content"] = text.into();
-            }
-            if !thought.is_empty() {
-                delta["reasoning"] = thought.as_str().into();
-                delta["reasoning_content"] = thought.into();
-            }
-            choice["delta"] = delta;
+            choice["delta"] = delta(new, first);
         } else {
-            choice["text"] = format!("{}{text}", if first { self.echoed(index) } else { "" }).into();
+            choice["text"] = format!("{}{}", if first { self.echoed(index) } else { "" }, new.text).into();
         }
         let mut chunk = self.head.clone();
         chunk["choices"] = json!([choice]);
@@ -219,15 +212,9 @@ impl ResponseShape {
 impl Answer {
     fn new(session: &Session, asked: &Asked, index: usize) -> Answer {
         let prompt = &asked.prompts[index / asked.n];
-        let reasoning = match asked.form {
-            Form::Chat => session.reasoning(&prompt.request.prompt).ok().flatten(),
-            Form::Completion => None,
-        };
         let offset = if asked.echo { prompt.text.chars().count() } else { 0 };
         Answer {
-            reasoning,
-            thought: String::new(),
-            text: String::new(),
+            parts: AnswerParts::new(session, asked, &prompt.request.prompt),
             ids: Vec::new(),
             tokens: Vec::new(),
             offsets: OfCompletion::behind(offset),
@@ -242,32 +229,36 @@ impl Answer {
         self.count += 1;
         self.ids.extend(piece.id);
         self.tokens.extend(piece.logprob);
-        self.show(&piece.text);
+        self.parts.push(&piece.text);
     }
 
     fn end(&mut self, end: End) {
-        self.show(&end.rest);
-        if let Some(reasoning) = &self.reasoning {
-            let rest = reasoning.clone().finish();
-            self.thought += &rest.reasoning;
-            self.text += &rest.answer;
-        }
+        self.parts.push(&end.rest);
+        self.parts.end();
         self.end = Some(end);
     }
 
-    fn show(&mut self, text: &str) {
-        match &mut self.reasoning {
-            None => self.text += text,
-            Some(reasoning) => {
-                let parts = reasoning.push(text);
-                self.thought += &parts.reasoning;
-                self.text += &parts.answer;
-            }
-        }
+    /// Calls are why an answer ends that ends by itself; one that is cut off says so.
+    fn finish_reason(&self, end: &End) -> &'static str {
+        if end.finish_reason == "stop" && self.parts.calls() { "tool_calls" } else { end.finish_reason }
     }
+}
 
-    /// Reasoning and answer that came since they were asked for last.
-    fn new_text(&mut self) -> (String, String) {
-        (std::mem::take(&mut self.thought), std::mem::take(&mut self.text))
+/// What a chat's stream has of new parts.
+fn delta(new: NewParts, first: bool) -> Value {
+    let mut delta = json!({});
+    if first {
+        delta["role"] = "assistant".into();
     }
+    if !new.text.is_empty() || first {
+        delta["content"] = new.text.into();
+    }
+    if !new.thought.is_empty() {
+        delta["reasoning"] = new.thought.as_str().into();
+        delta["reasoning_content"] = new.thought.into();
+    }
+    if !new.calls.is_empty() {
+        delta["tool_calls"] = new.calls.iter().map(|call| call.object(true)).collect();
+    }
+    delta
 }

@@ -7,7 +7,7 @@ use super::prompt_logprobs::PromptLogprob;
 use super::stop::StopTexts;
 use crate::engine::{Event, TokenScore};
 use crate::error::Result;
-use crate::text::{Detokenizer, Reasoning, Tokenizer};
+use crate::text::{Detokenizer, Reasoning, Shown, Tokenizer};
 
 /// How the text of an answer is made of its tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,8 +16,22 @@ pub struct TextOptions {
     pub include_stop: bool,
     /// Whether special tokens are text.
     pub show_special: bool,
+    /// Tags that are text even where they are special tokens.
+    pub tags: Tags,
     /// Stop texts count from so many tokens on.
     pub min_tokens: usize,
+}
+
+/// Which tags are text even where they are special tokens, for whoever tells apart what stands between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tags {
+    /// None.
+    #[default]
+    None,
+    /// Those around reasoning.
+    Reasoning,
+    /// Those around reasoning and calls of tools.
+    Calls,
 }
 
 /// A generation that runs.
@@ -34,13 +48,15 @@ pub(super) struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    /// What follows `prompt`, until one of `stops` comes; `logprobs` as in [`super::GenerateOptions`].
+    /// What follows `prompt`, with these special tokens, until one of `stops` comes; `logprobs` as in
+    /// [`super::GenerateOptions`].
     ///
     /// # Errors
     /// A stop text is empty, too many log-probabilities are asked for, or the prompt cannot be decoded.
     pub fn new(
         tokenizer: &'a Tokenizer,
         prompt: &[u32],
+        shown: Shown,
         stops: Vec<String>,
         logprobs: Option<usize>,
     ) -> Result<Answer<'a>> {
@@ -57,7 +73,7 @@ impl<'a> Answer<'a> {
             prompt_time: Duration::ZERO,
             generation_time: Duration::ZERO,
         };
-        let (stops, detokenizer) = (StopTexts::new(stops)?, Detokenizer::new(tokenizer, prompt)?);
+        let (stops, detokenizer) = (StopTexts::new(stops)?, Detokenizer::showing(tokenizer, prompt, shown)?);
         Ok(Answer {
             tokenizer,
             detokenizer,
@@ -75,13 +91,13 @@ impl<'a> Answer<'a> {
         Answer { whole: self.stops.is_empty(), ..self }
     }
 
-    /// Has the text made as `text` says.
+    /// Has the text made as `text` says, with these special tokens.
     ///
     /// # Errors
     /// The prompt cannot be decoded.
-    pub fn with(mut self, prompt: &[u32], text: TextOptions) -> Result<Answer<'a>> {
-        if text.show_special {
-            self.detokenizer = Detokenizer::with_special(self.tokenizer, prompt)?;
+    pub fn with(mut self, prompt: &[u32], text: TextOptions, shown: Shown) -> Result<Answer<'a>> {
+        if *self.detokenizer.shown() != shown {
+            self.detokenizer = Detokenizer::showing(self.tokenizer, prompt, shown)?;
         }
         self.stops = self.stops.including(text.include_stop);
         self.text = text;
@@ -169,7 +185,8 @@ impl<'a> Answer<'a> {
         if self.text.min_tokens > 0 && self.generation.ids.len() <= self.text.min_tokens {
             return Ok((self.detokenizer.push(token)?, false));
         }
-        match self.tokenizer.hidden_name(token).filter(|name| !self.text.show_special && self.stops.mention(name)) {
+        match self.tokenizer.hidden_name(token).filter(|name| self.detokenizer.hides(token) && self.stops.mention(name))
+        {
             None => Ok(self.stops.push(&self.detokenizer.push(token)?)),
             Some(name) => Ok(self.stops.push_hidden(&self.detokenizer.pending()?, &name)),
         }
@@ -207,7 +224,7 @@ mod tests {
     /// What is shown of `ids` until one of `stops` comes, and whether one came.
     fn shown(tokenizer: &Tokenizer, ids: &[u32], stops: &[&str]) -> (String, bool) {
         let stops = stops.iter().map(|stop| (*stop).to_owned()).collect();
-        let mut answer = Answer::new(tokenizer, &[], stops, None).unwrap();
+        let mut answer = Answer::new(tokenizer, &[], Shown::Tokens(Vec::new()), stops, None).unwrap();
         let mut text = String::new();
         for id in ids {
             let (piece, stopped) = answer.watch(*id).unwrap();

@@ -10,6 +10,7 @@ use super::prompt_logprobs::PromptLogprob;
 use crate::engine::{Request, RequestTicket, Update};
 use crate::error::Result;
 use crate::sample::Sampling;
+use crate::text::ToolForm;
 
 /// One prompt to be continued.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,6 +88,11 @@ impl Session {
         self.texts().render_with(messages, rendering)
     }
 
+    /// How the model writes calls of tools; none where its checkpoint does not say.
+    pub fn tool_form(&self) -> Option<ToolForm> {
+        self.texts().tool_form()
+    }
+
     /// Whether the model can continue `prompt`.
     ///
     /// # Errors
@@ -103,7 +109,7 @@ impl Session {
     fn answer_of(&self, request: &LiveRequest) -> Result<Answer<'_>> {
         let LiveRequest { prompt, stop, ignore_eos, logprobs, prompt_logprobs, text, .. } = request;
         let answer = self.texts().answer_until(prompt, stop, *ignore_eos, *logprobs)?;
-        answer.scored(*prompt_logprobs)?.with(prompt, *text)
+        answer.scored(*prompt_logprobs)?.with(prompt, *text, self.texts().shown(*text))
     }
 
     fn request_of(&self, request: &LiveRequest) -> Request {

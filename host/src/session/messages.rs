@@ -13,10 +13,11 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
-/// Messages whose contents are texts: the parts of a content are joined by line ends.
+/// Messages whose contents are texts: the parts of a content are joined by line ends. The arguments of calls are objects,
+/// as templates take them, where they come as texts, as OpenAI's API has them.
 ///
 /// # Errors
-/// One has no role, or a content that is no text.
+/// One has no role, a content that is no text, or arguments that are no object.
 pub fn plain(messages: &[Value]) -> Result<Vec<Value>, String> {
     messages.iter().enumerate().map(|(index, message)| one(index, message).map(Value::Object)).collect()
 }
@@ -36,7 +37,10 @@ fn one(index: usize, message: &Value) -> Result<Map<String, Value>, String> {
             let joined = texts?.join("\n");
             message.insert("content".into(), joined.into());
         }
-        // A turn that calls a tool has none.
+        // A turn that calls a tool has none; many templates want a text there.
+        None | Some(Value::Null) if calls(&message) => {
+            message.insert("content".into(), "".into());
+        }
         None | Some(Value::Null | Value::String(_)) => {}
         Some(other) => {
             return Err(format!(
@@ -45,7 +49,30 @@ fn one(index: usize, message: &Value) -> Result<Map<String, Value>, String> {
             ));
         }
     }
+    let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+    for (place, call) in calls.into_iter().flatten().enumerate() {
+        arguments(call).map_err(|what| format!("messages[{index}].tool_calls[{place}]{what}"))?;
+    }
     Ok(message)
+}
+
+fn calls(message: &Map<String, Value>) -> bool {
+    message.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty())
+}
+
+/// Makes an object of the arguments of a call that are a text; no text stands for no arguments.
+fn arguments(call: &mut Value) -> Result<(), String> {
+    let (function, at) = match call.get("function") {
+        Some(_) => (&mut call["function"], ".function"),
+        None => (call, ""),
+    };
+    let Some(Value::String(text)) = function.get("arguments") else { return Ok(()) };
+    let object = if text.trim().is_empty() { Ok(Map::new()) } else { serde_json::from_str(text) };
+    let object: Map<String, Value> = object.map_err(|_| {
+        format!("{at}.arguments: expected the text of a JSON object, found {}", shown(&function["arguments"]))
+    })?;
+    function["arguments"] = object.into();
+    Ok(())
 }
 
 /// The text of one part of a content.
@@ -74,6 +101,29 @@ mod tests {
             [json!({"role": "user", "content": parts, "name": "Ada"}), json!({"role": "assistant", "content": null})];
         let expected = [json!({"role": "user", "content": "one\ntwo\n", "name": "Ada"}), messages[1].clone()];
         assert_eq!(plain(&messages).unwrap(), expected);
+    }
+
+    #[test]
+    fn arguments_of_calls_become_objects() {
+        let turn = |content: Value, arguments: Value| {
+            let call = json!({ "id": "1", "type": "function", "function": { "name": "f", "arguments": arguments } });
+            json!({ "role": "assistant", "content": content, "tool_calls": [call] })
+        };
+        let message = |arguments: Value| turn(Value::Null, arguments);
+        for (text, object) in [
+            (json!("{\"b\": 1, \"a\": [1.0, null]}"), json!({ "b": 1, "a": [1.0, null] })),
+            (json!(""), json!({})),
+            (json!({ "a": 1 }), json!({ "a": 1 })),
+        ] {
+            let plain = plain(&[message(text)]).unwrap();
+            // Texts, for the order of the keys.
+            assert_eq!(plain[0].to_string(), turn(json!(""), object).to_string());
+        }
+        for wrong in ["[1]", "3", "{", "x", "null"] {
+            let error = plain(&[json!({ "role": "user" }), message(json!(wrong))]).unwrap_err();
+            let place = "messages[1].tool_calls[0].function.arguments: expected the text of a JSON object, found";
+            assert!(error.starts_with(place), "{error}");
+        }
     }
 
     #[test]

@@ -23,9 +23,10 @@ mod prompt_logprobs;
 mod rules;
 mod sampling;
 mod stop;
+mod tags;
 mod turn_ends;
 
-pub use answer::TextOptions;
+pub use answer::{Tags, TextOptions};
 pub use batch::{Arrival, BatchRequest};
 pub use choice::{ActivationChoice, Activations, DeviceChoice, KvChoice, Progress};
 pub use conversation::{Conversation, Message};
@@ -41,4 +42,4 @@ pub use prompt::{Prompt, Rendering, Texts};
 pub use prompt_logprobs::PromptLogprob;
 
 pub use crate::sample::Sampling;
-pub use crate::text::Reasoning;
+pub use crate::text::{Reasoning, ToolDelta, ToolForm, ToolParser, ToolSchemas};

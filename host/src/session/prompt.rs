@@ -3,10 +3,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
+use super::answer::{Answer, Tags, TextOptions};
 use super::stop;
 use crate::error::{Category, Error, Result};
-use crate::text::{ChatTemplate, Reasoning, Tokenizer};
+use crate::text::{ChatTemplate, Tokenizer};
 
 /// What is to be continued.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,8 @@ pub enum Prompt {
 pub struct Rendering {
     /// Goes before the switch of all conversations.
     pub thinking: Option<bool>,
+    /// Functions that the model may call, as OpenAI's API has them.
+    pub tools: Vec<Value>,
     /// What else the template is told, before what all conversations are told.
     pub kwargs: Map<String, Value>,
     /// Whether the model's turn begins at the end.
@@ -34,7 +36,13 @@ pub struct Rendering {
 
 impl Default for Rendering {
     fn default() -> Rendering {
-        Rendering { thinking: None, kwargs: Map::new(), generation_prompt: true, continue_final: false }
+        Rendering {
+            thinking: None,
+            tools: Vec::new(),
+            kwargs: Map::new(),
+            generation_prompt: true,
+            continue_final: false,
+        }
     }
 }
 
@@ -142,7 +150,7 @@ impl Texts {
     /// As [`Texts::render`], or the last message is to be continued and is not in the text that the template makes.
     pub(crate) fn render_with(&self, mut messages: Vec<Value>, rendering: Rendering) -> Result<String> {
         let template = self.template.as_ref().map_err(Clone::clone)?;
-        let Rendering { thinking, kwargs: own, generation_prompt, continue_final } = rendering;
+        let Rendering { thinking, tools, kwargs: own, generation_prompt, continue_final } = rendering;
         let last = messages.last().and_then(|last| last["content"].as_str()).unwrap_or_default().to_owned();
         let mut kwargs = self.kwargs.clone();
         kwargs.extend(own);
@@ -153,28 +161,19 @@ impl Texts {
                 mark(&mut messages, MARKS[usize::from(on)]);
             }
         }
+        self.write_calls(template, &mut messages)?;
         let mut context = kwargs.clone();
         if !kwargs.is_empty() {
             context.insert("chat_template_kwargs".into(), kwargs.into());
         }
         context.insert("messages".into(), messages.into());
+        if !tools.is_empty() {
+            context.insert("tools".into(), tools.into());
+        }
         context.insert("add_generation_prompt".into(), generation_prompt.into());
         context.insert("continue_final_message".into(), continue_final.into());
         let text = template.render(&context)?;
         if continue_final { up_to_last(text, &last) } else { Ok(text) }
-    }
-
-    /// What tells the reasoning that follows a prompt from the answer; none where the template knows no reasoning.
-    ///
-    /// # Errors
-    /// The prompt cannot be decoded.
-    pub(super) fn reasoning(&self, prompt: &[u32]) -> Result<Option<Reasoning>> {
-        if !self.template.as_ref().is_ok_and(|template| template.mentions("</think>")) {
-            return Ok(None);
-        }
-        // As many tokens as the mark and white space behind it may have.
-        let tail = &prompt[prompt.len().saturating_sub(16)..];
-        Ok(Some(Reasoning::behind(&self.tokenizer.decode(tail)?)))
     }
 
     /// Most bytes of a text that is tokenized for a context of so many tokens.
@@ -233,8 +232,9 @@ impl Texts {
         logprobs: Option<usize>,
     ) -> Result<Answer<'_>> {
         stop.iter().try_for_each(|stop| stop::check(&self.tokenizer, stop))?;
+        let shown = self.shown(TextOptions { tags: Tags::Reasoning, ..TextOptions::default() });
         let own = if alone { &[][..] } else { &self.stops };
-        let answer = Answer::new(&self.tokenizer, prompt, [own, stop].concat(), logprobs)?;
+        let answer = Answer::new(&self.tokenizer, prompt, shown, [own, stop].concat(), logprobs)?;
         Ok(answer.apart(self.reasoning(prompt)?))
     }
 }

@@ -3,6 +3,15 @@ use super::Tokenizer;
 use super::tokenizer::TokenKind;
 use crate::error::Result;
 
+/// Which special tokens are text, by their names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Those with these ids.
+    Tokens(Vec<u32>),
+    /// All.
+    All,
+}
+
 /// Streams decode(prompt + generated) less decode(prompt).
 ///
 /// Only a window of tokens is decoded at each push: a context that was printed before, so that a word's leading space is
@@ -10,8 +19,7 @@ use crate::error::Result;
 /// byte-fallback tokens, which the decoder judges as a whole, and a U+FFFD at the end, which may be half a character.
 pub struct Detokenizer<'a> {
     tokenizer: &'a Tokenizer,
-    /// Whether special tokens are text.
-    special: bool,
+    shown: Shown,
     window: Vec<u32>,
     /// Tokens at the window's start that are its context.
     context: usize,
@@ -27,20 +35,16 @@ impl<'a> Detokenizer<'a> {
     /// # Errors
     /// The prompt cannot be decoded.
     pub fn new(tokenizer: &'a Tokenizer, prompt: &[u32]) -> Result<Detokenizer<'a>> {
-        Detokenizer::with(tokenizer, prompt, false)
+        Detokenizer::showing(tokenizer, prompt, Shown::Tokens(Vec::new()))
     }
 
-    /// As [`Detokenizer::new`], with special tokens by their names.
+    /// As [`Detokenizer::new`], with special tokens.
     ///
     /// # Errors
     /// The prompt cannot be decoded.
-    pub fn with_special(tokenizer: &'a Tokenizer, prompt: &[u32]) -> Result<Detokenizer<'a>> {
-        Detokenizer::with(tokenizer, prompt, true)
-    }
-
-    fn with(tokenizer: &'a Tokenizer, prompt: &[u32], special: bool) -> Result<Detokenizer<'a>> {
+    pub fn showing(tokenizer: &'a Tokenizer, prompt: &[u32], shown: Shown) -> Result<Detokenizer<'a>> {
         let mut detokenizer =
-            Detokenizer { tokenizer, special, context: 0, window: Vec::new(), printed: String::new(), try_at: 0 };
+            Detokenizer { tokenizer, shown, context: 0, window: Vec::new(), printed: String::new(), try_at: 0 };
         detokenizer.window = prompt.iter().copied().filter(|id| detokenizer.kind(*id) != TokenKind::Hidden).collect();
         detokenizer.context = detokenizer.window.len();
         detokenizer.printed = detokenizer.decode(&detokenizer.window)?;
@@ -48,14 +52,26 @@ impl<'a> Detokenizer<'a> {
     }
 
     fn kind(&self, id: u32) -> TokenKind {
-        match self.tokenizer.kind(id) {
-            TokenKind::Hidden if self.special && self.tokenizer.id_to_token(id).is_some() => TokenKind::Text,
-            kind => kind,
+        match (self.tokenizer.kind(id), &self.shown) {
+            (TokenKind::Hidden, Shown::All) if self.tokenizer.id_to_token(id).is_some() => TokenKind::Text,
+            (TokenKind::Hidden, Shown::Tokens(ids)) if ids.contains(&id) => TokenKind::Text,
+            (kind, _) => kind,
         }
     }
 
+    /// The special tokens that are text.
+    pub fn shown(&self) -> &Shown {
+        &self.shown
+    }
+
+    /// Whether a token adds no text.
+    pub fn hides(&self, id: u32) -> bool {
+        self.kind(id) == TokenKind::Hidden
+    }
+
+    /// The text of tokens of the window, in which no others are.
     fn decode(&self, ids: &[u32]) -> Result<String> {
-        if self.special { self.tokenizer.decode_with_special(ids) } else { self.tokenizer.decode(ids) }
+        self.tokenizer.decode_with_special(ids)
     }
 
     /// Takes the next token and returns the text that is now certain; often one word, sometimes nothing.

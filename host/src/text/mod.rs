@@ -7,8 +7,10 @@ mod reasoning;
 mod special_tokens;
 mod template;
 mod tokenizer;
+mod tools;
 
-pub use detokenizer::Detokenizer;
+pub use detokenizer::{Detokenizer, Shown};
 pub use reasoning::{Parts, Reasoning};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;
+pub use tools::{ToolDelta, ToolForm, ToolParser, ToolSchemas};

@@ -11,19 +11,25 @@ pub struct Parts {
     pub answer: String,
 }
 
-/// Parts a text at `</think>`. White space around the reasoning belongs to neither part.
+/// Parts a text at `</think>`, which models sometimes write twice. White space around the reasoning belongs to neither part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reasoning {
     state: State,
     /// What the next piece decides upon: a mark that may have begun, white space that may end a part.
     held: String,
     reasons: bool,
+    /// A tag of the answer that ends the reasoning too.
+    tag: Option<&'static str>,
+    /// Whether a `</think>` has yet to come that ends nothing any more.
+    late: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nothing came yet but what may become `<think>`.
-    Undecided,
+    /// Nothing came yet but what may become `<think>`, or be the second `</think>` behind a prompt that has one.
+    Undecided {
+        closed: bool,
+    },
     /// In front of the reasoning's first word, and behind it.
     Opened,
     Thinking,
@@ -35,8 +41,15 @@ enum State {
 impl Reasoning {
     /// What follows `prompt`, which may end with `<think>`: then reasoning comes first. Else it does if the text says so.
     pub fn behind(prompt: &str) -> Reasoning {
-        let state = if prompt.trim_end().ends_with(OPEN) { State::Opened } else { State::Undecided };
-        Reasoning { state, held: String::new(), reasons: state == State::Opened }
+        let prompt = prompt.trim_end();
+        let opened = prompt.ends_with(OPEN);
+        let state = if opened { State::Opened } else { State::Undecided { closed: prompt.ends_with(CLOSE) } };
+        Reasoning { state, held: String::new(), reasons: opened, tag: None, late: false }
+    }
+
+    /// Lets `tag` end the reasoning too, of which the answer then begins with it.
+    pub fn ending_at(self, tag: Option<&'static str>) -> Reasoning {
+        Reasoning { tag, ..self }
     }
 
     /// Whether reasoning has begun.
@@ -57,43 +70,69 @@ impl Reasoning {
         let held = std::mem::take(&mut self.held);
         match self.state {
             State::Thinking => Parts { reasoning: held.trim_end().to_owned(), ..Parts::default() },
-            State::Opened | State::Closed => Parts::default(),
-            State::Undecided | State::Answering => Parts { answer: held, ..Parts::default() },
+            State::Opened => Parts::default(),
+            State::Undecided { .. } | State::Closed | State::Answering => Parts { answer: held, ..Parts::default() },
         }
     }
 
     /// Goes on by one state, as far as what is held decides it.
     fn advance(&mut self, parts: &mut Parts) -> bool {
         match self.state {
-            State::Undecided => {
+            State::Undecided { closed } => {
                 let text = self.held.trim_start();
                 if let Some(rest) = text.strip_prefix(OPEN) {
                     return self.enter(State::Opened, rest.to_owned());
                 }
-                !OPEN.starts_with(text) && self.enter(State::Answering, self.held.clone())
+                if let Some(rest) = text.strip_prefix(CLOSE).filter(|_| closed) {
+                    return self.enter(State::Closed, rest.to_owned());
+                }
+                let waits = OPEN.starts_with(text) || closed && CLOSE.starts_with(text);
+                !waits && self.enter(State::Answering, self.held.clone())
             }
-            State::Opened | State::Closed => {
-                let next = if self.state == State::Opened { State::Thinking } else { State::Answering };
+            State::Opened => {
                 let text = self.held.trim_start().to_owned();
                 let is_there = !text.is_empty();
-                self.enter(if is_there { next } else { self.state }, text) && is_there
+                self.enter(if is_there { State::Thinking } else { State::Opened }, text) && is_there
             }
-            State::Thinking => match self.held.split_once(CLOSE) {
-                Some((reasoning, rest)) => {
-                    parts.reasoning += reasoning.trim_end();
-                    self.enter(State::Closed, rest.to_owned())
+            State::Closed => {
+                let text = self.held.trim_start().to_owned();
+                if let Some(rest) = text.strip_prefix(CLOSE) {
+                    return self.enter(State::Closed, rest.to_owned());
                 }
-                None => {
-                    let held = self.held.split_off(self.decided());
-                    parts.reasoning += &std::mem::replace(&mut self.held, held);
-                    false
-                }
-            },
+                let is_there = !CLOSE.starts_with(&text);
+                self.enter(if is_there { State::Answering } else { State::Closed }, text) && is_there
+            }
+            State::Thinking => self.think(parts),
             State::Answering => {
-                parts.answer += &std::mem::take(&mut self.held);
+                if self.late
+                    && let Some((answer, rest)) = self.held.split_once(CLOSE)
+                {
+                    parts.answer += answer;
+                    (self.held, self.late) = (rest.to_owned(), false);
+                }
+                let waits = if self.late { begun(&self.held, CLOSE) } else { 0 };
+                let held = self.held.split_off(self.held.len() - waits);
+                parts.answer += &std::mem::replace(&mut self.held, held);
                 false
             }
         }
+    }
+
+    /// Goes on in the reasoning, to its end if that is there.
+    fn think(&mut self, parts: &mut Parts) -> bool {
+        let (close, tag) = (self.held.find(CLOSE), self.tag.and_then(|tag| self.held.find(tag)));
+        if let Some(at) = tag.filter(|tag| close.is_none_or(|close| *tag < close)) {
+            parts.reasoning += self.held[..at].trim_end();
+            self.late = true;
+            return self.enter(State::Answering, self.held[at..].to_owned());
+        }
+        if let Some(at) = close {
+            parts.reasoning += self.held[..at].trim_end();
+            return self.enter(State::Closed, self.held[at + CLOSE.len()..].to_owned());
+        }
+        let held = self.held.split_off(self.decided());
+        parts.reasoning += &std::mem::replace(&mut self.held, held);
+        false
     }
 
     fn enter(&mut self, state: State, held: String) -> bool {
@@ -102,11 +141,16 @@ impl Reasoning {
         true
     }
 
-    /// Bytes of the reasoning that is held which neither are white space at its end nor may begin `</think>`.
+    /// Bytes of the reasoning that is held which neither are white space at its end nor may begin its end.
     fn decided(&self) -> usize {
-        let begun = (1..CLOSE.len()).rev().find(|&bytes| self.held.ends_with(&CLOSE[..bytes])).unwrap_or(0);
+        let begun = begun(&self.held, CLOSE).max(self.tag.map_or(0, |tag| begun(&self.held, tag)));
         self.held[..self.held.len() - begun].trim_end().len()
     }
+}
+
+/// Bytes at the end of `text` that may begin `mark`.
+fn begun(text: &str, mark: &str) -> usize {
+    (1..mark.len()).rev().find(|&bytes| text.ends_with(&mark[..bytes])).unwrap_or(0)
 }
 
 #[cfg(test)]

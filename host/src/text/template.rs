@@ -103,6 +103,16 @@ impl ChatTemplate {
         chosen.template.render(&context).map_err(|fault| self.failed(&fault))
     }
 
+    /// A value as templates write it with `tojson`.
+    ///
+    /// # Errors
+    /// It is nested deeper than templates may be.
+    pub fn json(&self, value: Json) -> Result<String> {
+        let template = Template::parse("{{ value | tojson }}").expect("it is Jinja");
+        let context = Map::from_iter([("value".to_owned(), value)]);
+        template.render(&context).map_err(|fault| self.failed(&fault))
+    }
+
     /// Whether the template speaks of `word`: a variable, or a token that it prints.
     pub fn mentions(&self, word: &str) -> bool {
         self.named.iter().any(|named| named.source.contains(word))

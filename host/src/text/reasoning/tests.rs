@@ -3,7 +3,10 @@ use super::*;
 
 /// Both parts of `text` behind `prompt`, in pieces of so many characters.
 fn parted(prompt: &str, text: &str, characters: usize) -> (String, String) {
-    let mut reasoning = Reasoning::behind(prompt);
+    parted_by(Reasoning::behind(prompt), text, characters)
+}
+
+fn parted_by(mut reasoning: Reasoning, text: &str, characters: usize) -> (String, String) {
     let letters: Vec<char> = text.chars().collect();
     let mut all = Parts::default();
     let mut add = |parts: Parts| {
@@ -22,7 +25,12 @@ fn a_text_parts_the_same_in_pieces_of_any_size() {
     for (prompt, text, reasoning, answer) in [
         (INSIDE, "It is\n\nblue. \n</think>\n\nBlue. \n", "It is\n\nblue.", "Blue. \n"),
         (INSIDE, "\n</think>Yes", "", "Yes"),
-        (INSIDE, "a </thin b </think></think> c", "a </thin b", "</think> c"),
+        (INSIDE, "a </thin b </think> c </think>", "a </thin b", "c </think>"),
+        // What is written twice ends nothing twice.
+        (INSIDE, "a</think></think>\n</think> \n c", "a", "c"),
+        (INSIDE, "a</think> </thi", "a", "</thi"),
+        ("assistant\n<think></think>", "</think>\n\nStraight", "", "Straight"),
+        ("assistant\n<think></think>", " </thin", "", " </thin"),
         (INSIDE, "cut in the mid </thi", "cut in the mid </thi", ""),
         (OUTSIDE, "\n<think>\nhm\n</think>\nSo", "hm", "So"),
         (OUTSIDE, " <thought> is <think>", "", " <thought> is <think>"),
@@ -33,6 +41,26 @@ fn a_text_parts_the_same_in_pieces_of_any_size() {
         for characters in [1, 2, 3, 5, 7, 100] {
             let wanted = (reasoning.to_owned(), answer.to_owned());
             assert_eq!(parted(prompt, text, characters), wanted, "{text:?} by {characters}");
+        }
+    }
+}
+
+#[test]
+fn a_call_ends_the_reasoning_and_the_end_may_come_late() {
+    for (text, thought, answer) in [
+        (
+            "I ask.\n<tool_call>\n<function=a>\n</tool_call>\n</think>\n\nDone.",
+            "I ask.",
+            "<tool_call>\n<function=a>\n</tool_call>\n\n\nDone.",
+        ),
+        ("a <tool b </think> <tool_call> c </think>", "a <tool b", "<tool_call> c </think>"),
+        ("<tool_call>a</thi", "", "<tool_call>a</thi"),
+        ("a <tool_cal", "a <tool_cal", ""),
+    ] {
+        for characters in [1, 2, 3, 5, 7, 100] {
+            let reasoning = Reasoning::behind("<think>\n").ending_at(Some("<tool_call>"));
+            let wanted = (thought.to_owned(), answer.to_owned());
+            assert_eq!(parted_by(reasoning, text, characters), wanted, "{text:?} by {characters}");
         }
     }
 }

@@ -1,0 +1,60 @@
+//! A conversation of a request as the chat template writes it.
+use axum::http::StatusCode;
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use super::tools;
+use crate::session::{Prompt, Rendering, Session, messages};
+
+/// What a template is told of one conversation.
+///
+/// # Errors
+/// `kwargs` would replace what other fields say, or both ways to end the text are asked for.
+pub fn rendering(
+    kwargs: Map<String, Value>,
+    generation: Option<bool>,
+    goes_on: Option<bool>,
+) -> Result<Rendering, ApiError> {
+    let own = [
+        "messages",
+        "tools",
+        "documents",
+        "add_generation_prompt",
+        "continue_final_message",
+        "chat_template",
+        "tokenize",
+    ];
+    let replaced = kwargs.keys().find(|name| own.contains(&name.as_str()) || name.ends_with("_token"));
+    if let Some(name) = replaced {
+        return Err(ApiError::field("chat_template_kwargs", format_args!("it may not replace {name:?}")));
+    }
+    let continue_final = goes_on.unwrap_or(false);
+    if continue_final && generation == Some(true) {
+        return Err(ApiError::field("continue_final_message", "excludes add_generation_prompt: true"));
+    }
+    let generation_prompt = generation.unwrap_or(true) && !continue_final;
+    Ok(Rendering { kwargs, generation_prompt, continue_final, ..Rendering::default() })
+}
+
+/// Ids of a conversation, and where later ones may part from it.
+///
+/// # Errors
+/// A message is none, the template refuses the conversation or leaves its tools out, or it is longer than the context.
+pub fn conversation(
+    session: &Session,
+    messages: &[Value],
+    rendering: Rendering,
+) -> Result<(Vec<u32>, Vec<usize>), ApiError> {
+    if messages.is_empty() {
+        return Err(ApiError::field("messages", "expected at least one message, found none"));
+    }
+    let messages =
+        messages::plain(messages).map_err(|what| ApiError::new(StatusCode::BAD_REQUEST, what).code("invalid_value"))?;
+    let text = session.render(messages.clone(), rendering.clone()).map_err(|error| ApiError::request(&error))?;
+    if !rendering.tools.is_empty() {
+        tools::check_shown(session, &messages, &rendering, &text)?;
+    }
+    let ids = session.encode(&Prompt::Raw(text.clone())).map_err(|error| ApiError::request(&error))?;
+    let turn_ends = session.turn_ends(&messages, &rendering, &text, ids.len());
+    Ok((ids, turn_ends))
+}

@@ -1,0 +1,141 @@
+//! `Output`: the text that a parser has not decided on, and what it made of the text in front of that.
+use super::ToolDelta;
+
+/// What a part of the text was.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Text beside calls.
+    Text,
+    /// A tag, a separator, or white space beside one.
+    Mark,
+    /// What a call is made of: a value, or a whole object.
+    Call,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Output {
+    held: String,
+    /// Whether no more text comes.
+    ended: bool,
+    deltas: Vec<ToolDelta>,
+    /// White space that is text if more text follows.
+    space: String,
+    /// Whether a tag came behind the last text.
+    behind_mark: bool,
+    /// Whether there was text that is no white space.
+    begun: bool,
+    /// The whole text in its parts.
+    #[cfg(test)]
+    pub parts: Vec<(Part, String)>,
+}
+
+impl Output {
+    /// More text comes.
+    pub fn take(&mut self, piece: &str) {
+        self.held += piece;
+    }
+
+    /// No more text comes.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// The text that is not decided on.
+    pub fn held(&self) -> &str {
+        &self.held
+    }
+
+    /// Whether no more text comes.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The next `bytes` are text.
+    pub fn text(&mut self, bytes: usize) {
+        let piece: String = self.held.drain(..bytes).collect();
+        #[cfg(test)]
+        self.parts.push((Part::Text, piece.clone()));
+        let end = piece.trim_end().len();
+        if end == 0 {
+            self.space += &piece;
+            return;
+        }
+        let mut text = std::mem::take(&mut self.space);
+        if self.behind_mark && !self.begun {
+            text.clear();
+            text += piece[..end].trim_start();
+        } else {
+            text += &piece[..end];
+        }
+        (self.begun, self.behind_mark) = (true, false);
+        self.space += &piece[end..];
+        self.add_text(text);
+    }
+
+    /// The next `bytes` are a tag or stand beside one.
+    pub fn mark(&mut self, bytes: usize) {
+        let _piece: String = self.held.drain(..bytes).collect();
+        #[cfg(test)]
+        self.parts.push((Part::Mark, _piece));
+        self.behind_mark = true;
+    }
+
+    /// The next `bytes` are white space where a tag is expected: behind a text they may be part of it.
+    pub fn beside(&mut self, bytes: usize) {
+        if self.behind_mark { self.mark(bytes) } else { self.text(bytes) }
+    }
+
+    /// The next `bytes` are what a call is made of; they are returned.
+    pub fn source(&mut self, bytes: usize) -> String {
+        let piece: String = self.held.drain(..bytes).collect();
+        #[cfg(test)]
+        self.parts.push((Part::Call, piece.clone()));
+        piece
+    }
+
+    /// A call begins.
+    pub fn call(&mut self, name: String) {
+        self.behind_mark = true;
+        self.deltas.push(ToolDelta::Call(name));
+    }
+
+    /// The next part of the call's arguments.
+    pub fn arguments(&mut self, text: String) {
+        self.deltas.push(ToolDelta::Arguments(text));
+    }
+
+    /// What came since this was asked for last.
+    pub fn deltas(&mut self) -> Vec<ToolDelta> {
+        std::mem::take(&mut self.deltas)
+    }
+
+    /// White space at the end, where it is text.
+    pub fn finish(&mut self) -> Option<ToolDelta> {
+        let space = std::mem::take(&mut self.space);
+        (!self.behind_mark && !space.is_empty()).then_some(ToolDelta::Text(space))
+    }
+
+    fn add_text(&mut self, text: String) {
+        match self.deltas.last_mut() {
+            Some(ToolDelta::Text(last)) => *last += &text,
+            _ => self.deltas.push(ToolDelta::Text(text)),
+        }
+    }
+}
+
+/// Where the first of `marks` stands in `text`.
+pub(super) fn first(text: &str, marks: &[&str]) -> Option<usize> {
+    marks.iter().filter_map(|mark| text.find(mark)).min()
+}
+
+/// Bytes at the end of `text` that may begin one of `marks`.
+pub(super) fn begun(text: &str, marks: &[&str]) -> usize {
+    let begun = |mark: &&str| (1..mark.len()).rev().find(|&bytes| text.ends_with(&mark[..bytes]));
+    marks.iter().filter_map(begun).max().unwrap_or(0)
+}
+
+/// Whether `text` may become one of `marks`.
+pub(super) fn may_become(text: &str, marks: &[&str]) -> bool {
+    marks.iter().any(|mark| mark.len() > text.len() && mark.starts_with(text))
+}
