@@ -130,3 +130,25 @@ fn a_cancelled_leader_hands_over() {
     // 512 tokens of the first step, and the last page end in front of 600 for the last two.
     assert!(engine.counters().reused >= 512 + 2 * 576, "{:?}", engine.counters());
 }
+
+/// Others that wait for beginnings of a long prompt do not cut it into pages.
+#[test]
+fn few_of_those_that_wait_cut_a_prompt() {
+    let mut engine = on_cpu(MODELS[0], 8);
+    let long = text(0, 900);
+    let leader = engine.submit(request(&long, 0, 0)).expect("it fits");
+    let others: Vec<Request> = (1..14).map(|page| request(&long[..page * 64 + 10], 0, 0)).collect();
+    for other in &others {
+        engine.submit(other.clone()).expect("it fits");
+    }
+    let mut steps = 0;
+    while engine.prompt_progress(leader).is_some_and(|computed| computed < 900) {
+        engine.step().expect("the CPU does not fail");
+        steps += 1;
+    }
+    // Two of its own, and one for each of eight that asked.
+    assert!(steps <= 2 + 8 + 1, "{steps}");
+    while !engine.is_idle() {
+        engine.step().expect("the CPU does not fail");
+    }
+}

@@ -78,14 +78,14 @@ impl Engine {
         if self.layout.has_state() {
             return self.state_on_its_way(index, found);
         }
-        let (tokens, salt) = (self.waiting[index].tokens(), self.waiting[index].cache_salt());
+        let sequence = &self.waiting[index];
         let end = (found.pages + 1) * gpu_kernels::PAGE_TOKENS as usize;
         let gives = |other: &&Sequence| {
-            other.cache_salt() == salt && other.shared_tokens() < end && other.tokens().len() >= end
+            let begins_alike = other.cache_salt() == sequence.cache_salt() && other.shared_tokens() < end;
+            begins_alike && other.common_pages(sequence) > found.pages
         };
-        let mut others = self.running.iter().filter(gives);
         // Its last token is computed anyway.
-        let waits = end < tokens.len() && others.any(|other| other.tokens()[..end] == tokens[..end]);
+        let waits = end < sequence.tokens().len() && self.running.iter().any(|other| gives(&other));
         if waits { Wait::Later } else { Wait::No }
     }
 

@@ -11,6 +11,7 @@ mod limits;
 mod log_softmax;
 mod numbers;
 mod plans;
+mod prefixes;
 mod profile;
 mod prompt_logits;
 mod request;

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use gpu_kernels::PAGE_TOKENS;
 
 use super::cache::Holding;
+use super::prefixes::Prefixes;
 use super::request::{Finish, Request, SequenceId};
 use crate::forward::{Logprobs, Span};
 use crate::sample::RowParameters;
+
+/// Snapshots that others may ask a sequence for: each ends a step of its prompt.
+const MOST_ASKED: usize = 8;
 
 /// A sequence, waiting or running.
 #[derive(Debug)]
@@ -34,8 +38,11 @@ pub struct Sequence {
     scored: usize,
     /// Tokens that were computed before it started and that its slot's history has not yet, where that is read.
     unnoted: usize,
-    /// Ends of pages where it is to leave snapshots, in no order.
+    /// Ends of pages where it is to leave snapshots, in no order, and how many others have asked for.
     stops: Vec<usize>,
+    asked: usize,
+    /// Hash of the tokens up to the end of each whole page.
+    prefixes: Prefixes,
     holding: Holding,
 }
 
@@ -54,13 +61,15 @@ impl Sequence {
             context,
             prompt: tokens.len(),
             known: tokens.len(),
-            tokens,
             computed: 0,
             unread: 0,
             cached: None,
             scored: 0,
             unnoted: 0,
             stops: Vec::new(),
+            asked: 0,
+            prefixes: Prefixes::of(&tokens),
+            tokens,
             holding: Holding::default(),
         }
     }
@@ -98,6 +107,7 @@ impl Sequence {
         self.unnoted = if self.request.sampling.reads_history() { computed } else { 0 };
         self.cached.get_or_insert(computed);
         self.stops.clear();
+        self.asked = 0;
     }
 
     /// Takes back what [`Sequence::start`] gave, and says how many tokens the pages hold. No token may be unread if the
@@ -150,6 +160,24 @@ impl Sequence {
         if tokens > self.computed && !self.stops.contains(&tokens) {
             self.stops.push(tokens);
         }
+    }
+
+    /// As [`Sequence::stop_at`], for another sequence that begins as it does; so many may ask. Whether it will.
+    pub fn asked_to_stop_at(&mut self, tokens: usize) -> bool {
+        if self.stops.contains(&tokens) {
+            return true;
+        }
+        let takes = self.asked < MOST_ASKED;
+        if takes {
+            self.asked += 1;
+            self.stop_at(tokens);
+        }
+        takes
+    }
+
+    /// Whole pages that both begin with.
+    pub fn common_pages(&self, other: &Sequence) -> usize {
+        self.prefixes.common(&other.prefixes)
     }
 
     /// How many of the next `tokens` tokens it may compute in one step: the state of a stop is there until its page is full.
@@ -296,6 +324,7 @@ impl Sequence {
         let last = self.generated() + 1 == self.request.max_tokens;
         let token = if last { self.request.sampling.forced_last(self.tokens.len()).unwrap_or(token) } else { token };
         self.tokens.push(token);
+        self.prefixes.push(token);
         (token, self.finish(token))
     }
 

@@ -28,20 +28,17 @@ impl Engine {
     /// As for keys and values, but a state is not there page by page: the running sequence is asked for a snapshot at the end of
     /// the last page that both begin with.
     pub(super) fn state_on_its_way(&mut self, index: usize, found: &Found) -> Wait {
-        let (tokens, salt) = (self.waiting[index].tokens(), self.waiting[index].cache_salt());
-        let common = |other: &Sequence| {
-            let common = tokens.iter().zip(other.tokens()).take_while(|(a, b)| a == b).count();
-            // Its last token is computed anyway.
-            common.min(tokens.len() - 1) / PAGE * PAGE
-        };
-        let others = self.running.iter().enumerate().filter(|(_, other)| other.cache_salt() == salt);
-        let ends = others.map(|(index, other)| (common(other), index));
+        let sequence = &self.waiting[index];
+        // Its last token is computed anyway.
+        let most = (sequence.tokens().len() - 1) / PAGE;
+        let others = self.running.iter().enumerate();
+        let others = others.filter(|(_, other)| other.cache_salt() == sequence.cache_salt());
+        let ends = others.map(|(index, other)| (sequence.common_pages(other).min(most) * PAGE, index));
         let useful = ends.filter(|&(end, index)| end > found.tokens && self.running[index].computed() < end + PAGE);
         let Some((end, other)) = useful.max_by_key(|&(end, _)| end) else { return Wait::No };
         let other = &mut self.running[other];
         if !other.is_snapshot_of(end) {
-            other.stop_at(end);
-            return Wait::Later;
+            return if other.asked_to_stop_at(end) { Wait::Later } else { Wait::No };
         }
         if self.cache.leave_snapshot(other.holding(), end) { Wait::Again } else { Wait::No }
     }

@@ -216,6 +216,11 @@ impl Product {
 }
 
 impl ModelSpec {
+    /// Whether a sequence keeps more than keys and values.
+    pub fn keeps_state(&self) -> bool {
+        self.blocks.iter().any(|block| matches!(block, Block::Mamba2(_)))
+    }
+
     /// Every tensor that the model asks for and what it is for, in the order of use; tied ones appear twice.
     pub fn uses(&self) -> Vec<TensorUse<'_>> {
         let mut uses = vec![TensorUse { tensor: &self.embedding, group: "embedding", values: Values::AroundZero }];

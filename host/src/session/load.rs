@@ -174,6 +174,9 @@ impl Model {
         if opened.memory.is_none() && options.gpu_memory_utilization.is_some() {
             note(Note::Info("  --gpu-memory-utilization is ignored: no GPU is used".to_owned()));
         }
+        if options.prefix_cache_bytes.is_some() && !spec.keeps_state() {
+            note(Note::Info("  --prefix-cache-bytes is ignored: the model keeps no state".to_owned()));
+        }
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
         config.max_sequences = options.max_sequences.max(1);

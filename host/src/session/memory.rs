@@ -50,6 +50,9 @@ struct Sizes {
 const SNAPSHOT_PART: u64 = 8;
 const SNAPSHOTS_OF_SEQUENCE: u64 = 4;
 
+/// More than any memory holds.
+const MOST_SNAPSHOTS: u64 = 1 << 20;
+
 /// How many states of cached prefixes are kept: as many as `asked` bytes hold; none for a model without a state.
 pub fn spare_slots(spec: &ModelSpec, config: &EngineConfig, act_bytes: u64, bound: Bound, asked: Option<u64>) -> usize {
     let limits = config.limits();
@@ -61,11 +64,8 @@ pub fn spare_slots(spec: &ModelSpec, config: &EngineConfig, act_bytes: u64, boun
     let more = Layout::new(spec, Limits { spare_slots: limits.spare_slots + 1, ..limits }).1.sizes(act_bytes);
     let slot = more.slots - sizes.slots;
     let count = match asked {
-        Some(bytes) => bytes / slot,
-        None => {
-            let room = Sizes::of(&sizes, &limits).room(bound) / SNAPSHOT_PART;
-            (room / slot).min(SNAPSHOTS_OF_SEQUENCE * limits.sequences as u64)
-        }
+        Some(bytes) => (bytes / slot).min(MOST_SNAPSHOTS),
+        None => Sizes::of(&sizes, &limits).snapshots(bound, slot).min(SNAPSHOTS_OF_SEQUENCE * limits.sequences as u64),
     };
     usize::try_from(count).unwrap_or(usize::MAX)
 }
@@ -126,6 +126,12 @@ impl Sizes {
         }
     }
 
+    /// How many states of `slot` bytes there are unless the user says: never so many that one context has no room.
+    fn snapshots(&self, bound: Bound, slot: u64) -> u64 {
+        let room = self.room(bound);
+        (room / SNAPSHOT_PART).min(room.saturating_sub(self.page * self.least_pages)) / slot
+    }
+
     fn pages_in(&self, bytes: u64) -> u64 {
         (bytes / self.page.max(1)).min(self.most_pages)
     }
@@ -183,6 +189,19 @@ mod tests {
         assert!(error.contains(needed), "{error}");
         assert!(error.contains("allowed 9.0 GB (0.5 of 20.0 GB, less 1.0 GB in use)"), "{error}");
         assert!(on_gpu(8, 0, 1.0).is_err() && on_gpu(80, 79, 0.9).is_err());
+    }
+
+    #[test]
+    fn snapshots_leave_room_for_one_context() {
+        let slot = 100_000_000;
+        for (total, count) in [(80, 8), (20, 1), (19, 0), (18, 0)] {
+            let memory = GpuMemory { free: total * GB / 2, total: total * GB / 2 };
+            let snapshots = sizes().snapshots(Bound::Gpu(memory, 1.0), slot);
+            assert_eq!(snapshots.min(8), count, "{total}");
+            let beside = Sizes { workspace: GB + snapshots * slot, ..sizes() };
+            let held = sizes().pages_on_gpu(memory, 1.0, 4096).is_ok();
+            assert_eq!(beside.pages_on_gpu(memory, 1.0, 4096).is_ok(), held, "{total}");
+        }
     }
 
     #[test]

@@ -4,15 +4,13 @@ use serde_json::Value;
 use super::prompt::{Prompt, Rendering};
 use super::{Session, prompt::Texts};
 use crate::error::Result;
-use crate::models::spec::Block;
 
 impl Session {
     /// Tokens of `text`, the rendering of `messages` with so many `tokens` in all, in front of its last question, and in front of
     /// the begin of the model's turn: where that question is edited later, or the history is written otherwise. Nothing for a
     /// model that keeps no state.
     pub fn turn_ends(&self, messages: &[Value], rendering: &Rendering, text: &str, tokens: usize) -> Vec<usize> {
-        let keeps_state = self.model().spec().blocks.iter().any(|block| matches!(block, Block::Mamba2(_)));
-        let ends = keeps_state.then(|| self.texts().turn_ends(messages, rendering, text, tokens));
+        let ends = self.model().spec().keeps_state().then(|| self.texts().turn_ends(messages, rendering, text, tokens));
         // Nothing is lost by a conversation that cannot be rendered otherwise, but time.
         ends.and_then(Result::ok).unwrap_or_default()
     }

@@ -29,9 +29,8 @@ pub struct Holding {
     pub slot: usize,
     /// The node of the last page of the tree.
     pub(super) node: NodeId,
-    /// How many are the tree's, and how many were when it started.
+    /// How many are the tree's.
     pub(super) shared: usize,
-    pub(super) found: usize,
 }
 
 impl Holding {
@@ -90,7 +89,7 @@ impl PageCache {
             return None;
         }
         self.tree.touch(found.node);
-        let mut holding = Holding { node: found.node, shared: found.pages, found: found.pages, ..Holding::default() };
+        let mut holding = Holding { node: found.node, shared: found.pages, ..Holding::default() };
         holding.pages = self.tree.pages_to(found.node);
         if let Some(tail) = found.tail {
             let tail = self.tree.remove(tail);
@@ -202,21 +201,21 @@ impl PageCache {
         }
     }
 
-    /// Ends a sequence whose keys and values are of no use to anybody.
+    /// Ends a sequence whose keys and values are of no use to anybody. Which of its pages has them first nobody knows, so all go that
+    /// no other sequence reads, and all states behind them.
     pub fn discard(&mut self, mut holding: Holding) {
         self.pool.put(holding.pages.split_off(holding.shared));
         self.slots.push(holding.slot);
         self.tree.release(holding.node);
         let mut node = holding.node;
-        for _ in holding.found..holding.shared {
-            if !self.tree.is_removable(node) {
-                break;
-            }
+        for _ in 0..holding.shared {
             let parent = self.tree.parent(node);
-            self.remove(node);
+            self.slots.extend(self.tree.take_slot(node));
+            if self.tree.is_removable(node) {
+                self.remove(node);
+            }
             node = parent;
         }
-        self.prune(node);
     }
 }
 

@@ -84,6 +84,7 @@ impl List {
 struct Running {
     tokens: Vec<u32>,
     computed: usize,
+    found: usize,
     holding: Holding,
 }
 
@@ -150,7 +151,7 @@ impl Trace<'_> {
         assert!(holding.pages.len() >= (tokens.len() + 1).div_ceil(PAGE).min(most) && holding.pages.len() <= most);
         let taken = holding.pages.len() - found.pages - usize::from(found.tail.is_some());
         self.follow(free, taken);
-        self.running.push(Running { tokens, computed: found.tokens, holding });
+        self.running.push(Running { tokens, computed: found.tokens, found: found.pages, holding });
     }
 
     /// A sequence computes some of its tokens, and the ones it chooses.
@@ -185,7 +186,7 @@ impl Trace<'_> {
     }
 
     fn end(&mut self, index: usize) {
-        let Running { tokens, computed, holding } = self.running.remove(index);
+        let Running { tokens, computed, holding, .. } = self.running.remove(index);
         let (tokens, whole) = (&tokens[..computed], computed / PAGE * PAGE);
         self.list.count_users(&tokens[..holding.shared * PAGE], -1);
         let shared = holding.shared;
@@ -225,17 +226,16 @@ impl Trace<'_> {
 
     fn discard(&mut self, index: usize) {
         let Running { tokens, holding, .. } = self.running.remove(index);
-        let (found, shared) = (holding.found, holding.shared);
+        let shared = holding.shared;
         self.list.count_users(&tokens[..shared * PAGE], -1);
         self.cache.discard(holding);
-        for page in (found + 1..=shared).rev() {
+        for page in (1..=shared).rev() {
             let own = &tokens[..page * PAGE];
             let longer =
                 |entry: &Entry| entry.tokens.starts_with(own) && (entry.tokens.len() > own.len() || entry.users > 0);
-            if self.list.entries.iter().any(longer) {
-                break;
+            if !self.list.entries.iter().any(longer) {
+                self.list.entries.retain(|entry| entry.tail || entry.tokens != own);
             }
-            self.list.entries.retain(|entry| entry.tail || entry.tokens != own);
         }
     }
 }
@@ -262,7 +262,7 @@ fn ten_thousand_traces_agree_with_a_plain_list() {
             }
             check(state.cache, state.list, &state.running);
         }
-        hits += state.running.iter().filter(|sequence| sequence.holding.found > 0).count();
+        hits += state.running.iter().filter(|sequence| sequence.found > 0).count();
         while !state.running.is_empty() {
             state.end(0);
         }

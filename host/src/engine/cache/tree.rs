@@ -248,6 +248,7 @@ impl Tree {
         node.slot = Some(slot);
         let used = node.used;
         self.states.insert((used, id));
+        self.touch(id);
     }
 
     /// Takes a page's snapshot.

@@ -184,3 +184,39 @@ fn states_are_given_up_by_age() {
     assert_eq!([1000, 2000, 3000].map(|first| found(&mut device, first)), [69, 0, 69]);
     assert_eq!(device.cache.usage().cached, 8);
 }
+
+/// Sequences that fail leave nothing of what they shared, in whatever order they end.
+#[test]
+fn nothing_is_left_of_sequences_that_failed() {
+    for order in [[0, 0, 0], [2, 1, 0], [1, 0, 0]] {
+        let mut device = Device::new(40);
+        let tokens: Vec<u32> = (0..300).collect();
+        device.start(tokens.clone()).expect("room");
+        (0..4).for_each(|_| device.advance(0, PAGE, true));
+        let others: Vec<_> = [7, 8].map(|end| device.start([&tokens[..256], &[end]].concat())).to_vec();
+        assert_eq!(others, [Some(256), Some(256)]);
+        for index in order {
+            let failed = device.running.remove(index);
+            device.cache.discard(failed.holding);
+        }
+        assert_eq!((device.cache.find(0, &tokens).tokens, device.cache.usage().cached), (0, 0), "{order:?}");
+        device.check(40);
+    }
+}
+
+/// What a sequence leaves where it parts from others is as new as what it leaves behind that.
+#[test]
+fn a_snapshot_that_was_just_left_is_not_the_oldest() {
+    let mut device = Device::new(60);
+    let tokens: Vec<u32> = (0..200).collect();
+    computed(&mut device, &tokens);
+    device.end(0);
+    let parted: Vec<u32> = (0..64).chain(600..800).collect();
+    device.start(parted.clone()).expect("room");
+    device.advance(0, PAGE, true);
+    for first in [1000, 2000, 3000] {
+        computed(&mut device, &(first..first + 70).collect::<Vec<u32>>());
+        device.end(1);
+    }
+    assert_eq!(device.cache.find(0, &[&tokens[..64], &[5, 6]].concat()).tokens, 64);
+}
