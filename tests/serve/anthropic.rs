@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::client;
-use crate::scripted::{Local, settings};
+use crate::scripted::{CONTEXT, Local, settings};
 use crate::tools::{NANO, Talker};
 
 const PATH: &str = "/v1/messages";
@@ -174,11 +174,13 @@ fn each_way_to_end_has_its_name() {
     );
     assert_eq!(ask(json!({ "max_tokens": 1 })).1, "max_tokens");
     // Nothing but the end of the context ends this one.
-    let local = Local::start(Duration::ZERO, settings(), |toy| toy);
+    let local = Local::start(Duration::ZERO, settings(), |toy| toy.saying(&[100]));
     let body = json!({ "max_tokens": 100_000, "messages": [{ "role": "user", "content": "x" }] }).to_string();
     let headers = [("Content-Type", "application/json")];
     let full = client::send(&local.address.to_string(), "POST", PATH, &headers, &body).json();
     assert_eq!(full["stop_reason"], "model_context_window_exceeded", "{full}");
+    let tokens = |name: &str| full["usage"][name].as_u64().unwrap();
+    assert_eq!(tokens("input_tokens") + tokens("output_tokens"), CONTEXT as u64);
 }
 
 #[test]

@@ -48,8 +48,9 @@ impl Turns {
                 let call =
                     json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } });
                 let turn = self.models();
-                if let Value::Array(calls) = turn.entry("tool_calls").or_insert_with(|| json!([])) {
-                    calls.push(call);
+                match &mut turn["tool_calls"] {
+                    Value::Array(calls) => calls.push(call),
+                    none => *none = json!([call]),
                 }
             }
             Some("function_call_output") => {
@@ -103,7 +104,7 @@ impl Turns {
     }
 
     /// The model's turn that the next item is a part of.
-    fn models(&mut self) -> &mut Map<String, Value> {
+    fn models(&mut self) -> &mut Value {
         let thought = self.thought.take();
         let goes_on = thought.is_none() && self.chat.last().is_some_and(|last| last["role"] == "assistant");
         if !goes_on {
@@ -113,7 +114,8 @@ impl Turns {
             }
             self.chat.push(turn);
         }
-        self.chat.last_mut().and_then(Value::as_object_mut).expect("a turn is there, and is an object")
+        let last = self.chat.len() - 1;
+        &mut self.chat[last]
     }
 }
 
