@@ -229,7 +229,16 @@ fn errors_have_anthropics_form() {
         assert!(got == status && of == kind && message.starts_with(begins), "{got} {of}: {message}");
     }
     assert_eq!(error(&missing("messages"), "/v1/messages/count_tokens").0, 400);
-    // What Claude Code sends beside, and nobody needs.
+    let address = talker.local.address.to_string();
+    let wrong = client::send(&address, "GET", PATH, &[], "");
+    assert_eq!((wrong.status, &wrong.json()["type"]), (405, &json!("error")));
+    let wrong = client::send(&address, "POST", PATH, &[("Content-Type", "text/plain")], "x");
+    assert_eq!((wrong.status, &wrong.json()["error"]["type"]), (415, &json!("invalid_request_error")));
+}
+
+#[test]
+fn what_claude_code_sends_beside_is_taken() {
+    let talker = Talker::of("nemotron_3_nano", "x");
     let mut ours = body();
     for (name, value) in [
         ("metadata", json!({ "user_id": "x" })),
@@ -240,11 +249,6 @@ fn errors_have_anthropics_form() {
         ours[name] = value;
     }
     assert_eq!(talker.post("/v1/messages?beta=true", &ours).status, 200);
-    let address = talker.local.address.to_string();
-    let wrong = client::send(&address, "GET", PATH, &[], "");
-    assert_eq!((wrong.status, &wrong.json()["type"]), (405, &json!("error")));
-    let wrong = client::send(&address, "POST", PATH, &[("Content-Type", "text/plain")], "x");
-    assert_eq!((wrong.status, &wrong.json()["error"]["type"]), (415, &json!("invalid_request_error")));
 }
 
 #[test]

@@ -316,13 +316,13 @@ def anthropics_client_gets_the_text_of_a_chat(server):
     with server.anthropic.messages.stream(**arguments) as stream:
         text = "".join(stream.text_stream)
         streamed = stream.get_final_message()
-    equal((text, streamed.content, streamed.stop_reason), (whole.content[0].text, whole.content, reason))
+    equal((text, streamed.content[0].text, streamed.stop_reason), (whole.content[0].text, text, reason))
     count = server.anthropic.messages.count_tokens(model=server.name, messages=QUESTION, system="Be kind.")
     kind = server.anthropic.messages.create(**arguments, system=[{"type": "text", "text": "Be kind."}])
     equal(count.input_tokens, kind.usage.input_tokens + kind.usage.cache_read_input_tokens)
-    word = whole.content[0].text.split()[3]
-    cut = server.anthropic.messages.create(**arguments, stop_sequences=[word])
-    equal((cut.stop_reason, cut.stop_sequence), ("stop_sequence", word))
+    middle = text[3:6]
+    cut = server.anthropic.messages.create(**arguments, stop_sequences=[middle])
+    equal((cut.content[0].text, cut.stop_reason, cut.stop_sequence), (text[:3], "stop_sequence", middle))
 
 
 def anthropics_client_is_told_what_is_wrong(server):

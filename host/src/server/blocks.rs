@@ -19,14 +19,14 @@ pub enum BlockKind {
 
 /// A block as far as it is there.
 #[derive(Clone, Debug)]
-pub struct Block {
+pub struct AnswerBlock {
     pub kind: BlockKind,
     pub text: String,
 }
 
 /// What has become of a block.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum BlockStep {
     Begins,
     /// More of its text.
     More(String),
@@ -36,18 +36,18 @@ pub enum Step {
 /// The blocks of an answer.
 #[derive(Default)]
 pub struct Blocks {
-    list: Vec<Block>,
+    list: Vec<AnswerBlock>,
     open: bool,
 }
 
 impl Blocks {
     /// All of them.
-    pub fn list(&self) -> &[Block] {
+    pub fn list(&self) -> &[AnswerBlock] {
         &self.list
     }
 
     /// Takes new parts, and gives what becomes of which block.
-    fn take(&mut self, new: NewParts) -> Vec<(usize, Step)> {
+    fn take(&mut self, new: NewParts) -> Vec<(usize, BlockStep)> {
         let mut steps = Vec::new();
         self.text(BlockKind::Reasoning, new.thought, &mut steps);
         let (begun, goes_on): (Vec<_>, Vec<_>) = new.calls.into_iter().partition(|call| call.begins.is_some());
@@ -62,7 +62,7 @@ impl Blocks {
         steps
     }
 
-    fn text(&mut self, kind: BlockKind, text: String, steps: &mut Vec<(usize, Step)>) {
+    fn text(&mut self, kind: BlockKind, text: String, steps: &mut Vec<(usize, BlockStep)>) {
         if text.is_empty() {
             return;
         }
@@ -72,24 +72,24 @@ impl Blocks {
         self.more(text, steps);
     }
 
-    fn begin(&mut self, kind: BlockKind, steps: &mut Vec<(usize, Step)>) {
+    fn begin(&mut self, kind: BlockKind, steps: &mut Vec<(usize, BlockStep)>) {
         self.end(steps);
-        steps.push((self.list.len(), Step::Begins));
-        self.list.push(Block { kind, text: String::new() });
+        steps.push((self.list.len(), BlockStep::Begins));
+        self.list.push(AnswerBlock { kind, text: String::new() });
         self.open = true;
     }
 
-    fn more(&mut self, text: String, steps: &mut Vec<(usize, Step)>) {
+    fn more(&mut self, text: String, steps: &mut Vec<(usize, BlockStep)>) {
         let index = self.list.len().saturating_sub(1);
         if let Some(last) = self.list.last_mut().filter(|_| !text.is_empty()) {
             last.text += &text;
-            steps.push((index, Step::More(text)));
+            steps.push((index, BlockStep::More(text)));
         }
     }
 
-    fn end(&mut self, steps: &mut Vec<(usize, Step)>) {
+    fn end(&mut self, steps: &mut Vec<(usize, BlockStep)>) {
         if std::mem::take(&mut self.open) {
-            steps.push((self.list.len() - 1, Step::Ends));
+            steps.push((self.list.len() - 1, BlockStep::Ends));
         }
     }
 }
@@ -116,7 +116,7 @@ impl OneAnswer {
     ///
     /// # Errors
     /// The request failed.
-    pub fn take(&mut self, event: AnswerEvent) -> Result<Vec<(usize, Step)>, ApiError> {
+    pub fn take(&mut self, event: AnswerEvent) -> Result<Vec<(usize, BlockStep)>, ApiError> {
         match event {
             AnswerEvent::Failed(error) => return Err(error),
             AnswerEvent::Scored { .. } => {}
@@ -167,24 +167,24 @@ mod tests {
         steps.extend(blocks.take(parts("m", "so", vec![call(Some("f"), "{")])));
         steps.extend(blocks.take(parts("", "and", vec![call(None, "}"), call(Some("g"), "")])));
         blocks.end(&mut steps);
-        let more = |text: &str| Step::More(text.to_owned());
+        let more = |text: &str| BlockStep::More(text.to_owned());
         let expected = [
-            (0, Step::Begins),
+            (0, BlockStep::Begins),
             (0, more("hm")),
             (0, more("m")),
-            (0, Step::Ends),
-            (1, Step::Begins),
+            (0, BlockStep::Ends),
+            (1, BlockStep::Begins),
             (1, more("so")),
-            (1, Step::Ends),
-            (2, Step::Begins),
+            (1, BlockStep::Ends),
+            (2, BlockStep::Begins),
             (2, more("{")),
             (2, more("}")),
-            (2, Step::Ends),
-            (3, Step::Begins),
+            (2, BlockStep::Ends),
+            (3, BlockStep::Begins),
             (3, more("and")),
-            (3, Step::Ends),
-            (4, Step::Begins),
-            (4, Step::Ends),
+            (3, BlockStep::Ends),
+            (4, BlockStep::Begins),
+            (4, BlockStep::Ends),
         ];
         assert_eq!(steps, expected);
         assert_eq!(

@@ -16,7 +16,7 @@ use super::app::App;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::prepare::Asked;
-use super::stream::{Shape, StreamEvent};
+use super::stream::{AnswerShape, StreamEvent};
 use crate::session::Session;
 
 /// How often a stream without events says that it lives.
@@ -29,7 +29,7 @@ const TOGETHER: usize = 64;
 ///
 /// # Errors
 /// It could not begin, or failed before there was a response.
-pub async fn respond<S: Shape>(
+pub async fn respond<S: AnswerShape>(
     app: &Arc<App>,
     caller: Caller,
     asked: Asked,
@@ -60,7 +60,7 @@ pub async fn respond<S: Shape>(
     Ok((headers, stream).into_response())
 }
 
-fn keep_alive<S: Shape>() -> KeepAlive {
+fn keep_alive<S: AnswerShape>() -> KeepAlive {
     S::PING.map_or_else(KeepAlive::new, |(name, data)| KeepAlive::new().event(Sse::default().event(name).data(data)))
 }
 
@@ -78,7 +78,7 @@ struct Writer<S> {
     _caller: Caller,
 }
 
-async fn next<S: Shape>(mut writer: Writer<S>) -> Option<(Result<Sse, Infallible>, Writer<S>)> {
+async fn next<S: AnswerShape>(mut writer: Writer<S>) -> Option<(Result<Sse, Infallible>, Writer<S>)> {
     while writer.ready.is_empty() && !writer.done {
         match writer.events.recv().await {
             None => writer.fail(&ended()),
@@ -97,7 +97,7 @@ async fn next<S: Shape>(mut writer: Writer<S>) -> Option<(Result<Sse, Infallible
     Some((Ok(event.data(data)), writer))
 }
 
-impl<S: Shape> Writer<S> {
+impl<S: AnswerShape> Writer<S> {
     fn take(&mut self, event: AnswerEvent) {
         if self.done {
             return;

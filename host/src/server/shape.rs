@@ -9,7 +9,7 @@ use super::error::ApiError;
 use super::logprobs::{self, OfCompletion};
 use super::parts::{AnswerParts, NewParts};
 use super::prepare::{Asked, Form};
-use super::stream::{Shape, StreamEvent};
+use super::stream::{AnswerShape, StreamEvent};
 use crate::session::{Piece, PromptLogprob, Session, TokenLogprob};
 
 /// One answer as far as it is there.
@@ -184,7 +184,7 @@ impl ResponseShape {
     }
 }
 
-impl Shape for ResponseShape {
+impl AnswerShape for ResponseShape {
     fn take(&mut self, event: AnswerEvent) -> Result<(), ApiError> {
         self.event(event)
     }

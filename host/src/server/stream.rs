@@ -1,4 +1,4 @@
-//! `Shape`: what an API makes of the events of a request's answers.
+//! `AnswerShape`: what an API makes of the events of a request's answers.
 use serde_json::{Value, json};
 
 use super::answers::AnswerEvent;
@@ -23,7 +23,7 @@ impl StreamEvent {
 }
 
 /// The answers of a request as an API has them: one object at the end, or the events of a stream.
-pub trait Shape: Send + 'static {
+pub trait AnswerShape: Send + 'static {
     /// Name and data of the event by which a silent stream says that it lives; a comment without one.
     const PING: Option<(&'static str, &'static str)> = None;
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::answers::AnswerEvent;
-use super::super::blocks::{Block, BlockKind, OneAnswer, Step};
+use super::super::blocks::{AnswerBlock, BlockKind, BlockStep, OneAnswer};
 use super::super::error::ApiError;
 use super::super::prepare::Asked;
-use super::super::stream::{Shape, StreamEvent};
+use super::super::stream::{AnswerShape, StreamEvent};
 use super::errors;
 use crate::session::Session;
 
@@ -75,23 +75,25 @@ impl MessageShape {
     }
 
     /// What the client is told of a step.
-    fn event(&self, index: usize, step: Step, events: &mut Vec<StreamEvent>) {
-        let Block { kind, .. } = &self.answer.blocks.list()[index];
+    fn event(&self, index: usize, step: BlockStep, events: &mut Vec<StreamEvent>) {
+        let AnswerBlock { kind, .. } = &self.answer.blocks.list()[index];
         let mut delta = |delta: Value| {
             events.push(StreamEvent::typed("content_block_delta", json!({ "index": index, "delta": delta })));
         };
         match (step, kind) {
-            (Step::Begins, kind) => {
-                let empty = Block { kind: kind.clone(), text: String::new() };
+            (BlockStep::Begins, kind) => {
+                let empty = AnswerBlock { kind: kind.clone(), text: String::new() };
                 let start = json!({ "index": index, "content_block": block(&empty) });
                 events.push(StreamEvent::typed("content_block_start", start));
             }
-            (Step::More(text), BlockKind::Reasoning) => delta(json!({ "type": "thinking_delta", "thinking": text })),
-            (Step::More(text), BlockKind::Text) => delta(json!({ "type": "text_delta", "text": text })),
-            (Step::More(text), BlockKind::Call { .. }) => {
+            (BlockStep::More(text), BlockKind::Reasoning) => {
+                delta(json!({ "type": "thinking_delta", "thinking": text }))
+            }
+            (BlockStep::More(text), BlockKind::Text) => delta(json!({ "type": "text_delta", "text": text })),
+            (BlockStep::More(text), BlockKind::Call { .. }) => {
                 delta(json!({ "type": "input_json_delta", "partial_json": text }));
             }
-            (Step::Ends, kind) => {
+            (BlockStep::Ends, kind) => {
                 if *kind == BlockKind::Reasoning {
                     delta(json!({ "type": "signature_delta", "signature": "" }));
                 }
@@ -101,7 +103,7 @@ impl MessageShape {
     }
 }
 
-impl Shape for MessageShape {
+impl AnswerShape for MessageShape {
     const PING: Option<(&'static str, &'static str)> = Some(("ping", "{\"type\":\"ping\"}"));
 
     fn take(&mut self, event: AnswerEvent) -> Result<(), ApiError> {
@@ -140,7 +142,7 @@ impl Shape for MessageShape {
 }
 
 /// A block of a content. Nothing here signs reasoning.
-fn block(block: &Block) -> Value {
+fn block(block: &AnswerBlock) -> Value {
     match &block.kind {
         BlockKind::Reasoning => json!({ "type": "thinking", "thinking": block.text, "signature": "" }),
         BlockKind::Text => json!({ "type": "text", "text": block.text }),

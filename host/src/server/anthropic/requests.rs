@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::super::other_fields::{OtherFields, is_empty};
 use super::super::outline::RequestBody;
 use super::super::whole;
-use super::schemas::{SystemSchema, ThinkingSchema, ToolSchema, TurnSchema};
+use super::schemas::{MessagesToolSchema, SystemSchema, ThinkingSchema, TurnSchema};
 
 /// What would change the text, and what does not.
 static OTHERS: OtherFields = OtherFields {
@@ -64,7 +64,7 @@ pub struct MessagesRequest {
     #[serde(default, deserialize_with = "whole::one")]
     pub top_k: Option<i64>,
     /// Tools that the model may call.
-    #[schema(value_type = Option<Vec<ToolSchema>>)]
+    #[schema(value_type = Option<Vec<MessagesToolSchema>>)]
     pub tools: Option<Vec<Value>>,
     /// Whether it may: `{"type": "auto"}` or `{"type": "none"}`.
     #[schema(value_type = Option<Object>)]

@@ -71,8 +71,7 @@ pub enum TextKind {
 
 /// A tool that the model may call.
 #[derive(ToSchema)]
-#[schema(as = MessagesToolSchema)]
-pub struct ToolSchema {
+pub struct MessagesToolSchema {
     #[schema(min_length = 1)]
     name: String,
     description: Option<String>,

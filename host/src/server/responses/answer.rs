@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::super::blocks::{Block, BlockKind, OneAnswer};
+use super::super::blocks::{AnswerBlock, BlockKind, OneAnswer};
 use super::super::prepare::Asked;
 use crate::session::Session;
 
@@ -115,12 +115,12 @@ impl ResponseObject {
 }
 
 /// The arguments of a call; a text that is none stands for no arguments.
-pub fn arguments(block: &Block) -> &str {
+pub fn arguments(block: &AnswerBlock) -> &str {
     if block.text.is_empty() { "{}" } else { &block.text }
 }
 
 /// The part of a content that a block is.
-pub fn part(block: &Block) -> Value {
+pub fn part(block: &AnswerBlock) -> Value {
     if block.kind == BlockKind::Reasoning {
         return json!({ "type": "reasoning_text", "text": block.text });
     }

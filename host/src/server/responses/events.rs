@@ -1,22 +1,22 @@
-//! `ResponseShape`: the events of a stream of the Responses API, each with its number.
+//! `ResponseEvents`: the events of a stream of the Responses API, each with its number.
 use serde_json::{Value, json};
 
 use super::super::answers::AnswerEvent;
-use super::super::blocks::{Block, BlockKind, Step};
+use super::super::blocks::{AnswerBlock, BlockKind, BlockStep};
 use super::super::error::ApiError;
-use super::super::stream::{Shape, StreamEvent};
+use super::super::stream::{AnswerShape, StreamEvent};
 use super::answer::{ResponseObject, arguments, part};
 
 /// A response, and how many events its stream has had.
-pub struct ResponseShape {
+pub struct ResponseEvents {
     response: ResponseObject,
     number: u64,
 }
 
-impl ResponseShape {
+impl ResponseEvents {
     /// A response of which nothing was sent.
-    pub fn new(response: ResponseObject) -> ResponseShape {
-        ResponseShape { response, number: 0 }
+    pub fn new(response: ResponseObject) -> ResponseEvents {
+        ResponseEvents { response, number: 0 }
     }
 
     fn event(&mut self, name: &'static str, mut fields: Value) -> StreamEvent {
@@ -26,11 +26,11 @@ impl ResponseShape {
     }
 
     /// What the client is told of a step.
-    fn step(&mut self, index: usize, step: Step) -> Vec<StreamEvent> {
+    fn step(&mut self, index: usize, step: BlockStep) -> Vec<StreamEvent> {
         let block = self.response.answer.blocks.list()[index].clone();
         match step {
-            Step::Begins => self.begins(index, &block),
-            Step::More(text) => {
+            BlockStep::Begins => self.begins(index, &block),
+            BlockStep::More(text) => {
                 let name = match block.kind {
                     BlockKind::Reasoning => "response.reasoning_text.delta",
                     BlockKind::Text => "response.output_text.delta",
@@ -40,22 +40,22 @@ impl ResponseShape {
                 fields["delta"] = text.into();
                 vec![self.event(name, fields)]
             }
-            Step::Ends => self.ends(index, &block),
+            BlockStep::Ends => self.ends(index, &block),
         }
     }
 
-    fn begins(&mut self, index: usize, block: &Block) -> Vec<StreamEvent> {
+    fn begins(&mut self, index: usize, block: &AnswerBlock) -> Vec<StreamEvent> {
         let item = self.response.begun(index);
         let mut events = vec![self.event("response.output_item.added", json!({ "output_index": index, "item": item }))];
         if !matches!(block.kind, BlockKind::Call { .. }) {
             let mut fields = self.place(index, block);
-            fields["part"] = part(&Block { kind: block.kind.clone(), text: String::new() });
+            fields["part"] = part(&AnswerBlock { kind: block.kind.clone(), text: String::new() });
             events.push(self.event("response.content_part.added", fields));
         }
         events
     }
 
-    fn ends(&mut self, index: usize, block: &Block) -> Vec<StreamEvent> {
+    fn ends(&mut self, index: usize, block: &AnswerBlock) -> Vec<StreamEvent> {
         let place = self.place(index, block);
         let mut events = Vec::new();
         let mut done = place.clone();
@@ -81,7 +81,7 @@ impl ResponseShape {
     }
 
     /// Which item an event is of, and which part of it.
-    fn place(&self, index: usize, block: &Block) -> Value {
+    fn place(&self, index: usize, block: &AnswerBlock) -> Value {
         let mut place = json!({ "item_id": self.response.id(index), "output_index": index });
         if !matches!(block.kind, BlockKind::Call { .. }) {
             place["content_index"] = 0.into();
@@ -93,7 +93,7 @@ impl ResponseShape {
     }
 }
 
-impl Shape for ResponseShape {
+impl AnswerShape for ResponseEvents {
     fn take(&mut self, event: AnswerEvent) -> Result<(), ApiError> {
         self.response.answer.take(event).map(drop)
     }

@@ -14,7 +14,7 @@ use super::super::prepare;
 use super::super::respond::respond;
 use super::super::schemas::{ErrorSchema, EventSchema};
 use super::answer::ResponseObject;
-use super::events::ResponseShape;
+use super::events::ResponseEvents;
 use super::requests::ResponsesRequest;
 use super::schemas::ResponseSchema;
 use super::translate;
@@ -39,7 +39,7 @@ pub async fn responses(
     };
     let (asked, told) = Body::read(&app, request).await?.work(work).await?;
     let shape = move |session, asked, name: &str, model: &str| {
-        ResponseShape::new(ResponseObject::new(session, asked, name, model, told))
+        ResponseEvents::new(ResponseObject::new(session, asked, name, model, told))
     };
     respond(&app, caller, asked, shape).await
 }
