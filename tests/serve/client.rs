@@ -33,6 +33,18 @@ impl Response {
         assert_eq!(events.pop(), Some("[DONE]"), "{self:?}");
         events.into_iter().map(|event| serde_json::from_str(event).expect(event)).collect()
     }
+
+    /// The objects of a stream whose events have names, which must be those of the objects' types.
+    #[track_caller]
+    pub fn named_events(&self) -> Vec<Value> {
+        assert_eq!(self.header("content-type"), Some("text/event-stream"), "{self:?}");
+        let one = |event: &str| {
+            let (name, data) = event.strip_prefix("event: ")?.split_once("\ndata: ")?;
+            let object: Value = serde_json::from_str(data).ok()?;
+            (object["type"] == name).then_some(object)
+        };
+        self.body.trim_end().split("\n\n").map(|event| one(event).unwrap_or_else(|| panic!("{event}"))).collect()
+    }
 }
 
 /// A connection on which a request was written.

@@ -2,7 +2,7 @@
 
 Usage: python clients.py --nemotron PATH --model DIR [--all]
 
-Without --all only the openai package is needed. Prints a line for each check; the exit code is 1 if one failed.
+Without --all only the packages anthropic and openai are needed. Prints a line for each check; the exit code is 1 if one failed.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import traceback
 import urllib.error
 import urllib.request
 
+import anthropic
 import openai
 
 import talker
@@ -45,6 +46,7 @@ class Server:
                 raise SystemExit(f"the server did not start:\n{self.process.stderr and self.process.stderr.read()}")
             time.sleep(0.05)
         self.client = openai.OpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0)
+        self.anthropic = anthropic.Anthropic(base_url=self.url, api_key="none", max_retries=0)
         self.name = self.client.models.list().data[0].id
 
     def status(self, path):
@@ -295,6 +297,104 @@ def functions_are_called_and_answered(server):
         equal(len(tokens["tokens"]), answer.usage.prompt_tokens)
 
 
+def refused_by(kind, ask, **arguments):
+    """The error with which `ask` is refused."""
+    try:
+        ask(**arguments)
+    except kind as error:
+        return error
+    raise AssertionError(f"{arguments} was taken")
+
+
+def anthropics_client_gets_the_text_of_a_chat(server):
+    want = server.client.chat.completions.create(model=server.name, messages=QUESTION, temperature=0, max_tokens=40)
+    arguments = {"model": server.name, "messages": QUESTION, "max_tokens": 40, "extra_body": {"temperature": 0}}
+    whole = server.anthropic.messages.create(**arguments)
+    equal([block.text for block in whole.content], [want.choices[0].message.content])
+    reason = {"length": "max_tokens", "stop": "end_turn"}[want.choices[0].finish_reason]
+    equal((whole.stop_reason, whole.usage.output_tokens), (reason, want.usage.completion_tokens))
+    with server.anthropic.messages.stream(**arguments) as stream:
+        text = "".join(stream.text_stream)
+        streamed = stream.get_final_message()
+    equal((text, streamed.content[0].text, streamed.stop_reason), (whole.content[0].text, text, reason))
+    count = server.anthropic.messages.count_tokens(model=server.name, messages=QUESTION, system="Be kind.")
+    kind = server.anthropic.messages.create(**arguments, system=[{"type": "text", "text": "Be kind."}])
+    equal(count.input_tokens, kind.usage.input_tokens + kind.usage.cache_read_input_tokens)
+    middle = text[3:6]
+    cut = server.anthropic.messages.create(**arguments, stop_sequences=[middle])
+    equal((cut.content[0].text, cut.stop_reason, cut.stop_sequence), (text[:3], "stop_sequence", middle))
+
+
+def anthropics_client_is_told_what_is_wrong(server):
+    ask, arguments = server.anthropic.messages.create, {"model": server.name, "messages": QUESTION, "max_tokens": 5}
+    error = refused_by(anthropic.BadRequestError, ask, **{**arguments, "max_tokens": 0})
+    equal((error.body["error"]["type"], error.body["type"]), ("invalid_request_error", "error"))
+    assert error.request_id and error.body["error"]["message"].startswith("max_tokens: "), error.body
+    refused_by(anthropic.NotFoundError, ask, **{**arguments, "model": "nobody"})
+    refused_by(anthropic.BadRequestError, ask, **arguments, tools=[{"name": "f", "input_schema": {"type": "object"}}])
+
+
+def anthropics_client_calls_tools(server):
+    function = WEATHER["function"]
+    tool = {"name": function["name"], "input_schema": function["parameters"]}
+    with Caller(server) as caller:
+        arguments = {"model": caller.name, "messages": QUESTION, "tools": [tool], "max_tokens": 200}
+        whole = caller.anthropic.messages.create(**arguments)
+        equal([block.type for block in whole.content], ["thinking", "tool_use"])
+        thinking, call = whole.content
+        equal((whole.stop_reason, thinking.thinking, call.name, call.input), ("tool_use", "I ask.", "weather", ARGUMENTS))
+        with caller.anthropic.messages.stream(**arguments) as stream:
+            parts = [event.partial_json for event in stream if event.type == "input_json"]
+            streamed = stream.get_final_message()
+        equal((streamed.stop_reason, [block.type for block in streamed.content]), ("tool_use", ["thinking", "tool_use"]))
+        equal((streamed.content[1].input, json.loads("".join(parts))), (ARGUMENTS, ARGUMENTS))
+        result = {"type": "tool_result", "tool_use_id": call.id, "content": [{"type": "text", "text": "Rain."}]}
+        turns = QUESTION + [{"role": "assistant", "content": whole.content}, {"role": "user", "content": [result]}]
+        answer = caller.anthropic.messages.create(**{**arguments, "messages": turns})
+        same = [QUESTION[0], {"role": "assistant", "content": None, "reasoning_content": "I ask.", "tool_calls": [
+            {"id": call.id, "type": "function", "function": {"name": "weather", "arguments": json.dumps(ARGUMENTS)}}]},
+            {"role": "tool", "tool_call_id": call.id, "content": "Rain."}]
+        _, tokens = caller.post("/tokenize", {"messages": same, "tools": [WEATHER]})
+        equal(answer.usage.input_tokens + answer.usage.cache_read_input_tokens, tokens["count"])
+
+
+def responses_have_the_text_of_a_chat(server):
+    want = server.client.chat.completions.create(model=server.name, messages=QUESTION, temperature=0, max_tokens=40)
+    arguments = {"model": server.name, "input": "Hello", "temperature": 0, "max_output_tokens": 40}
+    whole = server.client.responses.create(**arguments)
+    equal(whole.output_text, want.choices[0].message.content)
+    equal((whole.usage.input_tokens, whole.usage.output_tokens), (want.usage.prompt_tokens, want.usage.completion_tokens))
+    with server.client.responses.stream(**arguments) as stream:
+        text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+    equal(text, whole.output_text)
+    last = list(server.client.responses.create(**arguments, stream=True))[-1]
+    equal((last.response.output_text, last.response.status), (whole.output_text, whole.status))
+    error = refused_by(openai.BadRequestError, server.client.responses.create, **arguments, previous_response_id="resp_1")
+    equal(error.body["param"], "previous_response_id")
+    refused_by(openai.BadRequestError, server.client.responses.create, **arguments, store=True)
+
+
+def responses_call_functions(server):
+    tool = {"type": "function", "strict": False, **WEATHER["function"]}
+    with Caller(server) as caller:
+        arguments = {"model": caller.name, "tools": [tool], "temperature": 0}
+        whole = caller.client.responses.create(**arguments, input=QUESTION)
+        reasoning, call = whole.output
+        equal((reasoning.content[0].text, call.name, json.loads(call.arguments)), ("I ask.", "weather", ARGUMENTS))
+        with caller.client.responses.stream(**arguments, input=QUESTION) as stream:
+            parts = [event.delta for event in stream if event.type == "response.function_call_arguments.delta"]
+            streamed = stream.get_final_response()
+        equal([item.type for item in streamed.output], ["reasoning", "function_call"])
+        equal((json.loads(streamed.output[1].arguments), json.loads("".join(parts))), (ARGUMENTS, ARGUMENTS))
+        turns = QUESTION + whole.output + [{"type": "function_call_output", "call_id": call.call_id, "output": "Rain."}]
+        answer = caller.client.responses.create(**arguments, input=turns)
+        same = [QUESTION[0], {"role": "assistant", "content": None, "reasoning_content": "I ask.", "tool_calls": [
+            {"id": "c", "type": "function", "function": {"name": "weather", "arguments": json.dumps(ARGUMENTS)}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "Rain."}]
+        _, tokens = caller.post("/tokenize", {"messages": same, "tools": [WEATHER]})
+        equal(answer.usage.input_tokens, tokens["count"])
+
+
 def litellm_and_langchain_call_functions(server):
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
@@ -348,6 +448,11 @@ CHECKS = [
     metrics_count_what_usage_says,
     a_client_that_leaves_frees_its_place,
     functions_are_called_and_answered,
+    anthropics_client_gets_the_text_of_a_chat,
+    anthropics_client_is_told_what_is_wrong,
+    anthropics_client_calls_tools,
+    responses_have_the_text_of_a_chat,
+    responses_call_functions,
 ]
 WITH_ALL = [litellm_and_langchain_get_the_same_text, litellm_and_langchain_call_functions]
 
@@ -356,7 +461,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--nemotron", required=True)
     arguments.add_argument("--model", required=True)
-    arguments.add_argument("--all", action="store_true", help="clients besides openai's too")
+    arguments.add_argument("--all", action="store_true", help="other clients too")
     arguments = arguments.parse_args()
     server = Server(arguments.nemotron, arguments.model)
     failed = 0

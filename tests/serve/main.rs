@@ -1,4 +1,5 @@
 //! `nemotron serve` as a client meets it: a process at a port, spoken to over TCP.
+mod anthropic;
 mod bench;
 mod client;
 mod ends;
@@ -6,6 +7,7 @@ mod fields;
 mod gaps;
 mod kills;
 mod load;
+mod responses;
 mod safety;
 mod scores;
 mod scripted;

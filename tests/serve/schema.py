@@ -36,7 +36,11 @@ def narrowed(document):
         # Less is nothing in 32 bits.
         fields["top_p"].update(minimum=0.01)
     schemas["ChatRequest"]["properties"]["max_completion_tokens"]["maximum"] = 12
+    for name, field in (("MessagesRequest", "max_tokens"), ("ResponsesRequest", "max_output_tokens")):
+        schemas[name]["properties"][field]["maximum"] = 12
+        schemas[name]["properties"]["top_p"].update(minimum=0.01)
     needed = {"ChatRequest": ["max_tokens", "messages"], "CompletionRequest": ["max_tokens", "prompt"],
+              "MessagesRequest": ["max_tokens", "messages"], "ResponsesRequest": ["max_output_tokens", "input"],
               "TokenizeRequest": ["prompt"], "DetokenizeRequest": ["tokens"]}
     for name, fields in needed.items():
         schemas[name]["required"] = fields

@@ -11,8 +11,8 @@ use crate::{Server, root};
 const CONTEXT: usize = 4096;
 
 /// A server whose model has that template and always gives the same answer.
-struct Talker {
-    local: Local,
+pub struct Talker {
+    pub local: Local,
     _model: tempfile::TempDir,
 }
 
@@ -47,18 +47,19 @@ impl Talker {
         Talker { local, _model: model }
     }
 
-    fn of(name: &str, says: &str) -> Talker {
+    /// A model that has the template of that name and always gives the same answer.
+    pub fn of(name: &str, says: &str) -> Talker {
         let file = root().join(format!("tests/text/templates/{name}.jinja"));
         Talker::new(&std::fs::read_to_string(file).unwrap(), says)
     }
 
-    fn post(&self, path: &str, body: &Value) -> Response {
+    pub fn post(&self, path: &str, body: &Value) -> Response {
         let headers = [("Content-Type", "application/json")];
         client::send(&self.local.address.to_string(), "POST", path, &headers, &body.to_string())
     }
 
     #[track_caller]
-    fn ask(&self, path: &str, body: &Value) -> Value {
+    pub fn ask(&self, path: &str, body: &Value) -> Value {
         let response = self.post(path, body);
         assert_eq!(response.status, 200, "{body}: {}", response.body);
         response.json()
@@ -118,7 +119,7 @@ fn body() -> Value {
     json!({ "messages": [{ "role": "user", "content": "Weather in Nara and Kyoto?" }], "tools": [weather()] })
 }
 
-const NANO: &str = "I ask both.\n</think>\n\nA moment.\n<tool_call>\n<function=weather>\n<parameter=town>\nNara\n</parameter>\n\
+pub const NANO: &str = "I ask both.\n</think>\n\nA moment.\n<tool_call>\n<function=weather>\n<parameter=town>\nNara\n</parameter>\n\
     <parameter=days>\n3\n</parameter>\n</function>\n</tool_call>\n<tool_call>\n<function=weather>\n<parameter=town>\nKyoto\n\
     </parameter>\n</function>\n</tool_call>\n";
 

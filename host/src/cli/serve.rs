@@ -18,7 +18,7 @@ const CACHE_BYTES: u64 = 4_000_000_000;
 /// Seconds that an option may name: up to a week.
 const SECONDS: std::ops::RangeInclusive<usize> = 1..=604_800;
 
-/// Serve a model to many users, with OpenAI's chat and completions APIs
+/// Serve a model to many users, with OpenAI's and Anthropic's APIs
 #[derive(Args, Debug)]
 #[command(after_help = "API keys are read from --api-key-file, or from NEMOTRON_API_KEYS with commas between them. \
     docs/serving.md has all fields of requests, all metrics, and how to run a server.")]

@@ -2,14 +2,19 @@
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::handlers;
+use super::anthropic::requests::MessagesRequest;
 use super::requests::{ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest};
+use super::responses::requests::ResponsesRequest;
+use super::{anthropic, handlers, responses};
 
 #[derive(OpenApi)]
 #[openapi(
     paths(
         handlers::chat,
         handlers::completion,
+        anthropic::handlers::messages,
+        anthropic::handlers::count_tokens,
+        responses::handlers::responses,
         handlers::models,
         handlers::tokenize,
         handlers::detokenize,
@@ -17,14 +22,21 @@ use super::requests::{ChatRequest, CompletionRequest, DetokenizeRequest, Tokeniz
         handlers::version,
         handlers::metrics
     ),
-    components(schemas(ChatRequest, CompletionRequest, TokenizeRequest, DetokenizeRequest))
+    components(schemas(
+        ChatRequest,
+        CompletionRequest,
+        TokenizeRequest,
+        DetokenizeRequest,
+        MessagesRequest,
+        ResponsesRequest
+    ))
 )]
 struct Document;
 
 /// The document, for a model of this name and, once it is loaded, of so many token ids.
 pub fn document(model: &str, vocab: Option<usize>) -> Value {
     let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
-    for request in ["ChatRequest", "CompletionRequest"] {
+    for request in ["ChatRequest", "CompletionRequest", "MessagesRequest", "ResponsesRequest"] {
         document["components"]["schemas"][request]["properties"]["model"]["enum"] = json!([model, null]);
     }
     if let Some(vocab) = vocab {

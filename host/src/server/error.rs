@@ -66,6 +66,28 @@ impl ApiError {
         }
     }
 
+    /// With the names that an API has for fields: pairs of a chat's name and its own.
+    pub fn renamed(mut self, names: &[(&str, &str)]) -> ApiError {
+        let begins = |text: &str, name: &str| {
+            text.strip_prefix(name).filter(|rest| rest.starts_with([':', '.', '['])).map(str::to_owned)
+        };
+        let param = self.param.clone().unwrap_or_default() + ":";
+        for (chat, own) in names {
+            if let Some(rest) = begins(&self.message, chat) {
+                self.message = format!("{own}{rest}");
+            }
+            if let Some(rest) = begins(&param, chat) {
+                self.param = Some(format!("{own}{}", rest.trim_end_matches(':')));
+            }
+        }
+        self
+    }
+
+    /// What the client is told, in words.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The body.
     pub fn body(&self) -> Value {
         let kind = match self.status.as_u16() {
@@ -85,6 +107,8 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
+        // For who writes it in another API's form.
+        response.extensions_mut().insert(self.clone());
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::anthropic::errors;
 use super::app::App;
 use super::caller::{Caller, RequestLog};
 use super::error::ApiError;
@@ -21,6 +22,7 @@ const MOST_ID: usize = 128;
 pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let id = name(request.headers());
     let what = format!("{} {}", request.method(), request.uri().path().chars().take(100).collect::<String>());
+    let anthropic = errors::is_theirs(request.uri().path());
     let checked = check(&app, &request);
     let key = *checked.as_ref().unwrap_or(&0);
     let log = Arc::new(RequestLog::new(&id, what, key, app.open.clone()));
@@ -33,7 +35,13 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
         Err(error) => error.into_response(),
     };
     log.status(response.status());
+    if anthropic {
+        response = errors::in_their_form(response, &id);
+    }
     if let Ok(id) = HeaderValue::from_str(&id) {
+        if anthropic {
+            response.headers_mut().insert("request-id", id.clone());
+        }
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response

@@ -20,6 +20,7 @@ use super::schemas::{
     ChatSchema, CompletionSchema, ErrorSchema, EventSchema, HealthSchema, ModelsSchema, TextSchema, TokensSchema,
     VersionSchema,
 };
+use super::shape::ResponseShape;
 use super::tools;
 use crate::session::Prompt;
 
@@ -45,7 +46,7 @@ pub(super) async fn chat(
         is_this(&shared, body.model())?;
         prepare::chat(session, body, salt, &shared.unknown)
     });
-    respond(&app, caller, asked.await?).await
+    respond(&app, caller, asked.await?, ResponseShape::new).await
 }
 
 /// Continues prompts.
@@ -65,16 +66,16 @@ pub(super) async fn completion(
         is_this(&shared, body.model())?;
         prepare::completion(session, body, salt, &shared.unknown)
     });
-    respond(&app, caller, asked.await?).await
+    respond(&app, caller, asked.await?, ResponseShape::new).await
 }
 
 /// Who shares cached prefixes with a caller.
-fn salt(app: &App, caller: &Caller) -> u64 {
+pub(super) fn salt(app: &App, caller: &Caller) -> u64 {
     if app.settings.share_cache { 0 } else { caller.key }
 }
 
 /// Whether a request means the model that is loaded.
-fn is_this(app: &App, model: Option<&str>) -> Result<(), ApiError> {
+pub(super) fn is_this(app: &App, model: Option<&str>) -> Result<(), ApiError> {
     let own = &app.settings.model;
     match model {
         Some(model) if model != own => {

@@ -1,5 +1,5 @@
 //! `Keys`: who may ask.
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::error::ApiError;
@@ -21,25 +21,31 @@ impl Keys {
         if self.0.is_empty() {
             return Ok(0);
         }
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        let given = given.unwrap_or_default();
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let plain = headers.get("x-api-key").map(HeaderValue::as_bytes);
+        if let Some(number) = [bearer, plain].into_iter().flatten().map(|given| self.number(given)).find(|n| *n > 0) {
+            return Ok(number);
+        }
+        let message = "the request has no valid API key: send one as `Authorization: Bearer KEY` or `x-api-key: KEY`";
+        Err(ApiError::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key"))
+    }
+
+    /// The number of a key; 0 where it is none of them.
+    fn number(&self, given: &[u8]) -> u64 {
         // All keys are compared, so that the time tells nothing of them but their lengths.
         let mut number = 0;
         for (key, index) in self.0.iter().zip(1..) {
             let same: Choice = key.ct_eq(given);
             number += index * u64::from(same.unwrap_u8());
         }
-        if number > 0 {
-            return Ok(number);
-        }
-        let message = "the request has no valid API key: send one as `Authorization: Bearer KEY`";
-        Err(ApiError::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key"))
+        number
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderName;
 
     #[test]
     fn each_key_has_its_number_and_nothing_else_passes() {
@@ -53,6 +59,14 @@ mod tests {
             assert_eq!(check(wrong), None, "{wrong}");
         }
         assert!(keys.check(&HeaderMap::new()).is_err());
+        // As Anthropic's clients send it, which may have a token for another server beside it.
+        let mut headers =
+            HeaderMap::from_iter([(HeaderName::from_static("x-api-key"), HeaderValue::from_static("two"))]);
+        assert_eq!(keys.check(&headers).ok(), Some(2));
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer three"));
+        assert_eq!(keys.check(&headers).ok(), Some(2));
+        headers.insert("x-api-key", HeaderValue::from_static("Bearer two"));
+        assert!(keys.check(&headers).is_err());
         assert_eq!(Keys::new(&[]).check(&HeaderMap::new()).ok(), Some(0));
     }
 }

@@ -1,7 +1,9 @@
-//! `nemotron serve`: a model behind OpenAI's APIs. It stands on the session alone.
+//! `nemotron serve`: a model behind OpenAI's and Anthropic's APIs. It stands on the session alone.
 mod admission;
 mod answers;
+mod anthropic;
 mod app;
+mod blocks;
 mod body;
 mod caller;
 mod conversation;
@@ -21,9 +23,11 @@ mod patient;
 mod prepare;
 mod requests;
 mod respond;
+mod responses;
 mod routes;
 mod schemas;
 mod shape;
+mod stream;
 mod tools;
 mod turns;
 mod whole;

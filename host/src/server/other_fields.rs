@@ -7,9 +7,19 @@ use serde_json::Value;
 use super::error::ApiError;
 
 /// Whether a value of a field says nothing.
-type IsNeutral = fn(&Value) -> bool;
+pub type IsNeutral = fn(&Value) -> bool;
 
-/// Fields that would change the text and cannot be honoured, unless their values say so little that nothing changes.
+/// What an API knows of fields without a place of their own.
+pub struct OtherFields {
+    /// Those that would change the text and cannot be honoured, unless their values say so little that nothing changes.
+    pub refused: &'static [(&'static str, IsNeutral)],
+    /// Those that change no text.
+    pub ignored: &'static [&'static str],
+}
+
+/// Fields of chats and completions.
+pub static OPENAI: OtherFields = OtherFields { refused: &REFUSED, ignored: &IGNORED };
+
 const REFUSED: [(&str, IsNeutral); 28] = [
     ("tools", is_empty),
     ("functions", is_empty),
@@ -41,12 +51,7 @@ const REFUSED: [(&str, IsNeutral); 28] = [
     ("spaces_between_special_tokens", is_true),
 ];
 
-/// Whether a field of that name would change the text.
-pub fn is_refused(name: &str) -> bool {
-    REFUSED.iter().any(|(refused, _)| *refused == name)
-}
-
-/// Fields that change no text: who asks, what for, and how a tool would be called.
+/// Who asks, what for, and how a tool would be called.
 const IGNORED: [&str; 14] = [
     "user",
     "metadata",
@@ -71,22 +76,27 @@ pub struct Unknown(Mutex<HashSet<String>>);
 /// Most names that are told.
 const MOST_TOLD: usize = 100;
 
-/// Whether all of `fields` can be left out.
-///
-/// # Errors
-/// The name of one that would change the text.
-pub fn check(fields: &HashMap<String, Value>, unknown: &Unknown) -> Result<(), ApiError> {
-    let refused = REFUSED
-        .iter()
-        .find(|(name, neutral)| fields.get(*name).is_some_and(|value| !value.is_null() && !neutral(value)));
-    if let Some((name, _)) = refused {
-        return Err(
-            ApiError::field(*name, "the server cannot honour this field; leave it out").code("unsupported_parameter")
-        );
+impl OtherFields {
+    /// Whether a field of that name would change the text.
+    pub fn refuses(&self, name: &str) -> bool {
+        self.refused.iter().any(|(refused, _)| *refused == name)
     }
-    let known = |name: &str| IGNORED.contains(&name) || is_refused(name);
-    fields.keys().filter(|name| !known(name)).for_each(|name| unknown.tell(name));
-    Ok(())
+
+    /// Whether all of `fields` can be left out.
+    ///
+    /// # Errors
+    /// The name of one that would change the text.
+    pub fn check(&self, fields: &HashMap<String, Value>, unknown: &Unknown) -> Result<(), ApiError> {
+        let says =
+            |name: &str, neutral: &IsNeutral| fields.get(name).is_some_and(|value| !value.is_null() && !neutral(value));
+        if let Some((name, _)) = self.refused.iter().find(|(name, neutral)| says(name, neutral)) {
+            let what = "the server cannot honour this field; leave it out";
+            return Err(ApiError::field(*name, what).code("unsupported_parameter"));
+        }
+        let known = |name: &str| self.ignored.contains(&name) || self.refuses(name);
+        fields.keys().filter(|name| !known(name)).for_each(|name| unknown.tell(name));
+        Ok(())
+    }
 }
 
 impl Unknown {
@@ -98,7 +108,8 @@ impl Unknown {
     }
 }
 
-fn is_empty(value: &Value) -> bool {
+/// Whether it is an empty list, object or text.
+pub fn is_empty(value: &Value) -> bool {
     match value {
         Value::Array(values) => values.is_empty(),
         Value::Object(values) => values.is_empty(),
@@ -127,7 +138,8 @@ fn is_true(value: &Value) -> bool {
     value == &Value::Bool(true)
 }
 
-fn is_false(value: &Value) -> bool {
+/// Whether it is false.
+pub fn is_false(value: &Value) -> bool {
     value == &Value::Bool(false)
 }
 
@@ -138,7 +150,8 @@ mod tests {
 
     #[test]
     fn neutral_values_pass_and_others_are_named() {
-        let check = |name: &str, value: Value| check(&HashMap::from([(name.to_owned(), value)]), &Unknown::default());
+        let check =
+            |name: &str, value: Value| OPENAI.check(&HashMap::from([(name.to_owned(), value)]), &Unknown::default());
         for (name, value) in [
             ("tools", json!([])),
             ("tool_choice", json!("auto")),

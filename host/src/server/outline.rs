@@ -9,14 +9,30 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::other_fields::is_refused;
+use super::other_fields::{OPENAI, OtherFields};
 
 /// Most values of a field whose form is the chat template's affair.
 pub const MOST_VALUES: usize = 100_000;
 
 /// Fields of such values, and lists whose own limit is looked at when all of their values are made.
-const FREE: [&str; 7] =
-    ["messages", "tools", "chat_template_kwargs", "stop", "stop_token_ids", "bad_words", "logit_bias"];
+const FREE: [&str; 16] = [
+    "messages",
+    "system",
+    "input",
+    "include",
+    "reasoning",
+    "text",
+    "thinking",
+    "output_config",
+    "tools",
+    "tool_choice",
+    "chat_template_kwargs",
+    "stop",
+    "stop_sequences",
+    "stop_token_ids",
+    "bad_words",
+    "logit_bias",
+];
 
 /// Most bytes of another field's value that may say nothing; a longer one says something.
 const MOST_BYTES: usize = 1024;
@@ -28,6 +44,9 @@ const MOST_OTHERS: usize = 256;
 pub trait RequestBody {
     /// Fields that have a place of their own.
     const FIELDS: &'static [&'static str] = &[];
+
+    /// What is known of the other ones.
+    const OTHERS: &'static OtherFields = &OPENAI;
 
     /// Takes the other ones.
     fn take_others(&mut self, _others: HashMap<String, Value>) {}
@@ -61,10 +80,10 @@ impl<'de, B: RequestBody> Visitor<'de> for OutlineVisitor<B> {
         let mut outline = Outline { others: HashMap::new(), too_many: None, body: PhantomData };
         while let Some(name) = map.next_key::<String>()? {
             let is_own = B::FIELDS.contains(&name.as_str());
-            if let Some(free) = FREE.into_iter().find(|free| *free == name && (is_own || !is_refused(free))) {
+            if let Some(free) = FREE.into_iter().find(|free| *free == name && is_own) {
                 let Count(values) = map.next_value()?;
                 outline.too_many = outline.too_many.or((values > MOST_VALUES).then_some(free));
-            } else if is_own || outline.others.len() >= MOST_OTHERS && !is_refused(&name) {
+            } else if is_own || outline.others.len() >= MOST_OTHERS && !B::OTHERS.refuses(&name) {
                 map.next_value::<IgnoredAny>()?;
             } else {
                 let value: &RawValue = map.next_value()?;

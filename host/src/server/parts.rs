@@ -30,11 +30,17 @@ pub struct CallPart {
     /// Which call of the answer.
     index: usize,
     /// Id and name, where the call begins.
-    begins: Option<(String, String)>,
-    arguments: String,
+    pub begins: Option<(String, String)>,
+    /// Text of a JSON object, or a part of it.
+    pub arguments: String,
 }
 
 impl CallPart {
+    /// A part of the answer's call of that number, with id and name where it begins.
+    pub fn new(index: usize, begins: Option<(String, String)>, arguments: String) -> CallPart {
+        CallPart { index, begins, arguments }
+    }
+
     /// As an object of OpenAI's; in a stream with the call's index.
     pub fn object(&self, streamed: bool) -> Value {
         let mut object = match &self.begins {
@@ -141,12 +147,12 @@ impl Calls {
                     self.count += 1;
                     if self.parallel || self.count == 1 {
                         let begins = Some((self.id(), name));
-                        new.calls.push(CallPart { index: self.count - 1, begins, arguments: String::new() });
+                        new.calls.push(CallPart::new(self.count - 1, begins, String::new()));
                     }
                 }
                 ToolDelta::Arguments(text) if is_given => match new.calls.last_mut() {
                     Some(last) => last.arguments += &text,
-                    None => new.calls.push(CallPart { index: self.count - 1, begins: None, arguments: text }),
+                    None => new.calls.push(CallPart::new(self.count - 1, None, text)),
                 },
                 ToolDelta::Arguments(_) => {}
             }

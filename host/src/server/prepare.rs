@@ -3,7 +3,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::conversation::{conversation, rendering};
 use super::error::ApiError;
-use super::other_fields::{self, Unknown};
+use super::other_fields::{OPENAI, Unknown};
 use super::requests::{ChatRequest, CompletionRequest, MOST_PROMPTS, PromptInput, Shared};
 use super::tools::{self, Tools};
 use crate::session::{LiveRequest, MOST_LOGPROBS, Prompt, Sampling, Session, Tags, TextOptions};
@@ -68,7 +68,7 @@ pub struct AskedPrompt {
 pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unknown) -> Result<Asked, ApiError> {
     let mut shared = body.shared();
     let effort = shared.rest.remove("reasoning_effort").filter(|effort| !effort.is_null());
-    other_fields::check(&shared.rest, unknown)?;
+    OPENAI.check(&shared.rest, unknown)?;
     let top = body.top_logprobs.unwrap_or(0);
     let logprobs = body.logprobs.unwrap_or(false);
     if top > 0 && !logprobs {
@@ -112,7 +112,7 @@ pub fn completion(
     unknown: &Unknown,
 ) -> Result<Asked, ApiError> {
     let shared = body.shared();
-    other_fields::check(&shared.rest, unknown)?;
+    OPENAI.check(&shared.rest, unknown)?;
     let echo = body.echo.unwrap_or(false);
     let logprobs = likely("logprobs", body.logprobs)?;
     let prompts = body.prompt.ok_or_else(|| ApiError::field("prompt", "expected a prompt, found none"))?;

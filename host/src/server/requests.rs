@@ -153,58 +153,58 @@ macro_rules! request {
         pub struct $name {
             $($(#[$about])* pub $field: Option<$kind>,)*
             /// The model's name; another one is not found.
-            model: Option<String>,
+            pub model: Option<String>,
             /// Answers to each prompt.
             #[schema(minimum = 1, maximum = 256)]
             #[serde(default, deserialize_with = "whole::one")]
-            n: Option<u64>,
+            pub n: Option<u64>,
             /// Whether the text comes in pieces, as server-sent events.
-            stream: Option<bool>,
-            stream_options: Option<StreamOptions>,
+            pub stream: Option<bool>,
+            pub stream_options: Option<StreamOptions>,
             /// Most tokens of an answer.
             #[schema(minimum = 0)]
             #[serde(default, deserialize_with = "whole::one")]
-            max_tokens: Option<i64>,
+            pub max_tokens: Option<i64>,
             /// 0 takes the best token, 0.0001 to 100 draw.
             #[schema(minimum = 0, maximum = 100)]
-            temperature: Option<f32>,
+            pub temperature: Option<f32>,
             #[schema(exclusive_minimum = 0, maximum = 1)]
-            top_p: Option<f32>,
+            pub top_p: Option<f32>,
             /// 0 and -1 for all.
             #[schema(minimum = -1)]
             #[serde(default, deserialize_with = "whole::one")]
-            top_k: Option<i64>,
+            pub top_k: Option<i64>,
             #[schema(minimum = 0, maximum = 1)]
-            min_p: Option<f32>,
+            pub min_p: Option<f32>,
             #[schema(minimum = 0.01, maximum = 100)]
-            repetition_penalty: Option<f32>,
+            pub repetition_penalty: Option<f32>,
             #[schema(minimum = -100, maximum = 100)]
-            presence_penalty: Option<f32>,
+            pub presence_penalty: Option<f32>,
             #[schema(minimum = -100, maximum = 100)]
-            frequency_penalty: Option<f32>,
+            pub frequency_penalty: Option<f32>,
             /// -1 for another one each time.
             #[serde(default, deserialize_with = "whole::one")]
-            seed: Option<i64>,
+            pub seed: Option<i64>,
             /// By token id, -100 to 100.
-            logit_bias: Option<HashMap<String, f32>>,
-            stop: Option<TextList>,
+            pub logit_bias: Option<HashMap<String, f32>>,
+            pub stop: Option<TextList>,
             #[schema(max_items = 1024)]
             #[serde(default, deserialize_with = "whole::list")]
-            stop_token_ids: Option<Vec<u32>>,
-            include_stop_str_in_output: Option<bool>,
+            pub stop_token_ids: Option<Vec<u32>>,
+            pub include_stop_str_in_output: Option<bool>,
             #[serde(default, deserialize_with = "whole::one")]
-            min_tokens: Option<usize>,
-            bad_words: Option<Vec<String>>,
-            ignore_eos: Option<bool>,
-            skip_special_tokens: Option<bool>,
-            return_token_ids: Option<bool>,
+            pub min_tokens: Option<usize>,
+            pub bad_words: Option<Vec<String>>,
+            pub ignore_eos: Option<bool>,
+            pub skip_special_tokens: Option<bool>,
+            pub return_token_ids: Option<bool>,
             /// How many of the best tokens come with each token of the prompt, 0 to 20.
             #[schema(maximum = 20)]
             #[serde(default, deserialize_with = "whole::one")]
-            prompt_logprobs: Option<u64>,
+            pub prompt_logprobs: Option<u64>,
             #[serde(skip)]
             #[schema(ignore)]
-            rest: HashMap<String, Value>,
+            pub rest: HashMap<String, Value>,
         }
 
         impl RequestBody for $name {
@@ -351,7 +351,7 @@ pub struct TokenizeRequest {
 }
 
 impl RequestBody for TokenizeRequest {
-    const FIELDS: &'static [&'static str] = &["prompt", "messages", "tools"];
+    const FIELDS: &'static [&'static str] = &["prompt", "messages", "tools", "chat_template_kwargs"];
 }
 
 /// `POST /detokenize`.

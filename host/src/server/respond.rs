@@ -9,7 +9,6 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::sse::{Event as Sse, KeepAlive};
 use axum::response::{IntoResponse, Response, Sse as Stream};
 use futures_util::stream::unfold;
-use serde_json::Value;
 use tokio::sync::mpsc::Receiver;
 
 use super::answers::{self, AnswerEvent};
@@ -17,7 +16,8 @@ use super::app::App;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::prepare::Asked;
-use super::shape::ResponseShape;
+use super::stream::{AnswerShape, StreamEvent};
+use crate::session::Session;
 
 /// How often a stream without events says that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -25,14 +25,19 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Events that are taken together where they are there.
 const TOGETHER: usize = 64;
 
-/// Answers a request.
+/// Answers a request with what `shape` makes of it: from the session, the request, its name and the model's.
 ///
 /// # Errors
 /// It could not begin, or failed before there was a response.
-pub async fn respond(app: &Arc<App>, caller: Caller, asked: Asked) -> Result<Response, ApiError> {
+pub async fn respond<S: AnswerShape>(
+    app: &Arc<App>,
+    caller: Caller,
+    asked: Asked,
+    shape: impl FnOnce(&'static Session, Arc<Asked>, &str, &str) -> S,
+) -> Result<Response, ApiError> {
     let asked = Arc::new(asked);
     let mut events = answers::start(app, &caller, &asked)?;
-    let mut shape = ResponseShape::new(app.session()?, asked.clone(), &caller.id, &app.settings.model);
+    let mut shape = shape(app.session()?, asked.clone(), &caller.id, &app.settings.model);
     if !asked.stream {
         while !shape.is_done() {
             let event = events.recv().await.ok_or_else(ended)?;
@@ -47,7 +52,7 @@ pub async fn respond(app: &Arc<App>, caller: Caller, asked: Asked) -> Result<Res
     }
     let mut writer = Writer { events, shape, ready: VecDeque::new(), done: false, _caller: caller };
     writer.take(first);
-    let stream = Stream::new(unfold(writer, next)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    let stream = Stream::new(unfold(writer, next)).keep_alive(keep_alive::<S>().interval(KEEP_ALIVE));
     let headers = [
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
@@ -55,21 +60,25 @@ pub async fn respond(app: &Arc<App>, caller: Caller, asked: Asked) -> Result<Res
     Ok((headers, stream).into_response())
 }
 
+fn keep_alive<S: AnswerShape>() -> KeepAlive {
+    S::PING.map_or_else(KeepAlive::new, |(name, data)| KeepAlive::new().event(Sse::default().event(name).data(data)))
+}
+
 fn ended() -> ApiError {
     ApiError::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "the answer ended early")
 }
 
 /// A stream of events.
-struct Writer {
+struct Writer<S> {
     events: Receiver<AnswerEvent>,
-    shape: ResponseShape,
-    ready: VecDeque<String>,
+    shape: S,
+    ready: VecDeque<StreamEvent>,
     done: bool,
     /// The request is logged when the stream has ended.
     _caller: Caller,
 }
 
-async fn next(mut writer: Writer) -> Option<(Result<Sse, Infallible>, Writer)> {
+async fn next<S: AnswerShape>(mut writer: Writer<S>) -> Option<(Result<Sse, Infallible>, Writer<S>)> {
     while writer.ready.is_empty() && !writer.done {
         match writer.events.recv().await {
             None => writer.fail(&ended()),
@@ -80,43 +89,30 @@ async fn next(mut writer: Writer) -> Option<(Result<Sse, Infallible>, Writer)> {
             writer.take(event);
         }
     }
-    let data = writer.ready.pop_front()?;
-    Some((Ok(Sse::default().data(data)), writer))
+    let StreamEvent { name, data } = writer.ready.pop_front()?;
+    let event = match name {
+        Some(name) => Sse::default().event(name),
+        None => Sse::default(),
+    };
+    Some((Ok(event.data(data)), writer))
 }
 
-impl Writer {
+impl<S: AnswerShape> Writer<S> {
     fn take(&mut self, event: AnswerEvent) {
         if self.done {
             return;
         }
-        let index = match &event {
-            AnswerEvent::Piece { index, .. } | AnswerEvent::End { index, .. } => Some(*index),
-            AnswerEvent::Scored { .. } | AnswerEvent::Failed(_) => None,
-        };
-        match self.shape.take(event) {
+        match self.shape.stream(event) {
             Err(error) => self.fail(&error),
-            Ok(()) => {
-                let chunk = index.and_then(|index| self.shape.chunk(index));
-                self.ready.extend(chunk.as_ref().map(Value::to_string));
-                if self.shape.is_done() {
-                    self.ready.extend(self.shape.last().as_ref().map(Value::to_string));
-                    self.end();
-                }
+            Ok(events) => {
+                self.ready.extend(events);
+                self.done = self.shape.is_done();
             }
         }
     }
 
     fn fail(&mut self, error: &ApiError) {
-        let mut body = error.body();
-        if body["error"]["code"].is_null() {
-            body["error"]["code"] = error.status.as_u16().into();
-        }
-        self.ready.push_back(body.to_string());
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.ready.push_back("[DONE]".to_owned());
+        self.ready.extend(self.shape.failed(error));
         self.done = true;
     }
 }

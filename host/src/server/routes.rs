@@ -8,17 +8,22 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::Value;
 
+use super::anthropic::handlers::{count_tokens, messages};
 use super::app::App;
 use super::document;
 use super::error::ApiError;
 use super::gate::gate;
 use super::handlers::{chat, completion, detokenize, health, metrics, models, tokenize, version};
+use super::responses::handlers::responses;
 
 /// All routes.
 pub fn routes(app: &Arc<App>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completion))
+        .route("/v1/messages", post(messages))
+        .route("/v1/messages/count_tokens", post(count_tokens))
+        .route("/v1/responses", post(responses))
         .route("/v1/models", get(models))
         .route("/tokenize", post(tokenize))
         .route("/detokenize", post(detokenize))

@@ -81,7 +81,7 @@ pub enum PartKind {
     Text,
 }
 
-/// A server-sent event; the last one's data is `[DONE]`.
+/// A server-sent event; the last one's data of a chat or completion is `[DONE]`.
 #[derive(ToSchema)]
 pub struct EventSchema {
     /// An object as text: a piece of an answer, or an error.

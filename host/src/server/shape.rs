@@ -9,6 +9,7 @@ use super::error::ApiError;
 use super::logprobs::{self, OfCompletion};
 use super::parts::{AnswerParts, NewParts};
 use super::prepare::{Asked, Form};
+use super::stream::{AnswerShape, StreamEvent};
 use crate::session::{Piece, PromptLogprob, Session, TokenLogprob};
 
 /// One answer as far as it is there.
@@ -45,11 +46,7 @@ impl ResponseShape {
         ResponseShape { session, asked, head, answers }
     }
 
-    /// Takes an event.
-    ///
-    /// # Errors
-    /// The request failed.
-    pub fn take(&mut self, event: AnswerEvent) -> Result<(), ApiError> {
+    fn event(&mut self, event: AnswerEvent) -> Result<(), ApiError> {
         match event {
             AnswerEvent::Failed(error) => return Err(error),
             AnswerEvent::Piece { index, piece } => self.answers[index].piece(piece),
@@ -57,11 +54,6 @@ impl ResponseShape {
             AnswerEvent::End { index, end } => self.answers[index].end(end),
         }
         Ok(())
-    }
-
-    /// Whether all answers are there.
-    pub fn is_done(&self) -> bool {
-        self.answers.iter().all(|answer| answer.end.is_some())
     }
 
     fn scored(&mut self, index: usize, scores: &[PromptLogprob]) {
@@ -77,23 +69,6 @@ impl ResponseShape {
                 scores.iter().for_each(|score| answer.offsets.push(&score.token, true));
             }
         }
-    }
-
-    /// The response as a whole.
-    pub fn whole(mut self) -> Value {
-        let choices = (0..self.answers.len()).map(|index| self.choice(index)).collect::<Vec<_>>();
-        let mut whole = self.head.clone();
-        whole["choices"] = choices.into();
-        whole["usage"] = self.usage();
-        if self.asked.form == Form::Chat {
-            if self.asked.prompt_logprobs {
-                whole["prompt_logprobs"] = self.answers[0].scores.take();
-            }
-            if self.asked.return_token_ids {
-                whole["prompt_token_ids"] = json!(self.asked.prompts[0].request.prompt);
-            }
-        }
-        whole
     }
 
     fn choice(&mut self, index: usize) -> Value {
@@ -153,7 +128,7 @@ impl ResponseShape {
     }
 
     /// The object that has what came of an answer since the last one; none where there is nothing to tell.
-    pub fn chunk(&mut self, index: usize) -> Option<Value> {
+    fn chunk(&mut self, index: usize) -> Option<Value> {
         let asked = self.asked.clone();
         let new = self.answers[index].parts.take();
         let answer = &self.answers[index];
@@ -186,7 +161,7 @@ impl ResponseShape {
     }
 
     /// The last object of a stream, if it is asked for.
-    pub fn last(&self) -> Option<Value> {
+    fn last(&self) -> Option<Value> {
         self.asked.include_usage.then(|| {
             let mut last = self.head.clone();
             last["choices"] = json!([]);
@@ -207,6 +182,63 @@ impl ResponseShape {
             "prompt_tokens_details": { "cached_tokens": cached },
         })
     }
+}
+
+impl AnswerShape for ResponseShape {
+    fn take(&mut self, event: AnswerEvent) -> Result<(), ApiError> {
+        self.event(event)
+    }
+
+    fn stream(&mut self, event: AnswerEvent) -> Result<Vec<StreamEvent>, ApiError> {
+        let index = match &event {
+            AnswerEvent::Piece { index, .. } | AnswerEvent::End { index, .. } => Some(*index),
+            AnswerEvent::Scored { .. } | AnswerEvent::Failed(_) => None,
+        };
+        self.event(event)?;
+        let chunk = index.and_then(|index| self.chunk(index));
+        let mut events: Vec<StreamEvent> = chunk.iter().map(unnamed).collect();
+        if self.is_done() {
+            events.extend(self.last().as_ref().map(unnamed));
+            events.push(done());
+        }
+        Ok(events)
+    }
+
+    fn is_done(&self) -> bool {
+        self.answers.iter().all(|answer| answer.end.is_some())
+    }
+
+    fn whole(mut self) -> Value {
+        let choices = (0..self.answers.len()).map(|index| self.choice(index)).collect::<Vec<_>>();
+        let mut whole = self.head.clone();
+        whole["choices"] = choices.into();
+        whole["usage"] = self.usage();
+        if self.asked.form == Form::Chat {
+            if self.asked.prompt_logprobs {
+                whole["prompt_logprobs"] = self.answers[0].scores.take();
+            }
+            if self.asked.return_token_ids {
+                whole["prompt_token_ids"] = json!(self.asked.prompts[0].request.prompt);
+            }
+        }
+        whole
+    }
+
+    fn failed(&mut self, error: &ApiError) -> Vec<StreamEvent> {
+        let mut body = error.body();
+        if body["error"]["code"].is_null() {
+            body["error"]["code"] = error.status.as_u16().into();
+        }
+        vec![unnamed(&body), done()]
+    }
+}
+
+fn unnamed(object: &Value) -> StreamEvent {
+    StreamEvent { name: None, data: object.to_string() }
+}
+
+fn done() -> StreamEvent {
+    StreamEvent { name: None, data: "[DONE]".to_owned() }
 }
 
 impl Answer {

@@ -1,0 +1,37 @@
+//! Errors in Anthropic's form.
+use axum::Json;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::super::error::ApiError;
+
+/// Whether a path is one of Anthropic's API.
+pub fn is_theirs(path: &str) -> bool {
+    path == "/v1/messages" || path.starts_with("/v1/messages/")
+}
+
+/// The object of an error of the request with this name.
+pub fn object(error: &ApiError, id: &str) -> Value {
+    let kind = match error.status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        408 | 504 => "timeout_error",
+        503 => "overloaded_error",
+        500.. => "api_error",
+        _ => "invalid_request_error",
+    };
+    json!({ "type": "error", "error": { "type": kind, "message": error.message() }, "request_id": id })
+}
+
+/// A response whose body is in their form if it is an error; status and headers stay.
+pub fn in_their_form(mut response: Response, id: &str) -> Response {
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        *response.body_mut() = Json(object(&error, id)).into_response().into_body();
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    response
+}
