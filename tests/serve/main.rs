@@ -6,6 +6,7 @@ mod fields;
 mod gaps;
 mod kills;
 mod load;
+mod page;
 mod safety;
 mod scores;
 mod scripted;
