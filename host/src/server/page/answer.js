@@ -19,7 +19,8 @@ async function answer(chat, changed) {
     }
   } catch (error) {
     if (error.name === "AbortError") message.note = "Stopped.";
-    else Object.assign(message, { error: error.message, status: error.status });
+    else if (error instanceof Refused) Object.assign(message, { error: error.message, status: error.status });
+    else message.error = `The connection broke (${error.message}).`;
   }
   running.delete(chat.id);
   changed(message, "ends");

@@ -20,7 +20,7 @@ const does = {
     delete message.edit;
     save(chat);
     refresh(message);
-    typeInto(box);
+    goOn();
   },
   save(message) {
     const text = message.edit;
@@ -52,6 +52,7 @@ function replaceFrom(message, others) {
     replaced.messages = before;
     save(replaced);
     open(replaced);
+    goOn();
   });
 }
 
@@ -59,6 +60,7 @@ function respond() {
   const asked = chat;
   hush();
   answer(asked, (message, stage) => onChange(asked, message, stage));
+  goOn();
 }
 
 /** Shows what becomes of an answer. */
@@ -75,7 +77,7 @@ function onChange(asked, message, stage) {
   if (asked === chat) for (const shown of chat.messages) refresh(shown);
   showRunning();
   say(message.error ?? `${message.note ?? ""} The model says: ${message.content}`);
-  if (message.status === 401) askForKey(() => asked === chat && does.again(message));
+  if (message.status === 401) askForKey(() => asked === chat && chat.messages.includes(message) && does.again(message));
 }
 
 /** Answers that will be drawn, and when they were kept. */
@@ -122,6 +124,7 @@ function open(next) {
 }
 
 function showRunning() {
+  if (document.activeElement === at("stop")) goOn();
   at("stop").hidden = !running.has(chat.id);
   at("send").hidden = running.has(chat.id);
 }
@@ -138,7 +141,13 @@ function showChats() {
 function choose(next) {
   unfold(false);
   open(next);
-  typeInto(box);
+  goOn();
+}
+
+/** Gives the focus to what comes next: the button that had it may be gone. On glass a field would bring up the keyboard. */
+function goOn() {
+  if (isTouch()) scroller.focus();
+  else typeInto(box);
 }
 
 function remove(gone) {

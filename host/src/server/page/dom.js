@@ -16,6 +16,8 @@ function button(label, onclick, fields = {}) {
   return make("button", { type: "button", onclick, ...fields }, label);
 }
 
+const isTouch = () => matchMedia("(pointer: coarse)").matches;
+
 /** Puts the caret at the end of a field. */
 function typeInto(field) {
   // After a click elsewhere Chromium may give a field the focus without a caret: nothing could be typed.

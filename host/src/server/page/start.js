@@ -30,8 +30,9 @@ function settingsAreValid() {
 
 function fillSettings(form) {
   for (const [name, value] of Object.entries(chat.settings)) {
-    // What an older page kept may have other names.
-    if (form.elements[name]) form.elements[name].value = value;
+    // A field with something that is no number has the value "": it is left alone, so that it is found wrong.
+    const field = form.elements[name];
+    if (field && field.value !== value) field.value = value;
   }
   form.elements.tools.setCustomValidity(wrongWithTools(chat.settings.tools));
 }
@@ -48,7 +49,7 @@ function wrongWithTools(text) {
 let afterKey = null;
 /** Asks for a key and then does what could not be done without it. */
 function askForKey(then) {
-  afterKey = then;
+  afterKey = then ?? afterKey;
   if (!at("key").open) at("key").showModal();
 }
 
@@ -57,7 +58,9 @@ at("key").onclose = () => {
   if (at("key").returnValue === "use" && field.value) {
     useKey(field.value.trim());
     look();
-    afterKey?.();
+    const then = afterKey;
+    afterKey = null;
+    then?.();
   }
   field.value = at("key").returnValue = "";
   typeInto(box);
@@ -78,7 +81,10 @@ async function look() {
 
 at("composer").onsubmit = (event) => (event.preventDefault(), send());
 at("stop").onclick = () => running.get(chat.id)?.abort();
-at("new").onclick = () => choose(newChat(chat.settings));
+at("new").onclick = () => {
+  const empty = [...chats.values()].find((each) => !each.messages.length && !each.draft);
+  choose(empty ? Object.assign(empty, { settings: { ...chat.settings }, changed: Date.now() }) : newChat(chat.settings));
+};
 at("menu").onclick = () => unfold();
 at("settings-open").onclick = () => {
   fillSettings(at("settings").querySelector("form"));
@@ -96,8 +102,7 @@ box.oninput = () => {
 };
 box.onkeydown = (event) => {
   // Enter also ends a word of an input method, and fingers on glass have no Shift to hold.
-  const isTouch = matchMedia("(pointer: coarse)").matches;
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing || isTouch) return;
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || isTouch()) return;
   event.preventDefault();
   send();
 };
@@ -108,8 +113,12 @@ document.onkeydown = (event) => {
 };
 
 onstorage = ({ key }) => {
-  const id = changedElsewhere(key);
-  if (id === chat.id && !running.has(id)) open(chats.get(id) ?? latest());
+  const id = idOf(key);
+  // An answer that comes here is newer than what another tab has of its conversation.
+  if (!id || running.has(id)) return;
+  chats.delete(id);
+  readChat(key);
+  if (id === chat.id) open(chats.get(id) ?? latest());
   showChats();
 };
 

@@ -59,13 +59,9 @@ function forget(chat) {
   }
 }
 
-/** The conversation of a name that another tab has written or deleted, if the name is one. */
-function changedElsewhere(name) {
-  if (!name?.startsWith(PREFIX)) return null;
-  const id = name.slice(PREFIX.length);
-  chats.delete(id);
-  readChat(name);
-  return id;
+/** The id of the conversation that is kept under a name, if it is one's name. */
+function idOf(name) {
+  return name?.startsWith(PREFIX) ? name.slice(PREFIX.length) : null;
 }
 
 function title(chat) {

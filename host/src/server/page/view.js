@@ -68,7 +68,11 @@ function showEditor(view, message, does) {
   if (message.edit === undefined || view.editor) return;
   const area = make("textarea", { rows: 4, value: message.edit, "aria-label": "Edit the message" });
   area.oninput = () => does.typed(message, "edit", area.value);
-  area.onkeydown = (event) => event.key === "Escape" && (event.stopPropagation(), does.leave(message));
+  area.onkeydown = (event) => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation();
+    does.leave(message);
+  };
   const save = button(message.role === "assistant" ? "Save" : "Save and send", () => does.save(message));
   view.editor = make("div", { className: "editor" }, area, make("div", { className: "buttons" }, save, button("Cancel", () => does.leave(message))));
   view.text.after(view.editor);
