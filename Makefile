@@ -11,10 +11,12 @@ run:
 test:
 	cargo test --workspace
 
-# The server: 2 000 requests of all kinds twice, and the clients that people use, which are installed into target/.
+# The server: 2 000 requests of all kinds twice, and the clients that people use, which are installed into target/;
+# its page in Chromium.
 test-serve:
 	NEMOTRON_SOAK=2000 cargo test --test serve
 	tests/serve/clients.sh --all
+	tests/serve/page.sh
 
 # Formatting, lints, docs. The files of single kernels are named by a macro, where cargo fmt does not look.
 check:

@@ -32,7 +32,7 @@ QUESTION = [{"role": "user", "content": "Hello"}]
 class Server:
     """The server as a process, and what the command line says of the same model."""
 
-    def __init__(self, nemotron, model, *options, stderr=subprocess.PIPE):
+    def __init__(self, nemotron, model, *options, stderr=subprocess.PIPE, key="none"):
         self.nemotron, self.model = nemotron, model
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -45,8 +45,8 @@ class Server:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"the server did not start:\n{self.process.stderr and self.process.stderr.read()}")
             time.sleep(0.05)
-        self.client = openai.OpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0)
-        self.anthropic = anthropic.Anthropic(base_url=self.url, api_key="none", max_retries=0)
+        self.client = openai.OpenAI(base_url=self.url + "/v1", api_key=key, max_retries=0)
+        self.anthropic = anthropic.Anthropic(base_url=self.url, api_key=key, max_retries=0)
         self.name = self.client.models.list().data[0].id
 
     def status(self, path):

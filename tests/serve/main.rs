@@ -7,6 +7,7 @@ mod fields;
 mod gaps;
 mod kills;
 mod load;
+mod page;
 mod responses;
 mod safety;
 mod scores;

@@ -26,7 +26,7 @@ fn a_web_page_does_not_reach_a_server_of_this_machine() {
 }
 
 #[test]
-fn keys_guard_everything_but_health_and_are_never_logged() {
+fn keys_guard_everything_but_health_and_page_and_are_never_logged() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "secret-one\n\n  secret-two \n").unwrap();
     let server = Server::start(&["--api-key-file", file.path().to_str().unwrap()]);

@@ -18,6 +18,7 @@ mod metrics;
 mod other_fields;
 mod outline;
 mod pace;
+mod page;
 mod parts;
 mod patient;
 mod prepare;

@@ -14,11 +14,13 @@ use super::document;
 use super::error::ApiError;
 use super::gate::gate;
 use super::handlers::{chat, completion, detokenize, health, metrics, models, tokenize, version};
+use super::page::page;
 use super::responses::handlers::responses;
 
 /// All routes.
 pub fn routes(app: &Arc<App>) -> Router {
     Router::new()
+        .route("/", get(page))
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completion))
         .route("/v1/messages", post(messages))
