@@ -171,12 +171,7 @@ impl Model {
         let opened = open(device, || meanwhile(checkpoint.directory()), &mut stages)?;
         let described = describe(&opened, note);
         defaults.notes.into_iter().for_each(&mut *note);
-        if opened.memory.is_none() && options.gpu_memory_utilization.is_some() {
-            note(Note::Info("  --gpu-memory-utilization is ignored: no GPU is used".to_owned()));
-        }
-        if options.prefix_cache_bytes.is_some() && !spec.keeps_state() {
-            note(Note::Info("  --prefix-cache-bytes is ignored: the model keeps no state".to_owned()));
-        }
+        note_ignored(&spec, &opened, options, note);
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
         config.max_sequences = options.max_sequences.max(1);
@@ -328,6 +323,16 @@ fn pages(spec: &ModelSpec, config: &mut EngineConfig, opened: &Opened, options: 
     }
     config.spare_slots = memory::spare_slots(spec, config, act_bytes, bound, options.prefix_cache_bytes);
     memory::pages(spec, config, act_bytes, bound)
+}
+
+/// Says which options are of no use here.
+fn note_ignored(spec: &ModelSpec, opened: &Opened, options: &LoadOptions, note: &mut dyn FnMut(Note)) {
+    if opened.memory.is_none() && options.gpu_memory_utilization.is_some() {
+        note(Note::Info("  --gpu-memory-utilization is ignored: no GPU is used".to_owned()));
+    }
+    if options.prefix_cache_bytes.is_some() && !spec.keeps_state() {
+        note(Note::Info("  --prefix-cache-bytes is ignored: the model keeps no state".to_owned()));
+    }
 }
 
 /// Says what was opened; returns how many lines the device had.
