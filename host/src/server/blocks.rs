@@ -140,9 +140,9 @@ impl OneAnswer {
         Ok(steps)
     }
 
-    /// Whether it called a function.
-    pub fn calls(&self) -> bool {
-        self.parts.calls()
+    /// As [`AnswerParts::end_in_calls`].
+    pub fn end_in_calls(&self, stop_reason: &serde_json::Value) -> bool {
+        self.parts.end_in_calls(stop_reason)
     }
 }
 

@@ -92,6 +92,12 @@ impl AnswerParts {
         self.calls.as_ref().is_some_and(|calls| calls.count > 0)
     }
 
+    /// Whether calls are why an answer ended that no limit ended: not where a stop text of the request cut one off.
+    pub fn end_in_calls(&self, stop_reason: &Value) -> bool {
+        let is_cut = self.calls.as_ref().is_some_and(|calls| calls.parser.is_cut());
+        self.calls() && !(is_cut && stop_reason.is_string())
+    }
+
     /// Takes a piece of the text.
     pub fn push(&mut self, text: &str) {
         match self.reasoning.as_mut().map(|reasoning| reasoning.push(text)) {

@@ -272,7 +272,8 @@ impl Answer {
 
     /// Calls are why an answer ends that ends by itself; one that is cut off says so.
     fn finish_reason(&self, end: &End) -> &'static str {
-        if end.finish_reason == "stop" && self.parts.calls() { "tool_calls" } else { end.finish_reason }
+        let in_calls = end.finish_reason == "stop" && self.parts.end_in_calls(&end.stop_reason);
+        if in_calls { "tool_calls" } else { end.finish_reason }
     }
 }
 

@@ -114,6 +114,7 @@ enum Syntax {
 pub struct ToolParser {
     syntax: Syntax,
     output: Output,
+    is_cut: bool,
 }
 
 impl ToolParser {
@@ -127,7 +128,7 @@ impl ToolParser {
                 Syntax::Json(JsonCalls::new(marks, tools))
             }
         };
-        ToolParser { syntax, output: Output::default() }
+        ToolParser { syntax, output: Output::default(), is_cut: false }
     }
 
     /// Takes a piece of the text and gives what no later one can change.
@@ -138,10 +139,16 @@ impl ToolParser {
 
     /// What was held back, once no more text comes.
     pub fn finish(&mut self) -> Vec<ToolDelta> {
+        self.is_cut = matches!(&self.syntax, Syntax::Xml(calls) if calls.is_open());
         self.output.end();
         let mut deltas = self.advance();
         deltas.extend(self.output.finish());
         deltas
+    }
+
+    /// Whether the text ended in a call that had begun to come.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     fn advance(&mut self) -> Vec<ToolDelta> {

@@ -51,7 +51,7 @@ impl MessageShape {
         let reason = match end.finish_reason {
             "length" if is_full => "model_context_window_exceeded",
             "length" => "max_tokens",
-            _ if self.answer.calls() => "tool_use",
+            _ if self.answer.end_in_calls(&end.stop_reason) => "tool_use",
             _ if end.stop_reason.is_string() => return (Some("stop_sequence"), end.stop_reason.clone()),
             _ => "end_turn",
         };

@@ -34,7 +34,12 @@ pub(super) struct JsonCalls {
     tools: Arc<ToolSchemas>,
     state: State,
     scan: Scan,
+    /// Tags behind which no call was, once no more text comes: each may look at all that is left.
+    in_vain: usize,
 }
+
+/// Of so many such tags the rest of the text is text.
+const MOST_IN_VAIN: usize = 64;
 
 /// What stands at the start of the held text.
 enum Head {
@@ -51,7 +56,7 @@ enum Head {
 impl JsonCalls {
     pub fn new(marks: Marks, tools: Arc<ToolSchemas>) -> JsonCalls {
         let state = if marks.bare { State::Start } else { State::Outside };
-        JsonCalls { marks, tools, state, scan: Scan::default() }
+        JsonCalls { marks, tools, state, scan: Scan::default(), in_vain: 0 }
     }
 
     /// Decides on the next part of the text; not if more text is needed for that.
@@ -74,6 +79,10 @@ impl JsonCalls {
     }
 
     fn outside(&mut self, output: &mut Output) -> bool {
+        if self.in_vain > MOST_IN_VAIN {
+            output.text(output.held().len());
+            return false;
+        }
         let held = output.held();
         match held.find(self.marks.open) {
             Some(0) => match self.head(held) {
@@ -84,6 +93,7 @@ impl JsonCalls {
                 }
                 Head::Waits if !output.ended() && held.len() < MOST_HEAD => false,
                 _ => {
+                    self.in_vain += usize::from(output.ended());
                     output.text(self.marks.open.len());
                     true
                 }
@@ -103,7 +113,9 @@ impl JsonCalls {
     /// What follows the opening tag, which may be there twice.
     fn head(&self, held: &str) -> Head {
         let mut rest = held;
-        while let Some(behind) = rest.strip_prefix(self.marks.open) {
+        while let Some(behind) = rest.strip_prefix(self.marks.open)
+            && held.len() - behind.len() < MOST_HEAD
+        {
             rest = behind.trim_start();
         }
         if !rest.is_empty() && may_become(rest, &[self.marks.open]) {
@@ -139,6 +151,7 @@ impl JsonCalls {
                 self.enter(State::Inside { closed: false })
             }
             None => {
+                self.in_vain += usize::from(output.ended());
                 output.text(if text == 0 { end } else { text });
                 self.enter(State::Outside)
             }

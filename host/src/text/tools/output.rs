@@ -15,7 +15,9 @@ pub(super) enum Part {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Output {
-    held: String,
+    taken: String,
+    /// Bytes of `taken` that are decided on.
+    decided: usize,
     /// Whether no more text comes.
     ended: bool,
     deltas: Vec<ToolDelta>,
@@ -33,7 +35,7 @@ pub(super) struct Output {
 impl Output {
     /// More text comes.
     pub fn take(&mut self, piece: &str) {
-        self.held += piece;
+        self.taken += piece;
     }
 
     /// No more text comes.
@@ -43,7 +45,19 @@ impl Output {
 
     /// The text that is not decided on.
     pub fn held(&self) -> &str {
-        &self.held
+        &self.taken[self.decided..]
+    }
+
+    /// Decides on the next `bytes`.
+    fn decide(&mut self, bytes: usize) -> String {
+        let piece = self.held()[..bytes].to_owned();
+        self.decided += bytes;
+        // Not each time: what is held may be long.
+        if self.decided * 2 >= self.taken.len() {
+            self.taken.drain(..self.decided);
+            self.decided = 0;
+        }
+        piece
     }
 
     /// Whether no more text comes.
@@ -53,7 +67,7 @@ impl Output {
 
     /// The next `bytes` are text.
     pub fn text(&mut self, bytes: usize) {
-        let piece: String = self.held.drain(..bytes).collect();
+        let piece = self.decide(bytes);
         #[cfg(test)]
         self.parts.push((Part::Text, piece.clone()));
         let end = piece.trim_end().len();
@@ -75,7 +89,7 @@ impl Output {
 
     /// The next `bytes` are a tag or stand beside one.
     pub fn mark(&mut self, bytes: usize) {
-        let _piece: String = self.held.drain(..bytes).collect();
+        let _piece = self.decide(bytes);
         #[cfg(test)]
         self.parts.push((Part::Mark, _piece));
         self.behind_mark = true;
@@ -88,7 +102,7 @@ impl Output {
 
     /// The next `bytes` are what a call is made of; they are returned.
     pub fn source(&mut self, bytes: usize) -> String {
-        let piece: String = self.held.drain(..bytes).collect();
+        let piece = self.decide(bytes);
         #[cfg(test)]
         self.parts.push((Part::Call, piece.clone()));
         piece
@@ -124,9 +138,10 @@ impl Output {
     }
 }
 
-/// Where the first of `marks` stands in `text`.
+/// Where the first of `marks`, which begin with `<`, stands in `text`.
 pub(super) fn first(text: &str, marks: &[&str]) -> Option<usize> {
-    marks.iter().filter_map(|mark| text.find(mark)).min()
+    let mut tags = text.match_indices('<').map(|(at, _)| at);
+    tags.find(|&at| marks.iter().any(|mark| text[at..].starts_with(mark)))
 }
 
 /// Bytes at the end of `text` that may begin one of `marks`.

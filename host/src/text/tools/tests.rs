@@ -110,3 +110,29 @@ fn a_form_is_known_by_the_template() {
     assert_eq!(find("{{- \"<|python_tag|>\" + tool_call.name }}"), Some(ToolForm::Llama));
     assert_eq!(find("{{ '[TOOL_CALLS] [' }}"), Some(ToolForm::Mistral));
 }
+
+/// Prose about calls is none, and what a looping model writes takes no longer than its length.
+#[test]
+fn prose_and_loops_are_text() {
+    let tools = || Arc::new(ToolSchemas::new(vec![("weather".to_owned(), Value::Null)]));
+    let read = |form, text: &str| {
+        let mut parser = ToolParser::new(form, tools());
+        let mut deltas = parser.push(text);
+        deltas.extend(parser.finish());
+        deltas
+    };
+    let prose = "In my form a call is written <function=weather> and then its arguments.";
+    assert_eq!(read(ToolForm::Xml, prose), [ToolDelta::Text(prose.to_owned())]);
+    let start = std::time::Instant::now();
+    for (form, begin, again) in [
+        (ToolForm::Hermes, "", "<tool_call>{"),
+        (ToolForm::NemotronList, "", "<TOOLCALL>[{"),
+        (ToolForm::Hermes, "<tool_call>{", "<tool_call>x"),
+        (ToolForm::Xml, "<tool_call><function=weather><parameter=a></parameter>b", "<tool_call>"),
+        (ToolForm::Xml, "<tool_call><function=weather><parameter=a>", "<<‹"),
+    ] {
+        let text = begin.to_owned() + &again.repeat(200_000 / again.len());
+        assert!(!read(form, &text).is_empty());
+    }
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+}

@@ -40,6 +40,11 @@ impl XmlCalls {
         XmlCalls { tools, state: State::Outside, name: String::new(), count: 0, searched: 0, tag: None }
     }
 
+    /// Whether a call has begun and not ended.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Function | State::Value { .. })
+    }
+
     /// Decides on the next part of the text; not if more text is needed for that.
     pub fn step(&mut self, output: &mut Output) -> bool {
         match &self.state {
@@ -81,15 +86,27 @@ impl XmlCalls {
         }
     }
 
-    /// The tags that begin a call, and its name. Without `<tool_call>` the function must be known.
+    /// The tags that begin a call, and its name. Without `<tool_call>` the function must be known, and its first argument or its end
+    /// must follow: a text may speak of calls.
     fn head(&self, held: &str, ended: bool) -> Found<(usize, String)> {
         let mut rest = held;
-        while let Some(behind) = rest.strip_prefix(OPEN) {
+        while let Some(behind) = rest.strip_prefix(OPEN)
+            && held.len() - behind.len() < MOST_HEAD
+        {
             rest = behind.trim_start();
         }
         let found = match named(rest, FUNCTION) {
-            Found::Is((bytes, name)) if held.starts_with(OPEN) || self.tools.has(name) => {
+            Found::Is((bytes, name)) if held.starts_with(OPEN) => {
                 Found::Is((held.len() - rest.len() + bytes, name.to_owned()))
+            }
+            Found::Is((bytes, name)) if self.tools.has(name) => {
+                let behind = rest[bytes..].trim_start();
+                let (begins, at) = ([PARAMETER, FUNCTION_END], held.len() - behind.len());
+                match begins.iter().any(|tag| behind.starts_with(tag) && at + tag.len() <= MOST_HEAD) {
+                    true => Found::Is((bytes, name.to_owned())),
+                    false if behind.is_empty() || may_become(behind, &begins) => Found::Waits,
+                    false => Found::Nothing,
+                }
             }
             Found::Is(_) => Found::Nothing,
             Found::Nothing if rest.is_empty() || may_become(rest, &[OPEN]) => Found::Waits,
