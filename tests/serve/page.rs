@@ -13,8 +13,7 @@ fn between<'a>(page: &'a str, begin: &str, end: &str) -> &'a str {
 /// What coreutils makes of a text: its SHA-256 in base64.
 fn digest(text: &str) -> String {
     let hash = "sha256sum | cut -c 1-64 | tr a-f A-F | basenc --base16 --decode --ignore-garbage | base64";
-    let mut shell =
-        Command::new("sh").args(["-c", &hash]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut shell = Command::new("sh").args(["-c", hash]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     String::from_utf8(shell.wait_with_output().unwrap().stdout).unwrap().trim().to_owned()
 }
