@@ -17,6 +17,7 @@ from selenium.webdriver.common.keys import Keys
 from clients import CALL, WEATHER, Server, equal
 from page_browser import Page, Talker, look
 from page_hostile import a_hostile_answer_is_text, long_hostile_texts_take_no_time
+from page_markdown import markdown_means_what_commonmark_says
 
 QUESTION = "Tell me a story."
 
@@ -229,6 +230,7 @@ CHECKS = [
     a_stopped_answer_stays,
     a_hostile_answer_is_text,
     long_hostile_texts_take_no_time,
+    markdown_means_what_commonmark_says,
     reasoning_is_folded_and_calls_are_answered,
     a_key_is_asked_for,
     rules_of_accessibility_hold,

@@ -25,7 +25,7 @@ class Page:
         options.binary_location = shutil.which("chromium")
         service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
         self.driver = webdriver.Chrome(options=options, service=service)
-        self.url = url
+        self.url, self.shown = url, 0
         self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {
             "source": "addEventListener('securitypolicyviolation', (event) => (window.violations ??= []).push(event.violatedDirective))"
         })
@@ -65,6 +65,14 @@ class Page:
         self.one("#text").send_keys(text, Keys.ENTER)
         if wait:
             self.ended()
+
+    def show(self, text):
+        """Opens a kept conversation with a model's text. The page keeps its own again when it is left, so each has a new id."""
+        self.shown += 1
+        self.script("""localStorage.clear(); const id = `shown${arguments[1]}`;
+            const chat = { id, changed: Date.now() + 1e6, settings: {}, draft: "", messages: [{ role: "assistant", content: arguments[0] }] };
+            localStorage.setItem("nemotron.chat." + id, JSON.stringify(chat));""", text, self.shown)
+        self.driver.refresh()
 
     def ended(self):
         self.until(lambda: self.one("#send").is_displayed() and not self.all("article[aria-busy=true]"))

@@ -64,21 +64,19 @@ def check_hostile(page):
     equal(links, [["image", "http://127.0.0.1:1/pixel.png", rel], ["good one", "https://example.org/a_(b)", rel],
                   ["https://example.org/c", "https://example.org/c", rel]])
     equal([each.text for each in page.all("article pre")][0], "```html\n<script>pwned = 9</script>\n```")
-    counts = {name: len(page.all(f"article.assistant .text {name}")) for name in ["ol", "ol ul", "blockquote strong em", "td", "figure", "a strong"]}
-    equal(counts, {"ol": 1, "ol ul": 1, "blockquote strong em": 1, "td": 2, "figure": 2, "a strong": 1})
+    counts = {name: len(page.all(f"article.assistant .text {name}")) for name in ["ol", "ol ul", "blockquote em strong", "td", "figure", "a strong"]}
+    equal(counts, {"ol": 1, "ol ul": 1, "blockquote em strong": 1, "td": 2, "figure": 2, "a strong": 1})
 
 
-def long_hostile_texts_take_no_time(page, server, _):
+def long_hostile_texts_take_no_time(_page, server, _arguments):
     """Texts on which a careless pattern takes quadratic time or overflows the stack, drawn as a kept conversation."""
     size = 100_000
-    for unit in ["[", "*a ", "*a** ", "_a __b ", "`", "``` ", ">", "- ", "|", "\n", "\\*", "[a](", "![", "<https://", "\t", "# ", "~~", "[[a]", "(http://a(", "1. \n", "```\n"]:
-        text = (unit * (size // len(unit)))[:size]
-        page.script("""localStorage.setItem("nemotron.chat.long", JSON.stringify({ id: "long", changed: Date.now() + 1e6,
-            settings: {}, draft: "", messages: [{ role: "assistant", content: arguments[0] + "end" }] }))""", text)
-        start = time.monotonic()
-        page.driver.refresh()
-        page.until(lambda: page.script("return document.querySelector('article.assistant .text').textContent.includes('end')"))
-        took = time.monotonic() - start
-        assert took < LONGEST, f"{unit!r}: {took:.1f} s"
-    page.script('localStorage.removeItem("nemotron.chat.long")')
-    page.driver.refresh()
+    units = ["[", "*a ", "*a** ", "_a __b ", "`", "``` ", "`*", ">", "- ", "|", "\n", "\\*", "[a](", "![", "<https://", "\t", "# ", "~~",
+             "[[a]", "(http://a(", "1. \n", "```\n", "|-"]
+    with Page(server.url) as page:
+        for unit in units:
+            start = time.monotonic()
+            page.show((unit * (size // len(unit)))[:size] + "end")
+            page.until(lambda: page.script("return document.querySelector('article.assistant .text').textContent.includes('end')"))
+            took = time.monotonic() - start
+            assert took < LONGEST, f"{unit!r}: {took:.1f} s"

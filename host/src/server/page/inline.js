@@ -7,7 +7,7 @@ const MARK = /\\[!-/:-@[-`{-~]|`+|\*{1,3}|_{1,3}|~~|!?\[|<?https?:\/\/|\n/g;
 const LINK =
   /!?\[((?:[^[\]\\]|\\.|\[[^[\]]{0,200}\]){0,1000})\]\(\s*<?([^\s()<>]*(?:\([^\s()<>]*\)[^\s()<>]*)*)>?(?:\s+"[^"\n]*")?\s*\)/y;
 const ADDRESS = /<?(https?:\/\/[^\s<>"'`]{1,2000})>?/y;
-const TAGS = { "*": ["em"], "_": ["em"], "**": ["strong"], "__": ["strong"], "***": ["strong", "em"], "___": ["strong", "em"], "~~": ["del"] };
+const TAGS = { "*": ["em"], "_": ["em"], "**": ["strong"], "__": ["strong"], "***": ["em", "strong"], "___": ["em", "strong"], "~~": ["del"] };
 
 /** The nodes of a text. `place` says how deep it stands, and whether in a link. */
 function inline(text, place = { depth: 0, linked: false }) {
@@ -70,12 +70,13 @@ function emphasis(text, start, mark, place, endless) {
 
 /** Where the end of an emphasis begins: a run of the same length, else the last part of a longer one. */
 function closing(text, begin, mark, endless) {
-  const runs = new RegExp(`\\${mark[0]}+`, "g");
+  // What stands in code ends nothing.
+  const runs = new RegExp(`\`[^\`]+\`|\\${mark[0]}+`, "g");
   runs.lastIndex = begin;
   let longer = -1;
   for (let run; (run = runs.exec(text)); ) {
     const before = text[run.index - 1];
-    const closes = !isSpace(before) && before !== "\\" && !(mark[0] === "_" && isWord(text[runs.lastIndex]));
+    const closes = run[0][0] === mark[0] && !isSpace(before) && before !== "\\" && !(mark[0] === "_" && isWord(text[runs.lastIndex]));
     if (!closes || run[0].length < mark.length) continue;
     if (run[0].length === mark.length) return run.index;
     if (longer < 0) longer = runs.lastIndex - mark.length;
