@@ -103,7 +103,7 @@ kernel_args! {
         pub n: u32,
         /// Columns of the weight.
         pub k: u32,
-        /// [`PLAIN`], [`RELU2`] or [`SWIGLU`].
+        /// Of [`activation`](crate::activation).
         pub activation: u32,
         /// Of the norm.
         pub eps: f32,
