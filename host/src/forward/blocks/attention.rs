@@ -95,6 +95,8 @@ impl PlacedBlock for PlacedAttention {
         let out = Multiply::new(self.scratch.attended.ptr(), &self.out, Output::Act(x), rows);
         pass.multiply(Multiply { residual: x, ..out });
     }
+
+    fn copy_slots(&self, _: &mut Pass) {}
 }
 
 impl PlacedAttention {

@@ -24,4 +24,6 @@ impl PlacedBlock for PlacedLinear {
         let product = Multiply::new(x, &self.product, Output::Act(x), pass.rows());
         pass.multiply(Multiply { norm: Some(&self.norm), residual: x, ..product });
     }
+
+    fn copy_slots(&self, _: &mut Pass) {}
 }

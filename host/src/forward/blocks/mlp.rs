@@ -48,4 +48,6 @@ impl PlacedBlock for PlacedMlp {
         let down = Multiply::new(self.activated.ptr(), &self.down, Output::Act(x), rows);
         pass.multiply(Multiply { residual: x, ..down });
     }
+
+    fn copy_slots(&self, _: &mut Pass) {}
 }

@@ -22,9 +22,9 @@ pub(super) trait PlacedBlock: Send + Sync {
     /// Appends the block's steps, from the residual stream to the residual stream.
     fn steps(&self, pass: &mut Pass);
 
-    /// Appends the steps that copy what the block keeps in slots, as the input `copies` says; none for a block that keeps
-    /// nothing.
-    fn copy_slots(&self, _: &mut Pass) {}
+    /// Appends the steps that copy what the block keeps in slots, as the input `copies` says: none for a block that
+    /// has no slots. Without them a sequence that begins with a cached prefix would go on from another state.
+    fn copy_slots(&self, pass: &mut Pass);
 }
 
 macro_rules! kinds {

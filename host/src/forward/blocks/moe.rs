@@ -141,6 +141,8 @@ impl PlacedBlock for PlacedMoe {
         let (weights, top_k, n) = (Ptr::NULL, 1, out.n as u32);
         pass.plan.launch(MoeCombine { experts: widened, weights, shared, residual: x, y: x, rows, top_k, n });
     }
+
+    fn copy_slots(&self, _: &mut Pass) {}
 }
 
 impl Shared {

@@ -50,6 +50,8 @@ impl PlacedBlock for PlacedSquared {
         pass.plan.launch(Relu2 { x: normed, y, count: rows * self.product.k as u32 });
         pass.multiply(Multiply { residual: x, ..Multiply::new(y, &self.product, Output::Act(x), rows) });
     }
+
+    fn copy_slots(&self, _: &mut Pass) {}
 }
 
 fn normed(row: &[f64]) -> Vec<f64> {
