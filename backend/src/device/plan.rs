@@ -148,6 +148,11 @@ impl Step {
         }
     }
 
+    /// Whether the step multiplies codes by codes, which a GPU does at a higher rate.
+    pub fn is_fp8_gemm(&self) -> bool {
+        matches!(self, Step::Gemm(Gemm { operands: GemmOperands::Fp8 { .. }, .. }))
+    }
+
     /// Floating-point operations of the step.
     pub fn flops(&self, shape: &StepShape) -> u64 {
         match self {

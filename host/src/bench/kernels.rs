@@ -134,7 +134,7 @@ fn costs(plan: &Plan, spans: &[Span], met: &Met, peaks: &Peaks) -> Vec<Cost> {
     let cost = |(index, step): (usize, &Step)| {
         let shape = StepShape { sequences: &sequences, experts: met.at(index) };
         let mut cost = Cost::default();
-        cost.add(step.bytes_moved(&shape), step.flops(&shape), peaks);
+        cost.add(step.bytes_moved(&shape), step.flops(&shape), step.is_fp8_gemm(), peaks);
         cost
     };
     plan.steps.iter().enumerate().map(cost).collect()

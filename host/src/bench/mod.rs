@@ -72,8 +72,9 @@ impl Bench {
         if let Some(error) = no_library {
             note(Note::Info(format!("  Products of many rows by dense_gemm: {}", error.message())));
         }
+        let in_fp8 = memory.expects_fp8_gemms();
         let mut buffers = memory.load(&|tensors| subject.parts(tensors, &random))?;
-        let peak_buffers = PeakBuffers::add(&mut buffers, &random, is_gpu);
+        let peak_buffers = PeakBuffers::add(&mut buffers, &random, is_gpu, in_fp8);
         let gap_buffers = GapBuffers::add(&mut buffers, lists.generate());
         let names = names(&buffers);
         device.allocate(buffers)?;

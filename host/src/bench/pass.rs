@@ -106,13 +106,13 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// The cost of some steps.
-    pub fn add(&mut self, bytes: u64, flops: u64, peaks: &Peaks) {
-        let least = peaks.least(bytes, flops);
+    /// The cost of some steps, `in_fp8` of products of codes by codes.
+    pub fn add(&mut self, bytes: u64, flops: u64, in_fp8: bool, peaks: &Peaks) {
+        let least = peaks.least(bytes, flops, in_fp8);
         self.bytes += bytes;
         self.flops += flops;
         self.least += least;
-        if peaks.least(bytes, 0) >= least {
+        if peaks.least(bytes, 0, in_fp8) >= least {
             self.least_of_bytes += least;
         }
     }
@@ -129,7 +129,7 @@ impl Cost {
         let sequences = shapes(spans);
         for (index, step) in plan.steps.iter().enumerate() {
             let shape = StepShape { sequences: &sequences, experts: met.at(index) };
-            self.add(step.bytes_moved(&shape), step.flops(&shape), peaks);
+            self.add(step.bytes_moved(&shape), step.flops(&shape), step.is_fp8_gemm(), peaks);
         }
     }
 

@@ -1,8 +1,10 @@
 //! `Peaks`: what the device gives at most, measured by a stream of reads and a large product in the same run.
-use gpu_kernels::{DenseGemm, Element, Format, Gemv, Kernel, Ptr, QuantGemm, QuantGemv, SkinnyGemm, StepShape};
+use gpu_kernels::{
+    DenseGemm, Element, Format, Gemv, Kernel, Ptr, QuantGemm, QuantGemv, QuantizeRows, SkinnyGemm, StepShape,
+};
 
 use super::Times;
-use crate::device::{BufferId, BufferKind, Buffers, Device, Gemm, Output, Plan};
+use crate::device::{BufferId, BufferKind, Buffers, Device, Gemm, GemmOperands, Output, Plan, ScaledCodes};
 use crate::error::Result;
 use crate::models::spec::Tensor;
 use crate::synthetic::RandomWeights;
@@ -19,6 +21,8 @@ pub struct Peaks {
     pub bytes_per_second: f64,
     /// Operations of a large product in a second.
     pub flops_per_second: f64,
+    /// The same of codes by codes, where the model has such products.
+    pub fp8_flops_per_second: Option<f64>,
     /// Rows and columns of the weight.
     pub stream: [u32; 2],
     /// Token rows, rows and columns of the product.
@@ -28,9 +32,10 @@ pub struct Peaks {
 }
 
 impl Peaks {
-    /// The least seconds in which so many bytes can be moved and so many operations done.
-    pub fn least(&self, bytes: u64, flops: u64) -> f64 {
-        (bytes as f64 / self.bytes_per_second).max(flops as f64 / self.flops_per_second)
+    /// The least seconds in which so many bytes can be moved and so many operations done, `in_fp8` those of codes by codes.
+    pub fn least(&self, bytes: u64, flops: u64, in_fp8: bool) -> f64 {
+        let rate = self.fp8_flops_per_second.filter(|_| in_fp8).unwrap_or(self.flops_per_second);
+        (bytes as f64 / self.bytes_per_second).max(flops as f64 / rate)
     }
 }
 
@@ -42,11 +47,12 @@ pub struct PeakBuffers {
     product_x: BufferId,
     product_w: BufferId,
     product_out: BufferId,
+    product_codes: Option<[BufferId; 2]>,
 }
 
 impl PeakBuffers {
-    /// Adds them to a model's buffers.
-    pub fn add(buffers: &mut Buffers, random: &RandomWeights, is_gpu: bool) -> PeakBuffers {
+    /// Adds them to a model's buffers, `in_fp8` also those of a product of codes by codes.
+    pub fn add(buffers: &mut Buffers, random: &RandomWeights, is_gpu: bool, in_fp8: bool) -> PeakBuffers {
         let stream = if is_gpu { [256_000, 3072] } else { [65_536, 2048] };
         let product = if is_gpu { [8192, 8192, 8192] } else { [256, 2048, 2048] };
         let weight = |buffers: &mut Buffers, name: &str, rows: u32, columns: u32| {
@@ -60,6 +66,13 @@ impl PeakBuffers {
         let [n, k] = stream;
         let [rows, product_n, product_k] = product;
         let out = u64::from(rows) * u64::from(product_n);
+        let mut codes = |name: &str, element: Element, count: u32| {
+            buffers.add(format!("peak.product.{name}"), element, u64::from(count), BufferKind::State)
+        };
+        // Both matrices are the same codes.
+        let count = rows.max(product_n);
+        let product_codes =
+            in_fp8.then(|| [codes("codes", Element::Packed, count * product_k), codes("scales", Element::F32, count)]);
         PeakBuffers {
             stream,
             product,
@@ -67,6 +80,7 @@ impl PeakBuffers {
             product_x: activations(buffers, "product.x", rows * product_k),
             product_w: weight(buffers, "product.w", product_n, product_k),
             product_out: buffers.add("peak.product.out", Element::Act, out, BufferKind::Scratch),
+            product_codes,
         }
     }
 
@@ -135,14 +149,36 @@ impl PeakBuffers {
         let (mut reads, mut product) = (Plan::default(), Plan::default());
         (0..COPIES * TURNS).for_each(|turn| reads.launch(gemv(turn)));
         (0..TURNS).for_each(|_| self.append(&mut product, (self.product_w, self.product), library));
+        let seconds_of_codes = self.product_codes.map(|codes| self.seconds_of_codes(codes, device)).transpose()?;
         let bytes = gemv(0).bytes_moved(&StepShape { sequences: &[], experts: None });
         Ok(Peaks {
             bytes_per_second: bytes as f64 / seconds_of_a_step(reads, COPIES * TURNS, device)?,
             flops_per_second: gemm.flops() as f64 / seconds_of_a_step(product, TURNS, device)?,
+            fp8_flops_per_second: seconds_of_codes.map(|seconds| gemm.flops() as f64 / seconds),
             stream: self.stream,
             product: self.product,
             library,
         })
+    }
+
+    /// Seconds of the product of codes by codes.
+    fn seconds_of_codes(&self, [codes, scales]: [BufferId; 2], device: &mut dyn Device) -> Result<f64> {
+        let [rows, n, k] = self.product;
+        let (mut made, mut product) = (Plan::default(), Plan::default());
+        made.launch(QuantizeRows {
+            x: self.product_x.ptr(),
+            y: codes.ptr(),
+            scales: scales.ptr(),
+            rows: rows.max(n),
+            k,
+        });
+        let made = device.prepare(made)?;
+        device.time(&[(made, &[])])?;
+        let matrix = ScaledCodes { codes: codes.ptr(), scales: scales.ptr() };
+        let operands = GemmOperands::Fp8 { x: matrix, w: matrix };
+        let gemm = Gemm::of(operands, Output::Act(self.product_out.ptr()), self.product);
+        (0..TURNS).for_each(|_| product.gemm(gemm));
+        seconds_of_a_step(product, TURNS, device)
     }
 }
 
@@ -167,10 +203,12 @@ mod tests {
         let peaks = Peaks {
             bytes_per_second: 10.0,
             flops_per_second: 100.0,
+            fp8_flops_per_second: Some(200.0),
             stream: [1, 1],
             product: [1, 1, 1],
             library: true,
         };
-        assert_eq!((peaks.least(20, 100), peaks.least(5, 300)), (2.0, 3.0));
+        let least = [(20, 100, false), (5, 300, false), (5, 300, true)].map(|(b, f, fp8)| peaks.least(b, f, fp8));
+        assert_eq!(least, [2.0, 3.0, 1.5]);
     }
 }

@@ -111,7 +111,7 @@ pub fn time(bench: &mut Bench, rows: u32) -> Result<Vec<ProductTime>> {
         let gemm = (format == Format::Bf16).then(|| timed(gemms, products, device));
         let mut cost = Cost::default();
         let [bytes, flops] = work(made, buffers[0], format, shape);
-        cost.add(bytes, flops, &peaks);
+        cost.add(bytes, flops, false, &peaks);
         times.push(ProductTime { weight, format, rows, n, k, gemv, gemm: gemm.transpose()?, cost });
     }
     Ok(times)

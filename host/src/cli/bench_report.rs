@@ -25,13 +25,15 @@ pub struct Head<'a> {
 /// What is timed, and the peaks.
 pub fn peaks(head: &Head, peaks: &Peaks) -> String {
     let [n, k] = peaks.stream;
+    let in_fp8 = peaks.fp8_flops_per_second.map(|rate| format!(", {} TFLOP/s in FP8", short(rate / 1e12)));
     format!(
-        "{}: {:.1} million parameters\npeaks: {:.0} GB/s (gemv {n}x{k}), {} TFLOP/s ({})\n\n",
+        "{}: {:.1} million parameters\npeaks: {:.0} GB/s (gemv {n}x{k}), {} TFLOP/s ({}){}\n\n",
         head.name,
         head.parameters as f64 / 1e6,
         peaks.bytes_per_second / 1e9,
         short(peaks.flops_per_second / 1e12),
-        of_flops(peaks)
+        of_flops(peaks),
+        in_fp8.unwrap_or_default()
     )
 }
 
@@ -199,6 +201,7 @@ pub fn json_object(head: &Head, bench: &Bench, rows_of_all: Vec<Value>) -> Strin
             "of_bytes": format!("gemv {n}x{k}"),
             "tflop_s": peaks.flops_per_second / 1e12,
             "of_flops": of_flops(peaks),
+            "fp8_tflop_s": peaks.fp8_flops_per_second.map(|rate| rate / 1e12),
         },
         "rows": rows_of_all,
     });
