@@ -104,6 +104,9 @@ impl Emulated {
                 ran.gemms += 1;
                 self.gemm(gemm)
             }
+            Step::AllReduce(_) | Step::AllGather(_) => {
+                Err(Error::new(Category::Device, "the emulated device is one").details(step.name()))
+            }
         }
     }
 
