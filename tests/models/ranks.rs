@@ -1,0 +1,106 @@
+//! Every golden checkpoint on several ranks of the CPU, against what transformers computes.
+use nemotron::session::expected::Expected;
+use nemotron::session::verify::verify;
+use nemotron::session::{ActivationChoice, Activations, DeviceChoice, LoadOptions, Model, RankChoice};
+
+use crate::ROOT;
+
+/// The sets, and into how many ranks each is cut: of 2, 4 and 8 all others are refused.
+const SETS: [(&str, &[usize]); 31] = [
+    ("deci", &[2]),
+    ("eight_heads_per_kv", &[2, 4, 8]),
+    ("f16", &[2, 4]),
+    ("f32", &[2, 4]),
+    ("head_dim_192", &[2]),
+    ("head_dim_96", &[2]),
+    ("llama", &[2, 4]),
+    ("llama_biases", &[2, 4]),
+    ("llama_fp8_kv", &[2, 4]),
+    ("llama_gptq_8bit", &[2, 4]),
+    ("llama_gptq_act_order", &[]),
+    ("llama_int4_awq", &[2]),
+    ("llama_nvfp4", &[2, 4]),
+    ("mha", &[2, 4]),
+    ("mistral", &[2, 4]),
+    ("mistral_awq", &[2, 4]),
+    ("mistral_ct_fp8_block", &[2]),
+    ("mistral_ct_int4_asym", &[2, 4]),
+    ("mqa", &[2, 4]),
+    ("nemotron", &[2, 4]),
+    ("nemotron_biases", &[2, 4]),
+    ("nemotron_fp8", &[2, 4]),
+    ("nemotron_h", &[2]),
+    ("nemotron_h_latent", &[2]),
+    ("nemotron_h_latent_mixed", &[2]),
+    ("nemotron_h_moe", &[2]),
+    ("nemotron_h_wide_state", &[2, 4]),
+    ("odd_vocab", &[2, 4]),
+    ("sharded", &[2, 4]),
+    ("sliding_window", &[2, 4]),
+    ("tied_head", &[2, 4]),
+];
+
+fn load(set: &str, ranks: RankChoice, activations: Activations) -> nemotron::error::Result<Model> {
+    let options = LoadOptions {
+        device: DeviceChoice::Cpu,
+        ranks,
+        activations: Some(ActivationChoice::One(activations)),
+        context: Some(384),
+        max_sequences: 8,
+        ..LoadOptions::new(format!("{ROOT}/tests/golden/{set}"))
+    };
+    Model::load(&options, &mut |_| {}, |_| Ok(()))
+}
+
+fn expected(set: &str) -> Expected {
+    Expected::read(format!("{ROOT}/tests/golden/{set}/expected.safetensors").as_ref()).expect("a golden file")
+}
+
+#[test]
+fn every_set_of_files_is_listed() {
+    let listed = SETS.map(|(set, _)| set.to_owned());
+    let folders = std::fs::read_dir(format!("{ROOT}/tests/golden")).expect("the golden sets");
+    let folders = folders.map(|folder| folder.expect("a folder").path()).filter(|path| path.is_dir());
+    let mut found: Vec<String> =
+        folders.map(|path| path.file_name().expect("a name").to_string_lossy().into_owned()).collect();
+    found.sort();
+    assert_eq!(found, listed);
+}
+
+/// f32 within 2e-5, and every greedy token.
+#[test]
+fn ranks_compute_what_the_reference_does() {
+    let mut faults = Vec::new();
+    for (set, fits) in SETS {
+        for ranks in [2, 4, 8] {
+            match load(set, RankChoice::Cpu(ranks), Activations::F32) {
+                Ok(model) => {
+                    let reports = verify(&model, &expected(set)).expect("the device does not fail");
+                    let outside = reports.iter().filter(|report| !report.passed);
+                    faults.extend(outside.map(|report| format!("{set}, {ranks} ranks: {report:?}")));
+                    if !fits.contains(&ranks) {
+                        faults.push(format!("{set} goes into {ranks} ranks"));
+                    }
+                }
+                Err(error) => {
+                    assert!(error.message().contains("cannot be cut"), "{set}, {ranks} ranks: {error}");
+                    if fits.contains(&ranks) {
+                        faults.push(format!("{set}, {ranks} ranks: {error}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// bf16 on two ranks within 1.5 times the reference's own error, as on one device; what ranks add up in f32 is rounded once.
+#[test]
+fn ranks_in_bf16_are_as_close_as_one_device() {
+    for (set, _) in SETS.iter().filter(|(_, fits)| fits.contains(&2)) {
+        let model = load(set, RankChoice::Cpu(2), Activations::Bf16).expect("it was loaded in f32");
+        for report in verify(&model, &expected(set)).expect("the device does not fail") {
+            assert!(report.passed, "{set}: {report:?}");
+        }
+    }
+}
