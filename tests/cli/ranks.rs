@@ -26,16 +26,20 @@ fn ranks_say_what_one_device_says() {
     }
 }
 
-/// Sampling, penalties and log-probabilities, which each rank computes for itself; several prompts at a time.
+/// Sampling, penalties and log-probabilities, which each rank computes for itself; several continuations at a time.
 #[test]
 fn ranks_sample_the_same_tokens() {
-    let options = ["--seed", "7", "--temperature", "0.9", "--top-p", "0.9", "--repeat-penalty", "1.1", "--n", "3"];
-    let text = |devices: &str| {
-        let run = nemotron(&[&["--model", "models/storyteller", "--devices", devices], &PROMPT[..], &options].concat());
+    let prompt = ["--prompt", "Once upon a time", "--max-tokens", "24", "--ignore-eos", "--n", "4", "--seed", "7"];
+    let choice = ["--temperature", "1.6", "--top-p", "0.98", "--repeat-penalty", "1.1", "--logprobs", "2", "--json"];
+    let ids = |devices: &str| {
+        let run = nemotron(&[&["--model", "models/storyteller", "--devices", devices], &prompt[..], &choice].concat());
         assert_eq!(run.code, 0, "{run:?}");
-        run.stdout
+        let ids = |line: &str| serde_json::from_str::<Value>(line).unwrap()["ids"].clone();
+        run.stdout.lines().map(ids).collect::<Vec<Value>>()
     };
-    assert_eq!(text("cpu:2"), text("cpu:1"));
+    let one = ids("cpu:1");
+    assert!(one.len() == 4 && one[1] != one[0], "{one:?}");
+    assert_eq!(ids("cpu:2"), one);
 }
 
 #[test]

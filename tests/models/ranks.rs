@@ -1,9 +1,19 @@
 //! Every golden checkpoint on several ranks of the CPU, against what transformers computes.
+use std::sync::{Arc, Mutex};
+
+use gpu_kernels::gemv::SMALL_WEIGHT;
+use nemotron::checkpoint::Checkpoint;
+use nemotron::cpu::Seat;
+use nemotron::device::cuda::embedded_ptx;
+use nemotron::device::{Device, Ranks};
+use nemotron::engine::{Engine, EngineConfig};
 use nemotron::session::expected::Expected;
 use nemotron::session::verify::verify;
 use nemotron::session::{ActivationChoice, Activations, DeviceChoice, LoadOptions, Model, RankChoice};
+use nemotron::weights::Weights;
 
-use crate::ROOT;
+use crate::emulated::{Emulated, Ran};
+use crate::{BF16_FACTOR, ROOT, median_row_error};
 
 /// The sets, and into how many ranks each is cut: of 2, 4 and 8 all others are refused.
 const SETS: [(&str, &[usize]); 31] = [
@@ -102,5 +112,60 @@ fn ranks_in_bf16_are_as_close_as_one_device() {
         for report in verify(&model, &expected(set)).expect("the device does not fail") {
             assert!(report.passed, "{set}: {report:?}");
         }
+    }
+}
+
+/// An engine on so many emulated devices, which meet on the host.
+fn emulated(set: &str, ranks: usize) -> (Engine, Arc<Mutex<Ran>>) {
+    let ptx = embedded_ptx((8, 0)).expect("it is embedded");
+    let module = Arc::new(ptx_emulator::Module::parse(&ptx.text).expect("the emulator knows our PTX"));
+    let ran = Arc::new(Mutex::new(Ran::default()));
+    let device = |seat| {
+        let mut device = Emulated::new(module.clone(), ran.clone());
+        device.seat = Some(seat);
+        let device: Box<dyn Device> = Box::new(device);
+        device
+    };
+    let device = Ranks::new(Seat::of_ranks(ranks).into_iter().map(device).collect()).expect("threads");
+    let checkpoint = Checkpoint::open(&format!("{ROOT}/tests/golden/{set}")).expect("the model is there");
+    let spec = nemotron::models::read_checkpoint(&checkpoint).expect("a known family").spec;
+    let (share, _) = spec.shard(ranks).expect("it divides");
+    let weights = Weights::new(checkpoint);
+    let (context, max_sequences, chunk, spare_slots, small_weight) = (384, 1, 256, 0, SMALL_WEIGHT);
+    let config = EngineConfig { context, max_sequences, chunk, pages: None, spare_slots, small_weight };
+    let engine = Engine::new(Box::new(device), &share, &|parts| weights.parts(parts), config);
+    (engine.expect("the engine starts"), ran)
+}
+
+/// The kernels take the shapes of shares: a prompt of each kind of block and of weight, and a token behind it.
+#[test]
+fn shares_on_the_emulator() {
+    for (set, ranks, length) in [
+        ("nemotron", 2, 33),
+        ("llama", 4, 7),
+        ("nemotron_h", 2, 33),
+        ("nemotron_h_wide_state", 4, 7),
+        ("nemotron_h_moe", 2, 7),
+        ("nemotron_h_latent_mixed", 2, 7),
+        ("llama_int4_awq", 2, 7),
+        ("mistral_ct_int4_asym", 4, 33),
+        ("nemotron_fp8", 4, 7),
+        ("llama_nvfp4", 2, 33),
+    ] {
+        let (mut engine, ran) = emulated(set, ranks);
+        let file = expected(set);
+        let prompt = file.prompts.iter().find(|prompt| prompt.ids.len() == length).expect("a prompt of that length");
+        let logits = engine.logits(&prompt.ids, prompt.rows).expect("the prompt fits");
+        let error = |got: &[f32]| median_row_error(got, &prompt.logits_f32, prompt.rows);
+        let (error, own) = (error(&logits), error(&prompt.logits_bf16));
+        assert!(error <= BF16_FACTOR * own, "{set}, {ranks} ranks: {error:e}, the reference's own {own:e}");
+        let tokens = crate::greedy(&mut engine, &prompt.ids, 3, &[]);
+        let longer = [&prompt.ids[..], &tokens[..2]].concat();
+        assert_eq!(crate::greedy(&mut engine, &longer, 1, &[]), tokens[2..], "{set}: a prompt of the same tokens");
+        let ran = ran.lock().expect("no thread died");
+        assert!(
+            ran.kernels.values().all(|count| count.is_multiple_of(ranks as u64)),
+            "each rank runs each kernel: {ran:?}"
+        );
     }
 }

@@ -28,7 +28,8 @@ use crate::device::{
 };
 use crate::error::{Category, Error, Result};
 
-use exchange::Seat;
+pub use collective::{all_gather, all_reduce};
+pub use exchange::Seat;
 pub use product::Products;
 
 /// How many runs back the sampled tokens are kept.

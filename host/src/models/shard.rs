@@ -30,7 +30,7 @@ impl ModelSpec {
     /// A width does not divide by so many ranks, or not between the groups of columns that share a scale; which numbers do is said.
     pub fn shard(&self, ranks: usize) -> Result<(ModelSpec, Vec<String>)> {
         let (mut spec, mut notes) = (self.clone(), Vec::new());
-        if ranks == 1 {
+        if ranks <= 1 {
             return Ok((spec, notes));
         }
         let shard = Shard { ranks };

@@ -149,8 +149,8 @@ pub(crate) fn open(
     progress: Option<Progress>,
 ) -> Result<Opened> {
     match ranks {
-        RankChoice::One | RankChoice::Count(1) => open_one(choice, activations, progress),
-        RankChoice::Cpu(1) => Ok(cpu(activations, None)),
+        RankChoice::One | RankChoice::Count(0 | 1) => open_one(choice, activations, progress),
+        RankChoice::Cpu(0 | 1) => Ok(cpu(activations, None)),
         RankChoice::Gpus(numbers) if numbers.len() == 1 => gpu(numbers[0], activations, progress),
         RankChoice::Cpu(ranks) => cpu_ranks(*ranks, activations, None),
         RankChoice::Gpus(numbers) => Err(no_gpu_ranks(numbers.len())),

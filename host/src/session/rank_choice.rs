@@ -19,13 +19,14 @@ pub enum RankChoice {
 }
 
 impl RankChoice {
-    /// How many ranks there are.
+    /// How many ranks there are, at least one.
     pub fn count(&self) -> usize {
-        match self {
+        let ranks = match self {
             RankChoice::One => 1,
             RankChoice::Count(ranks) | RankChoice::Cpu(ranks) => *ranks,
             RankChoice::Gpus(numbers) => numbers.len(),
-        }
+        };
+        ranks.max(1)
     }
 }
 

@@ -96,7 +96,7 @@ impl RowSource for Zeros {
     }
 }
 
-/// Columns of rows that are read whole.
+/// Columns of rows: read alone where the file has them so, else out of whole rows.
 struct Columns {
     whole: WeightPart,
     columns: Range<usize>,
@@ -105,9 +105,17 @@ struct Columns {
 
 impl RowSource for Columns {
     fn fill(&self, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
-        let (format, mut whole) = (self.whole.format, vec![0; self.whole.bytes_of_row()]);
+        let format = self.whole.format;
         target.fill(0);
-        for (row, target) in rows.zip(target.chunks_exact_mut(row_bytes(format, self.width))) {
+        let targets = rows.zip(target.chunks_exact_mut(row_bytes(format, self.width)));
+        if let (Some(bytes), false) = (element_bytes(format), matches!(self.whole.elements, Elements::Rows(_))) {
+            let (first, count) = (self.columns.start * bytes, self.columns.len() * bytes);
+            let mut targets = targets;
+            return targets
+                .try_for_each(|(row, target)| self.whole.copy(self.whole.start_of(row) + first, &mut target[..count]));
+        }
+        let mut whole = vec![0; self.whole.bytes_of_row()];
+        for (row, target) in targets {
             self.whole.copy_rows(row..row + 1, &mut whole)?;
             copy_columns(format, &whole, self.columns.clone(), target);
         }
@@ -115,29 +123,33 @@ impl RowSource for Columns {
     }
 }
 
+/// Bytes of an element; none of 4-bit codes, which share some.
+fn element_bytes(format: Format) -> Option<usize> {
+    match format {
+        Format::Bf16 => Some(2),
+        Format::F32 | Format::I32 => Some(4),
+        Format::Fp8 { .. } | Format::Int8 { .. } => Some(1),
+        Format::Int4 { .. } | Format::Nvfp4 => None,
+    }
+}
+
 /// Copies columns of a row in `format` to the begin of another.
 fn copy_columns(format: Format, row: &[u8], columns: Range<usize>, target: &mut [u8]) {
-    let plain = |bytes: usize, target: &mut [u8]| {
-        target[..columns.len() * bytes].copy_from_slice(&row[columns.start * bytes..columns.end * bytes]);
-    };
-    match format {
-        Format::Bf16 => plain(2, target),
-        Format::F32 | Format::I32 => plain(4, target),
-        Format::Fp8 { .. } | Format::Int8 { .. } => plain(1, target),
-        Format::Int4 { .. } | Format::Nvfp4 => {
-            let (group, block) = (format.group() as usize, BLOCK as usize);
-            let scales = format.block_scales() as usize;
-            let entry = scales / (block / group);
-            // Where a column's pair of codes is, and the entry of its group: scales stand in front of each block's codes.
-            let code = |column: usize| column / block * (scales + block / 2) + scales + column % block / 2;
-            let scale = |column: usize| column / block * (scales + block / 2) + column % block / group * entry;
-            for (to, from) in columns.clone().step_by(2).enumerate() {
-                target[code(2 * to)] = row[code(from)];
-            }
-            for (to, from) in columns.step_by(group).enumerate() {
-                target[scale(to * group)..][..entry].copy_from_slice(&row[scale(from)..][..entry]);
-            }
-        }
+    if let Some(bytes) = element_bytes(format) {
+        let columns = columns.start * bytes..columns.end * bytes;
+        return target[..columns.len()].copy_from_slice(&row[columns]);
+    }
+    let (group, block) = (format.group() as usize, BLOCK as usize);
+    let scales = format.block_scales() as usize;
+    let entry = scales / (block / group);
+    // Where a column's pair of codes is, and the entry of its group: scales stand in front of each block's codes.
+    let code = |column: usize| column / block * (scales + block / 2) + scales + column % block / 2;
+    let scale = |column: usize| column / block * (scales + block / 2) + column % block / group * entry;
+    for (to, from) in columns.clone().step_by(2).enumerate() {
+        target[code(2 * to)] = row[code(from)];
+    }
+    for (to, from) in columns.step_by(group).enumerate() {
+        target[scale(to * group)..][..entry].copy_from_slice(&row[scale(from)..][..entry]);
     }
 }
 
