@@ -52,7 +52,11 @@ fn what_is_said_of_the_device_names_the_ranks() {
 #[test]
 fn what_cannot_be_ranks_is_refused() {
     let error = fault(nemotron(&[&["--model", "models/storyteller", "--devices", "cpu:3"], &PROMPT[..]].concat()));
-    assert!(error.contains("block 0: query heads: 4, for 3 ranks; it goes into 1, 2, 4"), "{error}");
+    assert!(error.contains("block 0: query heads: 4, for 3 ranks; the model goes into 1, 2, 4"), "{error}");
+    let set = ["--model", "tests/golden/llama_gptq_act_order", "--devices", "cpu:2"];
+    let error =
+        fault(nemotron(&[&["verify"], &set[..], &["--expected", "tests/golden/llama/expected.safetensors"]].concat()));
+    assert!(error.contains("columns in act order") && error.contains("the model goes into 1"), "{error}");
     let error = fault(nemotron(&[&["--model", "models/storyteller", "--devices", "0,1"], &PROMPT[..]].concat()));
     assert!(error.contains("GPUs do not run as ranks of one model") && error.contains("--devices cpu:2"), "{error}");
     for (options, said) in [

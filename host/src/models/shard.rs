@@ -27,16 +27,27 @@ impl ModelSpec {
     /// latent experts and single products in place of a block are whole on every rank.
     ///
     /// # Errors
-    /// A width does not divide by so many ranks, or not between the groups of columns that share a scale; which numbers do is said.
+    /// A width does not divide by so many ranks, or not between the groups of columns that share a scale; which numbers fit the
+    /// model is said.
     pub fn shard(&self, ranks: usize) -> Result<(ModelSpec, Vec<String>)> {
+        self.cut(ranks).map_err(|(index, Fault { what, size })| {
+            let fits = (1..=MOST_NAMED).filter(|ranks| self.cut(*ranks).is_ok());
+            let fits = fits.map(|ranks| ranks.to_string()).collect::<Vec<_>>().join(", ");
+            Error::new(Category::Model, "The model cannot be cut into so many ranks")
+                .details(format_args!("block {index}: {what}: {size}, for {ranks} ranks; the model goes into {fits}"))
+                .hint("choose another number of --tensor-parallel or --devices")
+        })
+    }
+
+    /// As [`ModelSpec::shard`]; or the block that can not be cut, and why.
+    fn cut(&self, ranks: usize) -> std::result::Result<(ModelSpec, Vec<String>), (usize, Fault)> {
         let (mut spec, mut notes) = (self.clone(), Vec::new());
         if ranks <= 1 {
             return Ok((spec, notes));
         }
         let shard = Shard { ranks };
         for (index, block) in spec.blocks.iter_mut().enumerate() {
-            let cut = shard.block(block).and_then(|()| check_inputs(block));
-            cut.map_err(|fault| fault.of_block(index, ranks))?;
+            shard.block(block).and_then(|()| check_inputs(block)).map_err(|fault| (index, fault))?;
         }
         if spec.hidden.is_multiple_of(STEP * ranks) && !spec.embedding.format.is_packed() {
             shard.columns(&mut spec.embedding, Segment::even(spec.hidden, ranks));
@@ -62,18 +73,6 @@ type Cutting<T> = std::result::Result<T, Fault>;
 struct Fault {
     what: &'static str,
     size: usize,
-    /// Into how many pieces it can be cut.
-    fits: Vec<usize>,
-}
-
-impl Fault {
-    fn of_block(self, index: usize, ranks: usize) -> Error {
-        let Fault { what, size, fits } = self;
-        let fits = fits.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-        Error::new(Category::Model, "The model cannot be cut into so many ranks")
-            .details(format_args!("block {index}: {what}: {size}, for {ranks} ranks; it goes into {fits}"))
-            .hint("choose another number of --tensor-parallel or --devices")
-    }
 }
 
 /// A number of ranks.
@@ -96,14 +95,11 @@ impl Shard {
     /// By heads; each head of keys and values stands on as many ranks as it has to.
     fn attention(self, block: &mut Attention) -> Cutting<()> {
         let Attention { heads, kv_heads, head_dim, .. } = *block;
-        self.check("query heads", heads, |ranks| heads.is_multiple_of(ranks))?;
-        let divides = |ranks: usize| kv_heads.is_multiple_of(ranks) || ranks.is_multiple_of(kv_heads);
-        self.check("heads of keys and values", kv_heads, |ranks| divides(ranks) && heads.is_multiple_of(ranks))?;
-        let unit = column_unit(&block.out);
         let inner = heads * head_dim;
-        self.check("columns of the output", inner, |ranks| {
-            heads.is_multiple_of(ranks) && (inner / ranks).is_multiple_of(unit)
-        })?;
+        check("query heads", heads, heads.is_multiple_of(self.ranks))?;
+        let divides = kv_heads.is_multiple_of(self.ranks) || self.ranks.is_multiple_of(kv_heads);
+        check("heads of keys and values", kv_heads, divides)?;
+        self.between_groups("columns of the output", &block.out)?;
         let of_rank = (kv_heads / self.ranks).max(1);
         let copies = (self.ranks / kv_heads).max(1);
         let kv = Segment { size: kv_heads * head_dim, step: of_rank * head_dim, copies, width: of_rank * head_dim };
@@ -129,11 +125,8 @@ impl Shard {
     fn mamba(self, block: &mut Mamba2) -> Cutting<()> {
         let Mamba2 { heads, head_dim, groups, state_size, .. } = *block;
         let inner = heads * head_dim;
-        let unit = column_unit(&block.out_proj);
-        self.check("groups of the mixer", groups, |ranks| groups.is_multiple_of(ranks))?;
-        self.check("columns of the mixer's output", inner, |ranks| {
-            groups.is_multiple_of(ranks) && (inner / ranks).is_multiple_of(unit)
-        })?;
+        check("groups of the mixer", groups, groups.is_multiple_of(self.ranks))?;
+        self.between_groups("columns of the mixer's output", &block.out_proj)?;
         let even = |size| Segment::even(size, self.ranks);
         let [x, shared, dt] = [inner, groups * state_size, heads].map(even);
         let rows: usize = [x, x, shared, shared, dt].iter().map(|segment| segment.width).sum();
@@ -170,18 +163,18 @@ impl Shard {
     /// Pieces of `size`, the columns of `product`, between the groups of these and in steps of `step`; the last is filled up with
     /// zeros, which no activation makes anything of.
     fn inner(self, what: &'static str, size: usize, product: &Product, step: usize) -> Cutting<Segment> {
-        let unit = column_unit(product).next_multiple_of(step);
-        let width = |ranks: usize| size.div_ceil(ranks).next_multiple_of(unit);
-        self.check(what, size, |ranks| size > (ranks - 1) * width(ranks))?;
-        let width = width(self.ranks);
+        check(ORDERED, size, !product.input.ordered)?;
+        let width = size.div_ceil(self.ranks).next_multiple_of(column_unit(product).next_multiple_of(step));
+        check(what, size, size > (self.ranks - 1) * width)?;
         Ok(Segment { size, step: width, copies: 1, width })
     }
 
-    fn check(self, what: &'static str, size: usize, takes: impl Fn(usize) -> bool) -> Cutting<()> {
-        if takes(self.ranks) {
-            return Ok(());
-        }
-        Err(Fault { what, size, fits: (1..=MOST_NAMED).filter(|ranks| *ranks == 1 || takes(*ranks)).collect() })
+    /// Whether equal pieces of the columns of `product` begin between two groups of these.
+    fn between_groups(self, what: &'static str, product: &Product) -> Cutting<()> {
+        let columns = product.columns();
+        check(ORDERED, columns, !product.input.ordered)?;
+        let piece = columns / self.ranks;
+        check(what, columns, columns.is_multiple_of(self.ranks) && piece.is_multiple_of(column_unit(product)))
     }
 
     /// A product whose result is cut: the segments of each of its matrices.
@@ -216,10 +209,16 @@ impl Shard {
     }
 }
 
-/// Columns between which a product can be cut: those of its groups. An order of columns scatters those of a rank over all groups.
+/// An order of columns scatters those of a rank over all groups.
+const ORDERED: &str = "columns in act order, of whose groups each rank would need all";
+
+fn check(what: &'static str, size: usize, divides: bool) -> Cutting<()> {
+    if divides { Ok(()) } else { Err(Fault { what, size }) }
+}
+
+/// Columns between which a product can be cut: those of its groups.
 fn column_unit(product: &Product) -> usize {
     match product.format() {
-        _ if product.input.ordered => product.columns(),
         Format::Bf16 | Format::F32 | Format::I32 => STEP,
         format => (format.group() as usize).max(STEP),
     }
@@ -234,7 +233,7 @@ fn check_inputs(block: &mut Block) -> Cutting<()> {
         None => Ok(()),
         Some(product) => {
             let what = "rows or columns of a product with FP8 inputs, which are to be divisible by 16";
-            Err(Fault { what, size: product.rows().min(product.columns()), fits: vec![1] })
+            Err(Fault { what, size: product.rows().min(product.columns()) })
         }
     }
 }
