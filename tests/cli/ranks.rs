@@ -26,6 +26,20 @@ fn ranks_say_what_one_device_says() {
     }
 }
 
+/// Codes are made of whole matrices, and then cut: a scale of all is the same on every rank.
+#[test]
+fn ranks_have_shares_of_codes_that_are_made_while_loading() {
+    for format in ["fp8", "int8", "int4", "nvfp4"] {
+        let text =
+            |devices| text(&["--devices", devices, "--quantize", format, "--quantize-lm-head", "--kv-cache", "fp8"]);
+        let one = text("cpu:1");
+        assert!(!one.trim().is_empty(), "{format}");
+        for devices in ["cpu:2", "cpu:4"] {
+            assert_eq!(text(devices), one, "{format}, {devices}");
+        }
+    }
+}
+
 /// Sampling, penalties and log-probabilities, which each rank computes for itself; several continuations at a time.
 #[test]
 fn ranks_sample_the_same_tokens() {

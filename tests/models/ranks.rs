@@ -169,3 +169,20 @@ fn shares_on_the_emulator() {
         );
     }
 }
+
+/// Sums meet in the order of the ranks, whichever comes first.
+#[test]
+fn every_run_has_the_same_bits() {
+    let set = "nemotron_h_latent_mixed";
+    let prompt = &expected(set).prompts[2];
+    let bits = |model: &Model| -> Vec<u32> {
+        let logits = model.engine().logits(&prompt.ids, prompt.rows).expect("the prompt fits");
+        logits.into_iter().map(f32::to_bits).collect()
+    };
+    for activations in [Activations::F32, Activations::Bf16] {
+        let load = || load(set, RankChoice::Cpu(2), activations).expect("it divides");
+        let first = bits(&load());
+        let model = load();
+        assert!((0..20).all(|_| bits(&model) == first), "{activations}");
+    }
+}
