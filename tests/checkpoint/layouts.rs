@@ -82,7 +82,7 @@ fn exact_tensors_stay_f32_whatever_they_are_on_disk() {
         fixture.write(WEIGHTS, serialize(&values(&config()), dtype));
         let (_, weights) = fixture.load().unwrap();
         for (name, shape, expected) in values(&config()) {
-            let tensor = Tensor { name: name.clone(), shape, format: Format::F32 };
+            let tensor = Tensor { name: name.clone(), shape, cut: None, format: Format::F32 };
             let weight = weights.parts(std::slice::from_ref(&tensor)).unwrap();
             let expected: Vec<f32> = expected.into_iter().map(stored).collect();
             assert_eq!(weight.format(), Format::F32);

@@ -18,6 +18,7 @@ mod pipes;
 mod quantize;
 mod random_checkpoint;
 mod ranges;
+mod ranks;
 mod rules;
 mod surroundings;
 mod tokens;

@@ -6,8 +6,8 @@ use gpu_kernels::{DeviceInfo, Element, Ptr, Role};
 use half::bf16;
 use nemotron::cpu;
 use nemotron::device::{
-    BufferId, BufferKind, BufferSpec, Buffers, Device, Gemm, GemmOperands, Inputs, Memory, Output, Plan, PlanId,
-    ScaledCodes, Step, Ticket,
+    AllGather, AllReduce, BufferId, BufferKind, BufferSpec, Buffers, Device, Gemm, GemmOperands, Inputs, Memory,
+    Output, Plan, PlanId, ScaledCodes, Step, Ticket,
 };
 use nemotron::error::{Category, Error, Result};
 use ptx_emulator::{Fault, Launch, Module};
@@ -36,6 +36,8 @@ pub struct Emulated {
     ran: Arc<std::sync::Mutex<Ran>>,
     /// Whether it takes GEMMs.
     pub library: bool,
+    /// Where it meets the other ranks, where it is one of several.
+    pub seat: Option<cpu::Seat>,
 }
 
 impl Emulated {
@@ -50,6 +52,7 @@ impl Emulated {
             next: Ticket(0),
             ran,
             library: true,
+            seat: None,
         }
     }
 
@@ -104,6 +107,54 @@ impl Emulated {
                 ran.gemms += 1;
                 self.gemm(gemm)
             }
+            Step::AllReduce(sum) => {
+                // Others come only when this rank no longer holds what they write to.
+                drop(ran);
+                self.all_reduce(sum)
+            }
+            Step::AllGather(gather) => {
+                drop(ran);
+                self.all_gather(gather)
+            }
+        }
+    }
+
+    /// Sums meet on the host, as GEMMs do their work there.
+    fn all_reduce(&self, sum: &AllReduce) -> Result<()> {
+        let count = (sum.rows * sum.n) as usize;
+        self.fetch_output(sum.x, count)?;
+        if !sum.residual.is_null() {
+            self.fetch(sum.residual, count)?;
+        }
+        cpu::all_reduce::<bf16>(sum, &self.host, self.seat.as_ref().expect("it is a rank"))?;
+        self.store(Output::Act(sum.y), count)
+    }
+
+    fn all_gather(&self, gather: &AllGather) -> Result<()> {
+        let (seat, count) = (self.seat.as_ref().expect("it is a rank"), (gather.rows * gather.n) as usize);
+        self.fetch_output(gather.x, count)?;
+        cpu::all_gather::<bf16>(gather, &self.host, seat)?;
+        self.store(gather.y, count * seat.ranks())
+    }
+
+    fn fetch_output(&self, from: Output, count: usize) -> Result<()> {
+        match from {
+            Output::Act(from) => self.fetch(from, count),
+            Output::F32(from) => {
+                let values: Vec<f32> = self.read(from.target().expect("not null"), Element::F32, count)?;
+                self.host.write::<f32>(from, count).copy_from_slice(&values);
+                Ok(())
+            }
+        }
+    }
+
+    /// Copies what a reference has written to where the kernels find it.
+    fn store(&self, to: Output, count: usize) -> Result<()> {
+        match to {
+            Output::Act(y) => {
+                self.write(y.target().expect("not null"), Element::Act, &self.host.read::<bf16>(y, count))
+            }
+            Output::F32(y) => self.write(y.target().expect("not null"), Element::F32, &self.host.read::<f32>(y, count)),
         }
     }
 
@@ -140,12 +191,7 @@ impl Emulated {
             rows().try_for_each(|first| self.fetch(gemm.residual.offset(first), count))?;
         }
         <bf16 as cpu::Products>::gemm(gemm, &self.host);
-        rows().try_for_each(|first| match gemm.out.offset(first) {
-            Output::Act(y) => {
-                self.write(y.target().expect("not null"), Element::Act, &self.host.read::<bf16>(y, count))
-            }
-            Output::F32(y) => self.write(y.target().expect("not null"), Element::F32, &self.host.read::<f32>(y, count)),
-        })
+        rows().try_for_each(|first| self.store(gemm.out.offset(first), count))
     }
 }
 
@@ -221,6 +267,10 @@ impl Device for Emulated {
 
     fn read_i32(&mut self, source: Ptr<i32>, count: usize) -> Result<Vec<i32>> {
         self.read(source.target().expect("not null"), Element::I32, count)
+    }
+
+    fn give_up(&mut self) {
+        self.seat.iter().for_each(cpu::Seat::give_up);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Golden checkpoints and the demo model through whole plans, run as PTX on the emulator.
 mod emulated;
+mod ranks;
 mod sampled;
 
 use std::fs;

@@ -8,6 +8,7 @@ mod gaps;
 mod kills;
 mod load;
 mod page;
+mod ranks;
 mod responses;
 mod safety;
 mod scores;

@@ -1,6 +1,8 @@
 //! The CPU device: one reference per kernel, in the file of the kernel's name.
 mod attention;
 mod cached;
+mod collective;
+mod exchange;
 mod experts;
 mod packed;
 mod parallel;
@@ -21,9 +23,13 @@ use std::time::{Duration, Instant};
 
 use gpu_kernels::Ptr;
 
-use crate::device::{Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Step, Ticket, host_memory};
+use crate::device::{
+    Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Ranks, Step, Ticket, host_memory,
+};
 use crate::error::{Category, Error, Result};
 
+pub use collective::{all_gather, all_reduce};
+pub use exchange::Seat;
 pub use product::Products;
 
 /// How many runs back the sampled tokens are kept.
@@ -37,7 +43,37 @@ pub struct Cpu<A> {
     sampled: Option<(Ptr<i32>, usize)>,
     kept: VecDeque<(Ticket, Vec<i32>)>,
     next: Ticket,
+    /// Where it meets the others, and its own threads, where it is one of several ranks.
+    rank: Option<Rank>,
     activation: PhantomData<A>,
+}
+
+/// One of several ranks. Its thread waits for the others inside of its pool: in one that they shared, they might have no thread to
+/// come on.
+#[derive(Debug)]
+struct Rank {
+    seat: Seat,
+    pool: rayon::ThreadPool,
+}
+
+impl<A: Products> Cpu<A> {
+    /// The CPU as so many devices in one, which share its threads.
+    ///
+    /// # Errors
+    /// There is no room for their threads.
+    pub fn ranks(ranks: usize) -> Result<Ranks> {
+        let threads = (rayon::current_num_threads() / ranks).max(1);
+        let device = |seat| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| {
+                Error::new(Category::Device, "The threads of a rank could not be started")
+                    .details(error)
+                    .hint("lower --threads or the number of ranks, or raise the limit of threads (ulimit -u)")
+            })?;
+            let device: Box<dyn Device> = Box::new(Cpu::<A> { rank: Some(Rank { seat, pool }), ..Cpu::new() });
+            Ok(device)
+        };
+        Ranks::new(Seat::of_ranks(ranks).into_iter().map(device).collect::<Result<_>>()?)
+    }
 }
 
 impl<A: Activation> Cpu<A> {
@@ -50,6 +86,7 @@ impl<A: Activation> Cpu<A> {
             sampled: None,
             kept: VecDeque::new(),
             next: Ticket(0),
+            rank: None,
             activation: PhantomData,
         }
     }
@@ -61,11 +98,28 @@ impl<A> Cpu<A> {
             self.memory.write::<i32>(*target, values.len()).copy_from_slice(values);
         }
     }
+
+    /// Does `work` with all steps of a plan. One move into the pool for the whole plan: from inside, work is shared without waking
+    /// anybody to begin it.
+    fn with_steps<T: Send>(
+        &mut self,
+        plan: PlanId,
+        work: impl FnOnce(&[Step], &Memory, Option<&Seat>) -> Result<T> + Send,
+    ) -> Result<T> {
+        let (memory, steps) = (&mut self.memory, &named(&self.plans, plan).steps);
+        let Some(Rank { seat, pool }) = &self.rank else {
+            return rayon::scope(move |_| work(steps, memory, None));
+        };
+        let done = pool.install(move || work(steps, memory, Some(seat)));
+        seat.end_run();
+        done
+    }
 }
 
 impl<A: Products> Device for Cpu<A> {
     fn description(&self) -> Vec<String> {
-        let threads = rayon::current_num_threads();
+        let threads =
+            self.rank.as_ref().map_or_else(rayon::current_num_threads, |rank| rank.pool.current_num_threads());
         vec![format!("{}, {threads} thread{}", processor_name(), if threads == 1 { "" } else { "s" })]
     }
 
@@ -76,13 +130,18 @@ impl<A: Products> Device for Cpu<A> {
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {
         let sampled = buffers.iter().find(|(_, spec)| matches!(spec.kind, BufferKind::Sampled));
         self.sampled = sampled.map(|(id, spec)| (id.ptr(), spec.elements as usize));
-        check_memory(&buffers, size_of::<A>() as u64)?;
+        check_memory(&buffers, size_of::<A>() as u64, self.rank.as_ref().map_or(1, |rank| rank.seat.ranks()))?;
         self.memory = Memory::new::<A>(buffers.in_memory()?);
         Ok(())
     }
 
     fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
         for step in &plan.steps {
+            if matches!(step, Step::AllReduce(_) | Step::AllGather(_)) && self.rank.is_none() {
+                return Err(Error::new(Category::Internal, "A plan of several ranks has one device")
+                    .details(format_args!("found {step:?}"))
+                    .hint("report this with the command and the model: it is a fault of the program"));
+            }
             if let Step::Launch(kernel) = step {
                 let fault = |requirement| {
                     Error::new(Category::Device, "A kernel cannot take this model")
@@ -103,10 +162,7 @@ impl<A: Products> Device for Cpu<A> {
 
     fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()> {
         self.write(inputs);
-        let (memory, steps) = (&mut self.memory, &named(&self.plans, plan).steps);
-        // One move into the pool for the whole plan: from inside, work is shared without waking anybody to begin it.
-        rayon::scope(move |_| steps.iter().for_each(|step| run_step::<A>(step, memory)));
-        Ok(())
+        self.with_steps(plan, |steps, memory, seat| steps.iter().try_for_each(|step| run_step::<A>(step, memory, seat)))
     }
 
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
@@ -140,13 +196,19 @@ impl<A: Products> Device for Cpu<A> {
 
     fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {
         self.write(inputs);
-        let (memory, steps) = (&mut self.memory, &named(&self.plans, plan).steps);
-        let timed = |step: &Step, memory: &Memory| {
-            let started = Instant::now();
-            run_step::<A>(step, memory);
-            started.elapsed()
-        };
-        Ok(rayon::scope(move |_| steps.iter().map(|step| timed(step, memory)).collect()))
+        self.with_steps(plan, |steps, memory, seat| {
+            let timed = |step: &Step| {
+                let started = Instant::now();
+                run_step::<A>(step, memory, seat).map(|()| started.elapsed())
+            };
+            steps.iter().map(timed).collect()
+        })
+    }
+
+    fn give_up(&mut self) {
+        if let Some(rank) = &self.rank {
+            rank.seat.give_up();
+        }
     }
 }
 
@@ -154,16 +216,20 @@ fn named(plans: &[Option<Plan>], plan: PlanId) -> &Plan {
     plans[plan.0].as_ref().expect("a plan that is named was not released")
 }
 
-fn run_step<A: Products>(step: &Step, memory: &Memory) {
+fn run_step<A: Products>(step: &Step, memory: &Memory, seat: Option<&Seat>) -> Result<()> {
+    let seat = || seat.expect("`prepare` refuses what a device by itself can not run");
     match step {
         Step::Launch(kernel) => A::reference(kernel.as_ref(), memory),
         Step::Gemm(product) => A::gemm(product, memory),
+        Step::AllReduce(sum) => collective::all_reduce::<A>(sum, memory, seat())?,
+        Step::AllGather(gather) => collective::all_gather::<A>(gather, memory, seat())?,
     }
+    Ok(())
 }
 
-/// The processor's name as Linux reports it, else the architecture.
-/// Weights that are BF16 on disk are read where they are mapped.
-fn check_memory(buffers: &Buffers, act_bytes: u64) -> Result<()> {
+/// Whether memory for these buffers, of each of so many ranks, can be had. Weights that are BF16 on disk are read where they are
+/// mapped.
+fn check_memory(buffers: &Buffers, act_bytes: u64, ranks: usize) -> Result<()> {
     let weights = buffers.iter().map(|(_, spec)| match &spec.kind {
         BufferKind::Weight(parts) => parts.bytes_to_convert(),
         _ => 0,
@@ -171,7 +237,8 @@ fn check_memory(buffers: &Buffers, act_bytes: u64) -> Result<()> {
     let kv = buffers.bytes(act_bytes, |spec| spec.element.is_cached());
     let rest =
         buffers.bytes(act_bytes, |spec| !spec.element.is_cached() && !matches!(spec.kind, BufferKind::Weight(_)));
-    host_memory::check(&[("weights", weights.sum()), ("keys and values", kv), ("working memory", rest)])
+    let parts = [("weights", weights.sum()), ("keys and values", kv), ("working memory", rest)];
+    host_memory::check(&parts.map(|(what, bytes): (_, u64)| (what, bytes.saturating_mul(ranks as u64))))
 }
 
 /// The processor's name, as the system has it.

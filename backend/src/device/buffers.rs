@@ -89,6 +89,17 @@ impl Buffers {
         self.gemms
     }
 
+    /// The buffers of rank `rank`: its share of every weight, and as much of everything else as any other has.
+    pub fn of_rank(&self, rank: usize) -> Buffers {
+        let mut buffers = self.clone();
+        for spec in &mut buffers.specs {
+            if let BufferKind::Weight(weight) = &mut spec.kind {
+                *weight = weight.of_rank(rank);
+            }
+        }
+        buffers
+    }
+
     /// The buffers with all weights in their formats, to be read where they are.
     ///
     /// # Errors

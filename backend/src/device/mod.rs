@@ -1,6 +1,7 @@
 //! What the engine asks of a device: buffers, plans, runs and tokens by ticket. It does not grow with the kernels.
 mod activation;
 mod buffers;
+mod collective;
 pub mod cuda;
 mod elements;
 mod encode;
@@ -8,18 +9,21 @@ mod file_range;
 pub mod host_memory;
 mod memory;
 mod plan;
+mod ranks;
 mod unpack;
 mod weight;
 mod weight_part;
 
 pub use activation::Activation;
 pub use buffers::{BufferId, BufferKind, BufferSpec, Buffers};
+pub use collective::{AllGather, AllReduce};
 pub use elements::{Check, Converted, RowSource};
 pub use encode::{e2m1_code, e4m3_code};
 pub use file_range::FileRange;
 pub use gpu_kernels::Format;
 pub use memory::{Memory, Storage, Stored};
 pub use plan::{Gemm, GemmOperands, Output, Plan, PlannedKernel, Reference, ScaledCodes, Step};
+pub use ranks::Ranks;
 pub use unpack::{e2m1, e4m3, unpack};
 pub use weight::Weight;
 pub use weight_part::WeightPart;
@@ -148,4 +152,7 @@ pub trait Device: Send {
         self.run(plan, inputs)?;
         Ok(Vec::new())
     }
+
+    /// Tells the ranks that wait for this one that it has failed, where it is one of [`Ranks`].
+    fn give_up(&mut self) {}
 }

@@ -1,10 +1,11 @@
 //! `Plan`: the ordered steps of one pass over the model, over named buffers; no grid and no address in it.
 use std::any::Any;
+use std::sync::Arc;
 
 use gpu_kernels::{Act, Args, DeviceInfo, Element, Kernel, Launch, Packed, Ptr, StepShape, Weight};
 use half::bf16;
 
-use super::{Activation, Memory};
+use super::{Activation, AllGather, AllReduce, Memory};
 
 /// A kernel's reference: the same function in plain loops and f32 arithmetic.
 ///
@@ -123,20 +124,26 @@ impl Gemm {
 }
 
 /// One step of a plan.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Step {
     /// A kernel of `gpu-kernels`.
-    Launch(Box<dyn PlannedKernel>),
+    Launch(Arc<dyn PlannedKernel>),
     /// A product for the device's matrix library.
     Gemm(Gemm),
+    /// A sum over all ranks.
+    AllReduce(AllReduce),
+    /// The columns of all ranks, side by side.
+    AllGather(AllGather),
 }
 
 impl Step {
-    /// The kernel's name, or `gemm`.
+    /// The kernel's name, `gemm`, `all_reduce` or `all_gather`.
     pub fn name(&self) -> &'static str {
         match self {
             Step::Launch(kernel) => kernel.name(),
             Step::Gemm(_) => "gemm",
+            Step::AllReduce(_) => "all_reduce",
+            Step::AllGather(_) => "all_gather",
         }
     }
 
@@ -145,6 +152,8 @@ impl Step {
         match self {
             Step::Launch(kernel) => kernel.bytes_moved(shape),
             Step::Gemm(gemm) => gemm.bytes_moved(),
+            Step::AllReduce(sum) => sum.bytes_moved(),
+            Step::AllGather(gather) => gather.bytes_moved(),
         }
     }
 
@@ -158,12 +167,13 @@ impl Step {
         match self {
             Step::Launch(kernel) => kernel.flops(shape),
             Step::Gemm(gemm) => gemm.flops(),
+            Step::AllReduce(_) | Step::AllGather(_) => 0,
         }
     }
 }
 
 /// The ordered steps of one pass.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Whether the plan is run again and again with the same shape, so that it pays to record it soon.
     pub decode: bool,
@@ -176,12 +186,22 @@ pub struct Plan {
 impl Plan {
     /// Appends a kernel. Each that there is has a reference: [`PlannedKernel`] is made of it.
     pub fn launch<K: PlannedKernel + 'static>(&mut self, kernel: K) {
-        self.steps.push(Step::Launch(Box::new(kernel)));
+        self.steps.push(Step::Launch(Arc::new(kernel)));
     }
 
     /// Appends a product.
     pub fn gemm(&mut self, gemm: Gemm) {
         self.steps.push(Step::Gemm(gemm));
+    }
+
+    /// Appends a sum over all ranks.
+    pub fn all_reduce(&mut self, sum: AllReduce) {
+        self.steps.push(Step::AllReduce(sum));
+    }
+
+    /// Appends a gathering of the columns of all ranks.
+    pub fn all_gather(&mut self, gather: AllGather) {
+        self.steps.push(Step::AllGather(gather));
     }
 }
 

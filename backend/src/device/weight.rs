@@ -9,6 +9,8 @@ use crate::error::Result;
 pub struct Weight {
     format: Format,
     parts: Vec<WeightPart>,
+    /// The shares of the ranks behind the first, where each has its own.
+    others: Vec<Weight>,
 }
 
 impl Weight {
@@ -19,7 +21,34 @@ impl Weight {
     pub fn new(parts: Vec<WeightPart>) -> Weight {
         let format = parts.first().expect("a weight has a part").format();
         assert!(parts.iter().all(|p| p.columns() == parts[0].columns() && p.format() == format));
-        Weight { format, parts }
+        Weight { format, parts, others: Vec::new() }
+    }
+
+    /// What each rank has of a weight, as one: what is said of it is true of every share, and what it holds is the first's.
+    ///
+    /// # Panics
+    /// If there is none, or the shares differ in format or size.
+    pub fn of_ranks(shares: Vec<Weight>) -> Weight {
+        let mut shares = shares.into_iter();
+        let first = shares.next().expect("there is a rank");
+        let others: Vec<Weight> = shares.collect();
+        let shape = |weight: &Weight| (weight.format, weight.rows(), weight.columns());
+        assert!(others.iter().all(|other| shape(other) == shape(&first)), "all ranks have as much");
+        Weight { others, ..first }
+    }
+
+    /// What rank `rank` has: all, where the weight is no share of each.
+    pub fn of_rank(&self, rank: usize) -> Weight {
+        match rank.checked_sub(1).and_then(|other| self.others.get(other)) {
+            Some(other) => other.clone(),
+            None => Weight { others: Vec::new(), ..self.clone() },
+        }
+    }
+
+    /// The same of every share; none where there is none of the first.
+    fn of_each(&self, of: impl Fn(&Weight) -> Option<Weight>) -> Option<Weight> {
+        let others = self.others.iter().map(&of).collect::<Option<_>>()?;
+        Some(Weight { others, ..of(self)? })
     }
 
     /// Vectors, one below the other: `[n, 1]`.
@@ -27,7 +56,12 @@ impl Weight {
     /// # Panics
     /// If there is none, or a part's elements do not stand adjacent.
     pub fn column(vectors: &[Weight]) -> Weight {
-        Weight::new(vectors.iter().flat_map(|vector| &vector.parts).map(WeightPart::as_column).collect())
+        let ranks = 1 + vectors.iter().map(|vector| vector.others.len()).max().unwrap_or(0);
+        let column = |rank| {
+            let parts = vectors.iter().flat_map(|vector| vector.of_rank(rank).parts);
+            Weight::new(parts.map(|part| part.as_column()).collect())
+        };
+        Weight::of_ranks((0..ranks).map(column).collect())
     }
 
     /// The weight with all parts in its format, to be read where they are; see [`WeightPart::in_memory`].
@@ -41,18 +75,20 @@ impl Weight {
 
     /// The f32 scales that stand beside the codes, `[rows, scales of a row]`; none where there are none.
     pub fn scales(&self) -> Option<Weight> {
-        let scales = self.parts.iter().map(|part| part.scales().cloned()).collect::<Option<_>>()?;
-        Some(Weight::new(scales))
+        self.of_each(|weight| {
+            let scales = weight.parts.iter().map(|part| part.scales().cloned()).collect::<Option<_>>()?;
+            Some(Weight::new(scales))
+        })
     }
 
     /// The columns of the input that the columns of all parts belong to, `[1, columns]` in I32; none where each is its own.
     pub fn order(&self) -> Option<Weight> {
-        self.parts[0].order().map(|order| Weight::new(vec![order.clone()]))
+        self.of_each(|weight| weight.parts[0].order().map(|order| Weight::new(vec![order.clone()])))
     }
 
     /// What the inputs are multiplied by, `[1, columns]` in F32; none where they are not.
     pub fn factors(&self) -> Option<Weight> {
-        self.parts[0].factors().map(|factors| Weight::new(vec![factors.clone()]))
+        self.of_each(|weight| weight.parts[0].factors().map(|factors| Weight::new(vec![factors.clone()])))
     }
 
     /// Bytes of a row.

@@ -311,5 +311,6 @@ fn row_bytes(format: Format, columns: usize) -> usize {
     format.row_bytes(columns as u64) as usize
 }
 
+mod share;
 #[cfg(test)]
 mod tests;

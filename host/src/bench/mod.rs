@@ -20,7 +20,7 @@ use crate::device::{BufferKind, Buffers, Device, Format, host_memory};
 use crate::engine::{EngineConfig, lay_out};
 use crate::error::Result;
 use crate::forward::{Layout, table_bytes};
-use crate::session::{DeviceChoice, Note, choice};
+use crate::session::{DeviceChoice, Note, RankChoice, choice};
 use crate::synthetic::RandomWeights;
 use gap::GapBuffers;
 use pass::Pass;
@@ -53,19 +53,28 @@ struct BufferName {
 }
 
 impl Bench {
-    /// Puts the model on the device, for passes as large as `lists` has them, and measures the peaks.
+    /// Puts the model on the device, for passes as large as `lists` has them, and measures the peaks. Of several ranks, each has its
+    /// share of it, and what is measured is a rank's.
     ///
     /// # Errors
-    /// The checkpoint or the device; its memory does not hold the model.
-    pub fn open(subject: Subject, device: DeviceChoice, lists: &Lists, note: &mut dyn FnMut(Note)) -> Result<Bench> {
+    /// The checkpoint or the device; its memory does not hold the model; or it can not be cut into so many ranks.
+    pub fn open(
+        mut subject: Subject,
+        (device, ranks): (DeviceChoice, &RankChoice),
+        lists: &Lists,
+        note: &mut dyn FnMut(Note),
+    ) -> Result<Bench> {
+        let (share, whole) = subject.spec.shard(ranks.count())?;
+        subject.spec = share;
         let mut config = EngineConfig::for_model(&subject.spec, Some(lists.tokens()))?;
         config.max_sequences = lists.sequences();
-        let opened = choice::open(device, None, None)?;
+        let opened = choice::open(device, ranks, None, None)?;
         let (mut device, is_gpu) = (opened.device, opened.kind == "CUDA");
         note(Note::Info(format!("{} Device: {}", opened.kind, device.description().join(", "))));
         if let Some(error) = &opened.fallback {
             note(Note::Info(format!("  No GPU is used: {}", error.message())));
         }
+        whole.into_iter().for_each(|text| note(Note::Info(format!("  {text}"))));
         check_memory(&subject, config.context, is_gpu)?;
         let random = if is_gpu { RandomWeights::cut(&subject.spec) } else { RandomWeights::own(&subject.spec) };
         let (layout, memory, no_library) = lay_out(&subject.spec, config.limits(), device.as_ref())?;

@@ -9,6 +9,7 @@ use super::bench_report::{self as report, Head, Timed};
 use super::bench_serve;
 use super::console::Verbosity;
 use super::failure::Failure;
+use super::model::RankArguments;
 use super::numbers::{self, CONTEXT, LAYERS, SEQUENCES, THREADS};
 use crate::bench::{Bench, Formats, KERNEL_STEPS, KernelTimes, Lists, Source, Subject, Wanted};
 use crate::models;
@@ -53,6 +54,9 @@ pub struct Arguments {
     /// A GPU's number, cpu, or auto: the first GPU, else the CPU
     #[arg(long, env = "NEMOTRON_DEVICE", value_name = "N|cpu|auto", default_value = "auto")]
     device: DeviceChoice,
+
+    #[command(flatten)]
+    ranks: RankArguments,
 
     /// Lengths of prompts [default: 128,512,2048, as far as the model goes; 512 for kernels]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = numbers::whole(CONTEXT))]
@@ -131,7 +135,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let lists = Lists::new(&arguments.wanted(subject.spec.context_length), subject.spec.context_length)?;
     let (name, parameters, config) = (subject.name.clone(), subject.parameters(), subject.config.clone());
-    let mut bench = Bench::open(subject, arguments.device, &lists, &mut |note: Note| Verbosity::Normal.note(&note))?;
+    let devices = (arguments.device, &arguments.ranks.choice());
+    let mut bench = Bench::open(subject, devices, &lists, &mut |note: Note| Verbosity::Normal.note(&note))?;
     let head = Head { name: &name, parameters, config: &config };
     if arguments.what == What::Products {
         return products(arguments, &head, &mut bench);

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::numbers::{self, CONTEXT, SEQUENCES};
+use super::numbers::{self, CONTEXT, RANKS, SEQUENCES};
 use crate::error::size;
 use crate::models::spec::Block;
 use crate::session::inspect::{Inspection, Need, Present};
@@ -35,6 +35,10 @@ pub struct Arguments {
     #[arg(long, value_name = "auto|bf16|fp8", default_value = "auto")]
     kv_cache: KvChoice,
 
+    /// Ranks that hold the model together; the memory is that of each
+    #[arg(long, value_name = "N", default_value = "1", value_parser = numbers::whole(RANKS))]
+    tensor_parallel: usize,
+
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -42,7 +46,8 @@ pub struct Arguments {
 
 /// Runs the command; it needs no device.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let inspection = Inspection::new(&arguments.model, arguments.context, arguments.batch, arguments.kv_cache)?;
+    let Arguments { context, batch, kv_cache, tensor_parallel, .. } = *arguments;
+    let inspection = Inspection::new(&arguments.model, context, batch, kv_cache, tensor_parallel)?;
     let present = Present::find(arguments.device)?;
     let text = if arguments.json { json_object(&inspection, &present) } else { table(&inspection, &present) };
     let mut out = stdout().lock();
@@ -116,7 +121,8 @@ fn table(inspection: &Inspection, present: &Present) -> String {
 fn memory(inspection: &Inspection, present: &Present) -> String {
     let (context, batch) = (inspection.config.context, inspection.config.max_sequences);
     let sequences = if batch == 1 { "sequence" } else { "sequences" };
-    let mut text = format!("\nmemory for {batch} {sequences} of {context} tokens\n");
+    let each = if inspection.ranks == 1 { String::new() } else { format!(" on each of {} ranks", inspection.ranks) };
+    let mut text = format!("\nmemory{each} for {batch} {sequences} of {context} tokens\n");
     let heads = ["weights", "KV pages", "slots", "workspace", "in all"];
     let row = |name: &str, cells: [String; 5]| {
         cells.iter().fold(format!("{name:<12}"), |row, cell| row + &format!("{cell:>12}")) + "\n"
@@ -165,6 +171,7 @@ fn json_object(inspection: &Inspection, present: &Present) -> String {
         "notes": inspection.notes,
         "context": inspection.config.context,
         "batch": inspection.config.max_sequences,
+        "tensor_parallel": inspection.ranks,
         "kv_bytes_per_token": inspection.kv_bytes_per_token,
         "slot_bytes_per_sequence": inspection.slot_bytes_per_sequence,
         "memory": {"gpu": need(&inspection.gpu), "cpu": need(&inspection.cpu)},

@@ -6,10 +6,10 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::console::Verbosity;
-use super::numbers::{self, CONTEXT, THREADS};
+use super::numbers::{self, CONTEXT, RANKS, THREADS};
 use super::progress;
 use crate::quantized::Recipe;
-use crate::session::{ActivationChoice, DeviceChoice, KvChoice, LoadOptions, Model, Note};
+use crate::session::{ActivationChoice, DeviceChoice, KvChoice, LoadOptions, Model, Note, RankChoice};
 
 #[derive(Args, Debug)]
 pub struct ModelArguments {
@@ -20,6 +20,9 @@ pub struct ModelArguments {
     /// A GPU's number, cpu, or auto: the first GPU, else the CPU
     #[arg(long, env = "NEMOTRON_DEVICE", value_name = "N|cpu|auto", default_value = "auto")]
     pub device: DeviceChoice,
+
+    #[command(flatten)]
+    ranks: RankArguments,
 
     /// Tokens of prompt and answer together [default: the smaller of the model's length and 4096; a server's is as long as
     /// the model's length and the memory for keys and values allow]
@@ -62,12 +65,34 @@ pub struct ModelArguments {
     quiet: bool,
 }
 
+/// Several devices as one.
+#[derive(Args, Debug)]
+pub struct RankArguments {
+    /// Devices that hold the model together, instead of --device: cpu:N for the CPU as N ranks, each with its share of the weights;
+    /// or numbers of GPUs, of which so far one is allowed
+    #[arg(long, value_name = "LIST", conflicts_with = "tensor_parallel")]
+    devices: Option<RankChoice>,
+
+    /// Ranks of the kind that --device says, which hold the model together
+    #[arg(long, value_name = "N", value_parser = numbers::count(RANKS))]
+    tensor_parallel: Option<NonZeroUsize>,
+}
+
+impl RankArguments {
+    /// What these say.
+    pub fn choice(&self) -> RankChoice {
+        let count = self.tensor_parallel.map(|ranks| RankChoice::Count(ranks.get()));
+        self.devices.clone().or(count).unwrap_or_default()
+    }
+}
+
 impl ModelArguments {
     /// What to load, for one sequence at a time.
     pub fn load_options(&self) -> LoadOptions {
         let progress = progress::copying(self.verbosity());
         LoadOptions {
             device: self.device,
+            ranks: self.ranks.choice(),
             context: self.context,
             gpu_memory_utilization: self.gpu_memory_utilization,
             progress,

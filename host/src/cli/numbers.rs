@@ -10,6 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crate::models::MAX_SIZE;
 use crate::quantized::Recipe;
 use crate::sample;
+use crate::session::MOST_RANKS;
 
 /// Tokens of a context: no model that can be loaded has more.
 pub const CONTEXT: RangeInclusive<usize> = 1..=MAX_SIZE;
@@ -19,6 +20,8 @@ pub const SEQUENCES: RangeInclusive<usize> = 1..=1_000_000;
 pub const COMPLETIONS: RangeInclusive<usize> = 1..=10_000;
 /// Layers of a random model, as many as a model may have.
 pub const LAYERS: RangeInclusive<usize> = 1..=4096;
+/// Ranks of a model.
+pub const RANKS: RangeInclusive<usize> = 1..=MOST_RANKS;
 /// Threads of the CPU.
 pub const THREADS: RangeInclusive<usize> = 1..=1024;
 

@@ -111,8 +111,15 @@ impl Builder {
         NormBuffers { weights, normed: self.scratch("normed", Element::Act, rows * self.hidden) }
     }
 
-    /// The weight of a product, and its bias.
+    /// The weight of a product, and its bias. Where each rank has some of the columns, the ranks meet behind it.
     pub fn product(&mut self, name: &str, product: &Product) -> ProductBuffer {
+        let rows = self.limits.rows.max(self.limits.logit_rows());
+        let part = product.is_partial().then(|| self.scratch("part_of_rank", Element::F32, rows * product.rows()));
+        ProductBuffer { part_of_rank: part, ..self.partial_product(name, product) }
+    }
+
+    /// As [`Builder::product`], but the ranks do not meet: the results stay parts of sums.
+    pub fn partial_product(&mut self, name: &str, product: &Product) -> ProductBuffer {
         self.product_by(name, product, 1)
     }
 
@@ -145,7 +152,7 @@ impl Builder {
         let sums = product_buffers::partials(&self.limits, [n, k], product.format());
         let partial = (sums > 0).then(|| self.scratch(PARTIAL_PRODUCTS, Element::F32, sums));
         let bias = biases.map(|biases| self.memory.add_weight(format!("{name}.bias"), Content::Vectors(biases)));
-        ProductBuffer { weight, packed, input, quantized, bias, partial, n, k }
+        ProductBuffer { weight, packed, input, quantized, bias, partial, part_of_rank: None, n, k }
     }
 
     /// The codes of packed matrices, and the scales that stand beside them.

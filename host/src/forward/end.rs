@@ -4,7 +4,7 @@ use gpu_kernels::{Act, Argmax, GatherRows, KeepLogits, Penalize, Ptr, Sample, Sa
 use super::head::TOKEN_WORDS;
 use super::pass::Pass;
 use super::products::Multiply;
-use crate::device::Output;
+use crate::device::{AllGather, Output};
 use crate::sample;
 
 impl Pass<'_> {
@@ -13,8 +13,12 @@ impl Pass<'_> {
         let head = &self.shared.head;
         let rows = self.bucket.logit_rows as u32;
         let x = if self.bucket.is_decode() { self.shared.x.ptr() } else { self.gather() };
-        let logits = Multiply::new(x, &head.product, Output::F32(head.logits.ptr()), rows);
-        self.multiply(Multiply { norm: Some(&head.norm), ..logits });
+        let logits = Output::F32(head.logits.ptr());
+        let own = head.own_logits.map_or(logits, |own| Output::F32(own.ptr()));
+        self.multiply(Multiply { norm: Some(&head.norm), ..Multiply::new(x, &head.product, own, rows) });
+        if head.own_logits.is_some() {
+            self.plan.all_gather(AllGather { x: own, y: logits, rows, n: head.product.n as u32 });
+        }
         let mut told = head.logits.ptr();
         if self.bucket.logprobs && self.bucket.sampling {
             told = self.keep_logits(rows);

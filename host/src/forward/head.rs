@@ -20,6 +20,8 @@ pub(crate) struct Head {
     pub x: BufferId,
     /// `[logit_rows, vocab]`.
     pub logits: BufferId,
+    /// `[logit_rows, rows of the head]`: this rank's columns of the logits, where each rank has some.
+    pub own_logits: Option<BufferId>,
     /// `[logit_rows, vocab]`: how often each token was generated, where that counts.
     pub counts: BufferId,
     /// `[256, 2]`: the best token of each block of `argmax`, or the sum of each block of `sample`.
@@ -52,6 +54,8 @@ impl Head {
             product: builder.product("head", &spec.head),
             x: builder.scratch("head_x", Element::Act, rows * spec.hidden),
             logits: builder.scratch("logits", Element::F32, rows * spec.vocab),
+            own_logits: (spec.head.rows() < spec.vocab)
+                .then(|| builder.scratch("own_logits", Element::F32, rows * spec.head.rows())),
             counts: builder.scratch("counts", Element::I32, rows * spec.vocab),
             blocks: builder.scratch(
                 "block_results",

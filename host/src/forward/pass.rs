@@ -4,7 +4,7 @@ use gpu_kernels::{Advance, Embed, HistoryAppend, Ptr, Widen};
 use super::Bucket;
 use super::head::TOKEN_WORDS;
 use super::shared::{Embedding, SharedBuffers};
-use crate::device::Plan;
+use crate::device::{AllGather, Output, Plan};
 
 /// One pass over the model, while its plan is made.
 pub(crate) struct Pass<'a> {
@@ -50,9 +50,10 @@ impl<'a> Pass<'a> {
     }
 
     pub(super) fn embed(&mut self) {
-        let (rows, hidden, vocab) = (self.rows(), self.shared.hidden as u32, self.shared.vocab as u32);
+        let (rows, hidden, vocab) = (self.rows(), self.shared.columns as u32, self.shared.vocab as u32);
         let (ids, sampled) = (self.shared.inputs.ids.ptr(), self.shared.head.sampled.ptr());
-        let out = self.shared.x.ptr();
+        let x = self.shared.x.ptr();
+        let out = self.shared.own_embedded.map_or(x, |own| own.ptr());
         match self.shared.embedding {
             Embedding::Table(table) => {
                 self.plan.launch(Embed { ids, sampled, table: table.ptr(), out, rows, hidden, vocab });
@@ -62,6 +63,9 @@ impl<'a> Pass<'a> {
                 let rows = Widen::new(codes.ptr(), scales, out, [rows, hidden], format);
                 self.plan.launch(Widen { ids, sampled, ..rows });
             }
+        }
+        if self.shared.own_embedded.is_some() {
+            self.plan.all_gather(AllGather { x: Output::Act(out), y: Output::Act(x), rows, n: hidden });
         }
     }
 }

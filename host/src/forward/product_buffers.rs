@@ -21,6 +21,8 @@ pub(crate) struct ProductBuffer {
     pub bias: Option<BufferId>,
     /// The sums of blocks that share the columns of a product.
     pub partial: Option<BufferId>,
+    /// `[rows, n]` f32: this rank's part of the results, where each rank has some of the columns and they meet behind the product.
+    pub part_of_rank: Option<BufferId>,
     /// Rows of the weight: the width of the result.
     pub n: usize,
     /// Columns of the weight: the width of the input.

@@ -11,7 +11,7 @@ use super::pass::Pass;
 use super::product_buffers::{
     ChangedInput, PackedBuffer, ProductBuffer, QuantizedInput, takes_gemv, takes_parts, takes_skinny,
 };
-use crate::device::{Gemm, GemmOperands, Output, ScaledCodes};
+use crate::device::{AllReduce, BufferId, Gemm, GemmOperands, Output, ScaledCodes};
 use crate::models::spec::Activation;
 
 /// Longest row that is normalised on its way into a product: with a longer one beside its weights, a multiprocessor of
@@ -68,6 +68,22 @@ pub(super) fn settles(rows: u32) -> bool {
 impl Pass<'_> {
     /// Appends a product, with what stands in front of it and behind.
     pub fn multiply(&mut self, product: Multiply) {
+        match product.weight.part_of_rank {
+            None => self.multiply_here(product),
+            Some(part) => self.multiply_on_all_ranks(&product, part),
+        }
+    }
+
+    /// Each rank has a part of every result: they meet in f32, so that these are rounded once, as on one device.
+    fn multiply_on_all_ranks(&mut self, product: &Multiply, part: BufferId) {
+        let Multiply { weight, residual, rows, .. } = *product;
+        let Output::Act(y) = product.out else { panic!("results that ranks have parts of are activations") };
+        let (x, here) = (Output::F32(part.ptr()), ProductBuffer { bias: None, ..*weight });
+        self.multiply_here(Multiply { weight: &here, residual: Ptr::NULL, out: x, ..*product });
+        self.plan.all_reduce(AllReduce { x, bias: weight.bias(), residual, y, rows, n: weight.n as u32 });
+    }
+
+    fn multiply_here(&mut self, product: Multiply) {
         let product = self.with_changed_input(product);
         let most = self.most_rows(&product);
         if product.rows > most {

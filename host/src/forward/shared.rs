@@ -35,6 +35,10 @@ pub(crate) struct SharedBuffers {
     /// `[rows, hidden]`: the residual stream.
     pub x: BufferId,
     pub embedding: Embedding,
+    /// Columns of the embedding.
+    pub columns: usize,
+    /// `[rows, columns]`: this rank's columns of the stream, where each rank has some.
+    pub own_embedded: Option<BufferId>,
     pub head: Head,
 }
 
@@ -45,7 +49,11 @@ impl SharedBuffers {
         let inputs = InputBuffers::lay_out(builder);
         let x = builder.scratch("x", Element::Act, limits.rows * hidden);
         let embedding = Embedding::lay_out(&spec.embedding, builder);
+        let [_, columns] = spec.embedding.matrix_shape();
+        let own_embedded =
+            (columns < hidden).then(|| builder.scratch("own_embedded", Element::Act, limits.rows * columns));
         blocks(builder);
-        SharedBuffers { limits, hidden, vocab, inputs, x, embedding, head: Head::lay_out(spec, builder) }
+        let head = Head::lay_out(spec, builder);
+        SharedBuffers { limits, hidden, vocab, inputs, x, embedding, own_embedded, columns, head }
     }
 }

@@ -1,11 +1,13 @@
 //! `ModelSpec`: a model as blocks, sizes and tensor names; closed enums, no maths, no device.
 mod blocks;
+mod cut;
 mod mixers;
 
 use gpu_kernels::Format;
 
 pub(crate) use blocks::for_each_block;
 pub use blocks::{Activation, Attention, Block, KvCache, Linear, Mlp};
+pub use cut::{Cut, CutDimension, Segment};
 pub use mixers::{Mamba2, Moe, Router, SharedExpert};
 
 /// A model as its family file read it from config.json.
@@ -100,8 +102,10 @@ pub enum RopeScaling {
 pub struct Tensor {
     /// Its name in the file.
     pub name: String,
-    /// Its shape.
+    /// Its shape on a device: that of the file, but where ranks have a share each.
     pub shape: Vec<usize>,
+    /// Which share, if each rank has its own.
+    pub cut: Option<Box<Cut>>,
     /// How a device keeps it. In F32, what the file has is widened, never narrowed; other formats than that and Bf16 are
     /// those of a product's matrices that are stored quantized.
     pub format: Format,
@@ -110,17 +114,23 @@ pub struct Tensor {
 impl Tensor {
     /// A vector.
     pub fn vector(name: impl Into<String>, elements: usize) -> Tensor {
-        Tensor { name: name.into(), shape: vec![elements], format: Format::Bf16 }
+        Tensor { name: name.into(), shape: vec![elements], cut: None, format: Format::Bf16 }
     }
 
     /// A matrix, `[out, in]`.
     pub fn matrix(name: impl Into<String>, rows: usize, columns: usize) -> Tensor {
-        Tensor { name: name.into(), shape: vec![rows, columns], format: Format::Bf16 }
+        Tensor { name: name.into(), shape: vec![rows, columns], cut: None, format: Format::Bf16 }
     }
 
     /// The same tensor, kept in f32.
     pub fn exact(self) -> Tensor {
         Tensor { format: Format::F32, ..self }
+    }
+
+    /// The tensor as the file has it.
+    pub fn whole(&self) -> Tensor {
+        let shape = self.cut.as_ref().map_or(&self.shape, |cut| &cut.whole).clone();
+        Tensor { shape, cut: None, ..self.clone() }
     }
 
     /// Number of elements.
@@ -197,6 +207,11 @@ impl Product {
     /// The format of all matrices.
     pub fn format(&self) -> Format {
         self.parts[0].format
+    }
+
+    /// Whether a rank has some of the columns, and its result is a part of a sum.
+    pub fn is_partial(&self) -> bool {
+        self.parts[0].cut.as_ref().is_some_and(|cut| cut.dimension == CutDimension::Columns)
     }
 
     /// Columns: the width of the input.

@@ -6,9 +6,10 @@ use gpu_kernels::KvFormat;
 use half::bf16;
 
 use super::memory::GpuMemory;
+use super::rank_choice::RankChoice;
 use crate::cpu::Cpu;
 use crate::device::Device;
-use crate::device::cuda::{self, Cuda};
+use crate::device::cuda::{self, Cuda, Gpu};
 use crate::error::{Category, Error, Result};
 
 /// Which device runs the model.
@@ -143,9 +144,35 @@ impl Opened {
 /// Opens the device that was chosen; `auto` is the only choice that may end at another.
 pub(crate) fn open(
     choice: DeviceChoice,
+    ranks: &RankChoice,
     activations: Option<Activations>,
     progress: Option<Progress>,
 ) -> Result<Opened> {
+    match ranks {
+        RankChoice::One | RankChoice::Count(0 | 1) => open_one(choice, activations, progress),
+        RankChoice::Cpu(0 | 1) => Ok(cpu(activations, None)),
+        RankChoice::Gpus(numbers) if numbers.len() == 1 => gpu(numbers[0], activations, progress),
+        RankChoice::Cpu(ranks) => cpu_ranks(*ranks, activations, None),
+        RankChoice::Gpus(numbers) => Err(no_gpu_ranks(numbers.len())),
+        RankChoice::Count(ranks) => match choice {
+            DeviceChoice::Cpu => cpu_ranks(*ranks, activations, None),
+            DeviceChoice::Auto if activations == Some(Activations::F32) => cpu_ranks(*ranks, activations, None),
+            DeviceChoice::Gpu(_) => Err(no_gpu_ranks(*ranks)),
+            DeviceChoice::Auto => match Gpu::new(0) {
+                Ok(_) => Err(no_gpu_ranks(*ranks)),
+                Err(error) => cpu_ranks(*ranks, activations, Some(error)),
+            },
+        },
+    }
+}
+
+fn no_gpu_ranks(ranks: usize) -> Error {
+    Error::new(Category::Device, "GPUs do not run as ranks of one model")
+        .details(format_args!("{ranks} GPUs were asked for; so far the CPU alone can be several ranks"))
+        .hint(format_args!("use one GPU with --device 0, or --devices cpu:{ranks}"))
+}
+
+fn open_one(choice: DeviceChoice, activations: Option<Activations>, progress: Option<Progress>) -> Result<Opened> {
     match choice {
         DeviceChoice::Cpu => Ok(cpu(activations, None)),
         DeviceChoice::Gpu(number) => gpu(number, activations, progress),
@@ -162,6 +189,16 @@ fn cpu(activations: Option<Activations>, fallback: Option<Error>) -> Opened {
         Activations::Bf16 => Box::new(Cpu::<bf16>::new()),
     };
     Opened { device, kind: "CPU", activations, memory: None, fallback }
+}
+
+/// The CPU as several ranks.
+fn cpu_ranks(ranks: usize, activations: Option<Activations>, fallback: Option<Error>) -> Result<Opened> {
+    let activations = activations.unwrap_or(Activations::F32);
+    let device = match activations {
+        Activations::F32 => Cpu::<f32>::ranks(ranks)?,
+        Activations::Bf16 => Cpu::<bf16>::ranks(ranks)?,
+    };
+    Ok(Opened { device: Box::new(device), kind: "CPU", activations, memory: None, fallback })
 }
 
 fn gpu(number: u32, activations: Option<Activations>, progress: Option<Progress>) -> Result<Opened> {

@@ -38,6 +38,8 @@ pub struct Inspection {
     pub kv_bytes_per_token: u64,
     /// Bytes that a sequence has in its slot on a GPU, whatever its length.
     pub slot_bytes_per_sequence: u64,
+    /// How many ranks hold the model together; all bytes of memory are those of one of them.
+    pub ranks: usize,
 }
 
 /// Tensors that are for the same thing, in one format.
@@ -85,11 +87,17 @@ impl Need {
 impl Inspection {
     /// Looks at a checkpoint: a directory, or `org/name` of Hugging Face's cache. `context` is by default the smaller of
     /// the model's length and 4096; `batch` sequences of that length run at the same time,
-    /// whose keys and values are kept as `kv_cache` says.
+    /// whose keys and values are kept as `kv_cache` says; `ranks` ranks hold the model together.
     ///
     /// # Errors
-    /// The checkpoint cannot be used, or `context` is out of range.
-    pub fn new(model: &str, context: Option<usize>, batch: usize, kv_cache: KvChoice) -> Result<Inspection> {
+    /// The checkpoint cannot be used, `context` is out of range, or the model cannot be cut into so many ranks.
+    pub fn new(
+        model: &str,
+        context: Option<usize>,
+        batch: usize,
+        kv_cache: KvChoice,
+        ranks: usize,
+    ) -> Result<Inspection> {
         let checkpoint = Checkpoint::open(model)?;
         let models::Reading { mut spec, notes, warnings, cache_fault } = models::read_checkpoint(&checkpoint)?;
         models::keep_cache(&mut spec, kv_cache.format(), cache_fault)?;
@@ -98,12 +106,15 @@ impl Inspection {
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
         let groups = groups(&spec);
-        let weight_bytes = groups.iter().map(|group| group.bytes).sum();
+        let (share, whole) = spec.shard(ranks)?;
         let limits = config.limits();
-        let (_, memory) = Layout::new(&spec, limits);
+        let (_, memory) = Layout::new(&share, limits);
         let (gpu, cpu) = (memory.sizes(2), memory.sizes(4));
+        // Ranks have other shares of a table as embedding than as head.
+        let weight_bytes = if ranks == 1 { groups.iter().map(|group| group.bytes).sum() } else { gpu.weights };
         Ok(Inspection {
-            notes: warnings.into_iter().chain(notes).collect(),
+            ranks,
+            notes: warnings.into_iter().chain(notes).chain(whole).collect(),
             unused: weights.unused(&spec).into_iter().map(str::to_owned).collect(),
             disk_bytes: weights.checkpoint().bytes(),
             gpu: need(&gpu, weight_bytes, cuda::WORKSPACE_BYTES),
@@ -173,9 +184,10 @@ impl Present {
         if self.is_gpu { inspection.gpu } else { inspection.cpu }
     }
 
-    /// Whether that fits; none where the memory is not known.
+    /// Whether that fits, on the CPU that of all ranks; none where the memory is not known.
     pub fn holds(&self, inspection: &Inspection) -> Option<bool> {
-        self.memory.map(|memory| self.need(inspection).total() <= memory)
+        let here = if self.is_gpu { 1 } else { inspection.ranks as u64 };
+        self.memory.map(|memory| self.need(inspection).total().saturating_mul(here) <= memory)
     }
 }
 

@@ -10,6 +10,7 @@ use super::choice::{self, ActivationChoice, Activations, DeviceChoice, KvChoice,
 use super::fp8::{keep_cache, quantize_inputs};
 use super::memory::{self, Bound};
 use super::note::Note;
+use super::rank_choice::RankChoice;
 use super::{sampling, stop};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{CPU_CHUNK, Engine, EngineConfig, EngineHandle};
@@ -29,6 +30,8 @@ pub struct LoadOptions {
     pub model: String,
     /// Which device runs the model.
     pub device: DeviceChoice,
+    /// Whether several do together, and which.
+    pub ranks: RankChoice,
     /// By default f32 on the CPU and bf16 on a GPU.
     pub activations: Option<ActivationChoice>,
     /// Tokens that a sequence may have; by default the smaller of the model's length and 4096.
@@ -82,6 +85,7 @@ impl LoadOptions {
         LoadOptions {
             model: model.into(),
             device: DeviceChoice::Auto,
+            ranks: RankChoice::One,
             activations: None,
             context: None,
             longest_context: false,
@@ -140,7 +144,7 @@ impl Model {
         note: &mut dyn FnMut(Note),
         meanwhile: impl FnOnce(&Path) -> Result<()> + Send,
     ) -> Result<Model> {
-        let device = || choice::open(options.device, options.activation_type(), options.progress);
+        let device = || choice::open(options.device, &options.ranks, options.activation_type(), options.progress);
         Model::load_on(options, device, note, meanwhile)
     }
 
@@ -167,16 +171,18 @@ impl Model {
         let mut config = EngineConfig::for_model(&spec, options.context)?;
         let defaults = sampling::defaults(checkpoint.generation_config(), &spec.eos, spec.vocab)?;
         let stop_strings = stop::of_checkpoint(checkpoint.generation_config())?;
+        let (share, whole) = spec.shard(options.ranks.count())?;
         stages.end("checkpoint");
         let opened = open(device, || meanwhile(checkpoint.directory()), &mut stages)?;
         let described = describe(&opened, note);
         defaults.notes.into_iter().for_each(&mut *note);
         note_ignored(&spec, &opened, options, note);
+        whole.into_iter().for_each(|text| note(Note::Info(format!("  {text}"))));
         let weights = Weights::new(checkpoint);
         weights.check_all(&spec)?;
         config.max_sequences = options.max_sequences.max(1);
-        config.pages = Some(pages(&spec, &mut config, &opened, options)?);
-        let mut engine = Engine::new(opened.device, &spec, &|tensors| weights.parts(tensors), config)?;
+        config.pages = Some(pages(&share, &mut config, &opened, options)?);
+        let mut engine = Engine::new(opened.device, &share, &|tensors| weights.parts(tensors), config)?;
         stages.end("weights");
         engine.warm_up()?;
         stages.end("warm-up");
@@ -303,12 +309,12 @@ fn put_in_fp8(
     if options.activations == Some(ActivationChoice::Fp8) { quantize_inputs(spec, note) } else { Ok(()) }
 }
 
-/// The KV pages that fit on the device; settles the context and the rows of a step in `config`.
+/// The KV pages that fit on the device, or on each of its ranks, which have a share of `spec`; settles the context and the rows of a step in `config`.
 fn pages(spec: &ModelSpec, config: &mut EngineConfig, opened: &Opened, options: &LoadOptions) -> Result<usize> {
     let utilization = options.gpu_memory_utilization.unwrap_or(memory::GPU_MEMORY_UTILIZATION);
     let bound = match opened.memory {
         Some(memory) => Bound::Gpu(memory, utilization),
-        None => Bound::Cache(options.cache_bytes),
+        None => Bound::Cache(options.cache_bytes, options.ranks.count() as u64),
     };
     let act_bytes = if opened.activations == Activations::F32 { 4 } else { 2 };
     if options.longest_context && options.context.is_none() {

@@ -26,8 +26,9 @@ pub struct GpuMemory {
 /// What bounds the pages.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {
-    /// Bytes of keys and values in the host's memory, if that has so much; one whole sequence may have more.
-    Cache(u64),
+    /// Bytes of keys and values in the host's memory, if that has so much, and how many ranks have equal parts of both; one whole
+    /// sequence may have more.
+    Cache(u64, u64),
     /// The share of a GPU's memory that may be in use, other programs' included.
     Gpu(GpuMemory, f64),
 }
@@ -79,7 +80,7 @@ pub fn pages(spec: &ModelSpec, config: &EngineConfig, act_bytes: u64, bound: Bou
     host_memory::check(&[("rotary tables", table_bytes(spec, limits.context))])?;
     let sizes = Sizes::of_model(spec, &limits, act_bytes);
     let pages = match bound {
-        Bound::Cache(_) => sizes.pages_in(sizes.room(bound)).max(sizes.least_pages),
+        Bound::Cache(..) => sizes.pages_in(sizes.room(bound)).max(sizes.least_pages),
         Bound::Gpu(memory, utilization) => sizes.pages_on_gpu(memory, utilization, limits.context)?,
     };
     Ok(pages as usize)
@@ -90,7 +91,7 @@ pub fn holds_context(spec: &ModelSpec, config: &EngineConfig, act_bytes: u64, bo
     let limits = config.limits();
     let sizes = Sizes::of_model(spec, &limits, act_bytes);
     match bound {
-        Bound::Cache(bytes) => sizes.pages_in(bytes) >= sizes.least_pages,
+        Bound::Cache(bytes, ranks) => sizes.pages_in(bytes / ranks) >= sizes.least_pages,
         Bound::Gpu(memory, utilization) => sizes.pages_on_gpu(memory, utilization, limits.context).is_ok(),
     }
 }
@@ -114,9 +115,9 @@ impl Sizes {
     /// What is left beside the weights.
     fn room(&self, bound: Bound) -> u64 {
         match bound {
-            Bound::Cache(bytes) => {
+            Bound::Cache(bytes, ranks) => {
                 let available = host_memory::available().map_or(u64::MAX, |bytes| (bytes as f64 * HOST_SHARE) as u64);
-                bytes.min(available.saturating_sub(self.workspace))
+                (bytes / ranks).min((available / ranks).saturating_sub(self.workspace))
             }
             Bound::Gpu(memory, utilization) => {
                 let in_use = memory.total - memory.free;

@@ -20,6 +20,7 @@ mod note;
 mod profile;
 mod prompt;
 mod prompt_logprobs;
+mod rank_choice;
 mod rules;
 mod sampling;
 mod stop;
@@ -40,6 +41,7 @@ pub use note::Note;
 pub use profile::StepProfile;
 pub use prompt::{Prompt, Rendering, Texts};
 pub use prompt_logprobs::PromptLogprob;
+pub use rank_choice::{MOST_RANKS, RankChoice};
 
 pub use crate::sample::Sampling;
 pub use crate::text::{Reasoning, ToolDelta, ToolForm, ToolParser, ToolSchemas};

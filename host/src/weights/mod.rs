@@ -1,4 +1,6 @@
 //! Tensors of a checkpoint as a model asks for them: checked, and as parts for a device.
+mod share;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -28,7 +30,7 @@ impl Weights {
         &self.checkpoint
     }
 
-    /// The parts, stacked; a vector is one row. What has the weight's format in the mapped file stays there, the rest is
+    /// The parts, stacked, or where they are cut the share of each rank; a vector is one row. What has the weight's format in the mapped file stays there, the rest is
     /// made when a device copies it, or asks for it in memory: bf16, or f32 where the tensor is exact, or rows of codes.
     ///
     /// # Errors
@@ -37,9 +39,10 @@ impl Weights {
     /// # Panics
     /// If there is no part, or their widths differ: a mistake in a family.
     pub fn parts(&self, parts: &[Tensor]) -> Result<Weight> {
-        let modules = parts.chunk_by(|one, next| quantized::is_one_module(&one.name, &next.name));
+        let whole: Vec<Tensor> = parts.iter().map(Tensor::whole).collect();
+        let modules = whole.chunk_by(|one, next| quantized::is_one_module(&one.name, &next.name));
         let made: Vec<Vec<WeightPart>> = modules.map(|parts| self.module(parts)).collect::<Result<_>>()?;
-        Ok(Weight::new(made.into_iter().flatten().collect()))
+        share::of_ranks(parts, made.into_iter().flatten().collect())
     }
 
     /// Checks all tensors of a model before any of them is read.

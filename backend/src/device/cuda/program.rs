@@ -62,6 +62,13 @@ enum Work {
     Product(PreparedGemm),
 }
 
+/// GPUs do not meet yet.
+fn no_ranks() -> Error {
+    Error::new(Category::Device, "GPUs do not run as ranks of one model")
+        .details("a plan has a step in which ranks meet; ranks of the CPU alone do")
+        .hint("use one GPU, or --devices cpu:2")
+}
+
 impl Program {
     /// Prepares every step.
     ///
@@ -72,6 +79,7 @@ impl Program {
             Ok(match step {
                 Step::Launch(kernel) => Prepared::launch(kernel.as_ref(), context)?,
                 Step::Gemm(gemm) => Prepared { name: step.name(), work: prepare_product(gemm, context)? },
+                Step::AllReduce(_) | Step::AllGather(_) => return Err(no_ranks()),
             })
         });
         Ok(Program {

@@ -38,7 +38,7 @@ struct State {
 }
 
 struct Scratch {
-    /// `[rows, columns]`: z, x, B, C, dt.
+    /// `[rows, rows of in_proj]`: z, x, B, C, dt.
     zxbcdt: BufferId,
     /// `[rows, conv_dim]`: x, B, C behind the convolution.
     xbc: BufferId,
@@ -64,7 +64,7 @@ impl Kind for Mamba2 {
             gate_norm: builder.tensor(&self.gate_norm),
             out_proj: builder.product("out_proj", &self.out_proj),
             state: state(&mixer, builder),
-            scratch: scratch(&mixer, builder),
+            scratch: scratch(self, &mixer, builder),
             mixer,
             dt_min: self.dt_min,
             eps: self.eps,
@@ -95,12 +95,12 @@ fn state(mixer: &Mixer, builder: &mut Builder) -> State {
     }
 }
 
-fn scratch(mixer: &Mixer, builder: &mut Builder) -> Scratch {
+fn scratch(block: &Mamba2, mixer: &Mixer, builder: &mut Builder) -> Scratch {
     let limits = builder.limits;
     let mut rows =
         |name: &str, element: Element, width: u32| builder.scratch(name, element, limits.rows * width as usize);
     Scratch {
-        zxbcdt: rows("zxbcdt", Element::Act, mixer.columns()),
+        zxbcdt: rows("zxbcdt", Element::Act, block.in_proj.rows() as u32),
         xbc: rows("xbc", Element::Act, mixer.conv_dim()),
         dt: rows("dt", Element::F32, mixer.heads),
         y: rows("ssm.y", Element::Act, mixer.inner()),
@@ -163,7 +163,7 @@ impl PlacedMamba2 {
             xbc: scratch.xbc.ptr(),
             dt: scratch.dt.ptr(),
             tiles: pass.bucket.tiles as u32,
-            stride: self.mixer.columns(),
+            stride: self.in_proj.n as u32,
             heads,
             head_dim,
             groups,
@@ -197,7 +197,7 @@ impl PlacedMamba2 {
             y: scratch.y.ptr(),
             sequences: pass.bucket.prompts as u32,
             tiles: pass.bucket.tiles as u32,
-            stride: self.mixer.columns(),
+            stride: self.in_proj.n as u32,
             heads,
             head_dim,
             groups,
@@ -226,7 +226,7 @@ impl PlacedMamba2 {
             window: state.window.ptr(),
             y: scratch.y.ptr(),
             sequences: pass.bucket.sequences as u32,
-            stride: self.mixer.columns(),
+            stride: self.in_proj.n as u32,
             heads,
             head_dim,
             groups,
@@ -246,7 +246,7 @@ impl PlacedMamba2 {
             rows: pass.rows(),
             width: self.mixer.inner(),
             groups: self.mixer.groups,
-            z_stride: self.mixer.columns(),
+            z_stride: self.in_proj.n as u32,
             eps: self.eps,
         });
     }

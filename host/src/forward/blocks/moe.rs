@@ -5,7 +5,7 @@ use gpu_kernels::{
 };
 
 use super::{Kind, PlacedBlock};
-use crate::device::{BufferId, Output};
+use crate::device::{AllReduce, BufferId, Output};
 use crate::forward::builder::{Builder, NormBuffers};
 use crate::forward::pass::Pass;
 use crate::forward::product_buffers::ProductBuffer;
@@ -58,6 +58,8 @@ struct Scratch {
     activated: BufferId,
     /// `[rows · top_k, width]`.
     out: BufferId,
+    /// `[rows, hidden]`: this rank's part of the result, where each rank has some of every expert.
+    part_of_rank: Option<BufferId>,
     /// `[rows, width]`: into the latent experts, and what they give.
     latent: BufferId,
     /// `[rows, hidden]`: out of the latent experts.
@@ -95,7 +97,8 @@ fn lay_out_shared(shared: &SharedExpert, builder: &mut Builder) -> Shared {
     let rows = builder.limits.rows;
     Shared {
         up: builder.product("shared.up", &shared.up),
-        down: builder.product("shared.down", &shared.down),
+        // A part of a sum is added to that of the other experts before the ranks meet.
+        down: builder.partial_product("shared.down", &shared.down),
         activated: builder.scratch("shared.activated", Element::Act, rows * shared.width),
         out: builder.scratch("shared.out", Element::Act, rows * shared.down.rows()),
     }
@@ -115,6 +118,10 @@ fn scratch(block: &Moe, builder: &mut Builder) -> Scratch {
         tiles: builder.scratch("moe.tiles", Element::I32, 4 * tiles),
         activated: builder.scratch("moe.activated", Element::Act, choices * block.intermediate),
         out: builder.scratch("moe.out", Element::Act, choices * block.width),
+        part_of_rank: block.down.is_partial().then(|| {
+            let hidden = block.latent.as_ref().map_or(block.width, |[_, out]| out.rows());
+            builder.scratch("moe.part_of_rank", Element::Act, rows * hidden)
+        }),
         latent: builder.scratch("moe.latent", Element::Act, latent.max(1)),
         widened: builder.scratch("moe.widened", Element::Act, widened.max(1)),
     }
@@ -131,7 +138,9 @@ impl PlacedBlock for PlacedMoe {
         let latent = self.scratch.latent.ptr();
         let Some([into, out]) = &self.latent else {
             self.experts(pass, normed);
-            return self.combine(pass, Combined { shared, residual: x, y: x });
+            let (residual, y) = self.sum(x);
+            self.combine(pass, Combined { shared, residual, y });
+            return self.meet(pass);
         };
         pass.multiply(Multiply { holds_next: true, ..Multiply::new(normed, into, Output::Act(latent), rows) });
         self.experts(pass, latent);
@@ -139,7 +148,10 @@ impl PlacedBlock for PlacedMoe {
         let widened = self.scratch.widened.ptr();
         pass.multiply(Multiply::new(latent, out, Output::Act(widened), rows));
         let (weights, top_k, n) = (Ptr::NULL, 1, out.n as u32);
-        pass.plan.launch(MoeCombine { experts: widened, weights, shared, residual: x, y: x, rows, top_k, n });
+        // What goes through `out` may be a part of a sum: the product is linear, so the ranks meet behind it.
+        let (residual, y) = self.sum(x);
+        pass.plan.launch(MoeCombine { experts: widened, weights, shared, residual, y, rows, top_k, n });
+        self.meet(pass);
     }
 
     fn copy_slots(&self, _: &mut Pass) {}
@@ -164,6 +176,19 @@ struct Combined {
 }
 
 impl PlacedMoe {
+    /// What the sum of all experts is added to, and where it goes: to the stream, or where ranks meet first.
+    fn sum(&self, x: Ptr<Act>) -> (Ptr<Act>, Ptr<Act>) {
+        self.scratch.part_of_rank.map_or((x, x), |part| (Ptr::NULL, part.ptr()))
+    }
+
+    /// Adds up what the ranks have, if they have parts.
+    fn meet(&self, pass: &mut Pass) {
+        let Some(part) = self.scratch.part_of_rank else { return };
+        let (x, y, rows) = (Output::Act(part.ptr()), pass.shared.x.ptr(), pass.rows());
+        let n = pass.shared.hidden as u32;
+        pass.plan.all_reduce(AllReduce { x, bias: Ptr::NULL, residual: y, y, rows, n });
+    }
+
     fn route(&self, pass: &mut Pass, x: Ptr<Act>) {
         pass.plan.launch(MoeRoute {
             x,

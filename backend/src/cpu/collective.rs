@@ -1,0 +1,58 @@
+//! The steps at which ranks meet: sums in the order of the ranks, and columns side by side.
+use gpu_kernels::{Ptr, Role};
+
+use super::exchange::Seat;
+use super::{product, residual};
+use crate::device::{Activation, AllGather, AllReduce, Memory, Output, Stored};
+use crate::error::Result;
+
+/// Runs an `AllReduce` on the rank of `seat`.
+///
+/// # Errors
+/// Another rank does not come.
+pub fn all_reduce<A: Activation>(step: &AllReduce, memory: &Memory, seat: &Seat) -> Result<()> {
+    let n = step.n as usize;
+    let all = seat.meet(numbers::<A>(memory, step.x, step.rows as usize * n))?;
+    let mut sums = all[0].clone();
+    for other in &all[1..] {
+        sums.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
+    }
+    if let Some(bias) = product::bias(memory, step.bias, step.n) {
+        sums.chunks_mut(n).for_each(|row| row.iter_mut().zip(&bias).for_each(|(sum, bias)| *sum += bias));
+    }
+    let values: Vec<A> = sums.into_iter().map(A::from_f32).collect();
+    if step.residual.is_null() {
+        memory.write::<A>(step.y, values.len()).copy_from_slice(&values);
+    } else {
+        residual::add::<A>(memory, step.residual, step.y, &values);
+    }
+    Ok(())
+}
+
+/// Runs an `AllGather` on the rank of `seat`.
+///
+/// # Errors
+/// Another rank does not come.
+pub fn all_gather<A: Activation>(step: &AllGather, memory: &Memory, seat: &Seat) -> Result<()> {
+    let (rows, n) = (step.rows as usize, step.n as usize);
+    let all = seat.meet(numbers::<A>(memory, step.x, rows * n))?;
+    let row = |row: usize| all.iter().flat_map(move |columns| &columns[row * n..][..n]).copied();
+    let gathered = (0..rows).flat_map(row);
+    match step.y {
+        Output::Act(y) => store::<A>(memory, y, gathered.map(A::from_f32).collect()),
+        Output::F32(y) => store::<f32>(memory, y, gathered.collect()),
+    }
+    Ok(())
+}
+
+/// What stands there, in f32, which holds every activation exactly.
+fn numbers<A: Activation>(memory: &Memory, from: Output, count: usize) -> Vec<f32> {
+    match from {
+        Output::Act(x) => memory.read::<A>(x, count).iter().map(|x| x.to_f32()).collect(),
+        Output::F32(x) => memory.read::<f32>(x, count).to_vec(),
+    }
+}
+
+fn store<T: Stored>(memory: &Memory, to: Ptr<impl Role>, values: Vec<T>) {
+    memory.write::<T>(to, values.len()).copy_from_slice(&values);
+}

@@ -1,0 +1,244 @@
+//! What a rank has of a part: some of its rows or columns, with zeros behind where kernels need more.
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gpu_kernels::format::BLOCK;
+
+use super::super::elements::{Elements, RowSource, Words};
+use super::{Beside, Format, WeightPart, row_bytes};
+use crate::error::Result;
+
+impl WeightPart {
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// If it has not so many.
+    pub fn some_rows(&self, rows: Range<usize>) -> WeightPart {
+        assert!(rows.end <= self.rows(), "the part has the rows");
+        let scales = self.scales().map(|scales| Arc::new(scales.some_rows(rows.clone())));
+        let rows = self.rows.start + rows.start..self.rows.start + rows.end;
+        WeightPart { rows, beside: Beside { scales, ..self.beside.clone() }, ..self.clone() }
+    }
+
+    /// Some of the columns, and zeros behind them up to `width` columns. They begin between two groups that share a scale, and with
+    /// zeros behind them end so.
+    ///
+    /// # Panics
+    /// If it has not so many, or they have an order.
+    pub fn some_columns(&self, columns: Range<usize>, width: usize) -> WeightPart {
+        assert!(columns.end <= self.columns() && columns.len() <= width, "the part has the columns");
+        assert!(self.order().is_none(), "an order goes over all columns");
+        let per_row = self.format.scales(self.columns() as u64) as usize;
+        let scales = self.scales().map(|scales| match self.format.group() as usize {
+            group if per_row > 1 => scales.some_columns(
+                columns.start / group..columns.end.div_ceil(group),
+                self.format.scales(width as u64) as usize,
+            ),
+            _ => scales.clone(),
+        });
+        let factors = self.factors().map(|factors| factors.some_columns(columns.clone(), width));
+        let beside = Beside { scales: scales.map(Arc::new), order: None, factors: factors.map(Arc::new) };
+        let in_place = match self.format {
+            Format::Bf16 | Format::F32 | Format::I32 => !matches!(self.elements, Elements::Rows(_)),
+            _ => false,
+        };
+        if in_place && columns.len() == width {
+            let columns = self.columns.start + columns.start..self.columns.start + columns.end;
+            return WeightPart { columns, beside, ..self.clone() };
+        }
+        let rows = self.rows();
+        let whole = WeightPart { beside: Beside::default(), ..self.clone() };
+        let part = WeightPart::made(self.format, rows, width, Arc::new(Columns { whole, columns, width }));
+        WeightPart { beside, ..part }
+    }
+
+    /// Rows of zeros below this part, in its format.
+    pub fn zeros_below(&self, rows: usize) -> WeightPart {
+        let part = WeightPart::made(self.format, rows, self.columns(), Arc::new(Zeros));
+        match self.scales() {
+            Some(scales) => part.scaled_by(scales.zeros_below(rows)),
+            None => part,
+        }
+    }
+
+    /// The pieces of a vector, one behind the other, each with zeros behind it up to its width; in memory of its own.
+    ///
+    /// # Errors
+    /// The file that holds it can not be read, or its elements do not pass the part's check.
+    ///
+    /// # Panics
+    /// If the part is no vector, or packed.
+    pub fn joined(&self, pieces: &[(Range<usize>, usize)]) -> Result<WeightPart> {
+        assert!(self.rows() == 1 && !self.format.is_packed(), "a vector of numbers");
+        let mut whole = vec![0; self.bytes_of_row()];
+        self.copy_rows(0..1, &mut whole)?;
+        let bytes = |elements: usize| row_bytes(self.format, elements);
+        let width = pieces.iter().map(|(_, width)| width).sum();
+        let mut words = vec![0u32; bytes(width).div_ceil(4)];
+        let (target, mut first) = (bytemuck::cast_slice_mut::<u32, u8>(&mut words), 0);
+        for (piece, width) in pieces {
+            let piece = &whole[bytes(piece.start)..bytes(piece.end)];
+            target[first..][..piece.len()].copy_from_slice(piece);
+            first += bytes(*width);
+        }
+        Ok(WeightPart::in_place(self.format, Bytes::from_owner(Words(words)), width, 0..1, 0..width))
+    }
+}
+
+/// Zeros, which every format has as bytes of zero.
+struct Zeros;
+
+impl RowSource for Zeros {
+    fn fill(&self, _: Range<usize>, target: &mut [u8]) -> Result<()> {
+        target.fill(0);
+        Ok(())
+    }
+}
+
+/// Columns of rows: read alone where the file has them so, else out of whole rows.
+struct Columns {
+    whole: WeightPart,
+    columns: Range<usize>,
+    width: usize,
+}
+
+impl RowSource for Columns {
+    fn fill(&self, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
+        let format = self.whole.format;
+        target.fill(0);
+        let targets = rows.zip(target.chunks_exact_mut(row_bytes(format, self.width)));
+        if let (Some(bytes), false) = (element_bytes(format), matches!(self.whole.elements, Elements::Rows(_))) {
+            let (first, count) = (self.columns.start * bytes, self.columns.len() * bytes);
+            let mut targets = targets;
+            return targets
+                .try_for_each(|(row, target)| self.whole.copy(self.whole.start_of(row) + first, &mut target[..count]));
+        }
+        let mut whole = vec![0; self.whole.bytes_of_row()];
+        for (row, target) in targets {
+            self.whole.copy_rows(row..row + 1, &mut whole)?;
+            copy_columns(format, &whole, self.columns.clone(), target);
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of an element; none of 4-bit codes, which share some.
+fn element_bytes(format: Format) -> Option<usize> {
+    match format {
+        Format::Bf16 => Some(2),
+        Format::F32 | Format::I32 => Some(4),
+        Format::Fp8 { .. } | Format::Int8 { .. } => Some(1),
+        Format::Int4 { .. } | Format::Nvfp4 => None,
+    }
+}
+
+/// Copies columns of a row in `format` to the begin of another.
+fn copy_columns(format: Format, row: &[u8], columns: Range<usize>, target: &mut [u8]) {
+    if let Some(bytes) = element_bytes(format) {
+        let columns = columns.start * bytes..columns.end * bytes;
+        return target[..columns.len()].copy_from_slice(&row[columns]);
+    }
+    let (group, block) = (format.group() as usize, BLOCK as usize);
+    let scales = format.block_scales() as usize;
+    let entry = scales / (block / group);
+    // Where a column's pair of codes is, and the entry of its group: scales stand in front of each block's codes.
+    let code = |column: usize| column / block * (scales + block / 2) + scales + column % block / 2;
+    let scale = |column: usize| column / block * (scales + block / 2) + column % block / group * entry;
+    for (to, from) in columns.clone().step_by(2).enumerate() {
+        target[code(2 * to)] = row[code(from)];
+    }
+    for (to, from) in columns.step_by(group).enumerate() {
+        target[scale(to * group)..][..entry].copy_from_slice(&row[scale(from)..][..entry]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::unpack;
+
+    /// A row of `columns` codes in `format` that differ, with scales that differ.
+    fn row(format: Format, columns: usize) -> Vec<u8> {
+        let mut row = vec![0; row_bytes(format, columns)];
+        let number = |i: usize| (i * 37 + i / 7 * 11) as u8;
+        match format {
+            Format::Int4 { .. } | Format::Nvfp4 => {
+                let (scales, block) = (format.block_scales() as usize, BLOCK as usize);
+                for (index, block) in row.chunks_mut(scales + block / 2).enumerate() {
+                    let (front, back) = block.split_at_mut(scales);
+                    back.iter_mut().enumerate().for_each(|(i, byte)| *byte = number(i + 128 * index));
+                    match format {
+                        Format::Nvfp4 => {
+                            front.iter_mut().enumerate().for_each(|(i, byte)| *byte = 0x30 + (i + index) as u8)
+                        }
+                        _ => front.as_chunks_mut::<4>().0.iter_mut().enumerate().for_each(|(i, entry)| {
+                            *entry = (((i + index) as f32 + 1.0).to_bits() | (i as u32 & 15)).to_le_bytes();
+                        }),
+                    }
+                }
+            }
+            _ => row[..columns].iter_mut().enumerate().for_each(|(i, byte)| *byte = number(i) & 0x7e),
+        }
+        row
+    }
+
+    #[test]
+    fn columns_of_every_format_are_the_same_numbers() {
+        let columns = 576;
+        for format in [
+            Format::Fp8 { group: 0 },
+            Format::Fp8 { group: 64 },
+            Format::Int8 { group: 0 },
+            Format::Int4 { group: 64, zeros: false },
+            Format::Int4 { group: 64, zeros: true },
+            Format::Int4 { group: 32, zeros: true },
+            Format::Nvfp4,
+        ] {
+            let data = row(format, columns);
+            let scales: Vec<f32> = (0..format.scales(columns as u64)).map(|i| 1.0 + i as f32).collect();
+            let mut whole = vec![0.0; columns];
+            unpack(format, &data, &scales, &mut whole);
+            let part = WeightPart::in_place(format, data.into(), columns, 0..1, 0..columns);
+            let part = match scales.len() {
+                0 => part,
+                count => {
+                    let bytes = Bytes::from(bytemuck::pod_collect_to_vec::<f32, u8>(&scales));
+                    part.scaled_by(WeightPart::in_place(Format::F32, bytes, count, 0..1, 0..count))
+                }
+            };
+            for (some, width) in [(0..192, 192), (192..384, 192), (320..576, 256), (448..576, 192)] {
+                let share = part.some_columns(some.clone(), width).in_memory().expect("bytes in memory");
+                let scales = share.scales().map_or(Vec::new(), |scales| {
+                    let bytes = scales.row_bytes(0).as_chunks::<4>().0;
+                    bytes.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+                });
+                let mut found = vec![0.0; width];
+                unpack(format, share.row_bytes(0), &scales, &mut found);
+                assert_eq!(found[..some.len()], whole[some.clone()], "{format:?}, {some:?}");
+                assert!(found[some.len()..].iter().all(|value| *value == 0.0), "{format:?}, {some:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_and_zeros_stand_below_each_other() {
+        let data: Vec<u8> = (0..24).collect();
+        let part = WeightPart::new(data.into(), 3, 0..4, 0..3);
+        let (some, zeros) = (part.some_rows(1..3), part.zeros_below(2).in_memory().expect("zeros"));
+        assert_eq!((some.rows(), some.row_bytes(1)), (2, &[12, 13, 14, 15, 16, 17][..]));
+        assert_eq!((zeros.rows(), zeros.row_bytes(1)), (2, &[0; 6][..]));
+        let narrow = part.some_columns(1..3, 2);
+        assert_eq!(narrow.row_bytes(1), [8, 9, 10, 11]);
+        let wide = part.some_columns(1..3, 3).in_memory().expect("bytes in memory");
+        assert_eq!(wide.row_bytes(1), [8, 9, 10, 11, 0, 0]);
+    }
+
+    #[test]
+    fn pieces_of_a_vector_are_joined() {
+        let data: Vec<u8> = (0..16).collect();
+        let vector = WeightPart::new(data.into(), 8, 0..1, 0..8);
+        let joined = vector.joined(&[(1..3, 2), (6..7, 2)]).expect("bytes in memory");
+        assert_eq!((joined.columns(), joined.row_bytes(0)), (4, &[2, 3, 4, 5, 12, 13, 0, 0][..]));
+    }
+}
