@@ -29,6 +29,7 @@ mod routes;
 mod schemas;
 mod shape;
 mod stream;
+mod thinking;
 mod tools;
 mod turns;
 mod whole;

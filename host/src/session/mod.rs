@@ -24,6 +24,7 @@ mod rules;
 mod sampling;
 mod stop;
 mod tags;
+mod thinking;
 mod turn_ends;
 
 pub use answer::{Tags, TextOptions};

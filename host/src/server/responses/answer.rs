@@ -2,6 +2,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::super::blocks::{AnswerBlock, BlockKind, OneAnswer};
@@ -83,16 +84,19 @@ impl ResponseObject {
         format!("{prefix}_{}_{index}", self.name)
     }
 
-    /// An item of the output; the last one may have been cut off.
+    /// An item of the output; the last text and the last call may have been cut off.
     pub fn item(&self, index: usize) -> Value {
         let blocks = self.answer.blocks.list();
-        let is_cut = index + 1 == blocks.len() && self.status() == "incomplete";
         let block = &blocks[index];
+        let is_cut = match &block.kind {
+            BlockKind::Call { .. } => serde_json::from_str::<IgnoredAny>(&block.text).is_err(),
+            _ => index + 1 == blocks.len() && self.status() == "incomplete",
+        };
         let mut item = self.begun(index);
         item["status"] = if is_cut { "incomplete" } else { "completed" }.into();
         match &block.kind {
             BlockKind::Reasoning | BlockKind::Text => item["content"] = json!([part(block)]),
-            BlockKind::Call { .. } => item["arguments"] = arguments(block).into(),
+            BlockKind::Call { .. } => item["arguments"] = block.text.as_str().into(),
         }
         item
     }
@@ -112,11 +116,6 @@ impl ResponseObject {
             }),
         }
     }
-}
-
-/// The arguments of a call; a text that is none stands for no arguments.
-pub fn arguments(block: &AnswerBlock) -> &str {
-    if block.text.is_empty() { "{}" } else { &block.text }
 }
 
 /// The part of a content that a block is.

@@ -5,7 +5,7 @@ use super::super::answers::AnswerEvent;
 use super::super::blocks::{AnswerBlock, BlockKind, BlockStep};
 use super::super::error::ApiError;
 use super::super::stream::{AnswerShape, StreamEvent};
-use super::answer::{ResponseObject, arguments, part};
+use super::answer::{ResponseObject, part};
 
 /// A response, and how many events its stream has had.
 pub struct ResponseEvents {
@@ -62,7 +62,7 @@ impl ResponseEvents {
         match &block.kind {
             BlockKind::Call { name, .. } => {
                 done["name"] = name.as_str().into();
-                done["arguments"] = arguments(block).into();
+                done["arguments"] = block.text.as_str().into();
                 events.push(self.event("response.function_call_arguments.done", done));
             }
             kind => {
