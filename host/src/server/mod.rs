@@ -15,6 +15,7 @@ mod keys;
 mod listen;
 mod logprobs;
 mod metrics;
+mod models;
 mod other_fields;
 mod outline;
 mod pace;
