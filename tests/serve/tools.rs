@@ -129,7 +129,7 @@ fn plain(choice: &Value) -> Value {
     for call in message["tool_calls"].as_array_mut().into_iter().flatten() {
         call.as_object_mut().unwrap().remove("id");
     }
-    message.as_object_mut().unwrap().remove("refusal");
+    message.as_object_mut().unwrap().retain(|name, _| !["refusal", "annotations"].contains(&name.as_str()));
     message
 }
 

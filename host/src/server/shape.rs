@@ -80,7 +80,7 @@ impl ResponseShape {
         }
         let parts = &self.answers[index].parts;
         let content = if new.text.is_empty() && parts.calls() { Value::Null } else { new.text.into() };
-        let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
+        let mut message = json!({ "role": "assistant", "content": content, "refusal": null, "annotations": [] });
         if parts.calls() {
             message["tool_calls"] = new.calls.iter().map(|call| call.object(false)).collect();
         }

@@ -40,6 +40,8 @@ impl MessageShape {
             "role": "assistant",
             "model": self.model,
             "content": content,
+            "container": null,
+            "stop_details": null,
             "stop_reason": stop_reason,
             "stop_sequence": stop_sequence,
             "usage": self.usage(),
@@ -71,6 +73,10 @@ impl MessageShape {
             "input_tokens": self.prompt() - cached,
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": cached,
+            "cache_creation": null,
+            "inference_geo": null,
+            "server_tool_use": null,
+            "service_tier": null,
             "output_tokens": self.answer.tokens,
             "output_tokens_details": { "thinking_tokens": self.answer.reasoning_tokens },
         })
@@ -147,9 +153,10 @@ impl AnswerShape for MessageShape {
 fn block(block: &AnswerBlock) -> Value {
     match &block.kind {
         BlockKind::Reasoning => json!({ "type": "thinking", "thinking": block.text, "signature": "" }),
-        BlockKind::Text => json!({ "type": "text", "text": block.text }),
+        BlockKind::Text => json!({ "type": "text", "text": block.text, "citations": null }),
         BlockKind::Call { id, name } => {
-            json!({ "type": "tool_use", "id": id, "name": name, "input": entries(&block.text) })
+            let caller = json!({ "type": "direct" });
+            json!({ "type": "tool_use", "id": id, "name": name, "input": entries(&block.text), "caller": caller })
         }
     }
 }

@@ -5,7 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::super::blocks::{AnswerBlock, BlockKind, OneAnswer};
+use super::super::answers::AnswerEvent;
+use super::super::blocks::{AnswerBlock, BlockKind, BlockStep, OneAnswer};
+use super::super::error::ApiError;
 use super::super::prepare::Asked;
 use crate::session::Session;
 
@@ -15,6 +17,8 @@ pub struct ResponseObject {
     asked: Arc<Asked>,
     name: String,
     created: u64,
+    /// When it was whole, if it is.
+    completed: Option<u64>,
     model: String,
     /// What the response repeats of the request.
     told: Value,
@@ -24,9 +28,19 @@ impl ResponseObject {
     /// A request of this name; `told` is what the response repeats of it.
     pub fn new(session: &'static Session, asked: Arc<Asked>, name: &str, model: &str, told: Value) -> ResponseObject {
         let answer = OneAnswer::new(session, &asked);
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let (name, model) = (name.to_owned(), model.to_owned());
-        ResponseObject { answer, asked, name, created, model, told }
+        ResponseObject { answer, asked, name, created: now(), completed: None, model, told }
+    }
+
+    /// Takes what has become of the answer, and gives what becomes of which block.
+    ///
+    /// # Errors
+    /// The request failed.
+    pub fn take(&mut self, event: AnswerEvent) -> Result<Vec<(usize, BlockStep)>, ApiError> {
+        let steps = self.answer.take(event)?;
+        self.completed =
+            self.completed.or_else(|| (self.status() == "completed").then(now)).filter(|_| self.answer.end.is_some());
+        Ok(steps)
     }
 
     /// The response of this status.
@@ -44,6 +58,13 @@ impl ResponseObject {
             "output": (0..self.answer.blocks.list().len()).map(|index| self.item(index)).collect::<Vec<_>>(),
             "previous_response_id": null,
             "store": false,
+            "background": false,
+            "completed_at": self.completed,
+            "presence_penalty": sampling.presence_penalty,
+            "frequency_penalty": sampling.frequency_penalty,
+            "top_logprobs": 0,
+            "max_tool_calls": null,
+            "service_tier": "default",
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "text": { "format": { "type": "text" } },
@@ -116,6 +137,11 @@ impl ResponseObject {
             }),
         }
     }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// The part of a content that a block is.

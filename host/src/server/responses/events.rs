@@ -95,7 +95,7 @@ impl ResponseEvents {
 
 impl AnswerShape for ResponseEvents {
     fn take(&mut self, event: AnswerEvent) -> Result<(), ApiError> {
-        self.response.answer.take(event).map(drop)
+        self.response.take(event).map(drop)
     }
 
     fn stream(&mut self, event: AnswerEvent) -> Result<Vec<StreamEvent>, ApiError> {
@@ -105,7 +105,7 @@ impl AnswerShape for ResponseEvents {
             events.push(self.event("response.created", begun.clone()));
             events.push(self.event("response.in_progress", begun));
         }
-        for (index, step) in self.response.answer.take(event)? {
+        for (index, step) in self.response.take(event)? {
             events.extend(self.step(index, step));
         }
         if self.is_done() {

@@ -31,7 +31,12 @@ pub fn chat(body: ResponsesRequest, unknown: &Unknown) -> Result<(ChatRequest, V
     if body.include.iter().flatten().any(|name| name != INCLUDED) {
         return Err(refused("include"));
     }
+    let own = |name: &str| body.rest.get(name).cloned().unwrap_or_default();
+    let metadata = own("metadata");
     let told = json!({
+        "metadata": if metadata.is_object() { metadata } else { json!({}) },
+        "safety_identifier": own("safety_identifier"),
+        "prompt_cache_key": own("prompt_cache_key"),
         "instructions": body.instructions,
         "max_output_tokens": body.max_output_tokens,
         "parallel_tool_calls": body.parallel_tool_calls.unwrap_or(true),
