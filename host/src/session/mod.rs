@@ -24,6 +24,7 @@ mod rules;
 mod sampling;
 mod stop;
 mod tags;
+mod think_marks;
 mod thinking;
 mod turn_ends;
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Tags, TextOptions};
 use super::stop;
-use super::thinking::ThinkMarks;
+use super::think_marks::ThinkMarks;
 use crate::error::{Category, Error, Result};
 use crate::text::{ChatTemplate, Tokenizer};
 

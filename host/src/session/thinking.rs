@@ -1,24 +1,10 @@
 //! Budgets of reasoning: where it begins and ends among a model's tokens, and with which it is ended.
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
-
 use super::answer::Tags;
 use super::prompt::Texts;
-use crate::engine::{ThinkingBudget, TokenMarks};
+use super::think_marks::{Marks, search};
+use crate::engine::ThinkingBudget;
 use crate::error::{Category, Error, Result};
-use crate::text::{THINK_TAGS, Tokenizer};
-
-/// A text of which a search among tokens is made, or two.
-type Marks = OnceLock<Result<Arc<TokenMarks>>>;
-
-/// The searches of a tokenizer, made when they are asked for.
-#[derive(Default)]
-pub(super) struct ThinkMarks {
-    opens: Marks,
-    closes: Marks,
-    /// With the tag of a call, which ends reasoning too.
-    closes_or_calls: Marks,
-}
+use crate::text::THINK_TAGS;
 
 impl Texts {
     /// What bounds the reasoning behind `prompt` to so many tokens; nothing where no number is asked for.
@@ -66,32 +52,12 @@ impl Texts {
     }
 }
 
-/// A search for `texts`, which begin with the same character.
-fn search(tokenizer: &Tokenizer, texts: &[&str]) -> Result<Arc<TokenMarks>> {
-    let mut pieces = HashMap::new();
-    for (name, id) in tokenizer.names() {
-        let goes_on = |text: &str| {
-            let mut ends = text.char_indices().skip(1).map(|(at, _)| &text[at..]);
-            ends.any(|end| end.starts_with(&name) || name.starts_with(end))
-        };
-        // Behind nothing but white space the first text may begin: the names of that differ.
-        if name.contains(&texts[0][..1]) || texts.iter().any(|text| goes_on(text)) {
-            pieces.insert(id, tokenizer.token_bytes(id)?);
-        } else if !name.contains(|letter: char| letter.is_ascii_alphanumeric()) {
-            let bytes = tokenizer.token_bytes(id)?;
-            if bytes.trim_ascii().is_empty() {
-                pieces.insert(id, bytes);
-            }
-        }
-    }
-    Ok(Arc::new(TokenMarks::new(texts.iter().map(|text| text.as_bytes().to_vec()).collect(), pieces)))
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::engine::TokenMarks;
 
     fn texts(template: &str) -> Texts {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
