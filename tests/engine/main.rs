@@ -9,6 +9,7 @@ mod preemption;
 mod profile;
 mod scores;
 mod snapshots;
+mod thinking;
 // What tests/serve alone asks of it.
 #[allow(dead_code)]
 mod toy;

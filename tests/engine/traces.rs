@@ -1,10 +1,11 @@
 //! Random traces of requests through the whole engine, on a device whose text depends on every page and slot.
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use gpu_kernels::gemv::SMALL_WEIGHT;
 use nemotron::engine::{Engine, EngineConfig, Event, Finish, Request, SequenceId};
 
 use crate::engine;
+use crate::thinking::{CLOSE, END, budget};
 use crate::toy::{self, Toy};
 
 /// Random numbers that are the same in every run.
@@ -27,10 +28,15 @@ struct Expected {
 
 fn expected(request: Request, context: usize) -> Expected {
     let mut tokens = request.prompt.clone();
+    let (mut thinks, mut forced) = (request.thinking.as_ref().map(|budget| budget.tokens), VecDeque::new());
     let finish = loop {
-        let token = toy::next(&tokens);
+        let token = forced.pop_front().unwrap_or_else(|| toy::next(&tokens));
         tokens.push(token);
         let generated = tokens.len() - request.prompt.len();
+        thinks = thinks.filter(|_| token != CLOSE);
+        if thinks.take_if(|most| generated >= *most).is_some() {
+            forced.extend(END);
+        }
         match () {
             () if request.eos.contains(&token) => break Finish::Stop,
             () if generated == request.max_tokens => break Finish::Length,
@@ -68,7 +74,8 @@ impl Trace<'_> {
         let context = self.engine.context();
         let prompt = prompt(self.numbers, &self.texts, context);
         let eos = if self.numbers.below(2) == 0 { (0..20).collect() } else { Vec::new() };
-        let request = Request { prompt, max_tokens: 1 + self.numbers.below(200), eos, ..Request::default() };
+        let thinking = (self.numbers.below(3) == 0).then(|| budget(1 + self.numbers.below(80), false));
+        let request = Request { prompt, max_tokens: 1 + self.numbers.below(200), eos, thinking, ..Request::default() };
         let id = self.engine.submit(request.clone()).expect("it fits");
         self.open.insert(id, expected(request, context));
     }

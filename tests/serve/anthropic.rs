@@ -87,9 +87,9 @@ fn reasoning_text_and_calls_are_blocks_whole_and_streamed() {
     assert!(whole["id"].as_str().unwrap().starts_with("msg_"));
     let content = json!([
         { "type": "thinking", "thinking": "I ask both.", "signature": "" },
-        { "type": "text", "text": "A moment." },
-        { "type": "tool_use", "name": "weather", "input": { "town": "Nara", "days": 3 } },
-        { "type": "tool_use", "name": "weather", "input": { "town": "Kyoto" } },
+        { "type": "text", "text": "A moment.", "citations": null },
+        { "type": "tool_use", "name": "weather", "input": { "town": "Nara", "days": 3 }, "caller": { "type": "direct" } },
+        { "type": "tool_use", "name": "weather", "input": { "town": "Kyoto" }, "caller": { "type": "direct" } },
     ]);
     let expected = json!({ "content": content, "stop_reason": "tool_use", "stop_sequence": null });
     assert_eq!(plain(whole.clone()), expected);

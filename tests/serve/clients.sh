@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs published clients against `nemotron serve` and the demo model: clients.sh [--all]. They are installed into target/.
-# With --all also: lm-eval, a load tool, generated requests, and what HTTP costs. With --install they are only installed.
+# With --all also: frameworks of agents, published tests of conformance, lm-eval, a load tool, generated requests, and what HTTP costs. With --install they are only installed.
 # NEMOTRON names a program that is built already, from the repository's root on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -19,6 +19,15 @@ fi
 of=(--nemotron "${NEMOTRON:-target/release/nemotron}" --model models/storyteller)
 "$venv/bin/python" tests/serve/clients.py "${of[@]}" "$@"
 if [ "${1:-}" = --all ]; then
+    "$venv/bin/python" tests/serve/frameworks.py "${of[@]}"
+    if command -v npm > /dev/null; then
+        npm install --silent --prefix target/serve-node compatcanary@0.2.2
+        canary=(--compatcanary target/serve-node/node_modules/.bin/compatcanary)
+    else
+        canary=()
+        echo "compatcanary is left out: it needs Node.js" >&2
+    fi
+    "$venv/bin/python" tests/serve/conformance.py "${of[@]}" "${canary[@]}"
     "$venv/bin/python" tests/serve/evaluate.py "${of[@]}"
     # Its versions of others' packages are its own.
     load=target/serve-load-venv

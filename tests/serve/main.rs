@@ -15,6 +15,7 @@ mod scores;
 mod scripted;
 mod soak;
 mod texts;
+mod thinking;
 mod tools;
 #[allow(dead_code)]
 #[path = "../engine/toy.rs"]

@@ -136,7 +136,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         (with("text", json!({ "format": { "type": "json_schema" } })), "text.format"),
         (with("tool_choice", "required".into()), "tool_choice"),
         (with("tools", json!([{ "type": "web_search" }])), "tools[0].type"),
-        (with("reasoning", json!({ "effort": "high" })), "reasoning.effort"),
+        (with("reasoning", json!({ "effort": "much" })), "reasoning.effort"),
         (with("max_output_tokens", 0.into()), "max_output_tokens"),
         (with("input", Value::Null), "input"),
         (with("input", json!([{ "type": "item_reference", "id": "msg_1" }])), "input[0].type"),

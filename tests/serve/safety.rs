@@ -83,4 +83,8 @@ fn names_of_requests_come_back_and_errors_have_one_form() {
     assert_eq!(server.get("/version").json()["version"], env!("CARGO_PKG_VERSION"));
     let models = server.get("/v1/models").json();
     assert_eq!(models["data"][0]["id"], "models/storyteller");
+    assert_eq!(server.get("/v1/models/models/storyteller").json()["object"], "model");
+    let (status, code) = (404, json!("model_not_found"));
+    let missing = server.get("/v1/models/nobody");
+    assert_eq!((missing.status, &missing.json()["error"]["code"]), (status, &code));
 }

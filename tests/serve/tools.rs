@@ -129,7 +129,7 @@ fn plain(choice: &Value) -> Value {
     for call in message["tool_calls"].as_array_mut().into_iter().flatten() {
         call.as_object_mut().unwrap().remove("id");
     }
-    message.as_object_mut().unwrap().remove("refusal");
+    message.as_object_mut().unwrap().retain(|name, _| !["refusal", "annotations"].contains(&name.as_str()));
     message
 }
 
@@ -199,8 +199,42 @@ fn what_may_call_nothing_is_text() {
         (&cut["finish_reason"], &cut["message"]["tool_calls"][1]["function"]["name"]),
         (&json!("length"), &json!("weather"))
     );
+    // No half of a call is one.
     let arguments = cut["message"]["tool_calls"][1]["function"]["arguments"].as_str().unwrap();
-    assert!(serde_json::from_str::<Value>(arguments).unwrap().is_object(), "{arguments}");
+    assert!(arguments.starts_with("{\"town\": \"") && "{\"town\": \"Kyoto".starts_with(arguments), "{arguments}");
+    assert_eq!(plain(&talker.streamed(&short).0), plain(&cut));
+}
+
+/// Neither a stop text nor a stop id inside a call leaves a call that is whole.
+#[test]
+fn what_a_stop_cuts_off_is_no_call() {
+    let says = NANO.split_once("A moment.\n").unwrap().1;
+    let talker = Talker::of("nemotron_3_nano", &format!("I ask both.\n</think>\n\n{says}"));
+    let (kyoto, whole) = (json!("{\"town\": \""), json!("{\"town\": \"Nara\", \"days\": 3}"));
+    let id = talker.ask("/tokenize", &json!({ "prompt": "K", "add_special_tokens": false }))["tokens"].clone();
+    let id = id.as_array().unwrap().last().unwrap().clone();
+    for (name, stop, reason) in [("stop", json!("Kyo"), json!("Kyo")), ("stop_token_ids", json!([id]), id.clone())] {
+        let mut asked = body();
+        asked[name] = stop;
+        let choice = talker.choice(&asked);
+        let calls = &choice["message"]["tool_calls"];
+        let arguments = [&calls[0]["function"]["arguments"], &calls[1]["function"]["arguments"]];
+        assert_eq!(arguments, [&whole, &kyoto], "{name}: {choice}");
+        assert_eq!((&choice["finish_reason"], &choice["stop_reason"]), (&json!("stop"), &reason));
+        let (streamed, _) = talker.streamed(&asked);
+        assert_eq!(plain(&streamed)["tool_calls"], plain(&choice)["tool_calls"]);
+        assert_eq!(streamed["finish_reason"], "stop");
+    }
+    // One that comes behind the calls takes nothing from them.
+    let mut asked = body();
+    asked["stop"] = "</function>\n</tool_call>\n<".into();
+    let choice = talker.choice(&asked);
+    assert_eq!(
+        (&choice["finish_reason"], choice["message"]["tool_calls"].as_array().unwrap().len()),
+        (&json!("stop"), 1)
+    );
+    asked["stop"] = "</tool_call>".into();
+    assert_eq!(talker.choice(&asked)["finish_reason"], "tool_calls");
 }
 
 /// Right values: `json.dumps` of the tool, and the template's own form of a call.
@@ -314,6 +348,10 @@ fn tools_that_cannot_be_called_are_refused_by_name() {
         response.status == 400 && response.body.contains("messages[1].tool_calls[0].function.arguments: expected"),
         "{response:?}"
     );
+    let mut twice = body();
+    twice["tools"] = json!([weather(), weather()]);
+    let response = talker.post("/v1/chat/completions", &twice);
+    assert!(response.status == 400 && response.body.contains("tools: expected a name for each"), "{response:?}");
     let many = json!({ "messages": body()["messages"], "tools": vec![json!({}); 100_001] });
     assert!(talker.post("/v1/chat/completions", &many).body.contains("tools: expected at most 100000 values"));
 }

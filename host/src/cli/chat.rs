@@ -13,7 +13,7 @@ use super::console::{Verbosity, complain};
 use super::failure::Failure;
 use super::lines::{Input, Lines};
 use super::model::{AnswerArguments, ModelArguments, note_stages};
-use super::numbers;
+use super::numbers::{self, THOUGHTS};
 use super::progress;
 use super::report::explain;
 use super::sampling::SamplingArguments;
@@ -47,6 +47,10 @@ pub struct Arguments {
     #[command(flatten)]
     answer: AnswerArguments,
 
+    /// Most tokens of reasoning, which is ended there
+    #[arg(long, value_name = "N", value_parser = numbers::whole(THOUGHTS))]
+    thinking_budget: Option<usize>,
+
     /// End an answer where this text comes, which is not printed; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
@@ -69,6 +73,7 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         sampling,
         max_tokens: max_tokens.unwrap_or(MAX_TOKENS),
         stop: arguments.stop.clone(),
+        thinking_budget: arguments.thinking_budget,
         interrupt: interrupt(verbosity)?,
         progress: progress::prompt(verbosity),
         ..GenerateOptions::default()

@@ -10,7 +10,7 @@ use super::console::Verbosity;
 use super::failure::Failure;
 use super::logprobs;
 use super::model::{AnswerArguments, ModelArguments, note_stages};
-use super::numbers::{self, COMPLETIONS, SEQUENCES};
+use super::numbers::{self, COMPLETIONS, SEQUENCES, THOUGHTS};
 use super::progress;
 use super::prompt::{self, FormArguments};
 use super::report::{explain, explain_kernels, explain_steps, result_object, statistics};
@@ -66,6 +66,10 @@ pub struct Arguments {
     #[arg(long, value_name = "K", value_parser = numbers::whole(0..=MOST_LOGPROBS))]
     prompt_logprobs: Option<usize>,
 
+    /// Most tokens of reasoning, which is ended there
+    #[arg(long, value_name = "N", value_parser = numbers::whole(THOUGHTS))]
+    thinking_budget: Option<usize>,
+
     /// Print the prompt in front of the text
     #[arg(long)]
     echo: bool,
@@ -116,6 +120,7 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         stop: arguments.stop.clone(),
         logprobs: arguments.logprobs,
         prompt_logprobs: arguments.prompt_logprobs,
+        thinking_budget: arguments.thinking_budget,
         interrupt: interrupt(verbosity)?,
         progress: progress::prompt(verbosity),
     };

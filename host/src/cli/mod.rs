@@ -33,6 +33,7 @@ mod stream;
 mod tokenize;
 mod verify;
 mod version;
+mod vllm;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;

@@ -18,6 +18,8 @@ pub const CONTEXT: RangeInclusive<usize> = 1..=MAX_SIZE;
 pub const SEQUENCES: RangeInclusive<usize> = 1..=1_000_000;
 /// Continuations of one prompt.
 pub const COMPLETIONS: RangeInclusive<usize> = 1..=10_000;
+/// Tokens of reasoning.
+pub const THOUGHTS: RangeInclusive<usize> = 0..=MAX_SIZE;
 /// Layers of a random model, as many as a model may have.
 pub const LAYERS: RangeInclusive<usize> = 1..=4096;
 /// Ranks of a model.

@@ -8,6 +8,7 @@ use clap::Args;
 use super::failure::Failure;
 use super::model::{AnswerArguments, ModelArguments, note_stages};
 use super::numbers::{self, SEQUENCES};
+use super::vllm::ParserArguments;
 use crate::error::{Category, Error, Result};
 use crate::server::{self, Ended, Settings};
 use crate::session::{LoadOptions, Session};
@@ -28,6 +29,9 @@ pub struct Arguments {
 
     #[command(flatten)]
     answer: AnswerArguments,
+
+    #[command(flatten)]
+    parsers: ParserArguments,
 
     /// Address to listen at
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
@@ -110,6 +114,7 @@ const STEP_TOKENS: usize = 1024;
 pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let settings = arguments.settings()?;
     let (verbosity, options) = (arguments.model.verbosity(), arguments.load_options());
+    arguments.parsers.note(verbosity);
     let load = move || {
         let session = Session::load(&options, &mut |note| verbosity.note(&note))?;
         note_stages(session.model(), verbosity);

@@ -2,7 +2,7 @@
 use super::cache::{Found, Grown};
 use super::scheduler::{self, Share};
 use super::sequence::Sequence;
-use super::{Engine, Event, SequenceId};
+use super::{Engine, Event, SequenceId, TokenLogprobs};
 use crate::error::Result;
 
 /// How often others begin in front of a sequence that has too little room; then none does, until it begins.
@@ -141,12 +141,41 @@ impl Engine {
 
     /// Has the newest sequence wait again. It keeps its tokens, and begins with what is left of its pages then.
     fn preempt_newest(&mut self) {
-        let mut newest = self.running.pop().expect("a sequence that runs alone has its pages");
-        let (holding, settled) = newest.stop();
-        self.cache.end(holding, &newest.tokens()[..settled]);
+        let newest = self.running.len().checked_sub(1).expect("a sequence that runs alone has its pages");
+        let newest = self.stop(newest);
         self.counters.preempted += 1;
-        let place = self.waiting.partition_point(|waiting| waiting.id < newest.id);
-        self.waiting.insert(place, newest);
+        self.wait(newest);
+    }
+
+    /// Takes a running sequence from the device; the cache has what was computed of it.
+    fn stop(&mut self, index: usize) -> Sequence {
+        // Steps run in order, so a discarded step is behind whatever takes slot and pages next.
+        let mut sequence = self.running.remove(index);
+        let (holding, settled) = sequence.stop();
+        self.cache.end(holding, &sequence.tokens()[..settled]);
+        sequence
+    }
+
+    fn wait(&mut self, sequence: Sequence) {
+        let place = self.waiting.partition_point(|waiting| waiting.id < sequence.id);
+        self.waiting.insert(place, sequence);
+    }
+
+    /// Appends tokens to a running sequence that the device did not choose. It begins again behind them, where the cache has
+    /// what is in front of them; what the device has chosen meanwhile is discarded.
+    pub(super) fn force(&mut self, id: SequenceId, tokens: &[u32], events: &mut Vec<Event>) {
+        let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else { return };
+        let mut sequence = self.stop(index);
+        self.resident = None;
+        let (cached_tokens, likely) = (sequence.cached_tokens(), sequence.logprobs().map(|_| TokenLogprobs::certain()));
+        for &token in tokens {
+            let (finish, logprobs) = (sequence.append(token), likely.clone());
+            events.push(Event { sequence: id, token: Ok(token), finish, cached_tokens, logprobs });
+            if finish.is_some() {
+                return;
+            }
+        }
+        self.wait(sequence);
     }
 
     /// Gives the cache what the running sequence has computed of its tokens, and the snapshots that it is to leave.
@@ -175,10 +204,7 @@ impl Engine {
     pub(super) fn retire(&mut self, id: SequenceId) {
         self.waiting.retain(|sequence| sequence.id != id);
         if let Some(index) = self.running.iter().position(|sequence| sequence.id == id) {
-            // Steps run in order, so a discarded step is behind whatever takes slot and pages next.
-            let mut sequence = self.running.remove(index);
-            let (holding, settled) = sequence.stop();
-            self.cache.end(holding, &sequence.tokens()[..settled]);
+            self.stop(index);
         }
     }
 }

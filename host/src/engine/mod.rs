@@ -20,7 +20,9 @@ mod scheduler;
 mod scores;
 mod sequence;
 mod snapshots;
+mod thinking;
 mod token_logprobs;
+mod token_marks;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -33,7 +35,9 @@ pub use log_softmax::{TokenScore, log_softmax};
 pub use profile::KernelShare;
 pub use request::{Event, Finish, Request, SequenceId, Update};
 pub use runner::EngineStatus;
+pub use thinking::ThinkingBudget;
 pub use token_logprobs::{MOST_LOGPROBS, TokenLogprobs};
+pub use token_marks::TokenMarks;
 
 use crate::device::{Device, Ticket};
 use crate::error::{Error, Result};
@@ -92,8 +96,8 @@ pub struct Engine {
 /// A step whose tokens have not been read.
 struct Flight {
     ticket: Ticket,
-    /// Whose tokens it chooses.
-    sampling: Vec<SequenceId>,
+    /// Whose tokens it chooses, and how often each had begun.
+    sampling: Vec<(SequenceId, u32)>,
 }
 
 /// One sequence of the decode step whose inputs the device still holds, and the position that step wrote.
@@ -273,7 +277,8 @@ impl Engine {
         });
         let ticket = self.run(&spans, residents)?;
         let sampling = shares.iter().zip(&spans).filter(|(_, span)| span.samples);
-        let sampling = sampling.map(|(share, _)| self.running[share.sequence].id).collect();
+        let begun = |share: &scheduler::Share| (self.running[share.sequence].id, self.running[share.sequence].starts());
+        let sampling = sampling.map(|(share, _)| begun(share)).collect();
         let failed = self.score(shares, &spans)?;
         for share in shares {
             self.running[share.sequence].advance(share.tokens);
@@ -316,8 +321,9 @@ impl Engine {
     /// Reads a step's tokens. A sequence that has ended meanwhile has no further event.
     fn collect(&mut self, flight: Flight, events: &mut Vec<Event>) -> Result<()> {
         let sampled = self.device.sampled(flight.ticket)?;
-        for id in flight.sampling {
-            let Some(sequence) = self.running.iter_mut().find(|sequence| sequence.id == id) else { continue };
+        for (id, starts) in flight.sampling {
+            let is_own = |sequence: &&mut Sequence| sequence.id == id && sequence.starts() == starts;
+            let Some(sequence) = self.running.iter_mut().find(is_own) else { continue };
             let (slot, cached_tokens) = (sequence.slot(), sequence.cached_tokens());
             let fault = sampled[self.layout.limits().slots() + slot];
             let place = format_args!("sequence {}, position {}", id.0, sequence.tokens().len());
@@ -330,8 +336,10 @@ impl Engine {
             let logprobs = sequence.logprobs().map(|count| TokenLogprobs::new(&sampled[words], count));
             let (token, finish) = sequence.push(sampled[slot] as u32);
             events.push(Event { sequence: id, token: Ok(token), finish, cached_tokens, logprobs });
-            if finish.is_some() {
-                self.retire(id);
+            match sequence.take_forced() {
+                _ if finish.is_some() => self.retire(id),
+                Some(forced) => self.force(id, &forced, events),
+                None => {}
             }
         }
         Ok(())

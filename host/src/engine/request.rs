@@ -1,5 +1,6 @@
 //! What goes into the engine and what comes out.
 use super::log_softmax::TokenScore;
+use super::thinking::ThinkingBudget;
 use super::token_logprobs::TokenLogprobs;
 use crate::error::Result;
 use crate::sample::Sampling;
@@ -24,6 +25,8 @@ pub struct Request {
     /// Where in the prompt later ones may part from it, in tokens, such as the ends of turns: a model that keeps a state leaves
     /// snapshots of it there. None for the prompt's end.
     pub turn_ends: Vec<usize>,
+    /// How long it may reason; none for as long as it likes.
+    pub thinking: Option<ThinkingBudget>,
     /// Names who shares cached prefixes: requests of another number never find what this one computed.
     pub cache_salt: u64,
 }
@@ -47,7 +50,7 @@ pub struct SequenceId(pub u64);
 pub struct Event {
     /// Which sequence.
     pub sequence: SequenceId,
-    /// Its next token; an id of [`Request::eos`] is told too. An error where the logits that it was to be chosen from are no
+    /// Its next token; an id of [`Request::eos`] is told too, and so are those of [`ThinkingBudget::end`]. An error where the logits that it was to be chosen from are no
     /// numbers: the sequence has ended, and other sequences go on.
     pub token: Result<u32>,
     /// Why the sequence ended with this token, if it did.

@@ -7,6 +7,7 @@ use gpu_kernels::PAGE_TOKENS;
 use super::cache::Holding;
 use super::prefixes::Prefixes;
 use super::request::{Finish, Request, SequenceId};
+use super::thinking::Thinking;
 use crate::forward::{Logprobs, Span};
 use crate::sample::RowParameters;
 
@@ -44,6 +45,11 @@ pub struct Sequence {
     /// Hash of the tokens up to the end of each whole page.
     prefixes: Prefixes,
     holding: Holding,
+    /// How often it began to run.
+    starts: u32,
+    thinking: Option<Thinking>,
+    /// What is to come behind its last token.
+    forced: Option<Arc<[u32]>>,
 }
 
 impl Sequence {
@@ -53,6 +59,7 @@ impl Sequence {
         let sampling = (!request.sampling.is_greedy()).then(parameters);
         request.max_tokens = request.most_tokens();
         let tokens = std::mem::take(&mut request.prompt);
+        let thinking = request.thinking.take().map(Thinking::new);
         Sequence {
             id,
             overtaken: 0,
@@ -71,6 +78,9 @@ impl Sequence {
             prefixes: Prefixes::of(&tokens),
             tokens,
             holding: Holding::default(),
+            starts: 0,
+            thinking,
+            forced: None,
         }
     }
 
@@ -108,17 +118,22 @@ impl Sequence {
         self.cached.get_or_insert(computed);
         self.stops.clear();
         self.asked = 0;
+        self.starts += 1;
     }
 
-    /// Takes back what [`Sequence::start`] gave, and says how many tokens the pages hold. No token may be unread if the
-    /// sequence is to start again.
+    /// How often it began to run: what was on its way before is none of its own.
+    pub fn starts(&self) -> u32 {
+        self.starts
+    }
+
+    /// Takes back what [`Sequence::start`] gave, and says how many tokens the pages hold. What is unread then never is.
     ///
     /// The token that came last is not among them, though a device that ran ahead may have computed it; nor is what such
     /// a device has chosen and nobody has read.
     pub fn stop(&mut self) -> (Holding, usize) {
         let read = self.tokens.len() - usize::from(self.tokens.len() > self.prompt);
         let settled = self.computed.min(read).max(self.holding.shared_tokens());
-        self.computed = 0;
+        (self.computed, self.unread) = (0, 0);
         (std::mem::take(&mut self.holding), settled)
     }
 
@@ -323,9 +338,20 @@ impl Sequence {
         self.unread -= 1;
         let last = self.generated() + 1 == self.request.max_tokens;
         let token = if last { self.request.sampling.forced_last(self.tokens.len()).unwrap_or(token) } else { token };
+        self.forced = self.thinking.as_mut().and_then(|thinking| thinking.push(token));
+        (token, self.append(token))
+    }
+
+    /// What is to come behind the token that came last, instead of what the device chooses.
+    pub fn take_forced(&mut self) -> Option<Arc<[u32]>> {
+        self.forced.take()
+    }
+
+    /// Appends a token, and says whether the sequence ends with it.
+    pub fn append(&mut self, token: u32) -> Option<Finish> {
         self.tokens.push(token);
         self.prefixes.push(token);
-        (token, self.finish(token))
+        self.finish(token)
     }
 
     fn generated(&self) -> usize {

@@ -42,6 +42,13 @@ pub struct End {
     pub cached: usize,
 }
 
+impl End {
+    /// Whether something else than the model ended the text: a limit, or a stop of the request's own.
+    pub fn is_cut(&self) -> bool {
+        self.finish_reason == "length" || !self.stop_reason.is_null()
+    }
+}
+
 /// What all sequences of a request have in common.
 struct Common {
     app: Arc<App>,

@@ -126,7 +126,7 @@ impl OneAnswer {
             }
             AnswerEvent::End { end, .. } => {
                 self.parts.push(&end.rest);
-                self.parts.end();
+                self.parts.end(end.is_cut());
                 self.end = Some(end);
             }
         }
@@ -141,8 +141,8 @@ impl OneAnswer {
     }
 
     /// As [`AnswerParts::end_in_calls`].
-    pub fn end_in_calls(&self, stop_reason: &serde_json::Value) -> bool {
-        self.parts.end_in_calls(stop_reason)
+    pub fn end_in_calls(&self) -> bool {
+        self.parts.end_in_calls()
     }
 }
 

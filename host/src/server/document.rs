@@ -5,7 +5,7 @@ use utoipa::OpenApi;
 use super::anthropic::requests::MessagesRequest;
 use super::requests::{ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest};
 use super::responses::requests::ResponsesRequest;
-use super::{anthropic, handlers, responses};
+use super::{anthropic, handlers, models, responses};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -15,7 +15,8 @@ use super::{anthropic, handlers, responses};
         anthropic::handlers::messages,
         anthropic::handlers::count_tokens,
         responses::handlers::responses,
-        handlers::models,
+        models::models,
+        models::model,
         handlers::tokenize,
         handlers::detokenize,
         handlers::health,

@@ -22,7 +22,7 @@ const MOST_ID: usize = 128;
 pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let id = name(request.headers());
     let what = format!("{} {}", request.method(), request.uri().path().chars().take(100).collect::<String>());
-    let anthropic = errors::is_theirs(request.uri().path());
+    let anthropic = errors::is_theirs(request.uri().path(), request.headers());
     let checked = check(&app, &request);
     let key = *checked.as_ref().unwrap_or(&0);
     let log = Arc::new(RequestLog::new(&id, what, key, app.open.clone()));

@@ -1,6 +1,5 @@
 //! What a server answers, one function for each route.
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -17,8 +16,7 @@ use super::prepare;
 use super::requests::{ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest};
 use super::respond::respond;
 use super::schemas::{
-    ChatSchema, CompletionSchema, ErrorSchema, EventSchema, HealthSchema, ModelsSchema, TextSchema, TokensSchema,
-    VersionSchema,
+    ChatSchema, CompletionSchema, ErrorSchema, EventSchema, HealthSchema, TextSchema, TokensSchema, VersionSchema,
 };
 use super::shape::ResponseShape;
 use super::tools;
@@ -84,17 +82,6 @@ pub(super) fn is_this(app: &App, model: Option<&str>) -> Result<(), ApiError> {
         }
         _ => Ok(()),
     }
-}
-
-/// The model that is loaded.
-#[utoipa::path(get, path = "/v1/models", responses((status = 200, description = "A list of one model", body = ModelsSchema),
-    (status = "default", description = "An error in OpenAI's form", body = ErrorSchema)))]
-pub(super) async fn models(State(app): Shared) -> Result<Json<Value>, ApiError> {
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let (context, name) = (app.session()?.context(), &app.settings.model);
-    let model =
-        json!({ "id": name, "object": "model", "created": created, "owned_by": "nemotron", "max_model_len": context });
-    Ok(Json(json!({ "object": "list", "data": [model] })))
 }
 
 /// Ids of a text or a conversation.

@@ -15,7 +15,7 @@ use super::other_fields::{OPENAI, OtherFields};
 pub const MOST_VALUES: usize = 100_000;
 
 /// Fields of such values, and lists whose own limit is looked at when all of their values are made.
-const FREE: [&str; 16] = [
+const FREE: [&str; 17] = [
     "messages",
     "system",
     "input",
@@ -32,6 +32,7 @@ const FREE: [&str; 16] = [
     "stop_token_ids",
     "bad_words",
     "logit_bias",
+    "nvext",
 ];
 
 /// Most bytes of another field's value that may say nothing; a longer one says something.

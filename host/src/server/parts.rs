@@ -92,10 +92,10 @@ impl AnswerParts {
         self.calls.as_ref().is_some_and(|calls| calls.count > 0)
     }
 
-    /// Whether calls are why an answer ended that no limit ended: not where a stop text of the request cut one off.
-    pub fn end_in_calls(&self, stop_reason: &Value) -> bool {
-        let is_cut = self.calls.as_ref().is_some_and(|calls| calls.parser.is_cut());
-        self.calls() && !(is_cut && stop_reason.is_string())
+    /// Whether calls are why an answer ended that no limit ended: not where one was cut off, by a stop of the request's own or
+    /// because it is too long.
+    pub fn end_in_calls(&self) -> bool {
+        self.calls() && !self.calls.as_ref().is_some_and(|calls| calls.parser.is_cut())
     }
 
     /// Takes a piece of the text.
@@ -104,20 +104,21 @@ impl AnswerParts {
             None => self.answer(text),
             Some(parts) => {
                 self.new.thought += &parts.reasoning;
+                self.await_think_end();
                 self.answer(&parts.answer);
             }
         }
     }
 
-    /// Takes what was held back, once no more text comes.
-    pub fn end(&mut self) {
+    /// Takes what was held back, once no more text comes; `is_cut` where something else than the model ended it.
+    pub fn end(&mut self, is_cut: bool) {
         if let Some(reasoning) = &self.reasoning {
             let rest = reasoning.clone().finish();
             self.new.thought += &rest.reasoning;
             self.answer(&rest.answer);
         }
         if let Some(calls) = &mut self.calls {
-            let deltas = calls.parser.finish();
+            let deltas = calls.parser.finish(is_cut);
             calls.take(deltas, &mut self.new);
         }
     }
@@ -125,6 +126,14 @@ impl AnswerParts {
     /// What came since this was asked for last.
     pub fn take(&mut self) -> NewParts {
         std::mem::take(&mut self.new)
+    }
+
+    /// A call that ended the reasoning knows where the late end of that is one.
+    fn await_think_end(&mut self) {
+        let is_late = self.reasoning.as_ref().is_some_and(Reasoning::ended_by_tag);
+        if let Some(calls) = self.calls.as_mut().filter(|_| is_late) {
+            calls.parser.await_think_end();
+        }
     }
 
     fn answer(&mut self, text: &str) {
@@ -156,11 +165,11 @@ impl Calls {
                         new.calls.push(CallPart::new(self.count - 1, begins, String::new()));
                     }
                 }
-                ToolDelta::Arguments(text) if is_given => match new.calls.last_mut() {
+                ToolDelta::Arguments(text) | ToolDelta::Half(text) if is_given => match new.calls.last_mut() {
                     Some(last) => last.arguments += &text,
                     None => new.calls.push(CallPart::new(self.count - 1, None, text)),
                 },
-                ToolDelta::Arguments(_) => {}
+                ToolDelta::Arguments(_) | ToolDelta::Half(_) => {}
             }
         }
     }

@@ -5,6 +5,7 @@ use super::conversation::{conversation, rendering};
 use super::error::ApiError;
 use super::other_fields::{OPENAI, Unknown};
 use super::requests::{ChatRequest, CompletionRequest, MOST_PROMPTS, PromptInput, Shared};
+use super::thinking;
 use super::tools::{self, Tools};
 use crate::session::{LiveRequest, MOST_LOGPROBS, Prompt, Sampling, Session, Tags, TextOptions};
 
@@ -67,7 +68,7 @@ pub struct AskedPrompt {
 /// Names the field that cannot be honoured.
 pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unknown) -> Result<Asked, ApiError> {
     let mut shared = body.shared();
-    let effort = shared.rest.remove("reasoning_effort").filter(|effort| !effort.is_null());
+    let (effort, budget) = (shared.rest.remove("reasoning_effort"), thinking::budget(&body)?);
     OPENAI.check(&shared.rest, unknown)?;
     let top = body.top_logprobs.unwrap_or(0);
     let logprobs = body.logprobs.unwrap_or(false);
@@ -78,17 +79,12 @@ pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unkno
     let messages =
         body.messages.ok_or_else(|| ApiError::field("messages", "expected a list of messages, found none"))?;
     let mut kwargs = body.chat_template_kwargs.unwrap_or_default();
-    if let Some(effort) = effort {
-        if !session.template().is_ok_and(|template| template.mentions("reasoning_effort")) {
-            let what = "the model's chat template does not know it; leave it out";
-            return Err(ApiError::field("reasoning_effort", what).code("unsupported_parameter"));
-        }
-        kwargs.entry("reasoning_effort").or_insert(effort);
-    }
+    let budget = budget.or(thinking::effort(session, effort, &mut kwargs)?);
     let tools = tools::offered(session, body.tools, body.tool_choice.as_ref(), body.parallel_tool_calls)?;
     let mut rendering = rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
     rendering.tools = tools.as_ref().map(|tools| tools.list.clone()).unwrap_or_default();
     let (ids, turn_ends) = conversation(session, &messages, rendering)?;
+    let ids = session.without_thinking(ids, budget).map_err(|error| ApiError::request(&error))?;
     let room = session.context().saturating_sub(ids.len()).max(1);
     shared.max_tokens = body.max_completion_tokens.or(shared.max_tokens);
     let own = session.model().max_tokens().map(|tokens| i64::try_from(tokens).unwrap_or(room as i64));
@@ -97,7 +93,11 @@ pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unkno
     let tags = if tools.is_some() { Tags::Calls } else { Tags::Reasoning };
     let mut asked =
         together(session, (Form::Chat, tags), shared, vec![(String::new(), ids)], (most, logprobs, false), salt)?;
-    asked.prompts.iter_mut().for_each(|prompt| prompt.request.turn_ends.clone_from(&turn_ends));
+    for prompt in &mut asked.prompts {
+        prompt.request =
+            LiveRequest { turn_ends: turn_ends.clone(), thinking_budget: budget, ..prompt.request.clone() };
+        session.check_live(&prompt.request).map_err(|error| ApiError::request(&error))?;
+    }
     Ok(Asked { tools, ..asked })
 }
 
@@ -190,6 +190,7 @@ fn together(
         logprobs,
         prompt_logprobs: None,
         text,
+        thinking_budget: None,
         turn_ends: Vec::new(),
         cache_salt: salt,
     };

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::outline::RequestBody;
-use super::schemas::{MessageSchema, ToolChoiceSchema, ToolSchema};
+use super::schemas::{MessageSchema, NvidiaSchema, ToolChoiceSchema, ToolSchema};
 use super::whole::{self, Whole};
 
 /// One text, or several.
@@ -308,6 +308,21 @@ request! {
         tool_choice: Value,
         /// Whether several calls of one answer are given, or the first alone.
         parallel_tool_calls: bool,
+        /// Most tokens of reasoning, -1 for no bound; it is ended there.
+        #[schema(minimum = -1)]
+        #[serde(default, deserialize_with = "whole::one")]
+        thinking_token_budget: i64,
+        /// The same.
+        #[schema(minimum = -1)]
+        #[serde(default, deserialize_with = "whole::one")]
+        reasoning_budget: i64,
+        /// The same.
+        #[schema(minimum = -1)]
+        #[serde(default, deserialize_with = "whole::one")]
+        max_thinking_tokens: i64,
+        /// `max_thinking_tokens` is the same once more.
+        #[schema(value_type = NvidiaSchema)]
+        nvext: Value,
     }
 }
 

@@ -13,7 +13,8 @@ use super::app::App;
 use super::document;
 use super::error::ApiError;
 use super::gate::gate;
-use super::handlers::{chat, completion, detokenize, health, metrics, models, tokenize, version};
+use super::handlers::{chat, completion, detokenize, health, metrics, tokenize, version};
+use super::models::{model, models};
 use super::page::page;
 use super::responses::handlers::responses;
 
@@ -27,6 +28,7 @@ pub fn routes(app: &Arc<App>) -> Router {
         .route("/v1/messages/count_tokens", post(count_tokens))
         .route("/v1/responses", post(responses))
         .route("/v1/models", get(models))
+        .route("/v1/models/{*name}", get(model))
         .route("/tokenize", post(tokenize))
         .route("/detokenize", post(detokenize))
         .route("/health", get(health))

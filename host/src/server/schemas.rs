@@ -230,3 +230,10 @@ pub struct HealthSchema {
 pub struct VersionSchema {
     version: String,
 }
+
+/// NVIDIA's own fields.
+#[derive(ToSchema)]
+pub struct NvidiaSchema {
+    #[schema(minimum = -1)]
+    max_thinking_tokens: Option<i64>,
+}

@@ -80,7 +80,7 @@ impl ResponseShape {
         }
         let parts = &self.answers[index].parts;
         let content = if new.text.is_empty() && parts.calls() { Value::Null } else { new.text.into() };
-        let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
+        let mut message = json!({ "role": "assistant", "content": content, "refusal": null, "annotations": [] });
         if parts.calls() {
             message["tool_calls"] = new.calls.iter().map(|call| call.object(false)).collect();
         }
@@ -266,13 +266,13 @@ impl Answer {
 
     fn end(&mut self, end: End) {
         self.parts.push(&end.rest);
-        self.parts.end();
+        self.parts.end(end.is_cut());
         self.end = Some(end);
     }
 
     /// Calls are why an answer ends that ends by itself; one that is cut off says so.
     fn finish_reason(&self, end: &End) -> &'static str {
-        let in_calls = end.finish_reason == "stop" && self.parts.end_in_calls(&end.stop_reason);
+        let in_calls = end.finish_reason == "stop" && self.parts.end_in_calls();
         if in_calls { "tool_calls" } else { end.finish_reason }
     }
 }

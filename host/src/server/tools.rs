@@ -1,4 +1,5 @@
 //! What a request says of tools: which functions the model may call, and how it writes calls.
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -19,7 +20,7 @@ pub struct Tools {
 /// What of a request's tools the model may call; none where it may call nothing.
 ///
 /// # Errors
-/// A tool is no function, a call is demanded, or the model's checkpoint does not say how it calls.
+/// A tool is no function, two have one name, a call is demanded, or the model's checkpoint does not say how it calls.
 pub fn offered(
     session: &Session,
     list: Option<Vec<Value>>,
@@ -27,7 +28,9 @@ pub fn offered(
     parallel: Option<bool>,
 ) -> Result<Option<Tools>, ApiError> {
     let list = list.unwrap_or_default();
-    let functions = list.iter().enumerate().map(|(index, tool)| function(index, tool)).collect::<Result<_, _>>()?;
+    let functions: Vec<_> =
+        list.iter().enumerate().map(|(index, tool)| function(index, tool)).collect::<Result<_, _>>()?;
+    check_names(&functions)?;
     if !may_call(choice)? || list.is_empty() {
         return Ok(None);
     }
@@ -37,6 +40,18 @@ pub fn offered(
     })?;
     let schemas = Arc::new(ToolSchemas::new(functions));
     Ok(Some(Tools { list, form, schemas, parallel: parallel.unwrap_or(true) }))
+}
+
+/// Refuses functions of one name: a call would not say which is meant.
+fn check_names(functions: &[(String, Value)]) -> Result<(), ApiError> {
+    let mut places = HashMap::new();
+    for (index, (name, _)) in functions.iter().enumerate() {
+        if let Some(first) = places.insert(name, index) {
+            let what = format_args!("expected a name for each, found {name:?} at {first} and at {index}");
+            return Err(ApiError::field("tools", what));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses tools that a template leaves out of the `text` that it made of a conversation.
@@ -107,6 +122,14 @@ mod tests {
         let with = tool(json!({ "name": "f", "parameters": schema }));
         assert_eq!(function(0, &with).unwrap(), ("f".to_owned(), schema));
         assert_eq!(function(0, &tool(json!({ "name": "g" }))).unwrap(), ("g".to_owned(), Value::Null));
+    }
+
+    #[test]
+    fn each_function_has_a_name_of_its_own() {
+        let named = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Value::Null)).collect::<Vec<_>>();
+        assert!(check_names(&named(&["f", "g", "F"])).is_ok());
+        let error = check_names(&named(&["f", "g", "h", "g"])).unwrap_err();
+        assert_eq!(error.message(), "tools: expected a name for each, found \"g\" at 1 and at 3");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use super::Model;
-use super::answer::Answer;
+use super::answer::{Answer, Tags};
 use super::generate::Session;
 use super::generation::Generation;
 use super::prompt::{Prompt, Texts};
@@ -39,6 +39,8 @@ pub struct BatchRequest {
     pub logprobs: Option<usize>,
     /// The same for the tokens of the prompt, of which nothing that is cached is used then; none for no such numbers.
     pub prompt_logprobs: Option<usize>,
+    /// Most tokens of the reasoning; it is ended there. None for as many as the model likes.
+    pub thinking_budget: Option<usize>,
 }
 
 /// What a source of requests has at the moment.
@@ -208,11 +210,13 @@ struct Encoded<'a> {
 }
 
 fn encode<'a>(texts: &'a Texts, request: BatchRequest, eos: &[u32]) -> Result<Encoded<'a>> {
-    let BatchRequest { prompt, max_tokens, sampling, stop, logprobs, prompt_logprobs } = request;
-    let prompt = texts.encode(&prompt)?;
+    let BatchRequest { prompt, max_tokens, sampling, stop, logprobs, prompt_logprobs, thinking_budget } = request;
+    let prompt = texts.without_thinking(texts.encode(&prompt)?, thinking_budget)?;
+    let thinking = texts.thinking_budget(&prompt, thinking_budget, Tags::Reasoning)?;
     let answer = texts.answer(&prompt, &stop, logprobs)?.scored(prompt_logprobs)?.whole();
     let eos = eos.to_vec();
-    let request = Request { prompt, max_tokens, eos, sampling, logprobs, prompt_logprobs, ..Request::default() };
+    let request =
+        Request { prompt, max_tokens, eos, sampling, logprobs, prompt_logprobs, thinking, ..Request::default() };
     Ok(Encoded { request, answer })
 }
 

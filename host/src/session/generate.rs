@@ -2,6 +2,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::answer::Tags;
 use super::generation::{GenerateOptions, Generation};
 use super::prompt::{Prompt, Texts};
 use super::{LoadOptions, Model, Note, choice};
@@ -94,7 +95,8 @@ impl Session {
     /// As [`Session::generate`], from ids.
     ///
     /// # Errors
-    /// As [`Session::generate`], and when a stop text is empty or too many log-probabilities are asked for.
+    /// As [`Session::generate`], and when a stop text is empty, too many log-probabilities are asked for, or there is a budget of
+    /// reasoning and the model does not reason.
     pub fn generate_from(
         &mut self,
         prompt: Vec<u32>,
@@ -102,6 +104,8 @@ impl Session {
         mut on_piece: impl FnMut(&str),
     ) -> Result<Generation> {
         let (model, texts) = (&mut self.model, &self.texts);
+        let prompt = texts.without_thinking(prompt, options.thinking_budget)?;
+        let thinking = texts.thinking_budget(&prompt, options.thinking_budget, Tags::Reasoning)?;
         let answer = texts.answer(&prompt, &options.stop, options.logprobs)?;
         let mut answer = answer.scored(options.prompt_logprobs)?;
         let mut show = |piece: &str| {
@@ -117,6 +121,7 @@ impl Session {
             sampling: options.sampling.clone(),
             logprobs: options.logprobs,
             prompt_logprobs: options.prompt_logprobs,
+            thinking,
             ..Request::default()
         };
         let updates = model.engine.submit(request)?;

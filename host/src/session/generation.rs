@@ -22,6 +22,8 @@ pub struct GenerateOptions {
     pub logprobs: Option<usize>,
     /// The same for the tokens of the prompt, of which nothing that is cached is used then; none for no such numbers.
     pub prompt_logprobs: Option<usize>,
+    /// Most tokens of the reasoning; it is ended there. None for as many as the model likes.
+    pub thinking_budget: Option<usize>,
     /// Told how many tokens of a prompt are computed, and how many it has, until all are.
     pub progress: Option<Progress>,
     /// Once true, the generation ends after the step that runs. The caller sets it, for example on Ctrl-C.
@@ -36,6 +38,7 @@ impl Default for GenerateOptions {
             stop: Vec::new(),
             logprobs: None,
             prompt_logprobs: None,
+            thinking_budget: None,
             progress: None,
             interrupt: Arc::default(),
         }

@@ -33,6 +33,8 @@ pub struct LiveRequest {
     pub prompt_logprobs: Option<usize>,
     /// How the text is made.
     pub text: TextOptions,
+    /// Most tokens of the reasoning; it is ended there. None for as many as the model likes.
+    pub thinking_budget: Option<usize>,
     /// As [`Session::turn_ends`].
     pub turn_ends: Vec<usize>,
     /// Names who shares cached prefixes: requests of another number never find what this one computed.
@@ -64,10 +66,11 @@ impl Session {
     /// Whether the engine takes `request`, before anybody waits for it.
     ///
     /// # Errors
-    /// A parameter is out of range, the prompt is longer than the context, or a stop text is empty or can never come.
+    /// A parameter is out of range, the prompt is longer than the context, a stop text is empty or can never come, or there is a
+    /// budget of reasoning and the model does not reason.
     pub fn check_live(&self, request: &LiveRequest) -> Result<()> {
         self.answer_of(request)?;
-        self.model().engine.limits().check(&self.request_of(request))
+        self.model().engine.limits().check(&self.request_of(request)?)
     }
 
     /// Queues `request`; `sink` is given the updates on the engine's thread, for [`Live::push`].
@@ -76,7 +79,8 @@ impl Session {
     /// As [`Session::check_live`], or the engine has failed.
     pub fn live(&self, request: &LiveRequest, mut sink: impl FnMut(LiveUpdate) + Send + 'static) -> Result<Live<'_>> {
         let answer = self.answer_of(request)?;
-        let ticket = self.model().engine.submit_to(self.request_of(request), move |update| sink(LiveUpdate(update)))?;
+        let ticket =
+            self.model().engine.submit_to(self.request_of(request)?, move |update| sink(LiveUpdate(update)))?;
         Ok(Live { _ticket: ticket, answer })
     }
 
@@ -101,6 +105,14 @@ impl Session {
         self.model().engine.limits().check_prompt(prompt)
     }
 
+    /// `prompt` with the end of the reasoning that it begins, where a `budget` of no tokens is asked for.
+    ///
+    /// # Errors
+    /// The prompt cannot be decoded.
+    pub fn without_thinking(&self, prompt: Vec<u32>, budget: Option<usize>) -> Result<Vec<u32>> {
+        self.texts().without_thinking(prompt, budget)
+    }
+
     /// Sequences that run at the same time.
     pub fn sequences(&self) -> usize {
         self.model().engine.limits().sequences
@@ -112,9 +124,10 @@ impl Session {
         answer.scored(*prompt_logprobs)?.with(prompt, *text, self.texts().shown(*text))
     }
 
-    fn request_of(&self, request: &LiveRequest) -> Request {
+    fn request_of(&self, request: &LiveRequest) -> Result<Request> {
         let own = if request.ignore_eos { &[][..] } else { &self.model().spec.eos };
-        Request {
+        let (budget, tags) = (request.thinking_budget, request.text.tags);
+        Ok(Request {
             prompt: request.prompt.clone(),
             max_tokens: request.max_tokens,
             eos: [own, &request.stop_ids].concat(),
@@ -122,8 +135,9 @@ impl Session {
             logprobs: request.logprobs,
             prompt_logprobs: request.prompt_logprobs,
             turn_ends: request.turn_ends.clone(),
+            thinking: self.texts().thinking_budget(&request.prompt, budget, tags)?,
             cache_salt: request.cache_salt,
-        }
+        })
     }
 }
 

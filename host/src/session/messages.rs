@@ -1,4 +1,6 @@
 //! Messages of a conversation in JSON, as chat templates take them.
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 /// Characters of a value that a message shows.
@@ -13,13 +15,61 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
+/// Ids of the calls of a conversation so far, of which results name one.
+#[derive(Debug, Default)]
+pub struct CallIds {
+    known: HashSet<String>,
+    /// Whether a call had none: it may be meant by any result.
+    nameless: bool,
+}
+
+impl CallIds {
+    /// A call of that id.
+    pub fn add(&mut self, id: Option<&str>) {
+        match id {
+            Some(id) => drop(self.known.insert(id.to_owned())),
+            None => self.nameless = true,
+        }
+    }
+
+    /// Whether a result may name that id.
+    ///
+    /// # Errors
+    /// No call has it: what was expected and what was found.
+    pub fn check(&self, id: &str) -> Result<(), String> {
+        if self.nameless || self.known.contains(id) {
+            return Ok(());
+        }
+        Err(format!("expected the id of a call in front of it, found {}", shown(&id.into())))
+    }
+}
+
 /// Messages whose contents are texts: the parts of a content are joined by line ends. The arguments of calls are objects,
 /// as templates take them, where they come as texts, as OpenAI's API has them.
 ///
 /// # Errors
-/// One has no role, a content that is no text, or arguments that are no object.
+/// One has no role, a content that is no text, a call without a name or with arguments that are no object, or is the result of
+/// a call that is not there.
 pub fn plain(messages: &[Value]) -> Result<Vec<Value>, String> {
-    messages.iter().enumerate().map(|(index, message)| one(index, message).map(Value::Object)).collect()
+    let mut ids = CallIds::default();
+    let plain = |(index, message)| {
+        let message = one(index, message)?;
+        note_ids(index, &message, &mut ids)?;
+        Ok(Value::Object(message))
+    };
+    messages.iter().enumerate().map(plain).collect()
+}
+
+/// Notes the ids of a turn's calls, or looks for that of a result.
+fn note_ids(index: usize, message: &Map<String, Value>, ids: &mut CallIds) -> Result<(), String> {
+    for call in message.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
+        ids.add(call["id"].as_str());
+    }
+    match message.get("tool_call_id").filter(|_| message["role"] == "tool") {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::String(id)) => ids.check(id).map_err(|what| format!("messages[{index}].tool_call_id: {what}")),
+        Some(other) => Err(format!("messages[{index}].tool_call_id: expected a text, found {}", shown(other))),
+    }
 }
 
 fn one(index: usize, message: &Value) -> Result<Map<String, Value>, String> {
@@ -49,9 +99,16 @@ fn one(index: usize, message: &Value) -> Result<Map<String, Value>, String> {
             ));
         }
     }
-    let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
-    for (place, call) in calls.into_iter().flatten().enumerate() {
-        arguments(call).map_err(|what| format!("messages[{index}].tool_calls[{place}]{what}"))?;
+    match message.get_mut("tool_calls") {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(calls)) => {
+            for (place, one) in calls.iter_mut().enumerate() {
+                call(one).map_err(|what| format!("messages[{index}].tool_calls[{place}]{what}"))?;
+            }
+        }
+        Some(other) => {
+            return Err(format!("messages[{index}].tool_calls: expected a list of calls, found {}", shown(other)));
+        }
     }
     Ok(message)
 }
@@ -60,17 +117,38 @@ fn calls(message: &Map<String, Value>) -> bool {
     message.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty())
 }
 
-/// Makes an object of the arguments of a call that are a text; no text stands for no arguments.
-fn arguments(call: &mut Value) -> Result<(), String> {
+/// Makes an object of the arguments of a call that are a text; none, and no text, stand for no arguments.
+fn call(call: &mut Value) -> Result<(), String> {
+    let wrong = |at: &str, what: &str, found: &Value| Err(format!("{at}: expected {what}, found {}", shown(found)));
+    if !call.is_object() {
+        return wrong("", "an object with a function", call);
+    }
+    if !call["type"].is_null() && call["type"] != "function" {
+        return wrong(".type", "\"function\"", &call["type"]);
+    }
+    if !call["id"].is_null() && !call["id"].is_string() {
+        return wrong(".id", "a text", &call["id"]);
+    }
     let (function, at) = match call.get("function") {
         Some(_) => (&mut call["function"], ".function"),
         None => (call, ""),
     };
-    let Some(Value::String(text)) = function.get("arguments") else { return Ok(()) };
-    let object = if text.trim().is_empty() { Ok(Map::new()) } else { serde_json::from_str(text) };
-    let object: Map<String, Value> = object.map_err(|_| {
-        format!("{at}.arguments: expected the text of a JSON object, found {}", shown(&function["arguments"]))
-    })?;
+    if !function.is_object() {
+        return wrong(at, "an object with a name and arguments", function);
+    }
+    if function["name"].as_str().is_none_or(|name| name.trim().is_empty()) {
+        return wrong(&format!("{at}.name"), "the name of a function", &function["name"]);
+    }
+    let object = match &function["arguments"] {
+        Value::Null => Some(Map::new()),
+        Value::Object(_) => return Ok(()),
+        Value::String(text) if text.trim().is_empty() => Some(Map::new()),
+        Value::String(text) => serde_json::from_str(text).ok(),
+        _ => None,
+    };
+    let Some(object) = object else {
+        return wrong(&format!("{at}.arguments"), "the text of a JSON object", &function["arguments"]);
+    };
     function["arguments"] = object.into();
     Ok(())
 }
@@ -119,10 +197,59 @@ mod tests {
             // Texts, for the order of the keys.
             assert_eq!(plain[0].to_string(), turn(json!(""), object).to_string());
         }
-        for wrong in ["[1]", "3", "{", "x", "null"] {
-            let error = plain(&[json!({ "role": "user" }), message(json!(wrong))]).unwrap_err();
+        let texts = ["[1]", "3", "{", "x", "null", "{\"a\": 1e999}"].map(Value::from);
+        for wrong in texts.into_iter().chain([json!(3), json!([]), json!(true)]) {
+            let error = plain(&[json!({ "role": "user" }), message(wrong)]).unwrap_err();
             let place = "messages[1].tool_calls[0].function.arguments: expected the text of a JSON object, found";
             assert!(error.starts_with(place), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_call_is_named() {
+        let function = json!({ "name": "f", "arguments": "{}" });
+        for (calls, words) in [
+            (json!("x"), ": expected a list of calls, found \"x\""),
+            (json!({}), ": expected a list of calls, found {}"),
+            (json!(["f"]), "[0]: expected an object with a function, found \"f\""),
+            (json!([{ "function": function, "type": "web" }]), "[0].type: expected \"function\", found \"web\""),
+            (json!([{ "function": function, "id": 3 }]), "[0].id: expected a text, found 3"),
+            (json!([{ "function": "f" }]), "[0].function: expected an object with a name and arguments, found \"f\""),
+            (json!([{ "function": function }, {}]), "[1].name: expected the name of a function, found null"),
+            (json!([{ "function": { "arguments": "{}" } }]), "[0].function.name: expected the name of a function"),
+            (json!([{ "function": { "name": " " } }]), "[0].function.name: expected the name of a function"),
+        ] {
+            let error = plain(&[json!({ "role": "assistant", "tool_calls": calls })]).unwrap_err();
+            assert!(error.starts_with(&format!("messages[0].tool_calls{words}")), "{error}");
+        }
+        // Without arguments, and as templates write calls themselves.
+        let bare = json!({ "role": "assistant", "tool_calls": [{ "name": "f" }] });
+        assert_eq!(plain(&[bare]).unwrap()[0]["tool_calls"][0], json!({ "name": "f", "arguments": {} }));
+    }
+
+    #[test]
+    fn a_result_is_that_of_a_call() {
+        let call = |id: Value| json!({ "id": id, "function": { "name": "f" } });
+        let turn = |ids: &[Value]| json!({ "role": "assistant", "tool_calls": ids.iter().cloned().map(call).collect::<Vec<_>>() });
+        let result = |id: Value| json!({ "role": "tool", "content": "x", "tool_call_id": id });
+        for good in [
+            vec![
+                turn(&[json!("a"), json!("b")]),
+                result(json!("b")),
+                result(json!("a")),
+                turn(&[json!("c")]),
+                result(json!("a")),
+            ],
+            vec![turn(&[Value::Null]), result(json!("b"))],
+            vec![result(Value::Null)],
+        ] {
+            assert!(plain(&good).is_ok(), "{good:?}");
+        }
+        for (wrong, found) in
+            [(json!("b"), "the id of a call in front of it, found \"b\""), (json!(3), "a text, found 3")]
+        {
+            let error = plain(&[turn(&[json!("a")]), result(wrong), turn(&[json!("b")])]).unwrap_err();
+            assert_eq!(error, format!("messages[1].tool_call_id: expected {found}"));
         }
     }
 

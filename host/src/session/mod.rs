@@ -25,6 +25,8 @@ mod rules;
 mod sampling;
 mod stop;
 mod tags;
+mod think_marks;
+mod thinking;
 mod turn_ends;
 
 pub use answer::{Tags, TextOptions};

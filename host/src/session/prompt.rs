@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Tags, TextOptions};
 use super::stop;
+use super::think_marks::ThinkMarks;
 use crate::error::{Category, Error, Result};
 use crate::text::{ChatTemplate, Tokenizer};
 
@@ -65,6 +66,7 @@ pub struct Texts {
     /// What the template is told beside the conversation.
     kwargs: Map<String, Value>,
     thinking: Option<bool>,
+    pub(super) think_marks: ThinkMarks,
 }
 
 /// The variable with which a template turns reasoning on and off.
@@ -88,7 +90,15 @@ impl Texts {
             None => ChatTemplate::open(directory),
             Some(file) => Ok(ChatTemplate::open_file(directory, file)?),
         };
-        Ok(Texts { tokenizer, template, stops: Vec::new(), context: None, kwargs: Map::new(), thinking: None })
+        Ok(Texts {
+            tokenizer,
+            template,
+            stops: Vec::new(),
+            context: None,
+            kwargs: Map::new(),
+            thinking: None,
+            think_marks: ThinkMarks::default(),
+        })
     }
 
     /// As [`Texts::open`], of a model: a directory, or `org/name` of Hugging Face's cache. Weights are not looked at.

@@ -4,9 +4,7 @@ use serde_json::{Value, json};
 use super::answer::{Tags, TextOptions};
 use super::prompt::Texts;
 use crate::error::Result;
-use crate::text::{ChatTemplate, Reasoning, Shown, ToolForm};
-
-const REASONING: [&str; 2] = ["<think>", "</think>"];
+use crate::text::{ChatTemplate, Reasoning, Shown, THINK_TAGS as REASONING, ToolForm};
 
 impl Texts {
     /// The special tokens that are part of a text.

@@ -10,7 +10,7 @@ mod tokenizer;
 mod tools;
 
 pub use detokenizer::{Detokenizer, Shown};
-pub use reasoning::{Parts, Reasoning};
+pub use reasoning::{Parts, Reasoning, THINK_TAGS};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;
 pub use tools::{ToolDelta, ToolForm, ToolParser, ToolSchemas};

@@ -1,6 +1,11 @@
 //! `Reasoning`: what a model thinks before it answers, told apart from the answer as both come.
+/// The tags around reasoning.
+pub const THINK_TAGS: [&str; 2] = [OPEN, CLOSE];
+
 const OPEN: &str = "<think>";
-const CLOSE: &str = "</think>";
+
+/// The tag that ends reasoning.
+pub(super) const CLOSE: &str = "</think>";
 
 /// What may be shown of both by now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,8 +25,7 @@ pub struct Reasoning {
     reasons: bool,
     /// A tag of the answer that ends the reasoning too.
     tag: Option<&'static str>,
-    /// Whether a `</think>` has yet to come that ends nothing any more.
-    late: bool,
+    ended_by_tag: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +48,18 @@ impl Reasoning {
         let prompt = prompt.trim_end();
         let opened = prompt.ends_with(OPEN);
         let state = if opened { State::Opened } else { State::Undecided { closed: prompt.ends_with(CLOSE) } };
-        Reasoning { state, held: String::new(), reasons: opened, tag: None, late: false }
+        Reasoning { state, held: String::new(), reasons: opened, tag: None, ended_by_tag: false }
     }
 
     /// Lets `tag` end the reasoning too, of which the answer then begins with it.
     pub fn ending_at(self, tag: Option<&'static str>) -> Reasoning {
         Reasoning { tag, ..self }
+    }
+
+    /// Whether the reasoning ended at such a tag: its `</think>` may yet come, and whoever reads the answer knows where it
+    /// is one.
+    pub fn ended_by_tag(&self) -> bool {
+        self.ended_by_tag
     }
 
     /// Whether reasoning has begun.
@@ -104,15 +114,7 @@ impl Reasoning {
             }
             State::Thinking => self.think(parts),
             State::Answering => {
-                if self.late
-                    && let Some((answer, rest)) = self.held.split_once(CLOSE)
-                {
-                    parts.answer += answer;
-                    (self.held, self.late) = (rest.to_owned(), false);
-                }
-                let waits = if self.late { begun(&self.held, CLOSE) } else { 0 };
-                let held = self.held.split_off(self.held.len() - waits);
-                parts.answer += &std::mem::replace(&mut self.held, held);
+                parts.answer += &std::mem::take(&mut self.held);
                 false
             }
         }
@@ -123,7 +125,7 @@ impl Reasoning {
         let (close, tag) = (self.held.find(CLOSE), self.tag.and_then(|tag| self.held.find(tag)));
         if let Some(at) = tag.filter(|tag| close.is_none_or(|close| *tag < close)) {
             parts.reasoning += self.held[..at].trim_end();
-            self.late = true;
+            self.ended_by_tag = true;
             return self.enter(State::Answering, self.held[at..].to_owned());
         }
         if let Some(at) = close {

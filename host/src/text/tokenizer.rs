@@ -145,6 +145,11 @@ impl Tokenizer {
             || self.inner.get_vocab(true).keys().any(|token| token.contains(character))
     }
 
+    /// All tokens, special ones included, by their names.
+    pub fn names(&self) -> impl Iterator<Item = (String, u32)> {
+        self.inner.get_vocab(true).into_iter()
+    }
+
     /// The name of a token; none for an id that the vocabulary lacks.
     pub fn id_to_token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)

@@ -22,6 +22,9 @@ pub enum ToolDelta {
     Call(String),
     /// The next part of the last call's arguments; all parts together are a JSON object.
     Arguments(String),
+    /// The beginning of a value that was cut off, as a JSON text without its closing quote: the last of the arguments, which
+    /// are no JSON then.
+    Half(String),
 }
 
 /// The functions that a request offers: names, and JSON schemas of their arguments.
@@ -42,6 +45,10 @@ impl ToolSchemas {
         self.0.iter().find(|(known, _)| known == name).map_or(&Value::Null, |(_, schema)| schema)
     }
 }
+
+/// Most bytes of a call: of keys and values, or of the JSON object. One that is longer is cut off there, and what follows it is
+/// text.
+const MOST_CALL: usize = 1 << 20;
 
 /// How a model writes calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +121,6 @@ enum Syntax {
 pub struct ToolParser {
     syntax: Syntax,
     output: Output,
-    is_cut: bool,
 }
 
 impl ToolParser {
@@ -128,7 +134,12 @@ impl ToolParser {
                 Syntax::Json(JsonCalls::new(marks, tools))
             }
         };
-        ToolParser { syntax, output: Output::default(), is_cut: false }
+        ToolParser { syntax, output: Output::default() }
+    }
+
+    /// Says that a call ended the reasoning in front of the text: a `</think>` that stands in none is no text then.
+    pub fn await_think_end(&mut self) {
+        self.output.await_think_end();
     }
 
     /// Takes a piece of the text and gives what no later one can change.
@@ -137,18 +148,21 @@ impl ToolParser {
         self.advance()
     }
 
-    /// What was held back, once no more text comes.
-    pub fn finish(&mut self) -> Vec<ToolDelta> {
-        self.is_cut = matches!(&self.syntax, Syntax::Xml(calls) if calls.is_open());
-        self.output.end();
+    /// What was held back, once no more text comes. A call that has begun is whole if the model itself ended the text; where
+    /// something else cut it off, its arguments stay open, or it is text if it is JSON.
+    pub fn finish(&mut self, is_cut: bool) -> Vec<ToolDelta> {
+        self.output.end(is_cut);
         let mut deltas = self.advance();
         deltas.extend(self.output.finish());
         deltas
     }
 
-    /// Whether the text ended in a call that had begun to come.
+    /// Whether a call was cut off: by what ended the text, or because it is too long.
     pub fn is_cut(&self) -> bool {
-        self.is_cut
+        match &self.syntax {
+            Syntax::Xml(calls) => calls.is_cut(),
+            Syntax::Json(calls) => calls.is_cut(),
+        }
     }
 
     fn advance(&mut self) -> Vec<ToolDelta> {

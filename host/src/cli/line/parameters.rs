@@ -7,7 +7,7 @@ use crate::cli::sampling::{Bias, SamplingArguments};
 use crate::session::{BatchRequest, GenerateOptions, Prompt};
 
 /// The fields of a line of this program's own form.
-pub const OWN: [&str; 14] = [
+pub const OWN: [&str; 15] = [
     "max_tokens",
     "temperature",
     "top_k",
@@ -22,10 +22,11 @@ pub const OWN: [&str; 14] = [
     "stop",
     "logprobs",
     "prompt_logprobs",
+    "thinking_token_budget",
 ];
 
 /// The fields of a body of OpenAI's, with those that vLLM adds to them.
-pub const OPENAI: [&str; 18] = [
+pub const OPENAI: [&str; 19] = [
     "max_tokens",
     "max_completion_tokens",
     "temperature",
@@ -41,6 +42,7 @@ pub const OPENAI: [&str; 18] = [
     "logprobs",
     "top_logprobs",
     "prompt_logprobs",
+    "thinking_token_budget",
     "n",
     "stream",
     "best_of",
@@ -54,6 +56,7 @@ pub struct Parameters {
     stop: Option<Vec<String>>,
     logprobs: Option<usize>,
     prompt_logprobs: Option<usize>,
+    thinking_budget: Option<usize>,
 }
 
 impl Parameters {
@@ -99,7 +102,8 @@ impl Parameters {
         let max_tokens = fields.count("max_tokens", Some(usize::MAX))?;
         let stop = fields.take("stop", "a text or a list of texts", texts)?;
         let prompt_logprobs = fields.count("prompt_logprobs", None)?;
-        Ok(Parameters { sampling, max_tokens, stop, logprobs: None, prompt_logprobs })
+        let thinking_budget = fields.count("thinking_token_budget", Some(usize::MAX))?;
+        Ok(Parameters { sampling, max_tokens, stop, logprobs: None, prompt_logprobs, thinking_budget })
     }
 
     /// The request for a prompt.
@@ -115,6 +119,8 @@ impl Parameters {
             stop: self.stop.unwrap_or_else(|| defaults.stop.clone()),
             logprobs: self.logprobs.or(defaults.logprobs),
             prompt_logprobs: self.prompt_logprobs.or(defaults.prompt_logprobs),
+            // No bound is none.
+            thinking_budget: self.thinking_budget.or(defaults.thinking_budget).filter(|tokens| *tokens < usize::MAX),
         }
     }
 }

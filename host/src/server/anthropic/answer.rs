@@ -1,7 +1,9 @@
 //! `MessageShape`: an answer as Anthropic's API has it: a message, or the events of its stream.
+use std::fmt;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde_json::{Map, Value, json};
 
 use super::super::answers::AnswerEvent;
 use super::super::blocks::{AnswerBlock, BlockKind, BlockStep, OneAnswer};
@@ -38,6 +40,8 @@ impl MessageShape {
             "role": "assistant",
             "model": self.model,
             "content": content,
+            "container": null,
+            "stop_details": null,
             "stop_reason": stop_reason,
             "stop_sequence": stop_sequence,
             "usage": self.usage(),
@@ -51,7 +55,7 @@ impl MessageShape {
         let reason = match end.finish_reason {
             "length" if is_full => "model_context_window_exceeded",
             "length" => "max_tokens",
-            _ if self.answer.end_in_calls(&end.stop_reason) => "tool_use",
+            _ if self.answer.end_in_calls() => "tool_use",
             _ if end.stop_reason.is_string() => return (Some("stop_sequence"), end.stop_reason.clone()),
             _ => "end_turn",
         };
@@ -69,6 +73,10 @@ impl MessageShape {
             "input_tokens": self.prompt() - cached,
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": cached,
+            "cache_creation": null,
+            "inference_geo": null,
+            "server_tool_use": null,
+            "service_tier": null,
             "output_tokens": self.answer.tokens,
             "output_tokens_details": { "thinking_tokens": self.answer.reasoning_tokens },
         })
@@ -145,11 +153,61 @@ impl AnswerShape for MessageShape {
 fn block(block: &AnswerBlock) -> Value {
     match &block.kind {
         BlockKind::Reasoning => json!({ "type": "thinking", "thinking": block.text, "signature": "" }),
-        BlockKind::Text => json!({ "type": "text", "text": block.text }),
+        BlockKind::Text => json!({ "type": "text", "text": block.text, "citations": null }),
         BlockKind::Call { id, name } => {
-            let text = if block.text.is_empty() { "{}" } else { &block.text };
-            let input: Value = serde_json::from_str(text).unwrap_or_else(|_| text.into());
-            json!({ "type": "tool_use", "id": id, "name": name, "input": input })
+            let caller = json!({ "type": "direct" });
+            json!({ "type": "tool_use", "id": id, "name": name, "input": entries(&block.text), "caller": caller })
+        }
+    }
+}
+
+/// The arguments of a call; of one that was cut off, those that are whole.
+fn entries(arguments: &str) -> Map<String, Value> {
+    let mut entries = Map::new();
+    // What is cut off ends in an error, behind the last whole one.
+    let _ = Entries(&mut entries).deserialize(&mut serde_json::Deserializer::from_str(arguments));
+    entries
+}
+
+struct Entries<'a>(&'a mut Map<String, Value>);
+
+impl<'de> DeserializeSeed<'de> for Entries<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entries<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("the arguments of a call")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((key, value)) = map.next_entry()? {
+            self.0.insert(key, value);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_arguments_of_a_call_that_was_cut_off_are_kept() {
+        for (text, whole) in [
+            (r#"{"a": 1, "b": "x"}"#, json!({ "a": 1, "b": "x" })),
+            (r#"{"a": 1, "b": "x"#, json!({ "a": 1 })),
+            (r#"{"a": 1"#, json!({ "a": 1 })),
+            (r#"{"a": [1, "#, json!({})),
+            ("", json!({})),
+        ] {
+            assert_eq!(Value::from(entries(text)), whole, "{text}");
         }
     }
 }

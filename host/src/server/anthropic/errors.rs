@@ -1,14 +1,20 @@
 //! Errors in Anthropic's form.
 use axum::Json;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::super::error::ApiError;
 
-/// Whether a path is one of Anthropic's API.
-pub fn is_theirs(path: &str) -> bool {
-    path == "/v1/messages" || path.starts_with("/v1/messages/")
+/// Whether a request is one of Anthropic's API.
+pub fn is_theirs(path: &str, headers: &HeaderMap) -> bool {
+    let is_at = |route: &str| path.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    is_at("/v1/messages") || is_at("/v1/models") && asks_for_their_form(headers)
+}
+
+/// Whether a request is one of their clients', on a route that others have too.
+pub fn asks_for_their_form(headers: &HeaderMap) -> bool {
+    headers.contains_key("anthropic-version")
 }
 
 /// The object of an error of the request with this name.

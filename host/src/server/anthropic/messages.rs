@@ -2,7 +2,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::error::ApiError;
-use crate::session::messages::shown;
+use crate::session::messages::{CallIds, shown};
 
 /// Claude Code begins its system prompt with a block of bookkeeping that differs each time. No model is meant to read it, and
 /// nothing behind it could be taken from the cache.
@@ -13,7 +13,7 @@ const BOOKKEEPING: &str = "x-anthropic-billing-header:";
 /// # Errors
 /// Names the place of what is no text, reasoning, call or result.
 pub fn chat(system: Option<&Value>, turns: &[Value]) -> Result<Vec<Value>, ApiError> {
-    let mut chat = Vec::new();
+    let (mut chat, mut ids) = (Vec::new(), CallIds::default());
     if let Some(system) = system {
         let texts = texts("system", system)?;
         let texts: Vec<Value> =
@@ -30,8 +30,8 @@ pub fn chat(system: Option<&Value>, turns: &[Value]) -> Result<Vec<Value>, ApiEr
             return Err(ApiError::field(format!("{at}.content"), what));
         }
         match turn["role"].as_str() {
-            Some("user") => user(&at, content, &mut chat)?,
-            Some("assistant") => chat.push(assistant(&at, content)?),
+            Some("user") => user(&at, content, &ids, &mut chat)?,
+            Some("assistant") => chat.push(assistant(&at, content, &mut ids)?),
             Some("system") => {
                 chat.push(json!({ "role": "system", "content": texts(&format!("{at}.content"), content)? }));
             }
@@ -46,7 +46,7 @@ pub fn chat(system: Option<&Value>, turns: &[Value]) -> Result<Vec<Value>, ApiEr
 }
 
 /// What a user says, and the results of calls, each a message of its own.
-fn user(at: &str, content: &Value, chat: &mut Vec<Value>) -> Result<(), ApiError> {
+fn user(at: &str, content: &Value, ids: &CallIds, chat: &mut Vec<Value>) -> Result<(), ApiError> {
     let mut said: Vec<Value> = Vec::new();
     let say = |said: &mut Vec<Value>, chat: &mut Vec<Value>| {
         if !said.is_empty() {
@@ -59,6 +59,7 @@ fn user(at: &str, content: &Value, chat: &mut Vec<Value>) -> Result<(), ApiError
             Some("tool_result") => {
                 say(&mut said, chat);
                 let id = text(&at, &block, "tool_use_id")?;
+                ids.check(&id).map_err(|what| ApiError::field(format!("{at}.tool_use_id"), what))?;
                 let result = match &block["content"] {
                     Value::Null => Vec::new(),
                     content => texts(&format!("{at}.content"), content)?,
@@ -73,7 +74,7 @@ fn user(at: &str, content: &Value, chat: &mut Vec<Value>) -> Result<(), ApiError
 }
 
 /// What the model said: its reasoning, text and calls.
-fn assistant(at: &str, content: &Value) -> Result<Value, ApiError> {
+fn assistant(at: &str, content: &Value, ids: &mut CallIds) -> Result<Value, ApiError> {
     let (mut said, mut thoughts, mut calls) = (Vec::new(), Vec::new(), Vec::new());
     for (at, block) in blocks(at, content) {
         match block["type"].as_str() {
@@ -81,6 +82,7 @@ fn assistant(at: &str, content: &Value) -> Result<Value, ApiError> {
             Some("thinking") => thoughts.push(text(&at, &block, "thinking")?),
             Some("tool_use") => {
                 let (id, name) = (text(&at, &block, "id")?, text(&at, &block, "name")?);
+                ids.add(Some(&id));
                 let Some(input) = block["input"].as_object() else {
                     let what = format_args!("expected an object, found {}", shown(&block["input"]));
                     return Err(ApiError::field(format!("{at}.input"), what));
@@ -149,17 +151,19 @@ mod tests {
             json!({ "role": "user", "content": "Weather?" }),
             json!({ "role": "assistant", "content": [{ "type": "thinking", "thinking": "I ask.", "signature": "" },
                 { "type": "text", "text": "A moment." },
-                { "type": "tool_use", "id": "c1", "name": "weather", "input": { "town": "Nara", "days": 3 } }] }),
+                { "type": "tool_use", "id": "c1", "name": "weather", "input": { "town": "Nara", "days": 3 } },
+                { "type": "tool_use", "id": "c2", "name": "now", "input": {} }] }),
             json!({ "role": "user", "content": [
                 { "type": "tool_result", "tool_use_id": "c1", "content": [{ "type": "text", "text": "Rain." }] },
                 { "type": "tool_result", "tool_use_id": "c2", "is_error": true },
                 { "type": "text", "text": "And?" }] }),
         ];
         let call = json!({ "id": "c1", "type": "function", "function": { "name": "weather", "arguments": { "town": "Nara", "days": 3 } } });
+        let other = json!({ "id": "c2", "type": "function", "function": { "name": "now", "arguments": {} } });
         let expected = [
             json!({ "role": "system", "content": ["Be kind."] }),
             json!({ "role": "user", "content": ["Weather?"] }),
-            json!({ "role": "assistant", "content": ["A moment."], "reasoning_content": "I ask.", "tool_calls": [call] }),
+            json!({ "role": "assistant", "content": ["A moment."], "reasoning_content": "I ask.", "tool_calls": [call, other] }),
             json!({ "role": "tool", "tool_call_id": "c1", "content": ["Rain."] }),
             json!({ "role": "tool", "tool_call_id": "c2", "content": [] }),
             json!({ "role": "user", "content": ["And?"] }),
@@ -171,7 +175,8 @@ mod tests {
     fn what_is_no_turn_is_named() {
         let image = json!([{ "type": "text", "text": "x" }, { "type": "image", "source": {} }]);
         let call = json!([{ "type": "tool_use", "id": "1", "name": "f", "input": "{}" }]);
-        let result = json!([{ "type": "tool_result", "tool_use_id": "1", "content": [{ "type": "image" }] }]);
+        let result = json!([{ "type": "tool_result", "tool_use_id": "0", "content": [{ "type": "image" }] }]);
+        let asked = json!([{ "type": "tool_use", "id": "0", "name": "f", "input": {} }]);
         for (turn, place) in [
             (json!("hi"), "messages[1].content"),
             (json!({ "role": "user", "content": [] }), "messages[1].content"),
@@ -180,11 +185,15 @@ mod tests {
             (json!({ "role": "user", "content": result }), "messages[1].content[0].content[0].type"),
             (json!({ "role": "assistant", "content": call }), "messages[1].content[0].input"),
             (
+                json!({ "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "9" }] }),
+                "messages[1].content[0].tool_use_id",
+            ),
+            (
                 json!({ "role": "assistant", "content": [{ "type": "redacted_thinking" }] }),
                 "messages[1].content[0].type",
             ),
         ] {
-            let error = chat(None, &[json!({ "role": "user", "content": "x" }), turn]).unwrap_err();
+            let error = chat(None, &[json!({ "role": "assistant", "content": asked }), turn]).unwrap_err();
             assert_eq!(error.body()["error"]["param"], place);
         }
         assert!(chat(Some(&json!(3)), &[]).unwrap_err().message().starts_with("system: expected a text"));

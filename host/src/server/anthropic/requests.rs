@@ -69,10 +69,10 @@ pub struct MessagesRequest {
     /// Whether it may: `{"type": "auto"}` or `{"type": "none"}`.
     #[schema(value_type = Option<Object>)]
     pub tool_choice: Option<Value>,
-    /// Whether the model reasons, where its chat template can be told.
+    /// Whether the model reasons, where its chat template can be told, and for how many tokens.
     #[schema(value_type = Option<ThinkingSchema>)]
     pub thinking: Option<Value>,
-    /// `effort`, where the chat template knows it.
+    /// `effort`, where the model reasons.
     #[schema(value_type = Option<Object>)]
     pub output_config: Option<Value>,
     /// What else the chat template is told.

@@ -83,6 +83,9 @@ pub struct MessagesToolSchema {
 #[derive(ToSchema)]
 pub struct ThinkingSchema {
     r#type: ThinkingKind,
+    /// Most tokens of reasoning; it is ended there.
+    #[schema(minimum = 1)]
+    budget_tokens: Option<i64>,
 }
 
 #[derive(ToSchema)]

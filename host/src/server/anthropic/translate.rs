@@ -7,13 +7,18 @@ use super::super::error::ApiError;
 use super::super::other_fields::{OtherFields, Unknown};
 use super::super::outline::RequestBody;
 use super::super::requests::{ChatRequest, TextList};
+use super::super::thinking::reasons;
 use super::messages;
 use super::requests::MessagesRequest;
 use crate::session::Session;
 use crate::session::messages::shown;
 
 /// What a chat's fields are called in this API.
-pub const NAMES: [(&str, &str); 1] = [("stop", "stop_sequences")];
+pub const NAMES: [(&str, &str); 3] = [
+    ("stop", "stop_sequences"),
+    ("thinking_token_budget", "thinking.budget_tokens"),
+    ("reasoning_effort", "output_config.effort"),
+];
 
 /// The request of a chat that asks for the same.
 ///
@@ -37,7 +42,8 @@ pub fn chat(session: &Session, body: MessagesRequest, unknown: &Unknown) -> Resu
     if let Some(thinks) = thinks(body.thinking.as_ref())?.filter(|_| knows("enable_thinking")) {
         kwargs.entry("enable_thinking").or_insert(thinks.into());
     }
-    let effort = effort(body.output_config.as_ref())?.filter(|_| knows("reasoning_effort"));
+    let effort = effort(body.output_config.as_ref())?.filter(|_| knows("reasoning_effort") || reasons(session));
+    let budget = budget(body.thinking.as_ref())?.filter(|_| reasons(session));
     let (tool_choice, parallel_tool_calls) = choice(body.tool_choice.as_ref())?;
     Ok(ChatRequest {
         messages: Some(messages),
@@ -52,12 +58,25 @@ pub fn chat(session: &Session, body: MessagesRequest, unknown: &Unknown) -> Resu
         tools: Some(tools(body.tools.as_deref().unwrap_or_default())?),
         tool_choice,
         parallel_tool_calls,
+        thinking_token_budget: budget,
         rest: effort.map(|effort| HashMap::from([("reasoning_effort".to_owned(), effort)])).unwrap_or_default(),
         ..ChatRequest::default()
     })
 }
 
-/// Whether the model is to reason. How many tokens of an answer are reasoning is bounded by max_tokens alone.
+/// Most tokens of reasoning.
+fn budget(thinking: Option<&Value>) -> Result<Option<i64>, ApiError> {
+    let Some(thinking) = thinking.filter(|thinking| thinking["type"] == "enabled") else { return Ok(None) };
+    match &thinking["budget_tokens"] {
+        Value::Null => Ok(None),
+        tokens => tokens.as_i64().filter(|tokens| *tokens > 0).map(Some).ok_or_else(|| {
+            let what = format_args!("expected a whole number from 1 on, found {}", shown(tokens));
+            ApiError::field("thinking.budget_tokens", what)
+        }),
+    }
+}
+
+/// Whether the model is to reason.
 fn thinks(thinking: Option<&Value>) -> Result<Option<bool>, ApiError> {
     match thinking.map(|thinking| &thinking["type"]) {
         None => Ok(None),

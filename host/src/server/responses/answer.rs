@@ -2,9 +2,12 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::super::blocks::{AnswerBlock, BlockKind, OneAnswer};
+use super::super::answers::AnswerEvent;
+use super::super::blocks::{AnswerBlock, BlockKind, BlockStep, OneAnswer};
+use super::super::error::ApiError;
 use super::super::prepare::Asked;
 use crate::session::Session;
 
@@ -14,6 +17,8 @@ pub struct ResponseObject {
     asked: Arc<Asked>,
     name: String,
     created: u64,
+    /// When it was whole, if it is.
+    completed: Option<u64>,
     model: String,
     /// What the response repeats of the request.
     told: Value,
@@ -23,9 +28,19 @@ impl ResponseObject {
     /// A request of this name; `told` is what the response repeats of it.
     pub fn new(session: &'static Session, asked: Arc<Asked>, name: &str, model: &str, told: Value) -> ResponseObject {
         let answer = OneAnswer::new(session, &asked);
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let (name, model) = (name.to_owned(), model.to_owned());
-        ResponseObject { answer, asked, name, created, model, told }
+        ResponseObject { answer, asked, name, created: now(), completed: None, model, told }
+    }
+
+    /// Takes what has become of the answer, and gives what becomes of which block.
+    ///
+    /// # Errors
+    /// The request failed.
+    pub fn take(&mut self, event: AnswerEvent) -> Result<Vec<(usize, BlockStep)>, ApiError> {
+        let steps = self.answer.take(event)?;
+        self.completed =
+            self.completed.or_else(|| (self.status() == "completed").then(now)).filter(|_| self.answer.end.is_some());
+        Ok(steps)
     }
 
     /// The response of this status.
@@ -43,6 +58,13 @@ impl ResponseObject {
             "output": (0..self.answer.blocks.list().len()).map(|index| self.item(index)).collect::<Vec<_>>(),
             "previous_response_id": null,
             "store": false,
+            "background": false,
+            "completed_at": self.completed,
+            "presence_penalty": sampling.presence_penalty,
+            "frequency_penalty": sampling.frequency_penalty,
+            "top_logprobs": 0,
+            "max_tool_calls": null,
+            "service_tier": "default",
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "text": { "format": { "type": "text" } },
@@ -83,16 +105,19 @@ impl ResponseObject {
         format!("{prefix}_{}_{index}", self.name)
     }
 
-    /// An item of the output; the last one may have been cut off.
+    /// An item of the output; the last text and the last call may have been cut off.
     pub fn item(&self, index: usize) -> Value {
         let blocks = self.answer.blocks.list();
-        let is_cut = index + 1 == blocks.len() && self.status() == "incomplete";
         let block = &blocks[index];
+        let is_cut = match &block.kind {
+            BlockKind::Call { .. } => serde_json::from_str::<IgnoredAny>(&block.text).is_err(),
+            _ => index + 1 == blocks.len() && self.status() == "incomplete",
+        };
         let mut item = self.begun(index);
         item["status"] = if is_cut { "incomplete" } else { "completed" }.into();
         match &block.kind {
             BlockKind::Reasoning | BlockKind::Text => item["content"] = json!([part(block)]),
-            BlockKind::Call { .. } => item["arguments"] = arguments(block).into(),
+            BlockKind::Call { .. } => item["arguments"] = block.text.as_str().into(),
         }
         item
     }
@@ -114,9 +139,9 @@ impl ResponseObject {
     }
 }
 
-/// The arguments of a call; a text that is none stands for no arguments.
-pub fn arguments(block: &AnswerBlock) -> &str {
-    if block.text.is_empty() { "{}" } else { &block.text }
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// The part of a content that a block is.

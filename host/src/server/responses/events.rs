@@ -5,7 +5,7 @@ use super::super::answers::AnswerEvent;
 use super::super::blocks::{AnswerBlock, BlockKind, BlockStep};
 use super::super::error::ApiError;
 use super::super::stream::{AnswerShape, StreamEvent};
-use super::answer::{ResponseObject, arguments, part};
+use super::answer::{ResponseObject, part};
 
 /// A response, and how many events its stream has had.
 pub struct ResponseEvents {
@@ -62,7 +62,7 @@ impl ResponseEvents {
         match &block.kind {
             BlockKind::Call { name, .. } => {
                 done["name"] = name.as_str().into();
-                done["arguments"] = arguments(block).into();
+                done["arguments"] = block.text.as_str().into();
                 events.push(self.event("response.function_call_arguments.done", done));
             }
             kind => {
@@ -95,7 +95,7 @@ impl ResponseEvents {
 
 impl AnswerShape for ResponseEvents {
     fn take(&mut self, event: AnswerEvent) -> Result<(), ApiError> {
-        self.response.answer.take(event).map(drop)
+        self.response.take(event).map(drop)
     }
 
     fn stream(&mut self, event: AnswerEvent) -> Result<Vec<StreamEvent>, ApiError> {
@@ -105,7 +105,7 @@ impl AnswerShape for ResponseEvents {
             events.push(self.event("response.created", begun.clone()));
             events.push(self.event("response.in_progress", begun));
         }
-        for (index, step) in self.response.answer.take(event)? {
+        for (index, step) in self.response.take(event)? {
             events.extend(self.step(index, step));
         }
         if self.is_done() {

@@ -33,7 +33,7 @@ pub async fn responses(
     let (session, shared, salt) = (app.session()?, app.clone(), salt(&app, &caller));
     let work = move |body: ResponsesRequest| {
         is_this(&shared, body.model.as_deref())?;
-        let (chat, told) = translate::chat(session, body, &shared.unknown)?;
+        let (chat, told) = translate::chat(body, &shared.unknown)?;
         let asked = prepare::chat(session, chat, salt, &shared.unknown);
         Ok((asked.map_err(|error| error.renamed(&translate::NAMES))?, told))
     };

@@ -2,7 +2,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::error::ApiError;
-use crate::session::messages::shown;
+use crate::session::messages::{CallIds, shown};
 
 /// The messages of a chat.
 ///
@@ -28,6 +28,7 @@ pub fn chat(instructions: Option<String>, input: &Value) -> Result<Vec<Value>, A
 #[derive(Default)]
 struct Turns {
     chat: Vec<Value>,
+    ids: CallIds,
     /// Reasoning of a turn of the model that has nothing else yet.
     thought: Option<String>,
 }
@@ -45,6 +46,7 @@ impl Turns {
             Some("function_call") => {
                 let (id, name) = (text(at, item, "call_id")?, text(at, item, "name")?);
                 let arguments = arguments(at, item)?;
+                self.ids.add(Some(&id));
                 let call =
                     json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } });
                 let turn = self.models();
@@ -56,6 +58,7 @@ impl Turns {
             Some("function_call_output") => {
                 let output = texts(&format!("{at}.output"), &item["output"])?;
                 let id = text(at, item, "call_id")?;
+                self.ids.check(&id).map_err(|what| ApiError::field(format!("{at}.call_id"), what))?;
                 self.others(json!({ "role": "tool", "tool_call_id": id, "content": output }));
             }
             _ => {
@@ -199,6 +202,7 @@ mod tests {
             (json!({ "role": "user", "content": [{ "type": "input_image" }] }), "input[0].content[0].type"),
             (json!({ "type": "function_call", "call_id": "1", "name": "f", "arguments": "[1]" }), "input[0].arguments"),
             (json!({ "type": "function_call_output", "call_id": "1" }), "input[0].output"),
+            (json!({ "type": "function_call_output", "call_id": "1", "output": "x" }), "input[0].call_id"),
         ] {
             assert_eq!(chat(None, &json!([item])).unwrap_err().body()["error"]["param"], place);
         }

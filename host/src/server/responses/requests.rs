@@ -65,7 +65,7 @@ pub struct ResponsesRequest {
     pub tool_choice: Option<Value>,
     /// Whether several calls of one answer are given, or the first alone.
     pub parallel_tool_calls: Option<bool>,
-    /// `effort`, where the chat template knows it.
+    /// `effort`, where the model reasons.
     #[schema(value_type = Option<Object>)]
     pub reasoning: Option<Value>,
     /// The format of the text, which is text.

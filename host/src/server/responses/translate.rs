@@ -9,7 +9,6 @@ use super::super::outline::RequestBody;
 use super::super::requests::ChatRequest;
 use super::items;
 use super::requests::ResponsesRequest;
-use crate::session::Session;
 use crate::session::messages::shown;
 
 /// What a chat's fields are called in this API.
@@ -23,7 +22,7 @@ const INCLUDED: &str = "reasoning.encrypted_content";
 ///
 /// # Errors
 /// Names the field that cannot be honoured.
-pub fn chat(session: &Session, body: ResponsesRequest, unknown: &Unknown) -> Result<(ChatRequest, Value), ApiError> {
+pub fn chat(body: ResponsesRequest, unknown: &Unknown) -> Result<(ChatRequest, Value), ApiError> {
     ResponsesRequest::OTHERS.check(&body.rest, unknown)?;
     let format = body.text.as_ref().map_or(&Value::Null, |text| &text["format"]);
     if !format.is_null() && format["type"] != "text" {
@@ -32,7 +31,12 @@ pub fn chat(session: &Session, body: ResponsesRequest, unknown: &Unknown) -> Res
     if body.include.iter().flatten().any(|name| name != INCLUDED) {
         return Err(refused("include"));
     }
+    let own = |name: &str| body.rest.get(name).cloned().unwrap_or_default();
+    let metadata = own("metadata");
     let told = json!({
+        "metadata": if metadata.is_object() { metadata } else { json!({}) },
+        "safety_identifier": own("safety_identifier"),
+        "prompt_cache_key": own("prompt_cache_key"),
         "instructions": body.instructions,
         "max_output_tokens": body.max_output_tokens,
         "parallel_tool_calls": body.parallel_tool_calls.unwrap_or(true),
@@ -40,20 +44,14 @@ pub fn chat(session: &Session, body: ResponsesRequest, unknown: &Unknown) -> Res
         "tool_choice": body.tool_choice.as_ref().unwrap_or(&json!("auto")),
         "tools": body.tools.as_deref().unwrap_or_default(),
     });
-    let mut kwargs = body.chat_template_kwargs.unwrap_or_default();
-    let mut effort = body.reasoning.and_then(|reasoning| reasoning.get("effort").cloned());
-    let may_not = || session.template().is_ok_and(|template| template.mentions("enable_thinking"));
-    if effort.as_ref().is_some_and(|effort| effort == "none") && may_not() {
-        kwargs.entry("enable_thinking").or_insert(false.into());
-        effort = None;
-    }
+    let effort = body.reasoning.and_then(|reasoning| reasoning.get("effort").cloned());
     let chat = ChatRequest {
         messages: Some(items::chat(body.instructions, &body.input.unwrap_or_default())?),
         stream: body.stream,
         max_tokens: body.max_output_tokens,
         temperature: body.temperature,
         top_p: body.top_p,
-        chat_template_kwargs: Some(kwargs),
+        chat_template_kwargs: body.chat_template_kwargs,
         tools: Some(tools(body.tools.unwrap_or_default())?),
         tool_choice: body.tool_choice,
         parallel_tool_calls: body.parallel_tool_calls,

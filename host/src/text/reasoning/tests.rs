@@ -46,12 +46,12 @@ fn a_text_parts_the_same_in_pieces_of_any_size() {
 }
 
 #[test]
-fn a_call_ends_the_reasoning_and_the_end_may_come_late() {
+fn a_call_ends_the_reasoning() {
     for (text, thought, answer) in [
         (
             "I ask.\n<tool_call>\n<function=a>\n</tool_call>\n</think>\n\nDone.",
             "I ask.",
-            "<tool_call>\n<function=a>\n</tool_call>\n\n\nDone.",
+            "<tool_call>\n<function=a>\n</tool_call>\n</think>\n\nDone.",
         ),
         ("a <tool b </think> <tool_call> c </think>", "a <tool b", "<tool_call> c </think>"),
         ("<tool_call>a</thi", "", "<tool_call>a</thi"),

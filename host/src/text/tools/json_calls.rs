@@ -1,9 +1,9 @@
 //! Calls that are JSON objects, between tags or alone.
 use std::sync::Arc;
 
-use super::ToolSchemas;
 use super::json_object::{Scan, call, may_be_call};
 use super::output::{Output, begun, may_become};
+use super::{MOST_CALL, ToolSchemas};
 
 /// Most bytes in front of a call's object: tags, brackets and white space.
 const MOST_HEAD: usize = 256;
@@ -25,6 +25,8 @@ enum State {
     Outside,
     /// Behind a call, or behind the end of their list.
     Inside { closed: bool },
+    /// Behind a call that is too long: all is text.
+    Plain,
 }
 
 /// Reads such calls. A call counts once its object is whole.
@@ -36,6 +38,7 @@ pub(super) struct JsonCalls {
     scan: Scan,
     /// Tags behind which no call was, once no more text comes: each may look at all that is left.
     in_vain: usize,
+    is_cut: bool,
 }
 
 /// Of so many such tags the rest of the text is text.
@@ -56,7 +59,12 @@ enum Head {
 impl JsonCalls {
     pub fn new(marks: Marks, tools: Arc<ToolSchemas>) -> JsonCalls {
         let state = if marks.bare { State::Start } else { State::Outside };
-        JsonCalls { marks, tools, state, scan: Scan::default(), in_vain: 0 }
+        JsonCalls { marks, tools, state, scan: Scan::default(), in_vain: 0, is_cut: false }
+    }
+
+    /// Whether a call was cut off.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Decides on the next part of the text; not if more text is needed for that.
@@ -75,6 +83,10 @@ impl JsonCalls {
             }
             State::Outside => self.outside(output),
             State::Inside { closed } => self.inside(output, closed),
+            State::Plain => {
+                output.text(output.held().len());
+                false
+            }
         }
     }
 
@@ -83,8 +95,14 @@ impl JsonCalls {
             output.text(output.held().len());
             return false;
         }
-        let held = output.held();
-        match held.find(self.marks.open) {
+        let (held, late) = (output.held(), output.late_tag());
+        let late_at = late.and_then(|tag| held.find(tag));
+        let open = held.find(self.marks.open).filter(|open| late_at.is_none_or(|late| *open < late));
+        match open.or(late_at) {
+            Some(0) if open.is_none() => {
+                output.late_end();
+                true
+            }
             Some(0) => match self.head(held) {
                 Head::Object(bytes) if bytes < MOST_HEAD => self.object(output, bytes, self.marks.open.len()),
                 Head::Empty(bytes) if bytes < MOST_HEAD => {
@@ -103,7 +121,8 @@ impl JsonCalls {
                 true
             }
             None => {
-                let waits = if output.ended() { 0 } else { begun(held, &[self.marks.open]) };
+                let marks = [self.marks.open, late.unwrap_or(self.marks.open)];
+                let waits = if output.ended() { 0 } else { begun(held, &marks) };
                 output.text(held.len() - waits);
                 false
             }
@@ -134,11 +153,17 @@ impl JsonCalls {
 
     /// Takes an object behind `head` bytes, of which `text` are text if it is no call.
     fn object(&mut self, output: &mut Output, head: usize, text: usize) -> bool {
-        let end = match self.scan.end(output.held().as_bytes(), head) {
+        let found = self.scan.end(output.held().as_bytes(), head);
+        if found.unwrap_or(output.held().len()) - head > MOST_CALL {
+            self.is_cut = true;
+            return self.enter(State::Plain);
+        }
+        let end = match found {
             Some(end) => end,
             None if output.ended() => output.held().len(),
             None => return false,
         };
+        self.is_cut |= found.is_none() && output.is_cut();
         self.scan = Scan::default();
         let (tools, bare) = (&self.tools, self.marks.bare);
         let is_named = |name: &str| if bare { tools.has(name) } else { !name.is_empty() };

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::cases::CASES;
 use super::output::Part;
-use super::tests::{Sum, parsed, tools};
+use super::tests::{Sum, ended, parsed, tools};
 use super::*;
 use crate::text::Reasoning;
 
@@ -13,7 +13,8 @@ use crate::text::Reasoning;
 const EACH: usize = 300;
 
 /// Pieces that damage is made of.
-const PIECES: [&str; 20] = [
+const PIECES: [&str; 21] = [
+    "</think>",
     "<tool_call>",
     "</tool_call>",
     "<function=now>",
@@ -96,6 +97,7 @@ fn letters(text: &str) -> String {
 
 /// Whether a part that is left out is a tag of the form, or white space and separators beside one.
 fn is_mark(form: ToolForm, mark: &str) -> bool {
+    let mark = mark.strip_prefix("</think>").unwrap_or(mark);
     let mut rest = mark.trim();
     while !rest.is_empty() {
         let named = |tag: &str| rest.strip_prefix(tag).and_then(|name| name.find('>').map(|end| tag.len() + end + 1));
@@ -125,6 +127,8 @@ fn damaged_texts_lose_nothing_and_double_nothing() {
             check(*form, &text, &sum, &parts);
             let pieces = random.cut(&text);
             assert_eq!(parsed(*form, pieces.iter().copied()).0, sum, "{text:?} as {pieces:?}");
+            cut_at_every_byte(*form, &text, &sum);
+            cut_off(*form, &text, &sum);
             count += 1;
             with_calls += usize::from(!sum.calls.is_empty());
         }
@@ -132,19 +136,79 @@ fn damaged_texts_lose_nothing_and_double_nothing() {
     assert!(count >= 10_000 && with_calls > count / 5, "{with_calls} of {count}");
 }
 
-/// What a text is behind a prompt that opened reasoning: thought, text and calls.
+/// Whether nothing of a text but ends of reasoning is left out of what was `seen`, and nothing is there twice.
+fn has_all(mut text: &str, mut seen: &str) -> bool {
+    const END: &str = "</think>";
+    while let Some(letter) = text.chars().next() {
+        if text.starts_with(END) && !seen.starts_with(END) {
+            text = &text[END.len()..];
+            continue;
+        }
+        let Some(rest) = seen.strip_prefix(letter) else { return false };
+        (text, seen) = (&text[letter.len_utf8()..], rest);
+    }
+    seen.is_empty()
+}
+
+/// A text in two pieces, wherever it is cut, is what it is as a whole. The one in front comes in letters.
+fn cut_at_every_byte(form: ToolForm, text: &str, whole: &Sum) {
+    let (mut parser, mut sum) = (ToolParser::new(form, tools()), Sum::default());
+    for (at, letter) in text.char_indices() {
+        let (mut both, mut behind) = (sum.clone(), parser.clone());
+        both.add(behind.push(&text[at..]));
+        both.add(behind.finish(false));
+        assert_eq!(both, *whole, "{text:?} at {at}");
+        sum.add(parser.push(&text[at..at + letter.len_utf8()]));
+    }
+    sum.add(parser.finish(false));
+    assert_eq!(sum, *whole, "{text:?} by letters");
+}
+
+/// A text that something else than the model ended is the same but for its last call, which is whole or no JSON.
+fn cut_off(form: ToolForm, text: &str, whole: &Sum) {
+    let (cut, parser) = ended(ToolParser::new(form, tools()), [text], true);
+    let parts: String = parser.output.parts.iter().map(|(_, part)| part.as_str()).collect();
+    assert_eq!(parts, text, "each byte has one part");
+    if !parser.is_cut() || form != ToolForm::Xml {
+        assert_eq!(cut, *whole, "{text:?}");
+        return;
+    }
+    let (last, others) = cut.calls.split_last().expect("a call was cut off");
+    assert_eq!((others, &last.0), (&whole.calls[..others.len()], &whole.calls[others.len()].0), "{text:?}");
+    assert!(serde_json::from_str::<Value>(&last.1).is_err(), "{text:?}: {}", last.1);
+    let closed = [format!("{}}}", last.1), format!("{}\"}}", last.1), format!("{{{}}}", last.1)];
+    let is_json = |text: &String| serde_json::from_str::<Map<String, Value>>(text).is_ok();
+    assert!(closed.iter().any(is_json), "{text:?}: {}", last.1);
+}
+
+/// What a text is behind a prompt that opened reasoning: thought, text and calls. All that is in none of them is a tag or white
+/// space.
 fn behind_reasoning<'a>(form: ToolForm, pieces: impl IntoIterator<Item = &'a str>) -> (String, Sum) {
     let mut reasoning = Reasoning::behind("<think>\n").ending_at(form.ends_reasoning());
     let (mut parser, mut thought, mut sum) = (ToolParser::new(form, tools()), String::new(), Sum::default());
+    let mut text = String::new();
     for piece in pieces {
+        text += piece;
         let parts = reasoning.push(piece);
         thought += &parts.reasoning;
+        if reasoning.ended_by_tag() {
+            parser.await_think_end();
+        }
         sum.add(parser.push(&parts.answer));
     }
     let rest = reasoning.finish();
     sum.add(parser.push(&rest.answer));
-    sum.add(parser.finish());
-    (thought + &rest.reasoning, sum)
+    sum.add(parser.finish(false));
+    thought += &rest.reasoning;
+    let parts = &parser.output.parts;
+    let seen: String = parts.iter().map(|(_, part)| part.as_str()).collect();
+    assert!(has_all(&letters(&text), &letters(&format!("{thought}{seen}"))), "{text:?}: {thought:?}, {seen:?}");
+    let of_text: String = parts.iter().filter(|(part, _)| *part == Part::Text).map(|(_, text)| text.as_str()).collect();
+    assert_eq!(letters(&sum.text), letters(&of_text), "{text:?}");
+    for (_, mark) in parts.iter().filter(|(part, _)| *part == Part::Mark) {
+        assert!(is_mark(form, mark), "{text:?} leaves {mark:?} out");
+    }
+    (thought, sum)
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! `Output`: the text that a parser has not decided on, and what it made of the text in front of that.
+use super::super::reasoning::CLOSE as THINK_END;
 use super::ToolDelta;
 
 /// What a part of the text was.
@@ -13,6 +14,18 @@ pub(super) enum Part {
     Call,
 }
 
+/// What becomes of the end of reasoning that a call has ended already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Late {
+    #[default]
+    No,
+    Awaited,
+    /// It came, and may come again until there is text behind it.
+    Came,
+    /// No more.
+    Over,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Output {
     taken: String,
@@ -20,6 +33,10 @@ pub(super) struct Output {
     decided: usize,
     /// Whether no more text comes.
     ended: bool,
+    /// Whether something else than the model ended it.
+    is_cut: bool,
+    /// Whether a call ended the reasoning, whose own end may yet come and is no text, and whether it has.
+    late: Late,
     deltas: Vec<ToolDelta>,
     /// White space that is text if more text follows.
     space: String,
@@ -39,8 +56,31 @@ impl Output {
     }
 
     /// No more text comes.
-    pub fn end(&mut self) {
-        self.ended = true;
+    pub fn end(&mut self, is_cut: bool) {
+        (self.ended, self.is_cut) = (true, is_cut);
+    }
+
+    /// Whether something else than the model ended the text.
+    pub fn is_cut(&self) -> bool {
+        self.ended && self.is_cut
+    }
+
+    /// The end of the reasoning comes late, if it does.
+    pub fn await_think_end(&mut self) {
+        if self.late == Late::No {
+            self.late = Late::Awaited;
+        }
+    }
+
+    /// A tag that is none of the calls' and no text either, where it may come.
+    pub fn late_tag(&self) -> Option<&'static str> {
+        matches!(self.late, Late::Awaited | Late::Came).then_some(THINK_END)
+    }
+
+    /// That tag comes next.
+    pub fn late_end(&mut self) {
+        self.late = Late::Came;
+        self.mark(THINK_END.len());
     }
 
     /// The text that is not decided on.
@@ -74,6 +114,9 @@ impl Output {
         if end == 0 {
             self.space += &piece;
             return;
+        }
+        if self.late == Late::Came {
+            self.late = Late::Over;
         }
         let mut text = std::mem::take(&mut self.space);
         if self.behind_mark && !self.begun {
@@ -117,6 +160,11 @@ impl Output {
     /// The next part of the call's arguments.
     pub fn arguments(&mut self, text: String) {
         self.deltas.push(ToolDelta::Arguments(text));
+    }
+
+    /// The arguments end in a value that was cut off.
+    pub fn half(&mut self, text: String) {
+        self.deltas.push(ToolDelta::Half(text));
     }
 
     /// What came since this was asked for last.

@@ -1,6 +1,5 @@
 //! The JSON value of an argument that stands as bare text, by the schema of its function.
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 /// How deep a schema is looked into: references may run in circles.
 const MOST_DEPTH: usize = 16;
@@ -55,9 +54,9 @@ fn read(kind: Kind, text: &str, bare: &str) -> Option<String> {
     }
 }
 
-/// `text`, if it is JSON.
+/// `text`, if it is JSON whose values readers can hold: 1e999 is no number, and nobody nests deeper than serde_json.
 fn json(text: &str) -> Option<String> {
-    serde_json::from_str::<&RawValue>(text).ok().map(|value| value.get().to_owned())
+    serde_json::from_str::<Value>(text).is_ok().then(|| text.trim().to_owned())
 }
 
 /// A number with all its digits. Python writes some that are no JSON, such as `.5`.
@@ -168,6 +167,13 @@ mod tests {
             ("float", "inf", json!("inf")),
             ("float", "NaN", json!("NaN")),
             ("float", "7", json!(7)),
+            ("float", "1e999", json!("1e999")),
+            ("float", "-1e999", json!("-1e999")),
+            ("int", "1e999", json!("1e999")),
+            ("int", "1e3", json!(1000)),
+            ("int", "123456789012345678901234567890", json!(123_456_789_012_345_678_901_234_567_890_f64)),
+            ("array", "[1e999]", json!("[1e999]")),
+            ("object", "{\"a\": [1, 1e999]}", json!("{\"a\": [1, 1e999]}")),
             ("bool", "true", json!(true)),
             ("bool", "False", json!(false)),
             ("bool", "yes", json!("yes")),

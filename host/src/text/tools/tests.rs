@@ -5,7 +5,7 @@ use super::cases::CASES;
 use super::*;
 
 /// What a text brought in sum.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
     pub text: String,
     pub calls: Vec<(String, String)>,
@@ -17,7 +17,9 @@ impl Sum {
             match delta {
                 ToolDelta::Text(text) => self.text += &text,
                 ToolDelta::Call(name) => self.calls.push((name, String::new())),
-                ToolDelta::Arguments(text) => self.calls.last_mut().expect("a call began").1 += &text,
+                ToolDelta::Arguments(text) | ToolDelta::Half(text) => {
+                    self.calls.last_mut().expect("a call began").1 += &text;
+                }
             }
         }
     }
@@ -36,11 +38,17 @@ pub fn tools() -> Arc<ToolSchemas> {
 
 /// What comes of pieces, and what each part of the whole text was.
 pub fn parsed<'a>(form: ToolForm, pieces: impl IntoIterator<Item = &'a str>) -> (Sum, Vec<(output::Part, String)>) {
-    let (mut parser, mut sum) = (ToolParser::new(form, tools()), Sum::default());
-    pieces.into_iter().for_each(|piece| sum.add(parser.push(piece)));
-    sum.add(parser.finish());
-    assert_eq!(parser.output.held(), "", "all is decided on");
+    let (sum, parser) = ended(ToolParser::new(form, tools()), pieces, false);
     (sum, parser.output.parts)
+}
+
+/// What comes of pieces behind which the model has ended the text, or something else has cut it off.
+pub fn ended<'a>(mut parser: ToolParser, pieces: impl IntoIterator<Item = &'a str>, is_cut: bool) -> (Sum, ToolParser) {
+    let mut sum = Sum::default();
+    pieces.into_iter().for_each(|piece| sum.add(parser.push(piece)));
+    sum.add(parser.finish(is_cut));
+    assert_eq!(parser.output.held(), "", "all is decided on");
+    (sum, parser)
 }
 
 #[test]
@@ -86,7 +94,7 @@ fn what_is_decided_is_not_held_back() {
         pushed("\nx\n</parameter>\n</function>"),
         arguments(r#", "text": "x""#).into_iter().chain(arguments("}")).collect::<Vec<_>>()
     );
-    assert_eq!(parser.finish(), []);
+    assert_eq!(parser.finish(false), []);
     // A JSON answer that is no call.
     let mut parser = ToolParser::new(ToolForm::Llama, tools());
     assert_eq!(parser.push("{\"n"), []);
@@ -118,7 +126,7 @@ fn prose_and_loops_are_text() {
     let read = |form, text: &str| {
         let mut parser = ToolParser::new(form, tools());
         let mut deltas = parser.push(text);
-        deltas.extend(parser.finish());
+        deltas.extend(parser.finish(false));
         deltas
     };
     let prose = "In my form a call is written <function=weather> and then its arguments.";
@@ -135,4 +143,116 @@ fn prose_and_loops_are_text() {
         assert!(!read(form, &text).is_empty());
     }
     assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+}
+
+/// A text in pieces of so many characters.
+fn pieces(text: &str, characters: usize) -> Vec<String> {
+    text.chars().collect::<Vec<_>>().chunks(characters).map(String::from_iter).collect()
+}
+
+/// Right values: what OpenAI's API gives of a call at max_tokens, arguments that are no JSON; never a shorter value.
+#[test]
+fn a_call_that_is_cut_off_is_not_whole() {
+    const HEAD: &str = "A moment.\n<tool_call>\n<function=write>\n<parameter=path>\n/tmp/a\n</parameter>\n";
+    for (rest, arguments, is_cut) in [
+        ("", r#"{"path": "/tmp/a""#, true),
+        ("<parameter=te", r#"{"path": "/tmp/a""#, true),
+        ("<parameter=text>\n", r#"{"path": "/tmp/a", "text": ""#, true),
+        ("<parameter=text>\na\n\"b", r#"{"path": "/tmp/a", "text": "a\n\"b"#, true),
+        ("<parameter=text>\nab\n</param", r#"{"path": "/tmp/a", "text": "ab"#, true),
+        ("<parameter=text>\nab\n</parameter>", r#"{"path": "/tmp/a", "text": "ab""#, true),
+        ("<parameter=text>\nab</parameter> or so", r#"{"path": "/tmp/a", "text": "ab</parameter> or so"#, true),
+        ("</funct", r#"{"path": "/tmp/a""#, true),
+        ("</function>", r#"{"path": "/tmp/a"}"#, false),
+        ("</function>\n</tool_c", r#"{"path": "/tmp/a"}"#, false),
+        ("</function>\n</tool_call>", r#"{"path": "/tmp/a"}"#, false),
+        ("</function>\n</tool_call>\n<tool_call>\n<function=wri", r#"{"path": "/tmp/a"}"#, false),
+    ] {
+        let text = HEAD.to_owned() + rest;
+        for characters in [1, 3, 7, 1000] {
+            let pieces = pieces(&text, characters);
+            let parser = ToolParser::new(ToolForm::Xml, tools());
+            let (sum, parser) = ended(parser, pieces.iter().map(String::as_str), true);
+            assert_eq!(sum.calls, [("write".to_owned(), arguments.to_owned())], "{rest:?} by {characters}");
+            assert_eq!(parser.is_cut(), is_cut, "{rest:?}");
+        }
+        // What the model itself ends is whole.
+        let (sum, parser) = ended(ToolParser::new(ToolForm::Xml, tools()), [text.as_str()], false);
+        assert!(!parser.is_cut() && serde_json::from_str::<Value>(&sum.calls[0].1).is_ok(), "{sum:?}");
+    }
+    // JSON that is not whole is text.
+    let whole = "<TOOLCALL>[{\"name\": \"now\", \"arguments\": {}}";
+    for (rest, is_cut) in [(", {\"name\": \"now\", \"argu", true), ("", false), ("]</TOOLC", false)] {
+        let text = format!("{whole}{rest}");
+        let (sum, parser) = ended(ToolParser::new(ToolForm::NemotronList, tools()), [text.as_str()], true);
+        assert_eq!(sum.calls, [("now".to_owned(), "{}".to_owned())]);
+        assert_eq!((parser.is_cut(), sum.text.contains("\"argu")), (is_cut, is_cut), "{text}");
+    }
+}
+
+#[test]
+fn the_end_of_reasoning_comes_late_beside_a_call_and_never_in_one() {
+    const VALUE: &str = "<parameter=text>\nWrite </think>\n</think>\nthen.\n</parameter>\n";
+    for (form, text, beside, arguments) in [
+        (ToolForm::Xml, format!("<tool_call>\n<function=write>\n{VALUE}</function>\n</tool_call>\n</think>\n\nDone."), "Done.", true),
+        (ToolForm::Xml, format!("<tool_call>\n<function=write>\n{VALUE}</function>\n</think>\n\nDone."), "Done.", true),
+        (ToolForm::Xml, format!("<tool_call>\n<function=write>\n{VALUE}</think>\n\nDone."), "Done.", true),
+        (ToolForm::Xml, "<tool_call>\n<function=write>\n</think></think> \n</think>Done. </think>".into(), "Done. </think>", false),
+        (ToolForm::Xml, "<tool_call> it is </think> a tag </think>".into(), "<tool_call> it is  a tag </think>", false),
+        (
+            ToolForm::Hermes,
+            "<tool_call>{\"name\": \"write\", \"arguments\": {\"text\": \"Write </think>\\n</think>\\nthen.\"}}\n</think>\n\nDone.".into(),
+            "Done.",
+            true,
+        ),
+        (ToolForm::Hermes, "<tool_call>{\"name\": \"write\"}</tool_call></think></thi".into(), "</thi", false),
+    ] {
+        for characters in [1, 2, 3, 7, 1000] {
+            let mut parser = ToolParser::new(form, tools());
+            parser.await_think_end();
+            let pieces = pieces(&text, characters);
+            let (sum, _) = ended(parser, pieces.iter().map(String::as_str), false);
+            assert_eq!(sum.text, beside, "{text:?} by {characters}");
+            let texts: Vec<Value> = sum.calls.iter().map(|(_, json)| serde_json::from_str(json).unwrap()).collect();
+            if arguments {
+                assert_eq!(texts, [json!({ "text": "Write </think>\n</think>\nthen." })], "{text:?}");
+            }
+        }
+        // Where reasoning had its end already, the tag is text.
+        assert!(parsed(form, [text.as_str()]).0.text.contains("</thi"), "{text:?}");
+    }
+}
+
+#[test]
+fn an_argument_is_given_once() {
+    let text = "<tool_call>\n<function=write>\n<parameter=path>\na\n</parameter>\n<parameter=path>\nb\n</parameter>\n\
+        <parameter=text>\nc\n</parameter>\n</function>\n</tool_call>";
+    let (sum, _) = parsed(ToolForm::Xml, [text]);
+    assert_eq!(sum.calls, [("write".to_owned(), r#"{"path": "a", "text": "c"}"#.to_owned())]);
+    assert_eq!(sum.text, "<parameter=path>\nb\n</parameter>");
+}
+
+#[test]
+fn a_call_that_is_too_long_is_cut_off_there() {
+    let long = "é".repeat(MOST_CALL / 2 + 10);
+    let head = "<tool_call>\n<function=write>\n<parameter=path>\na\n</parameter>\n<parameter=text>\n";
+    let text = format!("{head}{long}\n</parameter>\n</function>\n</tool_call>\nDone.");
+    let whole = ended(ToolParser::new(ToolForm::Xml, tools()), [text.as_str()], false);
+    let (sum, parser) = &whole;
+    let arguments = sum.calls[0].1.strip_prefix(r#"{"path": "a", "text": ""#).expect("an open text");
+    assert!(parser.is_cut() && long.starts_with(arguments) && arguments.len() > MOST_CALL - 100, "{}", arguments.len());
+    assert_eq!(format!("{arguments}{}", sum.text), text[head.len()..], "nothing is lost");
+    let pieces = pieces(&text, 1000);
+    let parser = ToolParser::new(ToolForm::Xml, tools());
+    assert_eq!(ended(parser, pieces.iter().map(String::as_str), false).0, *sum);
+
+    let text = format!("<TOOLCALL>[{{\"name\": \"write\", \"arguments\": {{\"text\": \"{long}\"}}}}]</TOOLCALL> Done.");
+    for pieces in [vec![text.clone()], self::pieces(&text, 1000)] {
+        let parser = ToolParser::new(ToolForm::NemotronList, tools());
+        let (sum, parser) = ended(parser, pieces.iter().map(String::as_str), false);
+        assert!(parser.is_cut() && sum.calls.is_empty() && sum.text == text);
+    }
+    // A little shorter it is a call.
+    let text = text.replacen(&"é".repeat(100), "", 1);
+    assert_eq!(parsed(ToolForm::NemotronList, [text.as_str()]).0.calls.len(), 1);
 }

@@ -1,12 +1,13 @@
 //! Calls whose arguments are bare text between tags, as Nemotron 3 writes them.
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::ToolSchemas;
 use super::output::{Output, begun, first, may_become};
 use super::schema::{quoted, value};
 use super::xml_tags::{
-    CLOSE, ENDS, FUNCTION, FUNCTION_END, Found, INSIDE, MOST_HEAD, OPEN, PARAMETER, PARAMETER_END, ends, named,
+    CLOSE, ENDS, FUNCTION, FUNCTION_END, Found, MOST_HEAD, OPEN, PARAMETER, PARAMETER_END, ends, inside, named,
 };
+use super::{MOST_CALL, ToolSchemas};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
@@ -19,6 +20,8 @@ enum State {
     },
     /// Behind a function that ended.
     Behind,
+    /// Behind a call that is too long: all is text.
+    Plain,
 }
 
 /// Reads such calls; an argument counts once its end is certain.
@@ -28,7 +31,10 @@ pub(super) struct XmlCalls {
     state: State,
     name: String,
     /// Arguments of the call so far.
-    count: usize,
+    keys: HashSet<String>,
+    /// Bytes of those and of their values.
+    bytes: usize,
+    is_cut: bool,
     /// Bytes of the value in which it does not end.
     searched: usize,
     /// The first closing tag in it, which ends it if nothing else does.
@@ -37,12 +43,21 @@ pub(super) struct XmlCalls {
 
 impl XmlCalls {
     pub fn new(tools: Arc<ToolSchemas>) -> XmlCalls {
-        XmlCalls { tools, state: State::Outside, name: String::new(), count: 0, searched: 0, tag: None }
+        XmlCalls {
+            tools,
+            state: State::Outside,
+            name: String::new(),
+            keys: HashSet::new(),
+            bytes: 0,
+            is_cut: false,
+            searched: 0,
+            tag: None,
+        }
     }
 
-    /// Whether a call has begun and not ended.
-    pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Function | State::Value { .. })
+    /// Whether a call was cut off.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Decides on the next part of the text; not if more text is needed for that.
@@ -55,12 +70,21 @@ impl XmlCalls {
                 let key = key.clone();
                 self.value(output, &key)
             }
+            State::Plain => {
+                output.text(output.held().len());
+                false
+            }
         }
     }
 
     fn outside(&mut self, output: &mut Output) -> bool {
-        let held = output.held();
-        match first(held, &[OPEN, FUNCTION]) {
+        let (held, late) = (output.held(), output.late_tag());
+        let marks = &[OPEN, FUNCTION, late.unwrap_or(OPEN)];
+        match first(held, marks) {
+            Some(0) if late.is_some_and(|tag| held.starts_with(tag)) => {
+                output.late_end();
+                true
+            }
             Some(0) => match self.head(held, output.ended()) {
                 Found::Waits => false,
                 Found::Nothing => {
@@ -70,7 +94,8 @@ impl XmlCalls {
                 Found::Is((bytes, name)) => {
                     output.mark(bytes);
                     output.call(name.clone());
-                    (self.name, self.count) = (name, 0);
+                    (self.name, self.bytes) = (name, 0);
+                    self.keys.clear();
                     self.enter(State::Function)
                 }
             },
@@ -79,7 +104,7 @@ impl XmlCalls {
                 true
             }
             None => {
-                let waits = if output.ended() { 0 } else { begun(held, &[OPEN, FUNCTION]) };
+                let waits = if output.ended() { 0 } else { begun(held, marks) };
                 output.text(held.len() - waits);
                 false
             }
@@ -122,8 +147,10 @@ impl XmlCalls {
     fn function(&mut self, output: &mut Output) -> bool {
         let space = output.held().len() - output.held().trim_start().len();
         output.beside(space);
-        let (held, ended) = (output.held(), output.ended());
+        let (held, ended, inside) = (output.held(), output.ended(), inside(output.late_tag()));
         match named(held, PARAMETER) {
+            // One that was given before cannot be given again: that is text.
+            Found::Is((_, key)) if self.keys.contains(key) => {}
             Found::Is((bytes, key)) => {
                 let key = key.to_owned();
                 output.mark(bytes);
@@ -133,7 +160,7 @@ impl XmlCalls {
             Found::Waits if !ended => return false,
             _ => {}
         }
-        if held.is_empty() || may_become(held, &INSIDE) {
+        if held.is_empty() || may_become(held, inside) {
             if !ended {
                 return false;
             }
@@ -141,13 +168,17 @@ impl XmlCalls {
             if is_cut {
                 output.mark(held.len());
             }
+            if output.is_cut() {
+                self.is_cut = true;
+                return self.enter(State::Outside);
+            }
             return self.close(output, State::Outside);
         }
         if held.starts_with(FUNCTION_END) {
             output.mark(FUNCTION_END.len());
             return self.close(output, State::Behind);
         }
-        if [CLOSE, OPEN, FUNCTION].iter().any(|tag| held.starts_with(tag)) {
+        if inside[2..].iter().any(|tag| held.starts_with(tag)) {
             return self.close(output, State::Behind);
         }
         // Neither an argument nor the end: text, up to the next tag.
@@ -178,42 +209,69 @@ impl XmlCalls {
     }
 
     fn value(&mut self, output: &mut Output, key: &str) -> bool {
-        let (held, ended) = (output.held(), output.ended());
-        let end = loop {
-            let Some(at) = held[self.searched..].find('<').map(|at| at + self.searched) else {
+        let room = MOST_CALL.saturating_sub(self.bytes + key.len());
+        let (end, is_whole) = match self.end_of_value(output, room) {
+            Found::Waits => return false,
+            Found::Is(end) => (end, true),
+            Found::Nothing => (half_of_value(output.held(), room), false),
+        };
+        let is_long = !is_whole && output.held().len() > room;
+        let text = output.source(end);
+        self.bytes += key.len() + end;
+        if output.held().starts_with(PARAMETER_END) && !is_long {
+            output.mark(PARAMETER_END.len());
+        } else if may_become(output.held(), &ENDS) && output.ended() && !is_long {
+            output.mark(output.held().len());
+        }
+        let text = text.strip_prefix('\n').unwrap_or(&text);
+        let text = text.strip_suffix('\n').filter(|_| !is_long).unwrap_or(text);
+        let begin = if self.keys.is_empty() { "{" } else { ", " };
+        if !is_whole {
+            let open = quoted(text);
+            output.half(format!("{begin}{}: {}", quoted(key), &open[..open.len() - 1]));
+            self.is_cut = true;
+            return self.enter(if is_long { State::Plain } else { State::Outside });
+        }
+        let value = value(text, key, self.tools.schema(&self.name));
+        output.arguments(format!("{begin}{}: {value}", quoted(key)));
+        self.keys.insert(key.to_owned());
+        self.enter(State::Function)
+    }
+
+    /// Where the value ends; nothing if it is longer than `room`, or was cut off.
+    fn end_of_value(&mut self, output: &Output, room: usize) -> Found<usize> {
+        let (held, ended, inside) = (output.held(), output.ended(), inside(output.late_tag()));
+        loop {
+            let at = held[self.searched..].find('<').map(|at| at + self.searched);
+            if at.unwrap_or(held.len()) > room {
+                return Found::Nothing;
+            }
+            let Some(at) = at else {
                 self.searched = held.len();
-                break if ended { self.tag.unwrap_or(held.len()) } else { return false };
+                return match ended {
+                    true if output.is_cut() => Found::Nothing,
+                    true => Found::Is(self.tag.unwrap_or(held.len())),
+                    false => Found::Waits,
+                };
             };
             self.searched = at;
-            match ends(held, at, ended) {
-                Found::Is(()) if held[at..].starts_with(PARAMETER_END) => break at,
-                Found::Is(()) => break self.tag.unwrap_or(at),
-                Found::Waits if ended => break self.tag.unwrap_or(at),
-                Found::Waits => return false,
+            match ends(held, at, ended, inside) {
+                Found::Is(()) if held[at..].starts_with(PARAMETER_END) => return Found::Is(at),
+                Found::Waits if !ended => return Found::Waits,
+                // The end of a tag that was cut off.
+                Found::Waits if output.is_cut() => return Found::Nothing,
+                Found::Is(()) | Found::Waits => return Found::Is(self.tag.unwrap_or(at)),
                 Found::Nothing => {
                     let is_tag = held[at..].starts_with(PARAMETER_END);
                     self.tag = self.tag.or(is_tag.then_some(at));
                     self.searched = at + 1;
                 }
             }
-        };
-        let text = output.source(end);
-        if output.held().starts_with(PARAMETER_END) {
-            output.mark(PARAMETER_END.len());
-        } else if may_become(output.held(), &ENDS) {
-            output.mark(output.held().len());
         }
-        let text = text.strip_prefix('\n').unwrap_or(&text);
-        let text = text.strip_suffix('\n').unwrap_or(text);
-        let value = value(text, key, self.tools.schema(&self.name));
-        let begin = if self.count == 0 { "{" } else { ", " };
-        output.arguments(format!("{begin}{}: {value}", quoted(key)));
-        self.count += 1;
-        self.enter(State::Function)
     }
 
     fn close(&mut self, output: &mut Output, state: State) -> bool {
-        output.arguments(if self.count == 0 { "{}" } else { "}" }.to_owned());
+        output.arguments(if self.keys.is_empty() { "{}" } else { "}" }.to_owned());
         self.enter(state)
     }
 
@@ -221,4 +279,13 @@ impl XmlCalls {
         self.state = state;
         true
     }
+}
+
+/// Bytes of a value that does not end: as many as there is room for, and not a closing tag that was cut off.
+fn half_of_value(held: &str, room: usize) -> usize {
+    if held.len() > room {
+        return held.floor_char_boundary(room);
+    }
+    let tag = held.rfind('<').filter(|&at| held.len() - at > 1 && may_become(&held[at..], &ENDS));
+    tag.unwrap_or(held.len())
 }

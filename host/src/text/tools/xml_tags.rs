@@ -1,4 +1,5 @@
 //! The tags around calls, and where one of them ends a value that may have tags in it.
+use super::super::reasoning::CLOSE as THINK_END;
 use super::output::may_become;
 
 pub(super) const OPEN: &str = "<tool_call>";
@@ -11,8 +12,13 @@ pub(super) const PARAMETER_END: &str = "</parameter>";
 /// Tags that may be tokens of their own.
 pub(super) const MARKS: [&str; 2] = [OPEN, CLOSE];
 
-/// Tags that stand inside a function.
-pub(super) const INSIDE: [&str; 5] = [PARAMETER, FUNCTION_END, CLOSE, OPEN, FUNCTION];
+/// Tags that stand inside a function or show that it has ended.
+const INSIDE: [&str; 6] = [PARAMETER, FUNCTION_END, CLOSE, OPEN, FUNCTION, THINK_END];
+
+/// Those of them that there may be; the end of reasoning if `late` says so.
+pub(super) fn inside(late: Option<&str>) -> &'static [&'static str] {
+    if late.is_some() { &INSIDE } else { &INSIDE[..5] }
+}
 
 /// Tags that may be cut off at the end of a text.
 pub(super) const ENDS: [&str; 3] = [PARAMETER_END, FUNCTION_END, CLOSE];
@@ -54,7 +60,7 @@ pub(super) fn named<'a>(text: &'a str, tag: &str) -> Found<(usize, &'a str)> {
 
 /// Whether a value ends at a `<`. A value may have tags in it: an end counts where the form goes on behind it, and a tag
 /// that does not end a value only at the start of a line.
-pub(super) fn ends(held: &str, at: usize, ended: bool) -> Found<()> {
+pub(super) fn ends(held: &str, at: usize, ended: bool, inside: &[&str]) -> Found<()> {
     let text = &held[at..];
     let begins_line = at == 0 || held[..at].ends_with('\n');
     let then = |tag: &str, next: &[&str]| {
@@ -68,10 +74,11 @@ pub(super) fn ends(held: &str, at: usize, ended: bool) -> Found<()> {
         }
     };
     if text.starts_with(PARAMETER_END) {
-        return then(PARAMETER_END, &INSIDE);
+        return then(PARAMETER_END, inside);
     }
     if text.starts_with(FUNCTION_END) {
-        return then(FUNCTION_END, if begins_line { &[CLOSE, OPEN, FUNCTION] } else { &[CLOSE] });
+        // What stands behind a function: all that may be in one but arguments and its own end.
+        return then(FUNCTION_END, if begins_line { &inside[2..] } else { &inside[2..3] });
     }
     if text.starts_with(CLOSE) {
         return if begins_line { Found::Is(()) } else { then(CLOSE, &[OPEN]) };

@@ -1,0 +1,67 @@
+//! `ThinkingBudget`: how many tokens a sequence may reason, and with which its reasoning is ended then.
+use std::sync::Arc;
+
+use super::token_marks::TokenMarks;
+
+/// A bound of a sequence's reasoning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThinkingBudget {
+    /// Most tokens of the reasoning.
+    pub tokens: usize,
+    /// The tokens that end it: they come behind the last one as if they were chosen.
+    pub end: Arc<[u32]>,
+    /// What begins it, where the prompt does not; then it begins the answer, or there is none.
+    pub opens: Option<Arc<TokenMarks>>,
+    /// What ends it.
+    pub closes: Arc<TokenMarks>,
+}
+
+/// How far the reasoning of a sequence is.
+#[derive(Debug)]
+pub(super) struct Thinking {
+    budget: ThinkingBudget,
+    phase: Phase,
+    /// Bytes in front that decide what the next token brings.
+    begun: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Before,
+    /// With so many tokens of it.
+    Within(usize),
+    Over,
+}
+
+impl Thinking {
+    pub fn new(budget: ThinkingBudget) -> Thinking {
+        let phase = if budget.opens.is_some() { Phase::Before } else { Phase::Within(0) };
+        Thinking { budget, phase, begun: Vec::new() }
+    }
+
+    /// Takes the next token; the tokens that are to follow it, where it uses the budget up.
+    pub fn push(&mut self, token: u32) -> Option<Arc<[u32]>> {
+        let count = match self.phase {
+            Phase::Over => return None,
+            Phase::Before => {
+                let opens = self.budget.opens.as_ref()?;
+                if !opens.begins(&mut self.begun, token)? {
+                    self.phase = Phase::Over;
+                    return None;
+                }
+                self.begun.clear();
+                0
+            }
+            Phase::Within(_) if self.budget.closes.follow(&mut self.begun, token) => {
+                self.phase = Phase::Over;
+                return None;
+            }
+            Phase::Within(count) => count + 1,
+        };
+        self.phase = Phase::Within(count);
+        (count >= self.budget.tokens).then(|| {
+            self.phase = Phase::Over;
+            self.budget.end.clone()
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! `TokenMarks`: texts found among tokens, however these cut them.
+use std::collections::HashMap;
+
+/// Texts, and the bytes of the tokens that may write a part of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenMarks {
+    marks: Vec<Vec<u8>>,
+    pieces: HashMap<u32, Vec<u8>>,
+}
+
+impl TokenMarks {
+    /// A search for `marks`; tokens that are not among `pieces` write nothing of them.
+    pub fn new(marks: Vec<Vec<u8>>, pieces: HashMap<u32, Vec<u8>>) -> TokenMarks {
+        TokenMarks { marks, pieces }
+    }
+
+    /// Takes a token behind `begun`, the bytes in front of it that may begin a mark, and brings that on. Whether a mark is whole.
+    pub fn follow(&self, begun: &mut Vec<u8>, token: u32) -> bool {
+        let Some(piece) = self.pieces.get(&token) else {
+            begun.clear();
+            return false;
+        };
+        begun.extend_from_slice(piece);
+        if self.marks.iter().any(|mark| begun.windows(mark.len()).any(|bytes| bytes == mark)) {
+            begun.clear();
+            return true;
+        }
+        let begins = |at: &usize| self.marks.iter().any(|mark| mark.starts_with(&begun[*at..]));
+        let start = (0..begun.len()).find(begins).unwrap_or(begun.len());
+        begun.drain(..start);
+        false
+    }
+
+    /// Whether a mark begins a text of which `seen` are the bytes so far, white space in front of it left out: nothing where a
+    /// later token decides it.
+    pub fn begins(&self, seen: &mut Vec<u8>, token: u32) -> Option<bool> {
+        let piece = self.pieces.get(&token);
+        seen.extend_from_slice(piece.map_or(b"x", Vec::as_slice));
+        let text = seen.trim_ascii_start();
+        match () {
+            () if self.marks.iter().any(|mark| text.starts_with(mark)) => Some(true),
+            () if self.marks.iter().any(|mark| mark.starts_with(text)) => None,
+            () => Some(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks(of: &[&str]) -> TokenMarks {
+        let pieces = ["</", "think", ">", ">\n\n", "<", "a</think> b", "/", " \n"];
+        let pieces = (0..).zip(pieces).map(|(id, piece)| (id, piece.as_bytes().to_vec())).collect();
+        TokenMarks::new(of.iter().map(|mark| mark.as_bytes().to_vec()).collect(), pieces)
+    }
+
+    #[test]
+    fn a_mark_is_found_however_tokens_cut_it() {
+        let marks = marks(&["</think>", "<a>"]);
+        let found = |ids: &[u32]| {
+            let mut begun = Vec::new();
+            ids.iter().position(|id| marks.follow(&mut begun, *id))
+        };
+        assert_eq!(found(&[9, 0, 1, 2]), Some(3));
+        assert_eq!(found(&[0, 1, 3]), Some(2));
+        assert_eq!(found(&[4, 4, 6, 1, 2]), Some(4));
+        assert_eq!(found(&[5]), Some(0));
+        assert_eq!(found(&[0, 0, 1, 2]), Some(3));
+        // A token between them parts it.
+        assert_eq!(found(&[0, 9, 1, 2]), None);
+        assert_eq!(found(&[0, 1, 1, 2]), None);
+    }
+
+    #[test]
+    fn a_mark_begins_a_text_or_does_not() {
+        let marks = marks(&["<think>"]);
+        let begins = |ids: &[u32]| {
+            let mut seen = Vec::new();
+            ids.iter().find_map(|id| marks.begins(&mut seen, *id))
+        };
+        assert_eq!(begins(&[7, 7, 4, 1, 3]), Some(true));
+        assert_eq!((begins(&[7, 4, 1]), begins(&[4, 1, 1]), begins(&[9, 4, 1, 2])), (None, Some(false), Some(false)));
+    }
+}

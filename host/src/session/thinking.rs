@@ -1,0 +1,119 @@
+//! Budgets of reasoning: where it begins and ends among a model's tokens, and with which it is ended.
+use super::answer::Tags;
+use super::prompt::Texts;
+use super::think_marks::{Marks, search};
+use crate::engine::ThinkingBudget;
+use crate::error::{Category, Error, Result};
+use crate::text::THINK_TAGS;
+
+impl Texts {
+    /// What bounds the reasoning behind `prompt` to so many tokens; nothing where no number is asked for.
+    ///
+    /// # Errors
+    /// The template knows no reasoning.
+    pub(super) fn thinking_budget(
+        &self,
+        prompt: &[u32],
+        tokens: Option<usize>,
+        tags: Tags,
+    ) -> Result<Option<ThinkingBudget>> {
+        let Some(tokens) = tokens else { return Ok(None) };
+        let [open, close] = THINK_TAGS;
+        let reasoning = self.reasoning(prompt)?.ok_or_else(|| {
+            Error::new(Category::Input, "The model does not reason")
+                .details(format_args!(
+                    "thinking_token_budget: expected a chat template with {close}, found one without"
+                ))
+                .hint("leave --thinking-budget out")
+        })?;
+        let made = |marks: &Marks, texts: &[&str]| marks.get_or_init(|| search(&self.tokenizer, texts)).clone();
+        let call = self.tool_form().filter(|_| tags == Tags::Calls).and_then(|form| form.ends_reasoning());
+        let marks = &self.think_marks;
+        Ok(Some(ThinkingBudget {
+            tokens,
+            end: self.tokenizer.encode(close, false)?.into(),
+            opens: if reasoning.reasons() { None } else { Some(made(&marks.opens, &[open])?) },
+            closes: match call {
+                Some(call) => made(&marks.closes_or_calls, &[close, call])?,
+                None => made(&marks.closes, &[close])?,
+            },
+        }))
+    }
+
+    /// `prompt` with the end of the reasoning that it begins, where there is to be none.
+    ///
+    /// # Errors
+    /// The prompt cannot be decoded.
+    pub(super) fn without_thinking(&self, mut prompt: Vec<u32>, budget: Option<usize>) -> Result<Vec<u32>> {
+        if budget == Some(0) && self.reasoning(&prompt)?.is_some_and(|reasoning| reasoning.reasons()) {
+            prompt.extend(self.tokenizer.encode(THINK_TAGS[1], false)?);
+        }
+        Ok(prompt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::engine::TokenMarks;
+
+    fn texts(template: &str) -> Texts {
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let template = root.join(format!("tests/text/templates/{template}.jinja"));
+        Texts::open(&root.join("models/storyteller"), Some(&template)).unwrap()
+    }
+
+    /// The tag is no token of this vocabulary, and is found in the ids of texts all the same.
+    #[test]
+    fn the_tags_are_found_in_what_the_tokenizer_makes_of_texts() {
+        let texts = texts("nemotron_3_nano");
+        let encode = |text: &str| texts.tokenizer.encode(text, false).unwrap();
+        let budget = |prompt: &str, tags| texts.thinking_budget(&encode(prompt), Some(9), tags).unwrap().unwrap();
+        let inside = budget("<think>\n", Tags::Reasoning);
+        assert!(inside.opens.is_none() && inside.tokens == 9 && inside.end[..] == encode("</think>"));
+        let found = |marks: &TokenMarks, text: &str| {
+            let mut begun = Vec::new();
+            encode(text).into_iter().any(|id| marks.follow(&mut begun, id))
+        };
+        for (text, closes, calls) in [
+            ("It is.\n</think>\n\nBlue", true, true),
+            ("blue</think>Blue", true, true),
+            ("a </thin b <think> <tool_call", false, false),
+            ("I ask.\n<tool_call>\n<function=", false, true),
+        ] {
+            assert_eq!(found(&inside.closes, text), closes, "{text}");
+            assert_eq!(found(&budget("<think>\n", Tags::Calls).closes, text), calls, "{text}");
+        }
+        let opens = budget("Hello", Tags::Reasoning).opens.unwrap();
+        let begins = |text: &str| {
+            let mut seen = Vec::new();
+            encode(text).into_iter().find_map(|id| opens.begins(&mut seen, id))
+        };
+        assert_eq!(
+            (begins("\n <think>\nIt"), begins("So <think>"), begins("\n <thin")),
+            (Some(true), Some(false), None)
+        );
+    }
+
+    #[test]
+    fn no_budget_is_an_end_in_the_prompt() {
+        let texts = texts("nemotron_3_nano");
+        let encode = |text: &str| texts.tokenizer.encode(text, false).unwrap();
+        let prompt = encode("assistant\n<think>\n");
+        let ended = texts.without_thinking(prompt.clone(), Some(0)).unwrap();
+        assert!(ended.starts_with(&prompt) && ended.ends_with(&encode("</think>")));
+        assert!(!texts.reasoning(&ended).unwrap().unwrap().reasons());
+        assert_eq!(texts.without_thinking(prompt.clone(), Some(1)).unwrap(), prompt);
+        assert_eq!(texts.without_thinking(encode("Hello"), Some(0)).unwrap(), encode("Hello"));
+    }
+
+    #[test]
+    fn a_model_that_does_not_reason_has_no_budget() {
+        let texts = texts("nemotron_mini");
+        let error = texts.thinking_budget(&[1], Some(3), Tags::None).unwrap_err();
+        assert_eq!(error.message(), "The model does not reason");
+        assert_eq!(texts.thinking_budget(&[1], None, Tags::None).unwrap(), None);
+    }
+}

@@ -1,0 +1,125 @@
+//! Reasoning that uses its budget up is ended, and the text goes on behind its end as if the model had ended it.
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use nemotron::cpu::Cpu;
+use nemotron::device::Device;
+use nemotron::engine::{Engine, Finish, Request, ThinkingBudget, TokenLogprobs, TokenMarks};
+use nemotron::sample::{Constraints, Sampling};
+
+use crate::toy::{self, Toy};
+use crate::{Ahead, config, engine, generate, prompts, request};
+
+/// The token that ends reasoning, and the one that begins it.
+pub const CLOSE: u32 = 13;
+const OPEN: u32 = 12;
+
+/// What a budget ends reasoning with.
+pub const END: [u32; 2] = [5, CLOSE];
+
+/// A budget of so many tokens, of reasoning that the prompt or the answer begins.
+pub fn budget(tokens: usize, opens: bool) -> ThinkingBudget {
+    let marks = |id: u32, text: &str| Arc::new(TokenMarks::new(vec![text.into()], HashMap::from([(id, text.into())])));
+    let opens = opens.then(|| marks(OPEN, "<think>"));
+    ThinkingBudget { tokens, end: END.into(), opens, closes: marks(CLOSE, "</think>") }
+}
+
+fn devices() -> [Box<dyn Device>; 2] {
+    [Box::new(Cpu::<f32>::new()), Box::new(Ahead(Cpu::<f32>::new()))]
+}
+
+/// Right values: the same model behind a prompt that ends with the budget's end. A token is a function of seed and position.
+#[test]
+fn the_text_goes_on_behind_the_end_of_the_reasoning() {
+    let warm = Sampling { temperature: 1.2, seed: 7, top_k: 20, ..Sampling::default() };
+    for model in ["tests/golden/nemotron", "tests/golden/nemotron_h"] {
+        for (sampling, prompt) in [(Sampling::default(), &prompts()[0]), (warm.clone(), &prompts()[1])] {
+            let plain = Request { sampling, max_tokens: 40, ..request(prompt) };
+            for tokens in [1, 2, 17] {
+                for (device, again) in devices().into_iter().zip(devices()) {
+                    let mut engine = engine(model, device, config(2, 64));
+                    let free = generate(&mut engine, vec![plain.clone()]).remove(0).0;
+                    let head = [&prompt[..], &free[..tokens], &END].concat();
+                    let rest = Request { prompt: head, max_tokens: 40 - tokens - 2, ..plain.clone() };
+                    let rest = generate(&mut crate::engine(model, again, config(2, 64)), vec![rest]).remove(0);
+                    let bounded = Request { thinking: Some(budget(tokens, false)), ..plain.clone() };
+                    let expected = ([&free[..tokens], &END, &rest.0].concat(), rest.1);
+                    assert_eq!(generate(&mut engine, vec![bounded.clone(), bounded]), [expected.clone(), expected]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn penalties_and_rules_know_what_came_in_front_of_the_end() {
+    let rules = Constraints { no_repeat_ngram: 2, min_tokens: 30, ..Constraints::default() };
+    let penalties =
+        Sampling { presence_penalty: 1.5, frequency_penalty: 0.5, repeat_penalty: 1.2, ..Sampling::default() };
+    for sampling in [penalties, Sampling { constraints: rules, temperature: 0.9, ..Sampling::default() }] {
+        let [one, ahead] = devices().map(|device| {
+            let request = Request { sampling: sampling.clone(), max_tokens: 60, ..request(&prompts()[0]) };
+            let request = Request { thinking: Some(budget(20, false)), ..request };
+            generate(&mut engine("tests/golden/nemotron_h", device, config(2, 64)), vec![request]).remove(0)
+        });
+        assert_eq!(one, ahead);
+        let pairs: Vec<&[u32]> = one.0.windows(2).collect();
+        let repeats = pairs.iter().enumerate().filter(|(at, pair)| pairs[..*at].contains(pair)).count();
+        assert!(sampling.constraints.no_repeat_ngram == 0 || repeats == 0, "{:?}", one.0);
+    }
+}
+
+fn toy() -> Engine {
+    engine("tests/golden/nemotron", Box::new(Toy::new(true, false, 4)), config(2, 64))
+}
+
+fn told(engine: &mut Engine, request: Request) -> Vec<(u32, Option<TokenLogprobs>, Option<Finish>)> {
+    engine.submit(request).expect("a good request");
+    let mut told = Vec::new();
+    while !engine.is_idle() {
+        let events = engine.step().expect("the toy does not fail");
+        told.extend(events.into_iter().map(|event| (event.token.expect("numbers"), event.logprobs, event.finish)));
+    }
+    told
+}
+
+#[test]
+fn a_limit_ends_the_end_too_and_its_tokens_are_certain() {
+    for (max_tokens, forced) in [(4, 1), (5, 2), (9, 2)] {
+        let request = Request { prompt: vec![3, 1], max_tokens, logprobs: Some(2), ..Request::default() };
+        let told = told(&mut toy(), Request { thinking: Some(budget(3, false)), ..request });
+        let ids: Vec<u32> = told.iter().map(|(id, ..)| *id).collect();
+        assert_eq!((ids.len(), &ids[3..3 + forced]), (max_tokens, &END[..forced]));
+        let certain = told.iter().map(|(_, told, _)| told.as_ref().expect("asked for").logprob == 0.0);
+        assert_eq!(certain.collect::<Vec<_>>(), (0..max_tokens).map(|at| (3..5).contains(&at)).collect::<Vec<_>>());
+        let finish: Vec<_> = told.iter().map(|(.., finish)| *finish).collect();
+        assert_eq!(finish.iter().position(Option::is_some), Some(max_tokens - 1));
+    }
+}
+
+#[test]
+fn reasoning_that_is_over_or_never_begins_has_no_bound() {
+    let free = |prompt: &[u32]| {
+        let mut tokens = prompt.to_vec();
+        (0..20).for_each(|_| tokens.push(toy::next(&tokens)));
+        tokens.split_off(prompt.len())
+    };
+    let bounded = |prompt: &[u32], thinking: ThinkingBudget| {
+        let request =
+            Request { prompt: prompt.to_vec(), max_tokens: 20, thinking: Some(thinking), ..Request::default() };
+        told(&mut toy(), request).into_iter().map(|(id, ..)| id).collect::<Vec<u32>>()
+    };
+    // Nothing opens it.
+    assert_eq!(bounded(&[3, 1], budget(3, true)), free(&[3, 1]));
+    // The token that comes third closes it, and is no part of it.
+    let closes = free(&[3, 1])[2];
+    let marks = TokenMarks::new(vec![b"x".to_vec()], HashMap::from([(closes, b"x".to_vec())]));
+    let mut closed = budget(3, false);
+    closed.closes = Arc::new(marks.clone());
+    assert_eq!(bounded(&[3, 1], closed), free(&[3, 1]));
+    // The first one opens it.
+    let opens = TokenMarks::new(vec![b"x".to_vec()], HashMap::from([(free(&[3, 1])[0], b"x".to_vec())]));
+    let opened = ThinkingBudget { opens: Some(Arc::new(opens)), ..budget(3, true) };
+    let text = bounded(&[3, 1], opened);
+    assert_eq!((&text[..4], &text[4..6]), (&free(&[3, 1])[..4], &END[..]));
+}

@@ -1,0 +1,110 @@
+//! Reasoning that is ended at a budget, in all APIs and under all names: one answer, whole and streamed.
+use serde_json::{Value, json};
+
+use crate::tools::Talker;
+
+/// What the model says to everything, whatever ends its reasoning: the device begins again behind what it did not say.
+const SAYS: &str = "So blue it is.";
+
+const TOKENS: usize = 3;
+
+fn body() -> Value {
+    json!({ "messages": [{ "role": "user", "content": "Which colour?" }] })
+}
+
+/// What the first tokens of the answer are.
+fn thought(talker: &Talker) -> String {
+    let mut asked = body();
+    asked["return_token_ids"] = true.into();
+    let free = talker.ask("/v1/chat/completions", &asked);
+    let ids = free["choices"][0]["token_ids"].as_array().unwrap()[..TOKENS].to_vec();
+    let text = talker.ask("/detokenize", &json!({ "tokens": ids }))["prompt"].as_str().unwrap().trim().to_owned();
+    assert!(SAYS.starts_with(&text) && text.len() < SAYS.len(), "{text}");
+    text
+}
+
+#[test]
+fn a_budget_ends_the_reasoning_under_all_its_names() {
+    let talker = Talker::of("nemotron_3_nano", SAYS);
+    let thought = thought(&talker);
+    let end = talker.ask("/tokenize", &json!({ "prompt": "</think>", "add_special_tokens": false }))["count"].as_u64();
+    for (name, value) in [
+        ("thinking_token_budget", json!(TOKENS)),
+        ("reasoning_budget", json!(TOKENS)),
+        ("max_thinking_tokens", json!(TOKENS)),
+        ("nvext", json!({ "max_thinking_tokens": TOKENS })),
+    ] {
+        let mut asked = body();
+        asked[name] = value;
+        asked["logprobs"] = true.into();
+        asked["n"] = 2.into();
+        let answer = talker.ask("/v1/chat/completions", &asked);
+        for choice in answer["choices"].as_array().unwrap() {
+            let message = &choice["message"];
+            assert_eq!((&message["reasoning"], &message["content"]), (&json!(thought), &json!(SAYS)), "{name}");
+            assert_eq!(choice["finish_reason"], "stop");
+            let tokens = choice["logprobs"]["content"].as_array().unwrap();
+            assert_eq!(answer["usage"]["completion_tokens"], 2 * tokens.len());
+            let text: String = tokens.iter().map(|token| token["token"].as_str().unwrap()).collect();
+            assert!(text.contains("</think>") && text.contains(&thought), "{text}");
+            let forced = &tokens[TOKENS..TOKENS + end.unwrap() as usize];
+            assert!(forced.iter().all(|token| token["logprob"] == 0.0), "{forced:?}");
+        }
+        asked.as_object_mut().unwrap().remove("n");
+        asked["stream"] = true.into();
+        let (mut reasoning, mut content) = (String::new(), String::new());
+        for event in talker.post("/v1/chat/completions", &asked).events() {
+            let delta = &event["choices"][0]["delta"];
+            reasoning += delta["reasoning"].as_str().unwrap_or_default();
+            content += delta["content"].as_str().unwrap_or_default();
+        }
+        assert_eq!((reasoning, content.as_str()), (thought.clone(), SAYS));
+    }
+    for (tokens, thought, said) in
+        [(0, Value::Null, json!(SAYS)), (-1, json!(SAYS), json!("")), (900, json!(SAYS), json!(""))]
+    {
+        let mut asked = body();
+        asked["thinking_token_budget"] = tokens.into();
+        let answer = talker.ask("/v1/chat/completions", &asked);
+        let message = &answer["choices"][0]["message"];
+        assert_eq!((&message["reasoning"], &message["content"]), (&thought, &said), "{tokens}");
+    }
+}
+
+#[test]
+fn the_other_apis_bound_the_reasoning_in_their_own_words() {
+    let talker = Talker::of("nemotron_3_nano", SAYS);
+    let thought = thought(&talker);
+    let mut asked = body();
+    asked["max_tokens"] = 100.into();
+    asked["thinking"] = json!({ "type": "enabled", "budget_tokens": TOKENS });
+    let message = talker.ask("/v1/messages", &asked);
+    assert_eq!(message["content"][0]["thinking"], thought, "{message}");
+    assert_eq!((&message["content"][1]["text"], &message["stop_reason"]), (&json!(SAYS), &json!("end_turn")));
+    asked["thinking"]["budget_tokens"] = 0.into();
+    let response = talker.post("/v1/messages", &asked);
+    assert!(response.status == 400 && response.body.contains("thinking.budget_tokens: expected"), "{response:?}");
+    // Nano's template has words for no effort but none.
+    let effort = |effort: &str| {
+        let asked = json!({ "input": "Which colour?", "reasoning": { "effort": effort } });
+        let output = talker.ask("/v1/responses", &asked)["output"].clone();
+        output.as_array().unwrap().iter().map(|item| item["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!((effort("none"), effort("low")), (vec!["message".to_owned()], vec!["reasoning".to_owned()]));
+    assert_eq!((effort("medium"), effort("high")), (vec!["reasoning".to_owned()], vec!["reasoning".to_owned()]));
+    let response = talker.post("/v1/responses", &json!({ "input": "x", "reasoning": { "effort": "much" } }));
+    assert!(response.status == 400 && response.body.contains("reasoning.effort: expected"), "{response:?}");
+}
+
+#[test]
+fn a_model_that_does_not_reason_has_no_budget() {
+    let talker = Talker::of("nemotron_mini", SAYS);
+    let mut asked = body();
+    asked["thinking_token_budget"] = TOKENS.into();
+    let response = talker.post("/v1/chat/completions", &asked);
+    assert!(response.status == 400 && response.json()["error"]["param"] == "thinking_token_budget", "{response:?}");
+    // Anthropic's clients always send one.
+    let mut asked = body();
+    (asked["max_tokens"], asked["thinking"]) = (100.into(), json!({ "type": "enabled", "budget_tokens": 1024 }));
+    assert_eq!(talker.ask("/v1/messages", &asked)["content"][0]["text"], SAYS);
+}
