@@ -92,7 +92,9 @@ fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
     let indentation = |line: &str| line.len() - line.trim_start().len();
     let is_function = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().take(6).collect();
-        !line.trim_start().starts_with("//") && words.contains(&"fn") && ![";", "{}"].iter().any(|end| line.trim_end().ends_with(end))
+        !line.trim_start().starts_with("//")
+            && words.contains(&"fn")
+            && ![";", "{}"].iter().any(|end| line.trim_end().ends_with(end))
     };
     let starts = lines.iter().enumerate().filter(|(_, line)| is_function(line));
     let length = |(start, line): (usize, &&str)| {
