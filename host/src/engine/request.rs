@@ -50,8 +50,8 @@ pub struct SequenceId(pub u64);
 pub struct Event {
     /// Which sequence.
     pub sequence: SequenceId,
-    /// Its next token; an id of [`Request::eos`] is told too, and so are those of [`ThinkingBudget::end`]. An error where the logits that it was to be chosen from are no
-    /// numbers: the sequence has ended, and other sequences go on.
+    /// Its next token; an id of [`Request::eos`] is told too, and so are those of [`ThinkingBudget::end`]. An error where the
+    /// logits that it was to be chosen from are no numbers: the sequence has ended, and other sequences go on.
     pub token: Result<u32>,
     /// Why the sequence ended with this token, if it did.
     pub finish: Option<Finish>,
