@@ -1,9 +1,10 @@
 //! Damaged texts: each byte is text, part of a call, or a tag beside one, and nothing is lost or comes twice.
+use rayon::prelude::*;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Map;
 use serde_json::value::RawValue;
 
-use super::cases::CASES;
+use super::cases::{CASES, Case};
 use super::output::Part;
 use super::tests::{Sum, ended, parsed, tools};
 use super::*;
@@ -117,23 +118,26 @@ fn is_mark(form: ToolForm, mark: &str) -> bool {
 
 #[test]
 fn damaged_texts_lose_nothing_and_double_nothing() {
-    let mut random = Random(7);
-    let (mut count, mut with_calls) = (0, 0);
-    for (form, text, ..) in CASES {
-        for _ in 0..EACH {
-            let mut text = (*text).to_owned();
-            (0..1 + random.below(4)).for_each(|_| random.damage(&mut text));
-            let (sum, parts) = parsed(*form, [text.as_str()]);
-            check(*form, &text, &sum, &parts);
-            let pieces = random.cut(&text);
-            assert_eq!(parsed(*form, pieces.iter().copied()).0, sum, "{text:?} as {pieces:?}");
-            cut_at_every_byte(*form, &text, &sum);
-            cut_off(*form, &text, &sum);
-            count += 1;
-            with_calls += usize::from(!sum.calls.is_empty());
-        }
-    }
+    let damaged = |(case, (form, text, ..)): (usize, &Case)| -> usize {
+        let mut random = Random(7 + case as u64);
+        (0..EACH).filter(|_| damaged_has_calls(*form, text, &mut random)).count()
+    };
+    let with_calls: usize = CASES.par_iter().enumerate().map(damaged).sum();
+    let count = CASES.len() * EACH;
     assert!(count >= 10_000 && with_calls > count / 5, "{with_calls} of {count}");
+}
+
+/// Checks a text that is damaged by chance, and says whether it has calls still.
+fn damaged_has_calls(form: ToolForm, text: &str, random: &mut Random) -> bool {
+    let mut text = text.to_owned();
+    (0..1 + random.below(4)).for_each(|_| random.damage(&mut text));
+    let (sum, parts) = parsed(form, [text.as_str()]);
+    check(form, &text, &sum, &parts);
+    let pieces = random.cut(&text);
+    assert_eq!(parsed(form, pieces.iter().copied()).0, sum, "{text:?} as {pieces:?}");
+    cut_at_every_byte(form, &text, &sum);
+    cut_off(form, &text, &sum);
+    !sum.calls.is_empty()
 }
 
 /// Whether nothing of a text but ends of reasoning is left out of what was `seen`, and nothing is there twice.
