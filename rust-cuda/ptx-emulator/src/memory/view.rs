@@ -19,7 +19,7 @@ struct Word {
 
 impl Word {
     fn over(self, under: Word) -> Word {
-        let mask = (0..4).fold(0u32, |mask, b| mask | u32::from(self.written >> b & 1) * (0xff << (8 * b)));
+        let mask = (0..4).fold(0u32, |mask, b| mask | (u32::from(self.written >> b & 1) * (0xff << (8 * b))));
         Word { bits: self.bits & mask | under.bits & !mask, written: self.written | under.written }
     }
 }

@@ -181,13 +181,13 @@ impl Slices {
         if self.0.is_none() { TURN } else { [0, 4, 64, 1 << 16][self.below(4) as usize] }
     }
 
-    /// A number below `bound`, a power of two or small; 0 without a seed.
+    /// A number below `bound`; 0 without a seed.
     pub fn below(&mut self, bound: u64) -> u64 {
         let Some(state) = &mut self.0 else { return 0 };
         *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        // The high bits, which were the length of a slice from the start.
-        (u128::from(mixed) * u128::from(bound) >> 64) as u64
+        // The high bits.
+        ((u128::from(mixed) * u128::from(bound)) >> 64) as u64
     }
 }
