@@ -142,6 +142,16 @@ impl<R: Role> Field for Ptr<R> {
     }
 }
 
+impl<R: Role, const N: usize> Field for [Ptr<R>; N] {
+    fn write(&self, out: &mut [u8]) {
+        self.iter().zip(out.chunks_mut(size_of::<Ptr<R>>())).for_each(|(pointer, out)| pointer.write(out));
+    }
+
+    fn resolve(&mut self, resolve: &mut dyn FnMut(u32, u64, Element) -> u64) {
+        self.iter_mut().for_each(|pointer| pointer.resolve(resolve));
+    }
+}
+
 macro_rules! plain_fields {
     ($($number:ty)*) => { $(impl Field for $number {
         fn write(&self, out: &mut [u8]) {

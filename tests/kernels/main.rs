@@ -14,6 +14,7 @@ mod oracle;
 mod packed;
 mod paged;
 mod random;
+mod ranks;
 mod route_rows;
 mod ssm;
 mod ssm_splits;

@@ -154,12 +154,18 @@ ordered! {
         load_relaxed "ld.relaxed.gpu.global.b32";
         /// Loads a word; what its writer wrote before its [`store_release`] is visible behind it.
         load_acquire "ld.acquire.gpu.global.b32";
+        /// Loads a word; what its writer, a thread of another GPU or the host, wrote before its [`store_release_system`] is
+        /// visible behind it.
+        load_acquire_system "ld.acquire.sys.global.b32";
     }
     stores {
         /// Stores a word that other blocks read, without ordering anything else.
         store_relaxed "st.relaxed.gpu.global.b32";
         /// Stores a word; what this thread wrote before is visible to whoever reads it by [`load_acquire`].
         store_release "st.release.gpu.global.b32";
+        /// Stores a word; what this thread wrote before, and what it knows of through a barrier, is visible to whoever reads it
+        /// by [`load_acquire_system`], on other GPUs and the host too.
+        store_release_system "st.release.sys.global.b32";
     }
 }
 

@@ -76,6 +76,8 @@
 //! * A product of `wgmma` multiplies when it is issued, each warp its own rows. From then until the wait its registers may
 //!   be touched by products alone, and before it they need a fence; what it reads needs a proxy fence of its writer behind
 //!   the write, and stays as it is until the wait. That the four warps come to it together is not seen.
+//! * [`Module::launch_devices`] runs several devices at once over one memory, and finds what no release and acquire of the
+//!   system's scope orders between them, as a wrong value, an undefined read or a deadlock of some seeds.
 //! * Lanes that have exited are not waited for, but their registers cannot be read by a shuffle.
 
 #![forbid(unsafe_code)]
@@ -95,4 +97,4 @@ pub use fault::{Fault, FaultKind, Place};
 pub use memory::Memory;
 pub use module::Module;
 pub use parse::ParseError;
-pub use run::{Launch, Options, Stats};
+pub use run::{Launch, Options, Queued, Stats};

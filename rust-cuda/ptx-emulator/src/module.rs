@@ -2,10 +2,10 @@
 
 use crate::decode;
 use crate::fault::{Fault, FaultKind};
-use crate::memory::{MODULE_BASE, Memory};
+use crate::memory::{MODULE_BASE, Memory, view::View};
 use crate::parse::{self, Initial, ParseError, Source, Space, Variable};
 use crate::program::Program;
-use crate::run::{self, Env, Launch, Options, Stats};
+use crate::run::{self, Env, Launch, Options, Queued, Stats};
 use std::collections::HashMap;
 
 /// PTX text, parsed and decoded.
@@ -55,17 +55,54 @@ impl Module {
         params: &[u8],
         options: &Options,
     ) -> Result<Stats, Fault> {
-        let Some(program) = self.entries.iter().find(|e| e.name == entry) else {
+        let program = self.program(entry)?;
+        let env = Env { program, memory, variables: &self.variables, params, launch, options, view: None };
+        run::launch(&env).map_err(|fault| self.quoted(fault))
+    }
+
+    /// Runs the queues of several devices at once, each device its launches one after the other, interleaved on one thread
+    /// in an order that `seed` says. What one device writes another sees when it was released at the scope of the system
+    /// and acquired there; else at any time, or never, as chance has it.
+    ///
+    /// A word in which two devices store different bytes counts as written by one of them.
+    ///
+    /// # Errors
+    /// The first fault of any device.
+    pub fn launch_devices(
+        &self,
+        memory: &Memory,
+        queues: &[Vec<Queued>],
+        seed: u64,
+        options: &Options,
+    ) -> Result<Stats, Fault> {
+        run::run_devices(self, memory, queues, (seed, options)).map_err(|fault| self.quoted(fault))
+    }
+
+    pub(crate) fn env<'a>(
+        &'a self,
+        memory: &'a Memory,
+        queued: &'a Queued,
+        options: &'a Options,
+        view: View<'a>,
+    ) -> Result<Env<'a>, Fault> {
+        let program = self.program(&queued.entry)?;
+        let (launch, params) = (&queued.launch, &queued.params);
+        Ok(Env { program, memory, variables: &self.variables, params, launch, options, view: Some(view) })
+    }
+
+    /// The fault with the text of its line.
+    fn quoted(&self, mut fault: Fault) -> Fault {
+        if let Some(place) = &mut fault.place {
+            place.text = self.lines.get(place.line as usize - 1).cloned().unwrap_or_default();
+        }
+        fault
+    }
+
+    fn program(&self, entry: &str) -> Result<&Program, Fault> {
+        self.entries.iter().find(|e| e.name == entry).ok_or_else(|| {
             let known: Vec<&str> = self.entries().collect();
             let message = format!("no entry `{entry}`; the module has {}", known.join(", "));
-            return Err(Fault::new(FaultKind::BadLaunch, None, message));
-        };
-        let env = Env { program, memory, variables: &self.variables, params, launch, options };
-        run::launch(&env).map_err(|mut fault| {
-            if let Some(place) = &mut fault.place {
-                place.text = self.lines.get(place.line as usize - 1).cloned().unwrap_or_default();
-            }
-            fault
+            Fault::new(FaultKind::BadLaunch, None, message)
         })
     }
 }

@@ -55,6 +55,8 @@ pub enum Op {
     ProductWait(u32),
     /// What the thread has written to shared memory is there for products too.
     ProxyFence,
+    /// Between devices.
+    Fence(Order),
     Branch {
         target: u32,
         reconverge: u32,
@@ -120,6 +122,18 @@ pub struct Access {
     pub values: Vec<Option<Reg>>,
     /// Volatile, relaxed, acquire or release: ordered by the program itself, so no race with others like it.
     pub strong: bool,
+    pub order: Order,
+}
+
+/// What an access orders between devices, of which one sees only what is released to the system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Order {
+    /// Strong at the scope of the system: other devices see it, and it sees them.
+    pub system: bool,
+    /// What the thread did before is ordered before it.
+    pub release: bool,
+    /// What the thread does behind is ordered behind it.
+    pub acquire: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,6 +154,7 @@ pub struct Atomic {
     pub address: Address,
     pub op: AtomicOp,
     pub ty: Type,
+    pub order: Order,
     /// `None` for `red` and the sink.
     pub d: Option<Reg>,
     pub b: Reg,

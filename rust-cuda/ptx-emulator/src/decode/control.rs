@@ -39,10 +39,11 @@ impl Decoder<'_> {
                     op.take("shared::cta");
                     return Ok(Some(Op::ProxyFence));
                 }
-                op.take_any(&["sc", "acq_rel", "acquire", "release"]);
+                let semantics = op.take_any(&["sc", "acq_rel", "acquire", "release"]).unwrap_or("sc");
+                let order = Self::order(op, Some(semantics));
                 op.take("gl");
                 op.skip_hints();
-                Op::Nothing
+                Op::Fence(order)
             }
             "nanosleep" => {
                 op.ty()?;

@@ -3,7 +3,7 @@
 use super::{Decoder, opcode::Opcode};
 use crate::lanes::Reg;
 use crate::parse::{Operand, ParseError, Space};
-use crate::program::{Access, Atomic, AtomicOp, CopyAsync, LoadMatrix, Op};
+use crate::program::{Access, Atomic, AtomicOp, CopyAsync, LoadMatrix, Op, Order};
 use crate::types::{Class, Type};
 
 impl Decoder<'_> {
@@ -46,10 +46,19 @@ impl Decoder<'_> {
         }
     }
 
+    /// What the semantics and the scope of an access order; volatile ones are relaxed ones of the system.
+    pub fn order(op: &mut Opcode, semantics: Option<&str>) -> Order {
+        let is = |names: &[&str]| semantics.is_some_and(|semantics| names.contains(&semantics));
+        let system = is(&["volatile", "mmio"]) || (semantics.is_some() && op.take("sys"));
+        Order { system, release: is(&["release", "acq_rel", "sc"]), acquire: is(&["acquire", "acq_rel", "sc"]) }
+    }
+
     fn access(&mut self, op: &mut Opcode, args: &[Operand]) -> Result<Op, ParseError> {
         self.expect(op, args, 2)?;
         let space = Self::space(op);
-        let strong = op.take_any(&["volatile", "relaxed", "acquire", "release", "mmio"]).is_some();
+        let semantics = op.take_any(&["volatile", "relaxed", "acquire", "release", "mmio"]);
+        let strong = semantics.is_some();
+        let order = Self::order(op, semantics);
         op.skip_hints();
         op.take("unified");
         let lanes = op.take_any(&["v2", "v4", "v8"]);
@@ -73,13 +82,14 @@ impl Decoder<'_> {
             });
         }
         self.program.resident |= strong && !store && matches!(address.space, Space::Global | Space::Generic);
-        let access = Box::new(Access { address, ty, values, strong });
+        let access = Box::new(Access { address, ty, values, strong, order });
         Ok(if store { Op::Store(access) } else { Op::Load(access) })
     }
 
     fn atomic(&mut self, op: &mut Opcode, args: &[Operand]) -> Result<Op, ParseError> {
         let space = Self::space(op);
-        op.take_any(&["relaxed", "acquire", "release", "acq_rel"]);
+        let semantics = op.take_any(&["relaxed", "acquire", "release", "acq_rel"]).unwrap_or("relaxed");
+        let order = Self::order(op, Some(semantics));
         op.skip_hints();
         op.take("noftz");
         let Some(kind) = op.take_with(atomic_op) else { return op.unknown() };
@@ -109,7 +119,7 @@ impl Decoder<'_> {
             None => None,
         };
         self.program.resident |= matches!(address.space, Space::Global | Space::Generic);
-        Ok(Op::Atomic(Box::new(Atomic { address, op: kind, ty, d, b, c })))
+        Ok(Op::Atomic(Box::new(Atomic { address, op: kind, ty, order, d, b, c })))
     }
 
     fn copy_async(&mut self, op: &mut Opcode, args: &[Operand]) -> Result<Op, ParseError> {

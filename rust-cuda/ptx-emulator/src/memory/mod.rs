@@ -3,6 +3,7 @@
 mod allocation;
 pub mod shared;
 pub mod stamp;
+pub mod view;
 
 use crate::fault::{Fault, FaultKind};
 pub(crate) use allocation::Allocation;

@@ -14,7 +14,7 @@ pub type Checked = Result<(), Box<Trouble>>;
 
 /// Sign-extends the low `bits` bits for signed types, whose loads fill the whole register.
 #[inline(always)]
-fn widen(bits: u64, ty: Type) -> u64 {
+pub fn widen(bits: u64, ty: Type) -> u64 {
     if !ty.is_signed() {
         return bits;
     }
@@ -54,7 +54,9 @@ impl Warp {
         let addresses = self.addresses(&access.address);
         Self::check_alignment(&addresses, access.ty.bytes() * access.values.len(), mask)?;
         match access.address.space {
-            Space::Global | Space::Const => self.load_global(env, access, &addresses, mask),
+            Space::Global | Space::Const => {
+                self.ordered(env, access.order, |warp| warp.load_global(env, access, &addresses, mask))
+            }
             Space::Shared => self.load_shared(shared, access, &addresses, mask),
             Space::Local => self.load_local(access, &addresses, mask),
             Space::Param => self.load_param(env, access, &addresses, mask),
@@ -62,7 +64,7 @@ impl Warp {
                 Space::Shared => warp.load_shared(shared, access, addresses, group),
                 Space::Local => warp.load_local(access, addresses, group),
                 Space::Param => warp.load_param(env, access, addresses, group),
-                _ => warp.load_global(env, access, addresses, group),
+                _ => warp.ordered(env, access.order, |warp| warp.load_global(env, access, addresses, group)),
             }),
         }
     }
@@ -72,7 +74,9 @@ impl Warp {
         let addresses = self.addresses(&access.address);
         Self::check_alignment(&addresses, access.ty.bytes() * access.values.len(), mask)?;
         match access.address.space {
-            Space::Global | Space::Const => self.store_global(env, access, &addresses, mask),
+            Space::Global | Space::Const => {
+                self.ordered(env, access.order, |warp| warp.store_global(env, access, &addresses, mask))
+            }
             Space::Shared => self.store_shared(shared, access, &addresses, mask),
             Space::Local => self.store_local(access, &addresses, mask),
             Space::Param => Err(read_only(&addresses, mask)),
@@ -80,7 +84,7 @@ impl Warp {
                 Space::Shared => warp.store_shared(shared, access, addresses, group),
                 Space::Local => warp.store_local(access, addresses, group),
                 Space::Param => Err(read_only(addresses, group)),
-                _ => warp.store_global(env, access, addresses, group),
+                _ => warp.ordered(env, access.order, |warp| warp.store_global(env, access, addresses, group)),
             }),
         }
     }
@@ -140,6 +144,9 @@ impl Warp {
         let width = access.ty.bytes();
         let bytes = width * access.values.len();
         self.by_allocation(env, (addresses, bytes), mask, |warp, found, offsets, group| {
+            if let Some(view) = &env.view {
+                return warp.load_seen(view, found, (access, offsets), group);
+            }
             check_defined(found, offsets, bytes, group)?;
             for (i, reg) in access.values.iter().enumerate() {
                 let Some(reg) = *reg else { continue };
@@ -173,6 +180,9 @@ impl Warp {
         let bytes = width * access.values.len();
         self.stores += 1;
         self.by_allocation(env, (addresses, bytes), mask, |warp, found, offsets, group| {
+            if let Some(view) = &env.view {
+                return warp.store_seen(view, found, (access, offsets), group);
+            }
             for (i, reg) in access.values.iter().enumerate() {
                 let Some(reg) = *reg else { continue };
                 if (reg.class, width) == (Class::R32, 4) {
@@ -333,7 +343,7 @@ pub fn check_defined(found: &Allocation, offsets: &[usize; LANES], bytes: usize,
 }
 
 #[cold]
-fn undefined(found: &Allocation, offsets: &[usize; LANES], bytes: usize, mask: u32) -> Box<Trouble> {
+pub fn undefined(found: &Allocation, offsets: &[usize; LANES], bytes: usize, mask: u32) -> Box<Trouble> {
     let missing = |l: &usize| mask >> l & 1 == 1 && !found.is_defined(offsets[*l], bytes);
     let lane = (0..LANES).find(missing).unwrap_or(0);
     let offset = offsets[lane];

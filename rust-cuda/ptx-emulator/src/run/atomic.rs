@@ -20,9 +20,9 @@ impl Warp {
             Space::Shared => self.atomic_shared(shared, atomic, &addresses, mask),
             Space::Generic => self.by_space(&addresses, mask, |warp, space, addresses, group| match space {
                 Space::Shared => warp.atomic_shared(shared, atomic, addresses, group),
-                _ => warp.atomic_global(env, atomic, addresses, group),
+                _ => warp.ordered(env, atomic.order, |warp| warp.atomic_global(env, atomic, addresses, group)),
             }),
-            _ => self.atomic_global(env, atomic, &addresses, mask),
+            _ => self.ordered(env, atomic.order, |warp| warp.atomic_global(env, atomic, &addresses, mask)),
         }
     }
 
@@ -31,6 +31,10 @@ impl Warp {
         for lane in (0..LANES).filter(|l| mask >> l & 1 == 1) {
             let mut changed = false;
             self.by_allocation(env, (addresses, bytes), 1 << lane, |warp, found, offsets, group| {
+                if let Some(view) = &env.view {
+                    changed = warp.atomic_seen(view, found, (atomic, offsets[lane]), lane)?;
+                    return Ok(());
+                }
                 check_defined(found, offsets, bytes, group)?;
                 let (b, c) = warp.atomic_operands(atomic, lane);
                 let old = found.update(offsets[lane], bytes, |a| combine(atomic.op, atomic.ty, a, b, c));
@@ -69,7 +73,7 @@ impl Warp {
         Ok(())
     }
 
-    fn atomic_operands(&self, atomic: &Atomic, lane: usize) -> (u64, u64) {
+    pub fn atomic_operands(&self, atomic: &Atomic, lane: usize) -> (u64, u64) {
         (self.regs.bits(atomic.b, lane), atomic.c.map_or(0, |c| self.regs.bits(c, lane)))
     }
 }

@@ -5,6 +5,7 @@ use super::{
     access::{Checked, check_defined},
     warp::Warp,
 };
+use crate::fault::{FaultKind, Trouble};
 use crate::lanes::LANES;
 use crate::memory::shared::Shared;
 use crate::program::CopyAsync;
@@ -52,6 +53,11 @@ impl Warp {
                 continue;
             }
             self.by_allocation(env, (&from, bytes), same, |_, found, offsets, group| {
+                if env.view.is_some() {
+                    let message = "cp.async is not modelled where several devices run";
+                    let lane = group.trailing_zeros() as usize;
+                    return Err(Trouble::new(FaultKind::UnknownInstruction, lane, None, message));
+                }
                 check_defined(found, offsets, bytes, group)?;
                 for lane in (0..LANES).filter(|l| group >> l & 1 == 1) {
                     found.read(offsets[lane], &mut data[lane][..bytes]);

@@ -51,7 +51,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    fn add(&mut self, block: &Block, blocks: u64) {
+    pub(crate) fn add(&mut self, block: &Block, blocks: u64) {
         self.thread_instructions += block.thread_instructions();
         self.warp_instructions += block.warp_instructions();
         self.blocks += blocks;
@@ -70,7 +70,7 @@ pub(crate) fn launch(env: &Env) -> Result<Stats, Fault> {
     if env.program.resident && blocks > 1 { in_turns(env, blocks) } else { in_parallel(env, blocks) }
 }
 
-fn check(env: &Env) -> Result<(), Fault> {
+pub fn check(env: &Env) -> Result<(), Fault> {
     let bad = |message: String| Err(Fault::new(FaultKind::BadLaunch, None, message));
     let name = &env.program.name;
     if env.launch.grid.contains(&0) || env.launch.block.contains(&0) {
@@ -90,7 +90,7 @@ fn check(env: &Env) -> Result<(), Fault> {
     Ok(())
 }
 
-fn position(env: &Env, number: u64) -> [u32; 3] {
+pub fn position(env: &Env, number: u64) -> [u32; 3] {
     let [x, y, _] = env.launch.grid.map(u64::from);
     [(number % x) as u32, (number / x % y) as u32, (number / (x * y)) as u32]
 }
@@ -173,15 +173,21 @@ fn in_turns(env: &Env, blocks: u64) -> Result<Stats, Fault> {
 }
 
 /// How many instructions a warp runs before the next one's turn.
-struct Slices(Option<u64>);
+pub struct Slices(pub Option<u64>);
 
 impl Slices {
     /// [`TURN`], or as many as SplitMix64 (Steele and others, 2014) says: none, a few or many, equally often.
     fn next(&mut self) -> u64 {
-        let Some(state) = &mut self.0 else { return TURN };
+        if self.0.is_none() { TURN } else { [0, 4, 64, 1 << 16][self.below(4) as usize] }
+    }
+
+    /// A number below `bound`; 0 without a seed.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        let Some(state) = &mut self.0 else { return 0 };
         *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        [0, 4, 64, 1 << 16][(mixed >> 62) as usize]
+        // The high bits.
+        ((u128::from(mixed) * u128::from(bound)) >> 64) as u64
     }
 }

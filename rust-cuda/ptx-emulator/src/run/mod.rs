@@ -6,17 +6,21 @@ mod block;
 mod clock;
 mod collective;
 mod copy;
+mod devices;
 mod diverge;
 mod launch;
 mod local;
 mod matrix;
 mod product;
+mod seen;
 mod tracked;
 mod warp;
 pub mod window;
 
-use crate::memory::{Memory, USER_BASE};
+use crate::memory::{Memory, USER_BASE, view::View};
 use crate::program::Program;
+pub use devices::Queued;
+pub(crate) use devices::run as run_devices;
 pub(crate) use launch::launch;
 pub use launch::{Launch, Options, Stats};
 
@@ -29,6 +33,8 @@ pub(crate) struct Env<'a> {
     pub params: &'a [u8],
     pub launch: &'a Launch,
     pub options: &'a Options,
+    /// The device's view of the memory, where several run at once.
+    pub view: Option<View<'a>>,
 }
 
 impl Env<'_> {

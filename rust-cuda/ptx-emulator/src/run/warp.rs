@@ -30,6 +30,8 @@ pub enum Pause {
 pub struct Warp {
     /// Number in the block.
     pub index: usize,
+    /// The block's number in the grid.
+    pub block: u64,
     pub regs: Registers,
     pub local: Local,
     pub clocks: Clocks,
@@ -54,6 +56,7 @@ impl Warp {
     pub fn new(index: usize) -> Warp {
         Warp {
             index,
+            block: 0,
             regs: Registers::default(),
             local: Local::default(),
             clocks: Clocks::new(index, 1),
@@ -86,6 +89,9 @@ impl Warp {
                 self.regs.splat(reg, u64::from(block[axis]));
             }
         }
+        let [x, y, z] = block.map(u64::from);
+        let [width, height, _] = env.launch.grid.map(u64::from);
+        self.block = (z * height + y) * width + x;
         self.began = self.warp_instructions;
         self.local.reset(program.local);
         self.clocks = Clocks::new(self.index, clock);
@@ -252,7 +258,7 @@ impl Warp {
             Op::Switch { index, targets, reconverge } => {
                 return self.switch(*index, targets, *reconverge, active, mask);
             }
-            Op::Trap | Op::Clock { .. } | Op::Nothing | Op::Unknown(_) | Op::ActiveMask { .. } => {
+            Op::Trap | Op::Clock { .. } | Op::Nothing | Op::Fence(_) | Op::Unknown(_) | Op::ActiveMask { .. } => {
                 self.rare(env, shared, &inst.op, mask)?;
             }
             Op::Atomic(_) | Op::CopyAsync(_) | Op::CopyCommit | Op::CopyWait(_) | Op::ProxyFence => {
@@ -312,6 +318,7 @@ impl Warp {
                 Err(Trouble::new(FaultKind::UnknownInstruction, lane, None, message))
             }
             Op::Nothing => Ok(()),
+            Op::Fence(order) => self.ordered(env, *order, |_| Ok(())),
             other => self.collective(other, mask),
         }
     }

@@ -1,0 +1,270 @@
+//! `all_reduce`: the sum of what the ranks of a model have, one GPU each, the same on all of them.
+//!
+//! # Formula
+//! `s[t, j] = (x_0 + x_1 + … + x_(ranks − 1))[t, j] + bias[j]`, in this order; `y = r(s)`, or `y = r(residual + r(s))` where there
+//! is a residual; `r` rounds to the activation type.
+//!
+//! # Arguments
+//! | name | shape | dtype | layout |
+//! |---|---|---|---|
+//! | `x`, `x_act` | `[rows, n]` | f32, act | this rank's part; one of them is null |
+//! | `bias` | `[n]` or null | weight | the same on every rank |
+//! | `residual` | `[rows, n]` or null | act | the same on every rank; may be `y` |
+//! | `y`, `sums` | `[rows, n]` | act, f32 | written: `y` or, unrounded, `s`; one of them is null |
+//! | `parts[r]` | `[2, capacity]` | f32 | memory of rank r; this rank's own is written |
+//! | `flags[r]` | `[32, 8]` | i32 | memory of rank r, by block and rank; each rank writes its word in all of them |
+//! | `epochs` | `[32]` | i32 | launches so far, by block; counted on; 0 at start, as the flags |
+//! | `abort` | `[1]` | i32 | pinned memory of the host: other than 0 ends every wait |
+//! | `fault` | `[1]` | i32 | 1 + the rank that was waited for, where a wait was ended; else kept |
+//!
+//! # Launch
+//! Always 32 blocks, so that all count the same epochs. A thread owns every `32 · 512`-th group of 4. It copies its groups of `x`
+//! to the half of `parts[rank]` that the epoch's lowest bit names; behind a barrier a thread per rank releases the epoch to that
+//! rank's flags, at the scope of the system, and waits for that rank's word among its own; behind another all read.
+//!
+//! A block that is in epoch e has ended e − 1, for which every other rank had begun e − 1, thus ended e − 2: nobody reads the half
+//! that it writes. Nothing is reset; the difference of two epochs counts, so they may wrap around.
+//!
+//! # Requires
+//! 1 to 8 ranks, which launch the same sums in the same order; `n` divisible by 4; `rows · n` within `capacity`, which is
+//! divisible by 4; all pointers 16-byte aligned. A device runs the 32 blocks at once. With a residual, `y` is written.
+//!
+//! # Moves
+//! `rows · n · (4 · (ranks + 1) + x + residual + y)` bytes, `4 · (ranks − 1)` of them from other GPUs.
+//!
+//! # Numerics
+//! In f32, in the order of the ranks: the same bits on all ranks and in every run. One rounding at the store, of the sum first
+//! where there is a residual. c = 1, d = 1.
+use crate::kernel::{kernel_args, require};
+use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
+
+/// Most ranks that meet.
+pub const MOST_RANKS: usize = 8;
+/// Blocks of every launch.
+pub const BLOCKS: u32 = 32;
+/// Threads of a block.
+const THREADS: u32 = 512;
+
+kernel_args! {
+    /// Arguments of `all_reduce`.
+    pub struct OneShotAllReduce {
+        /// `[rows, n]` or null: this rank's part.
+        pub x: Ptr<f32>,
+        /// `[rows, n]` or null: this rank's part.
+        pub x_act: Ptr<Act>,
+        /// `[n]` or null.
+        pub bias: Ptr<Weight>,
+        /// `[rows, n]` or null; may be `y`.
+        pub residual: Ptr<Act>,
+        /// `[rows, n]` or null, written.
+        pub y: Ptr<Act>,
+        /// `[rows, n]` or null, written.
+        pub sums: Ptr<f32>,
+        /// `[2, capacity]` each, of every rank; null beyond the last.
+        pub parts: [Ptr<f32>; MOST_RANKS],
+        /// `[32, 8]` each, of every rank; null beyond the last.
+        pub flags: [Ptr<i32>; MOST_RANKS],
+        /// `[32]`: launches so far.
+        pub epochs: Ptr<i32>,
+        /// `[1]`: whether to give up.
+        pub abort: Ptr<i32>,
+        /// `[1]`, written where a wait was ended.
+        pub fault: Ptr<i32>,
+        /// This rank.
+        pub rank: u32,
+        /// How many meet.
+        pub ranks: u32,
+        /// Token rows.
+        pub rows: u32,
+        /// Columns.
+        pub n: u32,
+        /// Elements of a half of `parts`.
+        pub capacity: u32,
+    }
+}
+
+impl Kernel for OneShotAllReduce {
+    const NAME: &'static str = "all_reduce";
+
+    fn check(&self) -> Result<(), &'static str> {
+        let present = |count: usize| {
+            self.parts[..count].iter().all(|parts| !parts.is_null())
+                && self.flags[..count].iter().all(|flags| !flags.is_null())
+        };
+        let elements = u64::from(self.rows) * u64::from(self.n);
+        require! {
+            (1..=MOST_RANKS as u32).contains(&self.ranks) && self.rank < self.ranks => "1 to 8 ranks, this one among them",
+            present(self.ranks as usize) => "parts and flags of every rank",
+            self.x.is_null() != self.x_act.is_null() => "either x or x_act",
+            self.y.is_null() != self.sums.is_null() => "either y or sums",
+            self.residual.is_null() || !self.y.is_null() => "a residual is added to y alone",
+            self.rows > 0 && self.n > 0 && self.n.is_multiple_of(4) => "at least one row, n divisible by 4",
+            self.capacity.is_multiple_of(4) && elements <= u64::from(self.capacity) => "rows of parts that hold the sum",
+        }
+    }
+
+    fn launch(&self, _: &DeviceInfo) -> Launch {
+        Launch { overlaps: true, ..Launch::linear(Self::NAME, BLOCKS, THREADS) }
+    }
+
+    fn bytes_moved(&self, _: &StepShape) -> u64 {
+        let x = if self.x.is_null() { 2 } else { 4 };
+        let residual = if self.residual.is_null() { 0 } else { 2 };
+        let y = if self.y.is_null() { 4 } else { 2 };
+        let elements = u64::from(self.rows) * u64::from(self.n);
+        elements * (4 * (u64::from(self.ranks) + 1) + x + residual + y)
+    }
+}
+
+#[cfg(target_arch = "nvptx64")]
+mod entry {
+    use super::{MOST_RANKS, OneShotAllReduce};
+    use crate::Ptr;
+    use cuda_std::unroll::unroll;
+    use cuda_std::{barrier, bf16, global, grid, kernel, thread};
+
+    /// Looks at a flag between two looks at the word of the host, which is far away.
+    const LOOKS: u32 = 64;
+
+    kernel! {
+        /// Four neighbours per thread and turn.
+        pub fn all_reduce(args: OneShotAllReduce) {
+            grid::wait_for_dependencies();
+            let block = 4 * u64::from(thread::block_idx_x());
+            let epoch = global::load::<u32>(args.epochs.addr + block).wrapping_add(1);
+            let half = 4 * u64::from(epoch % 2) * u64::from(args.capacity);
+            let quads = args.rows * (args.n / 4);
+            let own = of_rank(&args.parts, args.rank) + half;
+            let mut quad = thread::global_index();
+            while quad < quads {
+                global::store(own + 16 * u64::from(quad), part(&args, quad));
+                quad += thread::grid_threads();
+            }
+            barrier::sync_threads();
+            if barrier::any_thread(!meets(&args, epoch)) {
+                return;
+            }
+            let mut quad = thread::global_index();
+            while quad < quads {
+                finish(&args, quad, sum(&args, half + 16 * u64::from(quad)));
+                quad += thread::grid_threads();
+            }
+            if thread::thread_idx_x() == 0 {
+                global::store(args.epochs.addr + block, epoch);
+            }
+        }
+    }
+
+    /// The address of what rank `rank` has; the loop is unrolled, for parameters are not indexed by what is not constant.
+    #[inline(always)]
+    fn of_rank<R: crate::Role>(pointers: &[Ptr<R>; MOST_RANKS], rank: u32) -> u64 {
+        let mut found = 0;
+        unroll::<MOST_RANKS>(|r| {
+            if r as u32 == rank {
+                found = pointers[r].addr;
+            }
+        });
+        found
+    }
+
+    /// Four neighbours of this rank's part.
+    ///
+    /// # Safety
+    /// `quad` is within the part.
+    #[inline(always)]
+    unsafe fn part(args: &OneShotAllReduce, quad: u32) -> [f32; 4] {
+        let quad = u64::from(quad);
+        // SAFETY: the caller's promise; one of the two is there.
+        unsafe {
+            if args.x.is_null() {
+                unpack_4(global::load(args.x_act.addr + 8 * quad))
+            } else {
+                global::load(args.x.addr + 16 * quad)
+            }
+        }
+    }
+
+    /// Tells the rank that this thread stands for that this block's part is there, and waits for its part; `false` if the wait
+    /// was ended. What the ranks wrote is visible behind the next barrier.
+    ///
+    /// # Safety
+    /// All threads of the block have written their part, in front of a barrier.
+    #[inline(always)]
+    unsafe fn meets(args: &OneShotAllReduce, epoch: u32) -> bool {
+        let other = thread::thread_idx_x();
+        if other >= args.ranks {
+            return true;
+        }
+        let row = 4 * MOST_RANKS as u64 * u64::from(thread::block_idx_x());
+        let theirs = of_rank(&args.flags, other) + row + 4 * u64::from(args.rank);
+        let own = of_rank(&args.flags, args.rank) + row + 4 * u64::from(other);
+        // SAFETY: the words are within the flags.
+        unsafe {
+            global::store_release_system(theirs, epoch);
+            let mut looks = 0;
+            // A rank may be an epoch ahead.
+            while (global::load_acquire_system(own).wrapping_sub(epoch) as i32) < 0 {
+                looks += 1;
+                if looks % LOOKS == 0 && global::load_volatile::<u32>(args.abort.addr) != 0 {
+                    global::store_volatile(args.fault.addr, other + 1);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// The sum of four neighbours at byte `at` of all parts: all loads before the first sum.
+    ///
+    /// # Safety
+    /// All ranks have written them.
+    #[inline(always)]
+    unsafe fn sum(args: &OneShotAllReduce, at: u64) -> [f32; 4] {
+        let mut parts = [[0.0f32; 4]; MOST_RANKS];
+        unroll::<MOST_RANKS>(|r| {
+            if (r as u32) < args.ranks {
+                // SAFETY: the caller's promise.
+                parts[r] = unsafe { global::load(args.parts[r].addr + at) };
+            }
+        });
+        let mut sums = parts[0];
+        unroll::<{ MOST_RANKS - 1 }>(|r| {
+            if (r as u32) + 1 < args.ranks {
+                sums = core::array::from_fn(|i| sums[i] + parts[r + 1][i]);
+            }
+        });
+        sums
+    }
+
+    /// Adds bias and residual to four neighbours and stores them.
+    ///
+    /// # Safety
+    /// `quad` is within the sum.
+    #[inline(always)]
+    unsafe fn finish(args: &OneShotAllReduce, quad: u32, mut sums: [f32; 4]) {
+        let bytes = 8 * u64::from(quad);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if !args.bias.is_null() {
+                let column = core::num::NonZero::new(args.n / 4).map_or(0, |row| quad % row);
+                let bias = unpack_4(global::load_readonly(args.bias.addr + 8 * u64::from(column)));
+                sums = core::array::from_fn(|i| sums[i] + bias[i]);
+            }
+            if args.y.is_null() {
+                global::store(args.sums.addr + 2 * bytes, sums);
+                return;
+            }
+            if !args.residual.is_null() {
+                let residual = unpack_4(global::load(args.residual.addr + bytes));
+                sums = core::array::from_fn(|i| residual[i] + bf16::round(sums[i]));
+            }
+            global::store(args.y.addr + bytes, [bf16::pack([sums[0], sums[1]]), bf16::pack([sums[2], sums[3]])]);
+        }
+    }
+
+    #[inline(always)]
+    fn unpack_4(words: [u32; 2]) -> [f32; 4] {
+        let ([a, b], [c, d]) = (bf16::unpack(words[0]), bf16::unpack(words[1]));
+        [a, b, c, d]
+    }
+}
