@@ -1,7 +1,7 @@
 //! Time between tokens of streams over a device with steps of 5 ms, beside clients that are slow, silent, many or large.
 //!
 //! The bar is a p99 of 7 ms, which a test among others on a shared machine cannot keep:
-//! `cargo test --test serve -- --ignored --nocapture --test-threads 1 gaps` measures it.
+//! `cargo test --release --test serve -- --ignored --nocapture --test-threads 1 gaps` measures it.
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
