@@ -61,6 +61,7 @@ macro_rules! for_each_kernel {
             history_append HistoryAppend,
             keep_logits KeepLogits,
             layer_norm_1p LayerNorm1p,
+            mask_logits MaskLogits,
             moe_combine MoeCombine,
             moe_gemm MoeGemm,
             moe_gemv MoeGemv,

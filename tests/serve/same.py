@@ -45,15 +45,14 @@ def own(index):
 class Server:
     """`nemotron serve` as a process."""
 
-    def __init__(self, options, streams, log):
+    def __init__(self, options, streams, log, keys=()):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         command = [options.nemotron, "serve", "--model", options.model, "--device", options.device, "--port", str(port),
                    "--max-sequences", str(streams)]
-        keys = [SHARED, *(own(index) for index in range(options.requests))]
-        environment = {**os.environ, "NEMOTRON_API_KEYS": ",".join(keys)} if options.common else None
+        environment = {**os.environ, "NEMOTRON_API_KEYS": ",".join(keys)} if keys else None
         self.process = subprocess.Popen(command, stderr=log, env=environment)
         while not self.is_ready():
             if self.process.poll() is not None:
@@ -182,7 +181,8 @@ def main():
     options = parser.parse_args()
     bodies = requests(options)
     with tempfile.TemporaryFile("w+") as log:
-        server = Server(options, options.streams, log)
+        keys = [SHARED, *(own(index) for index in range(options.requests))] if options.common else []
+        server = Server(options, options.streams, log, keys)
         try:
             right = check(server, options, bodies)
             return 0 if server.stop() == 0 and right else 1

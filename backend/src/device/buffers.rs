@@ -24,7 +24,7 @@ pub enum BufferKind {
     Constant(Vec<f32>),
     /// Written by the host before a run.
     Input,
-    /// Undefined at the start of every step.
+    /// Undefined at the start of every plan but one that [`continues`](super::Plan::continues).
     Scratch,
     /// Kept from step to step: KV pools.
     State,

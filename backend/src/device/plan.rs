@@ -177,6 +177,8 @@ impl Step {
 pub struct Plan {
     /// Whether the plan is run again and again with the same shape, so that it pays to record it soon.
     pub decode: bool,
+    /// Whether it goes on where the plan that ran in front of it ended: what that left in scratch is read.
+    pub continues: bool,
     /// How many elements of the [`BufferKind::Sampled`](super::BufferKind) buffer the host reads behind a run; none for all.
     pub published: Option<usize>,
     /// The steps.

@@ -32,7 +32,7 @@ impl GapBuffers {
     /// `plan` between two looks at the clock.
     pub fn around(&self, plan: Plan) -> Plan {
         let end = StepGap { ended: self.ended.ptr(), count: self.count.ptr(), gaps: Ptr::NULL, steps: 0 };
-        let mut timed = Plan { steps: Vec::new(), decode: plan.decode, published: plan.published };
+        let mut timed = Plan { steps: Vec::new(), ..plan };
         timed.launch(StepGap { gaps: self.gaps.ptr(), steps: self.steps, ..end });
         timed.steps.extend(plan.steps);
         timed.launch(end);

@@ -67,6 +67,7 @@ fn chunk(first: usize, end: usize, tokens: usize, layout: &Layout) -> Span {
         samples: last,
         sampling: None,
         logprobs: Logprobs::None,
+        masked: false,
     }
 }
 
@@ -82,6 +83,7 @@ fn one_token(slot: usize, position: usize, layout: &Layout) -> Span {
         samples: true,
         sampling: None,
         logprobs: Logprobs::None,
+        masked: false,
     }
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use super::batch::{self, BatchOptions, Text};
 use super::console::Verbosity;
 use super::failure::Failure;
+use super::grammar::GrammarArguments;
 use super::logprobs;
 use super::model::{AnswerArguments, ModelArguments, note_stages};
 use super::numbers::{self, COMPLETIONS, SEQUENCES, THOUGHTS};
@@ -70,6 +71,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = numbers::whole(THOUGHTS))]
     thinking_budget: Option<usize>,
 
+    #[command(flatten)]
+    grammar: GrammarArguments,
+
     /// Print the prompt in front of the text
     #[arg(long)]
     echo: bool,
@@ -103,6 +107,7 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let verbosity = arguments.model.verbosity();
     let text = arguments.prompt.read()?;
     let lines = arguments.prompt.batch.as_deref().map(Text::open).transpose()?;
+    let grammar = arguments.grammar.read()?;
     let mut session = Session::load(&arguments.load_options(), &mut |note| verbosity.note(&note))?;
     note_stages(session.model(), verbosity);
     let mut sampling = arguments.sampling.over_model(session.model().sampling());
@@ -121,6 +126,7 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         logprobs: arguments.logprobs,
         prompt_logprobs: arguments.prompt_logprobs,
         thinking_budget: arguments.thinking_budget,
+        grammar,
         interrupt: interrupt(verbosity)?,
         progress: progress::prompt(verbosity),
     };

@@ -13,6 +13,7 @@ mod environment;
 mod examples;
 mod failure;
 mod generate;
+mod grammar;
 mod inspect;
 mod line;
 mod lines;

@@ -65,6 +65,14 @@ impl TextArguments {
 /// # Errors
 /// The file cannot be read, or is not UTF-8.
 pub fn read(path: &Path) -> Result<String> {
+    read_named(path, "prompt", "name a text file with --prompt-file, or - for stdin")
+}
+
+/// As [`read`], of a file that holds `what`; `hint` is for one that cannot be read.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_named(path: &Path, what: &str, hint: &str) -> Result<String> {
     let mut bytes = Vec::new();
     let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
     let read = if path == Path::new("-") {
@@ -73,12 +81,12 @@ pub fn read(path: &Path) -> Result<String> {
         std::fs::read(path).map(|content| bytes = content)
     };
     read.map_err(|error| {
-        Error::new(Category::Io, "The prompt cannot be read")
+        Error::new(Category::Io, format!("The {what} cannot be read"))
             .details(format!("{name}: {error}"))
-            .hint("name a text file with --prompt-file, or - for stdin")
+            .hint(hint)
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
-        Error::new(Category::Input, "The prompt is not UTF-8")
+        Error::new(Category::Input, format!("The {what} is not UTF-8"))
             .details(format!("{name}: byte {} starts no character", error.utf8_error().valid_up_to()))
             .hint("save the file as UTF-8")
     })?;

@@ -38,6 +38,7 @@ pub fn run(
         logprobs: options.logprobs,
         prompt_logprobs: options.prompt_logprobs.filter(|_| stream == 0),
         thinking_budget: options.thinking_budget,
+        grammar: options.grammar.clone(),
     };
     let SeveralOptions { n, prompt, echo, json, verbosity } = *several;
     let requests = (0..n as u32).map(|stream| Ok(request(stream)));

@@ -4,11 +4,14 @@
 //! before the token of step n is read; a step whose sequence turns out to have ended is discarded, and leaves nothing.
 mod admission;
 mod cache;
+mod choosing;
 mod config;
+mod constraint;
 mod handle;
 mod history;
 mod limits;
 mod log_softmax;
+mod masks;
 mod numbers;
 mod plans;
 mod prefixes;
@@ -28,6 +31,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub use cache::CacheUsage;
+pub use constraint::{Constraint, StartMatcher, TokenMatcher};
 pub use config::{CPU_CHUNK, EngineConfig, lay_out};
 pub use handle::{EngineHandle, RequestTicket, UpdateStream};
 pub use limits::RequestLimits;
@@ -39,11 +43,13 @@ pub use thinking::ThinkingBudget;
 pub use token_logprobs::{MOST_LOGPROBS, TokenLogprobs};
 pub use token_marks::TokenMarks;
 
-use crate::device::{Device, Ticket};
+use crate::device::{Device, Inputs, PlanId, Ticket};
 use crate::error::{Error, Result};
 use crate::forward::{Bucket, Layout, Logprobs, Span, StepInputs, WeightSource};
 use crate::models::spec::ModelSpec;
 use cache::PageCache;
+use choosing::{Sampled, Unchosen};
+use masks::Masks;
 pub use numbers::check_fault;
 use plans::{PREPARING_RUNS, Plans, Prepared};
 use sequence::Sequence;
@@ -85,6 +91,7 @@ pub struct Engine {
     running: Vec<Sequence>,
     in_flight: VecDeque<Flight>,
     resident: Option<Vec<Resident>>,
+    masks: Masks,
     /// Of prompts, and not taken yet.
     scores: Vec<(SequenceId, Vec<TokenScore>)>,
     /// Why there is no matrix library, where the model wants one.
@@ -96,8 +103,15 @@ pub struct Engine {
 /// A step whose tokens have not been read.
 struct Flight {
     ticket: Ticket,
-    /// Whose tokens it chooses, and how often each had begun.
-    sampling: Vec<(SequenceId, u32)>,
+    /// Whose tokens it chooses.
+    sampling: Vec<Sampled>,
+}
+
+/// A step that runs.
+enum Started {
+    Chosen(Ticket),
+    /// Its tokens are to be chosen by this plan.
+    Unchosen(PlanId),
 }
 
 /// One sequence of the decode step whose inputs the device still holds, and the position that step wrote.
@@ -139,6 +153,7 @@ impl Engine {
             running: Vec::new(),
             in_flight: VecDeque::new(),
             resident: None,
+            masks: Masks::new(),
             scores: Vec::new(),
             no_library,
             next_id: 0,
@@ -207,11 +222,14 @@ impl Engine {
     /// computed, and what it computes is cached for others. A prompt that is scored is computed as a whole.
     ///
     /// # Errors
-    /// As [`RequestLimits::check`].
+    /// As [`RequestLimits::check`]; the system gives no threads for masks.
     pub fn submit(&mut self, request: Request) -> Result<SequenceId> {
         self.request_limits().check(&request)?;
         let id = SequenceId(self.next_id);
         self.next_id += 1;
+        if let Some(constraint) = &request.constraint {
+            self.masks.start(id, constraint.clone())?;
+        }
         self.waiting.push_back(Sequence::new(id, request, self.context(), self.layout.vocab()));
         Ok(id)
     }
@@ -244,13 +262,18 @@ impl Engine {
         if !ahead {
             self.collect_but(0, &mut events)?;
         }
+        self.take_masks(false, &mut events);
         self.note_prefixes()?;
         let shares = self.schedule(&mut events)?;
-        let launched = !shares.is_empty();
-        if launched {
-            self.launch(&shares, &mut events)?;
+        if shares.is_empty() {
+            self.collect_but(0, &mut events)?;
+            self.take_masks(true, &mut events);
+        } else if let Some(unchosen) = self.launch(&shares, &mut events)? {
+            self.collect_but(0, &mut events)?;
+            self.choose(unchosen, &mut events)?;
+        } else {
+            self.collect_but(usize::from(ahead), &mut events)?;
         }
-        self.collect_but(usize::from(launched && ahead), &mut events)?;
         Ok(events)
     }
 
@@ -263,7 +286,8 @@ impl Engine {
         Ok(())
     }
 
-    fn launch(&mut self, shares: &[scheduler::Share], events: &mut Vec<Event>) -> Result<()> {
+    /// Starts a step of `shares`; where masks may forbid tokens, these are still to be chosen.
+    fn launch(&mut self, shares: &[scheduler::Share], events: &mut Vec<Event>) -> Result<Option<Unchosen>> {
         let spans: Vec<Span> = shares.iter().map(|share| self.running[share.sequence].span(share.tokens)).collect();
         let decode = shares.iter().all(|share| self.running[share.sequence].is_decoding() && share.tokens == 1);
         let residents = decode.then(|| {
@@ -275,38 +299,46 @@ impl Engine {
             };
             shares.iter().zip(&spans).map(resident).collect()
         });
-        let ticket = self.run(&spans, residents)?;
-        let sampling = shares.iter().zip(&spans).filter(|(_, span)| span.samples);
-        let begun = |share: &scheduler::Share| (self.running[share.sequence].id, self.running[share.sequence].starts());
-        let sampling = sampling.map(|(share, _)| begun(share)).collect();
+        let bucket = Bucket::of(&spans, self.layout.limits());
+        let sampling = choosing::sampled(shares, &spans, &bucket, &self.running);
+        let started = self.run(bucket, &spans, residents)?;
         let failed = self.score(shares, &spans)?;
         for share in shares {
             self.running[share.sequence].advance(share.tokens);
             self.give(share.sequence);
         }
-        self.in_flight.push_back(Flight { ticket, sampling });
         self.end_unscorable(failed, events);
-        Ok(())
+        Ok(match started {
+            Started::Chosen(ticket) => {
+                self.in_flight.push_back(Flight { ticket, sampling });
+                None
+            }
+            Started::Unchosen(choice) => Some(Unchosen { choice, bucket, sampling }),
+        })
     }
 
     /// Runs `spans`; when the device's inputs are those of the step before, each a position behind, it advances them.
-    fn run(&mut self, spans: &[Span], residents: Option<Vec<Resident>>) -> Result<Ticket> {
+    fn run(&mut self, bucket: Bucket, spans: &[Span], residents: Option<Vec<Resident>>) -> Result<Started> {
         let start = Instant::now();
         self.copy_slots()?;
-        let bucket = Bucket::of(spans, self.layout.limits());
-        let Prepared { plan, launches, runs, .. } = self.plan(bucket)?;
+        let Prepared { plan, choice, launches, runs, .. } = self.plan(bucket)?;
         let continues = match (&self.resident, &residents) {
             (Some(before), Some(now)) => {
                 before.len() == now.len() && before.iter().zip(now).all(|(before, now)| now.follows(before))
             }
             _ => false,
         };
-        let ticket = if continues {
-            self.device.run(plan, &[])?
+        let device = &mut self.device;
+        let mut run = |inputs: &Inputs| match choice {
+            None => device.run(plan, inputs).map(Started::Chosen),
+            Some(choice) => device.enqueue(plan, inputs).map(|()| Started::Unchosen(choice)),
+        };
+        let started = if continues {
+            run(&[])?
         } else {
             let inputs = StepInputs::new(spans, &bucket, self.layout.limits());
             self.counters.uploads += 1;
-            self.layout.with_inputs(&inputs, |inputs| self.device.run(plan, inputs))?
+            self.layout.with_inputs(&inputs, run)?
         };
         self.resident = residents;
         if runs < PREPARING_RUNS {
@@ -315,13 +347,13 @@ impl Engine {
         self.counters.steps += 1;
         self.counters.launches += launches;
         self.counters.rows += spans.iter().map(|span| span.rows() as u64).sum::<u64>();
-        Ok(ticket)
+        Ok(started)
     }
 
     /// Reads a step's tokens. A sequence that has ended meanwhile has no further event.
     fn collect(&mut self, flight: Flight, events: &mut Vec<Event>) -> Result<()> {
         let sampled = self.device.sampled(flight.ticket)?;
-        for (id, starts) in flight.sampling {
+        for Sampled { id, starts, .. } in flight.sampling {
             let is_own = |sequence: &&mut Sequence| sequence.id == id && sequence.starts() == starts;
             let Some(sequence) = self.running.iter_mut().find(is_own) else { continue };
             let (slot, cached_tokens) = (sequence.slot(), sequence.cached_tokens());
@@ -339,7 +371,10 @@ impl Engine {
             match sequence.take_forced() {
                 _ if finish.is_some() => self.retire(id),
                 Some(forced) => self.force(id, &forced, events),
-                None => {}
+                None => match sequence.take_mask() {
+                    Some((ready, token)) => self.masks.go_on(id, ready, token)?,
+                    None => {}
+                },
             }
         }
         Ok(())

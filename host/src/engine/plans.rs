@@ -19,6 +19,8 @@ const PREPARED_RUNS: usize = 3;
 #[derive(Clone, Copy)]
 pub(super) struct Prepared {
     pub plan: PlanId,
+    /// The plan that chooses the tokens, where `plan` does not.
+    pub choice: Option<PlanId>,
     pub launches: u64,
     pub runs: u64,
     used: u64,
@@ -56,17 +58,17 @@ impl Plans {
         Some(*known)
     }
 
-    fn add(&mut self, bucket: Bucket, plan: PlanId, launches: u64) -> Prepared {
-        let prepared = Prepared { plan, launches, runs: 0, used: self.clock };
+    fn add(&mut self, bucket: Bucket, plan: PlanId, choice: Option<PlanId>, launches: u64) -> Prepared {
+        let prepared = Prepared { plan, choice, launches, runs: 0, used: self.clock };
         self.kept.insert(bucket, prepared);
         prepared
     }
 
     /// Takes out the plan that was not used for longest, where there are more than `most`.
-    fn take_oldest(&mut self, most: usize) -> Option<PlanId> {
+    fn take_oldest(&mut self, most: usize) -> Option<Prepared> {
         let oldest = self.kept.iter().min_by_key(|(_, prepared)| prepared.used).filter(|_| self.kept.len() > most)?;
         let bucket = *oldest.0;
-        self.kept.remove(&bucket).map(|prepared| prepared.plan)
+        self.kept.remove(&bucket)
     }
 }
 
@@ -81,8 +83,8 @@ impl Engine {
     }
 
     fn release_plans(&mut self, most: usize) -> Result<()> {
-        while let Some(plan) = self.plans.take_oldest(most) {
-            self.device.release(plan)?;
+        while let Some(oldest) = self.plans.take_oldest(most) {
+            [Some(oldest.plan), oldest.choice].into_iter().flatten().try_for_each(|plan| self.device.release(plan))?;
             self.counters.released_plans += 1;
         }
         Ok(())
@@ -136,10 +138,12 @@ impl Engine {
         }
         self.release_plans(self.plans.most - 1)?;
         let plan = forward::plan(&self.layout, &bucket);
-        let launches = plan.steps.len() as u64;
+        let choice = bucket.masked.then(|| forward::choice_plan(&self.layout, &bucket));
+        let launches = [Some(&plan), choice.as_ref()].into_iter().flatten().map(|plan| plan.steps.len() as u64).sum();
         let plan = self.device.prepare(plan)?;
+        let choice = choice.map(|choice| self.device.prepare(choice)).transpose()?;
         self.counters.plans += 1;
-        Ok(self.plans.add(bucket, plan, launches))
+        Ok(self.plans.add(bucket, plan, choice, launches))
     }
 }
 
@@ -156,14 +160,11 @@ mod tests {
         let mut plans = Plans::default();
         for rows in 1..=3 {
             assert!(plans.get(&bucket(rows)).is_none());
-            plans.add(bucket(rows), PlanId(rows), 1);
+            plans.add(bucket(rows), PlanId(rows), None, 1);
         }
         assert_eq!(plans.get(&bucket(1)).map(|prepared| prepared.runs), Some(1));
-        assert_eq!(plans.take_oldest(3), None);
-        assert_eq!(
-            [plans.take_oldest(2), plans.take_oldest(1), plans.take_oldest(1)],
-            [Some(PlanId(2)), Some(PlanId(3)), None]
-        );
+        let mut take = |most| plans.take_oldest(most).map(|prepared| prepared.plan);
+        assert_eq!([3, 2, 1, 1].map(&mut take), [None, Some(PlanId(2)), Some(PlanId(3)), None]);
         assert_eq!((plans.count(), plans.get(&bucket(1)).map(|prepared| prepared.plan)), (1, Some(PlanId(1))));
     }
 }

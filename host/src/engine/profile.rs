@@ -65,7 +65,7 @@ impl Engine {
         let sampling = (!sampling.is_greedy()).then(parameters);
         let slot = self.cache.free_slot().expect("an idle engine has its slots");
         let logprobs = if logprobs { Logprobs::Chosen } else { Logprobs::None };
-        let span = Span { ids, position, pages, slot, logit_rows: 1, samples: true, sampling, logprobs };
+        let span = Span { ids, position, pages, slot, logit_rows: 1, samples: true, sampling, logprobs, masked: false };
         let shares = self.shares(&span);
         self.cache.put(span.pages);
         shares

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use super::Engine;
 use super::numbers::check_row;
 use crate::error::{Category, Error, Result};
-use crate::forward::{Logprobs, Span};
+use crate::forward::{Bucket, Logprobs, Span};
 use gpu_kernels::PAGE_TOKENS;
 
 impl Engine {
@@ -72,8 +72,10 @@ impl Engine {
                 samples: false,
                 sampling: None,
                 logprobs: Logprobs::None,
+                masked: false,
             };
-            self.run(&[span], None)?;
+            let spans = [span];
+            self.run(Bucket::of(&spans, self.layout.limits()), &spans, None)?;
             if wanted > 0 {
                 let rows = self.device.read_f32(self.layout.logits(), wanted * self.layout.vocab())?;
                 for (row, position) in rows.chunks(self.layout.vocab()).zip(end - wanted..) {

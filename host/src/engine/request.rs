@@ -1,4 +1,5 @@
 //! What goes into the engine and what comes out.
+use super::constraint::Constraint;
 use super::log_softmax::TokenScore;
 use super::thinking::ThinkingBudget;
 use super::token_logprobs::TokenLogprobs;
@@ -27,6 +28,8 @@ pub struct Request {
     pub turn_ends: Vec<usize>,
     /// How long it may reason; none for as long as it likes.
     pub thinking: Option<ThinkingBudget>,
+    /// What its tokens must be; none for what the model likes.
+    pub constraint: Option<Constraint>,
     /// Names who shares cached prefixes: requests of another number never find what this one computed.
     pub cache_salt: u64,
 }

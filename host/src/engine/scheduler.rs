@@ -19,7 +19,7 @@ pub fn schedule(running: &[Sequence], rows: usize, logit_rows: usize) -> Vec<Sha
     let mut spare = logit_rows.saturating_sub(running.len());
     let mut shares = Vec::new();
     let (decoding, prefilling): (Vec<_>, Vec<_>) =
-        running.iter().enumerate().filter(|(_, s)| s.pending() > 0).partition(|(_, s)| s.is_decoding());
+        running.iter().enumerate().filter(|(_, s)| s.pending() > 0 && s.may_step()).partition(|(_, s)| s.is_decoding());
     for (sequence, state) in decoding.into_iter().chain(prefilling) {
         let tokens = state.tokens_to_stop(state.tokens_within(state.pending().min(room), spare + 1));
         if tokens > 0 {

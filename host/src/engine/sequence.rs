@@ -1,10 +1,13 @@
 //! `Sequence`: one prompt and its continuation, and how much of it the device has computed.
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gpu_kernels::PAGE_TOKENS;
 
 use super::cache::Holding;
+use super::masks::{Constrained, Ready};
 use super::prefixes::Prefixes;
 use super::request::{Finish, Request, SequenceId};
 use super::thinking::Thinking;
@@ -48,6 +51,7 @@ pub struct Sequence {
     /// How often it began to run.
     starts: u32,
     thinking: Option<Thinking>,
+    constrained: Option<Constrained>,
     /// What is to come behind its last token.
     forced: Option<Arc<[u32]>>,
 }
@@ -60,6 +64,7 @@ impl Sequence {
         request.max_tokens = request.most_tokens();
         let tokens = std::mem::take(&mut request.prompt);
         let thinking = request.thinking.take().map(Thinking::new);
+        let constrained = request.constraint.take().map(|_| Constrained::new());
         Sequence {
             id,
             overtaken: 0,
@@ -80,6 +85,7 @@ impl Sequence {
             holding: Holding::default(),
             starts: 0,
             thinking,
+            constrained,
             forced: None,
         }
     }
@@ -258,6 +264,7 @@ impl Sequence {
             samples: false,
             sampling: self.sampling.clone(),
             logprobs: Logprobs::None,
+            masked: false,
         };
         (0..end).step_by(rows).map(span).collect()
     }
@@ -323,7 +330,8 @@ impl Sequence {
         let (pages, logit_rows) = (self.holding.pages.clone(), self.logit_rows(tokens));
         let logprobs = if samples { self.told() } else { Logprobs::None };
         let (position, sampling) = (self.computed, self.sampling.clone());
-        Span { ids, position, pages, slot, logit_rows, samples, sampling, logprobs }
+        let masked = self.constrained.is_some();
+        Span { ids, position, pages, slot, logit_rows, samples, sampling, logprobs, masked }
     }
 
     /// Notes that the next `tokens` tokens are in a step; the last of all pending ones chooses a token.
@@ -338,8 +346,45 @@ impl Sequence {
         self.unread -= 1;
         let last = self.generated() + 1 == self.request.max_tokens;
         let token = if last { self.request.sampling.forced_last(self.tokens.len()).unwrap_or(token) } else { token };
+        let reasoned = self.thinking.as_ref().is_some_and(Thinking::is_within);
         self.forced = self.thinking.as_mut().and_then(|thinking| thinking.push(token));
+        // A token that begins no reasoning is the constraint's; one that ends it is not.
+        let answers = !reasoned && self.thinking.as_ref().is_none_or(Thinking::is_over);
+        if let Some(constrained) = self.constrained.as_mut().filter(|_| answers) {
+            constrained.read = Some(token);
+        }
         (token, self.append(token))
+    }
+
+    /// Whether a step may take part of it now: one that is constrained waits for a mask that takes long.
+    pub fn may_step(&self) -> bool {
+        self.constrained.as_ref().is_none_or(|constrained| constrained.may_step(self.unread))
+    }
+
+    /// Whether its mask is on its way.
+    pub fn waits_for_mask(&self) -> bool {
+        self.constrained.as_ref().is_some_and(|constrained| constrained.ready().is_none())
+    }
+
+    /// Which tokens may come next, where not all of them may.
+    pub fn mask(&self) -> Option<Cow<'_, [u32]>> {
+        let mask = &self.constrained.as_ref()?.ready()?.mask;
+        match &self.thinking {
+            Some(thinking) => thinking.mask(mask),
+            None => Some(Cow::Borrowed(mask)),
+        }
+    }
+
+    /// Takes the mask that was made in `time`.
+    pub fn set_mask(&mut self, ready: Ready, time: Duration) {
+        if let Some(constrained) = &mut self.constrained {
+            constrained.set(ready, time);
+        }
+    }
+
+    /// What the next mask is made of, where the token that came last is the constraint's: it is on its way from now on.
+    pub fn take_mask(&mut self) -> Option<(Ready, u32)> {
+        self.constrained.as_mut()?.take()
     }
 
     /// What is to come behind the token that came last, instead of what the device chooses.

@@ -1,4 +1,5 @@
 //! `ThinkingBudget`: how many tokens a sequence may reason, and with which its reasoning is ended then.
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::token_marks::TokenMarks;
@@ -25,7 +26,7 @@ pub(super) struct Thinking {
     begun: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Before,
     /// With so many tokens of it.
@@ -37,6 +38,38 @@ impl Thinking {
     pub fn new(budget: ThinkingBudget) -> Thinking {
         let phase = if budget.opens.is_some() { Phase::Before } else { Phase::Within(0) };
         Thinking { budget, phase, begun: Vec::new() }
+    }
+
+    /// Whether it reasons.
+    pub fn is_within(&self) -> bool {
+        matches!(self.phase, Phase::Within(_))
+    }
+
+    /// Whether what comes next is the answer.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Which tokens may come next where `answer` says which may begin the answer; none where all may. What may begin the
+    /// reasoning may come in front of the answer too, and once it has begun, it goes on.
+    pub fn mask<'a>(&self, answer: &'a [u32]) -> Option<Cow<'a, [u32]>> {
+        match self.phase {
+            Phase::Within(_) => None,
+            Phase::Over => Some(Cow::Borrowed(answer)),
+            Phase::Before => {
+                let mut mask = if self.begun.is_empty() { answer.to_vec() } else { Vec::new() };
+                let opens = self.budget.opens.as_deref();
+                // White space decides nothing, and might be the answer's.
+                for token in opens.iter().flat_map(|opens| opens.spaces()) {
+                    mask.get_mut(token as usize / 32).into_iter().for_each(|word| *word &= !(1 << (token % 32)));
+                }
+                for token in opens.iter().flat_map(|opens| opens.continuations(&self.begun)) {
+                    mask.resize(mask.len().max(token as usize / 32 + 1), 0);
+                    mask[token as usize / 32] |= 1 << (token % 32);
+                }
+                Some(Cow::Owned(mask))
+            }
+        }
     }
 
     /// Takes the next token; the tokens that are to follow it, where it uses the budget up.

@@ -31,6 +31,20 @@ impl TokenMarks {
         false
     }
 
+    /// The tokens that bring `begun`, the bytes so far, nearer to a mark.
+    pub fn continuations(&self, begun: &[u8]) -> impl Iterator<Item = u32> {
+        let continues = |piece: &[u8]| {
+            let text = [begun.trim_ascii_start(), piece].concat();
+            self.marks.iter().any(|mark| mark.starts_with(&text) || text.starts_with(mark))
+        };
+        self.pieces.iter().filter(move |(_, piece)| !piece.is_empty() && continues(piece)).map(|(id, _)| *id)
+    }
+
+    /// The tokens of white space alone that may stand in front of a mark.
+    pub fn spaces(&self) -> impl Iterator<Item = u32> {
+        self.pieces.iter().filter(|(_, piece)| piece.trim_ascii().is_empty()).map(|(id, _)| *id)
+    }
+
     /// Whether a mark begins a text of which `seen` are the bytes so far, white space in front of it left out: nothing where a
     /// later token decides it.
     pub fn begins(&self, seen: &mut Vec<u8>, token: u32) -> Option<bool> {

@@ -22,13 +22,17 @@ pub struct Bucket {
     pub sampling: bool,
     /// Whether a sequence asks for log-probabilities.
     pub logprobs: bool,
+    /// Whether a mask may say of a sequence which tokens may come: then these are chosen by a plan of their own.
+    pub masked: bool,
 }
 
 impl Bucket {
     /// The bucket of `rows` sequences that add one token each, chosen greedily, the deepest of so many splits.
     pub fn decode(rows: usize, splits: usize) -> Bucket {
         let (sequences, logit_rows) = (rows, rows);
-        Bucket { rows, sequences, logit_rows, splits, prompts: 0, tiles: 0, sampling: false, logprobs: false }
+        let (prompts, tiles) = (0, 0);
+        let (sampling, logprobs, masked) = (false, false, false);
+        Bucket { rows, sequences, logit_rows, splits, prompts, tiles, sampling, logprobs, masked }
     }
 
     /// The buckets of one token that is generated early, and of a short prompt.
@@ -60,9 +64,10 @@ impl Bucket {
         let splits = if splits == 0 { 0 } else { splits.next_power_of_two().min(limits.splits()) };
         let sampling = spans.iter().any(|span| span.sampling.is_some());
         let logprobs = spans.iter().any(|span| span.samples && span.logprobs != Logprobs::None);
+        let masked = spans.iter().any(|span| span.samples && span.masked);
         if spans.iter().all(|span| span.rows() == 1) {
             let rows = round_up_decode(spans.len()).min(limits.sequences);
-            return Bucket { sampling, logprobs, ..Bucket::decode(rows, splits) };
+            return Bucket { sampling, logprobs, masked, ..Bucket::decode(rows, splits) };
         }
         let rows = round_up(spans.iter().map(Span::rows).sum()).min(limits.rows);
         let sequences = spans.len().next_power_of_two().min(limits.sequences);
@@ -72,7 +77,7 @@ impl Bucket {
         };
         let prompts = spans.iter().filter(|span| span.rows() > 1).count().next_power_of_two().min(sequences);
         let tiles = rows.div_ceil(TILE_ROWS as usize) + prompts + 1;
-        Bucket { rows, sequences, logit_rows, splits, prompts, tiles, sampling, logprobs }
+        Bucket { rows, sequences, logit_rows, splits, prompts, tiles, sampling, logprobs, masked }
     }
 
     /// Whether every sequence adds one token, so that rows, sequences and rows of logits are the same.

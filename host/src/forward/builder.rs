@@ -62,6 +62,11 @@ impl Builder {
         self.memory.share(name, Element::I32, elements as u64, BufferKind::Counters)
     }
 
+    /// Integers that the host writes in front of a run.
+    pub fn input(&mut self, name: &str, elements: usize) -> BufferId {
+        self.memory.add(name.to_owned(), Element::I32, elements as u64, Content::Empty(BufferKind::Input))
+    }
+
     /// Keys or values of this block: `row` elements of every token of every page.
     pub fn pool(&mut self, name: &str, format: KvFormat, row: usize) -> BufferId {
         let elements = self.limits.pages * PAGE_TOKENS as usize * row;

@@ -1,5 +1,5 @@
 //! The steps at the end of a pass: the last norm, the head, and the choice of a token.
-use gpu_kernels::{Act, Argmax, GatherRows, KeepLogits, Penalize, Ptr, Sample, SampleLimit, TopLogprobs, sampling};
+use gpu_kernels::{Act, Argmax, GatherRows, KeepLogits, MaskLogits, Penalize, Ptr, Sample, SampleLimit, TopLogprobs, sampling};
 
 use super::head::TOKEN_WORDS;
 use super::pass::Pass;
@@ -8,7 +8,7 @@ use crate::device::{AllGather, Output};
 use crate::sample;
 
 impl Pass<'_> {
-    /// Only the rows that are asked for pass the last norm and the head. A decode bucket asks for every row in order.
+    /// The logits: only the rows that are asked for pass the last norm and the head. A decode bucket asks for every row in order.
     pub(super) fn head(&mut self) {
         let head = &self.shared.head;
         let rows = self.bucket.logit_rows as u32;
@@ -19,9 +19,17 @@ impl Pass<'_> {
         if head.own_logits.is_some() {
             self.plan.all_gather(AllGather { x: own, y: logits, rows, n: head.product.n as u32 });
         }
-        let mut told = head.logits.ptr();
-        if self.bucket.logprobs && self.bucket.sampling {
+    }
+
+    /// The choice of tokens from the logits, and what is told of it.
+    pub(super) fn choice(&mut self) {
+        let rows = self.bucket.logit_rows as u32;
+        let mut told = self.shared.head.logits.ptr();
+        if self.bucket.logprobs && (self.bucket.sampling || self.bucket.masked) {
             told = self.keep_logits(rows);
+        }
+        if self.bucket.masked {
+            self.mask_logits(rows);
         }
         self.choose(rows);
         if self.bucket.logprobs {
@@ -35,6 +43,13 @@ impl Pass<'_> {
         let kept = head.kept_logits.ptr();
         self.plan.launch(KeepLogits { logits: head.logits.ptr(), asked, kept, rows, vocab });
         kept
+    }
+
+    /// Leaves no chance to the tokens that masks forbid.
+    fn mask_logits(&mut self, rows: u32) {
+        let (head, vocab) = (&self.shared.head, self.shared.vocab as u32);
+        let (logits, index, masks) = (head.logits.ptr(), head.mask_index.ptr(), head.masks.ptr());
+        self.plan.launch(MaskLogits { logits, index, masks, rows, vocab });
     }
 
     /// Tells what the log-probabilities of the chosen tokens and of the best are made of.

@@ -1,7 +1,7 @@
 //! `Head`: what the end of a pass needs.
 use gpu_kernels::sample_limit::{BINS, LIMIT_WORDS};
 use gpu_kernels::team::{ALL_BLOCKS, TEAM_BLOCKS, TEAM_ROWS};
-use gpu_kernels::{Element, top_logprobs};
+use gpu_kernels::{Element, mask_logits, top_logprobs};
 
 use super::builder::{Builder, NormBuffers};
 use super::memory_plan::Content;
@@ -22,6 +22,10 @@ pub(crate) struct Head {
     pub logits: BufferId,
     /// `[logit_rows, rows of the head]`: this rank's columns of the logits, where each rank has some.
     pub own_logits: Option<BufferId>,
+    /// `[logit_rows]`: where the mask of a row begins, −1 for none; written in front of the choice.
+    pub mask_index: BufferId,
+    /// `[sequences, ⌈vocab / 32⌉]`: the masks, as [`gpu_kernels::MaskLogits`] reads them.
+    pub masks: BufferId,
     /// `[logit_rows, vocab]`: how often each token was generated, where that counts.
     pub counts: BufferId,
     /// `[256, 2]`: the best token of each block of `argmax`, or the sum of each block of `sample`.
@@ -48,6 +52,7 @@ impl Head {
     pub(super) fn lay_out(spec: &ModelSpec, builder: &mut Builder) -> Head {
         let (limits, rows) = (builder.limits, builder.limits.logit_rows());
         let sampled = (TOKEN_WORDS + top_logprobs::WORDS as usize) * limits.slots();
+        let masks = limits.sequences * spec.vocab.div_ceil(mask_logits::WORD_TOKENS as usize);
         let found = rows * (top_logprobs::blocks(spec.vocab as u32) * top_logprobs::WORDS) as usize;
         Head {
             norm: builder.norm(&spec.final_norm),
@@ -56,6 +61,8 @@ impl Head {
             logits: builder.scratch("logits", Element::F32, rows * spec.vocab),
             own_logits: (spec.head.rows() < spec.vocab)
                 .then(|| builder.scratch("own_logits", Element::F32, rows * spec.head.rows())),
+            mask_index: builder.input("mask_index", rows),
+            masks: builder.input("masks", masks),
             counts: builder.scratch("counts", Element::I32, rows * spec.vocab),
             blocks: builder.scratch(
                 "block_results",

@@ -1,12 +1,11 @@
 //! The one table of step inputs: the integers that tell a plan which rows of which sequences it works on.
-use gpu_kernels::{Element, PAGE_TOKENS, TILE_ROWS, sampling};
+use gpu_kernels::{PAGE_TOKENS, TILE_ROWS, sampling};
 
 use super::builder::Builder;
 use super::limits::SCRAP_PAGE;
-use super::memory_plan::Content;
 use super::placed_span::{PlacedSpan, tiles};
 use super::{Bucket, Limits, Span};
-use crate::device::{BufferId, BufferKind};
+use crate::device::BufferId;
 use crate::sample::{MAX_BIASES, MAX_PHRASE_WORDS, RowParameters};
 
 /// What pads stand behind.
@@ -187,10 +186,7 @@ impl InputBuffers {
     /// Asks for a buffer for each row of the table.
     pub(super) fn lay_out(builder: &mut Builder) -> InputBuffers {
         let limits = builder.limits;
-        InputBuffers::from_table(|input| {
-            let most = (input.most)(&limits) as u64;
-            builder.memory.add(input.name.to_owned(), Element::I32, most, Content::Empty(BufferKind::Input))
-        })
+        InputBuffers::from_table(|input| builder.input(input.name, (input.most)(&limits)))
     }
 }
 

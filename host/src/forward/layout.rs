@@ -1,7 +1,7 @@
 //! `Layout`: every buffer of a model by number, laid out block by block before anything is read.
 use std::ops::Range;
 
-use gpu_kernels::{Ptr, top_logprobs};
+use gpu_kernels::{Ptr, mask_logits, top_logprobs};
 
 use super::blocks::{self, Kind, PlacedBlock};
 use super::builder::Builder;
@@ -63,6 +63,17 @@ impl Layout {
     /// Which slots [`copy_plan`](super::copy_plan) copies: how many copies, then from and to of each.
     pub fn copies(&self) -> Ptr<i32> {
         self.shared.inputs.copies.ptr()
+    }
+
+    /// Where the masks of a choice are written: the first word of the mask of each row of logits, −1 for none, and the words of
+    /// all masks, see [`gpu_kernels::MaskLogits`].
+    pub fn masks(&self) -> [Ptr<i32>; 2] {
+        [self.shared.head.mask_index.ptr(), self.shared.head.masks.ptr()]
+    }
+
+    /// Words of a mask.
+    pub fn mask_words(&self) -> usize {
+        self.vocab().div_ceil(mask_logits::WORD_TOKENS as usize)
     }
 
     /// Whether a sequence keeps more than keys and values.

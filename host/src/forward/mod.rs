@@ -33,7 +33,7 @@ pub use limits::Limits;
 pub use memory_plan::{MemoryPlan, MemorySizes};
 pub use rope::table_bytes;
 pub use span::{Logprobs, Span};
-pub use walk::{copy_plan, history_plan, plan};
+pub use walk::{choice_plan, copy_plan, history_plan, plan};
 
 /// Where the weight of a tensor list comes from.
 pub type WeightSource<'a> = &'a dyn Fn(&[crate::models::spec::Tensor]) -> crate::error::Result<crate::device::Weight>;

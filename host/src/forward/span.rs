@@ -25,6 +25,8 @@ pub struct Span {
     pub sampling: Option<Arc<RowParameters>>,
     /// Which log-probabilities come with that token.
     pub logprobs: Logprobs,
+    /// Whether a mask may say which tokens may come.
+    pub masked: bool,
 }
 
 /// Which log-probability is told of a row of logits, beside those of the best.

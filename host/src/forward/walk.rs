@@ -3,7 +3,8 @@ use super::pass::Pass;
 use super::{Bucket, Layout};
 use crate::device::Plan;
 
-/// The plan of one pass over the model for steps of `bucket`.
+/// The plan of one pass over the model for steps of `bucket`. Where masks may say which tokens may come, it ends with the logits,
+/// and [`choice_plan`] goes on from there.
 pub fn plan(layout: &Layout, bucket: &Bucket) -> Plan {
     let mut pass = Pass::new(&layout.shared, bucket);
     if bucket.is_decode() {
@@ -16,7 +17,18 @@ pub fn plan(layout: &Layout, bucket: &Bucket) -> Plan {
     layout.blocks.iter().for_each(|block| block.steps(&mut pass));
     if bucket.logit_rows > 0 {
         pass.head();
+        if !bucket.masked {
+            pass.choice();
+        }
     }
+    pass.plan
+}
+
+/// The plan that chooses tokens from the logits of the plan in front of it, by the masks that [`Layout::masks`] takes.
+pub fn choice_plan(layout: &Layout, bucket: &Bucket) -> Plan {
+    let mut pass = Pass::new(&layout.shared, bucket);
+    pass.plan.continues = true;
+    pass.choice();
     pass.plan
 }
 

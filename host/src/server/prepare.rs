@@ -191,6 +191,7 @@ fn together(
         prompt_logprobs: None,
         text,
         thinking_budget: None,
+        grammar: None,
         turn_ends: Vec::new(),
         cache_salt: salt,
     };

@@ -14,6 +14,7 @@ use super::prompt::{Prompt, Texts};
 use crate::engine::{Request, RequestTicket, Update};
 use crate::error::{Error, Result};
 use crate::sample::Sampling;
+use crate::text::GrammarSource;
 
 /// Results that wait for an earlier one, per sequence that can run, before no further prompt is begun.
 const WAITING_RESULTS: usize = 64;
@@ -41,6 +42,8 @@ pub struct BatchRequest {
     pub prompt_logprobs: Option<usize>,
     /// Most tokens of the reasoning; it is ended there. None for as many as the model likes.
     pub thinking_budget: Option<usize>,
+    /// What the answer must be, behind its reasoning; none for what the model likes.
+    pub grammar: Option<GrammarSource>,
 }
 
 /// What a source of requests has at the moment.
@@ -210,13 +213,13 @@ struct Encoded<'a> {
 }
 
 fn encode<'a>(texts: &'a Texts, request: BatchRequest, eos: &[u32]) -> Result<Encoded<'a>> {
-    let BatchRequest { prompt, max_tokens, sampling, stop, logprobs, prompt_logprobs, thinking_budget } = request;
+    let BatchRequest { prompt, max_tokens, sampling, stop, logprobs, prompt_logprobs, thinking_budget, grammar } = request;
     let prompt = texts.without_thinking(texts.encode(&prompt)?, thinking_budget)?;
-    let thinking = texts.thinking_budget(&prompt, thinking_budget, Tags::Reasoning)?;
+    let thinking = texts.thinking(&prompt, thinking_budget, grammar.is_some(), Tags::Reasoning)?;
     let answer = texts.answer(&prompt, &stop, logprobs)?.scored(prompt_logprobs)?.whole();
+    let constraint = texts.constraint(grammar.as_ref(), eos)?;
     let eos = eos.to_vec();
-    let request =
-        Request { prompt, max_tokens, eos, sampling, logprobs, prompt_logprobs, thinking, ..Request::default() };
+    let request = Request { prompt, max_tokens, eos, sampling, logprobs, prompt_logprobs, thinking, constraint, ..Request::default() };
     Ok(Encoded { request, answer })
 }
 

@@ -105,7 +105,7 @@ impl Session {
     ) -> Result<Generation> {
         let (model, texts) = (&mut self.model, &self.texts);
         let prompt = texts.without_thinking(prompt, options.thinking_budget)?;
-        let thinking = texts.thinking_budget(&prompt, options.thinking_budget, Tags::Reasoning)?;
+        let thinking = texts.thinking(&prompt, options.thinking_budget, options.grammar.is_some(), Tags::Reasoning)?;
         let answer = texts.answer(&prompt, &options.stop, options.logprobs)?;
         let mut answer = answer.scored(options.prompt_logprobs)?;
         let mut show = |piece: &str| {
@@ -122,6 +122,7 @@ impl Session {
             logprobs: options.logprobs,
             prompt_logprobs: options.prompt_logprobs,
             thinking,
+            constraint: texts.constraint(options.grammar.as_ref(), &model.spec.eos)?,
             ..Request::default()
         };
         let updates = model.engine.submit(request)?;

@@ -7,7 +7,7 @@ use super::prompt_logprobs::PromptLogprob;
 use super::{Progress, TokenLogprob};
 use crate::engine;
 use crate::sample::Sampling;
-use crate::text::{Parts, Reasoning};
+use crate::text::{GrammarSource, Parts, Reasoning};
 
 /// How to continue a prompt.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct GenerateOptions {
     pub prompt_logprobs: Option<usize>,
     /// Most tokens of the reasoning; it is ended there. None for as many as the model likes.
     pub thinking_budget: Option<usize>,
+    /// What the answer must be, behind its reasoning; none for what the model likes.
+    pub grammar: Option<GrammarSource>,
     /// Told how many tokens of a prompt are computed, and how many it has, until all are.
     pub progress: Option<Progress>,
     /// Once true, the generation ends after the step that runs. The caller sets it, for example on Ctrl-C.
@@ -39,6 +41,7 @@ impl Default for GenerateOptions {
             logprobs: None,
             prompt_logprobs: None,
             thinking_budget: None,
+            grammar: None,
             progress: None,
             interrupt: Arc::default(),
         }

@@ -10,7 +10,7 @@ use super::prompt_logprobs::PromptLogprob;
 use crate::engine::{Request, RequestTicket, Update};
 use crate::error::Result;
 use crate::sample::Sampling;
-use crate::text::ToolForm;
+use crate::text::{GrammarSource, ToolForm};
 
 /// One prompt to be continued.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,8 @@ pub struct LiveRequest {
     pub text: TextOptions,
     /// Most tokens of the reasoning; it is ended there. None for as many as the model likes.
     pub thinking_budget: Option<usize>,
+    /// What the answer must be, behind its reasoning; none for what the model likes.
+    pub grammar: Option<GrammarSource>,
     /// As [`Session::turn_ends`].
     pub turn_ends: Vec<usize>,
     /// Names who shares cached prefixes: requests of another number never find what this one computed.
@@ -66,8 +68,8 @@ impl Session {
     /// Whether the engine takes `request`, before anybody waits for it.
     ///
     /// # Errors
-    /// A parameter is out of range, the prompt is longer than the context, a stop text is empty or can never come, or there is a
-    /// budget of reasoning and the model does not reason.
+    /// A parameter is out of range, the prompt is longer than the context, a stop text is empty or can never come, there is a
+    /// budget of reasoning and the model does not reason, or the grammar cannot be used.
     pub fn check_live(&self, request: &LiveRequest) -> Result<()> {
         self.answer_of(request)?;
         self.model().engine.limits().check(&self.request_of(request)?)
@@ -126,7 +128,8 @@ impl Session {
 
     fn request_of(&self, request: &LiveRequest) -> Result<Request> {
         let own = if request.ignore_eos { &[][..] } else { &self.model().spec.eos };
-        let (budget, tags) = (request.thinking_budget, request.text.tags);
+        let (budget, constrained) = (request.thinking_budget, request.grammar.is_some());
+        let thinking = self.texts().thinking(&request.prompt, budget, constrained, request.text.tags)?;
         Ok(Request {
             prompt: request.prompt.clone(),
             max_tokens: request.max_tokens,
@@ -135,7 +138,8 @@ impl Session {
             logprobs: request.logprobs,
             prompt_logprobs: request.prompt_logprobs,
             turn_ends: request.turn_ends.clone(),
-            thinking: self.texts().thinking_budget(&request.prompt, budget, tags)?,
+            thinking,
+            constraint: self.texts().constraint(request.grammar.as_ref(), &self.model().spec.eos)?,
             cache_salt: request.cache_salt,
         })
     }

@@ -7,6 +7,7 @@ pub mod verify;
 mod answer;
 mod batch;
 pub(crate) mod choice;
+mod constraint;
 mod conversation;
 mod fp8;
 mod generate;
@@ -46,4 +47,4 @@ pub use prompt_logprobs::PromptLogprob;
 pub use rank_choice::{MOST_RANKS, RankChoice};
 
 pub use crate::sample::Sampling;
-pub use crate::text::{Reasoning, ToolDelta, ToolForm, ToolParser, ToolSchemas};
+pub use crate::text::{GRAMMAR_FIELDS, GrammarFault, GrammarField, GrammarSource, Reasoning, ToolDelta, ToolForm, ToolParser, ToolSchemas};

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::constraint::GrammarCache;
 use super::answer::{Answer, Tags, TextOptions};
 use super::stop;
 use super::think_marks::ThinkMarks;
@@ -67,6 +68,7 @@ pub struct Texts {
     kwargs: Map<String, Value>,
     thinking: Option<bool>,
     pub(super) think_marks: ThinkMarks,
+    pub(super) grammars: GrammarCache,
 }
 
 /// The variable with which a template turns reasoning on and off.
@@ -98,6 +100,7 @@ impl Texts {
             kwargs: Map::new(),
             thinking: None,
             think_marks: ThinkMarks::default(),
+            grammars: GrammarCache::default(),
         })
     }
 

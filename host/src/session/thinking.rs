@@ -4,21 +4,21 @@ use super::prompt::Texts;
 use super::think_marks::{Marks, search};
 use crate::engine::ThinkingBudget;
 use crate::error::{Category, Error, Result};
-use crate::text::THINK_TAGS;
+use crate::text::{Reasoning, THINK_TAGS};
 
 impl Texts {
     /// What bounds the reasoning behind `prompt` to so many tokens; nothing where no number is asked for.
     ///
     /// # Errors
     /// The template knows no reasoning.
-    pub(super) fn thinking_budget(
+    fn thinking_budget(
         &self,
         prompt: &[u32],
         tokens: Option<usize>,
         tags: Tags,
     ) -> Result<Option<ThinkingBudget>> {
         let Some(tokens) = tokens else { return Ok(None) };
-        let [open, close] = THINK_TAGS;
+        let close = THINK_TAGS[1];
         let reasoning = self.reasoning(prompt)?.ok_or_else(|| {
             Error::new(Category::Input, "The model does not reason")
                 .details(format_args!(
@@ -26,10 +26,44 @@ impl Texts {
                 ))
                 .hint("leave --thinking-budget out")
         })?;
+        self.bounded(&reasoning, tokens, tags).map(Some)
+    }
+
+    /// As [`Texts::thinking_budget`]; where an answer is `constrained` also without a bound.
+    ///
+    /// # Errors
+    /// As [`Texts::thinking_budget`].
+    pub(super) fn thinking(
+        &self,
+        prompt: &[u32],
+        tokens: Option<usize>,
+        constrained: bool,
+        tags: Tags,
+    ) -> Result<Option<ThinkingBudget>> {
+        match tokens {
+            None if constrained => self.reasoning_in_front(prompt, tags),
+            _ => self.thinking_budget(prompt, tokens, tags),
+        }
+    }
+
+    /// Where the reasoning behind `prompt` ends, which has no bound: a constraint holds from there on. Nothing where none may
+    /// come.
+    ///
+    /// # Errors
+    /// The prompt cannot be decoded.
+    fn reasoning_in_front(&self, prompt: &[u32], tags: Tags) -> Result<Option<ThinkingBudget>> {
+        match self.reasoning(prompt)?.filter(|reasoning| tags != Tags::None && !reasoning.is_closed()) {
+            Some(reasoning) => self.bounded(&reasoning, usize::MAX, tags).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn bounded(&self, reasoning: &Reasoning, tokens: usize, tags: Tags) -> Result<ThinkingBudget> {
+        let [open, close] = THINK_TAGS;
         let made = |marks: &Marks, texts: &[&str]| marks.get_or_init(|| search(&self.tokenizer, texts)).clone();
         let call = self.tool_form().filter(|_| tags == Tags::Calls).and_then(|form| form.ends_reasoning());
         let marks = &self.think_marks;
-        Ok(Some(ThinkingBudget {
+        Ok(ThinkingBudget {
             tokens,
             end: self.tokenizer.encode(close, false)?.into(),
             opens: if reasoning.reasons() { None } else { Some(made(&marks.opens, &[open])?) },
@@ -37,7 +71,7 @@ impl Texts {
                 Some(call) => made(&marks.closes_or_calls, &[close, call])?,
                 None => made(&marks.closes, &[close])?,
             },
-        }))
+        })
     }
 
     /// `prompt` with the end of the reasoning that it begins, where there is to be none.

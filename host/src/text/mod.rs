@@ -2,6 +2,7 @@
 mod definition;
 mod detokenizer;
 mod files;
+mod grammar;
 mod jinja;
 mod reasoning;
 mod special_tokens;
@@ -10,6 +11,7 @@ mod tokenizer;
 mod tools;
 
 pub use detokenizer::{Detokenizer, Shown};
+pub use grammar::{GRAMMAR_FIELDS, Grammar, GrammarFault, GrammarField, GrammarMatcher, GrammarSource, GrammarTokens};
 pub use reasoning::{Parts, Reasoning, THINK_TAGS};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;

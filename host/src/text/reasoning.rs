@@ -67,6 +67,11 @@ impl Reasoning {
         self.reasons
     }
 
+    /// Whether the prompt has ended the reasoning.
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Undecided { closed: true }
+    }
+
     /// Takes a piece of the text and gives what no later one can change.
     pub fn push(&mut self, piece: &str) -> Parts {
         self.held += piece;

@@ -152,7 +152,9 @@ impl Cuda {
         let program = self.programs[plan.0].as_mut().expect(RELEASED);
         let turn = publishes.then(|| tokens.turn());
         if self.options.check {
-            arena.poison(&self.stream)?;
+            if !program.continues {
+                arena.poison(&self.stream)?;
+            }
             program.run_stepwise(turn, &self.cublas, &self.stream)?;
             arena.check_guards()
         } else {

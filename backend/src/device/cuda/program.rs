@@ -43,6 +43,8 @@ pub struct Publishing {
 pub struct Program {
     /// The steps in their order.
     pub steps: Vec<Prepared>,
+    /// As of [`Plan`].
+    pub continues: bool,
     publishing: Publishing,
     /// How often the steps run one by one before they are recorded.
     singly: u32,
@@ -84,6 +86,7 @@ impl Program {
         });
         Ok(Program {
             steps: steps.collect::<Result<_>>()?,
+            continues: plan.continues,
             publishing,
             singly: if plan.decode { 1 } else { PROMPTS_SINGLY },
             graphs: [const { None }; TURNS],

@@ -44,6 +44,11 @@ impl Fields {
         self.map.shift_remove(name)
     }
 
+    /// A field's name, as messages have it.
+    pub fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.path)
+    }
+
     /// What `convert` makes of a value; nothing of null.
     pub fn take<T>(
         &mut self,

@@ -4,10 +4,10 @@ use serde_json::Value;
 use super::fields::Fields;
 use crate::cli::numbers;
 use crate::cli::sampling::{Bias, SamplingArguments};
-use crate::session::{BatchRequest, GenerateOptions, Prompt};
+use crate::session::{BatchRequest, GenerateOptions, GrammarField, GrammarSource, Prompt};
 
 /// The fields of a line of this program's own form.
-pub const OWN: [&str; 15] = [
+pub const OWN: [&str; 17] = [
     "max_tokens",
     "temperature",
     "top_k",
@@ -23,10 +23,12 @@ pub const OWN: [&str; 15] = [
     "logprobs",
     "prompt_logprobs",
     "thinking_token_budget",
+    "response_format",
+    "structured_outputs",
 ];
 
 /// The fields of a body of OpenAI's, with those that vLLM adds to them.
-pub const OPENAI: [&str; 19] = [
+pub const OPENAI: [&str; 21] = [
     "max_tokens",
     "max_completion_tokens",
     "temperature",
@@ -43,6 +45,8 @@ pub const OPENAI: [&str; 19] = [
     "top_logprobs",
     "prompt_logprobs",
     "thinking_token_budget",
+    "response_format",
+    "structured_outputs",
     "n",
     "stream",
     "best_of",
@@ -57,6 +61,7 @@ pub struct Parameters {
     logprobs: Option<usize>,
     prompt_logprobs: Option<usize>,
     thinking_budget: Option<usize>,
+    grammar: Option<GrammarSource>,
 }
 
 impl Parameters {
@@ -103,7 +108,9 @@ impl Parameters {
         let stop = fields.take("stop", "a text or a list of texts", texts)?;
         let prompt_logprobs = fields.count("prompt_logprobs", None)?;
         let thinking_budget = fields.count("thinking_token_budget", Some(usize::MAX))?;
-        Ok(Parameters { sampling, max_tokens, stop, logprobs: None, prompt_logprobs, thinking_budget })
+        let grammar = GrammarField::of(|name| fields.value(name)).map_err(|fault| format!("{}: {}", fields.path(&fault.path), fault.what))?;
+        let grammar = grammar.map(|field| field.source);
+        Ok(Parameters { sampling, max_tokens, stop, logprobs: None, prompt_logprobs, thinking_budget, grammar })
     }
 
     /// The request for a prompt.
@@ -121,6 +128,7 @@ impl Parameters {
             prompt_logprobs: self.prompt_logprobs.or(defaults.prompt_logprobs),
             // No bound is none.
             thinking_budget: self.thinking_budget.or(defaults.thinking_budget).filter(|tokens| *tokens < usize::MAX),
+            grammar: self.grammar.or_else(|| defaults.grammar.clone()),
         }
     }
 }

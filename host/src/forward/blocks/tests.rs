@@ -108,6 +108,7 @@ fn a_new_kind_is_its_own_file() {
         samples: true,
         sampling: None,
         logprobs: Logprobs::None,
+        masked: false,
     };
     let bucket = Bucket::of(std::slice::from_ref(&span), &limits);
     let prepared = device.prepare(plan(&layout, &bucket)).expect("a plan that fits");
@@ -151,6 +152,7 @@ fn logits_within(spec: &ModelSpec, limits: Limits, tokens: usize) -> Vec<u32> {
         samples: true,
         sampling: None,
         logprobs: Logprobs::None,
+        masked: false,
     };
     let bucket = Bucket::of(std::slice::from_ref(&span), &limits);
     let prepared = device.prepare(plan(&layout, &bucket)).expect("a plan that fits");

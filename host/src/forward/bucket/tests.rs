@@ -18,6 +18,7 @@ fn every_decode_step_has_one_of_the_decode_buckets() {
                     samples: true,
                     sampling: None,
                     logprobs: Logprobs::None,
+                    masked: false,
                 };
                 let bucket = Bucket::of(&vec![span; count], &limits);
                 assert!(buckets.contains(&bucket), "{count} sequences at {position}: {bucket:?}");

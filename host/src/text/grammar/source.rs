@@ -1,0 +1,115 @@
+//! `GrammarSource`: what an answer must be, as people write it.
+use llguidance::api::TopLevelGrammar;
+use llguidance::regex_to_lark;
+use serde_json::{Value, json};
+
+use crate::error::{Category, Error, Result};
+
+/// Most bytes of a schema, an expression, all choices, or a grammar.
+const MOST_BYTES: usize = 256 << 10;
+
+/// Between two parts of JSON: a space, or a new line and so much white space as nested values take. Without a bound a model
+/// that goes astray writes white space for ever.
+const WHITE_SPACE: &str = r"\x20|\r?\n[\x20\t]{0,20}";
+
+/// What an answer must be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GrammarSource {
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that a schema describes.
+    JsonSchema(Value),
+    /// What an expression matches, in the syntax of Rust's `regex`, from its beginning to its end.
+    Regex(String),
+    /// One of these.
+    Choice(Vec<String>),
+    /// A text of a grammar in llguidance's variant of Lark.
+    Lark(String),
+}
+
+impl GrammarSource {
+    /// The word for it in messages.
+    fn noun(&self) -> &'static str {
+        match self {
+            GrammarSource::JsonObject | GrammarSource::JsonSchema(_) => "JSON schema",
+            GrammarSource::Regex(_) => "regular expression",
+            GrammarSource::Choice(_) => "list of choices",
+            GrammarSource::Lark(_) => "grammar",
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            GrammarSource::JsonObject => 0,
+            GrammarSource::JsonSchema(schema) => schema.to_string().len(),
+            GrammarSource::Regex(text) | GrammarSource::Lark(text) => text.len(),
+            GrammarSource::Choice(choices) => choices.iter().map(String::len).sum(),
+        }
+    }
+
+    /// As llguidance takes it.
+    ///
+    /// # Errors
+    /// It is too long, or has nothing to choose from.
+    pub(super) fn grammar(&self) -> Result<TopLevelGrammar> {
+        let bytes = self.bytes();
+        if bytes > MOST_BYTES {
+            return Err(self.refused(format!("expected at most {MOST_BYTES} bytes, found {bytes}")));
+        }
+        Ok(match self {
+            GrammarSource::JsonObject => TopLevelGrammar::from_json_schema(bounded(&json!({ "type": "object" }))),
+            GrammarSource::JsonSchema(schema) => match schema {
+                Value::Object(keys) if keys.contains_key("x-guidance") => {
+                    return Err(self.refused("x-guidance: not supported".to_owned()));
+                }
+                Value::Object(_) => TopLevelGrammar::from_json_schema(bounded(schema)),
+                Value::Bool(true) => TopLevelGrammar::from_json_schema(bounded(&json!({}))),
+                other => return Err(self.refused(format!("expected an object, found {other}"))),
+            },
+            GrammarSource::Regex(text) => {
+                TopLevelGrammar::from_lark(format!("start: /{}/", regex_to_lark(whole(text), "")))
+            }
+            GrammarSource::Choice(choices) => {
+                if choices.is_empty() || choices.iter().any(String::is_empty) {
+                    return Err(self.refused("expected texts, none of them empty".to_owned()));
+                }
+                let texts: Vec<String> = choices.iter().map(|choice| json!(choice).to_string()).collect();
+                TopLevelGrammar::from_lark(format!("start: {}", texts.join(" | ")))
+            }
+            GrammarSource::Lark(text) => TopLevelGrammar::from_lark(text.clone()),
+        })
+    }
+
+    /// The error of what was found in it.
+    pub(super) fn refused(&self, found: String) -> Error {
+        let noun = self.noun();
+        Error::new(Category::Input, format!("The {noun} cannot be used")).details(found).hint(match self {
+            GrammarSource::Lark(text) if text.contains("::=") => {
+                "grammars are Lark's, with a rule \"start: ...\"; this looks like GBNF"
+            }
+            GrammarSource::Lark(_) => "grammars are Lark's, with a rule \"start: ...\"",
+            GrammarSource::Regex(_) => "expressions are those of Rust's regex, without \\b, and without ^ and $ within",
+            GrammarSource::Choice(_) => "give one text or more",
+            GrammarSource::JsonObject | GrammarSource::JsonSchema(_) => {
+                "leave out what is named, or write it with other keys: docs/serving.md lists those that are supported"
+            }
+        })
+    }
+}
+
+/// `schema`, with what may stand between its parts.
+fn bounded(schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    schema["x-guidance"] = json!({ "whitespace_flexible": true, "whitespace_pattern": WHITE_SPACE });
+    schema
+}
+
+/// An expression without the anchors at its ends, which say what holds anyway.
+fn whole(text: &str) -> &str {
+    let text = text.strip_prefix('^').unwrap_or(text);
+    match text.strip_suffix('$') {
+        // A backslash in front of it makes a letter of it, unless it is one itself.
+        Some(rest) if (rest.len() - rest.trim_end_matches('\\').len()).is_multiple_of(2) => rest,
+        _ => text,
+    }
+}
