@@ -37,7 +37,9 @@ impl GrammarArguments {
         Ok(match self {
             GrammarArguments { json_schema: Some(file), .. } => Some(GrammarSource::JsonSchema(schema(file)?)),
             GrammarArguments { regex: Some(regex), .. } => Some(GrammarSource::Regex(regex.clone())),
-            GrammarArguments { grammar: Some(file), .. } => Some(GrammarSource::Lark(read(file, "grammar", "--grammar")?)),
+            GrammarArguments { grammar: Some(file), .. } => {
+                Some(GrammarSource::Lark(read(file, "grammar", "--grammar")?))
+            }
             GrammarArguments { choice, .. } if !choice.is_empty() => Some(GrammarSource::Choice(choice.clone())),
             _ => None,
         })

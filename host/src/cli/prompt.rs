@@ -81,9 +81,7 @@ pub fn read_named(path: &Path, what: &str, hint: &str) -> Result<String> {
         std::fs::read(path).map(|content| bytes = content)
     };
     read.map_err(|error| {
-        Error::new(Category::Io, format!("The {what} cannot be read"))
-            .details(format!("{name}: {error}"))
-            .hint(hint)
+        Error::new(Category::Io, format!("The {what} cannot be read")).details(format!("{name}: {error}")).hint(hint)
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         Error::new(Category::Input, format!("The {what} is not UTF-8"))

@@ -31,8 +31,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub use cache::CacheUsage;
-pub use constraint::{Constraint, StartMatcher, TokenMatcher};
 pub use config::{CPU_CHUNK, EngineConfig, lay_out};
+pub use constraint::{Constraint, StartMatcher, TokenMatcher};
 pub use handle::{EngineHandle, RequestTicket, UpdateStream};
 pub use limits::RequestLimits;
 pub use log_softmax::{TokenScore, log_softmax};

@@ -369,10 +369,7 @@ impl Sequence {
     /// Which tokens may come next, where not all of them may.
     pub fn mask(&self) -> Option<Cow<'_, [u32]>> {
         let mask = &self.constrained.as_ref()?.ready()?.mask;
-        match &self.thinking {
-            Some(thinking) => thinking.mask(mask),
-            None => Some(Cow::Borrowed(mask)),
-        }
+        Some(self.thinking.as_ref().map_or(Cow::Borrowed(mask), |thinking| thinking.mask(mask, &self.request.eos)))
     }
 
     /// Takes the mask that was made in `time`.

@@ -17,6 +17,12 @@ pub struct ThinkingBudget {
     pub closes: Arc<TokenMarks>,
 }
 
+fn forbid(mask: &mut [u32], tokens: impl IntoIterator<Item = u32>) {
+    for token in tokens {
+        mask.get_mut(token as usize / 32).into_iter().for_each(|word| *word &= !(1 << (token % 32)));
+    }
+}
+
 /// How far the reasoning of a sequence is.
 #[derive(Debug)]
 pub(super) struct Thinking {
@@ -50,24 +56,26 @@ impl Thinking {
         self.phase == Phase::Over
     }
 
-    /// Which tokens may come next where `answer` says which may begin the answer; none where all may. What may begin the
-    /// reasoning may come in front of the answer too, and once it has begun, it goes on.
-    pub fn mask<'a>(&self, answer: &'a [u32]) -> Option<Cow<'a, [u32]>> {
+    /// Which tokens may come next where `answer` says which may begin the answer. What may begin the reasoning may come in front
+    /// of the answer too, and once it has begun, it goes on; neither a call nor an id of `eos` ends it, for then there
+    /// would be no answer of that form.
+    pub fn mask<'a>(&self, answer: &'a [u32], eos: &[u32]) -> Cow<'a, [u32]> {
         match self.phase {
-            Phase::Within(_) => None,
-            Phase::Over => Some(Cow::Borrowed(answer)),
+            Phase::Within(_) => {
+                let mut mask = vec![u32::MAX; answer.len()];
+                forbid(&mut mask, self.budget.closes.other_ends(&self.begun).chain(eos.iter().copied()));
+                Cow::Owned(mask)
+            }
+            Phase::Over => Cow::Borrowed(answer),
             Phase::Before => {
-                let mut mask = if self.begun.is_empty() { answer.to_vec() } else { Vec::new() };
-                let opens = self.budget.opens.as_deref();
+                let mut mask = if self.begun.is_empty() { answer.to_vec() } else { vec![0; answer.len()] };
+                let Some(opens) = &self.budget.opens else { return Cow::Owned(mask) };
                 // White space decides nothing, and might be the answer's.
-                for token in opens.iter().flat_map(|opens| opens.spaces()) {
-                    mask.get_mut(token as usize / 32).into_iter().for_each(|word| *word &= !(1 << (token % 32)));
+                forbid(&mut mask, opens.spaces());
+                for token in opens.continuations(&self.begun) {
+                    mask.get_mut(token as usize / 32).into_iter().for_each(|word| *word |= 1 << (token % 32));
                 }
-                for token in opens.iter().flat_map(|opens| opens.continuations(&self.begun)) {
-                    mask.resize(mask.len().max(token as usize / 32 + 1), 0);
-                    mask[token as usize / 32] |= 1 << (token % 32);
-                }
-                Some(Cow::Owned(mask))
+                Cow::Owned(mask)
             }
         }
     }

@@ -40,6 +40,16 @@ impl TokenMarks {
         self.pieces.iter().filter(move |(_, piece)| !piece.is_empty() && continues(piece)).map(|(id, _)| *id)
     }
 
+    /// The tokens that would make a mark whole behind `begun`, but for the first mark.
+    pub fn other_ends(&self, begun: &[u8]) -> impl Iterator<Item = u32> {
+        let ends = move |piece: &[u8]| {
+            let text = [begun, piece].concat();
+            self.marks[1..].iter().any(|mark| text.windows(mark.len()).any(|bytes| bytes == mark))
+        };
+        let one = self.marks.len() < 2;
+        self.pieces.iter().filter(move |(_, piece)| !one && ends(piece)).map(|(id, _)| *id)
+    }
+
     /// The tokens of white space alone that may stand in front of a mark.
     pub fn spaces(&self) -> impl Iterator<Item = u32> {
         self.pieces.iter().filter(|(_, piece)| piece.trim_ascii().is_empty()).map(|(id, _)| *id)

@@ -1,5 +1,7 @@
 //! The steps at the end of a pass: the last norm, the head, and the choice of a token.
-use gpu_kernels::{Act, Argmax, GatherRows, KeepLogits, MaskLogits, Penalize, Ptr, Sample, SampleLimit, TopLogprobs, sampling};
+use gpu_kernels::{
+    Act, Argmax, GatherRows, KeepLogits, MaskLogits, Penalize, Ptr, Sample, SampleLimit, TopLogprobs, sampling,
+};
 
 use super::head::TOKEN_WORDS;
 use super::pass::Pass;

@@ -18,7 +18,11 @@ impl<'a> Pass<'a> {
     pub(super) fn new(shared: &'a SharedBuffers, bucket: &'a Bucket) -> Pass<'a> {
         // Log-probabilities stand behind the tokens.
         let published = (!bucket.logprobs).then_some(TOKEN_WORDS * shared.limits.slots());
-        Pass { shared, bucket, plan: Plan { decode: bucket.is_decode(), continues: false, published, steps: Vec::new() } }
+        Pass {
+            shared,
+            bucket,
+            plan: Plan { decode: bucket.is_decode(), continues: false, published, steps: Vec::new() },
+        }
     }
 
     /// Token rows.

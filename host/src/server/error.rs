@@ -71,14 +71,13 @@ impl ApiError {
         let begins = |text: &str, name: &str| {
             text.strip_prefix(name).filter(|rest| rest.starts_with([':', '.', '['])).map(str::to_owned)
         };
-        let param = self.param.clone().unwrap_or_default() + ":";
-        for (chat, own) in names {
-            if let Some(rest) = begins(&self.message, chat) {
-                self.message = format!("{own}{rest}");
-            }
-            if let Some(rest) = begins(&param, chat) {
-                self.param = Some(format!("{own}{}", rest.trim_end_matches(':')));
-            }
+        // The first pair that fits.
+        let renamed = |text: &str| names.iter().find_map(|(chat, own)| Some(format!("{own}{}", begins(text, chat)?)));
+        if let Some(message) = renamed(&self.message) {
+            self.message = message;
+        }
+        if let Some(param) = renamed(&format!("{}:", self.param.as_deref().unwrap_or_default())) {
+            self.param = Some(param.trim_end_matches(':').to_owned());
         }
         self
     }

@@ -10,6 +10,7 @@ mod conversation;
 mod document;
 mod error;
 mod gate;
+mod grammar;
 mod handlers;
 mod keys;
 mod listen;

@@ -20,21 +20,15 @@ pub struct OtherFields {
 /// Fields of chats and completions.
 pub static OPENAI: OtherFields = OtherFields { refused: &REFUSED, ignored: &IGNORED };
 
-const REFUSED: [(&str, IsNeutral); 28] = [
+const REFUSED: [(&str, IsNeutral); 22] = [
     ("tools", is_empty),
     ("functions", is_empty),
     ("tool_choice", is_free),
     ("function_call", is_free),
-    ("response_format", is_text),
     ("modalities", is_text_alone),
     ("best_of", is_one),
     ("suffix", is_empty),
     ("audio", is_empty),
-    ("structured_outputs", is_empty),
-    ("guided_json", is_empty),
-    ("guided_regex", is_empty),
-    ("guided_choice", is_empty),
-    ("guided_grammar", is_empty),
     ("logits_processors", is_empty),
     ("use_beam_search", is_false),
     ("length_penalty", is_one),
@@ -122,10 +116,6 @@ fn is_free(value: &Value) -> bool {
     matches!(value.as_str(), Some("none" | "auto"))
 }
 
-fn is_text(value: &Value) -> bool {
-    value["type"] == "text"
-}
-
 fn is_text_alone(value: &Value) -> bool {
     value.as_array().is_some_and(|values| values.iter().all(|value| value == "text"))
 }
@@ -156,7 +146,6 @@ mod tests {
             ("tools", json!([])),
             ("tool_choice", json!("auto")),
             ("tool_choice", json!("none")),
-            ("response_format", json!({ "type": "text" })),
             ("best_of", json!(1)),
             ("suffix", json!("")),
             ("modalities", json!(["text"])),
@@ -169,11 +158,9 @@ mod tests {
         for (name, value) in [
             ("tools", json!([{}])),
             ("tool_choice", json!("required")),
-            ("response_format", json!({ "type": "json_object" })),
             ("best_of", json!(2)),
             ("suffix", json!("x")),
             ("chat_template", json!("{{ x }}")),
-            ("guided_json", json!({ "type": "object" })),
         ] {
             let error = check(name, value).unwrap_err().body();
             assert_eq!(

@@ -3,6 +3,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::conversation::{conversation, rendering};
 use super::error::ApiError;
+use super::grammar;
 use super::other_fields::{OPENAI, Unknown};
 use super::requests::{ChatRequest, CompletionRequest, MOST_PROMPTS, PromptInput, Shared};
 use super::thinking;
@@ -69,6 +70,7 @@ pub struct AskedPrompt {
 pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unknown) -> Result<Asked, ApiError> {
     let mut shared = body.shared();
     let (effort, budget) = (shared.rest.remove("reasoning_effort"), thinking::budget(&body)?);
+    let grammar = grammar::asked(session, &mut shared.rest)?;
     OPENAI.check(&shared.rest, unknown)?;
     let top = body.top_logprobs.unwrap_or(0);
     let logprobs = body.logprobs.unwrap_or(false);
@@ -81,6 +83,7 @@ pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unkno
     let mut kwargs = body.chat_template_kwargs.unwrap_or_default();
     let budget = budget.or(thinking::effort(session, effort, &mut kwargs)?);
     let tools = tools::offered(session, body.tools, body.tool_choice.as_ref(), body.parallel_tool_calls)?;
+    let grammar = grammar::with_tools(session, grammar, tools.as_ref())?;
     let mut rendering = rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
     rendering.tools = tools.as_ref().map(|tools| tools.list.clone()).unwrap_or_default();
     let (ids, turn_ends) = conversation(session, &messages, rendering)?;
@@ -94,8 +97,12 @@ pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unkno
     let mut asked =
         together(session, (Form::Chat, tags), shared, vec![(String::new(), ids)], (most, logprobs, false), salt)?;
     for prompt in &mut asked.prompts {
-        prompt.request =
-            LiveRequest { turn_ends: turn_ends.clone(), thinking_budget: budget, ..prompt.request.clone() };
+        prompt.request = LiveRequest {
+            turn_ends: turn_ends.clone(),
+            thinking_budget: budget,
+            grammar: grammar.clone(),
+            ..prompt.request.clone()
+        };
         session.check_live(&prompt.request).map_err(|error| ApiError::request(&error))?;
     }
     Ok(Asked { tools, ..asked })
@@ -111,7 +118,8 @@ pub fn completion(
     salt: u64,
     unknown: &Unknown,
 ) -> Result<Asked, ApiError> {
-    let shared = body.shared();
+    let mut shared = body.shared();
+    let grammar = grammar::asked(session, &mut shared.rest)?;
     OPENAI.check(&shared.rest, unknown)?;
     let echo = body.echo.unwrap_or(false);
     let logprobs = likely("logprobs", body.logprobs)?;
@@ -137,7 +145,9 @@ pub fn completion(
         PromptInput::Ids(prompt) => ids(prompt).map(|prompt| vec![prompt]),
         PromptInput::Lists(prompts) => prompts.into_iter().map(ids).collect(),
     };
-    together(session, (Form::Completion, Tags::None), shared, prompts?, (most, logprobs, echo), salt)
+    let mut asked = together(session, (Form::Completion, Tags::None), shared, prompts?, (most, logprobs, echo), salt)?;
+    asked.prompts.iter_mut().for_each(|prompt| prompt.request.grammar.clone_from(&grammar));
+    Ok(asked)
 }
 
 /// Bounds what each answer has a copy of.

@@ -213,13 +213,24 @@ struct Encoded<'a> {
 }
 
 fn encode<'a>(texts: &'a Texts, request: BatchRequest, eos: &[u32]) -> Result<Encoded<'a>> {
-    let BatchRequest { prompt, max_tokens, sampling, stop, logprobs, prompt_logprobs, thinking_budget, grammar } = request;
+    let BatchRequest { prompt, max_tokens, sampling, stop, logprobs, prompt_logprobs, thinking_budget, grammar } =
+        request;
     let prompt = texts.without_thinking(texts.encode(&prompt)?, thinking_budget)?;
     let thinking = texts.thinking(&prompt, thinking_budget, grammar.is_some(), Tags::Reasoning)?;
     let answer = texts.answer(&prompt, &stop, logprobs)?.scored(prompt_logprobs)?.whole();
     let constraint = texts.constraint(grammar.as_ref(), eos)?;
     let eos = eos.to_vec();
-    let request = Request { prompt, max_tokens, eos, sampling, logprobs, prompt_logprobs, thinking, constraint, ..Request::default() };
+    let request = Request {
+        prompt,
+        max_tokens,
+        eos,
+        sampling,
+        logprobs,
+        prompt_logprobs,
+        thinking,
+        constraint,
+        ..Request::default()
+    };
     Ok(Encoded { request, answer })
 }
 

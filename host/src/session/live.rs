@@ -86,6 +86,14 @@ impl Session {
         Ok(Live { _ticket: ticket, answer })
     }
 
+    /// Whether an answer can be held to `source`.
+    ///
+    /// # Errors
+    /// It is no such schema, expression or grammar, has what is not supported, or would cost too much.
+    pub fn check_grammar(&self, source: &GrammarSource) -> Result<()> {
+        self.texts().constraint(Some(source), &self.model().spec.eos).map(drop)
+    }
+
     /// The text that the chat template makes of a conversation.
     ///
     /// # Errors

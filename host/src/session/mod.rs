@@ -47,4 +47,7 @@ pub use prompt_logprobs::PromptLogprob;
 pub use rank_choice::{MOST_RANKS, RankChoice};
 
 pub use crate::sample::Sampling;
-pub use crate::text::{GRAMMAR_FIELDS, GrammarFault, GrammarField, GrammarSource, Reasoning, ToolDelta, ToolForm, ToolParser, ToolSchemas};
+pub use crate::text::{
+    CallDemand, GRAMMAR_FIELDS, GrammarFault, GrammarField, GrammarSource, Reasoning, ToolDelta, ToolForm, ToolParser,
+    ToolSchemas,
+};

@@ -3,8 +3,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::constraint::GrammarCache;
 use super::answer::{Answer, Tags, TextOptions};
+use super::constraint::GrammarCache;
 use super::stop;
 use super::think_marks::ThinkMarks;
 use crate::error::{Category, Error, Result};

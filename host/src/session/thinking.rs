@@ -11,12 +11,7 @@ impl Texts {
     ///
     /// # Errors
     /// The template knows no reasoning.
-    fn thinking_budget(
-        &self,
-        prompt: &[u32],
-        tokens: Option<usize>,
-        tags: Tags,
-    ) -> Result<Option<ThinkingBudget>> {
+    fn thinking_budget(&self, prompt: &[u32], tokens: Option<usize>, tags: Tags) -> Result<Option<ThinkingBudget>> {
         let Some(tokens) = tokens else { return Ok(None) };
         let close = THINK_TAGS[1];
         let reasoning = self.reasoning(prompt)?.ok_or_else(|| {

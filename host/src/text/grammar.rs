@@ -16,6 +16,7 @@ use crate::error::{Category, Error, Result};
 
 pub use fields::{GRAMMAR_FIELDS, GrammarFault, GrammarField};
 pub use source::GrammarSource;
+pub(super) use source::{bounded, literal};
 
 /// States of a grammar's lexer, of 1 to 2 KB each.
 const MOST_LEXER_STATES: usize = 50_000;
@@ -143,5 +144,13 @@ fn guarded<T>(make: impl FnOnce() -> std::result::Result<T, String>) -> std::res
 /// The first lines of a message, without a place in the program.
 fn short(message: &str) -> String {
     let told = message.split("\n<backtrace>").next().unwrap_or_default().trim();
-    told.lines().map(str::trim).filter(|line| !line.is_empty()).take(3).collect::<Vec<_>>().join("; ").chars().take(300).collect()
+    told.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .take(3)
+        .collect::<Vec<_>>()
+        .join("; ")
+        .chars()
+        .take(300)
+        .collect()
 }

@@ -15,4 +15,4 @@ pub use grammar::{GRAMMAR_FIELDS, Grammar, GrammarFault, GrammarField, GrammarMa
 pub use reasoning::{Parts, Reasoning, THINK_TAGS};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;
-pub use tools::{ToolDelta, ToolForm, ToolParser, ToolSchemas};
+pub use tools::{CallDemand, ToolDelta, ToolForm, ToolParser, ToolSchemas};

@@ -1,4 +1,5 @@
 //! `ToolForm`: how a model writes its calls of tools, and `ToolParser`, which tells them from its text as both come.
+mod demand;
 mod json_calls;
 mod json_object;
 mod output;
@@ -8,6 +9,7 @@ mod xml_tags;
 
 use std::sync::Arc;
 
+pub use demand::CallDemand;
 use json_calls::{JsonCalls, Marks};
 use output::Output;
 use serde_json::Value;

@@ -108,7 +108,8 @@ impl Parameters {
         let stop = fields.take("stop", "a text or a list of texts", texts)?;
         let prompt_logprobs = fields.count("prompt_logprobs", None)?;
         let thinking_budget = fields.count("thinking_token_budget", Some(usize::MAX))?;
-        let grammar = GrammarField::of(|name| fields.value(name)).map_err(|fault| format!("{}: {}", fields.path(&fault.path), fault.what))?;
+        let grammar = GrammarField::of(|name| fields.value(name))
+            .map_err(|fault| format!("{}: {}", fields.path(&fault.path), fault.what))?;
         let grammar = grammar.map(|field| field.source);
         Ok(Parameters { sampling, max_tokens, stop, logprobs: None, prompt_logprobs, thinking_budget, grammar })
     }

@@ -12,13 +12,7 @@ use super::schemas::{MessagesToolSchema, SystemSchema, ThinkingSchema, TurnSchem
 
 /// What would change the text, and what does not.
 static OTHERS: OtherFields = OtherFields {
-    refused: &[
-        ("container", is_empty),
-        ("mcp_servers", is_empty),
-        ("output_format", is_empty),
-        ("compaction", is_empty),
-        ("thread", is_empty),
-    ],
+    refused: &[("container", is_empty), ("mcp_servers", is_empty), ("compaction", is_empty), ("thread", is_empty)],
     ignored: &[
         "metadata",
         "service_tier",
@@ -72,9 +66,12 @@ pub struct MessagesRequest {
     /// Whether the model reasons, where its chat template can be told, and for how many tokens.
     #[schema(value_type = Option<ThinkingSchema>)]
     pub thinking: Option<Value>,
-    /// `effort`, where the model reasons.
+    /// `effort`, where the model reasons, and `format`: json_schema with a schema.
     #[schema(value_type = Option<Object>)]
     pub output_config: Option<Value>,
+    /// As `format` of `output_config`.
+    #[schema(value_type = Option<Object>)]
+    pub output_format: Option<Value>,
     /// What else the chat template is told.
     pub chat_template_kwargs: Option<Map<String, Value>>,
     #[serde(skip)]
@@ -97,6 +94,7 @@ impl RequestBody for MessagesRequest {
         "tool_choice",
         "thinking",
         "output_config",
+        "output_format",
         "chat_template_kwargs",
     ];
     const OTHERS: &'static OtherFields = &OTHERS;

@@ -14,10 +14,12 @@ use crate::session::Session;
 use crate::session::messages::shown;
 
 /// What a chat's fields are called in this API.
-pub const NAMES: [(&str, &str); 3] = [
+pub const NAMES: [(&str, &str); 5] = [
     ("stop", "stop_sequences"),
     ("thinking_token_budget", "thinking.budget_tokens"),
     ("reasoning_effort", "output_config.effort"),
+    ("response_format.json_schema", "output_config.format"),
+    ("response_format", "output_config.format"),
 ];
 
 /// The request of a chat that asks for the same.
@@ -42,7 +44,18 @@ pub fn chat(session: &Session, body: MessagesRequest, unknown: &Unknown) -> Resu
     if let Some(thinks) = thinks(body.thinking.as_ref())?.filter(|_| knows("enable_thinking")) {
         kwargs.entry("enable_thinking").or_insert(thinks.into());
     }
-    let effort = effort(body.output_config.as_ref())?.filter(|_| knows("reasoning_effort") || reasons(session));
+    let config = body.output_config.as_ref().unwrap_or(&Value::Null);
+    let effort = config.get("effort").filter(|effort| effort.is_string());
+    let mut rest = HashMap::new();
+    if let Some(effort) = effort.filter(|_| knows("reasoning_effort") || reasons(session)) {
+        rest.insert("reasoning_effort".to_owned(), effort.clone());
+    }
+    // Of old a field of its own.
+    let format =
+        [body.output_format.as_ref(), config.get("format")].into_iter().flatten().find(|format| !format.is_null());
+    if let Some(format) = format {
+        rest.insert("response_format".to_owned(), json!({ "type": format["type"], "json_schema": format }));
+    }
     let budget = budget(body.thinking.as_ref())?.filter(|_| reasons(session));
     let (tool_choice, parallel_tool_calls) = choice(body.tool_choice.as_ref())?;
     Ok(ChatRequest {
@@ -59,7 +72,7 @@ pub fn chat(session: &Session, body: MessagesRequest, unknown: &Unknown) -> Resu
         tool_choice,
         parallel_tool_calls,
         thinking_token_budget: budget,
-        rest: effort.map(|effort| HashMap::from([("reasoning_effort".to_owned(), effort)])).unwrap_or_default(),
+        rest,
         ..ChatRequest::default()
     })
 }
@@ -90,29 +103,20 @@ fn thinks(thinking: Option<&Value>) -> Result<Option<bool>, ApiError> {
     }
 }
 
-/// How hard it is to try. A format is refused.
-fn effort(config: Option<&Value>) -> Result<Option<Value>, ApiError> {
-    let Some(config) = config else { return Ok(None) };
-    if !config["format"].is_null() {
-        let what = "the server cannot honour this field; leave it out";
-        return Err(ApiError::field("output_config.format", what).code("unsupported_parameter"));
-    }
-    Ok(config.get("effort").filter(|effort| effort.is_string()).cloned())
-}
-
 /// Whether the model may call, as a chat says it, and whether more than once.
 fn choice(choice: Option<&Value>) -> Result<(Option<Value>, Option<bool>), ApiError> {
     let Some(choice) = choice.filter(|choice| !choice.is_null()) else { return Ok((None, None)) };
     let word = match choice["type"].as_str() {
-        Some("auto") => "auto",
-        Some("none") => "none",
-        Some("any" | "tool") => "required",
+        Some("auto") => "auto".into(),
+        Some("none") => "none".into(),
+        Some("any") => "required".into(),
+        Some("tool") => json!({ "type": "function", "function": { "name": choice["name"] } }),
         _ => {
-            let what = format_args!("expected \"auto\" or \"none\", found {}", shown(&choice["type"]));
-            return Err(ApiError::field("tool_choice.type", what));
+            let what = "expected \"auto\", \"none\", \"any\" or \"tool\"";
+            return Err(ApiError::field("tool_choice.type", format_args!("{what}, found {}", shown(&choice["type"]))));
         }
     };
-    Ok((Some(word.into()), choice["disable_parallel_tool_use"].as_bool().map(|one| !one)))
+    Ok((Some(word), choice["disable_parallel_tool_use"].as_bool().map(|one| !one)))
 }
 
 /// Tools as functions.
@@ -136,6 +140,9 @@ fn tools(tools: &[Value]) -> Result<Vec<Value>, ApiError> {
             function.insert("description".to_owned(), description.clone());
         }
         function.insert("parameters".to_owned(), tool["input_schema"].clone());
+        if tool["strict"] == true {
+            function.insert("strict".to_owned(), true.into());
+        }
         Ok(json!({ "type": "function", "function": function }))
     };
     tools.iter().enumerate().map(function).collect()

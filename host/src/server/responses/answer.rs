@@ -67,7 +67,6 @@ impl ResponseObject {
             "service_tier": "default",
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "text": { "format": { "type": "text" } },
             "truncation": "disabled",
             "usage": self.answer.end.as_ref().map(|_| self.usage()),
         });

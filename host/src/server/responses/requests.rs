@@ -68,7 +68,7 @@ pub struct ResponsesRequest {
     /// `effort`, where the model reasons.
     #[schema(value_type = Option<Object>)]
     pub reasoning: Option<Value>,
-    /// The format of the text, which is text.
+    /// `format`: text, json_object, or json_schema with a name and a schema.
     #[schema(value_type = Option<Object>)]
     pub text: Option<Value>,
     /// What else is to be part of the answer: nothing is.

@@ -12,8 +12,13 @@ use super::requests::ResponsesRequest;
 use crate::session::messages::shown;
 
 /// What a chat's fields are called in this API.
-pub const NAMES: [(&str, &str); 3] =
-    [("max_tokens", "max_output_tokens"), ("messages", "input"), ("reasoning_effort", "reasoning.effort")];
+pub const NAMES: [(&str, &str); 5] = [
+    ("max_tokens", "max_output_tokens"),
+    ("messages", "input"),
+    ("reasoning_effort", "reasoning.effort"),
+    ("response_format.json_schema", "text.format"),
+    ("response_format", "text.format"),
+];
 
 /// What may be asked for beside the answer: reasoning comes as text anyway.
 const INCLUDED: &str = "reasoning.encrypted_content";
@@ -25,9 +30,6 @@ const INCLUDED: &str = "reasoning.encrypted_content";
 pub fn chat(body: ResponsesRequest, unknown: &Unknown) -> Result<(ChatRequest, Value), ApiError> {
     ResponsesRequest::OTHERS.check(&body.rest, unknown)?;
     let format = body.text.as_ref().map_or(&Value::Null, |text| &text["format"]);
-    if !format.is_null() && format["type"] != "text" {
-        return Err(refused("text.format"));
-    }
     if body.include.iter().flatten().any(|name| name != INCLUDED) {
         return Err(refused("include"));
     }
@@ -43,8 +45,16 @@ pub fn chat(body: ResponsesRequest, unknown: &Unknown) -> Result<(ChatRequest, V
         "reasoning": { "effort": body.reasoning.as_ref().map(|reasoning| &reasoning["effort"]), "summary": null },
         "tool_choice": body.tool_choice.as_ref().unwrap_or(&json!("auto")),
         "tools": body.tools.as_deref().unwrap_or_default(),
+        "text": { "format": if format.is_null() { json!({ "type": "text" }) } else { format.clone() } },
     });
-    let effort = body.reasoning.and_then(|reasoning| reasoning.get("effort").cloned());
+    let mut rest = HashMap::new();
+    if !format.is_null() {
+        // What a chat has under json_schema stands beside the type here.
+        rest.insert("response_format".to_owned(), json!({ "type": format["type"], "json_schema": format }));
+    }
+    if let Some(effort) = body.reasoning.and_then(|reasoning| reasoning.get("effort").cloned()) {
+        rest.insert("reasoning_effort".to_owned(), effort);
+    }
     let chat = ChatRequest {
         messages: Some(items::chat(body.instructions, &body.input.unwrap_or_default())?),
         stream: body.stream,
@@ -55,7 +65,7 @@ pub fn chat(body: ResponsesRequest, unknown: &Unknown) -> Result<(ChatRequest, V
         tools: Some(tools(body.tools.unwrap_or_default())?),
         tool_choice: body.tool_choice,
         parallel_tool_calls: body.parallel_tool_calls,
-        rest: effort.map(|effort| HashMap::from([("reasoning_effort".to_owned(), effort)])).unwrap_or_default(),
+        rest,
         ..ChatRequest::default()
     };
     Ok((chat, told))
@@ -83,7 +93,7 @@ fn tools(tools: Vec<Value>) -> Result<Vec<Value>, ApiError> {
         }
         if let Some(fields) = tool.as_object_mut() {
             fields.retain(|name, value| {
-                ["name", "description", "parameters"].contains(&name.as_str()) && !value.is_null()
+                ["name", "description", "parameters", "strict"].contains(&name.as_str()) && !value.is_null()
             });
         }
         Ok(json!({ "type": "function", "function": tool }))

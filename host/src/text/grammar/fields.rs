@@ -105,14 +105,17 @@ fn kind(path: String, kind: &str, value: &Value) -> Found {
             // A schema may come as a text of JSON.
             Value::String(schema) => match serde_json::from_str(schema) {
                 Ok(schema) => GrammarSource::JsonSchema(schema),
-                Err(error) => return fault(path, format!("expected a JSON schema, found a text that is no JSON: {error}")),
+                Err(error) => {
+                    return fault(path, format!("expected a JSON schema, found a text that is no JSON: {error}"));
+                }
             },
             schema => GrammarSource::JsonSchema(schema.clone()),
         },
         "regex" => GrammarSource::Regex(text("a regular expression")?),
         "grammar" => GrammarSource::Lark(text("a grammar")?),
         "choice" => {
-            let texts = value.as_array().and_then(|texts| texts.iter().map(|text| text.as_str().map(str::to_owned)).collect());
+            let texts =
+                value.as_array().and_then(|texts| texts.iter().map(|text| text.as_str().map(str::to_owned)).collect());
             match texts {
                 Some(texts) => GrammarSource::Choice(texts),
                 None => return fault(path, "expected a list of texts"),
@@ -126,6 +129,9 @@ fn kind(path: String, kind: &str, value: &Value) -> Found {
 fn object<'a>(path: &str, value: &'a Value) -> Result<&'a Map<String, Value>, GrammarFault> {
     match value {
         Value::Object(keys) => Ok(keys),
-        other => fault(path, format!("expected an object, found {}", if other.is_null() { "none" } else { "something else" })),
+        other => fault(
+            path,
+            format!("expected an object, found {}", if other.is_null() { "none" } else { "something else" }),
+        ),
     }
 }

@@ -47,6 +47,17 @@ impl GrammarSource {
         }
     }
 
+    /// The right side of a rule of Lark that matches the same; none for a grammar, which has rules of its own.
+    pub fn rule(&self) -> Option<String> {
+        Some(match self {
+            GrammarSource::JsonObject => format!("%json {}", bounded(&json!({ "type": "object" }))),
+            GrammarSource::JsonSchema(schema) if schema.is_object() => format!("%json {}", bounded(schema)),
+            GrammarSource::Regex(text) => format!("/{}/", regex_to_lark(whole(text), "")),
+            GrammarSource::Choice(choices) => choices.iter().map(|text| literal(text)).collect::<Vec<_>>().join(" | "),
+            GrammarSource::JsonSchema(_) | GrammarSource::Lark(_) => return None,
+        })
+    }
+
     /// As llguidance takes it.
     ///
     /// # Errors
@@ -66,15 +77,11 @@ impl GrammarSource {
                 Value::Bool(true) => TopLevelGrammar::from_json_schema(bounded(&json!({}))),
                 other => return Err(self.refused(format!("expected an object, found {other}"))),
             },
-            GrammarSource::Regex(text) => {
-                TopLevelGrammar::from_lark(format!("start: /{}/", regex_to_lark(whole(text), "")))
+            GrammarSource::Choice(choices) if choices.is_empty() || choices.iter().any(String::is_empty) => {
+                return Err(self.refused("expected texts, none of them empty".to_owned()));
             }
-            GrammarSource::Choice(choices) => {
-                if choices.is_empty() || choices.iter().any(String::is_empty) {
-                    return Err(self.refused("expected texts, none of them empty".to_owned()));
-                }
-                let texts: Vec<String> = choices.iter().map(|choice| json!(choice).to_string()).collect();
-                TopLevelGrammar::from_lark(format!("start: {}", texts.join(" | ")))
+            GrammarSource::Regex(_) | GrammarSource::Choice(_) => {
+                TopLevelGrammar::from_lark(format!("start: {}", self.rule().unwrap_or_default()))
             }
             GrammarSource::Lark(text) => TopLevelGrammar::from_lark(text.clone()),
         })
@@ -98,10 +105,15 @@ impl GrammarSource {
 }
 
 /// `schema`, with what may stand between its parts.
-fn bounded(schema: &Value) -> Value {
+pub fn bounded(schema: &Value) -> Value {
     let mut schema = schema.clone();
     schema["x-guidance"] = json!({ "whitespace_flexible": true, "whitespace_pattern": WHITE_SPACE });
     schema
+}
+
+/// A text as Lark writes it.
+pub fn literal(text: &str) -> String {
+    Value::from(text).to_string()
 }
 
 /// An expression without the anchors at its ends, which say what holds anyway.
