@@ -3,6 +3,7 @@ mod forks;
 mod handle;
 mod hybrids;
 mod logprobs;
+mod masks;
 mod numbers;
 mod plans;
 mod preemption;

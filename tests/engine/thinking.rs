@@ -12,7 +12,7 @@ use crate::{Ahead, config, engine, generate, prompts, request};
 
 /// The token that ends reasoning, and the one that begins it.
 pub const CLOSE: u32 = 13;
-const OPEN: u32 = 12;
+pub const OPEN: u32 = 12;
 
 /// What a budget ends reasoning with.
 pub const END: [u32; 2] = [5, CLOSE];

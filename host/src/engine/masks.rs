@@ -14,6 +14,9 @@ use crate::error::{Category, Error, Result};
 /// Most threads that make masks: what they do takes a fraction of a step.
 const MOST_THREADS: usize = 8;
 
+/// Bytes of their stacks: a grammar may be nested deeply.
+const STACK: usize = 64 << 20;
+
 /// A mask that takes longer holds up no step: until as many were quick again, its sequence waits outside the steps for each.
 const QUICK: Duration = Duration::from_millis(2);
 const QUICK_AGAIN: u32 = 16;
@@ -150,7 +153,8 @@ impl Masks {
 
 fn threads() -> Result<ThreadPool> {
     let count = available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)).min(MOST_THREADS);
-    let threads = ThreadPoolBuilder::new().num_threads(count).thread_name(|index| format!("mask {index}")).build();
+    let threads = ThreadPoolBuilder::new().num_threads(count).stack_size(STACK);
+    let threads = threads.thread_name(|index| format!("mask {index}")).build();
     threads.map_err(|error| {
         Error::new(Category::Device, "Threads for masks cannot start")
             .details(format_args!("{count} were asked for: {error}"))

@@ -371,10 +371,11 @@ impl Engine {
             match sequence.take_forced() {
                 _ if finish.is_some() => self.retire(id),
                 Some(forced) => self.force(id, &forced, events),
-                None => match sequence.take_mask() {
-                    Some((ready, token)) => self.masks.go_on(id, ready, token)?,
-                    None => {}
-                },
+                None => {
+                    if let Some((ready, token)) = sequence.take_mask() {
+                        self.masks.go_on(id, ready, token)?;
+                    }
+                }
             }
         }
         Ok(())

@@ -2,6 +2,8 @@
 //! llguidance knows the grammars; here are the tokens' bytes, and bounds on what a grammar may cost.
 mod fields;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +22,9 @@ pub(super) use source::{bounded, literal};
 
 /// States of a grammar's lexer, of 1 to 2 KB each.
 const MOST_LEXER_STATES: usize = 50_000;
+
+/// Bytes of stack for a grammar of as many rules as one may have. Only what is used of them is memory.
+const COMPILE_STACK: usize = 1 << 30;
 
 /// A tokenizer's tokens, as grammars are held against them.
 pub struct GrammarTokens {
@@ -64,13 +69,19 @@ impl GrammarTokens {
     /// It is no such schema, expression or grammar, has what is not supported, or would cost too much.
     pub fn compile(&self, source: &GrammarSource) -> Result<Grammar> {
         let grammar: TopLevelGrammar = source.grammar()?;
-        let compiled = guarded(|| {
+        let compile = || {
             let mut matcher = Matcher::new(self.factory.create_parser(grammar));
             match matcher.get_error() {
                 Some(error) => Err(error),
                 // What allows nothing at all is told before anybody waits for it.
                 None => matcher.compute_mask_or_eos().map(|_| matcher).map_err(|error| error.to_string()),
             }
+        };
+        // Rules that name each other are followed by recursion.
+        let compiled = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("grammar".to_owned()).stack_size(COMPILE_STACK);
+            let thread = thread.spawn_scoped(scope, || guarded(compile)).map_err(|error| error.to_string())?;
+            thread.join().unwrap_or_else(|_| Err("its thread has ended".to_owned()))
         });
         let matcher = compiled.map_err(|found| source.refused(found))?;
         Ok(Grammar { matcher: Arc::new(Mutex::new(matcher)) })
@@ -109,7 +120,7 @@ impl GrammarMatcher {
     /// # Errors
     /// The grammar does not allow it here.
     pub fn push(&mut self, token: u32) -> Result<()> {
-        self.matcher.consume_token(token).map_err(|error| ended(error))
+        self.matcher.consume_token(token).map_err(ended)
     }
 
     /// Whether the text may end here.
@@ -117,7 +128,7 @@ impl GrammarMatcher {
     /// # Errors
     /// A token was pushed that may not come.
     pub fn is_whole(&mut self) -> Result<bool> {
-        self.matcher.is_accepting().map_err(|error| ended(error))
+        self.matcher.is_accepting().map_err(ended)
     }
 
     /// The tokens that may come next, 32 a word, the lowest bit first; those that end a text where it may end.
@@ -125,7 +136,7 @@ impl GrammarMatcher {
     /// # Errors
     /// Nothing may come, or it would take too long to say what.
     pub fn mask(&mut self) -> Result<Vec<u32>> {
-        self.matcher.compute_mask_or_eos().map(|mask| mask.as_slice().to_vec()).map_err(|error| ended(error))
+        self.matcher.compute_mask_or_eos().map(|mask| mask.as_slice().to_vec()).map_err(ended)
     }
 }
 
@@ -141,16 +152,13 @@ fn guarded<T>(make: impl FnOnce() -> std::result::Result<T, String>) -> std::res
     made.unwrap_or_else(|panic| Err(panic.to_string())).map_err(|message| short(&message))
 }
 
-/// The first lines of a message, without a place in the program.
+/// The first lines of a message, without a place in the program and without what the source looks like there.
 fn short(message: &str) -> String {
-    let told = message.split("\n<backtrace>").next().unwrap_or_default().trim();
-    told.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .take(3)
-        .collect::<Vec<_>>()
-        .join("; ")
-        .chars()
-        .take(300)
-        .collect()
+    let told = message.split("\n<backtrace>").next().unwrap_or_default();
+    let looks = |line: &&str| {
+        line.trim_start_matches(|letter: char| letter.is_ascii_digit()).starts_with(" | ")
+            || line.trim_matches(['^', ' ']).is_empty()
+    };
+    let lines: Vec<&str> = told.lines().map(str::trim).filter(|line| !looks(line)).take(4).collect();
+    lines.join("; ").chars().take(300).collect()
 }

@@ -5,8 +5,12 @@ use serde_json::{Value, json};
 
 use crate::error::{Category, Error, Result};
 
-/// Most bytes of a schema, an expression, all choices, or a grammar.
+/// Most bytes of a schema or of all choices, and of an expression or a grammar.
 const MOST_BYTES: usize = 256 << 10;
+const MOST_TEXT: usize = 64 << 10;
+
+/// How deep a schema may be nested, as deep as JSON that is read.
+const MOST_DEPTH: usize = 128;
 
 /// Between two parts of JSON: a space, or a new line and so much white space as nested values take. Without a bound a model
 /// that goes astray writes white space for ever.
@@ -63,9 +67,14 @@ impl GrammarSource {
     /// # Errors
     /// It is too long, or has nothing to choose from.
     pub(super) fn grammar(&self) -> Result<TopLevelGrammar> {
+        if matches!(self, GrammarSource::JsonSchema(schema) if !is_within(schema, MOST_DEPTH)) {
+            return Err(self.refused(format!("expected at most {MOST_DEPTH} levels, found more")));
+        }
         let bytes = self.bytes();
-        if bytes > MOST_BYTES {
-            return Err(self.refused(format!("expected at most {MOST_BYTES} bytes, found {bytes}")));
+        let most =
+            if matches!(self, GrammarSource::Regex(_) | GrammarSource::Lark(_)) { MOST_TEXT } else { MOST_BYTES };
+        if bytes > most {
+            return Err(self.refused(format!("expected at most {most} bytes, found {bytes}")));
         }
         Ok(match self {
             GrammarSource::JsonObject => TopLevelGrammar::from_json_schema(bounded(&json!({ "type": "object" }))),
@@ -101,6 +110,15 @@ impl GrammarSource {
                 "leave out what is named, or write it with other keys: docs/serving.md lists those that are supported"
             }
         })
+    }
+}
+
+/// Whether a value has no more than so many levels.
+fn is_within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(values) => levels > 0 && values.iter().all(|value| is_within(value, levels - 1)),
+        Value::Object(values) => levels > 0 && values.values().all(|value| is_within(value, levels - 1)),
+        _ => true,
     }
 }
 
