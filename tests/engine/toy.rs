@@ -33,6 +33,9 @@ pub struct Toy {
     keys: Vec<i32>,
     slots: HashMap<i32, HashMap<usize, u64>>,
     sampled: Vec<i32>,
+    vocab: i32,
+    /// What is known behind the rows of the last step, where it is.
+    known: HashMap<usize, u64>,
     plans: Vec<Option<Work>>,
     kept: Vec<Vec<i32>>,
     pause: Duration,
@@ -43,7 +46,11 @@ pub struct Toy {
 /// What a plan does.
 #[derive(Clone, Copy)]
 enum Work {
-    Step { decode: bool },
+    Step {
+        decode: bool,
+    },
+    /// The choice of tokens behind a step.
+    Choice,
     Copy,
     Note,
 }
@@ -51,7 +58,7 @@ enum Work {
 /// What [`Toy::failing_at`] says.
 pub const FAILURE: &str = "The toy is broken";
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 13] = [
     "ids",
     "positions",
     "row_start",
@@ -63,6 +70,8 @@ const NAMES: [&str; 11] = [
     "fresh",
     "slot_mapping",
     "copies",
+    "mask_index",
+    "masks",
 ];
 
 impl Toy {
@@ -163,6 +172,33 @@ impl Toy {
     }
 }
 
+impl Toy {
+    fn step(&mut self, decode: bool) {
+        if decode {
+            self.advance();
+        }
+        // From the last on: no sequence may need what another one writes in the same step.
+        let sequences = self.input("row_start").len() - 1;
+        self.known = (0..sequences).rev().flat_map(|s| self.sequence(s, decode)).collect();
+    }
+
+    /// Where a token may not come, the next one that may does.
+    fn choose(&mut self, masked: bool) {
+        let most = if self.says.is_empty() { 500 } else { u32::MAX };
+        for (index, slot) in self.input("logit_slots").to_vec().into_iter().enumerate() {
+            let row = self.input("logit_index")[index] as usize;
+            let mut token = self.known.get(&row).map_or(0, |hash| ((hash >> 20) as u32 % most) as i32);
+            let first = if masked { self.input("mask_index")[index] } else { -1 };
+            if first >= 0 {
+                let masks = self.input("masks");
+                let may = |token: &i32| masks[(first + token / 32) as usize] >> (token % 32) & 1 == 1;
+                token = (token..self.vocab).chain(0..token).find(may).expect("a token may come");
+            }
+            self.sampled[slot as usize] = token;
+        }
+    }
+}
+
 impl Device for Toy {
     fn description(&self) -> Vec<String> {
         vec!["toy".into()]
@@ -173,6 +209,9 @@ impl Device for Toy {
     }
 
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {
+        let elements =
+            |name: &str| buffers.iter().find(|(_, spec)| spec.name == name).map_or(1, |(_, spec)| spec.elements);
+        self.vocab = (elements("logits") / elements("mask_index")) as i32;
         for (id, spec) in buffers.iter() {
             if let Some(name) = NAMES.into_iter().find(|name| *name == spec.name) {
                 self.names.insert(name, id.0);
@@ -194,6 +233,7 @@ impl Device for Toy {
 
     fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
         let work = match plan.steps.first().map(Step::name) {
+            _ if plan.continues => Work::Choice,
             Some("ssm_copy") => Work::Copy,
             Some("history_append") if plan.steps.len() == 1 => Work::Note,
             _ => Work::Step { decode: plan.decode },
@@ -212,18 +252,14 @@ impl Device for Toy {
         if self.fails_at == Some(self.kept.len()) {
             return Err(Error::new(Category::Device, FAILURE));
         }
-        let Some(Work::Step { decode }) = self.plans[plan.0] else { panic!("a plan that chooses tokens") };
         self.write(inputs);
-        if decode {
-            self.advance();
-        }
-        // From the last on: no sequence may need what another one writes in the same step.
-        let sequences = self.input("row_start").len() - 1;
-        let known: HashMap<usize, u64> = (0..sequences).rev().flat_map(|s| self.sequence(s, decode)).collect();
-        for (index, slot) in self.input("logit_slots").to_vec().into_iter().enumerate() {
-            let row = self.input("logit_index")[index] as usize;
-            let most = if self.says.is_empty() { 500 } else { u32::MAX };
-            self.sampled[slot as usize] = known.get(&row).map_or(0, |hash| ((hash >> 20) as u32 % most) as i32);
+        match self.plans[plan.0] {
+            Some(Work::Step { decode }) => {
+                self.step(decode);
+                self.choose(false);
+            }
+            Some(Work::Choice) => self.choose(true),
+            _ => panic!("a plan that chooses tokens"),
         }
         self.kept.push(self.sampled.clone());
         Ok(Ticket(self.kept.len() as u64 - 1))
@@ -240,7 +276,8 @@ impl Device for Toy {
                     self.slots.insert(copy[1], states);
                 }
             }
-            Work::Step { .. } => panic!("the tokens of a step are read"),
+            Work::Step { decode } => self.step(decode),
+            Work::Choice => panic!("the tokens of a step are read"),
         }
         Ok(())
     }

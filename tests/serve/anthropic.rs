@@ -214,9 +214,9 @@ fn errors_have_anthropics_form() {
         ),
         (with("messages", image), 400, "invalid_request_error", "messages[0].content[0].type: expected text"),
         (with("tools", search), 400, "invalid_request_error", "tools[0].type: expected a tool of the client's own"),
-        (with("tool_choice", json!({ "type": "any" })), 400, "invalid_request_error", "tool_choice: the server cannot"),
+        (with("tool_choice", json!({ "type": "all" })), 400, "invalid_request_error", "tool_choice.type: expected"),
         (with("mcp_servers", json!([{}])), 400, "invalid_request_error", "mcp_servers: the server cannot"),
-        (with("output_config", json!({ "format": {} })), 400, "invalid_request_error", "output_config.format: "),
+        (with("output_config", json!({ "format": {} })), 400, "invalid_request_error", "output_config.format.type: "),
         (with("thinking", json!({ "type": "much" })), 400, "invalid_request_error", "thinking.type: expected"),
         (
             with("system", json!(vec![json!([]); 100_001])),

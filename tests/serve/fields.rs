@@ -206,7 +206,7 @@ fn what_cannot_be_honoured_is_a_400_that_names_it() {
     let server = Server::start(&[]);
     let rows = [
         ("tools", json!([{ "type": "function" }])),
-        ("response_format", json!({ "type": "json_object" })),
+        ("response_format", json!("xml")),
         ("tool_choice", json!("required")),
         ("temperature", json!("warm")),
         ("temperature", json!(-1)),

@@ -14,6 +14,7 @@ mod safety;
 mod scores;
 mod scripted;
 mod soak;
+mod structured;
 mod texts;
 mod thinking;
 mod tools;

@@ -17,7 +17,8 @@ pub struct Talker {
 }
 
 impl Talker {
-    fn new(template: &str, says: &str) -> Talker {
+    /// A model that has this template and always gives the same answer.
+    pub fn new(template: &str, says: &str) -> Talker {
         Talker::with(template, says, |tokenizer| tokenizer)
     }
 
@@ -67,13 +68,13 @@ impl Talker {
 
     /// The only choice of a chat.
     #[track_caller]
-    fn choice(&self, body: &Value) -> Value {
+    pub fn choice(&self, body: &Value) -> Value {
         self.ask("/v1/chat/completions", body)["choices"][0].clone()
     }
 
     /// The choice of a chat that is streamed, put together as clients do it, and the objects that had parts of calls.
     #[track_caller]
-    fn streamed(&self, body: &Value) -> (Value, Vec<Value>) {
+    pub fn streamed(&self, body: &Value) -> (Value, Vec<Value>) {
         let mut body = body.clone();
         body["stream"] = true.into();
         let (mut message, mut calls, mut parts, mut reason) =
@@ -335,10 +336,11 @@ fn tools_that_cannot_be_called_are_refused_by_name() {
     let talker = Talker::new("{{ messages[0].content }}<tool_call>\n<function=", "x");
     assert_eq!(error(talker.post("/v1/chat/completions", &body())), refused("tools"));
     let talker = Talker::of("nemotron_3_nano", "x");
-    for choice in [json!("required"), json!({ "type": "function", "function": { "name": "weather" } })] {
+    for choice in [json!("any"), json!({ "type": "function", "function": { "name": "rain" } })] {
         let mut body = body();
         body["tool_choice"] = choice;
-        assert_eq!(error(talker.post("/v1/chat/completions", &body)), refused("tool_choice"));
+        let refused = (400, json!("tool_choice"), json!("invalid_value"));
+        assert_eq!(error(talker.post("/v1/chat/completions", &body)), refused);
     }
     let mut broken = body();
     let call = json!({ "function": { "name": "weather", "arguments": "[1]" } });

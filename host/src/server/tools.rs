@@ -30,7 +30,7 @@ pub fn offered(
     choice: Option<&Value>,
     parallel: Option<bool>,
 ) -> Result<Option<Tools>, ApiError> {
-    let list = list.unwrap_or_default();
+    let mut list = list.unwrap_or_default();
     let functions: Vec<_> =
         list.iter().enumerate().map(|(index, tool)| function(index, tool)).collect::<Result<_, _>>()?;
     check_names(&functions)?;
@@ -40,6 +40,8 @@ pub fn offered(
         Choice::Auto => strict(&list),
         Choice::Call(demand) => Some(demand),
     };
+    // Where the model is not told of it.
+    list.iter_mut().filter_map(Value::as_object_mut).for_each(|tool| drop(tool.shift_remove("strict")));
     let form = session.tool_form().ok_or_else(|| {
         let what = "the model's chat template says in no form that is known how functions are called; leave them out";
         ApiError::field("tools", what).code("unsupported_parameter")
@@ -110,7 +112,7 @@ fn demanded(choice: Option<&Value>, functions: &[(String, Value)]) -> Result<Cho
 
 /// The functions whose arguments are to be what their schemas say.
 fn strict(list: &[Value]) -> Option<CallDemand> {
-    let function = |tool: &&Value| tool["function"]["strict"] == true;
+    let function = |tool: &&Value| tool["function"]["strict"] == true || tool["strict"] == true;
     let names: Vec<String> =
         list.iter().filter(function).filter_map(|tool| tool["function"]["name"].as_str().map(str::to_owned)).collect();
     (!names.is_empty()).then_some(CallDemand::Strict(names))

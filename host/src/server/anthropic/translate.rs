@@ -140,10 +140,8 @@ fn tools(tools: &[Value]) -> Result<Vec<Value>, ApiError> {
             function.insert("description".to_owned(), description.clone());
         }
         function.insert("parameters".to_owned(), tool["input_schema"].clone());
-        if tool["strict"] == true {
-            function.insert("strict".to_owned(), true.into());
-        }
-        Ok(json!({ "type": "function", "function": function }))
+        // Beside the function, which templates show.
+        Ok(json!({ "type": "function", "function": function, "strict": tool["strict"] == true }))
     };
     tools.iter().enumerate().map(function).collect()
 }

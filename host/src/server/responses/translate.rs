@@ -91,12 +91,14 @@ fn tools(tools: Vec<Value>) -> Result<Vec<Value>, ApiError> {
         if !tool["parameters"].is_null() && !tool["parameters"].is_object() {
             return wrong("parameters", "a JSON schema, which is an object", &tool);
         }
+        let strict = tool["strict"] == true;
         if let Some(fields) = tool.as_object_mut() {
             fields.retain(|name, value| {
-                ["name", "description", "parameters", "strict"].contains(&name.as_str()) && !value.is_null()
+                ["name", "description", "parameters"].contains(&name.as_str()) && !value.is_null()
             });
         }
-        Ok(json!({ "type": "function", "function": tool }))
+        // Beside the function, which templates show.
+        Ok(json!({ "type": "function", "function": tool, "strict": strict }))
     };
     tools.into_iter().enumerate().map(function).collect()
 }

@@ -152,13 +152,15 @@ impl Rules<'_> {
     /// A value up to the end of its closing tag: a text as it is, JSON of anything else.
     fn value(&mut self, rule: &str, of: &Value, root: &Value) {
         const END: &str = "\"\\n</parameter>\\n\"";
-        let texts = of["enum"].as_array().and_then(|texts| texts.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
+        let values = of["enum"].as_array().map(Vec::as_slice).or(of.get("const").map(std::slice::from_ref));
+        let texts = values.and_then(|values| values.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
         if let Some(texts) = texts.filter(|texts| !texts.is_empty()) {
             let texts: Vec<String> = texts.into_iter().map(literal).collect();
             return self.lines.push(format!("{rule}: ({}) {END}", texts.join(" | ")));
         }
         let plain = ["integer", "number", "boolean", "array", "object", "null"];
-        if of["type"].as_str().is_some_and(|kind| plain.contains(&kind)) {
+        // A value that may be a text is one: what it looks like is not held to more.
+        if values.is_some() || of["type"].as_str().is_some_and(|kind| plain.contains(&kind)) {
             let mut schema = of.clone();
             hoist(&mut schema, root);
             return self.lines.push(format!("{rule}: %json {} {END}", bounded(&schema)));
