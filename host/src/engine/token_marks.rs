@@ -32,11 +32,11 @@ impl TokenMarks {
     }
 
     /// Whether a mark begins a text of which `seen` are the bytes so far, white space in front of it left out: nothing where a
-    /// later token decides it.
+    /// later token decides it. `seen` never grows longer than a mark and a token.
     pub fn begins(&self, seen: &mut Vec<u8>, token: u32) -> Option<bool> {
         let piece = self.pieces.get(&token);
         seen.extend_from_slice(piece.map_or(b"x", Vec::as_slice));
-        let text = seen.trim_ascii_start();
+        seen.drain(..seen.len() - seen.trim_ascii_start().len());
         match () {
             () if self.marks.iter().any(|mark| text.starts_with(mark)) => Some(true),
             () if self.marks.iter().any(|mark| mark.starts_with(text)) => None,
@@ -81,5 +81,15 @@ mod tests {
         };
         assert_eq!(begins(&[7, 7, 4, 1, 3]), Some(true));
         assert_eq!((begins(&[7, 4, 1]), begins(&[4, 1, 1]), begins(&[9, 4, 1, 2])), (None, Some(false), Some(false)));
+    }
+
+    #[test]
+    fn white_space_in_front_of_a_mark_is_looked_at_once() {
+        let (marks, mut seen) = (marks(&["<think>"]), Vec::new());
+        for _ in 0..1_000_000 {
+            assert_eq!(marks.begins(&mut seen, 7), None);
+        }
+        assert!(seen.capacity() < 64, "{} bytes", seen.capacity());
+        assert_eq!([4, 1, 2].map(|id| marks.begins(&mut seen, id)), [None, None, Some(true)]);
     }
 }
