@@ -73,6 +73,41 @@ fn toy() -> Engine {
     engine("tests/golden/nemotron", Box::new(Toy::new(true, false, 4)), config(2, 64))
 }
 
+/// What the toy says with a budget of three tokens, of which `pieces` are bytes, until eight tokens are there.
+fn bounded_saying(says: &[u32], pieces: &[(u32, &[u8])]) -> Vec<u32> {
+    let pieces = pieces.iter().map(|(id, piece)| (*id, piece.to_vec())).collect();
+    let closes = Arc::new(TokenMarks::new(vec![b"</think>".to_vec()], pieces));
+    let thinking = Some(ThinkingBudget { closes, ..budget(3, false) });
+    let device = Toy::new(true, false, 4).saying(says);
+    let mut engine = engine("tests/golden/nemotron", Box::new(device), config(2, 64));
+    let request = Request { prompt: vec![3, 1], max_tokens: 8, thinking, ..Request::default() };
+    told(&mut engine, request).into_iter().map(|(id, ..)| id).collect()
+}
+
+#[test]
+fn no_end_comes_inside_one_that_the_model_writes_or_inside_a_character() {
+    const TAG: [(u32, &[u8]); 3] = [(20, b"</"), (21, b"think"), (22, b">")];
+    // The model ends it by itself.
+    assert_eq!(bounded_saying(&[7, 8, 20, 21, 22, 9, 10, 11], &TAG), [7, 8, 20, 21, 22, 9, 10, 11]);
+    assert_eq!(bounded_saying(&[7, 20, 21, 22, 9, 10, 11, 12], &TAG), [7, 20, 21, 22, 9, 10, 11, 12]);
+    // It does not: what it wrote is text.
+    assert_eq!(bounded_saying(&[7, 8, 20, 21, 9, 10, 11, 12], &TAG)[..7], [7, 8, 20, 21, 9, END[0], END[1]]);
+    let character = [(30, &b"\xf0\x9f"[..]), (31, b"\xa6"), (32, b"\x8a")];
+    assert_eq!(bounded_saying(&[7, 8, 30, 31, 32, 9, 10, 11], &character)[..7], [7, 8, 30, 31, 32, END[0], END[1]]);
+    assert_eq!(bounded_saying(&[7, 8, 9, 30, 31, 32, 10, 11], &character)[..5], [7, 8, 9, END[0], END[1]]);
+}
+
+#[test]
+fn what_only_ever_begins_an_end_is_ended_all_the_same() {
+    let closes = Arc::new(TokenMarks::new(vec![b"</think>".to_vec()], HashMap::from([(20, b"<".to_vec())])));
+    let device = Toy::new(true, false, 4).saying(&[20; 40]);
+    let mut engine = engine("tests/golden/nemotron", Box::new(device), config(2, 64));
+    let thinking = Some(ThinkingBudget { closes, ..budget(3, false) });
+    let told = told(&mut engine, Request { prompt: vec![3, 1], max_tokens: 30, thinking, ..Request::default() });
+    let end = told.iter().position(|(id, ..)| *id == END[0]);
+    assert_eq!(end, Some(3 + "</think>".len()), "{told:?}");
+}
+
 fn told(engine: &mut Engine, request: Request) -> Vec<(u32, Option<TokenLogprobs>, Option<Finish>)> {
     engine.submit(request).expect("a good request");
     let mut told = Vec::new();

@@ -57,7 +57,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::engine::TokenMarks;
+    use crate::text::Tokenizer;
 
     fn texts(template: &str) -> Texts {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
@@ -95,6 +95,26 @@ mod tests {
             (begins("\n <think>\nIt"), begins("So <think>"), begins("\n <thin")),
             (Some(true), Some(false), None)
         );
+    }
+
+    /// Right values: what the tokenizer's decoder makes of the tokens so far ends with half a character, or does not.
+    #[test]
+    fn tokens_that_are_parts_of_characters_are_known_as_such() {
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let mut open = 0;
+        for name in ["models/storyteller", "tests/text/llama3", "tests/text/tekken"] {
+            let tokenizer = Tokenizer::open(&root.join(name)).unwrap();
+            let marks = search(&tokenizer, &["</think>"]).unwrap();
+            let (ids, mut tail) =
+                (tokenizer.encode("So: \u{1F98A}\u{1F98A}! caf\u{e9} 日本 ☃ end", false).unwrap(), Vec::new());
+            for end in 1..=ids.len() {
+                let text = tokenizer.decode(&ids[..end]).unwrap();
+                let is_open = marks.follow_character(&mut tail, ids[end - 1]);
+                assert_eq!(is_open, text.ends_with(char::REPLACEMENT_CHARACTER), "{name}: {text}");
+                open += usize::from(is_open);
+            }
+        }
+        assert!(open > 10, "{open}");
     }
 
     #[test]

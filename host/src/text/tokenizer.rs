@@ -127,6 +127,12 @@ impl Tokenizer {
         Ok(bytes.unwrap_or_else(|| text.into_bytes()))
     }
 
+    /// Whether a token of that name may add a part of a character, by the name alone.
+    pub fn may_split_characters(&self, name: &str) -> bool {
+        self.byte_fallback && is_byte(name)
+            || !name.is_ascii() && byte_level(name).is_some_and(|bytes| str::from_utf8(&bytes).is_err())
+    }
+
     /// The id of a token, special tokens included.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
@@ -173,13 +179,14 @@ impl Tokenizer {
 /// The bytes that a name in the alphabet of byte-level tokenizers stands for; none for another name. Bytes that print stand
 /// for themselves, the others in their order for the characters from U+0100 on.
 fn byte_level(name: &str) -> Option<Vec<u8>> {
-    let prints = |byte: &u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-    let others: Vec<u8> = (0..=u8::MAX).filter(|byte| !prints(byte)).collect();
-    let byte = |letter: char| match u8::try_from(letter) {
-        Ok(byte) => Some(byte).filter(prints),
-        Err(_) => others.get((letter as usize).checked_sub(0x100)?).copied(),
+    let byte = |letter: char| match u32::from(letter) {
+        code @ (0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) => Some(code),
+        code @ 0x100..=0x120 => Some(code - 0x100),
+        code @ 0x121..=0x142 => Some(code - 0x121 + 0x7f),
+        0x143 => Some(0xad),
+        _ => None,
     };
-    name.chars().map(byte).collect()
+    name.chars().map(|letter| byte(letter).map(|code| code as u8)).collect()
 }
 
 /// The tokenizer in tokenizer.json, or what is wrong with it.
