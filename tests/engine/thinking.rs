@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nemotron::cpu::Cpu;
 use nemotron::device::Device;
-use nemotron::engine::{Engine, Finish, Request, ThinkingBudget, TokenLogprobs, TokenMarks};
+use nemotron::engine::{Engine, EngineConfig, Finish, Request, ThinkingBudget, TokenLogprobs, TokenMarks, log_softmax};
 use nemotron::sample::{Constraints, Sampling};
 
 use crate::toy::{self, Toy};
@@ -119,16 +119,44 @@ fn told(engine: &mut Engine, request: Request) -> Vec<(u32, Option<TokenLogprobs
 }
 
 #[test]
-fn a_limit_ends_the_end_too_and_its_tokens_are_certain() {
-    for (max_tokens, forced) in [(4, 1), (5, 2), (9, 2)] {
-        let request = Request { prompt: vec![3, 1], max_tokens, logprobs: Some(2), ..Request::default() };
-        let told = told(&mut toy(), Request { thinking: Some(budget(3, false)), ..request });
-        let ids: Vec<u32> = told.iter().map(|(id, ..)| *id).collect();
-        assert_eq!((ids.len(), &ids[3..3 + forced]), (max_tokens, &END[..forced]));
-        let certain = told.iter().map(|(_, told, _)| told.as_ref().expect("asked for").logprob == 0.0);
-        assert_eq!(certain.collect::<Vec<_>>(), (0..max_tokens).map(|at| (3..5).contains(&at)).collect::<Vec<_>>());
-        let finish: Vec<_> = told.iter().map(|(.., finish)| *finish).collect();
-        assert_eq!(finish.iter().position(Option::is_some), Some(max_tokens - 1));
+fn an_end_that_has_no_room_does_not_begin() {
+    for logprobs in [None, Some(2)] {
+        for (max_tokens, context, tokens) in [(3, 256, 3), (4, 256, 3), (5, 256, 5), (9, 256, 9), (9, 6, 3), (9, 7, 5)]
+        {
+            let device = Box::new(Toy::new(true, false, usize::div_ceil(context, 64)));
+            let mut engine = engine("tests/golden/nemotron", device, EngineConfig { context, ..config(2, 64) });
+            let request = Request { prompt: vec![3, 1], max_tokens, logprobs, ..Request::default() };
+            let told = told(&mut engine, Request { thinking: Some(budget(3, false)), ..request });
+            let ids: Vec<u32> = told.iter().map(|(id, ..)| *id).collect();
+            let end = if tokens > 3 { &END[..] } else { &[] };
+            assert!(ids.len() == tokens && ids[3..].starts_with(end), "{ids:?}");
+            let ends: Vec<_> = told.iter().filter_map(|(.., finish)| *finish).collect();
+            let full = if context < 256 { Finish::Context } else { Finish::Length };
+            assert_eq!((ends, told[tokens - 1].2), (vec![full], Some(full)), "{max_tokens} of {context}");
+        }
+    }
+}
+
+/// Right values: the model's rows of logits in front of each token, forced ones included.
+#[test]
+fn forced_tokens_have_the_log_probabilities_of_the_model() {
+    let warm = Sampling { temperature: 1.2, seed: 7, repeat_penalty: 1.2, ..Sampling::default() };
+    for (model, sampling) in [("tests/golden/nemotron", Sampling::default()), ("tests/golden/nemotron_h", warm)] {
+        for device in devices() {
+            let mut engine = engine(model, device, config(2, 64));
+            let plain = Request { sampling: sampling.clone(), max_tokens: 12, ..request(&prompts()[3]) };
+            let plain = Request { thinking: Some(budget(4, false)), ..plain };
+            let expected = generate(&mut engine, vec![plain.clone()]).remove(0);
+            let told = told(&mut engine, Request { logprobs: Some(3), ..plain.clone() });
+            let ids: Vec<u32> = told.iter().map(|(id, ..)| *id).collect();
+            assert_eq!((&ids, &ids[4..6], told[11].2), (&expected.0, &END[..], Some(expected.1)));
+            for (index, (id, told, _)) in told.iter().enumerate() {
+                let row = engine.logits(&[&plain.prompt[..], &ids[..index]].concat(), 1).expect("it fits");
+                let ((logprob, best), told) = (log_softmax(&row, *id, 3), told.as_ref().expect("asked for"));
+                assert!((told.logprob - logprob).abs() < 1e-6 && told.best.len() == 3, "{index}: {told:?}");
+                assert!(told.best.iter().zip(best).all(|(told, best)| told.0 == best.0), "{index}: {told:?}");
+            }
+        }
     }
 }
 

@@ -37,10 +37,13 @@ fn expected(request: Request, context: usize) -> Expected {
         if thinks.take_if(|most| generated >= *most).is_some() {
             forced.extend(END);
         }
+        // An end that has not begun needs room as a whole.
+        let begins = forced.len() == END.len();
+        let next = if begins { END.len() } else { 1 };
         match () {
             () if request.eos.contains(&token) => break Finish::Stop,
-            () if generated == request.max_tokens => break Finish::Length,
-            () if tokens.len() == context => break Finish::Context,
+            () if generated + next > request.max_tokens => break Finish::Length,
+            () if tokens.len() + next > context => break Finish::Context,
             () => {}
         }
     };

@@ -359,11 +359,13 @@ impl Sequence {
     }
 
     fn finish(&self, token: u32) -> Option<Finish> {
+        // What is to come has room as a whole: a part of it would end no reasoning, and be none.
+        let next = self.forced.as_ref().map_or(1, |forced| forced.len().max(1));
         if self.request.eos.contains(&token) {
             Some(Finish::Stop)
-        } else if self.generated() == self.request.max_tokens {
+        } else if self.generated() + next > self.request.max_tokens {
             Some(Finish::Length)
-        } else if self.tokens.len() == self.context {
+        } else if self.tokens.len() + next > self.context {
             Some(Finish::Context)
         } else {
             None
