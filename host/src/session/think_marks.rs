@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::text::Tokenizer;
 
 /// A text of which a search among tokens is made, or two.
-pub(super) type Marks = OnceLock<Result<Arc<TokenMarks>>>;
+type Marks = OnceLock<Result<Arc<TokenMarks>>>;
 
 /// The searches of a tokenizer, made when they are asked for.
 #[derive(Default)]

@@ -76,6 +76,21 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// Ids of `text` as it stands behind another text: without the space that some tokenizers put in front of the first word.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_behind_text(&self, text: &str) -> Result<Vec<u32>> {
+        // What a tokenizer joins with one of these, it does not join with the next.
+        for front in ["\n", "x", "."] {
+            let (alone, mut both) = (self.encode(front, false)?, self.encode(&format!("{front}{text}"), false)?);
+            if both.starts_with(&alone) && both.len() > alone.len() {
+                return Ok(both.split_off(alone.len()));
+            }
+        }
+        self.encode(text, false)
+    }
+
     /// Text of `ids`, without special tokens. Bytes that are no UTF-8 become U+FFFD.
     ///
     /// # Errors
