@@ -78,7 +78,9 @@ impl Trace<'_> {
         let prompt = prompt(self.numbers, &self.texts, context);
         let eos = if self.numbers.below(2) == 0 { (0..20).collect() } else { Vec::new() };
         let thinking = (self.numbers.below(3) == 0).then(|| budget(1 + self.numbers.below(80), false));
-        let request = Request { prompt, max_tokens: 1 + self.numbers.below(200), eos, thinking, ..Request::default() };
+        let logprobs = (self.numbers.below(2) == 0).then_some(1);
+        let max_tokens = 1 + self.numbers.below(200);
+        let request = Request { prompt, max_tokens, eos, thinking, logprobs, ..Request::default() };
         let id = self.engine.submit(request.clone()).expect("it fits");
         self.open.insert(id, expected(request, context));
     }

@@ -1,4 +1,5 @@
 //! `Sequence`: one prompt and its continuation, and how much of it the device has computed.
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -50,6 +51,8 @@ pub struct Sequence {
     thinking: Option<Thinking>,
     /// What is to come behind its last token.
     forced: Option<Arc<[u32]>>,
+    /// Those of it that come instead of what the device chooses, one after the other, for it tells how likely they are.
+    owed: VecDeque<u32>,
 }
 
 impl Sequence {
@@ -81,6 +84,7 @@ impl Sequence {
             starts: 0,
             thinking,
             forced: None,
+            owed: VecDeque::new(),
         }
     }
 
@@ -295,7 +299,7 @@ impl Sequence {
         self.request.logprobs
     }
 
-    /// Which log-probability comes with the token that is chosen next: the last one of all may be a forced one.
+    /// Which log-probability comes with the token that is chosen next, or that comes instead of it.
     fn told(&self) -> Logprobs {
         if self.request.logprobs.is_none() {
             return Logprobs::None;
@@ -303,7 +307,7 @@ impl Sequence {
         let position = self.tokens.len() + self.unread;
         let last = position + 1 - self.prompt == self.request.max_tokens;
         let forced = last.then(|| self.request.sampling.forced_last(position)).flatten();
-        forced.map_or(Logprobs::Chosen, Logprobs::Of)
+        self.owed.front().copied().or(forced).map_or(Logprobs::Chosen, Logprobs::Of)
     }
 
     /// Whether all tokens are computed that it started with.
@@ -333,9 +337,13 @@ impl Sequence {
     }
 
     /// Takes the token that the device chose, and says whether the sequence ends with it. The last token of all may be a
-    /// forced one: no step reads it.
+    /// forced one: no step reads it. Behind an owed one the sequence begins again.
     pub fn push(&mut self, token: u32) -> (u32, Option<Finish>) {
         self.unread -= 1;
+        if let Some(owed) = self.owed.pop_front() {
+            self.forced = Some(Arc::default());
+            return (owed, self.append(owed));
+        }
         let last = self.generated() + 1 == self.request.max_tokens;
         let token = if last { self.request.sampling.forced_last(self.tokens.len()).unwrap_or(token) } else { token };
         self.forced = self.thinking.as_mut().and_then(|thinking| thinking.push(token));
@@ -345,6 +353,11 @@ impl Sequence {
     /// What is to come behind the token that came last, instead of what the device chooses.
     pub fn take_forced(&mut self) -> Option<Arc<[u32]>> {
         self.forced.take()
+    }
+
+    /// Has tokens come instead of those that the device chooses next.
+    pub fn owe(&mut self, tokens: &[u32]) {
+        self.owed.extend(tokens);
     }
 
     /// Appends a token, and says whether the sequence ends with it.
