@@ -23,10 +23,8 @@ impl Texts {
         let close = THINK_TAGS[1];
         let reasoning = self.reasoning(prompt)?.ok_or_else(|| {
             Error::new(Category::Input, "The model does not reason")
-                .details(format_args!(
-                    "thinking_token_budget: expected a chat template with {close}, found one without"
-                ))
-                .hint("leave --thinking-budget out")
+                .details(format_args!("thinking-budget: expected a chat template with {close}, found one without"))
+                .hint("leave --thinking-budget out; in a chat, /set thinking_budget -1")
         })?;
         Ok(Some(ThinkingBudget {
             tokens,
@@ -172,6 +170,7 @@ mod tests {
         let texts = texts("nemotron_mini");
         let error = texts.thinking_budget(&[1], Some(3), Tags::None).unwrap_err();
         assert_eq!(error.message(), "The model does not reason");
+        assert!(error.details_text().starts_with("thinking-budget: expected"), "{error}");
         assert_eq!(texts.thinking_budget(&[1], None, Tags::None).unwrap(), None);
     }
 }
