@@ -17,7 +17,8 @@ pub struct Talker {
 }
 
 impl Talker {
-    fn new(template: &str, says: &str) -> Talker {
+    /// A model that has that template and always gives the same answer.
+    pub fn new(template: &str, says: &str) -> Talker {
         Talker::with(template, says, |tokenizer| tokenizer)
     }
 
