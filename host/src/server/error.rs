@@ -31,6 +31,18 @@ impl ApiError {
         ApiError { param: Some(name), code: Some("invalid_value"), ..error }
     }
 
+    /// What is wrong at a place of the request, as `place: what`.
+    pub fn placed(message: &str) -> ApiError {
+        let (place, what) = message.split_once(": ").unwrap_or(("messages", message));
+        ApiError::field(place, what)
+    }
+
+    /// Says that it is about `field`, unless it says already which field it is about.
+    pub fn about(mut self, field: &str) -> ApiError {
+        self.param.get_or_insert_with(|| field.to_owned());
+        self
+    }
+
     /// With a word that programs look for.
     pub fn code(self, code: &'static str) -> ApiError {
         ApiError { code: Some(code), ..self }
