@@ -5,7 +5,6 @@ Usage: python clients.py --nemotron PATH --model DIR [--all]
 Without --all only the packages anthropic and openai are needed. Prints a line for each check; the exit code is 1 if one failed.
 """
 
-import argparse
 import concurrent.futures
 import json
 import os
@@ -15,13 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 import urllib.error
 import urllib.request
 
 import anthropic
 import openai
 
+import checks
 import talker
 
 TEMPLATES = pathlib.Path(__file__).resolve().parent.parent / "text/templates"
@@ -458,22 +457,13 @@ WITH_ALL = [litellm_and_langchain_get_the_same_text, litellm_and_langchain_call_
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--nemotron", required=True)
-    arguments.add_argument("--model", required=True)
+    arguments = checks.parser(__doc__)
     arguments.add_argument("--all", action="store_true", help="other clients too")
     arguments = arguments.parse_args()
     server = Server(arguments.nemotron, arguments.model)
-    failed = 0
-    for check in CHECKS + WITH_ALL * arguments.all:
-        try:
-            check(server)
-            print(f"ok      {check.__name__}")
-        except Exception:
-            failed += 1
-            print(f"FAILED  {check.__name__}\n{traceback.format_exc()}")
+    code = checks.run(CHECKS + WITH_ALL * arguments.all, server)
     server.stop()
-    return 1 if failed else 0
+    return code
 
 
 if __name__ == "__main__":
