@@ -7,7 +7,7 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use super::Model;
-use super::answer::{Answer, Tags};
+use super::answer::Answer;
 use super::generate::Session;
 use super::generation::Generation;
 use super::prompt::{Prompt, Texts};
@@ -212,7 +212,7 @@ struct Encoded<'a> {
 fn encode<'a>(texts: &'a Texts, request: BatchRequest, eos: &[u32]) -> Result<Encoded<'a>> {
     let BatchRequest { prompt, max_tokens, sampling, stop, logprobs, prompt_logprobs, thinking_budget } = request;
     let prompt = texts.without_thinking(texts.encode(&prompt)?, thinking_budget)?;
-    let thinking = texts.thinking_budget(&prompt, thinking_budget, Tags::Reasoning)?;
+    let thinking = texts.thinking_budget(&prompt, thinking_budget, texts.tags())?;
     let answer = texts.answer(&prompt, &stop, logprobs)?.scored(prompt_logprobs)?.whole();
     let eos = eos.to_vec();
     let request =
