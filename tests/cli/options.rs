@@ -153,3 +153,30 @@ fn a_shell_completes_the_bare_form() {
     assert_eq!(complete("nemotron generate --max-t", "--max-t"), "--max-tokens");
     assert_eq!(complete("nemotron perp", "perp"), "perplexity");
 }
+
+#[test]
+fn tools_are_a_list_of_functions_for_a_model_that_knows_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |text: &str| {
+        let path = directory.path().join("tools.json");
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let base = ["--model", "models/storyteller", "--device", "cpu", "-q", "--prompt", "Hello", "--tools"];
+    let ask = |tools: &str, more: &[&str]| nemotron(&[&base[..], &[tools], more].concat());
+    let one = file("[{\"type\": \"function\", \"function\": {\"name\": \"now\"}}]");
+    let run = ask(&one, &[]);
+    assert!(run.code == 2 && run.stderr.contains("--chat"), "{run:?}");
+    // The demo model's template knows no tools.
+    assert!(fault(ask(&one, &["--chat"])).starts_with("[ERROR] Input: The model calls no functions\n"));
+    for (tools, said) in [
+        ("{}", "expected a JSON list of tools, found {}"),
+        ("[", "found no JSON: "),
+        ("[{\"type\": \"web_search\"}]", "tools[0].type: expected \"function\""),
+    ] {
+        let error = fault(ask(&file(tools), &["--chat"]));
+        assert!(error.starts_with("[ERROR] Input: The tools cannot be ") && error.contains(said), "{error}");
+    }
+    assert!(fault(ask("no/such", &["--chat"])).starts_with("[ERROR] Io: The tools cannot be read\n"));
+    assert_eq!(ask(&file("[]"), &["--chat"]).code, 0);
+}

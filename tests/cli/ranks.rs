@@ -1,7 +1,7 @@
 //! `--devices` and `--tensor-parallel`: the CPU as several ranks says what it says as one, and what cannot be cut is refused.
 use serde_json::Value;
 
-use crate::{fault, nemotron, storyteller};
+use crate::{fault, nemotron};
 
 const PROMPT: [&str; 4] = ["--prompt", "The capital of France is", "--max-tokens", "12"];
 
@@ -78,8 +78,9 @@ fn what_cannot_be_ranks_is_refused() {
         (&["--devices", "1,1"], "GPU 1 is named twice"),
         (&["--tensor-parallel", "0"], "expected 1 to 64"),
         (&["--devices", "cpu:2", "--tensor-parallel", "2"], "cannot be used with"),
+        (&["--devices", "cpu:2", "--device", "cpu"], "'--devices <LIST>' cannot be used with '--device <N|cpu|auto>'"),
     ] {
-        let run = storyteller(&[&PROMPT[..], options].concat());
+        let run = nemotron(&[&["--model", "models/storyteller"], &PROMPT[..], options].concat());
         assert!(run.code == 2 && run.stderr.contains(said), "{run:?}");
     }
 }

@@ -23,6 +23,14 @@ fn model_and_device_come_from_the_environment_unless_they_are_named() {
 }
 
 #[test]
+fn a_device_of_the_environment_gives_way_to_devices_that_are_named() {
+    for devices in [&["--devices", "cpu:2"][..], &["--devices=cpu:2"]] {
+        let run = run(&[&["--prompt", "The capital of France is"], devices].concat(), &VARIABLES);
+        assert!(run.code == 0 && run.stderr.contains("CPU Device: 2 ranks, each "), "{run:?}");
+    }
+}
+
+#[test]
 fn an_empty_variable_is_none_and_every_command_knows_both() {
     let empty = [("NEMOTRON_MODEL", ""), ("NEMOTRON_DEVICE", "")];
     let without = run(&["--prompt", "x"], &empty);

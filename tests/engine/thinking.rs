@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nemotron::cpu::Cpu;
 use nemotron::device::Device;
-use nemotron::engine::{Engine, Finish, Request, ThinkingBudget, TokenLogprobs, TokenMarks};
+use nemotron::engine::{Engine, EngineConfig, Finish, Request, ThinkingBudget, TokenLogprobs, TokenMarks, log_softmax};
 use nemotron::sample::{Constraints, Sampling};
 
 use crate::toy::{self, Toy};
@@ -73,6 +73,41 @@ fn toy() -> Engine {
     engine("tests/golden/nemotron", Box::new(Toy::new(true, false, 4)), config(2, 64))
 }
 
+/// What the toy says with a budget of three tokens, of which `pieces` are bytes, until eight tokens are there.
+fn bounded_saying(says: &[u32], pieces: &[(u32, &[u8])]) -> Vec<u32> {
+    let pieces = pieces.iter().map(|(id, piece)| (*id, piece.to_vec())).collect();
+    let closes = Arc::new(TokenMarks::new(vec![b"</think>".to_vec()], pieces));
+    let thinking = Some(ThinkingBudget { closes, ..budget(3, false) });
+    let device = Toy::new(true, false, 4).saying(says);
+    let mut engine = engine("tests/golden/nemotron", Box::new(device), config(2, 64));
+    let request = Request { prompt: vec![3, 1], max_tokens: 8, thinking, ..Request::default() };
+    told(&mut engine, request).into_iter().map(|(id, ..)| id).collect()
+}
+
+#[test]
+fn no_end_comes_inside_one_that_the_model_writes_or_inside_a_character() {
+    const TAG: [(u32, &[u8]); 3] = [(20, b"</"), (21, b"think"), (22, b">")];
+    // The model ends it by itself.
+    assert_eq!(bounded_saying(&[7, 8, 20, 21, 22, 9, 10, 11], &TAG), [7, 8, 20, 21, 22, 9, 10, 11]);
+    assert_eq!(bounded_saying(&[7, 20, 21, 22, 9, 10, 11, 12], &TAG), [7, 20, 21, 22, 9, 10, 11, 12]);
+    // It does not: what it wrote is text.
+    assert_eq!(bounded_saying(&[7, 8, 20, 21, 9, 10, 11, 12], &TAG)[..7], [7, 8, 20, 21, 9, END[0], END[1]]);
+    let character = [(30, &b"\xf0\x9f"[..]), (31, b"\xa6"), (32, b"\x8a")];
+    assert_eq!(bounded_saying(&[7, 8, 30, 31, 32, 9, 10, 11], &character)[..7], [7, 8, 30, 31, 32, END[0], END[1]]);
+    assert_eq!(bounded_saying(&[7, 8, 9, 30, 31, 32, 10, 11], &character)[..5], [7, 8, 9, END[0], END[1]]);
+}
+
+#[test]
+fn what_only_ever_begins_an_end_is_ended_all_the_same() {
+    let closes = Arc::new(TokenMarks::new(vec![b"</think>".to_vec()], HashMap::from([(20, b"<".to_vec())])));
+    let device = Toy::new(true, false, 4).saying(&[20; 40]);
+    let mut engine = engine("tests/golden/nemotron", Box::new(device), config(2, 64));
+    let thinking = Some(ThinkingBudget { closes, ..budget(3, false) });
+    let told = told(&mut engine, Request { prompt: vec![3, 1], max_tokens: 30, thinking, ..Request::default() });
+    let end = told.iter().position(|(id, ..)| *id == END[0]);
+    assert_eq!(end, Some(3 + "</think>".len()), "{told:?}");
+}
+
 fn told(engine: &mut Engine, request: Request) -> Vec<(u32, Option<TokenLogprobs>, Option<Finish>)> {
     engine.submit(request).expect("a good request");
     let mut told = Vec::new();
@@ -84,16 +119,44 @@ fn told(engine: &mut Engine, request: Request) -> Vec<(u32, Option<TokenLogprobs
 }
 
 #[test]
-fn a_limit_ends_the_end_too_and_its_tokens_are_certain() {
-    for (max_tokens, forced) in [(4, 1), (5, 2), (9, 2)] {
-        let request = Request { prompt: vec![3, 1], max_tokens, logprobs: Some(2), ..Request::default() };
-        let told = told(&mut toy(), Request { thinking: Some(budget(3, false)), ..request });
-        let ids: Vec<u32> = told.iter().map(|(id, ..)| *id).collect();
-        assert_eq!((ids.len(), &ids[3..3 + forced]), (max_tokens, &END[..forced]));
-        let certain = told.iter().map(|(_, told, _)| told.as_ref().expect("asked for").logprob == 0.0);
-        assert_eq!(certain.collect::<Vec<_>>(), (0..max_tokens).map(|at| (3..5).contains(&at)).collect::<Vec<_>>());
-        let finish: Vec<_> = told.iter().map(|(.., finish)| *finish).collect();
-        assert_eq!(finish.iter().position(Option::is_some), Some(max_tokens - 1));
+fn an_end_that_has_no_room_does_not_begin() {
+    for logprobs in [None, Some(2)] {
+        for (max_tokens, context, tokens) in [(3, 256, 3), (4, 256, 3), (5, 256, 5), (9, 256, 9), (9, 6, 3), (9, 7, 5)]
+        {
+            let device = Box::new(Toy::new(true, false, usize::div_ceil(context, 64)));
+            let mut engine = engine("tests/golden/nemotron", device, EngineConfig { context, ..config(2, 64) });
+            let request = Request { prompt: vec![3, 1], max_tokens, logprobs, ..Request::default() };
+            let told = told(&mut engine, Request { thinking: Some(budget(3, false)), ..request });
+            let ids: Vec<u32> = told.iter().map(|(id, ..)| *id).collect();
+            let end = if tokens > 3 { &END[..] } else { &[] };
+            assert!(ids.len() == tokens && ids[3..].starts_with(end), "{ids:?}");
+            let ends: Vec<_> = told.iter().filter_map(|(.., finish)| *finish).collect();
+            let full = if context < 256 { Finish::Context } else { Finish::Length };
+            assert_eq!((ends, told[tokens - 1].2), (vec![full], Some(full)), "{max_tokens} of {context}");
+        }
+    }
+}
+
+/// Right values: the model's rows of logits in front of each token, forced ones included.
+#[test]
+fn forced_tokens_have_the_log_probabilities_of_the_model() {
+    let warm = Sampling { temperature: 1.2, seed: 7, repeat_penalty: 1.2, ..Sampling::default() };
+    for (model, sampling) in [("tests/golden/nemotron", Sampling::default()), ("tests/golden/nemotron_h", warm)] {
+        for device in devices() {
+            let mut engine = engine(model, device, config(2, 64));
+            let plain = Request { sampling: sampling.clone(), max_tokens: 12, ..request(&prompts()[3]) };
+            let plain = Request { thinking: Some(budget(4, false)), ..plain };
+            let expected = generate(&mut engine, vec![plain.clone()]).remove(0);
+            let told = told(&mut engine, Request { logprobs: Some(3), ..plain.clone() });
+            let ids: Vec<u32> = told.iter().map(|(id, ..)| *id).collect();
+            assert_eq!((&ids, &ids[4..6], told[11].2), (&expected.0, &END[..], Some(expected.1)));
+            for (index, (id, told, _)) in told.iter().enumerate() {
+                let row = engine.logits(&[&plain.prompt[..], &ids[..index]].concat(), 1).expect("it fits");
+                let ((logprob, best), told) = (log_softmax(&row, *id, 3), told.as_ref().expect("asked for"));
+                assert!((told.logprob - logprob).abs() < 1e-6 && told.best.len() == 3, "{index}: {told:?}");
+                assert!(told.best.iter().zip(best).all(|(told, best)| told.0 == best.0), "{index}: {told:?}");
+            }
+        }
     }
 }
 

@@ -37,10 +37,13 @@ fn expected(request: Request, context: usize) -> Expected {
         if thinks.take_if(|most| generated >= *most).is_some() {
             forced.extend(END);
         }
+        // An end that has not begun needs room as a whole.
+        let begins = forced.len() == END.len();
+        let next = if begins { END.len() } else { 1 };
         match () {
             () if request.eos.contains(&token) => break Finish::Stop,
-            () if generated == request.max_tokens => break Finish::Length,
-            () if tokens.len() == context => break Finish::Context,
+            () if generated + next > request.max_tokens => break Finish::Length,
+            () if tokens.len() + next > context => break Finish::Context,
             () => {}
         }
     };
@@ -75,7 +78,9 @@ impl Trace<'_> {
         let prompt = prompt(self.numbers, &self.texts, context);
         let eos = if self.numbers.below(2) == 0 { (0..20).collect() } else { Vec::new() };
         let thinking = (self.numbers.below(3) == 0).then(|| budget(1 + self.numbers.below(80), false));
-        let request = Request { prompt, max_tokens: 1 + self.numbers.below(200), eos, thinking, ..Request::default() };
+        let logprobs = (self.numbers.below(2) == 0).then_some(1);
+        let max_tokens = 1 + self.numbers.below(200);
+        let request = Request { prompt, max_tokens, eos, thinking, logprobs, ..Request::default() };
         let id = self.engine.submit(request.clone()).expect("it fits");
         self.open.insert(id, expected(request, context));
     }

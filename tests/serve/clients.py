@@ -5,7 +5,6 @@ Usage: python clients.py --nemotron PATH --model DIR [--all]
 Without --all only the packages anthropic and openai are needed. Prints a line for each check; the exit code is 1 if one failed.
 """
 
-import argparse
 import concurrent.futures
 import json
 import os
@@ -15,13 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 import urllib.error
 import urllib.request
 
 import anthropic
 import openai
 
+import checks
 import talker
 
 TEMPLATES = pathlib.Path(__file__).resolve().parent.parent / "text/templates"
@@ -297,6 +296,46 @@ def functions_are_called_and_answered(server):
         equal(len(tokens["tokens"]), answer.usage.prompt_tokens)
 
 
+def without_ids(calls):
+    return [{**call, "id": None} for call in calls]
+
+
+def the_command_calls_functions_as_the_server_does(server):
+    with Caller(server) as caller, tempfile.TemporaryDirectory() as folder:
+        tools, saved = pathlib.Path(folder, "tools.json"), pathlib.Path(folder, "talk.json")
+        tools.write_text(json.dumps([WEATHER]))
+        asked = {"messages": QUESTION, "tools": [WEATHER], "temperature": 0}
+        _, answer = caller.post("/v1/chat/completions", asked)
+        message, usage = answer["choices"][0]["message"], answer["usage"]
+        want = without_ids(message["tool_calls"])
+        base = ["--chat", "--prompt", "Hello", "--tools", str(tools)]
+        got = caller.generate(*base, "--max-tokens", "100")
+        equal((got["text"], got["reasoning"], got["finish_reason"]), ("", "I ask.", "tool_calls"))
+        equal((without_ids(got["tool_calls"]), got["prompt_tokens"]), (want, usage["prompt_tokens"]))
+        # A call that is cut off is no whole one, as in the server's answer.
+        short = caller.post("/v1/chat/completions", {**asked, "max_tokens": 3})[1]["choices"][0]
+        got = caller.generate(*base, "--max-tokens", "3")
+        equal((without_ids(got["tool_calls"]), got["finish_reason"]), (without_ids(short["message"]["tool_calls"]), "length"))
+        equal(short["finish_reason"], "length")
+
+        def command(name, *arguments, **more):
+            words = [caller.nemotron, name, "--model", caller.model, "--device", "cpu", "--quiet", "--tools", str(tools), *arguments]
+            return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, **more).stdout.splitlines()
+
+        for n in ("1", "2"):
+            lines = command("generate", "--chat", "--prompt", "Hello", "--max-tokens", "100", "--n", n)
+            equal(lines[0], "I ask.")
+            equal(without_ids([json.loads(line) for line in lines if line.startswith("{")]), want * int(n))
+        # The result of a call goes back to the model, as the server's client sends it.
+        lines = command("chat", input=f"Hello\n/result Rain.\n/stats\n/save {saved}\n")
+        equal(without_ids([json.loads(line) for line in lines if line.startswith("{")]), want * 2)
+        (tokens,) = [int(line.split()[2]) for line in lines if line.startswith("Prompt tokens:")]
+        turns = json.loads(saved.read_text())["messages"]
+        equal([turn["role"] for turn in turns], ["user", "assistant", "tool", "assistant"])
+        _, counted = caller.post("/tokenize", {"messages": turns[:3], "tools": [WEATHER]})
+        equal(tokens, counted["count"])
+
+
 def refused_by(kind, ask, **arguments):
     """The error with which `ask` is refused."""
     try:
@@ -448,6 +487,7 @@ CHECKS = [
     metrics_count_what_usage_says,
     a_client_that_leaves_frees_its_place,
     functions_are_called_and_answered,
+    the_command_calls_functions_as_the_server_does,
     anthropics_client_gets_the_text_of_a_chat,
     anthropics_client_is_told_what_is_wrong,
     anthropics_client_calls_tools,
@@ -458,22 +498,13 @@ WITH_ALL = [litellm_and_langchain_get_the_same_text, litellm_and_langchain_call_
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--nemotron", required=True)
-    arguments.add_argument("--model", required=True)
+    arguments = checks.parser(__doc__)
     arguments.add_argument("--all", action="store_true", help="other clients too")
     arguments = arguments.parse_args()
     server = Server(arguments.nemotron, arguments.model)
-    failed = 0
-    for check in CHECKS + WITH_ALL * arguments.all:
-        try:
-            check(server)
-            print(f"ok      {check.__name__}")
-        except Exception:
-            failed += 1
-            print(f"FAILED  {check.__name__}\n{traceback.format_exc()}")
+    code = checks.run(CHECKS + WITH_ALL * arguments.all, server)
     server.stop()
-    return 1 if failed else 0
+    return code
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ Prints a line for each check that fails, with the reason. The exit code is 1 if 
 passes: docs/serving.md lists them.
 """
 
-import argparse
 import json
 import pathlib
 import subprocess
 import sys
 import tempfile
 
+import checks
 import talker
 from clients import TEMPLATES, Server
 
@@ -53,9 +53,7 @@ def compatcanary(server, program):
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--nemotron", required=True)
-    arguments.add_argument("--model", required=True)
+    arguments = checks.parser(__doc__)
     arguments.add_argument("--compatcanary")
     arguments = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:

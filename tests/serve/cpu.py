@@ -6,7 +6,6 @@ Both run the same requests, streamed by the server, once long and once short; th
 Prints user and system time for a token, milliseconds; the exit code is 1 where the server takes more than --most in addition.
 """
 
-import argparse
 import concurrent.futures
 import http.client
 import json
@@ -16,6 +15,7 @@ import subprocess
 import sys
 import urllib.parse
 
+import checks
 from clients import Server
 
 
@@ -55,9 +55,7 @@ def of_server(server, arguments, tokens):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nemotron", required=True)
-    parser.add_argument("--model", required=True)
+    parser = checks.parser(__doc__)
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--requests", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=400)

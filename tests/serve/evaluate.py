@@ -5,7 +5,6 @@ Usage: python evaluate.py --nemotron PATH --model DIR
 Runs from the repository's root, without the network. Prints both numbers for each text; the exit code is 1 where they differ.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -13,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 
+import checks
 from clients import Server
 
 TASKS = pathlib.Path("tests/serve/evaluation")
@@ -45,10 +45,7 @@ def of_perplexity(arguments, server, story):
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--nemotron", required=True)
-    arguments.add_argument("--model", required=True)
-    arguments = arguments.parse_args()
+    arguments = checks.parser(__doc__).parse_args()
     stories = [json.loads(line) for line in (TASKS / "stories.jsonl").read_text().splitlines()]
     server = Server(arguments.nemotron, arguments.model, stderr=subprocess.DEVNULL)
     try:

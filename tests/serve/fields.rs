@@ -234,8 +234,24 @@ fn what_cannot_be_honoured_is_a_400_that_names_it() {
         assert_eq!(error["type"], "invalid_request_error");
         assert!(error["message"].as_str().unwrap().contains(' ') && error["code"].is_string(), "{error}");
     }
-    for body in [json!({}), json!({ "messages": [] }), json!({ "messages": [{ "content": "x" }] })] {
-        assert_eq!(server.post("/v1/chat/completions", &body).status, 400, "{body}");
+    let said = json!({ "role": "user", "content": "x" });
+    for (body, place) in [
+        (json!({}), "messages"),
+        (json!({ "messages": [] }), "messages"),
+        (json!({ "messages": ["x"] }), "messages[0]"),
+        (json!({ "messages": [{ "content": "x" }] }), "messages[0]"),
+        (json!({ "messages": [said, { "role": "user", "content": 3 }] }), "messages[1].content"),
+        (json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }), "messages[0].content[0]"),
+        (
+            json!({ "messages": [said, { "role": "tool", "content": "x", "tool_call_id": "1" }] }),
+            "messages[1].tool_call_id",
+        ),
+        (json!({ "messages": [{ "role": "user", "content": "long ".repeat(20_000) }] }), "messages"),
+    ] {
+        let response = server.post("/v1/chat/completions", &body);
+        let error = response.json()["error"].clone();
+        assert_eq!((response.status, &error["param"]), (400, &json!(place)), "{error}");
+        assert!(error["code"].is_string(), "{error}");
     }
     for prompt in [json!([]), json!(""), json!([[]]), json!([1.5]), json!([99999]), json!({}), Value::Null] {
         assert_eq!(server.post("/v1/completions", &json!({ "prompt": prompt })).status, 400, "{prompt}");

@@ -5,13 +5,12 @@ Usage: python frameworks.py --nemotron PATH --model DIR
 Needs the packages of requirements-all.txt. Prints a line for each check; the exit code is 1 if one failed.
 """
 
-import argparse
 import asyncio
 import json
 import os
 import sys
-import traceback
 
+import checks
 from clients import ARGUMENTS, QUESTION, Caller, Server, equal
 
 # `agents` is OpenAI's package, and not the script of that name beside this one.
@@ -146,21 +145,11 @@ CHECKS = [
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--nemotron", required=True)
-    arguments.add_argument("--model", required=True)
-    arguments = arguments.parse_args()
+    arguments = checks.parser(__doc__).parse_args()
     server = Server(arguments.nemotron, arguments.model)
-    failed = 0
-    for check in CHECKS:
-        try:
-            check(server)
-            print(f"ok      {check.__name__}")
-        except Exception:
-            failed += 1
-            print(f"FAILED  {check.__name__}\n{traceback.format_exc()}")
+    code = checks.run(CHECKS, server)
     server.stop()
-    return 1 if failed else 0
+    return code
 
 
 if __name__ == "__main__":

@@ -72,8 +72,10 @@ impl Server {
 
     /// A server whose port is open.
     fn start_loading(options: &[&str]) -> Server {
-        let base = ["serve", "--model", "models/storyteller", "--device", "cpu", "--port", "0", "--quiet"];
-        let mut child = command().args(base).args(options).stderr(Stdio::piped()).spawn().expect("the server starts");
+        let base = ["serve", "--model", "models/storyteller", "--port", "0", "--quiet"];
+        let device = if options.contains(&"--devices") { &[][..] } else { &["--device", "cpu"] };
+        let mut child =
+            command().args(base).args(device).args(options).stderr(Stdio::piped()).spawn().expect("the server starts");
         let (log, stderr) = (Arc::new(Mutex::new(String::new())), child.stderr.take().expect("it is piped"));
         let written = log.clone();
         thread::spawn(move || {

@@ -5,15 +5,14 @@ Usage: python page.py --nemotron PATH --model DIR --axe AXE.js [--screenshots DI
 Needs Chromium and its driver (Debian: chromium, chromium-driver). Prints a line for each check; the exit code is 1 if one failed.
 """
 
-import argparse
 import json
 import pathlib
 import sys
 import tempfile
-import traceback
 
 from selenium.webdriver.common.keys import Keys
 
+import checks
 from clients import CALL, WEATHER, Server, equal
 from page_browser import Page, Talker, look
 from page_hostile import a_hostile_answer_is_text, long_hostile_texts_take_no_time
@@ -239,24 +238,16 @@ CHECKS = [
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nemotron", required=True)
-    parser.add_argument("--model", required=True)
+    parser = checks.parser(__doc__)
     parser.add_argument("--axe", required=True, help="axe.js of the npm package axe-core")
     parser.add_argument("--screenshots", help="a folder for pictures of the page")
     arguments = parser.parse_args()
-    server, failed = Server(arguments.nemotron, arguments.model), 0
+    server = Server(arguments.nemotron, arguments.model)
     with Page(server.url) as page:
-        for check in CHECKS:
-            try:
-                check(page, server, arguments)
-                print(f"ok      {check.__name__}", flush=True)
-            except Exception:
-                failed += 1
-                print(f"FAILED  {check.__name__}\n{traceback.format_exc()}", flush=True)
+        code = checks.run(CHECKS, page, server, arguments)
     if server.process.poll() is None:
         server.stop()
-    return 1 if failed else 0
+    return code
 
 
 if __name__ == "__main__":

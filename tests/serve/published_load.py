@@ -6,7 +6,6 @@ The counts of aiperf are those of `usage`. The exit code is 1 where a request fa
 package of Python beside aiperf's own program.
 """
 
-import argparse
 import json
 import pathlib
 import subprocess
@@ -14,6 +13,7 @@ import sys
 import tempfile
 import urllib.request
 
+import checks
 from same import Server
 
 
@@ -39,9 +39,7 @@ def profile(options, server, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nemotron", required=True)
-    parser.add_argument("--model", required=True)
+    parser = checks.parser(__doc__)
     parser.add_argument("--aiperf", default=str(pathlib.Path(sys.executable).parent / "aiperf"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--streams", type=int, default=8)

@@ -6,7 +6,6 @@ The cases are the same each time. Answers are kept short: of the document the ge
 500, take long, or differ from the document; at least 5 000 requests are sent, and 30 % of them are taken.
 """
 
-import argparse
 import collections
 import json
 import os
@@ -16,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 
+import checks
 from clients import TEMPLATES, Server
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance," \
@@ -60,9 +60,7 @@ def without_null(schema):
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--nemotron", required=True)
-    arguments.add_argument("--model", required=True)
+    arguments = checks.parser(__doc__)
     arguments.add_argument("--cases", type=int, default=2000, help="of each route")
     arguments = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ pub struct Talker {
 }
 
 impl Talker {
-    /// A model that has this template and always gives the same answer.
+    /// A model that has that template and always gives the same answer.
     pub fn new(template: &str, says: &str) -> Talker {
         Talker::with(template, says, |tokenizer| tokenizer)
     }
@@ -350,6 +350,8 @@ fn tools_that_cannot_be_called_are_refused_by_name() {
         response.status == 400 && response.body.contains("messages[1].tool_calls[0].function.arguments: expected"),
         "{response:?}"
     );
+    let place = "messages[1].tool_calls[0].function.arguments";
+    assert_eq!(error(response), (400, json!(place), json!("invalid_value")));
     let mut twice = body();
     twice["tools"] = json!([weather(), weather()]);
     let response = talker.post("/v1/chat/completions", &twice);

@@ -5,6 +5,7 @@ mod settings;
 
 use std::io::{Write, stdout};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
@@ -18,8 +19,9 @@ use super::progress;
 use super::report::explain;
 use super::sampling::SamplingArguments;
 use super::stream::{Dimmed, interrupt, stream};
+use super::tools;
 use crate::error::Category;
-use crate::session::{Conversation, Finish, GenerateOptions, Generation, Note, Session};
+use crate::session::{Conversation, Finish, GenerateOptions, Generation, Message, Note, OfferedTools, Session};
 
 /// Most tokens of an answer where neither the user nor the model says.
 const MAX_TOKENS: usize = 1024;
@@ -47,6 +49,11 @@ pub struct Arguments {
     #[command(flatten)]
     answer: AnswerArguments,
 
+    /// A JSON file with functions that the model may call, a list as in OpenAI's API. Calls are printed behind the text, a line of JSON
+    /// each; /result gives back what a function gave
+    #[arg(long, value_name = "FILE")]
+    tools: Option<PathBuf>,
+
     /// Most tokens of reasoning, which is ended there
     #[arg(long, value_name = "N", value_parser = numbers::whole(THOUGHTS))]
     thinking_budget: Option<usize>,
@@ -59,9 +66,11 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let verbosity = arguments.model.verbosity();
-    let session =
+    let offered = arguments.tools.as_deref().map(tools::read).transpose()?;
+    let mut session =
         Session::load(&arguments.answer.over(arguments.model.load_options()), &mut |note| verbosity.note(&note))?;
     session.template()?;
+    offered.map_or(Ok(()), |tools| session.offer(tools))?;
     note_stages(session.model(), verbosity);
     let mut sampling = arguments.sampling.over_model(session.model().sampling());
     if arguments.max_tokens.is_some() {
@@ -89,7 +98,7 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
             Input::Line(line) if line.trim() == "/exit" => return Ok(()),
             Input::Line(line) => chat.take(&line)?,
             Input::Block(text) if text.trim().is_empty() => {}
-            Input::Block(text) => chat.attempt(|chat| chat.turn(&text))?,
+            Input::Block(text) => chat.attempt(|chat| chat.turn(Message::user(&text)))?,
             Input::Interrupt => verbosity.note(&Note::Info("/exit or Ctrl-D ends".to_owned())),
             Input::End => return Ok(()),
         }
@@ -110,7 +119,7 @@ impl Chat {
         self.attempt(|chat| match line.strip_prefix('/') {
             Some(command) => chat.command(command),
             None if line.trim().is_empty() => Ok(()),
-            None => chat.turn(line.trim()),
+            None => chat.turn(Message::user(line.trim())),
         })
     }
 
@@ -128,12 +137,13 @@ impl Chat {
         }
     }
 
-    fn turn(&mut self, text: &str) -> std::result::Result<(), Failure> {
+    fn turn(&mut self, message: Message) -> std::result::Result<(), Failure> {
         self.options.interrupt.store(false, Ordering::Relaxed);
         let mut out = stdout().lock();
-        let dimmed = Dimmed::on_terminal(self.conversation.reasoning(&self.session, text));
+        let calls = self.session.offered().map(OfferedTools::parser);
+        let dimmed = Dimmed::on_terminal(self.conversation.reasoning(&self.session, &message), calls);
         let generation = stream(&mut out, &self.options.interrupt, dimmed, |show| {
-            self.conversation.say(&mut self.session, text, &self.options, show)
+            self.conversation.say(&mut self.session, message, &self.options, show)
         });
         // Ctrl-C has done what it is for: the next one is another.
         self.options.interrupt.store(false, Ordering::Relaxed);
@@ -143,6 +153,9 @@ impl Chat {
             Finish::Context => self.note("The context is full: /reset starts a new conversation"),
             Finish::Length => self.note("The answer was cut at --max-tokens"),
             _ => {}
+        }
+        if generation.ends_in_calls() {
+            self.note("/result TEXT gives what a function gave, for each call in turn");
         }
         explain(&self.session, &generation, self.verbosity);
         self.last = Some(generation);

@@ -7,7 +7,13 @@ use clap::{Arg, Command};
 pub fn settled(command: Command, line: &[OsString]) -> Command {
     let counts = |argument: &Arg| {
         let value = argument.get_env().and_then(std::env::var_os);
-        value.is_none_or(|value| !value.is_empty()) && !(argument.get_id() == "model" && names_a_preset(line))
+        let gives_way = match argument.get_id().as_str() {
+            // `bench --preset` needs no model, whatever the environment names.
+            "model" => line.get(1).is_some_and(|word| word == "bench") && has(line, "--preset"),
+            "device" => has(line, "--devices"),
+            _ => false,
+        };
+        value.is_none_or(|value| !value.is_empty()) && !gives_way
     };
     let argument = |argument: Arg| if counts(&argument) { argument } else { argument.env(None) };
     in_subcommands(command, &argument)
@@ -21,8 +27,8 @@ fn in_subcommands(command: Command, change: &dyn Fn(Arg) -> Arg) -> Command {
     })
 }
 
-/// `bench --preset` needs no model, whatever the environment names.
-fn names_a_preset(line: &[OsString]) -> bool {
-    line.get(1).is_some_and(|word| word == "bench")
-        && line.iter().any(|word| word == "--preset" || word.to_string_lossy().starts_with("--preset="))
+/// Whether the line has an option, in front of what is no option any more.
+fn has(line: &[OsString], option: &str) -> bool {
+    let mut words = line.iter().map(|word| word.to_string_lossy()).take_while(|word| word != "--");
+    words.any(|word| word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
 }

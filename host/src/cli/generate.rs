@@ -18,8 +18,9 @@ use super::report::{explain, explain_kernels, explain_steps, result_object, stat
 use super::sampling::SamplingArguments;
 use super::several::{self, SeveralOptions};
 use super::stream::{Dimmed, interrupt, stream};
+use super::tools;
 use crate::error::Result;
-use crate::session::{Finish, GenerateOptions, Generation, LoadOptions, MOST_LOGPROBS, Note, Session};
+use crate::session::{Finish, GenerateOptions, Generation, LoadOptions, MOST_LOGPROBS, Note, OfferedTools, Session};
 
 /// Most bytes of keys and values of prompts that run at the same time on the CPU; a single one may take more.
 const BATCH_CACHE_BYTES: u64 = 4_000_000_000;
@@ -45,6 +46,11 @@ pub struct Arguments {
 
     #[command(flatten)]
     answer: AnswerArguments,
+
+    /// A JSON file with functions that the model may call, a list as in OpenAI's API. Calls are printed behind the text, a line of JSON
+    /// each, and are tool_calls of JSON objects
+    #[arg(long, value_name = "FILE", requires = "chat")]
+    tools: Option<PathBuf>,
 
     /// Continue the prompt N times, each by random numbers of its own
     #[arg(long, value_name = "N", default_value = "1", conflicts_with = "batch", value_parser = numbers::count(COMPLETIONS))]
@@ -108,8 +114,10 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let text = arguments.prompt.read()?;
     let lines = arguments.prompt.batch.as_deref().map(Text::open).transpose()?;
     let grammar = arguments.grammar.read()?;
+    let offered = arguments.tools.as_deref().map(tools::read).transpose()?;
     let mut session = Session::load(&arguments.load_options(), &mut |note| verbosity.note(&note))?;
     note_stages(session.model(), verbosity);
+    offered.map_or(Ok(()), |tools| session.offer(tools))?;
     let mut sampling = arguments.sampling.over_model(session.model().sampling());
     if arguments.max_tokens.is_some() {
         sampling.constraints.max_length = 0;
@@ -176,7 +184,7 @@ fn print_json(
     options: &GenerateOptions,
     echo: &str,
 ) -> std::result::Result<Generation, Failure> {
-    let generation = stream(&mut sink(), &options.interrupt, Dimmed::on_terminal(None), |show| {
+    let generation = stream(&mut sink(), &options.interrupt, Dimmed::on_terminal(None, None), |show| {
         session.generate_from(ids, options, show)
     })?;
     let mut object = result_object(&generation, echo, true);
@@ -199,7 +207,7 @@ fn print_text(
         write!(out, "\n=== Generation ===\nPrompt: {prompt}\nOutput: ")?;
     }
     out.write_all(echo.as_bytes()).and_then(|()| out.flush())?;
-    let dimmed = Dimmed::on_terminal(session.reasoning(&ids)?);
+    let dimmed = Dimmed::on_terminal(session.reasoning(&ids)?, session.offered().map(OfferedTools::parser));
     let generation = stream(&mut out, &options.interrupt, dimmed, |show| session.generate_from(ids, options, show))?;
     writeln!(out)?;
     let table = logprobs::tables(&generation);

@@ -32,6 +32,7 @@ mod serve;
 mod several;
 mod stream;
 mod tokenize;
+mod tools;
 mod verify;
 mod version;
 mod vllm;

@@ -68,9 +68,9 @@ pub struct ModelArguments {
 /// Several devices as one.
 #[derive(Args, Debug)]
 pub struct RankArguments {
-    /// Devices that hold the model together, instead of --device: cpu:N for the CPU as N ranks, each with its share of the weights;
+    /// Devices that hold the model together, instead of --device and its variable: cpu:N for the CPU as N ranks, each with its share of the weights;
     /// or numbers of GPUs, of which so far one is allowed
-    #[arg(long, value_name = "LIST", conflicts_with = "tensor_parallel")]
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["device", "tensor_parallel"])]
     devices: Option<RankChoice>,
 
     /// Ranks of the kind that --device says, which hold the model together

@@ -146,6 +146,7 @@ pub fn table(rows: &[(&str, String)]) -> String {
 pub fn result_object(generation: &Generation, echo: &str, timings: bool) -> Value {
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
     let finish_reason = match generation.finish {
+        _ if generation.ends_in_calls() => "tool_calls",
         Finish::Stop | Finish::StopText => "stop",
         Finish::Length => "length",
         Finish::Context => "context",
@@ -162,6 +163,9 @@ pub fn result_object(generation: &Generation, echo: &str, timings: bool) -> Valu
     });
     if let Some(reasoning) = reasoning {
         object["reasoning"] = reasoning.into();
+    }
+    if !generation.calls().is_empty() {
+        object["tool_calls"] = generation.calls().into();
     }
     if !generation.logprobs.is_empty() {
         object["logprobs"] = logprobs::list(&generation.logprobs);

@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::logprobs;
 use super::progress::Prompts;
 use super::report::{Totals, numbered, result_object};
+use super::stream::shown_text;
 use crate::session::{BatchRequest, Finish, GenerateOptions, Prompt, Sampling, Session};
 
 /// How the continuations are written.
@@ -54,7 +55,7 @@ pub fn run(
             format!("{}\n", numbered(index, result_object(&generation, echo, true)))
         } else {
             let (frame, table) = (if framed { frame() } else { String::new() }, logprobs::tables(&generation));
-            format!("{frame}{echo}{}\n{table}", generation.text)
+            format!("{frame}{echo}{}\n{table}", shown_text(&generation))
         };
         index += 1;
         interrupted |= generation.finish == Finish::Interrupted;

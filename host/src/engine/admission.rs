@@ -2,7 +2,7 @@
 use super::cache::{Found, Grown};
 use super::scheduler::{self, Share};
 use super::sequence::Sequence;
-use super::{Engine, Event, SequenceId, TokenLogprobs};
+use super::{Engine, Event, SequenceId};
 use crate::error::Result;
 
 /// How often others begin in front of a sequence that has too little room; then none does, until it begins.
@@ -162,15 +162,20 @@ impl Engine {
     }
 
     /// Appends tokens to a running sequence that the device did not choose. It begins again behind them, where the cache has
-    /// what is in front of them; what the device has chosen meanwhile is discarded.
+    /// what is in front of them; what the device has chosen meanwhile is discarded. Where log-probabilities are asked for, it
+    /// begins again in front of each, and the device tells how likely that is.
     pub(super) fn force(&mut self, id: SequenceId, tokens: &[u32], events: &mut Vec<Event>) {
         let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else { return };
         let mut sequence = self.stop(index);
         self.resident = None;
-        let (cached_tokens, likely) = (sequence.cached_tokens(), sequence.logprobs().map(|_| TokenLogprobs::certain()));
+        if sequence.logprobs().is_some() {
+            sequence.owe(tokens);
+            return self.wait(sequence);
+        }
+        let cached_tokens = sequence.cached_tokens();
         for &token in tokens {
-            let (finish, logprobs) = (sequence.append(token), likely.clone());
-            events.push(Event { sequence: id, token: Ok(token), finish, cached_tokens, logprobs });
+            let finish = sequence.append(token);
+            events.push(Event { sequence: id, token: Ok(token), finish, cached_tokens, logprobs: None });
             if finish.is_some() {
                 return;
             }

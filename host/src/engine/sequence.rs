@@ -1,5 +1,6 @@
 //! `Sequence`: one prompt and its continuation, and how much of it the device has computed.
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub struct Sequence {
     constrained: Option<Constrained>,
     /// What is to come behind its last token.
     forced: Option<Arc<[u32]>>,
+    /// Those of it that come instead of what the device chooses, one after the other, for it tells how likely they are.
+    owed: VecDeque<u32>,
 }
 
 impl Sequence {
@@ -87,6 +90,7 @@ impl Sequence {
             thinking,
             constrained,
             forced: None,
+            owed: VecDeque::new(),
         }
     }
 
@@ -302,7 +306,7 @@ impl Sequence {
         self.request.logprobs
     }
 
-    /// Which log-probability comes with the token that is chosen next: the last one of all may be a forced one.
+    /// Which log-probability comes with the token that is chosen next, or that comes instead of it.
     fn told(&self) -> Logprobs {
         if self.request.logprobs.is_none() {
             return Logprobs::None;
@@ -310,7 +314,7 @@ impl Sequence {
         let position = self.tokens.len() + self.unread;
         let last = position + 1 - self.prompt == self.request.max_tokens;
         let forced = last.then(|| self.request.sampling.forced_last(position)).flatten();
-        forced.map_or(Logprobs::Chosen, Logprobs::Of)
+        self.owed.front().copied().or(forced).map_or(Logprobs::Chosen, Logprobs::Of)
     }
 
     /// Whether all tokens are computed that it started with.
@@ -341,9 +345,13 @@ impl Sequence {
     }
 
     /// Takes the token that the device chose, and says whether the sequence ends with it. The last token of all may be a
-    /// forced one: no step reads it.
+    /// forced one: no step reads it. Behind an owed one the sequence begins again.
     pub fn push(&mut self, token: u32) -> (u32, Option<Finish>) {
         self.unread -= 1;
+        if let Some(owed) = self.owed.pop_front() {
+            self.forced = Some(Arc::default());
+            return (owed, self.append(owed));
+        }
         let last = self.generated() + 1 == self.request.max_tokens;
         let token = if last { self.request.sampling.forced_last(self.tokens.len()).unwrap_or(token) } else { token };
         let reasoned = self.thinking.as_ref().is_some_and(Thinking::is_within);
@@ -389,6 +397,11 @@ impl Sequence {
         self.forced.take()
     }
 
+    /// Has tokens come instead of those that the device chooses next.
+    pub fn owe(&mut self, tokens: &[u32]) {
+        self.owed.extend(tokens);
+    }
+
     /// Appends a token, and says whether the sequence ends with it.
     pub fn append(&mut self, token: u32) -> Option<Finish> {
         self.tokens.push(token);
@@ -401,11 +414,13 @@ impl Sequence {
     }
 
     fn finish(&self, token: u32) -> Option<Finish> {
+        // What is to come has room as a whole: a part of it would end no reasoning, and be none.
+        let next = self.forced.as_ref().map_or(1, |forced| forced.len().max(1));
         if self.request.eos.contains(&token) {
             Some(Finish::Stop)
-        } else if self.generated() == self.request.max_tokens {
+        } else if self.generated() + next > self.request.max_tokens {
             Some(Finish::Length)
-        } else if self.tokens.len() == self.context {
+        } else if self.tokens.len() + next > self.context {
             Some(Finish::Context)
         } else {
             None

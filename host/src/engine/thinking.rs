@@ -30,6 +30,8 @@ pub(super) struct Thinking {
     phase: Phase,
     /// Bytes in front that decide what the next token brings.
     begun: Vec<u8>,
+    /// The last bytes in front, where a character may be open.
+    tail: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,7 @@ enum Phase {
 impl Thinking {
     pub fn new(budget: ThinkingBudget) -> Thinking {
         let phase = if budget.opens.is_some() { Phase::Before } else { Phase::Within(0) };
-        Thinking { budget, phase, begun: Vec::new() }
+        Thinking { budget, phase, begun: Vec::new(), tail: Vec::new() }
     }
 
     /// Whether it reasons.
@@ -80,7 +82,8 @@ impl Thinking {
         }
     }
 
-    /// Takes the next token; the tokens that are to follow it, where it uses the budget up.
+    /// Takes the next token; the tokens that are to follow it, where the budget is used up. Inside an end that the model itself
+    /// may be writing, and inside a character, they wait for as many tokens as the longest end has bytes.
     pub fn push(&mut self, token: u32) -> Option<Arc<[u32]>> {
         let count = match self.phase {
             Phase::Over => return None,
@@ -100,7 +103,10 @@ impl Thinking {
             Phase::Within(count) => count + 1,
         };
         self.phase = Phase::Within(count);
-        (count >= self.budget.tokens).then(|| {
+        let ThinkingBudget { tokens, closes, .. } = &self.budget;
+        let is_inside = closes.follow_character(&mut self.tail, token) || !self.begun.is_empty();
+        let waits = is_inside && count < tokens.saturating_add(closes.longest());
+        (count >= *tokens && !waits).then(|| {
             self.phase = Phase::Over;
             self.budget.end.clone()
         })

@@ -14,11 +14,6 @@ pub struct TokenLogprobs {
 }
 
 impl TokenLogprobs {
-    /// Of a token that nothing could come instead of.
-    pub(super) fn certain() -> TokenLogprobs {
-        TokenLogprobs { logprob: 0.0, best: Vec::new() }
-    }
-
     /// What a slot's words of `top_logprobs` say, with at most `count` of the best tokens.
     pub(super) fn new(words: &[i32], count: usize) -> TokenLogprobs {
         let float = |bits: i32| f64::from(f32::from_bits(bits.cast_unsigned()));

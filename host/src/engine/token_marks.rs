@@ -1,7 +1,7 @@
 //! `TokenMarks`: texts found among tokens, however these cut them.
 use std::collections::HashMap;
 
-/// Texts, and the bytes of the tokens that may write a part of one.
+/// Texts, and the bytes of the tokens that may write a part of one, or a part of a character.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenMarks {
     marks: Vec<Vec<u8>>,
@@ -12,6 +12,23 @@ impl TokenMarks {
     /// A search for `marks`; tokens that are not among `pieces` write nothing of them.
     pub fn new(marks: Vec<Vec<u8>>, pieces: HashMap<u32, Vec<u8>>) -> TokenMarks {
         TokenMarks { marks, pieces }
+    }
+
+    /// Bytes of the longest mark.
+    pub fn longest(&self) -> usize {
+        self.marks.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// Takes a token behind `tail`, the last bytes in front of it, and brings that on. Whether the text ends inside a character of
+    /// UTF-8 then: its first byte says how many it has.
+    pub fn follow_character(&self, tail: &mut Vec<u8>, token: u32) -> bool {
+        match self.pieces.get(&token) {
+            Some(piece) => tail.extend_from_slice(piece),
+            None => tail.clear(),
+        }
+        tail.drain(..tail.len().saturating_sub(3));
+        let first = tail.iter().rposition(|byte| byte & 0xc0 != 0x80);
+        first.is_some_and(|first| tail[first].leading_ones() as usize > tail.len() - first)
     }
 
     /// Takes a token behind `begun`, the bytes in front of it that may begin a mark, and brings that on. Whether a mark is whole.
@@ -56,14 +73,14 @@ impl TokenMarks {
     }
 
     /// Whether a mark begins a text of which `seen` are the bytes so far, white space in front of it left out: nothing where a
-    /// later token decides it.
+    /// later token decides it. `seen` never grows longer than a mark and a token.
     pub fn begins(&self, seen: &mut Vec<u8>, token: u32) -> Option<bool> {
         let piece = self.pieces.get(&token);
         seen.extend_from_slice(piece.map_or(b"x", Vec::as_slice));
-        let text = seen.trim_ascii_start();
+        seen.drain(..seen.len() - seen.trim_ascii_start().len());
         match () {
-            () if self.marks.iter().any(|mark| text.starts_with(mark)) => Some(true),
-            () if self.marks.iter().any(|mark| mark.starts_with(text)) => None,
+            () if self.marks.iter().any(|mark| seen.starts_with(mark)) => Some(true),
+            () if self.marks.iter().any(|mark| mark.starts_with(seen)) => None,
             () => Some(false),
         }
     }
@@ -96,6 +113,22 @@ mod tests {
         assert_eq!(found(&[0, 1, 1, 2]), None);
     }
 
+    /// Right values: `str::from_utf8` of the bytes so far.
+    #[test]
+    fn a_character_is_open_until_its_last_byte() {
+        let text = "a\u{e9}b\u{65e5}\u{1f98a}\u{1f98a}\u{e9}";
+        for bytes in 1..5 {
+            let parts: Vec<&[u8]> = text.as_bytes().chunks(bytes).collect();
+            let pieces = (0..).zip(&parts).filter(|(_, part)| str::from_utf8(part).is_err());
+            let marks = TokenMarks::new(vec![b"<".to_vec()], pieces.map(|(id, part)| (id, part.to_vec())).collect());
+            let mut tail = Vec::new();
+            for end in 1..=parts.len() {
+                let open = marks.follow_character(&mut tail, end as u32 - 1);
+                assert_eq!(open, str::from_utf8(&parts[..end].concat()).is_err(), "{bytes} bytes each, {end} parts");
+            }
+        }
+    }
+
     #[test]
     fn a_mark_begins_a_text_or_does_not() {
         let marks = marks(&["<think>"]);
@@ -105,5 +138,15 @@ mod tests {
         };
         assert_eq!(begins(&[7, 7, 4, 1, 3]), Some(true));
         assert_eq!((begins(&[7, 4, 1]), begins(&[4, 1, 1]), begins(&[9, 4, 1, 2])), (None, Some(false), Some(false)));
+    }
+
+    #[test]
+    fn white_space_in_front_of_a_mark_is_looked_at_once() {
+        let (marks, mut seen) = (marks(&["<think>"]), Vec::new());
+        for _ in 0..1_000_000 {
+            assert_eq!(marks.begins(&mut seen, 7), None);
+        }
+        assert!(seen.capacity() < 64, "{} bytes", seen.capacity());
+        assert_eq!([4, 1, 2].map(|id| marks.begins(&mut seen, id)), [None, None, Some(true)]);
     }
 }

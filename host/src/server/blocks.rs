@@ -1,4 +1,6 @@
 //! `OneAnswer`: the only answer of a request as a row of blocks, in the order in which they came: reasoning, text, and calls.
+use std::sync::Arc;
+
 use super::answers::{AnswerEvent, End};
 use super::error::ApiError;
 use super::parts::{AnswerParts, NewParts};
@@ -96,20 +98,31 @@ impl Blocks {
 
 /// The answer of a request that has one.
 pub struct OneAnswer {
+    session: &'static Session,
+    asked: Arc<Asked>,
     parts: AnswerParts,
     pub blocks: Blocks,
-    /// Tokens so far.
-    pub tokens: usize,
-    /// Those of them that are reasoning.
-    pub reasoning_tokens: usize,
+    /// Its tokens so far.
+    ids: Vec<u32>,
     pub end: Option<End>,
 }
 
 impl OneAnswer {
     /// What follows the prompt of a request.
-    pub fn new(session: &Session, asked: &Asked) -> OneAnswer {
-        let parts = AnswerParts::new(session, asked, &asked.prompts[0].request.prompt);
-        OneAnswer { parts, blocks: Blocks::default(), tokens: 0, reasoning_tokens: 0, end: None }
+    pub fn new(session: &'static Session, asked: &Arc<Asked>) -> OneAnswer {
+        let (asked, parts) = (asked.clone(), AnswerParts::new(session, asked, &asked.prompts[0].request.prompt));
+        OneAnswer { session, asked, parts, blocks: Blocks::default(), ids: Vec::new(), end: None }
+    }
+
+    /// Tokens so far.
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Those of them that are reasoning, without its tags.
+    pub fn reasoning_tokens(&self) -> usize {
+        let request = &self.asked.prompts[0].request;
+        self.session.reasoning_tokens(&request.prompt, &self.ids, request.text.tags).unwrap_or_default()
     }
 
     /// Takes an event, and gives what becomes of which block.
@@ -121,7 +134,7 @@ impl OneAnswer {
             AnswerEvent::Failed(error) => return Err(error),
             AnswerEvent::Scored { .. } => {}
             AnswerEvent::Piece { piece, .. } => {
-                self.tokens += 1;
+                self.ids.extend(piece.id);
                 self.parts.push(&piece.text);
             }
             AnswerEvent::End { end, .. } => {
@@ -133,9 +146,6 @@ impl OneAnswer {
         let mut steps = self.blocks.take(self.parts.take());
         if self.end.is_some() {
             self.blocks.end(&mut steps);
-        }
-        if self.parts.reasons() && self.blocks.list.iter().all(|block| block.kind == BlockKind::Reasoning) {
-            self.reasoning_tokens = self.tokens;
         }
         Ok(steps)
     }

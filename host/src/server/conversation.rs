@@ -1,5 +1,4 @@
 //! A conversation of a request as the chat template writes it.
-use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
@@ -48,13 +47,13 @@ pub fn conversation(
     if messages.is_empty() {
         return Err(ApiError::field("messages", "expected at least one message, found none"));
     }
-    let messages =
-        messages::plain(messages).map_err(|what| ApiError::new(StatusCode::BAD_REQUEST, what).code("invalid_value"))?;
-    let text = session.render(messages.clone(), rendering.clone()).map_err(|error| ApiError::request(&error))?;
+    let refused = |error: &_| ApiError::request(error).about("messages");
+    let messages = messages::plain(messages).map_err(|what| ApiError::placed(&what))?;
+    let text = session.render(messages.clone(), rendering.clone()).map_err(|error| refused(&error))?;
     if !rendering.tools.is_empty() {
         tools::check_shown(session, &messages, &rendering, &text)?;
     }
-    let ids = session.encode(&Prompt::Raw(text.clone())).map_err(|error| ApiError::request(&error))?;
+    let ids = session.encode(&Prompt::Raw(text.clone())).map_err(|error| refused(&error))?;
     let turn_ends = session.turn_ends(&messages, &rendering, &text, ids.len());
     Ok((ids, turn_ends))
 }

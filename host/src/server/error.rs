@@ -31,6 +31,18 @@ impl ApiError {
         ApiError { param: Some(name), code: Some("invalid_value"), ..error }
     }
 
+    /// What is wrong at a place of the request, as `place: what`.
+    pub fn placed(message: &str) -> ApiError {
+        let (place, what) = message.split_once(": ").unwrap_or(("messages", message));
+        ApiError::field(place, what)
+    }
+
+    /// Says that it is about `field`, unless it says already which field it is about.
+    pub fn about(mut self, field: &str) -> ApiError {
+        self.param.get_or_insert_with(|| field.to_owned());
+        self
+    }
+
     /// With a word that programs look for.
     pub fn code(self, code: &'static str) -> ApiError {
         ApiError { code: Some(code), ..self }
@@ -44,14 +56,17 @@ impl ApiError {
     /// What is wrong with a request by the judgement of the session. Hints speak of the command line, so they are left out.
     pub fn request(error: &Error) -> ApiError {
         let details = error.details_text();
-        let name = details.split_once(": expected").map(|(name, _)| name.replace('-', "_"));
-        let message = format!("{}: {details}", error.message());
+        let named = details.split_once(": expected").map(|(option, rest)| (field_of(option), rest));
+        let message = match &named {
+            Some((name, rest)) => format!("{}: {name}: expected{rest}", error.message()),
+            None => format!("{}: {details}", error.message()),
+        };
         let code = if error.message().contains("longer than the context") {
             "context_length_exceeded"
         } else {
             "invalid_value"
         };
-        let param = name.map(|name| if name == "repeat_penalty" { "repetition_penalty".to_owned() } else { name });
+        let param = named.map(|(name, _)| name);
         ApiError { param, ..ApiError::new(StatusCode::BAD_REQUEST, message).code(code) }
     }
 
@@ -100,6 +115,16 @@ impl ApiError {
             _ => "invalid_request_error",
         };
         json!({ "error": { "message": self.message, "type": kind, "param": self.param, "code": self.code } })
+    }
+}
+
+/// The field of a request that stands for an option of the command line; other words stay.
+fn field_of(option: &str) -> String {
+    match option {
+        "repeat-penalty" => "repetition_penalty".to_owned(),
+        "thinking-budget" => "thinking_token_budget".to_owned(),
+        option if option.contains(' ') => option.to_owned(),
+        option => option.replace('-', "_"),
     }
 }
 

@@ -1,14 +1,9 @@
 //! `AnswerParts`: the text of an answer as it comes, told apart: reasoning, text, and calls of functions.
-use std::hash::{BuildHasher, Hasher, RandomState};
-
 use serde_json::{Value, json};
 
 use super::prepare::{Asked, Form};
 use super::tools::Tools;
-use crate::session::{Reasoning, Session, ToolDelta, ToolParser};
-
-/// Characters of an id where a template takes no others.
-const SHORT_ID: usize = 9;
+use crate::session::{Reasoning, Session, ToolDelta, ToolForm, ToolParser, new_id};
 
 /// What came of an answer since it was asked for last.
 #[derive(Default)]
@@ -66,7 +61,7 @@ pub struct AnswerParts {
 struct Calls {
     parser: ToolParser,
     parallel: bool,
-    short_ids: bool,
+    form: ToolForm,
     /// Calls that began.
     count: usize,
 }
@@ -150,7 +145,7 @@ impl AnswerParts {
 impl Calls {
     fn new(tools: &Tools) -> Calls {
         let parser = ToolParser::new(tools.form, tools.schemas.clone());
-        Calls { parser, parallel: tools.parallel, short_ids: tools.form.has_short_ids(), count: 0 }
+        Calls { parser, parallel: tools.parallel, form: tools.form, count: 0 }
     }
 
     fn take(&mut self, deltas: Vec<ToolDelta>, new: &mut NewParts) {
@@ -161,7 +156,7 @@ impl Calls {
                 ToolDelta::Call(name) => {
                     self.count += 1;
                     if self.parallel || self.count == 1 {
-                        let begins = Some((self.id(), name));
+                        let begins = Some((new_id(self.form), name));
                         new.calls.push(CallPart::new(self.count - 1, begins, String::new()));
                     }
                 }
@@ -172,11 +167,5 @@ impl Calls {
                 ToolDelta::Arguments(_) | ToolDelta::Half(_) => {}
             }
         }
-    }
-
-    /// An id that no other call has. Every `RandomState` has keys of its own.
-    fn id(&self) -> String {
-        let number = format!("{:016x}", RandomState::new().build_hasher().finish());
-        if self.short_ids { number[..SHORT_ID].to_owned() } else { format!("call_{number}") }
     }
 }

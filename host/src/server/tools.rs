@@ -1,12 +1,11 @@
 //! What a request says of tools: which functions the model may call, and how it writes calls.
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::error::ApiError;
 use crate::session::messages::shown;
-use crate::session::{CallDemand, Rendering, Session, ToolForm, ToolSchemas};
+use crate::session::{CallDemand, Rendering, Session, ToolForm, ToolSchemas, functions};
 
 /// The functions of a request that may be called.
 pub struct Tools {
@@ -31,9 +30,7 @@ pub fn offered(
     parallel: Option<bool>,
 ) -> Result<Option<Tools>, ApiError> {
     let mut list = list.unwrap_or_default();
-    let functions: Vec<_> =
-        list.iter().enumerate().map(|(index, tool)| function(index, tool)).collect::<Result<_, _>>()?;
-    check_names(&functions)?;
+    let functions = functions(&list).map_err(|what| ApiError::placed(&what))?;
     let demand = match demanded(choice, &functions)? {
         Choice::None => return Ok(None),
         Choice::Auto if list.is_empty() => return Ok(None),
@@ -48,18 +45,6 @@ pub fn offered(
     })?;
     let schemas = Arc::new(ToolSchemas::new(functions));
     Ok(Some(Tools { list, form, schemas, parallel: parallel.unwrap_or(true), demand }))
-}
-
-/// Refuses functions of one name: a call would not say which is meant.
-fn check_names(functions: &[(String, Value)]) -> Result<(), ApiError> {
-    let mut places = HashMap::new();
-    for (index, (name, _)) in functions.iter().enumerate() {
-        if let Some(first) = places.insert(name, index) {
-            let what = format_args!("expected a name for each, found {name:?} at {first} and at {index}");
-            return Err(ApiError::field("tools", what));
-        }
-    }
-    Ok(())
 }
 
 /// Refuses tools that a template leaves out of the `text` that it made of a conversation.
@@ -118,55 +103,10 @@ fn strict(list: &[Value]) -> Option<CallDemand> {
     (!names.is_empty()).then_some(CallDemand::Strict(names))
 }
 
-/// The name of a tool's function, and the schema of its arguments.
-fn function(index: usize, tool: &Value) -> Result<(String, Value), ApiError> {
-    let wrong = |name: &str, what: &str| Err(ApiError::field(format!("tools[{index}]{name}"), what));
-    if !tool.is_object() {
-        return wrong("", "expected an object with a type and a function");
-    }
-    if tool["type"] != "function" {
-        return wrong(".type", "expected \"function\"; the model can call nothing else");
-    }
-    let function = &tool["function"];
-    let Some(name) = function["name"].as_str().filter(|name| !name.trim().is_empty()) else {
-        return wrong(".function.name", "expected a name");
-    };
-    match &function["parameters"] {
-        schema @ (Value::Null | Value::Object(_)) => Ok((name.to_owned(), schema.clone())),
-        _ => wrong(".function.parameters", "expected a JSON schema, which is an object"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn what_is_no_function_is_named() {
-        let tool = |function: Value| json!({ "type": "function", "function": function });
-        for (wrong, place) in [
-            (json!("f"), "tools[3]"),
-            (json!({ "type": "web_search" }), "tools[3].type"),
-            (json!({ "type": "function" }), "tools[3].function.name"),
-            (tool(json!({ "name": " " })), "tools[3].function.name"),
-            (tool(json!({ "name": "f", "parameters": [] })), "tools[3].function.parameters"),
-        ] {
-            assert_eq!(function(3, &wrong).unwrap_err().body()["error"]["param"], place, "{wrong}");
-        }
-        let schema = json!({ "type": "object" });
-        let with = tool(json!({ "name": "f", "parameters": schema }));
-        assert_eq!(function(0, &with).unwrap(), ("f".to_owned(), schema));
-        assert_eq!(function(0, &tool(json!({ "name": "g" }))).unwrap(), ("g".to_owned(), Value::Null));
-    }
-
-    #[test]
-    fn each_function_has_a_name_of_its_own() {
-        let named = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Value::Null)).collect::<Vec<_>>();
-        assert!(check_names(&named(&["f", "g", "F"])).is_ok());
-        let error = check_names(&named(&["f", "g", "h", "g"])).unwrap_err();
-        assert_eq!(error.message(), "tools: expected a name for each, found \"g\" at 1 and at 3");
-    }
 
     #[test]
     fn calls_are_demanded_by_name_or_at_all() {

@@ -1,10 +1,12 @@
 //! `Answer`: the tokens of one sequence as they come, its text up to a stop text, and the times.
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::generation::{Finish, Generation};
 use super::logprobs::{self, TokenLogprob};
 use super::prompt_logprobs::PromptLogprob;
 use super::stop::StopTexts;
+use super::tools::OfferedTools;
 use crate::engine::{Event, TokenScore};
 use crate::error::Result;
 use crate::text::{Detokenizer, Reasoning, Shown, Tokenizer};
@@ -45,6 +47,8 @@ pub(super) struct Answer<'a> {
     /// Whether nobody reads the text before its end.
     whole: bool,
     text: TextOptions,
+    /// What may be called, and the stop texts that cut a call off.
+    tools: Option<(Arc<OfferedTools>, Vec<String>)>,
 }
 
 impl<'a> Answer<'a> {
@@ -64,6 +68,7 @@ impl<'a> Answer<'a> {
         let generation = Generation {
             text: String::new(),
             reasoning: None,
+            calls: None,
             prompt_tokens: prompt.len(),
             prefilled_tokens: prompt.len(),
             ids: Vec::new(),
@@ -83,6 +88,7 @@ impl<'a> Answer<'a> {
             ended: false,
             whole: false,
             text: TextOptions::default(),
+            tools: None,
         })
     }
 
@@ -114,9 +120,14 @@ impl<'a> Answer<'a> {
         &self.generation
     }
 
-    /// Has reasoning told apart at the end.
-    pub fn apart(mut self, reasoning: Option<Reasoning>) -> Answer<'a> {
+    /// Has reasoning and calls of tools told apart at the end; some stop texts cut a call off, and others are the model's own.
+    pub fn apart(
+        mut self,
+        reasoning: Option<Reasoning>,
+        tools: Option<(Arc<OfferedTools>, Vec<String>)>,
+    ) -> Answer<'a> {
         self.generation.reasoning = reasoning;
+        self.tools = tools;
         self
     }
 
@@ -202,17 +213,26 @@ impl<'a> Answer<'a> {
     /// # Errors
     /// The last tokens cannot be decoded.
     pub fn end(self) -> Result<(Generation, String)> {
-        let Answer { detokenizer, mut stops, mut generation, .. } = self;
-        if generation.finish == Finish::StopText {
-            return Ok((generation, String::new()));
+        let Answer { detokenizer, mut stops, mut generation, tools, .. } = self;
+        let mut rest = String::new();
+        if generation.finish != Finish::StopText {
+            let (last, stopped) = stops.push(&detokenizer.finish()?);
+            rest += &last;
+            if stopped {
+                generation.finish = Finish::StopText;
+            } else {
+                rest += &stops.finish();
+            }
+            generation.text += &rest;
         }
-        let (mut rest, stopped) = stops.push(&detokenizer.finish()?);
-        if stopped {
-            generation.finish = Finish::StopText;
-        } else {
-            rest += &stops.finish();
+        if let Some((tools, cutting)) = tools {
+            let is_cut = match generation.finish {
+                Finish::Stop => false,
+                Finish::StopText => stops.came().is_none_or(|stop| cutting.iter().any(|cutting| cutting == stop)),
+                Finish::Length | Finish::Context | Finish::Interrupted => true,
+            };
+            generation.calls = Some(tools.tell_apart(&generation.text, generation.reasoning.clone(), is_cut));
         }
-        generation.text += &rest;
         Ok((generation, rest))
     }
 }

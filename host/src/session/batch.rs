@@ -7,7 +7,7 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use super::Model;
-use super::answer::{Answer, Tags};
+use super::answer::Answer;
 use super::generate::Session;
 use super::generation::Generation;
 use super::prompt::{Prompt, Texts};
@@ -216,7 +216,7 @@ fn encode<'a>(texts: &'a Texts, request: BatchRequest, eos: &[u32]) -> Result<En
     let BatchRequest { prompt, max_tokens, sampling, stop, logprobs, prompt_logprobs, thinking_budget, grammar } =
         request;
     let prompt = texts.without_thinking(texts.encode(&prompt)?, thinking_budget)?;
-    let thinking = texts.thinking(&prompt, thinking_budget, grammar.is_some(), Tags::Reasoning)?;
+    let thinking = texts.thinking(&prompt, thinking_budget, grammar.is_some(), texts.tags())?;
     let answer = texts.answer(&prompt, &stop, logprobs)?.scored(prompt_logprobs)?.whole();
     let constraint = texts.constraint(grammar.as_ref(), eos)?;
     let eos = eos.to_vec();

@@ -1,27 +1,44 @@
 //! `Conversation`: turns of a user and a model, as the chat template writes them.
 use serde::Serialize;
-use serde_json::{Map, json};
+use serde_json::{Value, json};
 
-use super::{Finish, GenerateOptions, Generation, Prompt, Session};
+use super::messages;
+use super::{Finish, GenerateOptions, Generation, Prompt, Rendering, Session};
 use crate::error::{Category, Error, Result};
 use crate::text::Reasoning;
 
 /// What somebody said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
-    /// `system`, `user` or `assistant`.
+    /// `system`, `user`, `assistant`, or `tool` for the result of a call.
     pub role: &'static str,
     /// The text.
     pub content: String,
     /// What the model thought before it, under the name that templates read.
     #[serde(rename = "reasoning_content", skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
+    /// The functions that the model calls, as OpenAI's API has them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<Value>,
+    /// The call that this is the result of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
 }
 
 impl Message {
     /// Something that was said without reasoning.
     pub fn new(role: &'static str, content: impl Into<String>) -> Message {
-        Message { role, content: content.into(), reasoning: None }
+        Message { role, content: content.into(), reasoning: None, tool_calls: Vec::new(), tool_call_id: None }
+    }
+
+    /// What a user says.
+    pub fn user(text: &str) -> Message {
+        Message::new("user", text)
+    }
+
+    /// The result of the call of that id.
+    pub fn result(id: String, text: &str) -> Message {
+        Message { tool_call_id: Some(id), ..Message::new("tool", text) }
     }
 }
 
@@ -73,10 +90,7 @@ impl Conversation {
     pub fn recount(&mut self, session: &Session) {
         self.tokens = 0;
         if self.messages.iter().any(|message| message.role != "system") {
-            let context = Map::from_iter([("messages".to_owned(), json!(self.messages))]);
-            let rendered = session.template().and_then(|template| template.render(&context));
-            let ids = rendered.and_then(|text| session.texts().encode(&Prompt::Raw(text)));
-            self.tokens = ids.map_or(0, |ids| ids.len());
+            self.tokens = self.ids(session, false).map_or(0, |ids| ids.len());
         }
     }
 
@@ -100,25 +114,40 @@ impl Conversation {
         Ok(())
     }
 
-    /// What will tell the reasoning behind a turn of `text` from the answer; none where there is none to come.
-    pub fn reasoning(&self, session: &Session, text: &str) -> Option<Reasoning> {
-        let prompt = self.clone().ask(session, text).ok()?;
+    /// Ids of the calls of the model's last turn that have no result yet, in order.
+    pub fn open_calls(&self) -> Vec<String> {
+        let Some(last) = self.messages.iter().rposition(|message| message.role != "tool") else { return Vec::new() };
+        let has_result =
+            |id: &str| self.messages[last..].iter().any(|result| result.tool_call_id.as_deref() == Some(id));
+        let ids = self.messages[last].tool_calls.iter().filter_map(|call| call["id"].as_str());
+        ids.filter(|id| !has_result(id)).map(str::to_owned).collect()
+    }
+
+    /// Adds a turn that the model does not answer yet.
+    pub fn note(&mut self, message: Message) {
+        self.messages.push(message);
+    }
+
+    /// What will tell the reasoning behind a turn from the answer; none where there is none to come.
+    pub fn reasoning(&self, session: &Session, message: &Message) -> Option<Reasoning> {
+        let prompt = self.clone().ask(session, message.clone()).ok()?;
         session.reasoning(&prompt).ok()?
     }
 
-    /// Says `text` and lets the model answer; each piece of the answer is given to `on_piece`.
+    /// Adds a turn, of the user or the result of a call, and lets the model answer; each piece of the answer is given to
+    /// `on_piece`.
     ///
     /// # Errors
     /// The template refuses the turn, the context is full, or the device failed. The turn is then taken back.
     pub fn say(
         &mut self,
         session: &mut Session,
-        text: &str,
+        message: Message,
         options: &GenerateOptions,
         on_piece: impl FnMut(&str),
     ) -> Result<Generation> {
         let before = self.clone();
-        let answered = self.ask(session, text).and_then(|prompt| session.generate_from(prompt, options, on_piece));
+        let answered = self.ask(session, message).and_then(|prompt| session.generate_from(prompt, options, on_piece));
         match answered {
             Ok(generation) => {
                 self.hear(&generation);
@@ -131,15 +160,13 @@ impl Conversation {
         }
     }
 
-    /// Adds a turn of the user and returns the prompt for the model's.
+    /// Adds a turn and returns the prompt for the model's.
     ///
     /// # Errors
     /// The template refuses the turn, or the context is full.
-    pub fn ask(&mut self, session: &Session, text: &str) -> Result<Vec<u32>> {
-        self.messages.push(Message::new("user", text));
-        let messages = self.messages.iter().map(|message| json!(message)).collect();
-        let rendered = session.texts().render(messages, self.thinking)?;
-        let ids = session.texts().encode(&Prompt::Raw(rendered))?;
+    pub fn ask(&mut self, session: &Session, message: Message) -> Result<Vec<u32>> {
+        self.messages.push(message);
+        let ids = self.ids(session, true)?;
         let context = session.context();
         if ids.len() >= context {
             return Err(Error::new(Category::Input, "The conversation fills the context")
@@ -150,19 +177,36 @@ impl Conversation {
         Ok(ids)
     }
 
-    /// Adds the model's turn. The token that ended it is the template's to print.
+    /// Ids of all turns as the template writes them, with the begin of the model's or without.
+    fn ids(&self, session: &Session, generation_prompt: bool) -> Result<Vec<u32>> {
+        let messages: Vec<Value> = self.messages.iter().map(|message| json!(message)).collect();
+        let messages = messages::plain(&messages).map_err(|what| {
+            Error::new(Category::Input, "The conversation cannot be written")
+                .details(what)
+                .hint("/undo takes the last turn back; /reset starts a new conversation")
+        })?;
+        let tools = session.offered().map(|tools| tools.list.clone()).unwrap_or_default();
+        let rendering = Rendering { thinking: self.thinking, tools, generation_prompt, ..Rendering::default() };
+        session.texts().encode(&Prompt::Raw(session.texts().render_with(messages, rendering)?))
+    }
+
+    /// Adds the model's turn, without a call that was cut off. The token that ended it is the template's to print.
     fn hear(&mut self, generation: &Generation) {
         self.tokens += generation.ids.len() - usize::from(generation.finish == Finish::Stop);
         let (reasoning, content) = generation.parts();
-        self.messages.push(Message { role: "assistant", content, reasoning });
+        let is_whole = |call: &&Value| call["function"]["arguments"].as_str().is_some_and(is_object);
+        let tool_calls = generation.calls().iter().filter(is_whole).cloned().collect();
+        self.messages.push(Message { reasoning, tool_calls, ..Message::new("assistant", content) });
     }
+}
+
+fn is_object(text: &str) -> bool {
+    serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
-
     use crate::session::{DeviceChoice, LoadOptions};
 
     const STORYTELLER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/storyteller");
@@ -204,7 +248,7 @@ mod tests {
                     let role = ["user", "assistant"][turn % 2];
                     conversation.messages.push(Message::new(role, *text));
                 }
-                let ids = conversation.ask(&session, last).unwrap();
+                let ids = conversation.ask(&session, Message::user(last)).unwrap();
                 assert_eq!(json!(ids), *expected, "{}: {talk}", tokenizer["name"]);
             }
         }
@@ -217,9 +261,10 @@ mod tests {
         let mut conversation = Conversation::new(Some("You are a friendly storyteller."));
         let mut kept: Vec<u32> = Vec::new();
         for (turn, max_tokens) in [100, 5, 100, 3, 100].into_iter().enumerate() {
-            let prompt = conversation.clone().ask(&session, "Hello, my name is Ada.").unwrap();
+            let prompt = conversation.clone().ask(&session, Message::user("Hello, my name is Ada.")).unwrap();
             let options = GenerateOptions { max_tokens, ..GenerateOptions::default() };
-            let heard = conversation.say(&mut session, "Hello, my name is Ada.", &options, |_| {}).unwrap();
+            let heard =
+                conversation.say(&mut session, Message::user("Hello, my name is Ada."), &options, |_| {}).unwrap();
             let same = kept.iter().zip(&prompt).take_while(|(a, b)| a == b).count();
             assert!(turn == 0 || same > 20, "turn {turn}: {same} tokens of {} are there", kept.len());
             assert_eq!(heard.prefilled_tokens, prompt.len() - same, "turn {turn}");
@@ -237,9 +282,9 @@ mod tests {
         let mut session = Session::load(&options, &mut |_| {}).unwrap();
         let mut conversation = Conversation::new(None);
         let options = GenerateOptions::default();
-        let error = conversation.say(&mut session, &"long ".repeat(50), &options, |_| {}).unwrap_err();
+        let error = conversation.say(&mut session, Message::user(&"long ".repeat(50)), &options, |_| {}).unwrap_err();
         assert_eq!((error.message(), conversation.messages()), ("The conversation fills the context", &[][..]));
-        assert_eq!(conversation.say(&mut session, "Hello", &options, |_| {}).unwrap().prompt_tokens, 12);
+        assert_eq!(conversation.say(&mut session, Message::user("Hello"), &options, |_| {}).unwrap().prompt_tokens, 12);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! `Session`: a loaded model and its tokenizer; prompts become text, piece by piece.
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::answer::Tags;
+use serde_json::Value;
+
 use super::generation::{GenerateOptions, Generation};
 use super::prompt::{Prompt, Texts};
+use super::tools::OfferedTools;
 use super::{LoadOptions, Model, Note, choice};
 use crate::device::Device;
 use crate::engine::{EngineStatus, Request, Update};
@@ -105,7 +108,7 @@ impl Session {
     ) -> Result<Generation> {
         let (model, texts) = (&mut self.model, &self.texts);
         let prompt = texts.without_thinking(prompt, options.thinking_budget)?;
-        let thinking = texts.thinking(&prompt, options.thinking_budget, options.grammar.is_some(), Tags::Reasoning)?;
+        let thinking = texts.thinking(&prompt, options.thinking_budget, options.grammar.is_some(), texts.tags())?;
         let answer = texts.answer(&prompt, &options.stop, options.logprobs)?;
         let mut answer = answer.scored(options.prompt_logprobs)?;
         let mut show = |piece: &str| {
@@ -143,6 +146,23 @@ impl Session {
         let (generation, rest) = answer.end()?;
         show(&rest);
         Ok(generation)
+    }
+
+    /// Offers functions, as OpenAI's API has them, to the model in all conversations from now on; none of them for none.
+    ///
+    /// # Errors
+    /// A tool is no function, two have one name, or the model's chat template knows no tools.
+    pub fn offer(&mut self, tools: Vec<Value>) -> Result<()> {
+        self.texts.tools = match tools.is_empty() {
+            true => None,
+            false => Some(Arc::new(self.texts.offered(tools)?)),
+        };
+        Ok(())
+    }
+
+    /// The functions that the model may call in all conversations.
+    pub fn offered(&self) -> Option<&OfferedTools> {
+        self.texts.tools.as_deref()
     }
 
     /// What tells the reasoning that follows `prompt` from the answer; none where the model's template knows no reasoning.

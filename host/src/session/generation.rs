@@ -3,7 +3,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::prompt_logprobs::PromptLogprob;
+use super::tools::AnswerCalls;
 use super::{Progress, TokenLogprob};
 use crate::engine;
 use crate::sample::Sampling;
@@ -80,6 +83,8 @@ pub struct Generation {
     pub text: String,
     /// How the text begins, where the model's template knows reasoning.
     pub reasoning: Option<Reasoning>,
+    /// Calls of functions, where the session offers some.
+    pub calls: Option<AnswerCalls>,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Those of them that were computed; the others were there from a generation that begins alike.
@@ -100,8 +105,24 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// What the model thought, if it did, and what it answered.
+    /// What the model thought, if it did, and what it answered beside calls.
     pub fn parts(&self) -> (Option<String>, String) {
+        let (thought, answer) = self.thought_and_answer();
+        (thought, self.calls.as_ref().map_or(answer, |calls| calls.text.clone()))
+    }
+
+    /// Calls of functions, as OpenAI's API has them.
+    pub fn calls(&self) -> &[Value] {
+        self.calls.as_ref().map_or(&[], |calls| &calls.list)
+    }
+
+    /// Whether calls are why it ended: not where something cut one off.
+    pub fn ends_in_calls(&self) -> bool {
+        matches!(self.finish, Finish::Stop | Finish::StopText)
+            && self.calls.as_ref().is_some_and(|calls| calls.are_whole && !calls.list.is_empty())
+    }
+
+    fn thought_and_answer(&self) -> (Option<String>, String) {
         let Some(mut reasoning) = self.reasoning.clone() else { return (None, self.text.clone()) };
         let Parts { reasoning: mut thought, mut answer } = reasoning.push(&self.text);
         let reasons = reasoning.reasons();

@@ -1,7 +1,7 @@
 //! `Live`: an answer whose client takes its tokens as they come, on any thread; what a server is made of.
 use serde_json::Value;
 
-use super::answer::{Answer, TextOptions};
+use super::answer::{Answer, Tags, TextOptions};
 use super::generate::Session;
 use super::generation::Generation;
 use super::logprobs::TokenLogprob;
@@ -121,6 +121,14 @@ impl Session {
     /// The prompt cannot be decoded.
     pub fn without_thinking(&self, prompt: Vec<u32>, budget: Option<usize>) -> Result<Vec<u32>> {
         self.texts().without_thinking(prompt, budget)
+    }
+
+    /// How many of the tokens `ids` behind `prompt` are reasoning, without its tags.
+    ///
+    /// # Errors
+    /// Tokens cannot be decoded.
+    pub fn reasoning_tokens(&self, prompt: &[u32], ids: &[u32], tags: Tags) -> Result<usize> {
+        self.texts().reasoning_tokens(prompt, ids, tags)
     }
 
     /// Sequences that run at the same time.

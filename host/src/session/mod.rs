@@ -28,6 +28,7 @@ mod stop;
 mod tags;
 mod think_marks;
 mod thinking;
+mod tools;
 mod turn_ends;
 
 pub use answer::{Tags, TextOptions};
@@ -45,6 +46,7 @@ pub use profile::StepProfile;
 pub use prompt::{Prompt, Rendering, Texts};
 pub use prompt_logprobs::PromptLogprob;
 pub use rank_choice::{MOST_RANKS, RankChoice};
+pub use tools::{AnswerCalls, OfferedTools, functions, new_id};
 
 pub use crate::sample::Sampling;
 pub use crate::text::{

@@ -1,5 +1,6 @@
 //! `Prompt`: what is to be continued, and `Texts`, which turn it into ids and ids into text.
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -7,6 +8,7 @@ use super::answer::{Answer, Tags, TextOptions};
 use super::constraint::GrammarCache;
 use super::stop;
 use super::think_marks::ThinkMarks;
+use super::tools::OfferedTools;
 use crate::error::{Category, Error, Result};
 use crate::text::{ChatTemplate, Tokenizer};
 
@@ -69,6 +71,8 @@ pub struct Texts {
     thinking: Option<bool>,
     pub(super) think_marks: ThinkMarks,
     pub(super) grammars: GrammarCache,
+    /// Functions that may be called in all conversations.
+    pub(super) tools: Option<Arc<OfferedTools>>,
 }
 
 /// The variable with which a template turns reasoning on and off.
@@ -101,6 +105,7 @@ impl Texts {
             thinking: None,
             think_marks: ThinkMarks::default(),
             grammars: GrammarCache::default(),
+            tools: None,
         })
     }
 
@@ -148,13 +153,14 @@ impl Texts {
             .hint("some models are told so in their --system text; see the model's card"))
     }
 
-    /// The text that the template makes of a conversation, up to where the model answers; `thinking` goes before the switch
-    /// of all conversations.
+    /// The text that the template makes of a conversation, up to where the model answers, with the tools of all conversations;
+    /// `thinking` goes before their switch.
     ///
     /// # Errors
     /// There is no template, or it refuses the conversation.
     pub(super) fn render(&self, messages: Vec<Value>, thinking: Option<bool>) -> Result<String> {
-        self.render_with(messages, Rendering { thinking, ..Rendering::default() })
+        let tools = self.tools.as_ref().map(|tools| tools.list.clone()).unwrap_or_default();
+        self.render_with(messages, Rendering { thinking, tools, ..Rendering::default() })
     }
 
     /// As [`Texts::render`], as `rendering` says.
@@ -245,10 +251,15 @@ impl Texts {
         logprobs: Option<usize>,
     ) -> Result<Answer<'_>> {
         stop.iter().try_for_each(|stop| stop::check(&self.tokenizer, stop))?;
-        let shown = self.shown(TextOptions { tags: Tags::Reasoning, ..TextOptions::default() });
+        let shown = self.shown(TextOptions { tags: self.tags(), ..TextOptions::default() });
         let own = if alone { &[][..] } else { &self.stops };
         let answer = Answer::new(&self.tokenizer, prompt, shown, [own, stop].concat(), logprobs)?;
-        Ok(answer.apart(self.reasoning(prompt)?))
+        Ok(answer.apart(self.reasoning(prompt)?, self.tools.clone().map(|tools| (tools, stop.to_vec()))))
+    }
+
+    /// The tags that are told apart in all conversations.
+    pub(super) fn tags(&self) -> Tags {
+        if self.tools.is_some() { Tags::Calls } else { Tags::Reasoning }
     }
 }
 

@@ -128,7 +128,7 @@ impl StopTexts {
     }
 
     /// What was held back, once it is certain that no more text comes.
-    pub fn finish(self) -> String {
+    pub fn finish(&self) -> String {
         self.visible()
     }
 

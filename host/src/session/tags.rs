@@ -2,8 +2,9 @@
 use serde_json::{Value, json};
 
 use super::answer::{Tags, TextOptions};
-use super::prompt::Texts;
-use crate::error::Result;
+use super::prompt::{Rendering, Texts};
+use super::tools::OfferedTools;
+use crate::error::{Category, Error, Result};
 use crate::text::{ChatTemplate, Reasoning, Shown, THINK_TAGS as REASONING, ToolForm};
 
 impl Texts {
@@ -24,6 +25,26 @@ impl Texts {
         let template = self.template.as_ref().ok()?;
         let by_template = ToolForm::find(|word| template.mentions(word));
         by_template.or_else(|| ToolForm::find(|word| self.tokenizer.token_to_id(word).is_some()))
+    }
+
+    /// Functions that the model may call.
+    ///
+    /// # Errors
+    /// A tool is no function, two have one name, or the chat template knows no tools.
+    pub(super) fn offered(&self, list: Vec<Value>) -> Result<OfferedTools> {
+        let none = |details: &str| {
+            Error::new(Category::Input, "The model calls no functions").details(details).hint("leave --tools out")
+        };
+        let form = self
+            .tool_form()
+            .ok_or_else(|| none("its chat template says in no form that is known how they are called"))?;
+        let offered = OfferedTools::new(list, form)?;
+        let question = vec![json!({ "role": "user", "content": "?" })];
+        let shown = |tools: Vec<Value>| self.render_with(question.clone(), Rendering { tools, ..Rendering::default() });
+        if shown(offered.list.clone())? == shown(Vec::new())? {
+            return Err(none("its chat template leaves tools out"));
+        }
+        Ok(offered)
     }
 
     /// Puts calls of earlier turns into their contents where the template writes contents alone, as Nemotron-Mini's does.
@@ -61,7 +82,8 @@ impl Texts {
         let is_tag = |name: &String| REASONING.contains(&name.as_str());
         let tail = tail.iter().filter(|id| self.tokenizer.hidden_name(**id).is_none_or(|name| is_tag(&name)));
         let tail: Vec<u32> = tail.copied().collect();
-        Ok(Some(Reasoning::behind(&self.tokenizer.decode_with_special(&tail)?)))
+        let reasoning = Reasoning::behind(&self.tokenizer.decode_with_special(&tail)?);
+        Ok(Some(reasoning.ending_at(self.tools.as_ref().and_then(|tools| tools.ends_reasoning()))))
     }
 
     fn reasons(&self) -> bool {
@@ -76,7 +98,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::session::{Prompt, Rendering};
+    use crate::session::Prompt;
 
     /// Nemotron 3's template over a tokenizer whose tags are special tokens, or are not tokens at all.
     fn texts(are_special: bool) -> Texts {

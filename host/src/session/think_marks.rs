@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::text::Tokenizer;
 
 /// A text of which a search among tokens is made, or two.
-pub(super) type Marks = OnceLock<Result<Arc<TokenMarks>>>;
+type Marks = OnceLock<Result<Arc<TokenMarks>>>;
 
 /// The searches of a tokenizer, made when they are asked for.
 #[derive(Default)]
@@ -29,6 +29,11 @@ pub(super) fn search(tokenizer: &Tokenizer, texts: &[&str]) -> Result<Arc<TokenM
         // Behind nothing but white space the first text may begin: the names of that differ.
         if name.contains(&texts[0][..1]) || texts.iter().any(|text| goes_on(text)) {
             pieces.insert(id, tokenizer.token_bytes(id)?);
+        } else if tokenizer.may_split_characters(&name) {
+            let bytes = tokenizer.token_bytes(id)?;
+            if str::from_utf8(&bytes).is_err() {
+                pieces.insert(id, bytes);
+            }
         } else if !name.contains(|letter: char| letter.is_ascii_alphanumeric()) {
             let bytes = tokenizer.token_bytes(id)?;
             if bytes.trim_ascii().is_empty() {

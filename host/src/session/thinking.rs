@@ -1,8 +1,10 @@
 //! Budgets of reasoning: where it begins and ends among a model's tokens, and with which it is ended.
+use std::sync::Arc;
+
 use super::answer::Tags;
 use super::prompt::Texts;
-use super::think_marks::{Marks, search};
-use crate::engine::ThinkingBudget;
+use super::think_marks::search;
+use crate::engine::{ThinkingBudget, TokenMarks};
 use crate::error::{Category, Error, Result};
 use crate::text::{Reasoning, THINK_TAGS};
 
@@ -16,10 +18,8 @@ impl Texts {
         let close = THINK_TAGS[1];
         let reasoning = self.reasoning(prompt)?.ok_or_else(|| {
             Error::new(Category::Input, "The model does not reason")
-                .details(format_args!(
-                    "thinking_token_budget: expected a chat template with {close}, found one without"
-                ))
-                .hint("leave --thinking-budget out")
+                .details(format_args!("thinking-budget: expected a chat template with {close}, found one without"))
+                .hint("leave --thinking-budget out; in a chat, /set thinking_budget -1")
         })?;
         self.bounded(&reasoning, tokens, tags).map(Some)
     }
@@ -54,19 +54,51 @@ impl Texts {
     }
 
     fn bounded(&self, reasoning: &Reasoning, tokens: usize, tags: Tags) -> Result<ThinkingBudget> {
-        let [open, close] = THINK_TAGS;
-        let made = |marks: &Marks, texts: &[&str]| marks.get_or_init(|| search(&self.tokenizer, texts)).clone();
-        let call = self.tool_form().filter(|_| tags == Tags::Calls).and_then(|form| form.ends_reasoning());
-        let marks = &self.think_marks;
         Ok(ThinkingBudget {
             tokens,
-            end: self.tokenizer.encode(close, false)?.into(),
-            opens: if reasoning.reasons() { None } else { Some(made(&marks.opens, &[open])?) },
-            closes: match call {
-                Some(call) => made(&marks.closes_or_calls, &[close, call])?,
-                None => made(&marks.closes, &[close])?,
-            },
+            end: self.tokenizer.encode_behind_text(THINK_TAGS[1])?.into(),
+            opens: if reasoning.reasons() { None } else { Some(self.opens()?) },
+            closes: self.closes(tags)?,
         })
+    }
+
+    /// What begins reasoning.
+    fn opens(&self) -> Result<Arc<TokenMarks>> {
+        self.think_marks.opens.get_or_init(|| search(&self.tokenizer, &THINK_TAGS[..1])).clone()
+    }
+
+    /// What ends reasoning, where those tags are told apart.
+    fn closes(&self, tags: Tags) -> Result<Arc<TokenMarks>> {
+        let (marks, close) = (&self.think_marks, THINK_TAGS[1]);
+        match self.tool_form().filter(|_| tags == Tags::Calls).and_then(|form| form.ends_reasoning()) {
+            Some(call) => marks.closes_or_calls.get_or_init(|| search(&self.tokenizer, &[close, call])).clone(),
+            None => marks.closes.get_or_init(|| search(&self.tokenizer, &[close])).clone(),
+        }
+    }
+
+    /// How many of the tokens `ids` behind `prompt` are reasoning, without its tags.
+    ///
+    /// # Errors
+    /// Tokens cannot be decoded.
+    pub(super) fn reasoning_tokens(&self, prompt: &[u32], ids: &[u32], tags: Tags) -> Result<usize> {
+        let Some(reasoning) = self.reasoning(prompt)? else { return Ok(0) };
+        let mut behind = ids;
+        if !reasoning.reasons() {
+            let (opens, mut seen) = (self.opens()?, Vec::new());
+            let begins = |(at, id): (usize, &u32)| opens.begins(&mut seen, *id).map(|begins| (at, begins));
+            let Some((at, true)) = ids.iter().enumerate().find_map(begins) else { return Ok(0) };
+            behind = &ids[at + 1..];
+        }
+        let (closes, mut begun, mut count) = (self.closes(tags)?, Vec::new(), 0);
+        for (at, id) in behind.iter().enumerate() {
+            if closes.follow(&mut begun, *id) {
+                return Ok(count);
+            }
+            if begun.is_empty() {
+                count = at + 1;
+            }
+        }
+        Ok(behind.len())
     }
 
     /// `prompt` with the end of the reasoning that it begins, where there is to be none.
@@ -75,7 +107,7 @@ impl Texts {
     /// The prompt cannot be decoded.
     pub(super) fn without_thinking(&self, mut prompt: Vec<u32>, budget: Option<usize>) -> Result<Vec<u32>> {
         if budget == Some(0) && self.reasoning(&prompt)?.is_some_and(|reasoning| reasoning.reasons()) {
-            prompt.extend(self.tokenizer.encode(THINK_TAGS[1], false)?);
+            prompt.extend(self.tokenizer.encode_behind_text(THINK_TAGS[1])?);
         }
         Ok(prompt)
     }
@@ -86,7 +118,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::engine::TokenMarks;
+    use crate::text::Tokenizer;
 
     fn texts(template: &str) -> Texts {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
@@ -101,7 +133,10 @@ mod tests {
         let encode = |text: &str| texts.tokenizer.encode(text, false).unwrap();
         let budget = |prompt: &str, tags| texts.thinking_budget(&encode(prompt), Some(9), tags).unwrap().unwrap();
         let inside = budget("<think>\n", Tags::Reasoning);
-        assert!(inside.opens.is_none() && inside.tokens == 9 && inside.end[..] == encode("</think>"));
+        assert!(inside.opens.is_none() && inside.tokens == 9);
+        // Behind a text, without the space that the tokenizer puts in front of one.
+        assert_eq!([&encode("It is.\n"), &inside.end[..]].concat(), encode("It is.\n</think>"));
+        assert_eq!(texts.tokenizer.decode(&[&encode("blue"), &inside.end[..]].concat()).unwrap(), "blue</think>");
         let found = |marks: &TokenMarks, text: &str| {
             let mut begun = Vec::new();
             encode(text).into_iter().any(|id| marks.follow(&mut begun, id))
@@ -126,13 +161,33 @@ mod tests {
         );
     }
 
+    /// Right values: what the tokenizer's decoder makes of the tokens so far ends with half a character, or does not.
+    #[test]
+    fn tokens_that_are_parts_of_characters_are_known_as_such() {
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let mut open = 0;
+        for name in ["models/storyteller", "tests/text/llama3", "tests/text/tekken"] {
+            let tokenizer = Tokenizer::open(&root.join(name)).unwrap();
+            let marks = search(&tokenizer, &["</think>"]).unwrap();
+            let (ids, mut tail) =
+                (tokenizer.encode("So: \u{1F98A}\u{1F98A}! caf\u{e9} 日本 ☃ end", false).unwrap(), Vec::new());
+            for end in 1..=ids.len() {
+                let text = tokenizer.decode(&ids[..end]).unwrap();
+                let is_open = marks.follow_character(&mut tail, ids[end - 1]);
+                assert_eq!(is_open, text.ends_with(char::REPLACEMENT_CHARACTER), "{name}: {text}");
+                open += usize::from(is_open);
+            }
+        }
+        assert!(open > 10, "{open}");
+    }
+
     #[test]
     fn no_budget_is_an_end_in_the_prompt() {
         let texts = texts("nemotron_3_nano");
         let encode = |text: &str| texts.tokenizer.encode(text, false).unwrap();
         let prompt = encode("assistant\n<think>\n");
         let ended = texts.without_thinking(prompt.clone(), Some(0)).unwrap();
-        assert!(ended.starts_with(&prompt) && ended.ends_with(&encode("</think>")));
+        assert_eq!(ended, encode("assistant\n<think>\n</think>"));
         assert!(!texts.reasoning(&ended).unwrap().unwrap().reasons());
         assert_eq!(texts.without_thinking(prompt.clone(), Some(1)).unwrap(), prompt);
         assert_eq!(texts.without_thinking(encode("Hello"), Some(0)).unwrap(), encode("Hello"));
@@ -143,6 +198,7 @@ mod tests {
         let texts = texts("nemotron_mini");
         let error = texts.thinking_budget(&[1], Some(3), Tags::None).unwrap_err();
         assert_eq!(error.message(), "The model does not reason");
+        assert!(error.details_text().starts_with("thinking-budget: expected"), "{error}");
         assert_eq!(texts.thinking_budget(&[1], None, Tags::None).unwrap(), None);
     }
 }

@@ -76,6 +76,21 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// Ids of `text` as it stands behind another text: without the space that some tokenizers put in front of the first word.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_behind_text(&self, text: &str) -> Result<Vec<u32>> {
+        // What a tokenizer joins with one of these, it does not join with the next.
+        for front in ["\n", "x", "."] {
+            let (alone, mut both) = (self.encode(front, false)?, self.encode(&format!("{front}{text}"), false)?);
+            if both.starts_with(&alone) && both.len() > alone.len() {
+                return Ok(both.split_off(alone.len()));
+            }
+        }
+        self.encode(text, false)
+    }
+
     /// Text of `ids`, without special tokens. Bytes that are no UTF-8 become U+FFFD.
     ///
     /// # Errors
@@ -127,6 +142,12 @@ impl Tokenizer {
         Ok(bytes.unwrap_or_else(|| text.into_bytes()))
     }
 
+    /// Whether a token of that name may add a part of a character, by the name alone.
+    pub fn may_split_characters(&self, name: &str) -> bool {
+        self.byte_fallback && is_byte(name)
+            || !name.is_ascii() && byte_level(name).is_some_and(|bytes| str::from_utf8(&bytes).is_err())
+    }
+
     /// The id of a token, special tokens included.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
@@ -173,13 +194,14 @@ impl Tokenizer {
 /// The bytes that a name in the alphabet of byte-level tokenizers stands for; none for another name. Bytes that print stand
 /// for themselves, the others in their order for the characters from U+0100 on.
 fn byte_level(name: &str) -> Option<Vec<u8>> {
-    let prints = |byte: &u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-    let others: Vec<u8> = (0..=u8::MAX).filter(|byte| !prints(byte)).collect();
-    let byte = |letter: char| match u8::try_from(letter) {
-        Ok(byte) => Some(byte).filter(prints),
-        Err(_) => others.get((letter as usize).checked_sub(0x100)?).copied(),
+    let byte = |letter: char| match u32::from(letter) {
+        code @ (0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) => Some(code),
+        code @ 0x100..=0x120 => Some(code - 0x100),
+        code @ 0x121..=0x142 => Some(code - 0x121 + 0x7f),
+        0x143 => Some(0xad),
+        _ => None,
     };
-    name.chars().map(byte).collect()
+    name.chars().map(|letter| byte(letter).map(|code| code as u8)).collect()
 }
 
 /// The tokenizer in tokenizer.json, or what is wrong with it.

@@ -65,6 +65,7 @@ impl Results<'_> {
     /// A completion, as the API that the request is written for gives it.
     fn body(&self, name: &str, shape: ResultForm, echo: &str, generation: &Generation) -> Value {
         let finish_reason = match generation.finish {
+            _ if generation.ends_in_calls() => "tool_calls",
             Finish::Stop | Finish::StopText | Finish::Interrupted => "stop",
             Finish::Length | Finish::Context => "length",
         };
@@ -73,6 +74,10 @@ impl Results<'_> {
         if shape == ResultForm::Chat {
             let (reasoning, answer) = generation.parts();
             choice["message"] = json!({ "role": "assistant", "content": answer, "refusal": null });
+            if !generation.calls().is_empty() {
+                choice["message"]["tool_calls"] = generation.calls().into();
+                choice["message"]["content"] = Some(answer).filter(|answer| !answer.is_empty()).into();
+            }
             // As vLLM has it.
             if let Some(reasoning) = reasoning {
                 choice["message"]["reasoning"] = reasoning.into();

@@ -9,11 +9,13 @@ use crate::cli::line::nearest;
 use crate::cli::lines::Vocabulary;
 use crate::cli::report::{rows, table};
 use crate::error::{Category, Error, Result};
+use crate::session::Message;
 
 const HELP: &str = "\
 /reset           forget the conversation
 /undo            take the last turn back, with its answer
 /regenerate      answer the last turn anew
+/result TEXT     what a function that the model calls gave, for each of its calls in turn; the model goes on then
 /system TEXT     what the model is told in front of all turns, from the next one on; without TEXT nothing
 /set NAME VALUE  a parameter from the next turn on, such as temperature, max_tokens or stop; /set shows them, and
                  /set stop [] ends no answer at a text any more
@@ -28,12 +30,13 @@ Ctrl-C ends an answer. A line that begins with a space is never a command. A tur
 ";
 
 /// Every command, with what may follow it.
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "/exit",
     "/help",
     "/load",
     "/regenerate",
     "/reset",
+    "/result",
     "/save",
     "/save!",
     "/set",
@@ -67,6 +70,7 @@ impl Chat {
                 self.note("The last turn is taken back");
             }
             ("regenerate", "") => return self.regenerate(),
+            ("result", text) if !text.is_empty() => return self.result(text),
             ("system", text) => self.tell(text),
             ("set", "") => print(&settings::table_of(&self.options))?,
             ("set", rest) => {
@@ -111,7 +115,26 @@ impl Chat {
         if self.options.sampling.temperature == 0.0 {
             self.note("At temperature 0 an answer is always the same; /set temperature 0.7 lets it vary");
         }
-        self.turn(&text).inspect_err(|_| self.conversation = before)
+        self.turn(Message::user(&text)).inspect_err(|_| self.conversation = before)
+    }
+
+    /// Takes the result of the first call that has none; the model goes on when all have one.
+    fn result(&mut self, text: &str) -> std::result::Result<(), Failure> {
+        let mut open = self.conversation.open_calls().into_iter();
+        let first = open.next().ok_or_else(|| {
+            Error::new(Category::Input, "No call waits for a result")
+                .details("expected a call of the model's last turn, found none without a result")
+                .hint("the model calls the functions that --tools names")
+        })?;
+        let result = Message::result(first, text);
+        match open.count() {
+            0 => return self.turn(result),
+            waiting => {
+                self.conversation.note(result);
+                self.note(&format!("{waiting} more to come"));
+            }
+        }
+        Ok(())
     }
 
     fn tell(&mut self, text: &str) {

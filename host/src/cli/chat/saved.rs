@@ -14,7 +14,7 @@ use crate::session::messages::{self, shown};
 const MOST: u64 = 64 << 20;
 
 /// Who speaks in a conversation that can go on.
-const ROLES: [&str; 3] = ["system", "user", "assistant"];
+const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
 
 /// The file that is meant; `~` is the user's home.
 pub fn path(file: &str) -> PathBuf {
@@ -115,7 +115,14 @@ fn turn(index: usize, message: &Value) -> std::result::Result<Message, String> {
     let content = message.get("content").and_then(Value::as_str);
     let content = content.ok_or_else(|| format!("messages[{index}].content: expected a text, found none"))?;
     let reasoning = message.get("reasoning_content").and_then(Value::as_str).map(str::to_owned);
-    Ok(Message { role, content: content.to_owned(), reasoning })
+    let mut tool_calls = message.get("tool_calls").and_then(Value::as_array).cloned().unwrap_or_default();
+    for call in &mut tool_calls {
+        // As OpenAI's API has them, and as they were saved.
+        let arguments = call["function"]["arguments"].to_string();
+        call["function"]["arguments"] = arguments.into();
+    }
+    let tool_call_id = message.get("tool_call_id").and_then(Value::as_str).map(str::to_owned);
+    Ok(Message { reasoning, tool_calls, tool_call_id, ..Message::new(role, content) })
 }
 
 #[cfg(test)]
@@ -130,9 +137,13 @@ mod tests {
     fn what_was_saved_is_loaded() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("talk.json");
+        let function = json!({ "name": "weather", "arguments": "{\"town\":\"Nara\",\"days\":3}" });
+        let call = json!({ "id": "call_1", "type": "function", "function": function });
         let talk = [
             said("system", "Be \"kind\"."),
             said("user", "Hi\n\u{1F98A}"),
+            Message { tool_calls: vec![call], ..said("assistant", "") },
+            Message::result("call_1".into(), "Rain."),
             Message { reasoning: Some("Hm.".into()), ..said("assistant", "") },
         ];
         save(&file, &talk, false).unwrap();
@@ -166,7 +177,7 @@ mod tests {
         assert_eq!(conversation(parts).unwrap(), [said("user", "a\nb")]);
         for (text, words) in [
             (format!("{parts}\n{parts}\n"), "more than one"),
-            ("{\"messages\": [{\"role\": \"tool\", \"content\": \"x\"}]}".into(), "expected one of system, user, assistant, found \"tool\""),
+            ("{\"messages\": [{\"role\": \"other\", \"content\": \"x\"}]}".into(), "expected one of system, user, assistant, tool, found \"other\""),
             ("{\"messages\": [{\"role\": \"user\", \"content\": null}]}".into(), "messages[0].content: expected a text"),
             ("{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}, {\"role\": \"system\", \"content\": \"x\"}]}".into(), "comes first"),
             ("{}".into(), "no \"messages\""),

@@ -6,14 +6,14 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::cli::line::nearest;
-use crate::cli::numbers;
+use crate::cli::numbers::{self, THOUGHTS};
 use crate::cli::report::table;
 use crate::cli::sampling::SamplingArguments;
 use crate::error::{Category, Error, Result};
 use crate::session::GenerateOptions;
 
 /// What can be set.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "frequency_penalty",
     "logit_bias",
     "max_tokens",
@@ -23,9 +23,13 @@ pub const NAMES: [&str; 11] = [
     "seed",
     "stop",
     "temperature",
+    "thinking_budget",
     "top_k",
     "top_p",
 ];
+
+/// The value of what has no bound.
+const NO_BOUND: &str = "-1";
 
 /// A setting as an option of the command line.
 #[derive(Parser)]
@@ -36,6 +40,9 @@ struct Setting {
 
     #[arg(long, allow_negative_numbers = true, value_parser = numbers::max_tokens)]
     max_tokens: Option<NonZeroUsize>,
+
+    #[arg(long, value_parser = numbers::whole(THOUGHTS))]
+    thinking_budget: Option<usize>,
 }
 
 /// Sets what `line` names; returns what is to be said.
@@ -55,11 +62,14 @@ pub fn set(options: &mut GenerateOptions, line: &str, vocabulary: usize) -> Resu
         // What it is shall be said, no more.
     } else if name == "stop" {
         options.stop = stops(value);
+    } else if (name.as_str(), value) == ("thinking_budget", NO_BOUND) {
+        options.thinking_budget = None;
     } else {
         let setting = parse(&name, value)?;
         let sampling = setting.sampling.over(&options.sampling);
         sampling.check(vocabulary)?;
         options.sampling = sampling;
+        options.thinking_budget = setting.thinking_budget.or(options.thinking_budget);
         if let Some(most) = setting.max_tokens {
             options.max_tokens = most.get();
             options.sampling.constraints.max_length = 0;
@@ -100,7 +110,7 @@ fn rows(options: &GenerateOptions) -> Vec<(&'static str, String)> {
     let sampling = &options.sampling;
     let biases: Vec<String> = sampling.logit_bias.iter().map(|(id, value)| format!("{id}={value}")).collect();
     let or = |text: String, empty: &str| if text.is_empty() { empty.to_owned() } else { text };
-    let most = if options.max_tokens == usize::MAX { "-1".to_owned() } else { options.max_tokens.to_string() };
+    let bounded = |most: usize| if most == usize::MAX { NO_BOUND.to_owned() } else { most.to_string() };
     let stops: Vec<String> = options.stop.iter().map(|stop| format!("{stop:?}")).collect();
     vec![
         ("temperature", sampling.temperature.to_string()),
@@ -112,7 +122,8 @@ fn rows(options: &GenerateOptions) -> Vec<(&'static str, String)> {
         ("frequency_penalty", sampling.frequency_penalty.to_string()),
         ("seed", sampling.seed.to_string()),
         ("logit_bias", or(biases.join(" "), "none")),
-        ("max_tokens", most),
+        ("max_tokens", bounded(options.max_tokens)),
+        ("thinking_budget", bounded(options.thinking_budget.unwrap_or(usize::MAX))),
         ("stop", or(stops.join(" "), "none")),
     ]
 }

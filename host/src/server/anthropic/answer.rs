@@ -51,7 +51,7 @@ impl MessageShape {
     /// Why it ended, and the stop sequence that came. Calls go first: the client is to answer them.
     fn stop(&self) -> (Option<&'static str>, Value) {
         let Some(end) = &self.answer.end else { return (None, Value::Null) };
-        let is_full = self.prompt() + self.answer.tokens >= self.context;
+        let is_full = self.prompt() + self.answer.tokens() >= self.context;
         let reason = match end.finish_reason {
             "length" if is_full => "model_context_window_exceeded",
             "length" => "max_tokens",
@@ -77,8 +77,8 @@ impl MessageShape {
             "inference_geo": null,
             "server_tool_use": null,
             "service_tier": null,
-            "output_tokens": self.answer.tokens,
-            "output_tokens_details": { "thinking_tokens": self.answer.reasoning_tokens },
+            "output_tokens": self.answer.tokens(),
+            "output_tokens_details": { "thinking_tokens": self.answer.reasoning_tokens() },
         })
     }
 

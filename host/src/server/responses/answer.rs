@@ -83,13 +83,13 @@ impl ResponseObject {
     }
 
     fn usage(&self) -> Value {
-        let (prompt, tokens) = (self.asked.prompts[0].request.prompt.len(), self.answer.tokens);
+        let (prompt, tokens) = (self.asked.prompts[0].request.prompt.len(), self.answer.tokens());
         let cached = self.answer.end.as_ref().map_or(0, |end| end.cached);
         json!({
             "input_tokens": prompt,
             "input_tokens_details": { "cached_tokens": cached },
             "output_tokens": tokens,
-            "output_tokens_details": { "reasoning_tokens": self.answer.reasoning_tokens },
+            "output_tokens_details": { "reasoning_tokens": self.answer.reasoning_tokens() },
             "total_tokens": prompt + tokens,
         })
     }
