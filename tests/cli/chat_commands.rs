@@ -161,3 +161,17 @@ fn an_unknown_command_names_the_one_that_was_meant() {
     );
     assert!(hints[2].starts_with("/help says what stands behind /think"), "{run:?}");
 }
+
+#[test]
+fn a_budget_of_reasoning_can_be_set_and_taken_back() {
+    let lines = "/set thinking_budget 5\nHello\n/set thinking_budget -1\nHello\n/result Rain.\n";
+    let run = chat(&["--model", "models/storyteller", "--max-tokens", "5"], lines);
+    let errors: Vec<_> = run.stderr.lines().filter(|line| line.starts_with("[ERROR] ")).collect();
+    let expected = ["[ERROR] Input: The model does not reason", "[ERROR] Input: No call waits for a result"];
+    assert_eq!((run.code, &errors[..]), (0, &expected[..]), "{run:?}");
+    assert!(
+        run.stderr.contains("thinking-budget: expected a chat template with </think>, found one without"),
+        "{run:?}"
+    );
+    assert!(run.stderr.contains("/set thinking_budget -1") && run.stdout.lines().count() == 1, "{run:?}");
+}

@@ -81,7 +81,7 @@ impl Texts {
     /// # Errors
     /// Tokens cannot be decoded.
     pub(super) fn reasoning_tokens(&self, prompt: &[u32], ids: &[u32], tags: Tags) -> Result<usize> {
-        let Some(reasoning) = self.reasoning(prompt)? else { return Ok(0) };
+        let Some(reasoning) = self.reasoning(prompt)?.filter(|_| !ids.is_empty()) else { return Ok(0) };
         let mut behind = ids;
         if !reasoning.reasons() {
             let (opens, mut seen) = (self.opens()?, Vec::new());

@@ -20,7 +20,9 @@ pub struct Parts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reasoning {
     state: State,
-    /// What the next piece decides upon: a mark that may have begun, white space that may end a part.
+    /// White space in front of what is held, which is looked at once: it may stand in front of the text, or end a part.
+    spaces: String,
+    /// What the next piece decides upon: a mark that may have begun.
     held: String,
     reasons: bool,
     /// A tag of the answer that ends the reasoning too.
@@ -48,7 +50,8 @@ impl Reasoning {
         let prompt = prompt.trim_end();
         let opened = prompt.ends_with(OPEN);
         let state = if opened { State::Opened } else { State::Undecided { closed: prompt.ends_with(CLOSE) } };
-        Reasoning { state, held: String::new(), reasons: opened, tag: None, ended_by_tag: false }
+        let (spaces, held) = (String::new(), String::new());
+        Reasoning { state, spaces, held, reasons: opened, tag: None, ended_by_tag: false }
     }
 
     /// Lets `tag` end the reasoning too, of which the answer then begins with it.
@@ -81,20 +84,33 @@ impl Reasoning {
     }
 
     /// The rest that was held back.
-    pub fn finish(mut self) -> Parts {
-        let held = std::mem::take(&mut self.held);
+    pub fn finish(self) -> Parts {
         match self.state {
-            State::Thinking => Parts { reasoning: held.trim_end().to_owned(), ..Parts::default() },
+            State::Thinking => Parts { reasoning: self.behind_spaces(self.held.trim_end()), ..Parts::default() },
             State::Opened => Parts::default(),
-            State::Undecided { .. } | State::Closed | State::Answering => Parts { answer: held, ..Parts::default() },
+            State::Undecided { .. } | State::Closed | State::Answering => {
+                Parts { answer: self.spaces + &self.held, ..Parts::default() }
+            }
         }
+    }
+
+    /// A text with the white space that waits in front of it; nothing for no text.
+    fn behind_spaces(&self, text: &str) -> String {
+        if text.is_empty() { String::new() } else { format!("{}{text}", self.spaces) }
+    }
+
+    /// Moves white space that what is held begins with.
+    fn hold_spaces(&mut self) {
+        let blank = self.held.len() - self.held.trim_start().len();
+        self.spaces.extend(self.held.drain(..blank));
     }
 
     /// Goes on by one state, as far as what is held decides it.
     fn advance(&mut self, parts: &mut Parts) -> bool {
         match self.state {
             State::Undecided { closed } => {
-                let text = self.held.trim_start();
+                self.hold_spaces();
+                let text = self.held.as_str();
                 if let Some(rest) = text.strip_prefix(OPEN) {
                     return self.enter(State::Opened, rest.to_owned());
                 }
@@ -102,7 +118,7 @@ impl Reasoning {
                     return self.enter(State::Closed, rest.to_owned());
                 }
                 let waits = OPEN.starts_with(text) || closed && CLOSE.starts_with(text);
-                !waits && self.enter(State::Answering, self.held.clone())
+                !waits && self.enter(State::Answering, format!("{}{text}", self.spaces))
             }
             State::Opened => {
                 let text = self.held.trim_start().to_owned();
@@ -129,21 +145,27 @@ impl Reasoning {
     fn think(&mut self, parts: &mut Parts) -> bool {
         let (close, tag) = (self.held.find(CLOSE), self.tag.and_then(|tag| self.held.find(tag)));
         if let Some(at) = tag.filter(|tag| close.is_none_or(|close| *tag < close)) {
-            parts.reasoning += self.held[..at].trim_end();
+            parts.reasoning += &self.behind_spaces(self.held[..at].trim_end());
             self.ended_by_tag = true;
             return self.enter(State::Answering, self.held[at..].to_owned());
         }
         if let Some(at) = close {
-            parts.reasoning += self.held[..at].trim_end();
+            parts.reasoning += &self.behind_spaces(self.held[..at].trim_end());
             return self.enter(State::Closed, self.held[at + CLOSE.len()..].to_owned());
         }
         let held = self.held.split_off(self.decided());
-        parts.reasoning += &std::mem::replace(&mut self.held, held);
+        if !self.held.is_empty() {
+            parts.reasoning += &self.behind_spaces(&self.held);
+            self.spaces.clear();
+        }
+        self.held = held;
+        self.hold_spaces();
         false
     }
 
     fn enter(&mut self, state: State, held: String) -> bool {
         self.reasons |= state == State::Opened;
+        self.spaces.clear();
         (self.state, self.held) = (state, held);
         true
     }

@@ -76,3 +76,29 @@ fn nothing_is_held_back_that_is_decided() {
     assert_eq!(shown(reasoning.push("</think> A")), text("", "A"));
     assert_eq!(shown(reasoning.push(" b")), text("", " b"));
 }
+
+/// A model that loops may write white space for as long as it is let.
+#[test]
+fn white_space_takes_no_longer_the_more_there_is() {
+    const MANY: usize = 400_000;
+    let start = std::time::Instant::now();
+    for (prompt, front, behind, expected) in [
+        ("", "", "<think>a</think>b", ("a".to_owned(), "b".to_owned())),
+        ("", "", "b", (String::new(), format!("{}b", " ".repeat(MANY)))),
+        ("<think>", "", "a</think>b", ("a".to_owned(), "b".to_owned())),
+        ("<think>", "a", "</think>b", ("a".to_owned(), "b".to_owned())),
+        ("<think>", "a", "c</think>b", (format!("a{}c", " ".repeat(MANY)), "b".to_owned())),
+        ("<think>", "a</think>", "b", ("a".to_owned(), "b".to_owned())),
+        ("<think></think>", "", "b", (String::new(), format!("{}b", " ".repeat(MANY)))),
+    ] {
+        let mut reasoning = Reasoning::behind(prompt);
+        let pieces = [front].into_iter().chain(std::iter::repeat_n(" ", MANY)).chain([behind]);
+        let mut all = Parts::default();
+        for parts in pieces.map(|piece| reasoning.push(piece)) {
+            all.reasoning += &parts.reasoning;
+            all.answer += &parts.answer;
+        }
+        assert!((all.reasoning, all.answer) == expected, "{prompt}, {front}, {behind}");
+    }
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
