@@ -1,14 +1,14 @@
 //! `Sequence`: one prompt and its continuation, and how much of it the device has computed.
-use std::borrow::Cow;
+mod masked;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use gpu_kernels::PAGE_TOKENS;
 
 use super::cache::Holding;
-use super::masks::{Constrained, Ready};
+use super::masks::Constrained;
 use super::prefixes::Prefixes;
 use super::request::{Finish, Request, SequenceId};
 use super::thinking::Thinking;
@@ -264,11 +264,8 @@ impl Sequence {
             position: start,
             pages: self.holding.pages.clone(),
             slot: self.holding.slot,
-            logit_rows: 0,
-            samples: false,
             sampling: self.sampling.clone(),
-            logprobs: Logprobs::None,
-            masked: false,
+            ..Span::default()
         };
         (0..end).step_by(rows).map(span).collect()
     }
@@ -356,40 +353,8 @@ impl Sequence {
         let token = if last { self.request.sampling.forced_last(self.tokens.len()).unwrap_or(token) } else { token };
         let reasoned = self.thinking.as_ref().is_some_and(Thinking::is_within);
         self.forced = self.thinking.as_mut().and_then(|thinking| thinking.push(token));
-        // A token that begins no reasoning is the constraint's; one that ends it is not.
-        let answers = !reasoned && self.thinking.as_ref().is_none_or(Thinking::is_over);
-        if let Some(constrained) = self.constrained.as_mut().filter(|_| answers) {
-            constrained.read = Some(token);
-        }
+        self.note_answer(token, reasoned);
         (token, self.append(token))
-    }
-
-    /// Whether a step may take part of it now: one that is constrained waits for a mask that takes long.
-    pub fn may_step(&self) -> bool {
-        self.constrained.as_ref().is_none_or(|constrained| constrained.may_step(self.unread))
-    }
-
-    /// Whether its mask is on its way.
-    pub fn waits_for_mask(&self) -> bool {
-        self.constrained.as_ref().is_some_and(|constrained| constrained.ready().is_none())
-    }
-
-    /// Which tokens may come next, where not all of them may.
-    pub fn mask(&self) -> Option<Cow<'_, [u32]>> {
-        let mask = &self.constrained.as_ref()?.ready()?.mask;
-        Some(self.thinking.as_ref().map_or(Cow::Borrowed(mask), |thinking| thinking.mask(mask, &self.request.eos)))
-    }
-
-    /// Takes the mask that was made in `time`.
-    pub fn set_mask(&mut self, ready: Ready, time: Duration) {
-        if let Some(constrained) = &mut self.constrained {
-            constrained.set(ready, time);
-        }
-    }
-
-    /// What the next mask is made of, where the token that came last is the constraint's: it is on its way from now on.
-    pub fn take_mask(&mut self) -> Option<(Ready, u32)> {
-        self.constrained.as_mut()?.take()
     }
 
     /// What is to come behind the token that came last, instead of what the device chooses.

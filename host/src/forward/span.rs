@@ -7,7 +7,7 @@ use gpu_kernels::{PAGE_TOKENS, sampling};
 use crate::sample::RowParameters;
 
 /// One sequence's share of a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// Ids of the new tokens; `-1 - slot` stands for the token last sampled for that slot.
     pub ids: Vec<i32>,

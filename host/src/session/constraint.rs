@@ -2,10 +2,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::prompt::Texts;
 use crate::engine::{Constraint, TokenMatcher};
 use crate::error::Result;
-use crate::text::{GrammarMatcher, GrammarSource, GrammarTokens};
+use crate::text::{GrammarMatcher, GrammarSource, GrammarTokens, Tokenizer};
 
 /// Grammars that are kept, for a client asks for the same one again and again.
 const KEPT: usize = 16;
@@ -17,25 +16,24 @@ pub(super) struct GrammarCache {
     kept: Mutex<VecDeque<(GrammarSource, Constraint)>>,
 }
 
-impl Texts {
-    /// What `source` asks of an answer, which tokens of `eos` end. It takes milliseconds, and for the first of a model longer.
+impl GrammarCache {
+    /// What `source` asks of an answer of `tokenizer`, which tokens of `eos` end. It takes milliseconds, and for the first of a
+    /// model longer.
     ///
     /// # Errors
     /// It is no such schema, expression or grammar, has what is not supported, or would cost too much.
-    pub(super) fn constraint(&self, source: Option<&GrammarSource>, eos: &[u32]) -> Result<Option<Constraint>> {
-        let Some(source) = source else { return Ok(None) };
-        let cache = &self.grammars;
-        let kept = || cache.kept.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn constraint(&self, tokenizer: &Tokenizer, source: &GrammarSource, eos: &[u32]) -> Result<Constraint> {
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, known)) = kept().iter().find(|(known, _)| known == source) {
-            return Ok(Some(known.clone()));
+            return Ok(known.clone());
         }
-        let tokens = cache.tokens.get_or_init(|| GrammarTokens::new(&self.tokenizer, eos).map(Arc::new)).clone()?;
+        let tokens = self.tokens.get_or_init(|| GrammarTokens::new(tokenizer, eos).map(Arc::new)).clone()?;
         let grammar = tokens.compile(source)?;
         let constraint = Constraint::new(move || Ok(Box::new(grammar.start())));
         let mut kept = kept();
         kept.truncate(KEPT - 1);
         kept.push_front((source.clone(), constraint.clone()));
-        Ok(Some(constraint))
+        Ok(constraint)
     }
 }
 

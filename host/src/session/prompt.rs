@@ -9,8 +9,9 @@ use super::constraint::GrammarCache;
 use super::stop;
 use super::think_marks::ThinkMarks;
 use super::tools::OfferedTools;
+use crate::engine::Constraint;
 use crate::error::{Category, Error, Result};
-use crate::text::{ChatTemplate, Tokenizer};
+use crate::text::{ChatTemplate, GrammarSource, Tokenizer};
 
 /// What is to be continued.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,6 +116,14 @@ impl Texts {
     /// There is no such model, and those of [`Texts::open`].
     pub fn of_model(model: &str, template: Option<&Path>) -> Result<Texts> {
         Texts::open(&crate::checkpoint::directory(model)?, template)
+    }
+
+    /// What `source` asks of an answer, which tokens of `eos` end; nothing where there is none.
+    ///
+    /// # Errors
+    /// As [`GrammarCache::constraint`].
+    pub(super) fn constraint(&self, source: Option<&GrammarSource>, eos: &[u32]) -> Result<Option<Constraint>> {
+        source.map(|source| self.grammars.constraint(&self.tokenizer, source, eos)).transpose()
     }
 
     /// The tokenizer.

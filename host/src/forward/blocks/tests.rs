@@ -9,7 +9,7 @@ use crate::forward::builder::{Builder, NormBuffers};
 use crate::forward::pass::Pass;
 use crate::forward::product_buffers::ProductBuffer;
 use crate::forward::products::Multiply;
-use crate::forward::{Bucket, Layout, Limits, Logprobs, Span, StepInputs, plan};
+use crate::forward::{Bucket, Layout, Limits, Span, StepInputs, plan};
 use crate::models;
 use crate::models::spec::{ModelSpec, Norm, Product, Tensor};
 use crate::quantized::Recipe;
@@ -99,17 +99,7 @@ fn a_new_kind_is_its_own_file() {
     };
     let mut device = Cpu::<f32>::new();
     device.allocate(memory.load(&|tensors| Ok(parts(tensors))).expect("random weights")).expect("memory for them");
-    let span = Span {
-        ids: vec![7],
-        position: 0,
-        pages: vec![1],
-        slot: 0,
-        logit_rows: 1,
-        samples: true,
-        sampling: None,
-        logprobs: Logprobs::None,
-        masked: false,
-    };
+    let span = Span { ids: vec![7], pages: vec![1], logit_rows: 1, samples: true, ..Span::default() };
     let bucket = Bucket::of(std::slice::from_ref(&span), &limits);
     let prepared = device.prepare(plan(&layout, &bucket)).expect("a plan that fits");
     let inputs = StepInputs::new(&[span], &bucket, &limits);
@@ -143,17 +133,7 @@ fn logits_within(spec: &ModelSpec, limits: Limits, tokens: usize) -> Vec<u32> {
         .expect("memory for them");
     let ids = (0..tokens).map(|i| 7 * (i as i32 % 12) + 3).collect();
     let pages = (1..=tokens.div_ceil(64)).collect();
-    let span = Span {
-        ids,
-        position: 0,
-        pages,
-        slot: 0,
-        logit_rows: 12,
-        samples: true,
-        sampling: None,
-        logprobs: Logprobs::None,
-        masked: false,
-    };
+    let span = Span { ids, pages, logit_rows: 12, samples: true, ..Span::default() };
     let bucket = Bucket::of(std::slice::from_ref(&span), &limits);
     let prepared = device.prepare(plan(&layout, &bucket)).expect("a plan that fits");
     let inputs = StepInputs::new(&[span], &bucket, &limits);
