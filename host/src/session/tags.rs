@@ -35,9 +35,8 @@ impl Texts {
         let none = |details: &str| {
             Error::new(Category::Input, "The model calls no functions").details(details).hint("leave --tools out")
         };
-        let form = self
-            .tool_form()
-            .ok_or_else(|| none("its chat template says in no form that is known how they are called"))?;
+        let form =
+            self.tool_form().ok_or_else(|| none("its chat template says in no form that is known how they are called"));
         let offered = OfferedTools::new(list, form)?;
         let question = vec![json!({ "role": "user", "content": "?" })];
         let shown = |tools: Vec<Value>| self.render_with(question.clone(), Rendering { tools, ..Rendering::default() });

@@ -82,14 +82,14 @@ impl OfferedTools {
     /// A list of tools for a model that writes calls in that form.
     ///
     /// # Errors
-    /// A tool is no function, or two have one name.
-    pub(super) fn new(list: Vec<Value>, form: ToolForm) -> Result<OfferedTools> {
+    /// A tool is no function, or two have one name; else that of the form.
+    pub(super) fn new(list: Vec<Value>, form: Result<ToolForm>) -> Result<OfferedTools> {
         let schemas = functions(&list).map_err(|what| {
             Error::new(Category::Input, "The tools cannot be offered")
                 .details(what)
                 .hint("write them as OpenAI's API has them: [{\"type\": \"function\", \"function\": {\"name\": …}}]")
         })?;
-        Ok(OfferedTools { schemas: Arc::new(ToolSchemas::new(schemas)), list, form })
+        Ok(OfferedTools { schemas: Arc::new(ToolSchemas::new(schemas)), list, form: form? })
     }
 
     /// The tag that ends reasoning as `</think>` does.
