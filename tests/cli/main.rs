@@ -8,6 +8,7 @@ mod chat_terminal;
 mod checkpoint;
 mod docs;
 mod faults;
+mod forms;
 mod generate;
 mod inspect;
 mod logprobs;
