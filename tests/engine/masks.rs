@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use nemotron::cpu::Cpu;
 use nemotron::device::Device;
-use nemotron::engine::{Constraint, Engine, EngineConfig, Finish, Request, TokenMatcher};
+use nemotron::engine::{Constraint, Engine, EngineConfig, Finish, Request, TokenMatcher, log_softmax};
 use nemotron::error::{Category, Error, Result};
 use nemotron::sample::Sampling;
 
-use crate::thinking::{END, OPEN, budget};
+use crate::thinking::{END, OPEN, budget, told};
 use crate::{Ahead, config, engine, generate, prompts, request};
 
 /// Which of 512 tokens may follow: an eighth of them, others behind each one.
@@ -155,10 +155,18 @@ fn reasoning_is_free_and_the_answer_is_not() {
         let mut engine = engine("tests/golden/nemotron", device, config(2, 64));
         let bounded = Request { max_tokens: 30, thinking: Some(budget(7, false)), ..request(&prompts()[0]) };
         let free = generate(&mut engine, vec![bounded.clone()]).remove(0).0;
-        let found = generate(&mut engine, vec![Request { constraint: eighth(0, 99), ..bounded }]).remove(0).0;
+        let found = generate(&mut engine, vec![Request { constraint: eighth(0, 99), ..bounded.clone() }]).remove(0).0;
         assert_eq!((&found[..9], &found[7..9]), (&free[..9], &END[..]));
         let head = [&prompts()[0][..], &found[..9]].concat();
         assert_eq!(found[9..], expected(&mut engine, &head, 21));
+        // Where it is told how likely tokens are, the end comes token by token.
+        let told = told(&mut engine, Request { constraint: eighth(0, 99), logprobs: Some(0), ..bounded });
+        assert!(told.iter().map(|(id, ..)| *id).eq(found.iter().copied()), "{told:?}");
+        for (index, (id, told, _)) in told.iter().enumerate() {
+            let row = engine.logits(&[&prompts()[0][..], &found[..index]].concat(), 1).expect("it fits");
+            let likely = told.as_ref().expect("asked for").logprob;
+            assert!((likely - log_softmax(&row, *id, 0).0).abs() < 1e-6, "{index}: {likely}");
+        }
     }
 }
 

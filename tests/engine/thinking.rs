@@ -108,7 +108,8 @@ fn what_only_ever_begins_an_end_is_ended_all_the_same() {
     assert_eq!(end, Some(3 + "</think>".len()), "{told:?}");
 }
 
-fn told(engine: &mut Engine, request: Request) -> Vec<(u32, Option<TokenLogprobs>, Option<Finish>)> {
+/// The tokens of a request, and what came with each.
+pub fn told(engine: &mut Engine, request: Request) -> Vec<(u32, Option<TokenLogprobs>, Option<Finish>)> {
     engine.submit(request).expect("a good request");
     let mut told = Vec::new();
     while !engine.is_idle() {
