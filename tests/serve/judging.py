@@ -36,6 +36,8 @@ KNOWN = {
     r"two keys of a pattern.*does not have enough properties": "a key may come twice",
     r"reference with escapes.*not found in": "escapes in a reference are not read",
     r"found something else|guided_choice: expected a list|a text that is no JSON: expected value": "a field of more than 1 KiB is not read",
+    r"^xml.*(no end|typed|referring|tree|twice)": "texts between tags have no pattern, format or length, and references and alternatives are texts",
+    r"^(hermes|llama): (tree|twice)": "references of a function's schema are looked for in the schema of the whole call",
     r"list of choices cannot be used: .*lexer error": "DEL is not written as Lark has it",
 }
 
@@ -60,16 +62,16 @@ def judged(found, most_cut):
     return told
 
 
-def held(ask, is_right):
-    """The answers of a request, and what is wrong with it or with one of them."""
+def held(ask, is_right, whole="stop"):
+    """The answers of a request, and what is wrong with it or with one of them; `whole` is the reason of those that were not cut off."""
     try:
         answers = ask()
     except Exception as error:
         return [], f"{type(error).__name__}: {error}"
     for text, reason in answers:
-        if reason not in ("stop", "length"):
-            return answers, f"finish_reason {reason!r}"
-        if reason == "stop":
+        if reason not in (whole, "length"):
+            return answers, f"finish_reason {reason!r}: {text[:200]}"
+        if reason == whole:
             fault = is_right(text)
             if fault:
                 return answers, f"{text[:300]!r}: {fault}"
