@@ -9,8 +9,10 @@ exit code is 1 if one failed. Faults that are known are counted apart: judging.p
 import argparse
 import concurrent.futures
 import json
+import pathlib
 import subprocess
 import sys
+import tempfile
 import traceback
 
 import structured_calls
@@ -18,7 +20,7 @@ import structured_expressions as expressions
 import structured_hostile
 from clients import Server, equal
 from judging import SAMPLING, STREAMS, Unlike, all_of, by_jsonschema, collected, held, judged
-from structured_schemas import schemas
+from structured_schemas import NUMBERS, record, schemas, text
 
 PROMPT = "Once upon a time"
 QUESTION = [{"role": "user", "content": "Tell me."}]
@@ -170,6 +172,31 @@ def texts_without_a_form_are_what_they_were(server):
     return f"{len(free)} free texts, {len(bound)} held to a form, {len(greedy)} greedy ones to one that allows everything"
 
 
+def the_command_says_the_same(server):
+    """`generate` with the same form, and its batches."""
+    schema = record(name=text(8), age=NUMBERS["byte"])
+    grammar = expressions.GRAMMARS["table"][0]
+    forms = [("--json-schema", json.dumps(schema), {"json": schema}), ("--grammar", grammar, {"grammar": grammar}),
+             ("--regex", "[a-z]{3,9}!", {"regex": "[a-z]{3,9}!"}), ("--choice", "on a hill", {"choice": ["on a hill"]})]
+    with tempfile.TemporaryDirectory() as folder:
+        for option, given, asked in forms:
+            want = completion(server, {"structured_outputs": asked}, temperature=0)[0][0]
+            if option in ("--json-schema", "--grammar"):
+                file = pathlib.Path(folder, option)
+                file.write_text(given)
+                given = str(file)
+            equal(server.generate("--prompt", PROMPT, "--max-tokens", "300", option, given)["text"], want)
+            lines = [json.dumps({"prompt": PROMPT, "max_tokens": 300, **field}) for field in ({"structured_outputs": asked}, {})]
+            batch = pathlib.Path(folder, "batch")
+            batch.write_text("\n".join(lines))
+            command = [server.nemotron, "generate", "--model", server.model, "--device", "cpu", "--quiet", "--batch", str(batch)]
+            out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+            equal(json.loads(out[0])["text"], want)
+            free = server.client.completions.create(model=server.name, prompt=PROMPT, max_tokens=300, temperature=0)
+            equal(json.loads(out[1])["text"], free.choices[0].text)
+    return f"{len(forms)} forms"
+
+
 CHECKS = [
     answers_are_json_of_their_schemas,
     answers_are_json_objects,
@@ -178,6 +205,7 @@ CHECKS = [
     answers_are_among_their_choices,
     answers_follow_their_grammars,
     texts_without_a_form_are_what_they_were,
+    the_command_says_the_same,
     *structured_calls.CHECKS,
     *structured_hostile.CHECKS,
 ]
