@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs published clients against `nemotron serve` and the demo model: clients.sh [--all]. They are installed into target/.
-# With --all also: frameworks of agents, published tests of conformance, lm-eval, a load tool, generated requests, and what HTTP costs. With --install they are only installed.
+# With --all also: frameworks of agents, published tests of conformance, structured output, lm-eval, a load tool, generated requests, and what HTTP costs. With --install they are only installed.
 # NEMOTRON names a program that is built already, from the repository's root on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -28,6 +28,7 @@ if [ "${1:-}" = --all ]; then
         echo "compatcanary is left out: it needs Node.js" >&2
     fi
     "$venv/bin/python" tests/serve/conformance.py "${of[@]}" "${canary[@]}"
+    "$venv/bin/python" tests/serve/structured.py "${of[@]}"
     "$venv/bin/python" tests/serve/evaluate.py "${of[@]}"
     # Its versions of others' packages are its own.
     load=target/serve-load-venv
