@@ -39,7 +39,10 @@ fn an_answer_has_the_form_that_is_asked_for() {
     assert!(date.trim_end().len() == 7 && date.as_bytes()[4] == b'-', "{date}");
     let grammar = file("start: \"a\" (\"b\" | start)");
     let text = ask(&["--grammar", grammar.path().to_str().unwrap()]).stdout;
-    assert!(text.trim_end().trim_start_matches('a') == "b" || text.trim_end().bytes().all(|byte| byte == b'a'), "{text}");
+    assert!(
+        text.trim_end().trim_start_matches('a') == "b" || text.trim_end().bytes().all(|byte| byte == b'a'),
+        "{text}"
+    );
 }
 
 #[test]

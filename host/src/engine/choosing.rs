@@ -58,7 +58,7 @@ impl Engine {
             if let Some(mask) = self.of(sampled).and_then(Sequence::mask) {
                 let first = words.len();
                 index[sampled.row] = first as i32;
-                words.extend(mask.iter().map(|word| word.cast_signed()));
+                words.extend_from_slice(bytemuck::cast_slice(&mask));
                 words.resize(first + self.layout.mask_words(), 0);
             }
         }

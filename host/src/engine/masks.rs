@@ -17,9 +17,12 @@ const MOST_THREADS: usize = 8;
 /// Bytes of their stacks: a grammar may be nested deeply.
 const STACK: usize = 64 << 20;
 
-/// A mask that takes longer holds up no step: until as many were quick again, its sequence waits outside the steps for each.
+/// Where the masks of a sequence take longer than that, as they did of late on average, they hold up no step: the sequence
+/// waits outside the steps for each.
 const QUICK: Duration = Duration::from_millis(2);
-const QUICK_AGAIN: u32 = 16;
+
+/// The weight of the last mask in that average: a rare mask that is slow is waited for.
+const LAST: u32 = 8;
 
 /// What may come next in a sequence: the matcher behind its last token, and its mask.
 pub(super) struct Ready {
@@ -33,19 +36,19 @@ pub(super) struct Constrained {
     ready: Option<Ready>,
     /// The token that was read last, where it is the constraint's.
     pub read: Option<u32>,
-    /// Masks that it waits for outside the steps.
-    slow: u32,
+    /// How long its masks take, 0 before the first: a grammar is compiled before its requests are taken.
+    time: Duration,
 }
 
 impl Constrained {
     /// A constraint whose first mask is on its way.
     pub fn new() -> Constrained {
-        Constrained { ready: None, read: None, slow: 1 }
+        Constrained { ready: None, read: None, time: Duration::ZERO }
     }
 
     /// Whether the next step may choose a token of it, where `unread` tokens are on their way.
     pub fn may_step(&self, unread: usize) -> bool {
-        self.slow == 0 || (unread == 0 && self.ready.is_some())
+        self.time <= QUICK || (unread == 0 && self.ready.is_some())
     }
 
     /// The mask of the next token, where it is there.
@@ -61,14 +64,14 @@ impl Constrained {
 
     /// Takes the mask that was made in `time`.
     pub fn set(&mut self, ready: Ready, time: Duration) {
-        self.slow = if time > QUICK { QUICK_AGAIN } else { self.slow.saturating_sub(1) };
+        self.time = self.time - self.time / LAST + time / LAST;
         self.ready = Some(ready);
     }
 }
 
 impl std::fmt::Debug for Constrained {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Constrained").field("slow", &self.slow).finish_non_exhaustive()
+        formatter.debug_struct("Constrained").field("time", &self.time).finish_non_exhaustive()
     }
 }
 

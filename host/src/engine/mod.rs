@@ -90,6 +90,8 @@ pub struct Engine {
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
     in_flight: VecDeque<Flight>,
+    /// The step behind those, whose tokens wait for masks.
+    unchosen: Option<Unchosen>,
     resident: Option<Vec<Resident>>,
     masks: Masks,
     /// Of prompts, and not taken yet.
@@ -152,6 +154,7 @@ impl Engine {
             waiting: VecDeque::new(),
             running: Vec::new(),
             in_flight: VecDeque::new(),
+            unchosen: None,
             resident: None,
             masks: Masks::new(),
             scores: Vec::new(),
@@ -215,7 +218,7 @@ impl Engine {
 
     /// Whether no sequence waits or runs.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_empty() && self.in_flight.is_empty()
+        self.waiting.is_empty() && self.running.is_empty() && self.in_flight.is_empty() && self.unchosen.is_none()
     }
 
     /// Queues a request; its tokens come as events of later steps. Of its prompt only what follows the longest cached prefix is
@@ -255,8 +258,12 @@ impl Engine {
     /// # Errors
     /// The device failed; the engine is of no further use.
     pub fn step(&mut self) -> Result<Vec<Event>> {
-        self.admit();
         let mut events = Vec::new();
+        // Its masks were made while the events of the step before were told.
+        if let Some(unchosen) = self.unchosen.take() {
+            self.choose(unchosen, &mut events)?;
+        }
+        self.admit();
         // Reading the logits of prompts waits for the device anyway.
         let ahead = self.device.runs_ahead() && !self.running.iter().any(|sequence| sequence.scores().is_some());
         if !ahead {
@@ -270,7 +277,7 @@ impl Engine {
             self.take_masks(true, &mut events);
         } else if let Some(unchosen) = self.launch(&shares, &mut events)? {
             self.collect_but(0, &mut events)?;
-            self.choose(unchosen, &mut events)?;
+            self.unchosen = Some(unchosen);
         } else {
             self.collect_but(usize::from(ahead), &mut events)?;
         }

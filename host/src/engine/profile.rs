@@ -73,6 +73,8 @@ impl Engine {
 
     /// Waits for steps whose sequences have all ended meanwhile.
     pub(super) fn land(&mut self) -> Result<()> {
+        // Nobody waits for tokens that are not chosen yet.
+        self.unchosen.take_if(|_| self.running.is_empty());
         while self.running.is_empty()
             && let Some(flight) = self.in_flight.pop_front()
         {

@@ -11,7 +11,7 @@ use crate::session::{GrammarFault, GrammarField, GrammarSource, Session};
 ///
 /// # Errors
 /// Names the field that cannot be honoured.
-pub fn asked(session: &Session, fields: &mut HashMap<String, Value>) -> Result<Option<GrammarSource>, ApiError> {
+pub fn asked(session: &Session, fields: &mut HashMap<&'static str, Value>) -> Result<Option<GrammarSource>, ApiError> {
     let field = GrammarField::of(|name| fields.remove(name));
     let field = field.map_err(|GrammarFault { path, what }| ApiError::field(path, what))?;
     let Some(GrammarField { path, source }) = field else { return Ok(None) };

@@ -15,7 +15,7 @@ use super::other_fields::{OPENAI, OtherFields};
 pub const MOST_VALUES: usize = 100_000;
 
 /// Fields of such values, and lists whose own limit is looked at when all of their values are made.
-const FREE: [&str; 17] = [
+const FREE: [&str; 22] = [
     "messages",
     "system",
     "input",
@@ -24,6 +24,11 @@ const FREE: [&str; 17] = [
     "text",
     "thinking",
     "output_config",
+    "output_format",
+    "response_format",
+    "structured_outputs",
+    "guided_json",
+    "guided_choice",
     "tools",
     "tool_choice",
     "chat_template_kwargs",

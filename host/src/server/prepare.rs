@@ -70,7 +70,7 @@ pub struct AskedPrompt {
 pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unknown) -> Result<Asked, ApiError> {
     let mut shared = body.shared();
     let (effort, budget) = (shared.rest.remove("reasoning_effort"), thinking::budget(&body)?);
-    let grammar = grammar::asked(session, &mut shared.rest)?;
+    let grammar = grammar::asked(session, &mut shared.forms)?;
     OPENAI.check(&shared.rest, unknown)?;
     let top = body.top_logprobs.unwrap_or(0);
     let logprobs = body.logprobs.unwrap_or(false);
@@ -119,7 +119,7 @@ pub fn completion(
     unknown: &Unknown,
 ) -> Result<Asked, ApiError> {
     let mut shared = body.shared();
-    let grammar = grammar::asked(session, &mut shared.rest)?;
+    let grammar = grammar::asked(session, &mut shared.forms)?;
     OPENAI.check(&shared.rest, unknown)?;
     let echo = body.echo.unwrap_or(false);
     let logprobs = likely("logprobs", body.logprobs)?;

@@ -142,6 +142,8 @@ pub struct Shared {
     pub skip_special_tokens: bool,
     pub return_token_ids: bool,
     pub prompt_logprobs: Option<u64>,
+    /// Fields that say what the answer must be, by their names.
+    pub forms: HashMap<&'static str, Value>,
     /// Fields that have no place of their own.
     pub rest: HashMap<String, Value>,
 }
@@ -202,6 +204,24 @@ macro_rules! request {
             #[schema(maximum = 20)]
             #[serde(default, deserialize_with = "whole::one")]
             pub prompt_logprobs: Option<u64>,
+            /// What the answer must be: text, json_object, or json_schema with a schema.
+            #[schema(value_type = Option<Object>)]
+            pub response_format: Option<Value>,
+            /// The same as vLLM has it: json, regex, choice, grammar or json_object.
+            #[schema(value_type = Option<Object>)]
+            pub structured_outputs: Option<Value>,
+            /// As `json` of structured_outputs.
+            #[schema(value_type = Option<Object>)]
+            pub guided_json: Option<Value>,
+            /// As `regex` of structured_outputs.
+            #[schema(value_type = Option<String>)]
+            pub guided_regex: Option<Value>,
+            /// As `choice` of structured_outputs.
+            #[schema(value_type = Option<Vec<String>>)]
+            pub guided_choice: Option<Value>,
+            /// As `grammar` of structured_outputs.
+            #[schema(value_type = Option<String>)]
+            pub guided_grammar: Option<Value>,
             #[serde(skip)]
             #[schema(ignore)]
             pub rest: HashMap<String, Value>,
@@ -233,6 +253,12 @@ macro_rules! request {
                 "skip_special_tokens",
                 "return_token_ids",
                 "prompt_logprobs",
+                "response_format",
+                "structured_outputs",
+                "guided_json",
+                "guided_regex",
+                "guided_choice",
+                "guided_grammar",
             ];
 
             fn take_others(&mut self, others: HashMap<String, Value>) {
@@ -271,6 +297,17 @@ macro_rules! request {
                     skip_special_tokens: self.skip_special_tokens.take().unwrap_or(true),
                     return_token_ids: self.return_token_ids.take().unwrap_or(false),
                     prompt_logprobs: self.prompt_logprobs.take(),
+                    forms: [
+                        ("response_format", self.response_format.take()),
+                        ("structured_outputs", self.structured_outputs.take()),
+                        ("guided_json", self.guided_json.take()),
+                        ("guided_regex", self.guided_regex.take()),
+                        ("guided_choice", self.guided_choice.take()),
+                        ("guided_grammar", self.guided_grammar.take()),
+                    ]
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name, value?)))
+                    .collect(),
                     rest: std::mem::take(&mut self.rest),
                 }
             }

@@ -1,6 +1,7 @@
 //! Grammars: which tokens may come next where an answer must be JSON of a schema, match an expression, or follow a grammar.
 //! llguidance knows the grammars; here are the tokens' bytes, and bounds on what a grammar may cost.
 mod fields;
+mod schema;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,8 @@ use super::Tokenizer;
 use crate::error::{Category, Error, Result};
 
 pub use fields::{GRAMMAR_FIELDS, GrammarFault, GrammarField};
+pub(super) use llguidance::regex_to_lark;
+pub(super) use schema::{narrowed, rooted};
 pub use source::GrammarSource;
 pub(super) use source::{bounded, literal};
 
@@ -159,6 +162,12 @@ fn short(message: &str) -> String {
         line.trim_start_matches(|letter: char| letter.is_ascii_digit()).starts_with(" | ")
             || line.trim_matches(['^', ' ']).is_empty()
     };
+    if told.starts_with("panic: ") {
+        return "its numbers or its parts are too large to be worked out".to_owned();
+    }
+    if told.contains("NoExtensionBias") {
+        return "it allows nothing at all".to_owned();
+    }
     let lines: Vec<&str> = told.lines().map(str::trim).filter(|line| !looks(line)).take(4).collect();
     lines.join("; ").chars().take(300).collect()
 }

@@ -46,7 +46,7 @@ pub fn chat(session: &Session, body: MessagesRequest, unknown: &Unknown) -> Resu
     }
     let config = body.output_config.as_ref().unwrap_or(&Value::Null);
     let effort = config.get("effort").filter(|effort| effort.is_string());
-    let mut rest = HashMap::new();
+    let (mut rest, mut response_format) = (HashMap::new(), None);
     if let Some(effort) = effort.filter(|_| knows("reasoning_effort") || reasons(session)) {
         rest.insert("reasoning_effort".to_owned(), effort.clone());
     }
@@ -54,7 +54,7 @@ pub fn chat(session: &Session, body: MessagesRequest, unknown: &Unknown) -> Resu
     let format =
         [body.output_format.as_ref(), config.get("format")].into_iter().flatten().find(|format| !format.is_null());
     if let Some(format) = format {
-        rest.insert("response_format".to_owned(), json!({ "type": format["type"], "json_schema": format }));
+        response_format = Some(json!({ "type": format["type"], "json_schema": format }));
     }
     let budget = budget(body.thinking.as_ref())?.filter(|_| reasons(session));
     let (tool_choice, parallel_tool_calls) = choice(body.tool_choice.as_ref())?;
@@ -72,6 +72,7 @@ pub fn chat(session: &Session, body: MessagesRequest, unknown: &Unknown) -> Resu
         tool_choice,
         parallel_tool_calls,
         thinking_token_budget: budget,
+        response_format,
         rest,
         ..ChatRequest::default()
     })

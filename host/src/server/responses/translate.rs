@@ -44,13 +44,13 @@ pub fn chat(body: ResponsesRequest, unknown: &Unknown) -> Result<(ChatRequest, V
         "parallel_tool_calls": body.parallel_tool_calls.unwrap_or(true),
         "reasoning": { "effort": body.reasoning.as_ref().map(|reasoning| &reasoning["effort"]), "summary": null },
         "tool_choice": body.tool_choice.as_ref().unwrap_or(&json!("auto")),
-        "tools": body.tools.as_deref().unwrap_or_default(),
+        "tools": told_tools(body.tools.as_deref().unwrap_or_default()),
         "text": { "format": if format.is_null() { json!({ "type": "text" }) } else { format.clone() } },
     });
-    let mut rest = HashMap::new();
+    let (mut rest, mut response_format) = (HashMap::new(), None);
     if !format.is_null() {
         // What a chat has under json_schema stands beside the type here.
-        rest.insert("response_format".to_owned(), json!({ "type": format["type"], "json_schema": format }));
+        response_format = Some(json!({ "type": format["type"], "json_schema": format }));
     }
     if let Some(effort) = body.reasoning.and_then(|reasoning| reasoning.get("effort").cloned()) {
         rest.insert("reasoning_effort".to_owned(), effort);
@@ -65,6 +65,7 @@ pub fn chat(body: ResponsesRequest, unknown: &Unknown) -> Result<(ChatRequest, V
         tools: Some(tools(body.tools.unwrap_or_default())?),
         tool_choice: body.tool_choice,
         parallel_tool_calls: body.parallel_tool_calls,
+        response_format,
         rest,
         ..ChatRequest::default()
     };
@@ -73,6 +74,15 @@ pub fn chat(body: ResponsesRequest, unknown: &Unknown) -> Result<(ChatRequest, V
 
 fn refused(name: &str) -> ApiError {
     ApiError::field(name, "the server cannot honour this field; leave it out").code("unsupported_parameter")
+}
+
+/// Tools as the response repeats them: whether they are strict is always told.
+fn told_tools(tools: &[Value]) -> Vec<Value> {
+    let mut tools = tools.to_vec();
+    for tool in tools.iter_mut().filter_map(Value::as_object_mut) {
+        tool.entry("strict").or_insert(false.into());
+    }
+    tools
 }
 
 /// Functions as a chat has them: what is known of each is under `function`.

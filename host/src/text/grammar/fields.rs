@@ -81,7 +81,9 @@ fn structured_outputs(value: &Value) -> Found {
     const KINDS: [&str; 5] = ["json", "regex", "choice", "grammar", "json_object"];
     const OPTIONS: [&str; 3] = ["disable_any_whitespace", "disable_fallback", "disable_additional_properties"];
     let given = object("structured_outputs", value)?;
-    let says = |key: &str| given.get(key).filter(|value| !value.is_null() && **value != Value::Bool(false));
+    // As vLLM has it, `false` says nothing of what is true or false.
+    let says =
+        |key: &str| given.get(key).filter(|value| !value.is_null() && (key == "json" || **value != Value::Bool(false)));
     if let Some(key) = given.keys().find(|key| !KINDS.contains(&key.as_str()) && says(key).is_some()) {
         let what = if OPTIONS.contains(&key.as_str()) { "this option is not supported" } else { "not supported" };
         return fault(format!("structured_outputs.{key}"), what);

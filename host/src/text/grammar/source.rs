@@ -3,14 +3,15 @@ use llguidance::api::TopLevelGrammar;
 use llguidance::regex_to_lark;
 use serde_json::{Value, json};
 
+use super::schema;
 use crate::error::{Category, Error, Result};
 
 /// Most bytes of a schema or of all choices, and of an expression or a grammar.
 const MOST_BYTES: usize = 256 << 10;
 const MOST_TEXT: usize = 64 << 10;
 
-/// How deep a schema may be nested, as deep as JSON that is read.
-const MOST_DEPTH: usize = 128;
+/// Most places of a grammar where two expressions must match together, as of a schema's patterns.
+const MOST_JOINED: usize = 8;
 
 /// Between two parts of JSON: a space, or a new line and so much white space as nested values take. Without a bound a model
 /// that goes astray writes white space for ever.
@@ -29,6 +30,8 @@ pub enum GrammarSource {
     Choice(Vec<String>),
     /// A text of a grammar in llguidance's variant of Lark.
     Lark(String),
+    /// Calls of functions: such a grammar, made of their schemas.
+    Calls(String),
 }
 
 impl GrammarSource {
@@ -39,6 +42,7 @@ impl GrammarSource {
             GrammarSource::Regex(_) => "regular expression",
             GrammarSource::Choice(_) => "list of choices",
             GrammarSource::Lark(_) => "grammar",
+            GrammarSource::Calls(_) => "list of tools",
         }
     }
 
@@ -46,7 +50,7 @@ impl GrammarSource {
         match self {
             GrammarSource::JsonObject => 0,
             GrammarSource::JsonSchema(schema) => schema.to_string().len(),
-            GrammarSource::Regex(text) | GrammarSource::Lark(text) => text.len(),
+            GrammarSource::Regex(text) | GrammarSource::Lark(text) | GrammarSource::Calls(text) => text.len(),
             GrammarSource::Choice(choices) => choices.iter().map(String::len).sum(),
         }
     }
@@ -58,7 +62,7 @@ impl GrammarSource {
             GrammarSource::JsonSchema(schema) if schema.is_object() => format!("%json {}", bounded(schema)),
             GrammarSource::Regex(text) => format!("/{}/", regex_to_lark(whole(text), "")),
             GrammarSource::Choice(choices) => choices.iter().map(|text| literal(text)).collect::<Vec<_>>().join(" | "),
-            GrammarSource::JsonSchema(_) | GrammarSource::Lark(_) => return None,
+            GrammarSource::JsonSchema(_) | GrammarSource::Lark(_) | GrammarSource::Calls(_) => return None,
         })
     }
 
@@ -67,8 +71,15 @@ impl GrammarSource {
     /// # Errors
     /// It is too long, or has nothing to choose from.
     pub(super) fn grammar(&self) -> Result<TopLevelGrammar> {
-        if matches!(self, GrammarSource::JsonSchema(schema) if !is_within(schema, MOST_DEPTH)) {
-            return Err(self.refused(format!("expected at most {MOST_DEPTH} levels, found more")));
+        let too_much = match self {
+            GrammarSource::JsonSchema(schema) => schema::too_much(schema),
+            GrammarSource::Lark(text) if joined(text) > MOST_JOINED => {
+                Some(format!("expected at most {MOST_JOINED} \"&\", found more"))
+            }
+            _ => None,
+        };
+        if let Some(found) = too_much {
+            return Err(self.refused(found));
         }
         let bytes = self.bytes();
         let most =
@@ -92,16 +103,27 @@ impl GrammarSource {
             GrammarSource::Regex(_) | GrammarSource::Choice(_) => {
                 TopLevelGrammar::from_lark(format!("start: {}", self.rule().unwrap_or_default()))
             }
-            GrammarSource::Lark(text) => TopLevelGrammar::from_lark(text.clone()),
+            GrammarSource::Lark(text) | GrammarSource::Calls(text) => TopLevelGrammar::from_lark(text.clone()),
         })
     }
 
     /// The error of what was found in it.
     pub(super) fn refused(&self, found: String) -> Error {
         let noun = self.noun();
+        let found = match (self, found.strip_prefix("Unimplemented keys: [\"").and_then(|rest| rest.split('"').next()))
+        {
+            (GrammarSource::JsonSchema(schema), Some(key)) => {
+                let place = schema::place(schema, key).unwrap_or_default();
+                format!("#{place}: {key:?} is not supported")
+            }
+            _ => found,
+        };
         Error::new(Category::Input, format!("The {noun} cannot be used")).details(found).hint(match self {
             GrammarSource::Lark(text) if text.contains("::=") => {
                 "grammars are Lark's, with a rule \"start: ...\"; this looks like GBNF"
+            }
+            GrammarSource::Calls(_) => {
+                "leave out of the functions' schemas what is named, or strict, or a demand of calls"
             }
             GrammarSource::Lark(_) => "grammars are Lark's, with a rule \"start: ...\"",
             GrammarSource::Regex(_) => "expressions are those of Rust's regex, without \\b, and without ^ and $ within",
@@ -113,25 +135,31 @@ impl GrammarSource {
     }
 }
 
-/// Whether a value has no more than so many levels.
-fn is_within(value: &Value, levels: usize) -> bool {
-    match value {
-        Value::Array(values) => levels > 0 && values.iter().all(|value| is_within(value, levels - 1)),
-        Value::Object(values) => levels > 0 && values.values().all(|value| is_within(value, levels - 1)),
-        _ => true,
-    }
-}
-
 /// `schema`, with what may stand between its parts.
 pub fn bounded(schema: &Value) -> Value {
-    let mut schema = schema.clone();
+    let mut schema = schema::narrowed(schema.clone());
     schema["x-guidance"] = json!({ "whitespace_flexible": true, "whitespace_pattern": WHITE_SPACE });
     schema
 }
 
 /// A text as Lark writes it.
 pub fn literal(text: &str) -> String {
-    Value::from(text).to_string()
+    Value::from(text).to_string().replace('\u{7f}', "\\u007f")
+}
+
+/// How often expressions are joined by `&`, outside of texts and expressions.
+fn joined(text: &str) -> usize {
+    let (mut inside, mut count, mut letters) = (None, 0, text.chars());
+    while let Some(letter) = letters.next() {
+        match (inside, letter) {
+            (Some(_), '\\') => drop(letters.next()),
+            (Some(end), _) if letter == end || letter == '\n' => inside = None,
+            (None, '"' | '/') => inside = Some(letter),
+            (None, '&') => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// An expression without the anchors at its ends, which say what holds anyway.

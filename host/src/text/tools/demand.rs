@@ -1,7 +1,7 @@
 //! Grammars of calls: answers that must have some, and calls whose arguments are to be what the functions' schemas say.
 use serde_json::{Value, json};
 
-use super::super::grammar::{GrammarSource, bounded, literal};
+use super::super::grammar::{GrammarSource, bounded, literal, narrowed, regex_to_lark, rooted};
 use super::{ToolForm, ToolSchemas};
 
 /// Which calls an answer is to have.
@@ -57,7 +57,7 @@ impl ToolForm {
             names.push(format!("function_{index}"));
         }
         rules.lines.push(format!("function: {}", names.join(" | ")));
-        Some(GrammarSource::Lark(rules.lines.join("\n")))
+        Some(GrammarSource::Calls(rules.lines.join("\n")))
     }
 }
 
@@ -119,11 +119,11 @@ impl Rules<'_> {
             schema["additionalProperties"] = false.into();
         }
         let key = if self.form == ToolForm::Llama { "parameters" } else { "arguments" };
-        let mut call = json!({
-            "type": "object", "properties": { "name": { "const": name }, key: schema },
+        let call = json!({
+            "type": "object", "properties": { "name": { "const": name }, key: { "$ref": ARGUMENTS } },
             "required": ["name", key], "additionalProperties": false,
+            "$defs": { "arguments": rooted(schema, ARGUMENTS) },
         });
-        hoist(&mut call, &schema);
         self.lines.push(format!("{rule}: %json {}", bounded(&call)));
     }
 
@@ -133,7 +133,7 @@ impl Rules<'_> {
         let Some(properties) = schema["properties"].as_object() else {
             self.lines.push(format!("{rule}: {head} ({rule}_any)* \"</function>\""));
             self.lines.push(format!("{rule}_any: \"<parameter=\" /[^<>\\n]+/ \">\\n\" {rule}_text"));
-            return self.text_value(&format!("{rule}_text"));
+            return self.text_value(&format!("{rule}_text"), &Value::Null);
         };
         let required =
             |key: &str| schema["required"].as_array().is_some_and(|keys| keys.iter().any(|name| name == key));
@@ -151,35 +151,71 @@ impl Rules<'_> {
 
     /// A value up to the end of its closing tag: a text as it is, JSON of anything else.
     fn value(&mut self, rule: &str, of: &Value, root: &Value) {
-        const END: &str = "\"\\n</parameter>\\n\"";
+        let of = resolved(of, root);
         let values = of["enum"].as_array().map(Vec::as_slice).or(of.get("const").map(std::slice::from_ref));
         let texts = values.and_then(|values| values.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
         if let Some(texts) = texts.filter(|texts| !texts.is_empty()) {
             let texts: Vec<String> = texts.into_iter().map(literal).collect();
-            return self.lines.push(format!("{rule}: ({}) {END}", texts.join(" | ")));
+            return self.lines.push(format!("{rule}: ({}) {}", texts.join(" | "), literal(VALUE_END)));
         }
-        let plain = ["integer", "number", "boolean", "array", "object", "null"];
-        // A value that may be a text is one: what it looks like is not held to more.
-        if values.is_some() || of["type"].as_str().is_some_and(|kind| plain.contains(&kind)) {
-            let mut schema = of.clone();
-            hoist(&mut schema, root);
-            return self.lines.push(format!("{rule}: %json {} {END}", bounded(&schema)));
+        if may_be_text(of, root, 0) {
+            return self.text_value(rule, of);
         }
-        self.text_value(rule);
+        let mut schema = rooted(of.clone(), ARGUMENTS);
+        schema["$defs"] = json!({ "arguments": rooted(root.clone(), ARGUMENTS) });
+        self.lines.push(format!("{rule}: %json {} {}", bounded(&schema), literal(VALUE_END)));
     }
 
-    /// Text up to the closing tag of an argument.
-    fn text_value(&mut self, rule: &str) {
-        self.lines.push(format!("{rule}[suffix=\"\\n</parameter>\\n\"]: /(.|\\n)*/"));
+    /// Text up to the closing tag of an argument, of the length and the pattern that `of` asks for.
+    fn text_value(&mut self, rule: &str, of: &Value) {
+        let of = &narrowed(of.clone());
+        let count = |key: &str| of[key].as_u64();
+        let body = match (of["pattern"].as_str(), count("minLength"), count("maxLength")) {
+            (Some(pattern), ..) => within(pattern),
+            (None, None, None) => r"(.|\n)*".to_owned(),
+            (None, least, most) => {
+                format!(r"(.|\n){{{},{}}}", least.unwrap_or(0), most.map_or(String::new(), |most| most.to_string()))
+            }
+        };
+        self.lines.push(format!("{rule}[suffix={}]: /{}/", literal(VALUE_END), regex_to_lark(&body, "dw")));
     }
 }
 
-/// Gives `schema` the definitions that `root` has at its top, where references look for them.
-fn hoist(schema: &mut Value, root: &Value) {
-    for key in ["$defs", "definitions"] {
-        if let Some(definitions) = root.get(key) {
-            schema[key] = definitions.clone();
-        }
+/// Where the schema of a call's arguments stands among its definitions.
+const ARGUMENTS: &str = "#/$defs/arguments";
+
+/// What ends an argument.
+const VALUE_END: &str = "\n</parameter>\n";
+
+/// References that are followed one behind the other.
+const MOST_REFERENCES: usize = 8;
+
+/// What a reference within `root` means; what is none as it is.
+fn resolved<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
+    (0..MOST_REFERENCES).fold(schema, |schema, _| {
+        let place = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
+        place.and_then(|place| root.pointer(place)).unwrap_or(schema)
+    })
+}
+
+/// Whether a text is among the values of a schema: then what the value looks like is not held to more.
+fn may_be_text(schema: &Value, root: &Value, depth: usize) -> bool {
+    let schema = resolved(schema, root);
+    let is_text = |kind: &Value| kind == "string";
+    match (&schema["type"], schema.get("anyOf").or(schema.get("oneOf")).and_then(Value::as_array)) {
+        (Value::String(_), _) => is_text(&schema["type"]),
+        (Value::Array(kinds), _) => kinds.iter().any(is_text),
+        (_, Some(any)) => depth > MOST_REFERENCES || any.iter().any(|schema| may_be_text(schema, root, depth + 1)),
+        _ => schema.get("enum").is_none() && schema.get("const").is_none(),
+    }
+}
+
+/// An expression that matches what has a match of `pattern` in it.
+fn within(pattern: &str) -> String {
+    let (open, rest) = pattern.strip_prefix('^').map_or((r"(.|\n)*", pattern), |rest| ("", rest));
+    match rest.strip_suffix('$') {
+        Some(rest) if !rest.ends_with('\\') => format!("{open}({rest})"),
+        _ => format!(r"{open}({rest})(.|\n)*"),
     }
 }
 

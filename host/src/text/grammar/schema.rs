@@ -1,0 +1,163 @@
+//! JSON schemas on their way to llguidance: what it reads too widely is narrowed, and what costs too much is found.
+use serde_json::{Map, Value};
+
+/// How deep a schema may be nested, as deep as JSON that is read.
+const MOST_DEPTH: usize = 128;
+
+/// Most patterns that one value must match together: the work grows with the product of their states.
+const MOST_PATTERNS: usize = 8;
+
+/// Most properties of an object that may be left out: each may come next in front of all of them.
+const MOST_OPTIONAL: usize = 300;
+
+/// A day of a year that there is, from the year 1 on.
+const DATE: &str = concat!(
+    r"(\d{3}[1-9]|\d{2}[1-9]\d|\d[1-9]\d{2}|[1-9]\d{3})-",
+    r"((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))",
+    r"|(\d{2}(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])00)-02-29"
+);
+
+/// A time of a day without leap seconds.
+const TIME: &str = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)";
+
+/// What costs too much in a schema; none where nothing does.
+pub fn too_much(schema: &Value) -> Option<String> {
+    if !is_within(schema, MOST_DEPTH) {
+        return Some(format!("expected at most {MOST_DEPTH} levels, found more"));
+    }
+    let mut found = None;
+    each(schema, &mut |schema| {
+        let optional = optional(schema);
+        let patterns: usize = schema.get("allOf").map_or(0, count_patterns);
+        if optional > MOST_OPTIONAL {
+            found =
+                Some(format!("properties: expected at most {MOST_OPTIONAL} that are not required, found {optional}"));
+        } else if patterns > MOST_PATTERNS {
+            found = Some(format!("allOf: expected at most {MOST_PATTERNS} patterns, found {patterns}"));
+        }
+    });
+    found
+}
+
+/// `schema` with dates and times that there are.
+pub fn narrowed(mut schema: Value) -> Value {
+    each_mut(&mut schema, &mut |schema| {
+        let pattern = match schema.get("format").and_then(Value::as_str) {
+            Some("date") => DATE.to_owned(),
+            Some("time") => TIME.to_owned(),
+            Some("date-time") => format!("({DATE})T{TIME}"),
+            _ => return,
+        };
+        if !schema.contains_key("pattern") {
+            schema.remove("format");
+            schema.insert("pattern".to_owned(), format!("^({pattern})$").into());
+        }
+    });
+    schema
+}
+
+/// `schema` with references to its own root, `#`, as references to `root`.
+pub fn rooted(mut schema: Value, root: &str) -> Value {
+    each_mut(&mut schema, &mut |schema| {
+        if let Some(Value::String(reference)) = schema.get_mut("$ref")
+            && let Some(rest) = reference.strip_prefix('#')
+        {
+            *reference = format!("{root}{rest}");
+        }
+    });
+    schema
+}
+
+/// Where the first schema with such a key is, as a reference would have it.
+pub fn place(value: &Value, key: &str) -> Option<String> {
+    let within = |(name, value): (String, &Value)| place(value, key).map(|rest| format!("/{name}{rest}"));
+    match value {
+        Value::Array(values) => values.iter().enumerate().find_map(|(index, value)| within((index.to_string(), value))),
+        Value::Object(keys) if keys.contains_key(key) => Some(String::new()),
+        Value::Object(keys) => keys
+            .iter()
+            .filter(|(name, _)| !VALUES.contains(&name.as_str()))
+            .find_map(|(name, value)| within((name.clone(), value))),
+        _ => None,
+    }
+}
+
+/// Whether a value has no more than so many levels.
+fn is_within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(values) => levels > 0 && values.iter().all(|value| is_within(value, levels - 1)),
+        Value::Object(values) => levels > 0 && values.values().all(|value| is_within(value, levels - 1)),
+        _ => true,
+    }
+}
+
+fn optional(schema: &Map<String, Value>) -> usize {
+    let properties = schema.get("properties").and_then(Value::as_object).map_or(0, Map::len);
+    properties.saturating_sub(schema.get("required").and_then(Value::as_array).map_or(0, Vec::len))
+}
+
+fn count_patterns(value: &Value) -> usize {
+    let mut count = 0;
+    each(value, &mut |schema| count += usize::from(schema.get("pattern").is_some_and(Value::is_string)));
+    count
+}
+
+/// Keys whose values are no schemas.
+const VALUES: [&str; 4] = ["const", "enum", "default", "examples"];
+
+/// Looks at every object that may be a schema.
+fn each(value: &Value, look: &mut impl FnMut(&Map<String, Value>)) {
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| each(value, look)),
+        Value::Object(keys) => {
+            look(keys);
+            keys.iter().filter(|(key, _)| !VALUES.contains(&key.as_str())).for_each(|(_, value)| each(value, look));
+        }
+        _ => {}
+    }
+}
+
+fn each_mut(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(|value| each_mut(value, change)),
+        Value::Object(keys) => {
+            change(keys);
+            keys.iter_mut()
+                .filter(|(key, _)| !VALUES.contains(&key.as_str()))
+                .for_each(|(_, value)| each_mut(value, change));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn references_and_dates_are_changed_where_they_are_schemas() {
+        let schema = json!({ "$ref": "#/$defs/a", "const": { "$ref": "#" }, "items": [{ "$ref": "#" }], "x": { "$ref": "http://x" } });
+        let expected = json!({ "$ref": "#/r/$defs/a", "const": { "$ref": "#" }, "items": [{ "$ref": "#/r" }], "x": { "$ref": "http://x" } });
+        assert_eq!(rooted(schema, "#/r"), expected);
+        let narrow = narrowed(
+            json!({ "a": { "format": "date" }, "enum": [{ "format": "date" }], "format": "date", "pattern": "x" }),
+        );
+        assert!(narrow["a"]["pattern"].is_string() && narrow["a"]["format"].is_null());
+        assert_eq!((&narrow["enum"][0]["format"], &narrow["pattern"]), (&json!("date"), &json!("x")));
+    }
+
+    #[test]
+    fn what_costs_too_much_is_named() {
+        let patterns = |count: usize| json!({ "allOf": vec![json!({ "pattern": "a" }); count] });
+        assert!(too_much(&patterns(8)).is_none());
+        assert!(too_much(&patterns(9)).unwrap().starts_with("allOf: expected at most 8"));
+        let properties = |count: usize| -> Value {
+            let properties: Map<String, Value> = (0..count).map(|name| (name.to_string(), json!({}))).collect();
+            json!({ "items": { "properties": properties } })
+        };
+        assert!(
+            too_much(&properties(300)).is_none() && too_much(&properties(301)).unwrap().starts_with("properties: ")
+        );
+    }
+}
