@@ -7,7 +7,7 @@ use half::bf16;
 use nemotron::cpu;
 use nemotron::device::{
     AllGather, AllReduce, BufferId, BufferKind, BufferSpec, Buffers, Device, Gemm, GemmOperands, Inputs, Memory,
-    Output, Plan, PlanId, ScaledCodes, Step, Ticket,
+    Output, Plan, PlanId, ScaledCodes, Seat, Step, Ticket,
 };
 use nemotron::error::{Category, Error, Result};
 use ptx_emulator::{Fault, Launch, Module};
@@ -37,7 +37,7 @@ pub struct Emulated {
     /// Whether it takes GEMMs.
     pub library: bool,
     /// Where it meets the other ranks, where it is one of several.
-    pub seat: Option<cpu::Seat>,
+    pub seat: Option<Seat>,
 }
 
 impl Emulated {
@@ -270,7 +270,7 @@ impl Device for Emulated {
     }
 
     fn give_up(&mut self) {
-        self.seat.iter().for_each(cpu::Seat::give_up);
+        self.seat.iter().for_each(Seat::give_up);
     }
 }
 

@@ -2,8 +2,8 @@
 mod attention;
 mod cached;
 mod collective;
-mod exchange;
 mod experts;
+mod meeting;
 mod packed;
 mod parallel;
 mod product;
@@ -24,12 +24,11 @@ use std::time::{Duration, Instant};
 use gpu_kernels::Ptr;
 
 use crate::device::{
-    Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Ranks, Step, Ticket, host_memory,
+    Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Ranks, Seat, Step, Ticket, host_memory,
 };
 use crate::error::{Category, Error, Result};
 
 pub use collective::{all_gather, all_reduce};
-pub use exchange::Seat;
 pub use product::Products;
 
 /// How many runs back the sampled tokens are kept.

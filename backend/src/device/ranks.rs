@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gpu_kernels::Ptr;
 
-use super::{Buffers, Device, Inputs, Plan, PlanId, Ticket};
+use super::{Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
 use crate::error::{Category, Error, Result};
 
 /// What a rank's thread is to do.
@@ -239,6 +239,17 @@ impl Device for Ranks {
 
     fn read_i32(&mut self, source: Ptr<i32>, count: usize) -> Result<Vec<i32>> {
         self.of_first(move |device| device.read_i32(source, count))
+    }
+
+    fn time(&mut self, runs: &[Run]) -> Result<Duration> {
+        let runs: Vec<_> = runs.iter().map(|(plan, inputs)| (*plan, own(inputs))).collect();
+        let all = self.all(move |_, device| {
+            let inputs: Vec<_> = runs.iter().map(|(_, inputs)| borrowed(inputs)).collect();
+            let runs: Vec<Run> =
+                runs.iter().zip(&inputs).map(|((plan, _), inputs)| (*plan, inputs.as_slice())).collect();
+            device.time(&runs)
+        })?;
+        Ok(all.into_iter().max().unwrap_or_default())
     }
 
     fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {

@@ -1,5 +1,6 @@
 //! `Exchange`: where the threads of ranks wait for each other, and read what the others have brought.
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::error::{Category, Error, Result};
 
@@ -56,6 +57,15 @@ impl Seat {
     /// # Errors
     /// A rank has failed; or it has ended the run that this one is in, and would never come.
     pub fn meet(&self, own: Vec<f32>) -> Result<Brought> {
+        self.meet_within(own, Duration::MAX)
+    }
+
+    /// As [`Seat::meet`], but waits no longer than `limit`.
+    ///
+    /// # Errors
+    /// As of [`Seat::meet`]; or a rank has not come by then.
+    pub fn meet_within(&self, own: Vec<f32>, limit: Duration) -> Result<Brought> {
+        let start = Instant::now();
         let mut state = self.lock();
         let round = state.rounds;
         state.coming[self.rank] = Some(own);
@@ -67,7 +77,13 @@ impl Seat {
         // Nobody brings a round to its end before this rank has come to it: what was brought stays until then.
         while state.rounds == round {
             state.check(self.rank)?;
-            state = self.exchange.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let left = limit.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                let late = state.coming.iter().position(Option::is_none).unwrap_or(self.rank);
+                return Err(state.in_vain(self.rank, late, "which does not come"));
+            }
+            let woken = self.exchange.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+            state = woken.0;
         }
         Ok(state.brought.clone())
     }
@@ -98,9 +114,13 @@ impl State {
             (None, Some(other)) => (other, "which has ended its run"),
             (None, None) => return Ok(()),
         };
-        Err(Error::new(Category::Device, "A rank waits in vain")
+        Err(self.in_vain(rank, other, why))
+    }
+
+    fn in_vain(&self, rank: usize, other: usize, why: &str) -> Error {
+        Error::new(Category::Device, "A rank waits in vain")
             .details(format_args!("rank {rank} waits in round {} for rank {other}, {why}", self.rounds))
-            .hint("what that rank says is the cause; where it says nothing, report this: it is a fault of the program"))
+            .hint("what that rank says is the cause; where it says nothing, report this: it is a fault of the program")
     }
 }
 
@@ -147,5 +167,10 @@ mod tests {
             seat.meet(Vec::new()).expect_err("rank 2 never comes").to_string()
         });
         assert!([0, 1].iter().all(|rank| left[*rank].contains("for rank 2, which has ended its run")), "{left:?}");
+        let late = each(|seat, rank| {
+            let wait = Duration::from_millis(20);
+            if rank == 0 { String::new() } else { seat.meet_within(Vec::new(), wait).expect_err("nobody comes").to_string() }
+        });
+        assert!([1, 2].iter().all(|rank| late[*rank].contains("for rank 0, which does not come")), "{late:?}");
     }
 }
