@@ -120,40 +120,57 @@ fn device(ranks: u32, options: Options) -> Result<Ranks, String> {
     Ranks::new(all.collect()).map_err(text)
 }
 
-/// One sum and one gathering, of rows that meet in several launches too, one by one and as a graph.
+/// Sums and columns of rows that meet in several launches too, one by one and as a graph. Neighbours differ: what a rank brought to
+/// an earlier meeting would be noticed.
 fn sums_and_columns(ranks: u32) -> Result<String, String> {
     for (rows, n) in [(1, 4096), (3, 1000), (700, 4096), (2, 8)] {
-        let own: Vec<Vec<f32>> = (0..ranks).map(|rank| numbers((rows * n) as usize, rank)).collect();
-        let mut buffers = Buffers::default();
-        let x = Output::F32(of_ranks(&mut buffers, &own).ptr());
-        let count = u64::from(rows * n);
-        let y = buffers.add("y", Element::Act, count, BufferKind::Scratch);
-        let columns = buffers.add("columns", Element::F32, count * u64::from(ranks), BufferKind::Scratch);
-        let mut plan = Plan { decode: true, ..Plan::default() };
-        let (bias, residual) = (Ptr::NULL, Ptr::NULL);
-        plan.all_reduce(AllReduce { x, bias, residual, y: y.ptr::<Act>(), rows, n });
-        // Rows that do not divide by 4, in bytes of both types.
+        // Columns that do not divide by 4.
         let odd = if rows == 1 { n - 1 } else { n };
-        plan.all_gather(AllGather { x, y: Output::F32(columns.ptr()), rows, n: odd });
+        let count = u64::from(rows * n);
+        let (mut buffers, mut steps) = (Buffers::default(), Vec::new());
+        let mut plan = Plan { decode: true, ..Plan::default() };
+        for step in 0..3 {
+            let own: Vec<Vec<f32>> =
+                (0..ranks).map(|rank| numbers((rows * n) as usize, step * ranks + rank)).collect();
+            let x = Output::F32(of_ranks(&mut buffers, &own).ptr());
+            let y = buffers.add("y", Element::Act, count, BufferKind::Scratch);
+            let columns = buffers.add("columns", Element::F32, count * u64::from(ranks), BufferKind::Scratch);
+            let (bias, residual) = (Ptr::NULL, Ptr::NULL);
+            plan.all_reduce(AllReduce { x, bias, residual, y: y.ptr::<Act>(), rows, n });
+            plan.all_gather(AllGather { x, y: Output::F32(columns.ptr()), rows, n: odd });
+            steps.push((own, y, columns));
+        }
         let mut device = device(ranks, Options::default())?;
         device.allocate(buffers).map_err(text)?;
         let plan = device.prepare(plan).map_err(text)?;
-        let odd = odd as usize;
-        let row = |row: usize| own.iter().flat_map(move |own| own[row * odd..][..odd].iter());
-        let want: Vec<u32> = (0..rows as usize).flat_map(row).map(|value| value.to_bits()).collect();
         for run in 0..5 {
             device.enqueue(plan, &[]).map_err(text)?;
-            let got = device.read_f32(columns.ptr(), want.len()).map_err(text)?;
-            let got: Vec<u32> = got.into_iter().map(f32::to_bits).collect();
-            ensure(got == want, || format!("columns of {rows} x {n} differ in run {run}"))?;
-            let codes = device.read_i32(y.ptr(), (rows * n / 2) as usize).map_err(text)?;
-            let codes: Vec<u16> = bytemuck::cast_slice(&codes).to_vec();
-            let sum = |i: usize| own[1..].iter().fold(own[0][i], |sum, own| sum + own[i]);
-            let differs = (0..codes.len()).find(|i| codes[*i] != half::bf16::from_f32(sum(*i)).to_bits());
-            ensure(differs.is_none(), || format!("sums of {rows} x {n} differ at {differs:?} in run {run}"))?;
+            for (own, y, columns) in &steps {
+                check_step(&mut device, own, (*y, *columns), [rows, odd]).map_err(|fault| format!("{fault}, run {run}"))?;
+            }
         }
     }
     Ok("4 shapes, 5 runs".into())
+}
+
+/// Whether `y` has the sums of what ranks own, and `columns` theirs side by side.
+fn check_step(
+    device: &mut Ranks,
+    own: &[Vec<f32>],
+    (y, columns): (BufferId, BufferId),
+    [rows, n]: [u32; 2],
+) -> Result<(), String> {
+    let (rows, n) = (rows as usize, n as usize);
+    let row = |row: usize| own.iter().flat_map(move |own| own[row * n..][..n].iter());
+    let want: Vec<u32> = (0..rows).flat_map(row).map(|value| value.to_bits()).collect();
+    let got = device.read_f32(columns.ptr(), want.len()).map_err(text)?;
+    let got: Vec<u32> = got.into_iter().map(f32::to_bits).collect();
+    ensure(got == want, || format!("columns of {rows} x {n} differ"))?;
+    let codes = device.read_i32(y.ptr(), own[0].len() / 2).map_err(text)?;
+    let codes: Vec<u16> = bytemuck::cast_slice(&codes).to_vec();
+    let sum = |i: usize| own[1..].iter().fold(own[0][i], |sum, own| sum + own[i]);
+    let differs = (0..codes.len()).find(|i| codes[*i] != half::bf16::from_f32(sum(*i)).to_bits());
+    ensure(differs.is_none(), || format!("sums of {rows} rows differ at {differs:?}"))
 }
 
 /// What a rank does wrong.

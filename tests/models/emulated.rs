@@ -85,7 +85,7 @@ impl Emulated {
                 let narrowed: Vec<bf16> = values.iter().map(|&value| bf16::from_f32(value)).collect();
                 self.write(start, spec.element, &narrowed)
             }
-            BufferKind::Sampled | BufferKind::Counters => {
+            BufferKind::Sampled { .. } | BufferKind::Counters => {
                 self.write(start, spec.element, &vec![0i32; spec.elements as usize])
             }
             BufferKind::Input | BufferKind::Scratch | BufferKind::State | BufferKind::Slots => Ok(()),
@@ -247,7 +247,7 @@ impl Device for Emulated {
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
         self.enqueue(plan, inputs)?;
         let mut all = self.buffers.iter().zip(0..);
-        let sampled = all.find(|((_, spec), _)| matches!(spec.kind, BufferKind::Sampled)).expect("a sampled buffer");
+        let sampled = all.find(|((_, spec), _)| matches!(spec.kind, BufferKind::Sampled { .. })).expect("a sampled buffer");
         let tokens = self.read((sampled.1, 0), Element::I32, sampled.0.1.elements as usize)?;
         let ticket = self.next;
         self.next = Ticket(ticket.0 + 1);
