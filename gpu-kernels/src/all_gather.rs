@@ -86,6 +86,8 @@ mod entry {
         /// Four neighbours per thread and turn where rows divide so.
         pub fn all_gather(args: OneShotAllGather) {
             grid::wait_for_dependencies();
+            // What is in front has ended: the kernel behind may fetch its weights while this one waits for other GPUs.
+            grid::launch_dependents();
             let round = Round::begin(&args.meeting);
             let fours = args.n % 4 == 0;
             let width = if fours { args.n / 4 } else { args.n };

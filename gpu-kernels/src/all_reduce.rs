@@ -104,6 +104,8 @@ mod entry {
         /// Four neighbours per thread and turn.
         pub fn all_reduce(args: OneShotAllReduce) {
             grid::wait_for_dependencies();
+            // What is in front has ended: the kernel behind may fetch its weights while this one waits for other GPUs.
+            grid::launch_dependents();
             let round = Round::begin(&args.meeting);
             let quads = args.rows * (args.n / 4);
             let mut quad = thread::global_index();

@@ -130,8 +130,7 @@ fn sums_and_columns(ranks: u32) -> Result<String, String> {
         let (mut buffers, mut steps) = (Buffers::default(), Vec::new());
         let mut plan = Plan { decode: true, ..Plan::default() };
         for step in 0..3 {
-            let own: Vec<Vec<f32>> =
-                (0..ranks).map(|rank| numbers((rows * n) as usize, step * ranks + rank)).collect();
+            let own: Vec<Vec<f32>> = (0..ranks).map(|rank| numbers((rows * n) as usize, step * ranks + rank)).collect();
             let x = Output::F32(of_ranks(&mut buffers, &own).ptr());
             let y = buffers.add("y", Element::Act, count, BufferKind::Scratch);
             let columns = buffers.add("columns", Element::F32, count * u64::from(ranks), BufferKind::Scratch);
@@ -146,7 +145,8 @@ fn sums_and_columns(ranks: u32) -> Result<String, String> {
         for run in 0..5 {
             device.enqueue(plan, &[]).map_err(text)?;
             for (own, y, columns) in &steps {
-                check_step(&mut device, own, (*y, *columns), [rows, odd]).map_err(|fault| format!("{fault}, run {run}"))?;
+                check_step(&mut device, own, (*y, *columns), [rows, odd])
+                    .map_err(|fault| format!("{fault}, run {run}"))?;
             }
         }
     }
@@ -257,8 +257,12 @@ fn ended(ranks: u32, fault: Fault) -> Result<String, String> {
         took.push(start.elapsed().as_secs_f64());
         let last = ranks - 1;
         let said = match fault {
-            Fault::Fails => error.message() == "A planted fault" && error.details_text().starts_with(&format!("rank {last}")),
-            Fault::Stays => error.message() == "A rank waits in vain" && error.details_text().contains(&format!("for rank {last}")),
+            Fault::Fails => {
+                error.message() == "A planted fault" && error.details_text().starts_with(&format!("rank {last}"))
+            }
+            Fault::Stays => {
+                error.message() == "A rank waits in vain" && error.details_text().contains(&format!("for rank {last}"))
+            }
         };
         ensure(said && start.elapsed() < Duration::from_secs(5), || format!("{error}, {took:?} s"))?;
     }

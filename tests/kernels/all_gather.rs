@@ -3,7 +3,7 @@ use gpu_kernels::{OneShotAllGather, Ptr};
 
 use crate::data::Data;
 use crate::meeting::{Place, meeting, written};
-use crate::mutants::{Defect, EDGE, STRIDE};
+use crate::mutants::{Defect, EDGE};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
@@ -51,7 +51,7 @@ fn row(seed: u64, shape: Shape, missing: Option<usize>) -> Row<OneShotAllGather>
 impl Oracle for OneShotAllGather {
     const C: f64 = 0.0;
     const D: f64 = 0.0;
-    const DEFECTS: &[Defect] = &[EDGE, STRIDE];
+    const DEFECTS: &[Defect] = &[EDGE];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let x = if self.x.is_null() { data.f64s(self.x_act) } else { data.f64s(self.x) };

@@ -63,6 +63,7 @@ pub fn written(meeting: &Meeting, data: &Data, x: &[f64]) -> (Vec<Written>, Opti
         return (written, None);
     }
     written.push(Written::new(meeting.epochs, vec![Want::exact(f64::from(epoch)); BLOCKS as usize]));
-    let brought = |r: usize| if r == rank { x.to_vec() } else { data.f64s(meeting.parts[r])[half..][..x.len()].to_vec() };
+    let brought =
+        |r: usize| if r == rank { x.to_vec() } else { data.f64s(meeting.parts[r])[half..][..x.len()].to_vec() };
     (written, Some((0..ranks).map(brought).collect()))
 }

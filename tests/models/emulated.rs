@@ -247,7 +247,8 @@ impl Device for Emulated {
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
         self.enqueue(plan, inputs)?;
         let mut all = self.buffers.iter().zip(0..);
-        let sampled = all.find(|((_, spec), _)| matches!(spec.kind, BufferKind::Sampled { .. })).expect("a sampled buffer");
+        let sampled =
+            all.find(|((_, spec), _)| matches!(spec.kind, BufferKind::Sampled { .. })).expect("a sampled buffer");
         let tokens = self.read((sampled.1, 0), Element::I32, sampled.0.1.elements as usize)?;
         let ticket = self.next;
         self.next = Ticket(ticket.0 + 1);

@@ -57,15 +57,16 @@ impl Seat {
     /// # Errors
     /// A rank has failed; or it has ended the run that this one is in, and would never come.
     pub fn meet(&self, own: Vec<f32>) -> Result<Brought> {
-        self.meet_within(own, Duration::MAX)
+        let round = self.come(own);
+        loop {
+            if let Some(brought) = self.wait(round, Duration::from_secs(3600))? {
+                return Ok(brought);
+            }
+        }
     }
 
-    /// As [`Seat::meet`], but waits no longer than `limit`.
-    ///
-    /// # Errors
-    /// As of [`Seat::meet`]; or a rank has not come by then.
-    pub fn meet_within(&self, own: Vec<f32>, limit: Duration) -> Result<Brought> {
-        let start = Instant::now();
+    /// Brings something to the round that goes on, whose number is for [`Seat::wait`].
+    pub fn come(&self, own: Vec<f32>) -> u64 {
         let mut state = self.lock();
         let round = state.rounds;
         state.coming[self.rank] = Some(own);
@@ -74,18 +75,30 @@ impl Seat {
             state.rounds += 1;
             self.exchange.changed.notify_all();
         }
+        round
+    }
+
+    /// What all ranks brought to a round that this one has come to last; none where one has not come within `limit`.
+    ///
+    /// # Errors
+    /// As of [`Seat::meet`].
+    pub fn wait(&self, round: u64, limit: Duration) -> Result<Option<Brought>> {
+        let (start, mut state) = (Instant::now(), self.lock());
         // Nobody brings a round to its end before this rank has come to it: what was brought stays until then.
         while state.rounds == round {
             state.check(self.rank)?;
             let left = limit.saturating_sub(start.elapsed());
             if left.is_zero() {
-                let late = state.coming.iter().position(Option::is_none).unwrap_or(self.rank);
-                return Err(state.in_vain(self.rank, late, "which does not come"));
+                return Ok(None);
             }
-            let woken = self.exchange.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
-            state = woken.0;
+            state = self.exchange.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        Ok(state.brought.clone())
+        Ok(Some(state.brought.clone()))
+    }
+
+    /// A rank that has not come to the round that goes on.
+    pub fn late(&self) -> Option<usize> {
+        self.lock().coming.iter().position(Option::is_none)
     }
 
     /// Notes that this rank has ended a run.
@@ -114,13 +127,9 @@ impl State {
             (None, Some(other)) => (other, "which has ended its run"),
             (None, None) => return Ok(()),
         };
-        Err(self.in_vain(rank, other, why))
-    }
-
-    fn in_vain(&self, rank: usize, other: usize, why: &str) -> Error {
-        Error::new(Category::Device, "A rank waits in vain")
+        Err(Error::new(Category::Device, "A rank waits in vain")
             .details(format_args!("rank {rank} waits in round {} for rank {other}, {why}", self.rounds))
-            .hint("what that rank says is the cause; where it says nothing, report this: it is a fault of the program")
+            .hint("what that rank says is the cause; where it says nothing, report this: it is a fault of the program"))
     }
 }
 
@@ -168,9 +177,10 @@ mod tests {
         });
         assert!([0, 1].iter().all(|rank| left[*rank].contains("for rank 2, which has ended its run")), "{left:?}");
         let late = each(|seat, rank| {
-            let wait = Duration::from_millis(20);
-            if rank == 0 { String::new() } else { seat.meet_within(Vec::new(), wait).expect_err("nobody comes").to_string() }
+            let wait =
+                |seat: &Seat| seat.wait(seat.come(Vec::new()), Duration::from_millis(20)).expect("nobody failed");
+            rank != 0 && wait(seat).is_none() && seat.late() == Some(0)
         });
-        assert!([1, 2].iter().all(|rank| late[*rank].contains("for rank 0, which does not come")), "{late:?}");
+        assert_eq!(late, [false, true, true]);
     }
 }

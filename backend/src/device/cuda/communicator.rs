@@ -45,7 +45,8 @@ struct Member {
 }
 
 impl Cuda {
-    /// Opens GPUs that hold a model together: the r-th becomes rank r.
+    /// Opens GPUs that hold a model together: the r-th becomes rank r. One may be several ranks, for tests: slowly, since what these
+    /// enqueue runs side by side.
     ///
     /// # Errors
     /// As of [`Cuda::open`]; two of them differ or do not reach each other's memory, or there are too many.
@@ -95,14 +96,24 @@ fn check(gpus: &[Gpu]) -> Result<()> {
 fn connect(devices: &mut [Cuda]) -> Result<()> {
     for device in devices.iter() {
         device.make_current()?;
-        devices.iter().filter(|peer| peer.gpu.ordinal != device.gpu.ordinal).try_for_each(|peer| enable(device, peer))?;
+        devices
+            .iter()
+            .filter(|peer| peer.gpu.ordinal != device.gpu.ordinal)
+            .try_for_each(|peer| enable(device, peer))?;
     }
     let words = HostWords::new(1 + devices.len())?;
     let members = devices.iter().map(|device| Member::new(device, &words)).collect::<Result<_>>()?;
     let communicator = Arc::new(Communicator { words, members });
     let seats = Seat::of_ranks(devices.len());
+    let repeats =
+        |device: &Cuda, all: &[Cuda]| all.iter().filter(|other| other.gpu.ordinal == device.gpu.ordinal).count() > 1;
+    let shared: Vec<bool> = devices.iter().map(|device| repeats(device, devices)).collect();
     for (number, (device, seat)) in devices.iter_mut().zip(seats).enumerate() {
         device.make_current()?;
+        if shared[number] {
+            // Kernels that started early would keep the GPU from the rank that they wait for.
+            device.overlap = None;
+        }
         device.rank = Some(Rank::new(number, seat, communicator.clone(), device.options.rank_timeout)?);
     }
     Ok(())
@@ -113,10 +124,8 @@ fn enable(device: &Cuda, peer: &Cuda) -> Result<()> {
     // SAFETY: both contexts are alive.
     match unsafe { cust_raw::cuCtxEnablePeerAccess(peer.context.as_raw(), 0) } {
         cust_raw::CUresult::CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED => Ok(()),
-        answer => answer.or_failed(format_args!(
-            "letting GPU {} read the memory of GPU {}",
-            device.gpu.ordinal, peer.gpu.ordinal
-        )),
+        answer => answer
+            .or_failed(format_args!("letting GPU {} read the memory of GPU {}", device.gpu.ordinal, peer.gpu.ordinal)),
     }
 }
 

@@ -57,9 +57,18 @@ impl Rank {
     /// kernel in which ranks meet: the driver may have such calls wait for GPUs that wait for this one.
     ///
     /// # Errors
-    /// Another rank has failed, or does not come.
+    /// Another rank has failed, or does not come; or the GPU stands still, which needs no thread any more to get on.
     pub fn meet_on_host(&self) -> Result<()> {
-        self.seat.meet_within(Vec::new(), self.timeout * LOADING).map(drop)
+        let round = self.seat.come(Vec::new());
+        let (start, mut watch) = (Instant::now(), Watch::start(self.timeout));
+        while self.seat.wait(round, self.timeout / LOOKS)?.is_none() {
+            let now = Instant::now();
+            self.look(&mut watch, now)?;
+            if let Some(other) = self.seat.late().filter(|_| now > start + self.timeout * LOADING) {
+                return Err(self.in_vain(other));
+            }
+        }
+        Ok(())
     }
 
     /// Notes that a run is enqueued whole.
@@ -79,7 +88,7 @@ impl Rank {
     /// It failed; or it, or a rank that it waits for, stands still.
     pub fn wait(&self, is_done: impl Fn() -> CudaResult<bool>) -> Result<()> {
         let start = Instant::now();
-        let mut watch = Watch { next: start + self.timeout / LOOKS, moved: start, counters: Vec::new() };
+        let mut watch = Watch::start(self.timeout);
         while !is_done().map_err(lost)? {
             let now = Instant::now();
             if now >= watch.next {
@@ -150,4 +159,11 @@ struct Watch {
     /// When the counters changed last.
     moved: Instant,
     counters: Vec<i32>,
+}
+
+impl Watch {
+    fn start(timeout: Duration) -> Watch {
+        let now = Instant::now();
+        Watch { next: now + timeout / LOOKS, moved: now, counters: Vec::new() }
+    }
 }
