@@ -11,11 +11,11 @@
 //! | `bias` | `[n]` or null | weight | the same on every rank |
 //! | `residual` | `[rows, n]` or null | act | the same on every rank; may be `y` |
 //! | `y`, `sums` | `[rows, n]` | act, f32 | written: `y` or, unrounded, `s`; one of them is null |
-//! | `parts[r]` | `[2, capacity]` | f32 | memory of rank r; this rank's own is written |
-//! | `flags[r]` | `[32, 8]` | i32 | memory of rank r, by block and rank; each rank writes its word in all of them |
-//! | `epochs` | `[32]` | i32 | launches so far, by block; counted on; 0 at start, as the flags |
-//! | `abort` | `[1]` | i32 | pinned memory of the host: other than 0 ends every wait |
-//! | `fault` | `[1]` | i32 | 1 + the rank that was waited for, where a wait was ended; else kept |
+//! | `meeting.parts[r]` | `[2, capacity]` | f32 | memory of rank r; this rank's own is written |
+//! | `meeting.flags[r]` | `[32, 8]` | i32 | memory of rank r, by block and rank; each rank writes its word in all of them |
+//! | `meeting.epochs` | `[32]` | i32 | launches so far, by block; counted on; 0 at start, as the flags |
+//! | `meeting.abort` | `[1]` | i32 | pinned memory of the host: other than 0 ends every wait |
+//! | `meeting.fault` | `[1]` | i32 | 1 + the rank that was waited for, where a wait was ended; else kept |
 //!
 //! # Launch
 //! Always 32 blocks, so that all count the same epochs. A thread owns every `32 · 512`-th group of 4. It copies its groups of `x`
@@ -35,15 +35,11 @@
 //! # Numerics
 //! In f32, in the order of the ranks: the same bits on all ranks and in every run. One rounding at the store, of the sum first
 //! where there is a residual. c = 1, d = 1.
+pub mod meeting;
+
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
-
-/// Most ranks that meet.
-pub const MOST_RANKS: usize = 8;
-/// Blocks of every launch.
-pub const BLOCKS: u32 = 32;
-/// Threads of a block.
-const THREADS: u32 = 512;
+use meeting::{BLOCKS, Meeting, THREADS};
 
 kernel_args! {
     /// Arguments of `all_reduce`.
@@ -60,26 +56,12 @@ kernel_args! {
         pub y: Ptr<Act>,
         /// `[rows, n]` or null, written.
         pub sums: Ptr<f32>,
-        /// `[2, capacity]` each, of every rank; null beyond the last.
-        pub parts: [Ptr<f32>; MOST_RANKS],
-        /// `[32, 8]` each, of every rank; null beyond the last.
-        pub flags: [Ptr<i32>; MOST_RANKS],
-        /// `[32]`: launches so far.
-        pub epochs: Ptr<i32>,
-        /// `[1]`: whether to give up.
-        pub abort: Ptr<i32>,
-        /// `[1]`, written where a wait was ended.
-        pub fault: Ptr<i32>,
-        /// This rank.
-        pub rank: u32,
-        /// How many meet.
-        pub ranks: u32,
+        /// Where the ranks meet.
+        pub meeting: Meeting,
         /// Token rows.
         pub rows: u32,
         /// Columns.
         pub n: u32,
-        /// Elements of a half of `parts`.
-        pub capacity: u32,
     }
 }
 
@@ -87,19 +69,14 @@ impl Kernel for OneShotAllReduce {
     const NAME: &'static str = "all_reduce";
 
     fn check(&self) -> Result<(), &'static str> {
-        let present = |count: usize| {
-            self.parts[..count].iter().all(|parts| !parts.is_null())
-                && self.flags[..count].iter().all(|flags| !flags.is_null())
-        };
-        let elements = u64::from(self.rows) * u64::from(self.n);
         require! {
-            (1..=MOST_RANKS as u32).contains(&self.ranks) && self.rank < self.ranks => "1 to 8 ranks, this one among them",
-            present(self.ranks as usize) => "parts and flags of every rank",
+            self.meeting.has_ranks() => "1 to 8 ranks, this one among them",
+            self.meeting.has_memory() => "parts and flags of every rank",
             self.x.is_null() != self.x_act.is_null() => "either x or x_act",
             self.y.is_null() != self.sums.is_null() => "either y or sums",
             self.residual.is_null() || !self.y.is_null() => "a residual is added to y alone",
             self.rows > 0 && self.n > 0 && self.n.is_multiple_of(4) => "at least one row, n divisible by 4",
-            self.capacity.is_multiple_of(4) && elements <= u64::from(self.capacity) => "rows of parts that hold the sum",
+            self.meeting.holds(self.rows, self.n) => "rows of parts that hold the sum",
         }
     }
 
@@ -112,59 +89,40 @@ impl Kernel for OneShotAllReduce {
         let residual = if self.residual.is_null() { 0 } else { 2 };
         let y = if self.y.is_null() { 4 } else { 2 };
         let elements = u64::from(self.rows) * u64::from(self.n);
-        elements * (4 * (u64::from(self.ranks) + 1) + x + residual + y)
+        elements * (4 * (u64::from(self.meeting.ranks) + 1) + x + residual + y)
     }
 }
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
-    use super::{MOST_RANKS, OneShotAllReduce};
-    use crate::Ptr;
+    use super::OneShotAllReduce;
+    use super::meeting::{MOST_RANKS, Round};
     use cuda_std::unroll::unroll;
-    use cuda_std::{barrier, bf16, global, grid, kernel, thread};
-
-    /// Looks at a flag between two looks at the word of the host, which is far away.
-    const LOOKS: u32 = 64;
+    use cuda_std::{bf16, global, grid, kernel, thread};
 
     kernel! {
         /// Four neighbours per thread and turn.
         pub fn all_reduce(args: OneShotAllReduce) {
             grid::wait_for_dependencies();
-            let block = 4 * u64::from(thread::block_idx_x());
-            let epoch = global::load::<u32>(args.epochs.addr + block).wrapping_add(1);
-            let half = 4 * u64::from(epoch % 2) * u64::from(args.capacity);
+            // What is in front has ended: the kernel behind may fetch its weights while this one waits for other GPUs.
+            grid::launch_dependents();
+            let round = Round::begin(&args.meeting);
             let quads = args.rows * (args.n / 4);
-            let own = of_rank(&args.parts, args.rank) + half;
             let mut quad = thread::global_index();
             while quad < quads {
-                global::store(own + 16 * u64::from(quad), part(&args, quad));
+                global::store(round.own + 16 * u64::from(quad), part(&args, quad));
                 quad += thread::grid_threads();
             }
-            barrier::sync_threads();
-            if barrier::any_thread(!meets(&args, epoch)) {
+            if !round.meet(&args.meeting) {
                 return;
             }
             let mut quad = thread::global_index();
             while quad < quads {
-                finish(&args, quad, sum(&args, half + 16 * u64::from(quad)));
+                finish(&args, quad, sum(&args, round.half + 16 * u64::from(quad)));
                 quad += thread::grid_threads();
             }
-            if thread::thread_idx_x() == 0 {
-                global::store(args.epochs.addr + block, epoch);
-            }
+            round.end(&args.meeting);
         }
-    }
-
-    /// The address of what rank `rank` has; the loop is unrolled, for parameters are not indexed by what is not constant.
-    #[inline(always)]
-    fn of_rank<R: crate::Role>(pointers: &[Ptr<R>; MOST_RANKS], rank: u32) -> u64 {
-        let mut found = 0;
-        unroll::<MOST_RANKS>(|r| {
-            if r as u32 == rank {
-                found = pointers[r].addr;
-            }
-        });
-        found
     }
 
     /// Four neighbours of this rank's part.
@@ -184,36 +142,6 @@ mod entry {
         }
     }
 
-    /// Tells the rank that this thread stands for that this block's part is there, and waits for its part; `false` if the wait
-    /// was ended. What the ranks wrote is visible behind the next barrier.
-    ///
-    /// # Safety
-    /// All threads of the block have written their part, in front of a barrier.
-    #[inline(always)]
-    unsafe fn meets(args: &OneShotAllReduce, epoch: u32) -> bool {
-        let other = thread::thread_idx_x();
-        if other >= args.ranks {
-            return true;
-        }
-        let row = 4 * MOST_RANKS as u64 * u64::from(thread::block_idx_x());
-        let theirs = of_rank(&args.flags, other) + row + 4 * u64::from(args.rank);
-        let own = of_rank(&args.flags, args.rank) + row + 4 * u64::from(other);
-        // SAFETY: the words are within the flags.
-        unsafe {
-            global::store_release_system(theirs, epoch);
-            let mut looks = 0;
-            // A rank may be an epoch ahead.
-            while (global::load_acquire_system(own).wrapping_sub(epoch) as i32) < 0 {
-                looks += 1;
-                if looks % LOOKS == 0 && global::load_volatile::<u32>(args.abort.addr) != 0 {
-                    global::store_volatile(args.fault.addr, other + 1);
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
     /// The sum of four neighbours at byte `at` of all parts: all loads before the first sum.
     ///
     /// # Safety
@@ -222,14 +150,14 @@ mod entry {
     unsafe fn sum(args: &OneShotAllReduce, at: u64) -> [f32; 4] {
         let mut parts = [[0.0f32; 4]; MOST_RANKS];
         unroll::<MOST_RANKS>(|r| {
-            if (r as u32) < args.ranks {
+            if (r as u32) < args.meeting.ranks {
                 // SAFETY: the caller's promise.
-                parts[r] = unsafe { global::load(args.parts[r].addr + at) };
+                parts[r] = unsafe { global::load(args.meeting.parts[r].addr + at) };
             }
         });
         let mut sums = parts[0];
         unroll::<{ MOST_RANKS - 1 }>(|r| {
-            if (r as u32) + 1 < args.ranks {
+            if (r as u32) + 1 < args.meeting.ranks {
                 sums = core::array::from_fn(|i| sums[i] + parts[r + 1][i]);
             }
         });

@@ -48,6 +48,7 @@ macro_rules! for_each_kernel {
     ($callback:ident) => {
         $callback! {
             advance Advance,
+            all_gather OneShotAllGather,
             all_reduce OneShotAllReduce,
             argmax Argmax,
             attn_decode AttnDecode,

@@ -216,7 +216,7 @@ impl Device for Toy {
             if let Some(name) = NAMES.into_iter().find(|name| *name == spec.name) {
                 self.names.insert(name, id.0);
             }
-            if matches!(spec.kind, BufferKind::Sampled) {
+            if matches!(spec.kind, BufferKind::Sampled { .. }) {
                 self.sampled = vec![0; spec.elements as usize];
                 // Behind a token and a fault of each slot stand log-probabilities: all of 500 tokens are as likely.
                 let words = WORDS as usize;

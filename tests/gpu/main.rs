@@ -9,6 +9,7 @@ mod logprobs;
 mod models;
 mod plans;
 mod products;
+mod ranks;
 mod streams;
 
 /// The kernels' rows and their oracles, as tests/kernels has them; its own tests see to the references and the emulator.
@@ -22,6 +23,7 @@ mod kernels {
     pub mod compare;
     pub mod data;
     pub mod emulator;
+    pub mod meeting;
     pub mod mutants;
     pub mod oracle;
     pub mod packed;
@@ -56,6 +58,7 @@ fn rows() -> impl Iterator<Item = &'static Row> {
         .chain(launches::ROWS)
         .chain(models::ROWS)
         .chain(logprobs::ROWS)
+        .chain(ranks::ROWS)
         .chain(faults::ROWS)
 }
 

@@ -51,12 +51,12 @@ fn stories() -> Vec<Story> {
 }
 
 /// A file of the project, or of a folder that holds its models: the working directory, or the one above.
-fn file(path: &str) -> Result<PathBuf, String> {
+pub fn file(path: &str) -> Result<PathBuf, String> {
     let places = [PathBuf::from(path), PathBuf::from("..").join(path)];
     places.into_iter().find(|place| place.exists()).ok_or_else(|| format!("{path} is not here; run where it is"))
 }
 
-fn options(model: &str) -> Result<LoadOptions, String> {
+pub fn options(model: &str) -> Result<LoadOptions, String> {
     let model = file(model)?.display().to_string();
     Ok(LoadOptions { device: DeviceChoice::Gpu(0), max_sequences: 8, ..LoadOptions::new(model) })
 }

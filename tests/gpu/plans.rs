@@ -53,7 +53,7 @@ impl Tiny {
         let [x, normed, gathered] =
             ["x", "normed", "gathered"].map(|name| scratch(name, Element::Act, rows * u64::from(HIDDEN)));
         let logits = scratch("logits", Element::F32, rows * u64::from(VOCAB));
-        let sampled = b.add("sampled", Element::I32, 2 * SLOTS, BufferKind::Sampled);
+        let sampled = b.add("sampled", Element::I32, 2 * SLOTS, BufferKind::Sampled { slots: SLOTS as usize });
         let [table, head] = [1, 2].map(|seed| b.add_weight("table", weight(VOCAB, HIDDEN, seed)));
         let norm = b.add_weight("norm", weight(1, HIDDEN, 3));
         let tiny = Tiny {

@@ -1,8 +1,8 @@
 //! Rows of `all_reduce`: one rank whose others have come. `tests/kernels/ranks.rs` has all of them meet.
-use gpu_kernels::all_reduce::{BLOCKS, MOST_RANKS};
 use gpu_kernels::{OneShotAllReduce, Ptr};
 
 use crate::data::Data;
+use crate::meeting::{meeting, written};
 use crate::mutants::{Defect, EDGE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
@@ -33,7 +33,7 @@ pub fn rows() -> Vec<Row<OneShotAllReduce>> {
 fn row(seed: u64, shape: Shape, missing: Option<usize>) -> Row<OneShotAllReduce> {
     let (ranks, rank, rows, n, launches, [act, bias, residual, sums]) = shape;
     let (mut data, mut random, count) = (Data::default(), Random::new(seed), rows * n);
-    let capacity = count.next_multiple_of(4) + 8;
+    let meeting = meeting(&mut data, &mut random, (ranks, rank), (count, launches, missing));
     let mut kernel = OneShotAllReduce {
         x: Ptr::NULL,
         x_act: Ptr::NULL,
@@ -41,16 +41,9 @@ fn row(seed: u64, shape: Shape, missing: Option<usize>) -> Row<OneShotAllReduce>
         residual: Ptr::NULL,
         y: Ptr::NULL,
         sums: Ptr::NULL,
-        parts: [Ptr::NULL; MOST_RANKS],
-        flags: [Ptr::NULL; MOST_RANKS],
-        epochs: data.integers("epochs", vec![launches; BLOCKS as usize]),
-        abort: data.integers("abort", vec![i32::from(missing.is_some())]),
-        fault: data.integers("fault", vec![0]),
-        rank: rank as u32,
-        ranks: ranks as u32,
+        meeting,
         rows: rows as u32,
         n: n as u32,
-        capacity: capacity as u32,
     };
     let part = random.reals(count, 1.0);
     if act {
@@ -69,20 +62,7 @@ fn row(seed: u64, shape: Shape, missing: Option<usize>) -> Row<OneShotAllReduce>
     } else {
         kernel.y = data.undefined("y", count);
     }
-    for other in 0..ranks {
-        kernel.parts[other] = data.reals("parts", random.reals(2 * capacity, 1.0));
-        kernel.flags[other] = data.integers("flags", flags(launches, missing));
-    }
     Row { name: format!("{shape:?}, missing {missing:?}"), kernel, data }
-}
-
-/// Every rank has come, some are ahead; but not the missing one, nor this one yet.
-fn flags(launches: i32, missing: Option<usize>) -> Vec<i32> {
-    let come = |at: usize| match at % MOST_RANKS {
-        rank if Some(rank) == missing => launches,
-        rank => launches.wrapping_add(1 + rank as i32 % 2),
-    };
-    (0..BLOCKS as usize * MOST_RANKS).map(come).collect()
 }
 
 impl Oracle for OneShotAllReduce {
@@ -91,28 +71,10 @@ impl Oracle for OneShotAllReduce {
     const DEFECTS: &[Defect] = &[EDGE, TERM];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
-        let (ranks, rank, n) = (self.ranks as usize, self.rank as usize, self.n as usize);
-        let epoch = data.i32s(self.epochs)[0].wrapping_add(1);
         let x = if self.x.is_null() { data.f64s(self.x_act) } else { data.f64s(self.x) };
-        let half = if epoch % 2 == 0 { 0 } else { self.capacity as usize };
-        let mut written = Vec::new();
-        let mut parts = vec![Want::Kept; 2 * self.capacity as usize];
-        parts[half..half + x.len()].iter_mut().zip(&x).for_each(|(want, x)| *want = Want::exact(*x));
-        written.push(Written::new(self.parts[rank], parts));
-        for flags in &self.flags[..ranks] {
-            let mut wants = vec![Want::Kept; BLOCKS as usize * MOST_RANKS];
-            wants.iter_mut().skip(rank).step_by(MOST_RANKS).for_each(|want| *want = Want::exact(f64::from(epoch)));
-            written.push(Written::new(*flags, wants));
-        }
-        let own = data.i32s(self.flags[rank]);
-        if let Some(late) = (0..ranks).find(|r| *r != rank && own[*r].wrapping_sub(epoch) < 0) {
-            written.push(Written::new(self.fault, vec![Want::exact(late as f64 + 1.0)]));
-            return written;
-        }
-        written.push(Written::new(self.epochs, vec![Want::exact(f64::from(epoch)); BLOCKS as usize]));
-        let others: Vec<Vec<f64>> =
-            (0..ranks).map(|r| if r == rank { x.clone() } else { data.f64s(self.parts[r])[half..].to_vec() }).collect();
-        let result = |at: usize| self.want(data, precision, (at, at % n), others.iter().map(|part| part[at]));
+        let (mut written, parts) = written(&self.meeting, data, &x);
+        let (Some(parts), n) = (parts, self.n as usize) else { return written };
+        let result = |at: usize| self.want(data, precision, (at, at % n), parts.iter().map(|part| part[at]));
         let wants = (0..x.len()).map(result).collect();
         written.push(if self.y.is_null() { Written::new(self.sums, wants) } else { Written::new(self.y, wants) });
         written

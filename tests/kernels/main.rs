@@ -9,6 +9,7 @@ mod compare;
 mod data;
 mod distribution;
 mod emulator;
+mod meeting;
 mod mutants;
 mod oracle;
 mod packed;

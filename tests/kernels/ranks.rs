@@ -1,6 +1,7 @@
-//! `all_reduce` on all of its ranks at once, in seeded random orders: what no release, wait or epoch orders comes out wrong.
-use gpu_kernels::all_reduce::{BLOCKS, MOST_RANKS};
-use gpu_kernels::{Args, OneShotAllReduce, Ptr, Role};
+//! `all_reduce` and `all_gather` on all of their ranks at once, in seeded random orders: what no release, wait or epoch orders comes
+//! out wrong.
+use gpu_kernels::all_reduce::meeting::{BLOCKS, MOST_RANKS, Meeting};
+use gpu_kernels::{Args, OneShotAllGather, OneShotAllReduce, Ptr, Role};
 use half::bf16;
 use nemotron_backend::device::PlannedKernel;
 use ptx_emulator::{Launch, Memory, Module, Options, Queued};
@@ -9,23 +10,47 @@ use crate::emulator::{DEVICES, ptx};
 use crate::mutants::entry;
 use crate::random::Random;
 
-/// Rows of the sums that follow each other: halves of one launch lie across those of the next.
-const ROWS: [usize; 5] = [1, 3, 1, 2, 3];
-const N: usize = 44;
-const CAPACITY: usize = 3 * N;
+/// Rows and columns of what follows each other, and whether it is gathered or summed: halves of one launch lie across those of the
+/// next, and pieces of 16 bytes beside those of 4.
+const STEPS: [(bool, usize, usize); 7] =
+    [(false, 1, 44), (true, 3, 43), (false, 3, 44), (true, 1, 44), (false, 1, 44), (true, 2, 61), (false, 2, 44)];
+const CAPACITY: usize = 132;
+
+/// A launch.
+#[derive(Clone, Copy)]
+enum Step {
+    Sum(OneShotAllReduce),
+    Gather(OneShotAllGather),
+}
+
+impl Step {
+    fn meeting(&mut self) -> &mut Meeting {
+        match self {
+            Step::Sum(kernel) => &mut kernel.meeting,
+            Step::Gather(kernel) => &mut kernel.meeting,
+        }
+    }
+
+    fn queued(&self) -> Queued {
+        match self {
+            Step::Sum(kernel) => queued(kernel),
+            Step::Gather(kernel) => queued(kernel),
+        }
+    }
+}
 
 /// All ranks' memory and launches.
-struct Meeting {
+struct Ranks {
     memory: Memory,
     abort: u64,
     faults: Vec<u64>,
-    queues: Vec<Vec<OneShotAllReduce>>,
-    /// By launch: where each rank writes, and the bits that all must write.
-    results: Vec<(Vec<u64>, Vec<u16>)>,
+    queues: Vec<Vec<Step>>,
+    /// By launch: where each rank writes, and the bytes that all must write.
+    results: Vec<(Vec<u64>, Vec<u8>)>,
 }
 
-impl Meeting {
-    fn new(ranks: usize) -> Meeting {
+impl Ranks {
+    fn new(ranks: usize) -> Ranks {
         let mut memory = Memory::new();
         let (mut parts, mut flags) = ([Ptr::NULL; MOST_RANKS], [Ptr::NULL; MOST_RANKS]);
         for rank in 0..ranks {
@@ -35,55 +60,67 @@ impl Meeting {
         let epochs: Vec<u64> = (0..ranks).map(|_| words(&mut memory, "epochs", BLOCKS as usize)).collect();
         let faults: Vec<u64> = (0..ranks).map(|_| words(&mut memory, "fault", 1)).collect();
         let abort = words(&mut memory, "abort", 1);
-        let mut meeting = Meeting { memory, abort, faults, queues: vec![Vec::new(); ranks], results: Vec::new() };
+        let meeting = |rank: usize| Meeting {
+            parts,
+            flags,
+            epochs: at(epochs[rank]),
+            abort: at(abort),
+            fault: at(faults[rank]),
+            rank: rank as u32,
+            ranks: ranks as u32,
+            capacity: CAPACITY as u32,
+        };
+        let meetings: Vec<Meeting> = (0..ranks).map(meeting).collect();
+        let mut all = Ranks { memory, abort, faults, queues: vec![Vec::new(); ranks], results: Vec::new() };
         let mut random = Random::new(ranks as u64);
-        for rows in ROWS {
-            let own: Vec<Vec<f32>> = (0..ranks).map(|_| random.reals(rows * N, 1.0)).collect();
-            let y = (0..ranks).map(|_| meeting.memory.allocate("y", 2 * rows * N)).collect::<Vec<_>>();
-            for (rank, own) in own.iter().enumerate() {
-                let bytes: Vec<u8> = own.iter().flat_map(|x| x.to_le_bytes()).collect();
-                let x = meeting.memory.allocate("x", bytes.len());
-                meeting.memory.write(x, &bytes).expect("it is there");
-                meeting.queues[rank].push(OneShotAllReduce {
-                    x: at(x),
-                    x_act: Ptr::NULL,
-                    bias: Ptr::NULL,
-                    residual: Ptr::NULL,
-                    y: at(y[rank]),
-                    sums: Ptr::NULL,
-                    parts,
-                    flags,
-                    epochs: at(epochs[rank]),
-                    abort: at(abort),
-                    fault: at(meeting.faults[rank]),
-                    rank: rank as u32,
-                    ranks: ranks as u32,
-                    rows: rows as u32,
-                    n: N as u32,
-                    capacity: CAPACITY as u32,
-                });
-            }
-            meeting.results.push((y, sums(&own)));
+        for step in STEPS {
+            all.push(step, &meetings, &mut random);
         }
-        meeting
+        all
+    }
+
+    /// Appends a launch to the queue of each rank.
+    fn push(&mut self, (gathers, rows, n): (bool, usize, usize), meetings: &[Meeting], random: &mut Random) {
+        let own: Vec<Vec<f32>> = meetings.iter().map(|_| random.reals(rows * n, 1.0)).collect();
+        let want = if gathers { side_by_side(&own, n) } else { sums(&own) };
+        let mut results = Vec::new();
+        for (rank, (meeting, own)) in meetings.iter().zip(&own).enumerate() {
+            let bytes = bytes(own);
+            let x = self.memory.allocate("x", bytes.len());
+            self.memory.write(x, &bytes).expect("it is there");
+            let y = self.memory.allocate("y", want.len());
+            results.push(y);
+            let (x, x_act, meeting, rows, n) = (at(x), Ptr::NULL, *meeting, rows as u32, n as u32);
+            self.queues[rank].push(if gathers {
+                Step::Gather(OneShotAllGather { x, x_act, y: Ptr::NULL, y_f32: at(y), meeting, rows, n })
+            } else {
+                let (bias, residual, sums) = (Ptr::NULL, Ptr::NULL, Ptr::NULL);
+                Step::Sum(OneShotAllReduce { x, x_act, bias, residual, y: at(y), sums, meeting, rows, n })
+            });
+        }
+        self.results.push((results, want));
     }
 
     /// Runs all queues; what went wrong, in words.
     fn run(&self, module: &Module, seed: u64) -> Result<(), String> {
-        let queues: Vec<Vec<Queued>> = self.queues.iter().map(|queue| queue.iter().map(queued).collect()).collect();
+        let queues: Vec<Vec<Queued>> =
+            self.queues.iter().map(|queue| queue.iter().map(Step::queued).collect()).collect();
         let options = Options { instruction_budget: 1 << 20, ..Options::default() };
         module.launch_devices(&self.memory, &queues, seed, &options).map_err(|fault| fault.to_string())?;
         for (launch, (results, want)) in self.results.iter().enumerate() {
             for (rank, y) in results.iter().enumerate() {
-                let mut bytes = vec![0; 2 * want.len()];
-                self.memory.read(*y, &mut bytes).map_err(|fault| fault.to_string())?;
-                let got: Vec<u16> = bytes.as_chunks().0.iter().map(|code| u16::from_le_bytes(*code)).collect();
+                let mut got = vec![0; want.len()];
+                self.memory.read(*y, &mut got).map_err(|fault| fault.to_string())?;
                 if got != *want {
-                    return Err(format!("rank {rank} has another sum in launch {launch}"));
+                    return Err(format!("rank {rank} has another result in launch {launch}"));
                 }
             }
         }
         Ok(())
+    }
+
+    fn meetings_of(&mut self, rank: usize) -> impl Iterator<Item = &mut Meeting> {
+        self.queues[rank].iter_mut().map(Step::meeting)
     }
 
     fn word(&self, address: u64) -> i32 {
@@ -106,13 +143,24 @@ fn at<R: Role>(address: u64) -> Ptr<R> {
     pointer
 }
 
-/// In f32, in the order of the ranks.
-fn sums(parts: &[Vec<f32>]) -> Vec<u16> {
-    let sum = |at: usize| parts[1..].iter().fold(parts[0][at], |sum, part| sum + part[at]);
-    (0..parts[0].len()).map(|at| bf16::from_f32(sum(at)).to_bits()).collect()
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-fn queued(kernel: &OneShotAllReduce) -> Queued {
+/// In f32, in the order of the ranks, rounded to bf16.
+fn sums(parts: &[Vec<f32>]) -> Vec<u8> {
+    let sum = |at: usize| parts[1..].iter().fold(parts[0][at], |sum, part| sum + part[at]);
+    (0..parts[0].len()).flat_map(|at| bf16::from_f32(sum(at)).to_le_bytes()).collect()
+}
+
+/// The columns of all ranks.
+fn side_by_side(parts: &[Vec<f32>], n: usize) -> Vec<u8> {
+    let rows = parts[0].len() / n;
+    let row = |row: usize| parts.iter().flat_map(move |part| bytes(&part[row * n..][..n]));
+    (0..rows).flat_map(row).collect()
+}
+
+fn queued<K: Args + PlannedKernel>(kernel: &K) -> Queued {
     let launch = PlannedKernel::launch(kernel, &DEVICES[0]);
     let mut params = vec![0; size_of_val(kernel)];
     Args::write(kernel, &mut params);
@@ -120,19 +168,19 @@ fn queued(kernel: &OneShotAllReduce) -> Queued {
     Queued { entry: launch.symbol.to_owned(), launch: launch_of, params }
 }
 
-/// The kernel with `edit` made of each line.
+/// The kernels with `edit` made of each line.
 fn module(edit: impl Fn(&str) -> String) -> Module {
-    let (head, entry) = entry(ptx(&DEVICES[0]), "all_reduce");
-    let lines: Vec<String> = entry.lines().map(edit).collect();
-    Module::parse(&(head.to_owned() + &lines.join("\n"))).expect("a mutant is PTX")
+    let entries = ["all_reduce", "all_gather"].map(|name| entry(ptx(&DEVICES[0]), name));
+    let lines: Vec<String> = entries.iter().flat_map(|(_, entry)| entry.lines()).map(edit).collect();
+    Module::parse(&(entries[0].0.to_owned() + &lines.join("\n"))).expect("a mutant is PTX")
 }
 
 /// How many of `seeds` notice.
-fn noticed(module: &Module, ranks: usize, seeds: u64, spoil: impl Fn(&mut Meeting)) -> usize {
+fn noticed(module: &Module, ranks: usize, seeds: u64, spoil: impl Fn(&mut Ranks)) -> usize {
     let notices = |seed: &u64| {
-        let mut meeting = Meeting::new(ranks);
-        spoil(&mut meeting);
-        meeting.run(module, *seed).is_err()
+        let mut all = Ranks::new(ranks);
+        spoil(&mut all);
+        all.run(module, *seed).is_err()
     };
     (0..seeds).filter(notices).count()
 }
@@ -142,9 +190,9 @@ fn every_rank_has_the_sum_in_the_order_of_the_ranks() {
     let right = module(str::to_owned);
     for (ranks, seeds) in [(1, 2), (2, 24), (4, 12), (8, 6)] {
         for seed in 0..seeds {
-            let meeting = Meeting::new(ranks);
-            let ran = meeting.run(&right, seed);
-            assert_eq!((ran, meeting.word(meeting.faults[0])), (Ok(()), 0), "{ranks} ranks, seed {seed}");
+            let all = Ranks::new(ranks);
+            let ran = all.run(&right, seed);
+            assert_eq!((ran, all.word(all.faults[0])), (Ok(()), 0), "{ranks} ranks, seed {seed}");
         }
     }
 }
@@ -178,8 +226,8 @@ fn a_missing_wait_and_a_stale_epoch_are_noticed() {
         assert!(noticed(&mutant, 2, 12, |_| {}) > 0, "{name}");
     }
     let mutant = module(str::to_owned);
-    let half = |meeting: &mut Meeting| {
-        meeting.queues.iter_mut().flatten().for_each(|kernel| kernel.capacity = 0);
+    let half = |all: &mut Ranks| {
+        all.queues.iter_mut().flatten().for_each(|step| step.meeting().capacity = 0);
     };
     assert!(noticed(&mutant, 2, 24, half) > 0, "one half of the parts for all epochs");
 }
@@ -188,12 +236,12 @@ fn a_missing_wait_and_a_stale_epoch_are_noticed() {
 fn a_wrong_peer_is_noticed() {
     let right = module(str::to_owned);
     for ranks in [2, 4] {
-        let flag = |meeting: &mut Meeting| {
-            meeting.queues[1].iter_mut().for_each(|kernel| kernel.flags[0] = kernel.flags[1]);
+        let flag = |all: &mut Ranks| {
+            all.meetings_of(1).for_each(|meeting| meeting.flags[0] = meeting.flags[1]);
         };
         assert!(noticed(&right, ranks, 4, flag) > 0, "another is told, {ranks} ranks");
-        let part = |meeting: &mut Meeting| {
-            meeting.queues[1].iter_mut().for_each(|kernel| kernel.parts[0] = kernel.parts[1]);
+        let part = |all: &mut Ranks| {
+            all.meetings_of(1).for_each(|meeting| meeting.parts[0] = meeting.parts[1]);
         };
         assert!(noticed(&right, ranks, 4, part) > 0, "the part of another, {ranks} ranks");
     }
@@ -207,15 +255,15 @@ fn a_wrong_peer_is_noticed() {
 #[test]
 fn a_rank_that_does_not_come_ends_by_the_word_of_the_host_alone() {
     let right = module(str::to_owned);
-    let mut meeting = Meeting::new(4);
-    meeting.queues[2].clear();
-    let waits = meeting.run(&right, 1).expect_err("nobody ends the wait");
+    let mut all = Ranks::new(4);
+    all.queues[2].clear();
+    let waits = all.run(&right, 1).expect_err("nobody ends the wait");
     assert!(waits.contains("deadlock"), "{waits}");
-    let mut meeting = Meeting::new(4);
-    meeting.queues[2].clear();
-    meeting.memory.write(meeting.abort, &1i32.to_le_bytes()).expect("it is there");
-    let unwritten = meeting.run(&right, 1).expect_err("there is no sum");
+    let mut all = Ranks::new(4);
+    all.queues[2].clear();
+    all.memory.write(all.abort, &1i32.to_le_bytes()).expect("it is there");
+    let unwritten = all.run(&right, 1).expect_err("there is no sum");
     assert!(unwritten.contains("never written"), "{unwritten}");
-    let faults: Vec<i32> = meeting.faults.iter().map(|fault| meeting.word(*fault)).collect();
+    let faults: Vec<i32> = all.faults.iter().map(|fault| all.word(*fault)).collect();
     assert_eq!(faults, [3, 3, 0, 3]);
 }

@@ -7,7 +7,7 @@ use half::bf16;
 use nemotron::cpu;
 use nemotron::device::{
     AllGather, AllReduce, BufferId, BufferKind, BufferSpec, Buffers, Device, Gemm, GemmOperands, Inputs, Memory,
-    Output, Plan, PlanId, ScaledCodes, Step, Ticket,
+    Output, Plan, PlanId, ScaledCodes, Seat, Step, Ticket,
 };
 use nemotron::error::{Category, Error, Result};
 use ptx_emulator::{Fault, Launch, Module};
@@ -37,7 +37,7 @@ pub struct Emulated {
     /// Whether it takes GEMMs.
     pub library: bool,
     /// Where it meets the other ranks, where it is one of several.
-    pub seat: Option<cpu::Seat>,
+    pub seat: Option<Seat>,
 }
 
 impl Emulated {
@@ -85,7 +85,7 @@ impl Emulated {
                 let narrowed: Vec<bf16> = values.iter().map(|&value| bf16::from_f32(value)).collect();
                 self.write(start, spec.element, &narrowed)
             }
-            BufferKind::Sampled | BufferKind::Counters => {
+            BufferKind::Sampled { .. } | BufferKind::Counters => {
                 self.write(start, spec.element, &vec![0i32; spec.elements as usize])
             }
             BufferKind::Input | BufferKind::Scratch | BufferKind::State | BufferKind::Slots => Ok(()),
@@ -247,7 +247,8 @@ impl Device for Emulated {
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
         self.enqueue(plan, inputs)?;
         let mut all = self.buffers.iter().zip(0..);
-        let sampled = all.find(|((_, spec), _)| matches!(spec.kind, BufferKind::Sampled)).expect("a sampled buffer");
+        let sampled =
+            all.find(|((_, spec), _)| matches!(spec.kind, BufferKind::Sampled { .. })).expect("a sampled buffer");
         let tokens = self.read((sampled.1, 0), Element::I32, sampled.0.1.elements as usize)?;
         let ticket = self.next;
         self.next = Ticket(ticket.0 + 1);
@@ -270,7 +271,7 @@ impl Device for Emulated {
     }
 
     fn give_up(&mut self) {
-        self.seat.iter().for_each(cpu::Seat::give_up);
+        self.seat.iter().for_each(Seat::give_up);
     }
 }
 

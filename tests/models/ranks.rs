@@ -3,9 +3,8 @@ use std::sync::{Arc, Mutex};
 
 use gpu_kernels::gemv::SMALL_WEIGHT;
 use nemotron::checkpoint::Checkpoint;
-use nemotron::cpu::Seat;
 use nemotron::device::cuda::embedded_ptx;
-use nemotron::device::{Device, Ranks};
+use nemotron::device::{Device, Ranks, Seat};
 use nemotron::engine::{Engine, EngineConfig};
 use nemotron::session::expected::Expected;
 use nemotron::session::verify::verify;

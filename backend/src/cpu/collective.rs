@@ -1,9 +1,8 @@
 //! The steps at which ranks meet: sums in the order of the ranks, and columns side by side.
 use gpu_kernels::{Ptr, Role};
 
-use super::exchange::Seat;
 use super::{product, residual};
-use crate::device::{Activation, AllGather, AllReduce, Memory, Output, Stored};
+use crate::device::{Activation, AllGather, AllReduce, Memory, Output, Seat, Stored};
 use crate::error::Result;
 
 /// Runs an `AllReduce` on the rank of `seat`.

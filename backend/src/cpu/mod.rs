@@ -2,8 +2,8 @@
 mod attention;
 mod cached;
 mod collective;
-mod exchange;
 mod experts;
+mod meeting;
 mod packed;
 mod parallel;
 mod product;
@@ -24,12 +24,11 @@ use std::time::{Duration, Instant};
 use gpu_kernels::Ptr;
 
 use crate::device::{
-    Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Ranks, Step, Ticket, host_memory,
+    Activation, BufferKind, Buffers, Device, Inputs, Memory, Plan, PlanId, Ranks, Seat, Step, Ticket, host_memory,
 };
 use crate::error::{Category, Error, Result};
 
 pub use collective::{all_gather, all_reduce};
-pub use exchange::Seat;
 pub use product::Products;
 
 /// How many runs back the sampled tokens are kept.
@@ -128,7 +127,7 @@ impl<A: Products> Device for Cpu<A> {
     }
 
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {
-        let sampled = buffers.iter().find(|(_, spec)| matches!(spec.kind, BufferKind::Sampled));
+        let sampled = buffers.iter().find(|(_, spec)| matches!(spec.kind, BufferKind::Sampled { .. }));
         self.sampled = sampled.map(|(id, spec)| (id.ptr(), spec.elements as usize));
         check_memory(&buffers, size_of::<A>() as u64, self.rank.as_ref().map_or(1, |rank| rank.seat.ranks()))?;
         self.memory = Memory::new::<A>(buffers.in_memory()?);
@@ -260,7 +259,7 @@ mod tests {
         let mut buffers = Buffers::default();
         let logits = buffers.add("logits", Element::F32, 2, BufferKind::Constant(vec![1.0, 2.0])).ptr();
         let slots = buffers.add("slots", Element::I32, 1, BufferKind::Input).ptr();
-        let sampled = buffers.add("sampled", Element::I32, 6, BufferKind::Sampled).ptr::<i32>();
+        let sampled = buffers.add("sampled", Element::I32, 6, BufferKind::Sampled { slots: 3 }).ptr::<i32>();
         let mut device = Cpu::new();
         device.allocate(buffers).expect("memory for a few numbers");
         let (faults, shared, counters) = (sampled.offset(3), Ptr::NULL, Ptr::NULL);

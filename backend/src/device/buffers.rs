@@ -34,7 +34,10 @@ pub enum BufferKind {
     Counters,
     /// Kept from step to step and read by ticket: the last token of each sequence slot, then what was wrong with the
     /// logits that each was chosen from (`gpu_kernels::argmax`), then how likely it was (`gpu_kernels::top_logprobs`).
-    Sampled,
+    Sampled {
+        /// Words of each of these. The last slot is nobody's: what no sequence reads is written there, in any order.
+        slots: usize,
+    },
 }
 
 /// One named buffer.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gpu_kernels::Ptr;
 
-use super::{Buffers, Device, Inputs, Plan, PlanId, Ticket};
+use super::{BufferKind, Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
 use crate::error::{Category, Error, Result};
 
 /// What a rank's thread is to do.
@@ -21,6 +21,8 @@ pub struct Ranks {
     workers: Vec<Worker>,
     skinny_rows: u32,
     runs_ahead: bool,
+    /// Of the buffer of choices.
+    slots: usize,
     /// Why they are of no further use.
     failure: Option<Error>,
 }
@@ -44,7 +46,7 @@ impl Ranks {
         let skinny_rows = devices.iter().map(|device| device.skinny_rows()).min().expect("at least one rank");
         let runs_ahead = devices.iter().all(|device| device.runs_ahead());
         let workers = devices.into_iter().enumerate().map(|(rank, device)| Worker::start(rank, device));
-        Ok(Ranks { workers: workers.collect::<Result<_>>()?, skinny_rows, runs_ahead, failure: None })
+        Ok(Ranks { workers: workers.collect::<Result<_>>()?, skinny_rows, runs_ahead, slots: 1, failure: None })
     }
 
     /// Has every rank do `work`, and waits for all of them. The first that failed says why; what others say then is that they
@@ -175,9 +177,13 @@ fn same<T: PartialEq>(what: &str, mut said: Vec<T>) -> Result<T> {
     if said.iter().all(|other| *other == first) {
         return Ok(first);
     }
-    Err(Error::new(Category::Internal, "The ranks differ")
-        .details(format_args!("their {what} are not the same"))
-        .hint("report this with the command and the model: it is a fault of the program"))
+    Err(different(format_args!("their {what} are not the same")))
+}
+
+fn different(how: std::fmt::Arguments) -> Error {
+    Error::new(Category::Internal, "The ranks differ")
+        .details(how)
+        .hint("report this with the command and the model: it is a fault of the program")
 }
 
 impl Device for Ranks {
@@ -208,6 +214,8 @@ impl Device for Ranks {
     }
 
     fn allocate(&mut self, buffers: Buffers) -> Result<()> {
+        let slots = |kind: &BufferKind| if let BufferKind::Sampled { slots } = kind { Some(*slots) } else { None };
+        self.slots = buffers.iter().find_map(|(_, spec)| slots(&spec.kind)).unwrap_or(1);
         self.all(move |rank, device| device.allocate(buffers.of_rank(rank))).map(drop)
     }
 
@@ -230,7 +238,14 @@ impl Device for Ranks {
     }
 
     fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
-        same("chosen tokens", self.all(move |_, device| device.sampled(ticket))?)
+        let mut all = self.all(move |_, device| device.sampled(ticket))?;
+        let first = all.swap_remove(0);
+        let read = |at: &usize| !(at + 1).is_multiple_of(self.slots);
+        let differs = |other: &Vec<i32>| (0..first.len()).filter(read).find(|at| other.get(*at) != Some(&first[*at]));
+        match all.iter().find_map(differs) {
+            None => Ok(first),
+            Some(at) => Err(different(format_args!("word {at} of their choices is not the same"))),
+        }
     }
 
     fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>> {
@@ -239,6 +254,17 @@ impl Device for Ranks {
 
     fn read_i32(&mut self, source: Ptr<i32>, count: usize) -> Result<Vec<i32>> {
         self.of_first(move |device| device.read_i32(source, count))
+    }
+
+    fn time(&mut self, runs: &[Run]) -> Result<Duration> {
+        let runs: Vec<_> = runs.iter().map(|(plan, inputs)| (*plan, own(inputs))).collect();
+        let all = self.all(move |_, device| {
+            let inputs: Vec<_> = runs.iter().map(|(_, inputs)| borrowed(inputs)).collect();
+            let runs: Vec<Run> =
+                runs.iter().zip(&inputs).map(|((plan, _), inputs)| (*plan, inputs.as_slice())).collect();
+            device.time(&runs)
+        })?;
+        Ok(all.into_iter().max().unwrap_or_default())
     }
 
     fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {

@@ -68,12 +68,12 @@ pub struct ModelArguments {
 /// Several devices as one.
 #[derive(Args, Debug)]
 pub struct RankArguments {
-    /// Devices that hold the model together, instead of --device and its variable: cpu:N for the CPU as N ranks, each with its share of the weights;
-    /// or numbers of GPUs, of which so far one is allowed
+    /// Devices that hold the model together, instead of --device and its variable, each with its share of the weights: numbers of
+    /// equal GPUs that reach each other's memory, as 0,1; or cpu:N for the CPU as N ranks
     #[arg(long, value_name = "LIST", conflicts_with_all = ["device", "tensor_parallel"])]
     devices: Option<RankChoice>,
 
-    /// Ranks of the kind that --device says, which hold the model together
+    /// Ranks that hold the model together: as many GPUs from --device's on, or the CPU as so many
     #[arg(long, value_name = "N", value_parser = numbers::count(RANKS))]
     tensor_parallel: Option<NonZeroUsize>,
 }

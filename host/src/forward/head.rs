@@ -79,7 +79,7 @@ impl Head {
                 "sampled".into(),
                 Element::I32,
                 sampled as u64,
-                Content::Empty(BufferKind::Sampled),
+                Content::Empty(BufferKind::Sampled { slots: limits.slots() }),
             ),
             history: builder.slots("history", Element::I32, limits.context, true),
         }

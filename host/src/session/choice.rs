@@ -8,8 +8,8 @@ use half::bf16;
 use super::memory::GpuMemory;
 use super::rank_choice::RankChoice;
 use crate::cpu::Cpu;
-use crate::device::Device;
-use crate::device::cuda::{self, Cuda, Gpu};
+use crate::device::cuda::{self, Cuda};
+use crate::device::{Device, Ranks};
 use crate::error::{Category, Error, Result};
 
 /// Which device runs the model.
@@ -153,23 +153,20 @@ pub(crate) fn open(
         RankChoice::Cpu(0 | 1) => Ok(cpu(activations, None)),
         RankChoice::Gpus(numbers) if numbers.len() == 1 => gpu(numbers[0], activations, progress),
         RankChoice::Cpu(ranks) => cpu_ranks(*ranks, activations, None),
-        RankChoice::Gpus(numbers) => Err(no_gpu_ranks(numbers.len())),
-        RankChoice::Count(ranks) => match choice {
-            DeviceChoice::Cpu => cpu_ranks(*ranks, activations, None),
-            DeviceChoice::Auto if activations == Some(Activations::F32) => cpu_ranks(*ranks, activations, None),
-            DeviceChoice::Gpu(_) => Err(no_gpu_ranks(*ranks)),
-            DeviceChoice::Auto => match Gpu::new(0) {
-                Ok(_) => Err(no_gpu_ranks(*ranks)),
-                Err(error) => cpu_ranks(*ranks, activations, Some(error)),
-            },
-        },
+        RankChoice::Gpus(numbers) => gpu_ranks(numbers, activations, progress),
+        RankChoice::Count(ranks) => {
+            let from = |first: u32| (first..).take(*ranks).collect::<Vec<u32>>();
+            match choice {
+                DeviceChoice::Cpu => cpu_ranks(*ranks, activations, None),
+                DeviceChoice::Auto if activations == Some(Activations::F32) => cpu_ranks(*ranks, activations, None),
+                DeviceChoice::Gpu(first) => gpu_ranks(&from(first), activations, progress),
+                DeviceChoice::Auto => match cuda::count() {
+                    Ok(_) => gpu_ranks(&from(0), activations, progress),
+                    Err(error) => cpu_ranks(*ranks, activations, Some(error)),
+                },
+            }
+        }
     }
-}
-
-fn no_gpu_ranks(ranks: usize) -> Error {
-    Error::new(Category::Device, "GPUs do not run as ranks of one model")
-        .details(format_args!("{ranks} GPUs were asked for; so far the CPU alone can be several ranks"))
-        .hint(format_args!("use one GPU with --device 0, or --devices cpu:{ranks}"))
 }
 
 fn open_one(choice: DeviceChoice, activations: Option<Activations>, progress: Option<Progress>) -> Result<Opened> {
@@ -201,12 +198,32 @@ fn cpu_ranks(ranks: usize, activations: Option<Activations>, fallback: Option<Er
     Ok(Opened { device: Box::new(device), kind: "CPU", activations, memory: None, fallback })
 }
 
-fn gpu(number: u32, activations: Option<Activations>, progress: Option<Progress>) -> Result<Opened> {
-    if activations == Some(Activations::F32) {
-        return Err(Error::new(Category::Device, "A GPU has no f32 activations")
-            .details(format!("device {number} keeps activations in bf16"))
-            .hint("use --activations bf16, or --device cpu"));
+/// GPUs as the ranks of one model. What is told of the memory holds for each; progress is told of the first, for shares are equal.
+fn gpu_ranks(numbers: &[u32], activations: Option<Activations>, progress: Option<Progress>) -> Result<Opened> {
+    check_activations(numbers[0], activations)?;
+    let mut all = Cuda::open_ranks(numbers, cuda::Options::from_environment())?;
+    let ranks = all.len() as u64;
+    if let Some(progress) = progress {
+        all[0].on_progress(Box::new(move |done, total| progress(ranks * done, ranks * total)));
     }
+    let memory = all.iter().map(Cuda::memory).collect::<Result<Vec<_>>>()?;
+    let memory = memory.into_iter().min().map(|(free, total)| GpuMemory { free, total });
+    let device = Ranks::new(all.into_iter().map(|device| Box::new(device) as Box<dyn Device>).collect())?;
+    Ok(Opened { device: Box::new(device), kind: "CUDA", activations: Activations::Bf16, memory, fallback: None })
+}
+
+/// Whether a GPU has such activations.
+fn check_activations(number: u32, activations: Option<Activations>) -> Result<()> {
+    if activations != Some(Activations::F32) {
+        return Ok(());
+    }
+    Err(Error::new(Category::Device, "A GPU has no f32 activations")
+        .details(format!("device {number} keeps activations in bf16"))
+        .hint("use --activations bf16, or --device cpu"))
+}
+
+fn gpu(number: u32, activations: Option<Activations>, progress: Option<Progress>) -> Result<Opened> {
+    check_activations(number, activations)?;
     let mut cuda = Cuda::open(number, cuda::Options::from_environment())?;
     if let Some(progress) = progress {
         cuda.on_progress(Box::new(progress));

@@ -32,7 +32,7 @@ impl Use {
     fn of(spec: &BufferSpec) -> Use {
         match spec.kind {
             BufferKind::Input => Use::Input,
-            BufferKind::Sampled => Use::Sampled,
+            BufferKind::Sampled { .. } => Use::Sampled,
             BufferKind::Scratch => Use::Scratch,
             BufferKind::State | BufferKind::Slots | BufferKind::Counters => Use::Kept,
             BufferKind::Weight(_) | BufferKind::Constant(_) => Use::Loaded,

@@ -58,6 +58,7 @@ forward! {
     fn cuArrayDestroy(h_array: CUarray);
     fn cuCtxCreate_v2(pctx: *mut CUcontext, flags: c_uint, dev: CUdevice);
     fn cuCtxDestroy_v2(ctx: CUcontext);
+    fn cuCtxEnablePeerAccess(peer_context: CUcontext, flags: c_uint);
     fn cuCtxGetApiVersion(ctx: CUcontext, version: *mut c_uint);
     fn cuCtxGetCacheConfig(pconfig: *mut CUfunc_cache);
     fn cuCtxGetCurrent(pctx: *mut CUcontext);
@@ -74,6 +75,7 @@ forward! {
     fn cuCtxSetSharedMemConfig(config: CUsharedconfig);
     fn cuCtxSynchronize();
     fn cuDestroyExternalMemory(ext_mem: CUexternalMemory);
+    fn cuDeviceCanAccessPeer(can_access_peer: *mut c_int, dev: CUdevice, peer_dev: CUdevice);
     fn cuDeviceGet(device: *mut CUdevice, ordinal: c_int);
     fn cuDeviceGetAttribute(pi: *mut c_int, attrib: CUdevice_attribute, dev: CUdevice);
     fn cuDeviceGetCount(count: *mut c_int);
@@ -112,6 +114,7 @@ forward! {
     fn cuGraphKernelNodeGetParams(h_node: CUgraphNode, node_params: *mut CUDA_KERNEL_NODE_PARAMS);
     fn cuGraphLaunch(h_graph_exec: CUgraphExec, h_stream: CUstream);
     fn cuGraphNodeGetType(h_node: CUgraphNode, type_: *mut CUgraphNodeType);
+    fn cuGraphUpload(h_graph_exec: CUgraphExec, h_stream: CUstream);
     fn cuImportExternalMemory(ext_mem_out: *mut CUexternalMemory, mem_handle_desc: *const
        CUDA_EXTERNAL_MEMORY_HANDLE_DESC);
     fn cuInit(flags: c_uint);

@@ -8,6 +8,8 @@ use crate::error::{Category, Error, Result};
 
 /// Environment variable that asks for [`super::Options::check`].
 pub const CHECK: &str = "NEMOTRON_CUDA_CHECK";
+/// Environment variable that sets [`super::Options::rank_timeout`].
+pub const RANK_TIMEOUT: &str = "NEMOTRON_RANK_TIMEOUT";
 
 /// The answer of a driver call, told with what was being done.
 pub trait Answer {

@@ -82,6 +82,18 @@ impl Gpu {
         Ok(Gpu { ordinal, name: device.name()?, memory, driver: (version.major(), version.minor()), info, device })
     }
 
+    /// Whether kernels on this GPU can read the memory of another.
+    ///
+    /// # Errors
+    /// The driver does not say.
+    pub fn reaches(&self, other: &Gpu) -> Result<bool> {
+        let mut can = 0;
+        // SAFETY: `can` is writable, and both devices came from the driver.
+        unsafe { cust_raw::cuDeviceCanAccessPeer(&mut can, self.device.as_raw(), other.device.as_raw()) }
+            .or_failed(format_args!("asking whether GPU {} reaches GPU {}", self.ordinal, other.ordinal))?;
+        Ok(can != 0)
+    }
+
     /// Lines that tell the user what this is; the first is the name.
     pub fn description(&self) -> Vec<String> {
         let (major, minor) = self.info.compute_capability;

@@ -9,7 +9,7 @@ use crate::error::Result;
 pub struct Graph(CUgraphExec);
 
 impl Graph {
-    /// Records what `enqueue` puts into `stream`; nothing of it runs.
+    /// Records what `enqueue` puts into `stream`; nothing of it runs. All that a replay needs is on the device behind it.
     ///
     /// # Errors
     /// `enqueue` fails, or does something that cannot be recorded.
@@ -33,7 +33,10 @@ impl Graph {
             instantiated
         };
         instantiated.or_failed("instantiating a graph")?;
-        Ok(Graph(exec))
+        let graph = Graph(exec);
+        // SAFETY: the graph was just instantiated, and the stream is alive.
+        unsafe { cust_raw::cuGraphUpload(exec, stream.as_inner()) }.or_failed("uploading a graph")?;
+        Ok(graph)
     }
 
     /// Enqueues a replay.

@@ -3,14 +3,20 @@
 //! * `driver`: libcuda, opened at run time
 //! * `gpu`: which GPUs there are; `open`: one of them; `module`: its compiled kernels
 //! * `arena`, `upload`, `staging`: device memory, and what goes in and out
-//! * `program`, `gemm`, `graph`: a plan, ready to run; `library`: that of cuBLASLt
+//! * `program`, `launch`, `gemm`, `graph`: a plan, ready to run; `lane`: where; `library`: that of cuBLASLt
+//! * `communicator`, `rank`, `collective`: GPUs that hold a model together
 #![expect(unsafe_code, reason = "the driver's interface is C")]
 mod arena;
+mod collective;
+mod communicator;
 mod driver;
 mod failure;
 mod gemm;
 mod gpu;
 mod graph;
+mod host_words;
+mod lane;
+mod launch;
 mod library;
 mod module;
 mod open;
@@ -19,6 +25,7 @@ mod probe;
 mod profile;
 mod program;
 mod ptx;
+mod rank;
 mod staging;
 mod upload;
 
@@ -31,13 +38,15 @@ use gpu_kernels::{Element, Ptr, skinny_gemm};
 use crate::device::{Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
 use crate::error::{Result, size};
 use arena::Arena;
-use failure::{Answer, lost};
+use failure::Answer;
 use gemm::CublasLt;
+use lane::Lane;
 use module::Kernels;
 use open::{Opening, timed};
 use overlap::Overlap;
 use profile::Stopwatch;
 use program::{PrepareContext, Program};
+use rank::Rank;
 use staging::{InputStaging, TokenRing};
 
 pub use gemm::WORKSPACE_BYTES;
@@ -55,20 +64,25 @@ pub struct Options {
     pub overlap: bool,
     /// Guard every buffer, make scratch undefined before each run, and wait behind each step so that a fault has a name.
     pub check: bool,
+    /// How long a rank may stand still while another waits for it.
+    pub rank_timeout: Duration,
 }
 
 impl Options {
-    /// The default, changed by `NEMOTRON_CUDA_GRAPHS=0`, `NEMOTRON_CUDA_OVERLAP=0` and `NEMOTRON_CUDA_CHECK=1`.
+    /// The default, changed by `NEMOTRON_CUDA_GRAPHS=0`, `NEMOTRON_CUDA_OVERLAP=0`, `NEMOTRON_CUDA_CHECK=1`, and
+    /// `NEMOTRON_RANK_TIMEOUT` in seconds.
     pub fn from_environment() -> Options {
         let is = |name, value| std::env::var_os(name).is_some_and(|found| found == value);
         let (graphs, overlap) = (!is("NEMOTRON_CUDA_GRAPHS", "0"), !is("NEMOTRON_CUDA_OVERLAP", "0"));
-        Options { graphs, overlap, check: is(failure::CHECK, "1") }
+        let timeout = std::env::var(failure::RANK_TIMEOUT).ok().and_then(|text| text.parse().ok());
+        let rank_timeout = timeout.map_or(Options::default().rank_timeout, Duration::from_secs);
+        Options { graphs, overlap, check: is(failure::CHECK, "1"), rank_timeout }
     }
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { graphs: true, overlap: true, check: false }
+        Options { graphs: true, overlap: true, check: false, rank_timeout: Duration::from_secs(4) }
     }
 }
 
@@ -92,6 +106,8 @@ pub struct Cuda {
     warmed: Option<Duration>,
     opening: Opening,
     gpu: Gpu,
+    /// Which of several ranks it is, if it is one. Others' contexts may be entered when it is dropped.
+    rank: Option<Rank>,
     context: Context,
 }
 
@@ -112,7 +128,11 @@ impl Cuda {
     fn prepare_context(&mut self) -> PrepareContext<'_> {
         let arena = &self.model.as_ref().expect(ALLOCATED).arena;
         let (kernels, cublas, overlap) = (&mut self.kernels, &mut self.cublas, self.overlap);
-        PrepareContext { kernels, cublas, arena, info: &self.gpu.info, overlap }
+        PrepareContext { kernels, cublas, arena, info: &self.gpu.info, overlap, rank: self.rank.as_ref() }
+    }
+
+    fn lane(&self) -> Lane<'_> {
+        Lane { stream: &self.stream, cublas: &self.cublas, rank: self.rank.as_ref() }
     }
 
     /// Has `progress` told how far the upload of [`Device::allocate`] is.
@@ -148,24 +168,27 @@ impl Cuda {
     fn start(&mut self, plan: PlanId, inputs: &Inputs, publishes: bool) -> Result<()> {
         self.make_current()?;
         let Model { inputs: staging, tokens, arena } = self.model.as_mut().expect(ALLOCATED);
-        staging.enqueue(inputs, arena, &self.stream)?;
+        let lane = Lane { stream: &self.stream, cublas: &self.cublas, rank: self.rank.as_ref() };
+        staging.enqueue(inputs, arena, lane)?;
         let program = self.programs[plan.0].as_mut().expect(RELEASED);
         let turn = publishes.then(|| tokens.turn());
         if self.options.check {
             if !program.continues {
                 arena.poison(&self.stream)?;
             }
-            program.run_stepwise(turn, &self.cublas, &self.stream)?;
-            arena.check_guards()
+            program.run_stepwise(turn, lane)?;
+            arena.check_guards()?;
         } else {
-            program.enqueue(turn, self.options.graphs, &self.cublas, &self.stream)
+            program.enqueue(turn, self.options.graphs, lane)?;
         }
+        self.rank.iter().for_each(Rank::end_run);
+        Ok(())
     }
 
     /// Fills `bytes` from `address` on, a place in the arena with room for them, after all runs so far.
     fn read(&self, address: u64, bytes: &mut [u8]) -> Result<()> {
         self.make_current()?;
-        self.stream.synchronize().map_err(lost)?;
+        self.lane().wait()?;
         // SAFETY: callers name a range of a buffer, and the slice is as long.
         unsafe { cust_raw::cuMemcpyDtoH_v2(bytes.as_mut_ptr().cast(), address, bytes.len()) }
             .or_failed("reading results from the GPU")
@@ -245,7 +268,8 @@ impl Device for Cuda {
         self.make_current()?;
         let (kernels, cublas, overlap) = (&mut self.kernels, &mut self.cublas, self.overlap);
         let Model { tokens, arena, .. } = self.model.as_mut().expect(ALLOCATED);
-        let context = &mut PrepareContext { kernels, cublas, arena, info: &self.gpu.info, overlap };
+        let rank = self.rank.as_ref();
+        let context = &mut PrepareContext { kernels, cublas, arena, info: &self.gpu.info, overlap, rank };
         let publishing = tokens.publishing(plan.published, context)?;
         let program = Program::new(&plan, publishing, context)?;
         self.programs.push(Some(program));
@@ -255,7 +279,7 @@ impl Device for Cuda {
     fn release(&mut self, plan: PlanId) -> Result<()> {
         self.make_current()?;
         // A graph that still runs must not be destroyed.
-        self.stream.synchronize().map_err(lost)?;
+        self.lane().wait()?;
         self.programs[plan.0] = None;
         Ok(())
     }
@@ -272,7 +296,7 @@ impl Device for Cuda {
 
     fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
         self.make_current()?;
-        self.model().tokens.read(ticket)
+        self.model().tokens.read(ticket, self.rank.as_ref())
     }
 
     fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> Result<Vec<f32>> {
@@ -290,20 +314,28 @@ impl Device for Cuda {
         for (plan, inputs) in runs {
             self.run(*plan, inputs)?;
         }
-        watch.stop(&self.stream)
+        watch.stop(self.lane())
     }
 
     fn time_steps(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Vec<Duration>> {
         self.make_current()?;
         let Model { inputs: staging, arena, .. } = self.model.as_mut().expect(ALLOCATED);
-        staging.enqueue(inputs, arena, &self.stream)?;
-        profile::times(&self.program(plan).steps, &self.cublas, &self.stream)
+        let lane = Lane { stream: &self.stream, cublas: &self.cublas, rank: self.rank.as_ref() };
+        staging.enqueue(inputs, arena, lane)?;
+        let times = profile::times(&self.program(plan).steps, lane)?;
+        self.rank.iter().for_each(Rank::end_run);
+        Ok(times)
+    }
+
+    fn give_up(&mut self) {
+        self.rank.iter().for_each(Rank::give_up);
     }
 }
 
 impl Drop for Cuda {
-    /// What is enqueued still uses what is about to be freed, also after an error.
+    /// What is enqueued still uses what is about to be freed, also after an error; where it waits for ranks that are gone, that ends.
     fn drop(&mut self) {
+        self.give_up();
         let _ = self.make_current();
         let _ = self.stream.synchronize();
     }

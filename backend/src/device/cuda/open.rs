@@ -67,6 +67,7 @@ impl Cuda {
             warmed: None,
             opening,
             gpu,
+            rank: None,
             context,
         })
     }

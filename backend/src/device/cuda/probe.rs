@@ -1,7 +1,7 @@
 //! What tests and benches ask of a GPU beside running plans.
 use super::failure::Answer;
 use super::program::{PrepareContext, Prepared};
-use super::{Cuda, StepTime, lost, profile};
+use super::{Cuda, StepTime, profile};
 use crate::device::{BufferId, PlanId, PlannedKernel};
 use crate::error::Result;
 use gpu_kernels::DeviceInfo;
@@ -36,7 +36,7 @@ impl Cuda {
     /// If the buffer has another size.
     pub fn write_bytes(&mut self, buffer: BufferId, bytes: &[u8]) -> Result<()> {
         self.make_current()?;
-        self.stream.synchronize().map_err(lost)?;
+        self.lane().wait()?;
         let place = self.model().arena.place(buffer.0);
         assert_eq!(bytes.len() as u64, place.bytes, "`{}` is written whole", place.name);
         // SAFETY: the buffer is as long as the slice, and nothing is under way.
@@ -53,8 +53,8 @@ impl Cuda {
     pub fn run_kernel_for(&mut self, device: &DeviceInfo, kernel: &dyn PlannedKernel) -> Result<()> {
         self.make_current()?;
         let prepared = Prepared::launch(kernel, &mut PrepareContext { info: device, ..self.prepare_context() })?;
-        prepared.enqueue(&self.cublas, &self.stream)?;
-        self.stream.synchronize().map_err(lost)?;
+        prepared.enqueue(self.lane())?;
+        self.lane().wait()?;
         self.model.as_ref().expect("`allocate` comes first").arena.check_guards()
     }
 
@@ -66,6 +66,6 @@ impl Cuda {
     /// The device failed.
     pub fn profile(&mut self, plan: PlanId, runs: usize) -> Result<Vec<StepTime>> {
         self.make_current()?;
-        profile::profile(&self.program(plan).steps, runs, &self.cublas, &self.stream)
+        profile::profile(&self.program(plan).steps, runs, self.lane())
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use cust::event::{Event, EventFlags};
 use cust::stream::Stream;
 
-use super::failure::{Answer, lost};
-use super::gemm::CublasLt;
+use super::failure::Answer;
+use super::lane::Lane;
 use super::program::Prepared;
 use crate::error::Result;
 
@@ -37,9 +37,9 @@ impl Stopwatch {
     ///
     /// # Errors
     /// The device failed.
-    pub fn stop(self, stream: &Stream) -> Result<Duration> {
-        let end = recorded(stream)?;
-        stream.synchronize().map_err(lost)?;
+    pub fn stop(self, lane: Lane) -> Result<Duration> {
+        let end = recorded(lane.stream)?;
+        lane.wait()?;
         end.elapsed(&self.0).or_failed("reading an event")
     }
 }
@@ -48,17 +48,17 @@ impl Stopwatch {
 ///
 /// # Errors
 /// The device failed.
-pub fn times(steps: &[Prepared], cublas: &CublasLt, stream: &Stream) -> Result<Vec<Duration>> {
+pub fn times(steps: &[Prepared], lane: Lane) -> Result<Vec<Duration>> {
     let events = (0..=steps.len()).map(|_| Event::new(EventFlags::DEFAULT).or_failed("creating an event"));
     let events = events.collect::<Result<Vec<_>>>()?;
     // A step is a launch and an event.
-    hold(stream, 2 * steps.len())?;
-    events[0].record(stream).or_failed("recording an event")?;
+    hold(lane.stream, 2 * steps.len())?;
+    events[0].record(lane.stream).or_failed("recording an event")?;
     for (step, behind) in steps.iter().zip(&events[1..]) {
-        step.enqueue(cublas, stream)?;
-        behind.record(stream).or_failed("recording an event")?;
+        step.enqueue_with_others(lane)?;
+        behind.record(lane.stream).or_failed("recording an event")?;
     }
-    stream.synchronize().map_err(lost)?;
+    lane.wait()?;
     events.windows(2).map(|pair| pair[1].elapsed(&pair[0]).or_failed("reading an event")).collect()
 }
 
@@ -66,10 +66,10 @@ pub fn times(steps: &[Prepared], cublas: &CublasLt, stream: &Stream) -> Result<V
 ///
 /// # Errors
 /// The device failed.
-pub fn profile(steps: &[Prepared], runs: usize, cublas: &CublasLt, stream: &Stream) -> Result<Vec<StepTime>> {
+pub fn profile(steps: &[Prepared], runs: usize, lane: Lane) -> Result<Vec<StepTime>> {
     let mut all = Vec::new();
     for _ in 0..=runs {
-        all.push(times(steps, cublas, stream)?);
+        all.push(times(steps, lane)?);
     }
     let median = |step: usize| {
         let mut times: Vec<Duration> = all[1..].iter().map(|times| times[step]).collect();

@@ -1,18 +1,18 @@
 //! A prepared plan: functions, launch shapes and argument bytes with addresses, or a recorded graph of them.
-use std::ffi::c_void;
-
-use cust::stream::Stream;
-use cust_raw::CUfunction;
-use gpu_kernels::{DeviceInfo, Element, Launch, Ptr, Role};
+use gpu_kernels::{DeviceInfo, Element, Ptr, Role};
 
 use super::arena::Arena;
-use super::failure::{Answer, failed};
+use super::collective;
+use super::failure::Answer;
 use super::gemm::{CublasLt, Operands, PreparedGemm};
 use super::graph::Graph;
+use super::lane::Lane;
+use super::launch::KernelLaunch;
 use super::module::Kernels;
 use super::overlap::Overlap;
+use super::rank::Rank;
 use crate::device::{Gemm, GemmOperands, Output, Plan, PlannedKernel, Step};
-use crate::error::{Category, Error, Result};
+use crate::error::Result;
 
 /// What a step of a plan needs of the device to be prepared.
 pub struct PrepareContext<'a> {
@@ -22,6 +22,8 @@ pub struct PrepareContext<'a> {
     pub info: &'a DeviceInfo,
     /// How a kernel is launched that may start before the one in front has ended; none where they wait for each other.
     pub overlap: Option<Overlap>,
+    /// Which of several ranks the device is, if it is one.
+    pub rank: Option<&'a Rank>,
 }
 
 /// Runs of a plan with prompts before it is recorded: to record costs a few of them, and most such plans never return. One at
@@ -54,21 +56,16 @@ pub struct Program {
 
 /// A step ready to run.
 pub struct Prepared {
-    /// Kernel name, or `gemm`.
+    /// Kernel name, `gemm`, or that of a step in which ranks meet.
     pub name: &'static str,
     work: Work,
 }
 
 enum Work {
-    Launch { function: CUfunction, launch: Launch, args: Vec<u8>, overlap: Option<Overlap> },
+    Launch(KernelLaunch),
     Product(PreparedGemm),
-}
-
-/// GPUs do not meet yet.
-fn no_ranks() -> Error {
-    Error::new(Category::Device, "GPUs do not run as ranks of one model")
-        .details("a plan has a step in which ranks meet; ranks of the CPU alone do")
-        .hint("use one GPU, or --devices cpu:2")
+    /// The launches of one step in which ranks meet.
+    Meeting(Vec<KernelLaunch>),
 }
 
 impl Program {
@@ -81,7 +78,8 @@ impl Program {
             Ok(match step {
                 Step::Launch(kernel) => Prepared::launch(kernel.as_ref(), context)?,
                 Step::Gemm(gemm) => Prepared { name: step.name(), work: prepare_product(gemm, context)? },
-                Step::AllReduce(_) | Step::AllGather(_) => return Err(no_ranks()),
+                Step::AllReduce(sum) => collective::all_reduce(sum, context)?,
+                Step::AllGather(gather) => collective::all_gather(gather, context)?,
             })
         });
         Ok(Program {
@@ -99,21 +97,23 @@ impl Program {
     }
 
     /// Enqueues the steps and what comes behind them in `turn`, nothing in none: one by one at first, and from then on as a graph where `graphs`
-    /// allows it.
+    /// allows it. Ranks meet on the host in front of each step in which their GPUs meet, and of a graph that is new: what
+    /// is loaded or made for the first time may not be while another waits.
     ///
     /// # Errors
     /// A step does not start; the error names it.
-    pub fn enqueue(&mut self, turn: Option<usize>, graphs: bool, cublas: &CublasLt, stream: &Stream) -> Result<()> {
+    pub fn enqueue(&mut self, turn: Option<usize>, graphs: bool, lane: Lane) -> Result<()> {
         let behind = turn.and_then(|turn| self.publishing.steps.get(turn));
-        let one_by_one = || self.steps.iter().chain(behind).try_for_each(|step| step.enqueue(cublas, stream));
+        let mut steps = self.steps.iter().chain(behind);
         let graph = &mut self.graphs[turn.unwrap_or(0)];
         if graph.is_none() && graphs && self.singly == 0 {
-            *graph = Some(Graph::record(stream, one_by_one)?);
+            *graph = Some(Graph::record(lane.stream, || steps.clone().try_for_each(|step| step.enqueue(lane)))?);
+            lane.meet_on_host()?;
         }
         match graph {
-            Some(graph) => graph.launch(stream),
+            Some(graph) => graph.launch(lane.stream),
             None => {
-                one_by_one()?;
+                steps.try_for_each(|step| step.enqueue_with_others(lane))?;
                 self.singly = self.singly.saturating_sub(1);
                 Ok(())
             }
@@ -124,11 +124,14 @@ impl Program {
     ///
     /// # Errors
     /// A step fails; the error names it.
-    pub fn run_stepwise(&self, turn: Option<usize>, cublas: &CublasLt, stream: &Stream) -> Result<()> {
+    pub fn run_stepwise(&self, turn: Option<usize>, lane: Lane) -> Result<()> {
         let behind = turn.and_then(|turn| self.publishing.steps.get(turn));
         for (index, step) in self.steps.iter().chain(behind).enumerate() {
-            step.enqueue(cublas, stream)?;
-            stream.synchronize().or_failed(format_args!("running step {index}, `{}`", step.name))?;
+            step.enqueue_with_others(lane)?;
+            if lane.rank.is_some() {
+                lane.wait()?;
+            }
+            lane.stream.synchronize().or_failed(format_args!("running step {index}, `{}`", step.name))?;
         }
         Ok(())
     }
@@ -147,74 +150,42 @@ impl Prepared {
     /// Prepares a kernel whose pointers are where `address(buffer, element offset, element)` says.
     ///
     /// # Errors
-    /// Its requirements are not met, the device has less shared memory than it needs, or no such kernel.
+    /// As of [`KernelLaunch::new`].
     pub fn launch_at(
         kernel: &dyn PlannedKernel,
         context: &mut PrepareContext,
         address: &mut dyn FnMut(u32, u64, Element) -> u64,
     ) -> Result<Prepared> {
-        let name = kernel.name();
-        kernel.check().map_err(|reason| failed(format_args!("checking the arguments of `{name}`"), reason))?;
-        let launch = kernel.launch(context.info);
-        fits(&launch, context.info)?;
-        let function = context.kernels.function(&launch)?;
-        let args = kernel.args(address);
-        let overlap = context.overlap.filter(|_| launch.overlaps);
-        Ok(Prepared { name, work: Work::Launch { function, launch, args, overlap } })
+        Ok(Prepared { name: kernel.name(), work: Work::Launch(KernelLaunch::new(kernel, context, address)?) })
+    }
+
+    /// A step in which ranks meet.
+    pub fn meeting(name: &'static str, launches: Vec<KernelLaunch>) -> Prepared {
+        Prepared { name, work: Work::Meeting(launches) }
+    }
+
+    /// Enqueues this step, one in which GPUs meet when all ranks are about to.
+    ///
+    /// # Errors
+    /// It does not start, or another rank has failed.
+    pub fn enqueue_with_others(&self, lane: Lane) -> Result<()> {
+        if matches!(self.work, Work::Meeting(_)) {
+            lane.meet_on_host()?;
+        }
+        self.enqueue(lane)
     }
 
     /// Enqueues this step.
     ///
     /// # Errors
     /// It does not start.
-    pub fn enqueue(&self, cublas: &CublasLt, stream: &Stream) -> Result<()> {
+    pub fn enqueue(&self, lane: Lane) -> Result<()> {
         match &self.work {
-            Work::Product(product) => cublas.enqueue(product, stream),
-            Work::Launch { function, launch, args, overlap: Some(overlap) } => {
-                overlap.launch(*function, launch, args, stream)
-            }
-            Work::Launch { function, launch, args, overlap: None } => {
-                let ([x, y, z], [threads_x, threads_y, threads_z]) = (launch.grid, launch.block);
-                let mut parameters = [args.as_ptr() as *mut c_void];
-                // SAFETY: the kernel takes one struct by value, and `args` are the bytes of that very struct with its
-                // pointers resolved from the arena; the driver copies them before it returns.
-                unsafe {
-                    cust_raw::cuLaunchKernel(
-                        *function,
-                        x,
-                        y,
-                        z,
-                        threads_x,
-                        threads_y,
-                        threads_z,
-                        launch.shared_bytes,
-                        stream.as_inner(),
-                        parameters.as_mut_ptr(),
-                        std::ptr::null_mut(),
-                    )
-                }
-                .or_failed(format_args!("launching `{}`", launch.symbol))
-            }
+            Work::Product(product) => lane.cublas.enqueue(product, lane.stream),
+            Work::Launch(launch) => launch.enqueue(lane.stream),
+            Work::Meeting(launches) => launches.iter().try_for_each(|launch| launch.enqueue(lane.stream)),
         }
     }
-}
-
-/// Whether a block of `launch` finds the shared memory that it needs.
-///
-/// # Errors
-/// It does not; the error names the kernel.
-fn fits(launch: &Launch, device: &DeviceInfo) -> Result<()> {
-    let (needed, most) = (launch.shared_bytes, device.shared_bytes_per_block);
-    if needed <= most {
-        return Ok(());
-    }
-    let (major, minor) = device.compute_capability;
-    Err(Error::new(Category::Device, "A kernel needs more shared memory than this GPU has")
-        .details(format_args!(
-            "`{}`: {needed} bytes for a block; compute capability {major}.{minor} gives {most}",
-            launch.symbol
-        ))
-        .hint("a GPU of compute capability 8.0 or 9.0 runs every supported model; --device cpu runs without one"))
 }
 
 fn prepare_product(gemm: &Gemm, context: &mut PrepareContext) -> Result<Work> {
@@ -247,20 +218,4 @@ fn prepare_product(gemm: &Gemm, context: &mut PrepareContext) -> Result<Work> {
 /// 0 for null.
 fn resolve<R: Role>(arena: &Arena, pointer: Ptr<R>) -> u64 {
     pointer.target().map_or(0, |(buffer, offset)| arena.address(buffer, offset, R::ELEMENT))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kernel_too_large_for_the_gpu_is_named() {
-        let device = DeviceInfo { compute_capability: (8, 6), multiprocessors: 28, shared_bytes_per_block: 99 * 1024 };
-        let launch = |shared_bytes| Launch { shared_bytes, ..Launch::linear("ssm_scan_narrow", 1, 256) };
-        assert!(fits(&launch(99 * 1024), &device).is_ok());
-        let error = fits(&launch(99 * 1024 + 1), &device).unwrap_err();
-        assert_eq!(error.category(), Category::Device);
-        let text = error.to_string();
-        assert!(text.contains("`ssm_scan_narrow`: 101377 bytes") && text.contains("8.6 gives 101376"), "{text}");
-    }
 }

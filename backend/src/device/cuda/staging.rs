@@ -5,8 +5,10 @@ use cust::stream::Stream;
 use gpu_kernels::{Element, Ptr, Publish};
 
 use super::arena::{ALIGNMENT, Arena, Place, Use};
-use super::failure::{Answer, failed, lost};
+use super::failure::{Answer, failed};
+use super::lane::{Lane, wait_for};
 use super::program::{PrepareContext, Prepared, Publishing, TURNS};
+use super::rank::Rank;
 use crate::device::{Inputs, Ticket};
 use crate::error::Result;
 
@@ -68,13 +70,13 @@ impl InputStaging {
     ///
     /// # Errors
     /// An input is no input or too long, or the device failed.
-    pub fn enqueue(&mut self, inputs: &Inputs, arena: &Arena, stream: &Stream) -> Result<()> {
+    pub fn enqueue(&mut self, inputs: &Inputs, arena: &Arena, lane: Lane) -> Result<()> {
         if inputs.is_empty() {
             return Ok(());
         }
         let area = &mut self.areas[self.runs % RUNS];
         self.runs += 1;
-        area.copied.synchronize().map_err(lost)?;
+        wait_for(&area.copied, lane.rank)?;
         for span in pack(inputs, arena, area.pinned.as_mut_slice())? {
             let values = &area.pinned[span.first..][..span.elements];
             // SAFETY: the span lies in input buffers, and the area is not written again before the event behind the copy.
@@ -83,12 +85,12 @@ impl InputStaging {
                     span.address,
                     values.as_ptr().cast(),
                     values.len() * 4,
-                    stream.as_inner(),
+                    lane.stream.as_inner(),
                 )
             }
             .or_failed("copying inputs to the GPU")?;
         }
-        area.copied.record(stream).or_failed("recording an event")
+        area.copied.record(lane.stream).or_failed("recording an event")
     }
 }
 
@@ -191,7 +193,7 @@ impl TokenRing {
     ///
     /// # Errors
     /// The ticket is not one of the last two, or the device failed.
-    pub fn read(&self, ticket: Ticket) -> Result<Vec<i32>> {
+    pub fn read(&self, ticket: Ticket, rank: Option<&Rank>) -> Result<Vec<i32>> {
         if ticket.0 >= self.next || ticket.0 + (RUNS as u64) < self.next {
             return Err(failed(
                 "reading tokens",
@@ -199,7 +201,7 @@ impl TokenRing {
             ));
         }
         let area = &self.areas[ticket.0 as usize % RUNS];
-        area.copied.synchronize().map_err(lost)?;
+        wait_for(&area.copied, rank)?;
         Ok(area.pinned[..self.held[ticket.0 as usize % RUNS]].to_vec())
     }
 }

@@ -73,7 +73,7 @@ fn meeting_behind(slots: [u32; 2]) -> (Ranks, PlanId) {
     let logits = buffers.add("logits", Element::F32, 2, BufferKind::Constant(vec![1.0, 2.0])).ptr();
     let slots = of_ranks(Format::I32, &slots.map(|slot| vec![slot]));
     let slots = buffers.add("slots", Element::I32, 1, slots).ptr();
-    let sampled = buffers.add("sampled", Element::I32, 4, BufferKind::Sampled).ptr::<i32>();
+    let sampled = buffers.add("sampled", Element::I32, 4, BufferKind::Sampled { slots: 2 }).ptr::<i32>();
     let y = buffers.add("y", Element::Act, 2, BufferKind::Scratch).ptr();
     let mut plan = Plan::default();
     let (faults, shared, counters) = (sampled.offset(2), Ptr::NULL, Ptr::NULL);

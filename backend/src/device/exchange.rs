@@ -1,5 +1,6 @@
 //! `Exchange`: where the threads of ranks wait for each other, and read what the others have brought.
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::error::{Category, Error, Result};
 
@@ -56,6 +57,16 @@ impl Seat {
     /// # Errors
     /// A rank has failed; or it has ended the run that this one is in, and would never come.
     pub fn meet(&self, own: Vec<f32>) -> Result<Brought> {
+        let round = self.come(own);
+        loop {
+            if let Some(brought) = self.wait(round, Duration::from_secs(3600))? {
+                return Ok(brought);
+            }
+        }
+    }
+
+    /// Brings something to the round that goes on, whose number is for [`Seat::wait`].
+    pub fn come(&self, own: Vec<f32>) -> u64 {
         let mut state = self.lock();
         let round = state.rounds;
         state.coming[self.rank] = Some(own);
@@ -64,12 +75,30 @@ impl Seat {
             state.rounds += 1;
             self.exchange.changed.notify_all();
         }
+        round
+    }
+
+    /// What all ranks brought to a round that this one has come to last; none where one has not come within `limit`.
+    ///
+    /// # Errors
+    /// As of [`Seat::meet`].
+    pub fn wait(&self, round: u64, limit: Duration) -> Result<Option<Brought>> {
+        let (start, mut state) = (Instant::now(), self.lock());
         // Nobody brings a round to its end before this rank has come to it: what was brought stays until then.
         while state.rounds == round {
             state.check(self.rank)?;
-            state = self.exchange.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let left = limit.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            state = self.exchange.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        Ok(state.brought.clone())
+        Ok(Some(state.brought.clone()))
+    }
+
+    /// A rank that has not come to the round that goes on.
+    pub fn late(&self) -> Option<usize> {
+        self.lock().coming.iter().position(Option::is_none)
     }
 
     /// Notes that this rank has ended a run.
@@ -147,5 +176,11 @@ mod tests {
             seat.meet(Vec::new()).expect_err("rank 2 never comes").to_string()
         });
         assert!([0, 1].iter().all(|rank| left[*rank].contains("for rank 2, which has ended its run")), "{left:?}");
+        let late = each(|seat, rank| {
+            let wait =
+                |seat: &Seat| seat.wait(seat.come(Vec::new()), Duration::from_millis(20)).expect("nobody failed");
+            rank != 0 && wait(seat).is_none() && seat.late() == Some(0)
+        });
+        assert_eq!(late, [false, true, true]);
     }
 }

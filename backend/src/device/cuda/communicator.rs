@@ -1,0 +1,252 @@
+//! `Communicator`: GPUs that read each other's memory, and what they share to meet: parts, flags and words of the host.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use cust::context::{Context, CurrentContext};
+use cust::memory::DeviceBuffer;
+use gpu_kernels::Ptr;
+use gpu_kernels::all_reduce::meeting::{BLOCKS, MOST_RANKS, Meeting};
+
+use super::failure::Answer;
+use super::gpu::Gpu;
+use super::host_words::HostWords;
+use super::rank::Rank;
+use super::{Cuda, Options};
+use crate::device::Seat;
+use crate::error::{Category, Error, Result};
+
+/// Elements that each rank has brought at most when ranks meet: two halves of them are 16 MB. Larger sums meet several times.
+pub const CAPACITY: u32 = 1 << 21;
+/// Words of a rank's flags, behind which its epochs stand.
+const FLAGS: usize = BLOCKS as usize * MOST_RANKS;
+/// Words of a rank's flags and epochs.
+pub const COUNTERS: usize = FLAGS + BLOCKS as usize;
+
+/// Number of the first buffer that is none of a plan's: what a [`Meeting`] points to.
+const FIRST: u32 = 1 << 23;
+
+/// What the ranks of one process share. It outlives all that they have enqueued.
+pub struct Communicator {
+    /// The first tells all GPUs to give up; behind it stands a rank's fault each.
+    words: HostWords,
+    members: Vec<Member>,
+}
+
+/// What a rank has for the others.
+struct Member {
+    ordinal: u32,
+    /// `[2, CAPACITY]`.
+    parts: DeviceBuffer<f32>,
+    /// `[32, 8]` flags, then `[32]` epochs.
+    counters: DeviceBuffer<i32>,
+    /// Where its GPU finds the words of the host.
+    words: u64,
+    context: Context,
+}
+
+impl Cuda {
+    /// Opens GPUs that hold a model together: the r-th becomes rank r. One may be several ranks, for tests: slowly, since what these
+    /// enqueue runs side by side.
+    ///
+    /// # Errors
+    /// As of [`Cuda::open`]; two of them differ or do not reach each other's memory, or there are too many.
+    pub fn open_ranks(ordinals: &[u32], options: Options) -> Result<Vec<Cuda>> {
+        let gpus = ordinals.iter().map(|ordinal| Gpu::new(*ordinal)).collect::<Result<Vec<_>>>()?;
+        check(&gpus)?;
+        let opened = std::thread::scope(|scope| {
+            let open = |ordinal: &u32| {
+                let ordinal = *ordinal;
+                scope.spawn(move || Cuda::open(ordinal, options))
+            };
+            let threads: Vec<_> = ordinals.iter().map(open).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<Result<Cuda>>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            threads.into_iter().map(join).collect::<Result<Vec<_>>>()
+        });
+        let mut opened = opened?;
+        connect(&mut opened)?;
+        Ok(opened)
+    }
+}
+
+/// Whether these GPUs can be ranks of one model.
+fn check(gpus: &[Gpu]) -> Result<()> {
+    if gpus.len() > MOST_RANKS {
+        return Err(Error::new(Category::Device, "Too many GPUs for one model")
+            .details(format_args!("expected at most {MOST_RANKS}, found {}", gpus.len()))
+            .hint("name fewer with --devices or --tensor-parallel"));
+    }
+    for (a, b) in gpus.iter().flat_map(|a| gpus.iter().map(move |b| (a, b))).filter(|(a, b)| a.ordinal != b.ordinal) {
+        if (&a.name, a.info) != (&b.name, b.info) {
+            return Err(Error::new(Category::Device, "The GPUs of a model differ")
+                .details(format_args!("GPU {} is {}, GPU {} is {}", a.ordinal, a.name, b.ordinal, b.name))
+                .hint("name equal GPUs with --devices: what each rank computes for itself must come out the same"));
+        }
+        if !a.reaches(b)? {
+            return Err(Error::new(Category::Device, "Two GPUs do not reach each other's memory")
+                .details(format_args!("GPU {} cannot read the memory of GPU {}", a.ordinal, b.ordinal))
+                .hint("`nemotron devices` says which GPUs reach each other; name such with --devices"));
+        }
+    }
+    Ok(())
+}
+
+/// Makes ranks of opened GPUs.
+fn connect(devices: &mut [Cuda]) -> Result<()> {
+    for device in devices.iter() {
+        device.make_current()?;
+        devices
+            .iter()
+            .filter(|peer| peer.gpu.ordinal != device.gpu.ordinal)
+            .try_for_each(|peer| enable(device, peer))?;
+    }
+    let words = HostWords::new(1 + devices.len())?;
+    let members = devices.iter().map(|device| Member::new(device, &words)).collect::<Result<_>>()?;
+    let communicator = Arc::new(Communicator { words, members });
+    let seats = Seat::of_ranks(devices.len());
+    let repeats =
+        |device: &Cuda, all: &[Cuda]| all.iter().filter(|other| other.gpu.ordinal == device.gpu.ordinal).count() > 1;
+    let shared: Vec<bool> = devices.iter().map(|device| repeats(device, devices)).collect();
+    for (number, (device, seat)) in devices.iter_mut().zip(seats).enumerate() {
+        device.make_current()?;
+        if shared[number] {
+            // Kernels that started early would keep the GPU from the rank that they wait for.
+            device.overlap = None;
+        }
+        device.rank = Some(Rank::new(number, seat, communicator.clone(), device.options.rank_timeout)?);
+    }
+    Ok(())
+}
+
+/// Lets the current context, that of `device`, use the memory of `peer`.
+fn enable(device: &Cuda, peer: &Cuda) -> Result<()> {
+    // SAFETY: both contexts are alive.
+    match unsafe { cust_raw::cuCtxEnablePeerAccess(peer.context.as_raw(), 0) } {
+        cust_raw::CUresult::CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED => Ok(()),
+        answer => answer
+            .or_failed(format_args!("letting GPU {} read the memory of GPU {}", device.gpu.ordinal, peer.gpu.ordinal)),
+    }
+}
+
+impl Member {
+    fn new(device: &Cuda, words: &HostWords) -> Result<Member> {
+        device.make_current()?;
+        let doing = "allocating what ranks meet in";
+        Ok(Member {
+            ordinal: device.gpu.ordinal,
+            parts: DeviceBuffer::zeroed(2 * CAPACITY as usize).or_failed(doing)?,
+            counters: DeviceBuffer::zeroed(COUNTERS).or_failed(doing)?,
+            words: words.address()?,
+            context: device.context.clone(),
+        })
+    }
+}
+
+impl Drop for Member {
+    /// For the buffers, which are dropped next.
+    fn drop(&mut self) {
+        let _ = CurrentContext::set_current(&self.context);
+    }
+}
+
+impl Drop for Communicator {
+    /// For the words.
+    fn drop(&mut self) {
+        let _ = self.members.first().map(|member| CurrentContext::set_current(&member.context));
+    }
+}
+
+impl Communicator {
+    /// Tells all GPUs to wait for nobody any more.
+    pub fn abort(&self) {
+        self.words.words()[0].store(1, Ordering::SeqCst);
+    }
+
+    /// Whether they are told so.
+    pub fn is_aborted(&self) -> bool {
+        self.words.words()[0].load(Ordering::SeqCst) != 0
+    }
+
+    /// The rank that `rank` waited for when it gave up.
+    pub fn given_up(&self, rank: usize) -> Option<usize> {
+        usize::try_from(self.words.words()[1 + rank].load(Ordering::SeqCst) - 1).ok()
+    }
+
+    /// The GPU of a rank.
+    pub fn ordinal(&self, rank: usize) -> u32 {
+        self.members[rank].ordinal
+    }
+
+    /// Address of the flags and epochs of a rank.
+    pub fn counters(&self, rank: usize) -> u64 {
+        self.members[rank].counters.as_device_ptr().as_raw()
+    }
+
+    /// What a kernel of `rank` is told; its pointers are those that [`Communicator::address`] knows.
+    pub fn meeting(&self, rank: usize) -> Meeting {
+        let ranks = self.members.len();
+        let of_ranks = |kind: u32, r: usize| FIRST + kind * MOST_RANKS as u32 + r as u32;
+        let mut meeting = Meeting {
+            parts: [Ptr::NULL; MOST_RANKS],
+            flags: [Ptr::NULL; MOST_RANKS],
+            epochs: Ptr::new(of_ranks(1, rank), FLAGS as u64),
+            abort: Ptr::new(of_ranks(2, rank), 0),
+            fault: Ptr::new(of_ranks(2, rank), 1 + rank as u64),
+            rank: rank as u32,
+            ranks: ranks as u32,
+            capacity: CAPACITY,
+        };
+        for r in 0..ranks {
+            meeting.parts[r] = Ptr::new(of_ranks(0, r), 0);
+            meeting.flags[r] = Ptr::new(of_ranks(1, r), 0);
+        }
+        meeting
+    }
+
+    /// Address of element `offset`, of four bytes, of a buffer of a [`Meeting`]; none for a plan's.
+    pub fn address(&self, buffer: u32, offset: u64) -> Option<u64> {
+        let index = buffer.checked_sub(FIRST)? as usize;
+        let member = &self.members[index % MOST_RANKS];
+        let start = match index / MOST_RANKS {
+            0 => member.parts.as_device_ptr().as_raw(),
+            1 => member.counters.as_device_ptr().as_raw(),
+            _ => member.words,
+        };
+        Some(start + 4 * offset)
+    }
+}
+
+/// Who has not come to the meeting that each block of `rank` is in, of so many ranks: by its flags and epochs.
+pub fn late(counters: &[i32], rank: usize, ranks: usize) -> Option<usize> {
+    let (flags, epochs) = counters.split_at(FLAGS);
+    let begun = |(block, epoch): (usize, &i32)| {
+        let row = &flags[block * MOST_RANKS..][..ranks];
+        // Its own word says that it has begun the next one.
+        let waits = row[rank] == epoch.wrapping_add(1);
+        (0..ranks).find(|other| waits && row[*other].wrapping_sub(epoch.wrapping_add(1)) < 0)
+    };
+    epochs.iter().enumerate().find_map(begun)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Flags and epochs of a rank that has ended `ended` meetings.
+    fn counters(ended: i32, flags: &[i32]) -> Vec<i32> {
+        let mut words = vec![0; COUNTERS];
+        words[..FLAGS].chunks_mut(MOST_RANKS).for_each(|row| row[..flags.len()].copy_from_slice(flags));
+        words[FLAGS..].fill(ended);
+        words
+    }
+
+    #[test]
+    fn who_is_late_is_known() {
+        assert_eq!(late(&counters(4, &[5, 5, 4]), 0, 3), Some(2));
+        assert_eq!(late(&counters(4, &[4, 5, 5]), 1, 3), Some(0));
+        assert_eq!(late(&counters(4, &[5, 6]), 0, 2), None, "a rank may be ahead");
+        assert_eq!(late(&counters(4, &[4, 4]), 0, 2), None, "it does not wait");
+        assert_eq!(late(&counters(i32::MAX, &[i32::MIN, i32::MAX]), 0, 2), Some(1), "epochs wrap around");
+    }
+}

@@ -1,0 +1,106 @@
+//! `KernelLaunch`: a kernel's function, launch shape and argument bytes with addresses.
+use std::ffi::c_void;
+
+use cust::stream::Stream;
+use cust_raw::CUfunction;
+use gpu_kernels::{DeviceInfo, Element, Launch};
+
+use super::failure::{Answer, failed};
+use super::overlap::Overlap;
+use super::program::PrepareContext;
+use crate::device::PlannedKernel;
+use crate::error::{Category, Error, Result};
+
+/// A kernel ready to run.
+pub struct KernelLaunch {
+    function: CUfunction,
+    launch: Launch,
+    args: Vec<u8>,
+    overlap: Option<Overlap>,
+}
+
+impl KernelLaunch {
+    /// Prepares a kernel whose pointers are where `address(buffer, element offset, element)` says.
+    ///
+    /// # Errors
+    /// Its requirements are not met, the device has less shared memory than it needs, or no such kernel.
+    pub fn new(
+        kernel: &dyn PlannedKernel,
+        context: &mut PrepareContext,
+        address: &mut dyn FnMut(u32, u64, Element) -> u64,
+    ) -> Result<KernelLaunch> {
+        let name = kernel.name();
+        kernel.check().map_err(|reason| failed(format_args!("checking the arguments of `{name}`"), reason))?;
+        let launch = kernel.launch(context.info);
+        fits(&launch, context.info)?;
+        let function = context.kernels.function(&launch)?;
+        let args = kernel.args(address);
+        let overlap = context.overlap.filter(|_| launch.overlaps);
+        Ok(KernelLaunch { function, launch, args, overlap })
+    }
+
+    /// Enqueues it.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn enqueue(&self, stream: &Stream) -> Result<()> {
+        let KernelLaunch { function, launch, args, overlap } = self;
+        if let Some(overlap) = overlap {
+            return overlap.launch(*function, launch, args, stream);
+        }
+        let ([x, y, z], [threads_x, threads_y, threads_z]) = (launch.grid, launch.block);
+        let mut parameters = [args.as_ptr() as *mut c_void];
+        // SAFETY: the kernel takes one struct by value, and `args` are the bytes of that very struct with its pointers
+        // resolved; the driver copies them before it returns.
+        unsafe {
+            cust_raw::cuLaunchKernel(
+                *function,
+                x,
+                y,
+                z,
+                threads_x,
+                threads_y,
+                threads_z,
+                launch.shared_bytes,
+                stream.as_inner(),
+                parameters.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
+        }
+        .or_failed(format_args!("launching `{}`", launch.symbol))
+    }
+}
+
+/// Whether a block of `launch` finds the shared memory that it needs.
+///
+/// # Errors
+/// It does not; the error names the kernel.
+fn fits(launch: &Launch, device: &DeviceInfo) -> Result<()> {
+    let (needed, most) = (launch.shared_bytes, device.shared_bytes_per_block);
+    if needed <= most {
+        return Ok(());
+    }
+    let (major, minor) = device.compute_capability;
+    Err(Error::new(Category::Device, "A kernel needs more shared memory than this GPU has")
+        .details(format_args!(
+            "`{}`: {needed} bytes for a block; compute capability {major}.{minor} gives {most}",
+            launch.symbol
+        ))
+        .hint("a GPU of compute capability 8.0 or 9.0 runs every supported model; --device cpu runs without one"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_too_large_for_the_gpu_is_named() {
+        let device = DeviceInfo { compute_capability: (8, 6), multiprocessors: 28, shared_bytes_per_block: 99 * 1024 };
+        let launch = |shared_bytes| Launch { shared_bytes, ..Launch::linear("ssm_scan_narrow", 1, 256) };
+        assert!(fits(&launch(99 * 1024), &device).is_ok());
+        let error = fits(&launch(99 * 1024 + 1), &device).unwrap_err();
+        assert_eq!(error.category(), Category::Device);
+        let text = error.to_string();
+        assert!(text.contains("`ssm_scan_narrow`: 101377 bytes") && text.contains("8.6 gives 101376"), "{text}");
+    }
+}

@@ -1,0 +1,169 @@
+//! `Rank`: a GPU among those that hold a model together: it waits for what is enqueued, but not for a rank that does not come.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use cust::error::CudaResult;
+use cust::stream::{Stream, StreamFlags};
+
+use super::communicator::{COUNTERS, Communicator, late};
+use super::failure::{Answer, RANK_TIMEOUT, failed, lost};
+use super::host_words::HostWords;
+use crate::device::Seat;
+use crate::error::{Category, Error, Result};
+
+/// Looks at the GPU's counters before ranks that stand still are given up.
+const LOOKS: u32 = 8;
+/// How many times as long a thread may take: it loads what was not used before.
+const LOADING: u32 = 15;
+/// How long a wait asks again and again before it sleeps between two questions.
+const SPIN: Duration = Duration::from_millis(20);
+/// How long it sleeps.
+const NAP: Duration = Duration::from_micros(50);
+
+/// One of several ranks.
+pub struct Rank {
+    /// Copies counters while kernels wait.
+    watch: Stream,
+    /// Where they go.
+    seen: HostWords,
+    number: usize,
+    seat: Seat,
+    timeout: Duration,
+    communicator: Arc<Communicator>,
+}
+
+impl Rank {
+    /// Rank `number`, whose context is current.
+    ///
+    /// # Errors
+    /// Pinned memory is short, or the device failed.
+    pub fn new(number: usize, seat: Seat, communicator: Arc<Communicator>, timeout: Duration) -> Result<Rank> {
+        let watch = Stream::new(StreamFlags::NON_BLOCKING, None).or_failed("creating a stream")?;
+        Ok(Rank { watch, seen: HostWords::new(COUNTERS)?, number, seat, timeout, communicator })
+    }
+
+    /// Which of the ranks.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// What it shares with the others.
+    pub fn communicator(&self) -> &Communicator {
+        &self.communicator
+    }
+
+    /// Waits until the threads of all ranks have come here. Behind it none of them allocates, loads or frees in front of the next
+    /// kernel in which ranks meet: the driver may have such calls wait for GPUs that wait for this one.
+    ///
+    /// # Errors
+    /// Another rank has failed, or does not come; or the GPU stands still, which needs no thread any more to get on.
+    pub fn meet_on_host(&self) -> Result<()> {
+        let round = self.seat.come(Vec::new());
+        let (start, mut watch) = (Instant::now(), Watch::start(self.timeout));
+        while self.seat.wait(round, self.timeout / LOOKS)?.is_none() {
+            let now = Instant::now();
+            self.look(&mut watch, now)?;
+            if let Some(other) = self.seat.late().filter(|_| now > start + self.timeout * LOADING) {
+                return Err(self.in_vain(other));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that a run is enqueued whole.
+    pub fn end_run(&self) {
+        self.seat.end_run();
+    }
+
+    /// Has the others, their threads and GPUs, wait for this rank no longer.
+    pub fn give_up(&self) {
+        self.communicator.abort();
+        self.seat.give_up();
+    }
+
+    /// Waits until the GPU has done something.
+    ///
+    /// # Errors
+    /// It failed; or it, or a rank that it waits for, stands still.
+    pub fn wait(&self, is_done: impl Fn() -> CudaResult<bool>) -> Result<()> {
+        let start = Instant::now();
+        let mut watch = Watch::start(self.timeout);
+        while !is_done().map_err(lost)? {
+            let now = Instant::now();
+            if now >= watch.next {
+                self.look(&mut watch, now)?;
+            }
+            if now > start + SPIN {
+                std::thread::sleep(NAP);
+            }
+        }
+        match self.communicator.given_up(self.number) {
+            Some(other) => Err(self.in_vain(other)),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks whether the GPU gets on.
+    fn look(&self, watch: &mut Watch, now: Instant) -> Result<()> {
+        watch.next = now + self.timeout / LOOKS;
+        let counters = self.counters()?;
+        if counters != watch.counters {
+            (watch.counters, watch.moved) = (counters, now);
+        }
+        if now < watch.moved + self.timeout {
+            return Ok(());
+        }
+        match late(&watch.counters, self.number, self.seat.ranks()) {
+            Some(other) if !self.communicator.is_aborted() => {
+                self.communicator.abort();
+                Err(self.in_vain(other))
+            }
+            // It is at work, and others may wait for it.
+            None if !self.communicator.is_aborted() => Ok(()),
+            _ => Err(failed(format_args!("ending what rank {} waits for", self.number), "its GPU does not answer")),
+        }
+    }
+
+    /// The rank's flags and epochs as they are now.
+    fn counters(&self) -> Result<Vec<i32>> {
+        let (words, address) = (self.seen.words(), self.communicator.counters(self.number));
+        // SAFETY: both are as long, and the words are read when the copy has ended.
+        unsafe {
+            let to = words.as_ptr().cast_mut().cast();
+            cust_raw::cuMemcpyDtoHAsync_v2(to, address, size_of_val(words), self.watch.as_inner())
+        }
+        .or_failed("looking at a rank's counters")?;
+        self.watch.synchronize().or_failed("looking at a rank's counters")?;
+        Ok(words.iter().map(|word| word.load(Ordering::Relaxed)).collect())
+    }
+
+    fn in_vain(&self, other: usize) -> Error {
+        let ordinal = |rank| self.communicator.ordinal(rank);
+        Error::new(Category::Device, "A rank waits in vain")
+            .details(format_args!(
+                "rank {} on GPU {} waits for rank {other} on GPU {}, which does not come",
+                self.number,
+                ordinal(self.number),
+                ordinal(other)
+            ))
+            .hint(format_args!(
+                "what that rank says is the cause; {RANK_TIMEOUT} is how many seconds a rank may stand still, by default 4"
+            ))
+    }
+}
+
+/// What a wait has seen of its GPU.
+struct Watch {
+    next: Instant,
+    /// When the counters changed last.
+    moved: Instant,
+    counters: Vec<i32>,
+}
+
+impl Watch {
+    fn start(timeout: Duration) -> Watch {
+        let now = Instant::now();
+        Watch { next: now + timeout / LOOKS, moved: now, counters: Vec::new() }
+    }
+}

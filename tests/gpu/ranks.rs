@@ -1,0 +1,302 @@
+//! GPUs that hold a model together: golden logits, the same bits every time, ranks that fail or stand still, and what a sum takes.
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gpu_kernels::{Act, Element, Ptr};
+use nemotron::device::cuda::{self, Cuda, Options};
+use nemotron::device::{
+    AllGather, AllReduce, BufferId, BufferKind, Buffers, Device, Format, Inputs, Output, Plan, PlanId, Ranks, Ticket,
+    Weight, WeightPart,
+};
+use nemotron::error::{Category, Error};
+use nemotron::session::expected::Expected;
+use nemotron::session::verify::verify;
+use nemotron::session::{LoadOptions, Model, RankChoice};
+
+use crate::models::{file, options};
+use crate::{Row, ensure, text};
+
+pub const ROWS: &[Row] = &[
+    ("ranks: sums and columns, to the bit", || on_several(sums_and_columns)),
+    ("ranks: golden logits are within their bounds", || on_several(golden)),
+    ("ranks: the same logits to the bit every time", || on_several(same_bits)),
+    ("ranks: one that fails ends the run", || on_several(|ranks| ended(ranks, Fault::Fails))),
+    ("ranks: one that does not come ends the run", || on_several(|ranks| ended(ranks, Fault::Stays))),
+    ("ranks: what a sum takes", || on_several(time_sums)),
+];
+
+/// The sets that two ranks can hold, with what each kind of block has.
+const SETS: [&str; 12] = [
+    "nemotron",
+    "llama",
+    "mistral",
+    "tied_head",
+    "nemotron_fp8",
+    "llama_nvfp4",
+    "llama_int4_awq",
+    "nemotron_h",
+    "nemotron_h_wide_state",
+    "nemotron_h_moe",
+    "nemotron_h_latent",
+    "nemotron_h_latent_mixed",
+];
+
+/// Checks two GPUs, and all of them where there are more. Where there is one it is both ranks: what they enqueue runs side by side.
+fn on_several(check: fn(u32) -> Result<String, String>) -> Result<String, String> {
+    match cuda::count().map_err(text)? {
+        1 => Ok(format!("one GPU as two ranks: {}", check(2)?)),
+        2 => check(2),
+        count => Ok(format!("2 GPUs: {}; {count}: {}", check(2)?, check(count.min(8))?)),
+    }
+}
+
+/// The GPUs of so many ranks.
+fn numbers_of(ranks: u32) -> Result<Vec<u32>, Error> {
+    let count = cuda::count()?;
+    Ok((0..ranks).map(|rank| rank % count).collect())
+}
+
+fn load(set: &str, ranks: u32) -> Result<Model, Error> {
+    let options = options(&format!("tests/golden/{set}")).expect("the sets are here");
+    let options = LoadOptions { ranks: RankChoice::Gpus(numbers_of(ranks)?), context: Some(384), ..options };
+    Model::load(&options, &mut |_| {}, |_| Ok(()))
+}
+
+fn golden(ranks: u32) -> Result<String, String> {
+    let mut lines = Vec::new();
+    for set in SETS {
+        let model = match load(set, ranks) {
+            Err(error) if ranks > 2 && error.message().contains("cannot be cut") => continue,
+            model => model.map_err(text)?,
+        };
+        let expected = file(&format!("tests/golden/{set}/expected.safetensors"))?;
+        let reports = verify(&model, &Expected::read(&expected).map_err(text)?).map_err(text)?;
+        ensure(reports.iter().all(|report| report.passed), || format!("{set}: {reports:?}"))?;
+        let worst = reports.iter().map(|report| report.error / report.reference_bf16_error).fold(0.0, f64::max);
+        lines.push(format!("{set} {worst:.2}"));
+    }
+    Ok(format!("of the reference's error: {}", lines.join(", ")))
+}
+
+fn same_bits(ranks: u32) -> Result<String, String> {
+    for set in ["nemotron", "nemotron_h_latent_mixed"] {
+        let expected = Expected::read(&file(&format!("tests/golden/{set}/expected.safetensors"))?).map_err(text)?;
+        let prompt = expected.prompts.iter().max_by_key(|prompt| prompt.ids.len()).ok_or("no prompt")?;
+        let bits = |model: &Model| -> Result<Vec<u32>, String> {
+            let logits = model.engine().logits(&prompt.ids, prompt.rows).map_err(text)?;
+            Ok(logits.into_iter().map(f32::to_bits).collect())
+        };
+        let first = bits(&load(set, ranks).map_err(text)?)?;
+        let model = load(set, ranks).map_err(text)?;
+        for run in 0..20 {
+            ensure(bits(&model)? == first, || format!("{set}: other bits in run {run}"))?;
+        }
+    }
+    Ok("2 models, 20 runs".into())
+}
+
+/// What each rank has for itself.
+fn of_ranks(buffers: &mut Buffers, values: &[Vec<f32>]) -> BufferId {
+    let part = |values: &Vec<f32>| {
+        let bytes = Bytes::from(bytemuck::pod_collect_to_vec::<f32, u8>(values));
+        Weight::new(vec![WeightPart::in_place(Format::F32, bytes, values.len(), 0..1, 0..values.len())])
+    };
+    let weight = BufferKind::Weight(Weight::of_ranks(values.iter().map(part).collect()));
+    buffers.add("x", Element::F32, values[0].len() as u64, weight)
+}
+
+/// Numbers with all bits of an f32, so that each order of a sum has its own.
+fn numbers(count: usize, rank: u32) -> Vec<f32> {
+    let number = |i: usize| (i as u32).wrapping_mul(2_654_435_761).wrapping_add(rank.wrapping_mul(0x9e37_79b9));
+    (0..count).map(|i| f64::from(number(i) as i32 >> 4) as f32 / 3e6).collect()
+}
+
+fn connected(ranks: u32, options: Options) -> Result<Vec<Cuda>, String> {
+    Cuda::open_ranks(&numbers_of(ranks).map_err(text)?, options).map_err(text)
+}
+
+fn device(ranks: u32, options: Options) -> Result<Ranks, String> {
+    let all = connected(ranks, options)?.into_iter().map(|device| Box::new(device) as Box<dyn Device>);
+    Ranks::new(all.collect()).map_err(text)
+}
+
+/// Sums and columns of rows that meet in several launches too, one by one and as a graph. Neighbours differ: what a rank brought to
+/// an earlier meeting would be noticed.
+fn sums_and_columns(ranks: u32) -> Result<String, String> {
+    for (rows, n) in [(1, 4096), (3, 1000), (700, 4096), (2, 8)] {
+        // Columns that do not divide by 4.
+        let odd = if rows == 1 { n - 1 } else { n };
+        let count = u64::from(rows * n);
+        let (mut buffers, mut steps) = (Buffers::default(), Vec::new());
+        let mut plan = Plan { decode: true, ..Plan::default() };
+        for step in 0..3 {
+            let own: Vec<Vec<f32>> = (0..ranks).map(|rank| numbers((rows * n) as usize, step * ranks + rank)).collect();
+            let x = Output::F32(of_ranks(&mut buffers, &own).ptr());
+            let y = buffers.add("y", Element::Act, count, BufferKind::Scratch);
+            let columns = buffers.add("columns", Element::F32, count * u64::from(ranks), BufferKind::Scratch);
+            let (bias, residual) = (Ptr::NULL, Ptr::NULL);
+            plan.all_reduce(AllReduce { x, bias, residual, y: y.ptr::<Act>(), rows, n });
+            plan.all_gather(AllGather { x, y: Output::F32(columns.ptr()), rows, n: odd });
+            steps.push((own, y, columns));
+        }
+        let mut device = device(ranks, Options::default())?;
+        device.allocate(buffers).map_err(text)?;
+        let plan = device.prepare(plan).map_err(text)?;
+        for run in 0..5 {
+            device.enqueue(plan, &[]).map_err(text)?;
+            for (own, y, columns) in &steps {
+                check_step(&mut device, own, (*y, *columns), [rows, odd])
+                    .map_err(|fault| format!("{fault}, run {run}"))?;
+            }
+        }
+    }
+    Ok("4 shapes, 5 runs".into())
+}
+
+/// Whether `y` has the sums of what ranks own, and `columns` theirs side by side.
+fn check_step(
+    device: &mut Ranks,
+    own: &[Vec<f32>],
+    (y, columns): (BufferId, BufferId),
+    [rows, n]: [u32; 2],
+) -> Result<(), String> {
+    let (rows, n) = (rows as usize, n as usize);
+    let row = |row: usize| own.iter().flat_map(move |own| own[row * n..][..n].iter());
+    let want: Vec<u32> = (0..rows).flat_map(row).map(|value| value.to_bits()).collect();
+    let got = device.read_f32(columns.ptr(), want.len()).map_err(text)?;
+    let got: Vec<u32> = got.into_iter().map(f32::to_bits).collect();
+    ensure(got == want, || format!("columns of {rows} x {n} differ"))?;
+    let codes = device.read_i32(y.ptr(), own[0].len() / 2).map_err(text)?;
+    let codes: Vec<u16> = bytemuck::cast_slice(&codes).to_vec();
+    let sum = |i: usize| own[1..].iter().fold(own[0][i], |sum, own| sum + own[i]);
+    let differs = (0..codes.len()).find(|i| codes[*i] != half::bf16::from_f32(sum(*i)).to_bits());
+    ensure(differs.is_none(), || format!("sums of {rows} rows differ at {differs:?}"))
+}
+
+/// What a rank does wrong.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    /// It says so.
+    Fails,
+    /// It says that it has run, and has not.
+    Stays,
+}
+
+/// A GPU that runs some times, and then no more.
+struct Faulty {
+    device: Cuda,
+    runs: u32,
+    fault: Fault,
+}
+
+impl Device for Faulty {
+    fn description(&self) -> Vec<String> {
+        self.device.description()
+    }
+    fn runs_ahead(&self) -> bool {
+        true
+    }
+    fn allocate(&mut self, buffers: Buffers) -> nemotron::error::Result<()> {
+        self.device.allocate(buffers)
+    }
+    fn prepare(&mut self, plan: Plan) -> nemotron::error::Result<PlanId> {
+        self.device.prepare(plan)
+    }
+    fn release(&mut self, plan: PlanId) -> nemotron::error::Result<()> {
+        self.device.release(plan)
+    }
+    fn run(&mut self, plan: PlanId, inputs: &Inputs) -> nemotron::error::Result<Ticket> {
+        self.device.run(plan, inputs)
+    }
+    fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> nemotron::error::Result<()> {
+        if self.runs > 0 {
+            self.runs -= 1;
+            return self.device.enqueue(plan, inputs);
+        }
+        match self.fault {
+            Fault::Fails => Err(Error::new(Category::Device, "A planted fault")),
+            Fault::Stays => Ok(()),
+        }
+    }
+    fn sampled(&mut self, ticket: Ticket) -> nemotron::error::Result<Vec<i32>> {
+        self.device.sampled(ticket)
+    }
+    fn read_f32(&mut self, source: Ptr<f32>, count: usize) -> nemotron::error::Result<Vec<f32>> {
+        self.device.read_f32(source, count)
+    }
+    fn read_i32(&mut self, source: Ptr<i32>, count: usize) -> nemotron::error::Result<Vec<i32>> {
+        self.device.read_i32(source, count)
+    }
+    fn give_up(&mut self) {
+        self.device.give_up();
+    }
+}
+
+/// The last rank commits a fault after some runs; whether all know within 5 s, and give their memory back.
+fn ended(ranks: u32, fault: Fault) -> Result<String, String> {
+    let free = || connected(ranks, Options::default())?[0].free_bytes().map_err(text);
+    let before = free()?;
+    let mut took = Vec::new();
+    // Steps run one by one in the first run, and as a graph from the second on.
+    for runs in [0, 3] {
+        let mut all: Vec<Box<dyn Device>> = Vec::new();
+        for device in connected(ranks, Options { rank_timeout: Duration::from_secs(2), ..Options::default() })? {
+            let runs = if all.len() + 1 == ranks as usize { runs } else { u32::MAX };
+            all.push(Box::new(Faulty { device, runs, fault }));
+        }
+        if runs == 0 && fault == Fault::Stays {
+            continue;
+        }
+        let (mut device, plan, x) = sum_of(Ranks::new(all).map_err(text)?, ranks, [1, 4096], 1)?;
+        for _ in 0..runs {
+            device.enqueue(plan, &[]).map_err(text)?;
+        }
+        let start = Instant::now();
+        let ran = device.enqueue(plan, &[]).and_then(|()| device.read_f32(x.ptr(), 1));
+        let error = ran.err().ok_or("nobody noticed")?;
+        took.push(start.elapsed().as_secs_f64());
+        let last = ranks - 1;
+        let said = match fault {
+            Fault::Fails => {
+                error.message() == "A planted fault" && error.details_text().starts_with(&format!("rank {last}"))
+            }
+            Fault::Stays => {
+                error.message() == "A rank waits in vain" && error.details_text().contains(&format!("for rank {last}"))
+            }
+        };
+        ensure(said && start.elapsed() < Duration::from_secs(5), || format!("{error}, {took:?} s"))?;
+    }
+    let after = free()?;
+    ensure(before.abs_diff(after) < 64 << 20, || format!("free before {before}, after {after}"))?;
+    Ok(format!("known after {took:.3?} s"))
+}
+
+/// A device with a plan of `count` sums of `rows` x `n`.
+fn sum_of(mut device: Ranks, ranks: u32, [rows, n]: [u32; 2], count: u32) -> Result<(Ranks, PlanId, BufferId), String> {
+    let mut buffers = Buffers::default();
+    let own: Vec<Vec<f32>> = (0..ranks).map(|rank| numbers((rows * n) as usize, rank)).collect();
+    let x = of_ranks(&mut buffers, &own);
+    let y = buffers.add("y", Element::Act, u64::from(rows * n), BufferKind::Scratch).ptr::<Act>();
+    let mut plan = Plan { decode: true, ..Plan::default() };
+    for _ in 0..count {
+        plan.all_reduce(AllReduce { x: Output::F32(x.ptr()), bias: Ptr::NULL, residual: y, y, rows, n });
+    }
+    device.allocate(buffers).map_err(text)?;
+    let plan = device.prepare(plan).map_err(text)?;
+    Ok((device, plan, x))
+}
+
+fn time_sums(ranks: u32) -> Result<String, String> {
+    const COUNT: u32 = 200;
+    let mut figures = Vec::new();
+    for rows in [1, 2, 8, 32, 64, 512, 2048] {
+        let (mut device, plan, _) = sum_of(device(ranks, Options::default())?, ranks, [rows, 4096], COUNT)?;
+        let mut times = Vec::new();
+        for _ in 0..7 {
+            times.push(device.time(&[(plan, &[])]).map_err(text)?);
+        }
+        times.sort_unstable();
+        figures.push(format!("{rows} x 4096: {:.2} µs", times[3].as_secs_f64() * 1e6 / f64::from(COUNT)));
+    }
+    Ok(figures.join(", "))
+}
