@@ -190,7 +190,7 @@ def calls_stand_behind_the_reasoning(server):
         with speaking(server, form, special=form == "hermes", reasoning=True) as caller:
             for sampling in SAMPLING[:3]:
                 body = {"model": caller.name, "messages": [{"role": "user", "content": "Go."}], "max_tokens": 600, "thinking_token_budget": 12,
-                        "tools": [tool("find_place")], "tool_choice": "required", **sampling}
+                        "tools": [tool("find_place")], "tool_choice": "required", "parallel_tool_calls": False, **sampling}
                 status, answer = caller.post("/v1/chat/completions", body)
                 assert status == 200, answer
                 (choice,) = answer["choices"]
@@ -198,7 +198,7 @@ def calls_stand_behind_the_reasoning(server):
                 told = [(call["function"]["name"], call["function"]["arguments"]) for call in choice["message"]["tool_calls"]]
                 fault = calls_fault(json.dumps(told), ["find_place"])
                 found.append(((form, sampling), [(json.dumps(told), choice["finish_reason"])], fault))
-                del body["tools"], body["tool_choice"]
+                del body["tools"], body["tool_choice"], body["parallel_tool_calls"]
                 schema = record(a=NUMBERS["digit"])
                 body["response_format"] = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
                 (choice,) = caller.post("/v1/chat/completions", body)[1]["choices"]

@@ -109,8 +109,6 @@ OBJECTS = {
     "no properties": {"type": "object", "additionalProperties": False},
     "map": {"type": "object", "additionalProperties": NUMBERS["digit"], "minProperties": 1, "maxProperties": 2},
     "patterns": {"type": "object", "patternProperties": {"^[a-c]$": NUMBERS["digit"]}, "additionalProperties": False, "maxProperties": 3},
-    "two keys of a pattern": {"type": "object", "patternProperties": {"^[a-c]$": NUMBERS["digit"]}, "additionalProperties": False,
-                              "minProperties": 2, "maxProperties": 2},
     "two patterns": {"type": "object", "patternProperties": {"^n_[a-c]$": NUMBERS["digit"], "^s_[a-c]$": text(3)},
                      "additionalProperties": False, "minProperties": 1, "maxProperties": 2},
     "properties and patterns": {"type": "object", "properties": {"id": NUMBERS["byte"]}, "required": ["id"],

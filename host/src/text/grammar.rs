@@ -8,11 +8,13 @@ mod tests;
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, INVALID_TOKEN, InferenceCapabilities, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory, earley::SlicedBiasComputer, panic_utils};
 use rayon::prelude::*;
+use serde_json::Value;
 
 use super::Tokenizer;
 use crate::error::{Category, Error, Result};
@@ -28,6 +30,9 @@ const MOST_LEXER_STATES: usize = 50_000;
 
 /// Bytes of stack for a grammar of as many rules as one may have. Only what is used of them is memory.
 const COMPILE_STACK: usize = 1 << 30;
+
+/// How long parts of a schema are tried to find its fault.
+const SEARCH: Duration = Duration::from_millis(200);
 
 /// A tokenizer's tokens, as grammars are held against them.
 pub struct GrammarTokens {
@@ -71,7 +76,29 @@ impl GrammarTokens {
     /// # Errors
     /// It is no such schema, expression or grammar, has what is not supported, or would cost too much.
     pub fn compile(&self, source: &GrammarSource) -> Result<Grammar> {
-        let grammar: TopLevelGrammar = source.grammar()?;
+        let matcher = self.made(source.grammar()?).map_err(|found| match source {
+            GrammarSource::JsonSchema(schema) => source.refused(format!("{}: {found}", self.place_of_fault(schema))),
+            _ => source.refused(found),
+        })?;
+        Ok(Grammar { matcher: Arc::new(Mutex::new(matcher)) })
+    }
+
+    /// The deepest part of a schema that is refused by itself, as far as the time allows.
+    fn place_of_fault(&self, root: &Value) -> String {
+        let (mut schema, mut place, start) = (root, "#".to_owned(), Instant::now());
+        let refuses = |part: &Value| {
+            let alone = GrammarSource::JsonSchema(schema::alone(part, root));
+            start.elapsed() < SEARCH && alone.grammar().is_ok_and(|grammar| self.made(grammar).is_err())
+        };
+        while let Some((name, part)) = schema::parts(schema).into_iter().find(|(_, part)| refuses(part)) {
+            place += &name;
+            schema = part;
+        }
+        place
+    }
+
+    /// What llguidance makes of a grammar.
+    fn made(&self, grammar: TopLevelGrammar) -> std::result::Result<Matcher, String> {
         let compile = || {
             let mut matcher = Matcher::new(self.factory.create_parser(grammar));
             match matcher.get_error() {
@@ -81,13 +108,11 @@ impl GrammarTokens {
             }
         };
         // Rules that name each other are followed by recursion.
-        let compiled = std::thread::scope(|scope| {
+        std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("grammar".to_owned()).stack_size(COMPILE_STACK);
             let thread = thread.spawn_scoped(scope, || guarded(compile)).map_err(|error| error.to_string())?;
             thread.join().unwrap_or_else(|_| Err("its thread has ended".to_owned()))
-        });
-        let matcher = compiled.map_err(|found| source.refused(found))?;
-        Ok(Grammar { matcher: Arc::new(Mutex::new(matcher)) })
+        })
     }
 }
 
@@ -166,8 +191,8 @@ fn short(message: &str) -> String {
         return "its numbers or its parts are too large to be worked out".to_owned();
     }
     if told.contains("NoExtensionBias") {
-        return "it allows nothing at all".to_owned();
+        return "it allows nothing at all, as a $ref to itself does".to_owned();
     }
     let lines: Vec<&str> = told.lines().map(str::trim).filter(|line| !looks(line)).take(4).collect();
-    lines.join("; ").chars().take(300).collect()
+    lines.join("; ").replace("Unimplemented keys:", "not supported:").chars().take(300).collect()
 }

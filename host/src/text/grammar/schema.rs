@@ -1,5 +1,5 @@
 //! JSON schemas on their way to llguidance: what it reads too widely is narrowed, and what costs too much is found.
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// How deep a schema may be nested, as deep as JSON that is read.
 const MOST_DEPTH: usize = 128;
@@ -29,6 +29,11 @@ pub fn too_much(schema: &Value) -> Option<String> {
     each(schema, &mut |schema| {
         let optional = optional(schema);
         let patterns: usize = schema.get("allOf").map_or(0, count_patterns);
+        let fewest = schema.get("minProperties").and_then(Value::as_u64).unwrap_or(0);
+        if fewest > 1 && schema.contains_key("patternProperties") {
+            // Nothing keeps a key from coming twice.
+            found = Some("minProperties: not supported beside patternProperties".to_owned());
+        }
         if optional > MOST_OPTIONAL {
             found =
                 Some(format!("properties: expected at most {MOST_OPTIONAL} that are not required, found {optional}"));
@@ -56,6 +61,56 @@ pub fn narrowed(mut schema: Value) -> Value {
     schema
 }
 
+/// `schema` with references by plain names alone: what others mean is among the definitions too.
+pub fn plain_references(mut schema: Value) -> Value {
+    let mut places: Vec<String> = Vec::new();
+    each(&schema, &mut |schema| {
+        let place = schema.get("$ref").and_then(Value::as_str).filter(|place| place.contains(['~', '%']));
+        places.extend(place.filter(|place| place.starts_with('#')).map(str::to_owned));
+    });
+    let meant = |place: &str| schema.pointer(&decoded(&place[1..])).cloned();
+    let meant: Vec<(String, Value)> =
+        places.into_iter().filter_map(|place| Some((place.clone(), meant(&place)?))).collect();
+    if meant.is_empty() {
+        return schema;
+    }
+    let renamed = |mut schema: Value| {
+        each_mut(&mut schema, &mut |schema| {
+            let index = schema.get("$ref").and_then(|place| meant.iter().position(|(known, _)| place == known));
+            if let Some(index) = index {
+                schema.insert("$ref".to_owned(), format!("#/$defs/meant {index}").into());
+            }
+        });
+        schema
+    };
+    let definitions: Vec<Value> = meant.iter().map(|(_, value)| renamed(value.clone())).collect();
+    schema = renamed(schema);
+    for (index, definition) in definitions.into_iter().enumerate() {
+        schema["$defs"][format!("meant {index}")] = definition;
+    }
+    schema
+}
+
+/// A place as a URI writes it, without its escapes of bytes.
+fn decoded(place: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = place.as_bytes();
+    while let Some((&first, behind)) = rest.split_first() {
+        let byte = behind.get(..2).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        match byte.filter(|_| first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &behind[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// `schema` with references to its own root, `#`, as references to `root`.
 pub fn rooted(mut schema: Value, root: &str) -> Value {
     each_mut(&mut schema, &mut |schema| {
@@ -68,18 +123,28 @@ pub fn rooted(mut schema: Value, root: &str) -> Value {
     schema
 }
 
-/// Where the first schema with such a key is, as a reference would have it.
-pub fn place(value: &Value, key: &str) -> Option<String> {
-    let within = |(name, value): (String, &Value)| place(value, key).map(|rest| format!("/{name}{rest}"));
-    match value {
-        Value::Array(values) => values.iter().enumerate().find_map(|(index, value)| within((index.to_string(), value))),
-        Value::Object(keys) if keys.contains_key(key) => Some(String::new()),
-        Value::Object(keys) => keys
-            .iter()
-            .filter(|(name, _)| !VALUES.contains(&name.as_str()))
-            .find_map(|(name, value)| within((name.clone(), value))),
-        _ => None,
+/// The schemas within a schema, and their places as references have them.
+pub fn parts(schema: &Value) -> Vec<(String, &Value)> {
+    let mut parts: Vec<(String, &Value)> = Vec::new();
+    for key in ["properties", "patternProperties", "$defs", "definitions"] {
+        let named = schema[key].as_object().into_iter().flatten();
+        parts.extend(named.map(|(name, part)| (format!("/{key}/{name}"), part)));
     }
+    for key in ["anyOf", "oneOf", "allOf", "prefixItems"] {
+        let listed = schema[key].as_array().into_iter().flatten().enumerate();
+        parts.extend(listed.map(|(index, part)| (format!("/{key}/{index}"), part)));
+    }
+    parts.extend(["items", "additionalProperties"].map(|key| (format!("/{key}"), &schema[key])));
+    parts.retain(|(_, part)| part.is_object());
+    parts
+}
+
+/// A part of a schema by itself, where its references still mean what they did.
+pub fn alone(part: &Value, root: &Value) -> Value {
+    const ROOT: &str = "#/$defs/root";
+    let mut alone = rooted(part.clone(), ROOT);
+    alone["$defs"] = json!({ "root": rooted(root.clone(), ROOT) });
+    alone
 }
 
 /// Whether a value has no more than so many levels.
@@ -133,7 +198,6 @@ fn each_mut(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>))
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn references_and_dates_are_changed_where_they_are_schemas() {
@@ -145,6 +209,16 @@ mod tests {
         );
         assert!(narrow["a"]["pattern"].is_string() && narrow["a"]["format"].is_null());
         assert_eq!((&narrow["enum"][0]["format"], &narrow["pattern"]), (&json!("date"), &json!("x")));
+    }
+
+    #[test]
+    fn references_with_escapes_mean_what_they_name() {
+        let schema = json!({ "$defs": { "a/b": { "const": 1 }, "é~": { "$ref": "#/$defs/a~1b" } },
+            "anyOf": [{ "$ref": "#/$defs/%C3%A9~0" }, { "$ref": "#/$defs/no~1ne" }] });
+        let plain = plain_references(schema);
+        let follow = |place: &Value| plain.pointer(&place["$ref"].as_str().unwrap()[1..]).unwrap().clone();
+        assert_eq!(follow(&follow(&plain["anyOf"][0])), json!({ "const": 1 }));
+        assert_eq!(plain["anyOf"][1]["$ref"], "#/$defs/no~1ne");
     }
 
     #[test]

@@ -110,14 +110,6 @@ impl GrammarSource {
     /// The error of what was found in it.
     pub(super) fn refused(&self, found: String) -> Error {
         let noun = self.noun();
-        let found = match (self, found.strip_prefix("Unimplemented keys: [\"").and_then(|rest| rest.split('"').next()))
-        {
-            (GrammarSource::JsonSchema(schema), Some(key)) => {
-                let place = schema::place(schema, key).unwrap_or_default();
-                format!("#{place}: {key:?} is not supported")
-            }
-            _ => found,
-        };
         Error::new(Category::Input, format!("The {noun} cannot be used")).details(found).hint(match self {
             GrammarSource::Lark(text) if text.contains("::=") => {
                 "grammars are Lark's, with a rule \"start: ...\"; this looks like GBNF"
@@ -137,7 +129,7 @@ impl GrammarSource {
 
 /// `schema`, with what may stand between its parts.
 pub fn bounded(schema: &Value) -> Value {
-    let mut schema = schema::narrowed(schema.clone());
+    let mut schema = schema::plain_references(schema::narrowed(schema.clone()));
     schema["x-guidance"] = json!({ "whitespace_flexible": true, "whitespace_pattern": WHITE_SPACE });
     schema
 }

@@ -144,6 +144,8 @@ fn what_cannot_be_held_to_is_refused() {
         (schema(json!({ "$ref": "#/$defs/none" })), "none"),
         (schema(json!({ "$ref": "http://127.0.0.1/x" })), "127.0.0.1"),
         (schema(json!({ "type": "nothing" })), "nothing"),
+        (schema(json!({ "minProperties": 2, "patternProperties": { "a": {} } })), "minProperties: not supported"),
+        (schema(json!({ "items": { "anyOf": [{}, { "not": {} }] } })), "#/items/anyOf/1: not supported: [\"not\"]"),
         (schema(json!({ "enum": [] })), "nsatisfiable"),
         (schema(json!({ "type": "integer", "minimum": 3, "maximum": 2 })), "nsatisfiable"),
         (schema(json!({ "x-guidance": { "lenient": true } })), "x-guidance"),
@@ -163,7 +165,7 @@ fn what_cannot_be_held_to_is_refused() {
         let start = std::time::Instant::now();
         let Err(error) = grammars.compile(&source) else { panic!("{source:?} is taken") };
         let text = error.details_text();
-        assert!(text.contains(word) && text.chars().count() <= 300 && !text.contains("backtrace"), "{word}: {text}");
+        assert!(text.contains(word) && text.chars().count() <= 500 && !text.contains("backtrace"), "{word}: {text}");
         assert!(start.elapsed().as_secs() < 10, "{word}: {:?}", start.elapsed());
     }
 }
