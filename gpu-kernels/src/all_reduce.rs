@@ -100,28 +100,78 @@ mod entry {
     use cuda_std::unroll::unroll;
     use cuda_std::{bf16, global, grid, kernel, thread};
 
+    /// Groups of a part that a thread copies at once, and of which it reads all ranks' at once: enough for the bandwidth of many rows.
+    const BROUGHT: usize = 4;
+    const TAKEN: usize = 2;
+
     kernel! {
-        /// Four neighbours per thread and turn.
+        /// Groups of four neighbours.
         pub fn all_reduce(args: OneShotAllReduce) {
             grid::wait_for_dependencies();
             // What is in front has ended: the kernel behind may fetch its weights while this one waits for other GPUs.
             grid::launch_dependents();
             let round = Round::begin(&args.meeting);
             let quads = args.rows * (args.n / 4);
-            let mut quad = thread::global_index();
-            while quad < quads {
-                global::store(round.own + 16 * u64::from(quad), part(&args, quad));
-                quad += thread::grid_threads();
-            }
+            bring(&args, round, quads);
             if !round.meet(&args.meeting) {
                 return;
             }
-            let mut quad = thread::global_index();
-            while quad < quads {
-                finish(&args, quad, sum(&args, round.half + 16 * u64::from(quad)));
-                quad += thread::grid_threads();
-            }
+            take(&args, round, quads);
             round.end(&args.meeting);
+        }
+    }
+
+    /// Copies the thread's groups of this rank's part: several loads are under way before the first store.
+    ///
+    /// # Safety
+    /// There are so many groups.
+    #[inline(always)]
+    unsafe fn bring(args: &OneShotAllReduce, round: Round, quads: u32) {
+        let (mut first, step) = (thread::global_index(), thread::grid_threads());
+        while first < quads {
+            let mut parts = [[0.0f32; 4]; BROUGHT];
+            unroll::<BROUGHT>(|i| {
+                let quad = first + i as u32 * step;
+                if quad < quads {
+                    // SAFETY: it is one of them.
+                    parts[i] = unsafe { part(args, quad) };
+                }
+            });
+            unroll::<BROUGHT>(|i| {
+                let quad = first + i as u32 * step;
+                if quad < quads {
+                    // SAFETY: a half of the parts holds them all.
+                    unsafe { global::store(round.own + 16 * u64::from(quad), parts[i]) };
+                }
+            });
+            first += BROUGHT as u32 * step;
+        }
+    }
+
+    /// Sums the thread's groups.
+    ///
+    /// # Safety
+    /// There are so many groups, and all ranks have brought theirs.
+    #[inline(always)]
+    unsafe fn take(args: &OneShotAllReduce, round: Round, quads: u32) {
+        let (mut first, step) = (thread::global_index(), thread::grid_threads());
+        while first < quads {
+            let mut parts = [[[0.0f32; 4]; MOST_RANKS]; TAKEN];
+            unroll::<TAKEN>(|i| {
+                let quad = first + i as u32 * step;
+                if quad < quads {
+                    // SAFETY: the caller's promise.
+                    parts[i] = unsafe { of_all(args, round.half + 16 * u64::from(quad)) };
+                }
+            });
+            unroll::<TAKEN>(|i| {
+                let quad = first + i as u32 * step;
+                if quad < quads {
+                    // SAFETY: it is one of them.
+                    unsafe { finish(args, quad, sum(args, &parts[i])) };
+                }
+            });
+            first += TAKEN as u32 * step;
         }
     }
 
@@ -142,12 +192,12 @@ mod entry {
         }
     }
 
-    /// The sum of four neighbours at byte `at` of all parts: all loads before the first sum.
+    /// Four neighbours at byte `at` of all parts.
     ///
     /// # Safety
     /// All ranks have written them.
     #[inline(always)]
-    unsafe fn sum(args: &OneShotAllReduce, at: u64) -> [f32; 4] {
+    unsafe fn of_all(args: &OneShotAllReduce, at: u64) -> [[f32; 4]; MOST_RANKS] {
         let mut parts = [[0.0f32; 4]; MOST_RANKS];
         unroll::<MOST_RANKS>(|r| {
             if (r as u32) < args.meeting.ranks {
@@ -155,6 +205,12 @@ mod entry {
                 parts[r] = unsafe { global::load(args.meeting.parts[r].addr + at) };
             }
         });
+        parts
+    }
+
+    /// Their sum, in the order of the ranks.
+    #[inline(always)]
+    fn sum(args: &OneShotAllReduce, parts: &[[f32; 4]; MOST_RANKS]) -> [f32; 4] {
         let mut sums = parts[0];
         unroll::<{ MOST_RANKS - 1 }>(|r| {
             if (r as u32) + 1 < args.meeting.ranks {

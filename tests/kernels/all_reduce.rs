@@ -10,7 +10,7 @@ use crate::random::Random;
 /// Ranks, this one, rows, columns, launches so far; part in activations, bias, residual, sums in f32.
 type Shape = (usize, usize, usize, usize, i32, [bool; 4]);
 
-const SHAPES: [Shape; 11] = [
+const SHAPES: [Shape; 14] = [
     (1, 0, 1, 4, 0, [false, false, false, false]),
     (2, 0, 1, 12, 0, [false, true, true, false]),
     (2, 1, 3, 20, 1, [true, false, false, false]),
@@ -21,7 +21,10 @@ const SHAPES: [Shape; 11] = [
     (8, 0, 1, 64, -2, [false, true, true, false]),
     (8, 7, 3, 52, i32::MAX, [false, true, false, false]),
     (7, 4, 2, 36, -1, [true, false, true, false]),
+    (8, 1, 9, 14604, 4, [false, true, true, false]),
     (2, 1, 9, 7304, 4, [false, true, true, false]),
+    (1, 0, 3, 65564, 5, [false, false, false, true]),
+    (1, 0, 3, 87416, 5, [false, false, false, true]),
 ];
 
 pub fn rows() -> Vec<Row<OneShotAllReduce>> {
