@@ -7,6 +7,9 @@ const MOST_DEPTH: usize = 128;
 /// Most patterns that one value must match together: the work grows with the product of their states.
 const MOST_PATTERNS: usize = 8;
 
+/// The largest multipleOf, its point left out: each rest of a division is a state.
+const MOST_MULTIPLE: u64 = 100_000;
+
 /// Most properties of an object that may be left out: each may come next in front of all of them.
 const MOST_OPTIONAL: usize = 300;
 
@@ -28,7 +31,13 @@ pub fn too_much(schema: &Value) -> Option<String> {
     let mut found = None;
     each(schema, &mut |schema| {
         let optional = optional(schema);
-        let patterns: usize = schema.get("allOf").map_or(0, count_patterns);
+        let patterns = schema.get("allOf").map_or(0, |all| count(all, "pattern"));
+        let multiples = schema.get("allOf").map_or(0, |all| count(all, "multipleOf"));
+        if schema.get("multipleOf").is_some_and(|multiple| scaled(multiple) > MOST_MULTIPLE) {
+            found = Some(format!("multipleOf: expected at most {MOST_MULTIPLE}"));
+        } else if multiples > 1 {
+            found = Some(format!("allOf: expected one multipleOf, found {multiples}"));
+        }
         let fewest = schema.get("minProperties").and_then(Value::as_u64).unwrap_or(0);
         if fewest > 1 && schema.contains_key("patternProperties") {
             // Nothing keeps a key from coming twice.
@@ -161,10 +170,17 @@ fn optional(schema: &Map<String, Value>) -> usize {
     properties.saturating_sub(schema.get("required").and_then(Value::as_array).map_or(0, Vec::len))
 }
 
-fn count_patterns(value: &Value) -> usize {
+/// How many schemas in a value have such a key.
+fn count(value: &Value, key: &str) -> usize {
     let mut count = 0;
-    each(value, &mut |schema| count += usize::from(schema.get("pattern").is_some_and(Value::is_string)));
+    each(value, &mut |schema| count += usize::from(schema.get(key).is_some_and(|value| !value.is_object())));
     count
+}
+
+/// The digits of a number as a whole number, 0 where it is none.
+fn scaled(number: &Value) -> u64 {
+    let digits: String = number.to_string().chars().filter(char::is_ascii_digit).collect();
+    if number.is_number() { digits.parse().unwrap_or(u64::MAX) } else { 0 }
 }
 
 /// Keys whose values are no schemas.
