@@ -24,6 +24,7 @@ mod page;
 mod parts;
 mod patient;
 mod prepare;
+mod prompt_input;
 mod requests;
 mod respond;
 mod responses;
