@@ -23,7 +23,6 @@ NO_MODEL = "a request without a model means the one that there is"
 REASONS = {
     "openai-chat": {"chat-image-input": IMAGES, "chat-error-handling": NO_MODEL},
     "open-responses": {
-        "tool-calling": "the functions of a response lack `strict` where the request lacks it",
         "image-input": IMAGES,
         "error-handling": NO_MODEL,
         "streaming-response": "events of reasoning have OpenAI's names, response.reasoning_text.*",

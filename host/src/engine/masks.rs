@@ -14,6 +14,9 @@ use crate::error::{Category, Error, Result};
 /// Most threads that make masks: what they do takes a fraction of a step.
 const MOST_THREADS: usize = 8;
 
+/// Threads for the masks of sequences that wait outside the steps: they hold up no other mask.
+const SLOW_THREADS: usize = 2;
+
 /// Bytes of their stacks: a grammar may be nested deeply.
 const STACK: usize = 64 << 20;
 
@@ -28,6 +31,8 @@ const LAST: u32 = 8;
 pub(super) struct Ready {
     matcher: Box<dyn TokenMatcher>,
     pub mask: Vec<u32>,
+    /// Whether the sequence waits outside the steps.
+    slow: bool,
 }
 
 /// What a sequence knows of its constraint.
@@ -63,8 +68,9 @@ impl Constrained {
     }
 
     /// Takes the mask that was made in `time`.
-    pub fn set(&mut self, ready: Ready, time: Duration) {
+    pub fn set(&mut self, mut ready: Ready, time: Duration) {
         self.time = self.time - self.time / LAST + time / LAST;
+        ready.slow = self.time > QUICK;
         self.ready = Some(ready);
     }
 }
@@ -84,7 +90,8 @@ pub(super) struct Made {
 
 /// The threads, and what they have made.
 pub(super) struct Masks {
-    threads: Option<ThreadPool>,
+    /// Those for sequences in step, and those for others.
+    threads: [Option<ThreadPool>; 2],
     made: Sender<Made>,
     taken: Receiver<Made>,
     working: usize,
@@ -93,7 +100,7 @@ pub(super) struct Masks {
 impl Masks {
     pub fn new() -> Masks {
         let (made, taken) = channel();
-        Masks { threads: None, made, taken, working: 0 }
+        Masks { threads: [None, None], made, taken, working: 0 }
     }
 
     /// Makes the first mask of a sequence.
@@ -101,9 +108,9 @@ impl Masks {
     /// # Errors
     /// The system gives no threads.
     pub fn start(&mut self, sequence: SequenceId, constraint: Constraint) -> Result<()> {
-        self.make(sequence, move || {
+        self.make(sequence, false, move || {
             let mut matcher = constraint.start()?;
-            Ok(Ready { mask: matcher.mask()?, matcher })
+            Ok(Ready { mask: matcher.mask()?, matcher, slow: false })
         })
     }
 
@@ -112,17 +119,23 @@ impl Masks {
     /// # Errors
     /// As [`Masks::start`].
     pub fn go_on(&mut self, sequence: SequenceId, ready: Ready, token: u32) -> Result<()> {
-        self.make(sequence, move || {
+        self.make(sequence, ready.slow, move || {
             let mut matcher = ready.matcher;
             matcher.push(token)?;
-            Ok(Ready { mask: matcher.mask()?, matcher })
+            Ok(Ready { mask: matcher.mask()?, matcher, slow: false })
         })
     }
 
-    fn make(&mut self, sequence: SequenceId, work: impl FnOnce() -> Result<Ready> + Send + 'static) -> Result<()> {
-        let threads = match self.threads.take() {
+    fn make(
+        &mut self,
+        sequence: SequenceId,
+        slow: bool,
+        work: impl FnOnce() -> Result<Ready> + Send + 'static,
+    ) -> Result<()> {
+        let pool = &mut self.threads[usize::from(slow)];
+        let threads = match pool.take() {
             Some(threads) => threads,
-            None => threads()?,
+            None => threads(if slow { SLOW_THREADS } else { MOST_THREADS })?,
         };
         let made = self.made.clone();
         threads.spawn(move || {
@@ -131,7 +144,7 @@ impl Masks {
             // Nobody takes it any more where the engine ends.
             let _ = made.send(Made { sequence, ready, time: start.elapsed() });
         });
-        self.threads = Some(threads);
+        *pool = Some(threads);
         self.working += 1;
         Ok(())
     }
@@ -154,8 +167,8 @@ impl Masks {
     }
 }
 
-fn threads() -> Result<ThreadPool> {
-    let count = available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)).min(MOST_THREADS);
+fn threads(most: usize) -> Result<ThreadPool> {
+    let count = available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)).min(most);
     let threads = ThreadPoolBuilder::new().num_threads(count).stack_size(STACK);
     let threads = threads.thread_name(|index| format!("mask {index}")).build();
     threads.map_err(|error| {
