@@ -13,7 +13,11 @@ impl Reference for MaskLogits {
             let Ok(first) = usize::try_from(*first) else { continue };
             for (tokens, word) in row.chunks_mut(32).zip(&masks[first..]) {
                 let allowed = |bit: usize| (word.cast_unsigned() >> bit) & 1 == 1;
-                tokens.iter_mut().enumerate().filter(|(bit, _)| !allowed(*bit)).for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
+                tokens
+                    .iter_mut()
+                    .enumerate()
+                    .filter(|(bit, _)| !allowed(*bit))
+                    .for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
             }
         }
     }
