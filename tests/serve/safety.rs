@@ -1,4 +1,9 @@
 //! Who may ask, from where, and how much at a time.
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::client::{self, Response};
@@ -87,4 +92,34 @@ fn names_of_requests_come_back_and_errors_have_one_form() {
     let (status, code) = (404, json!("model_not_found"));
     let missing = server.get("/v1/models/nobody");
     assert_eq!((missing.status, &missing.json()["error"]["code"]), (status, &code));
+}
+
+/// A client that writes its body behind the head finds the connection open, the answer there, and may ask again.
+#[test]
+fn a_body_that_nobody_reads_is_taken_all_the_same() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "secret").unwrap();
+    let server = Server::start(&["--api-key-file", file.path().to_str().unwrap()]);
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let body = vec![b' '; 300_000];
+    for (path, key, status) in [
+        ("/v1/none", "secret", "404"),
+        ("/version", "secret", "405"),
+        ("/v1/completions", "other", "401"),
+        ("/v1/none", "secret", "404"),
+    ] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            server.address,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        sleep(Duration::from_millis(100));
+        stream.write_all(&body).unwrap();
+        let mut answer = [0; 4096];
+        let length = stream.read(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+    }
 }

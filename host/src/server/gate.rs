@@ -12,6 +12,7 @@ use super::anthropic::errors;
 use super::app::App;
 use super::caller::{Caller, RequestLog};
 use super::error::ApiError;
+use super::unread::drop_body;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -32,7 +33,10 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(error) => error.into_response(),
+        Err(error) => {
+            drop_body(request.into_body()).await;
+            error.into_response()
+        }
     };
     log.status(response.status());
     if anthropic {

@@ -35,6 +35,7 @@ mod stream;
 mod thinking;
 mod tools;
 mod turns;
+mod unread;
 mod whole;
 
 use std::net::SocketAddr;

@@ -17,6 +17,7 @@ use super::handlers::{chat, completion, detokenize, health, metrics, tokenize, v
 use super::models::{model, models};
 use super::page::page;
 use super::responses::handlers::responses;
+use super::unread::drop_body;
 
 /// All routes.
 pub fn routes(app: &Arc<App>) -> Router {
@@ -35,8 +36,12 @@ pub fn routes(app: &Arc<App>) -> Router {
         .route("/version", get(version))
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(document))
-        .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "there is no such route; /openapi.json lists all"))
-        .method_not_allowed_fallback(async || {
+        .fallback(async |body| {
+            drop_body(body).await;
+            ApiError::new(StatusCode::NOT_FOUND, "there is no such route; /openapi.json lists all")
+        })
+        .method_not_allowed_fallback(async |body| {
+            drop_body(body).await;
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "another method is expected")
         })
         .layer(from_fn_with_state(app.clone(), gate))
