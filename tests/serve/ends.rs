@@ -22,12 +22,14 @@ fn a_server_that_drains_finishes_what_runs_and_takes_nothing_more() {
     let mut server = Server::start(&[]);
     assert_eq!(server.get("/health").status, 200);
     let running = long(&server);
+    // A reader that stands still would be cancelled.
+    let running = std::thread::spawn(move || client::read(running));
     server.signal("TERM");
     server.wait_for("ending");
     let health = server.get("/health");
     assert_eq!((health.status, health.json()["error"]["code"].clone()), (503, json!("draining")));
     assert_eq!(server.post("/v1/completions", &json!({ "prompt": "x" })).status, 503);
-    let rest = client::read(running);
+    let rest = running.join().expect("the stream is read");
     assert!(rest.body.contains("[DONE]") || rest.head.contains("[done]"), "{rest:?}");
     assert_eq!(server.wait().code(), Some(0));
 }
