@@ -144,6 +144,42 @@ fn reasoning_comes_in_front_of_the_form() {
 }
 
 #[test]
+fn a_form_that_begins_as_reasoning_does_is_no_reasoning() {
+    let talker = Talker::of("llama_nemotron_super", "I like tea.");
+    let mut body = with(json!({ "structured_outputs": { "choice": ["<b>", "<c>"] } }));
+    body.as_object_mut().unwrap().remove("chat_template_kwargs");
+    let answer = talker.choice(&body);
+    assert!(["<b>", "<c>"].contains(&answer["message"]["content"].as_str().unwrap()), "{answer}");
+}
+
+#[test]
+fn functions_that_cost_too_much_are_named() {
+    let talker = Talker::of("nemotron_3_nano", "x");
+    let of = |parameters: Value| {
+        let mut tool = time();
+        tool["function"]["parameters"] = parameters;
+        with(json!({ "tools": [weather(), tool], "tool_choice": "required" }))
+    };
+    let large =
+        json!({ "type": "object", "properties": { "default": { "type": "integer", "multipleOf": 9_999_999 } } });
+    let response = talker.post("/v1/chat/completions", &of(large));
+    assert_eq!((response.status, &response.json()["error"]["param"]), (400, &json!("tools[1].function.parameters")));
+    // Eight times twenty references.
+    let link = |index: usize| {
+        let next = json!({ "$ref": format!("#/$defs/a{}", index + 1) });
+        (
+            format!("a{index}"),
+            if index == 8 { json!({ "type": "integer" }) } else { json!({ "anyOf": vec![next; 20] }) },
+        )
+    };
+    let links: serde_json::Map<String, Value> = (0..9).map(link).collect();
+    let deep = json!({ "type": "object", "properties": { "a": { "$ref": "#/$defs/a0" } }, "$defs": links });
+    let start = std::time::Instant::now();
+    talker.post("/v1/chat/completions", &of(deep));
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}
+
+#[test]
 fn other_forms_are_held_to_as_well() {
     let server = Server::start(&[]);
     let text = |fields: Value| {
@@ -160,6 +196,16 @@ fn other_forms_are_held_to_as_well() {
     assert!(is_date(&text(json!({ "guided_regex": "[0-9]{4}-[0-9]{2}" }))));
     assert!(["tea", "milk"].contains(&&*text(json!({ "guided_choice": ["tea", "milk"] }))));
     assert_eq!(text(json!({ "structured_outputs": { "grammar": "start: \"a\" b\nb: \"b\" \"c\"" } })), "abc");
+    // A form ends where it ends, and where it begins as reasoning might, it begins.
+    for (field, value) in [("min_tokens", json!(9)), ("ignore_eos", json!(true)), ("max_tokens", json!(4))] {
+        let mut body = json!({ "guided_choice": ["tea"] });
+        body[field] = value;
+        assert_eq!(text(body), "tea");
+    }
+    let many: Vec<String> = (0..2_500).map(|index| format!("{index:05} item")).collect();
+    assert!(many.contains(&text(json!({ "guided_choice": many }))));
+    let beside = json!({ "response_format": { "type": "json_object", "schema": { "const": "tea" } } });
+    assert_eq!(text(beside), "\"tea\"");
     // What says nothing changes nothing.
     let free = text(json!({}));
     for nothing in [

@@ -38,6 +38,11 @@ pub struct Constraints {
 }
 
 impl Constraints {
+    /// Lets a text end before it has as many tokens as they ask for.
+    pub fn end_anywhere(&mut self) {
+        (self.min_tokens, self.min_length) = (0, 0);
+    }
+
     /// Whether logits are changed before the choice.
     pub fn changes_logits(&self) -> bool {
         self.reads_history()

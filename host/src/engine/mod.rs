@@ -226,12 +226,14 @@ impl Engine {
     ///
     /// # Errors
     /// As [`RequestLimits::check`]; the system gives no threads for masks.
-    pub fn submit(&mut self, request: Request) -> Result<SequenceId> {
+    pub fn submit(&mut self, mut request: Request) -> Result<SequenceId> {
         self.request_limits().check(&request)?;
         let id = SequenceId(self.next_id);
         self.next_id += 1;
         if let Some(constraint) = &request.constraint {
             self.masks.start(id, constraint.clone())?;
+            // It says by itself where a text may end.
+            request.sampling.constraints.end_anywhere();
         }
         self.waiting.push_back(Sequence::new(id, request, self.context(), self.layout.vocab()));
         Ok(id)

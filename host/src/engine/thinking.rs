@@ -58,6 +58,15 @@ impl Thinking {
         self.phase == Phase::Over
     }
 
+    /// Has the answer begin at once where what may begin it, by its mask, is what may begin the reasoning too.
+    pub fn settle(&mut self, answer: &[u32]) {
+        let may = |token: u32| answer.get(token as usize / 32).is_some_and(|word| word >> (token % 32) & 1 == 1);
+        let opens = self.budget.opens.as_ref().filter(|_| self.phase == Phase::Before && self.begun.is_empty());
+        if opens.is_some_and(|opens| opens.spaces().chain(opens.continuations(&[])).any(may)) {
+            self.phase = Phase::Over;
+        }
+    }
+
     /// Which tokens may come next where `answer` says which may begin the answer. What may begin the reasoning may come in front
     /// of the answer too, and once it has begun, it goes on; neither a call nor an id of `eos` ends it, for then there
     /// would be no answer of that form.
@@ -72,8 +81,6 @@ impl Thinking {
             Phase::Before => {
                 let mut mask = if self.begun.is_empty() { answer.to_vec() } else { vec![0; answer.len()] };
                 let Some(opens) = &self.budget.opens else { return Cow::Owned(mask) };
-                // White space decides nothing, and might be the answer's.
-                forbid(&mut mask, opens.spaces());
                 for token in opens.continuations(&self.begun) {
                     mask.get_mut(token as usize / 32).into_iter().for_each(|word| *word |= 1 << (token % 32));
                 }

@@ -28,6 +28,12 @@ pub fn with_tools(
     tools: Option<&Tools>,
 ) -> Result<Option<GrammarSource>, ApiError> {
     let Some(tools) = tools else { return Ok(source) };
+    for (index, tool) in tools.list.iter().enumerate().filter(|_| tools.demand.is_some() || source.is_some()) {
+        let schema = tool["function"]["parameters"].clone();
+        if schema.is_object() {
+            checked(session, &format!("tools[{index}].function.parameters"), GrammarSource::JsonSchema(schema))?;
+        }
+    }
     let special =
         |tag: &str| session.tokenizer().token_to_id(tag).filter(|id| session.tokenizer().hidden_name(*id).is_some());
     match tools.form.grammar(&tools.schemas, tools.demand.as_ref(), source.as_ref(), tools.parallel, &special) {

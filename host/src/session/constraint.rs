@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::engine::{Constraint, TokenMatcher};
-use crate::error::Result;
+use crate::error::{Category, Error, Result};
 use crate::text::{GrammarMatcher, GrammarSource, GrammarTokens, Tokenizer};
 
 /// Grammars that are kept, for a client asks for the same one again and again.
@@ -23,6 +23,11 @@ impl GrammarCache {
     /// # Errors
     /// It is no such schema, expression or grammar, has what is not supported, or would cost too much.
     pub fn constraint(&self, tokenizer: &Tokenizer, source: &GrammarSource, eos: &[u32]) -> Result<Constraint> {
+        if eos.is_empty() {
+            return Err(Error::new(Category::Input, "An answer's form needs a token that ends it")
+                .details("expected an id in eos_token_id, found none, or --ignore-eos")
+                .hint("leave --ignore-eos out"));
+        }
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, known)) = kept().iter().find(|(known, _)| known == source) {
             return Ok(known.clone());

@@ -143,7 +143,9 @@ impl Session {
     }
 
     fn request_of(&self, request: &LiveRequest) -> Result<Request> {
-        let own = if request.ignore_eos { &[][..] } else { &self.model().spec.eos };
+        // A form ends where it ends.
+        let ignores = request.ignore_eos && request.grammar.is_none();
+        let own = if ignores { &[][..] } else { &self.model().spec.eos };
         let (budget, constrained) = (request.thinking_budget, request.grammar.is_some());
         let thinking = self.texts().thinking(&request.prompt, budget, constrained, request.text.tags)?;
         Ok(Request {

@@ -7,6 +7,8 @@ mod source;
 mod tests;
 
 use std::fmt::Display;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,12 +33,17 @@ const MOST_LEXER_STATES: usize = 50_000;
 /// Bytes of stack for a grammar of as many rules as one may have. Only what is used of them is memory.
 const COMPILE_STACK: usize = 1 << 30;
 
+/// How long a grammar may take, and how many may be made at a time, those included that took longer.
+const LONGEST: Duration = Duration::from_secs(5);
+const MOST_COMPILING: usize = 16;
+static COMPILING: AtomicUsize = AtomicUsize::new(0);
+
 /// How long parts of a schema are tried to find its fault.
 const SEARCH: Duration = Duration::from_millis(200);
 
 /// A tokenizer's tokens, as grammars are held against them.
 pub struct GrammarTokens {
-    factory: ParserFactory,
+    factory: Arc<ParserFactory>,
 }
 
 impl GrammarTokens {
@@ -68,7 +75,7 @@ impl GrammarTokens {
                 .details(found)
                 .hint("tokenizer.json may be damaged; download it again")
         })?;
-        Ok(GrammarTokens { factory })
+        Ok(GrammarTokens { factory: Arc::new(factory) })
     }
 
     /// What `source` asks for.
@@ -97,22 +104,33 @@ impl GrammarTokens {
         place
     }
 
-    /// What llguidance makes of a grammar.
+    /// What llguidance makes of a grammar, on a thread of its own: it follows rules that name each other by recursion, and nothing
+    /// ends it where it takes too long.
     fn made(&self, grammar: TopLevelGrammar) -> std::result::Result<Matcher, String> {
-        let compile = || {
-            let mut matcher = Matcher::new(self.factory.create_parser(grammar));
+        if COMPILING.fetch_add(1, Ordering::Relaxed) >= MOST_COMPILING {
+            COMPILING.fetch_sub(1, Ordering::Relaxed);
+            return Err("others take too long to be worked out; try again later".to_owned());
+        }
+        let ((made, taken), factory) = (channel(), self.factory.clone());
+        let compile = move || {
+            let mut matcher = Matcher::new(factory.create_parser(grammar));
             match matcher.get_error() {
                 Some(error) => Err(error),
                 // What allows nothing at all is told before anybody waits for it.
                 None => matcher.compute_mask_or_eos().map(|_| matcher).map_err(|error| error.to_string()),
             }
         };
-        // Rules that name each other are followed by recursion.
-        std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().name("grammar".to_owned()).stack_size(COMPILE_STACK);
-            let thread = thread.spawn_scoped(scope, || guarded(compile)).map_err(|error| error.to_string())?;
-            thread.join().unwrap_or_else(|_| Err("its thread has ended".to_owned()))
-        })
+        let work = move || {
+            // Nobody takes it any more where it took too long.
+            let _ = made.send(guarded(compile));
+            COMPILING.fetch_sub(1, Ordering::Relaxed);
+        };
+        let thread = std::thread::Builder::new().name("grammar".to_owned()).stack_size(COMPILE_STACK);
+        if let Err(error) = thread.spawn(work) {
+            COMPILING.fetch_sub(1, Ordering::Relaxed);
+            return Err(error.to_string());
+        }
+        taken.recv_timeout(LONGEST).unwrap_or_else(|_| Err("it takes too long to be worked out".to_owned()))
     }
 }
 

@@ -33,6 +33,9 @@ impl Sequence {
 
     /// Takes the mask that was made in `time`.
     pub fn set_mask(&mut self, ready: Ready, time: Duration) {
+        if let Some(thinking) = &mut self.thinking {
+            thinking.settle(&ready.mask);
+        }
         if let Some(constrained) = &mut self.constrained {
             constrained.set(ready, time);
         }

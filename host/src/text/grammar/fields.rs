@@ -61,8 +61,12 @@ fn response_format(value: &Value) -> Found {
     match format.get("type").and_then(Value::as_str) {
         Some("text") => Ok(None),
         Some("json_object") => {
-            let path = "response_format.type".to_owned();
-            Ok(Some(GrammarField { path, source: GrammarSource::JsonObject }))
+            // Others take a schema beside it.
+            let (path, source) = match format.get("schema").filter(|schema| !schema.is_null()) {
+                Some(schema) => ("response_format.schema", GrammarSource::JsonSchema(schema.clone())),
+                None => ("response_format.type", GrammarSource::JsonObject),
+            };
+            Ok(Some(GrammarField { path: path.to_owned(), source }))
         }
         Some("json_schema") => {
             let described = object("response_format.json_schema", format.get("json_schema").unwrap_or(&Value::Null))?;

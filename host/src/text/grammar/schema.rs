@@ -28,13 +28,14 @@ pub fn too_much(schema: &Value) -> Option<String> {
     if !is_within(schema, MOST_DEPTH) {
         return Some(format!("expected at most {MOST_DEPTH} levels, found more"));
     }
-    let mut found = None;
+    let (mut found, mut sum) = (None, 0_u64);
     each(schema, &mut |schema| {
+        sum = sum.saturating_add(schema.get("multipleOf").map_or(0, scaled));
         let optional = optional(schema);
         let patterns = schema.get("allOf").map_or(0, |all| count(all, "pattern"));
         let multiples = schema.get("allOf").map_or(0, |all| count(all, "multipleOf"));
-        if schema.get("multipleOf").is_some_and(|multiple| scaled(multiple) > MOST_MULTIPLE) {
-            found = Some(format!("multipleOf: expected at most {MOST_MULTIPLE}"));
+        if sum > MOST_MULTIPLE {
+            found = Some(format!("multipleOf: expected at most {MOST_MULTIPLE}, of all of them together"));
         } else if multiples > 1 {
             found = Some(format!("allOf: expected one multipleOf, found {multiples}"));
         }
@@ -166,8 +167,10 @@ fn is_within(value: &Value, levels: usize) -> bool {
 }
 
 fn optional(schema: &Map<String, Value>) -> usize {
-    let properties = schema.get("properties").and_then(Value::as_object).map_or(0, Map::len);
-    properties.saturating_sub(schema.get("required").and_then(Value::as_array).map_or(0, Vec::len))
+    let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let required: std::collections::HashSet<&str> = required.collect();
+    let properties = schema.get("properties").and_then(Value::as_object);
+    properties.map_or(0, |properties| properties.keys().filter(|name| !required.contains(name.as_str())).count())
 }
 
 /// How many schemas in a value have such a key.
@@ -183,8 +186,9 @@ fn scaled(number: &Value) -> u64 {
     if number.is_number() { digits.parse().unwrap_or(u64::MAX) } else { 0 }
 }
 
-/// Keys whose values are no schemas.
+/// Keys whose values are no schemas, and those whose values have schemas by name.
 const VALUES: [&str; 4] = ["const", "enum", "default", "examples"];
+const NAMED: [&str; 4] = ["properties", "patternProperties", "$defs", "definitions"];
 
 /// Looks at every object that may be a schema.
 fn each(value: &Value, look: &mut impl FnMut(&Map<String, Value>)) {
@@ -192,7 +196,14 @@ fn each(value: &Value, look: &mut impl FnMut(&Map<String, Value>)) {
         Value::Array(values) => values.iter().for_each(|value| each(value, look)),
         Value::Object(keys) => {
             look(keys);
-            keys.iter().filter(|(key, _)| !VALUES.contains(&key.as_str())).for_each(|(_, value)| each(value, look));
+            for (key, value) in keys.iter().filter(|(key, _)| !VALUES.contains(&key.as_str())) {
+                match value {
+                    Value::Object(named) if NAMED.contains(&key.as_str()) => {
+                        named.values().for_each(|value| each(value, look))
+                    }
+                    value => each(value, look),
+                }
+            }
         }
         _ => {}
     }
@@ -203,9 +214,14 @@ fn each_mut(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>))
         Value::Array(values) => values.iter_mut().for_each(|value| each_mut(value, change)),
         Value::Object(keys) => {
             change(keys);
-            keys.iter_mut()
-                .filter(|(key, _)| !VALUES.contains(&key.as_str()))
-                .for_each(|(_, value)| each_mut(value, change));
+            for (key, value) in keys.iter_mut().filter(|(key, _)| !VALUES.contains(&key.as_str())) {
+                match value {
+                    Value::Object(named) if NAMED.contains(&key.as_str()) => {
+                        named.values_mut().for_each(|value| each_mut(value, change))
+                    }
+                    value => each_mut(value, change),
+                }
+            }
         }
         _ => {}
     }
@@ -217,8 +233,8 @@ mod tests {
 
     #[test]
     fn references_and_dates_are_changed_where_they_are_schemas() {
-        let schema = json!({ "$ref": "#/$defs/a", "const": { "$ref": "#" }, "items": [{ "$ref": "#" }], "x": { "$ref": "http://x" } });
-        let expected = json!({ "$ref": "#/r/$defs/a", "const": { "$ref": "#" }, "items": [{ "$ref": "#/r" }], "x": { "$ref": "http://x" } });
+        let schema = json!({ "$ref": "#/$defs/a", "const": { "$ref": "#" }, "properties": { "const": { "$ref": "#" } }, "items": [{ "$ref": "#" }], "x": { "$ref": "http://x" } });
+        let expected = json!({ "$ref": "#/r/$defs/a", "const": { "$ref": "#" }, "properties": { "const": { "$ref": "#/r" } }, "items": [{ "$ref": "#/r" }], "x": { "$ref": "http://x" } });
         assert_eq!(rooted(schema, "#/r"), expected);
         let narrow = narrowed(
             json!({ "a": { "format": "date" }, "enum": [{ "format": "date" }], "format": "date", "pattern": "x" }),

@@ -76,6 +76,7 @@ impl GrammarSource {
             GrammarSource::Lark(text) if joined(text) > MOST_JOINED => {
                 Some(format!("expected at most {MOST_JOINED} \"&\", found more"))
             }
+            GrammarSource::Lark(text) => inner(text).find_map(|schema| schema::too_much(&schema)),
             _ => None,
         };
         if let Some(found) = too_much {
@@ -100,7 +101,11 @@ impl GrammarSource {
             GrammarSource::Choice(choices) if choices.is_empty() || choices.iter().any(String::is_empty) => {
                 return Err(self.refused("expected texts, none of them empty".to_owned()));
             }
-            GrammarSource::Regex(_) | GrammarSource::Choice(_) => {
+            // One expression: alternatives of a rule are bounded.
+            GrammarSource::Choice(_) => {
+                TopLevelGrammar::from_lark(format!("start: CHOICE\nCHOICE: {}", self.rule().unwrap_or_default()))
+            }
+            GrammarSource::Regex(_) => {
                 TopLevelGrammar::from_lark(format!("start: {}", self.rule().unwrap_or_default()))
             }
             GrammarSource::Lark(text) | GrammarSource::Calls(text) => TopLevelGrammar::from_lark(text.clone()),
@@ -110,6 +115,14 @@ impl GrammarSource {
     /// The error of what was found in it.
     pub(super) fn refused(&self, found: String) -> Error {
         let noun = self.noun();
+        // The place is one of a line that nobody wrote.
+        let found = match self {
+            GrammarSource::Regex(_) | GrammarSource::Choice(_) => {
+                found.split_once("): ").filter(|(place, _)| place.starts_with("at ")).map_or(&*found, |(_, rest)| rest)
+            }
+            _ => &found,
+        }
+        .to_owned();
         Error::new(Category::Input, format!("The {noun} cannot be used")).details(found).hint(match self {
             GrammarSource::Lark(text) if text.contains("::=") => {
                 "grammars are Lark's, with a rule \"start: ...\"; this looks like GBNF"
@@ -137,6 +150,12 @@ pub fn bounded(schema: &Value) -> Value {
 /// A text as Lark writes it.
 pub fn literal(text: &str) -> String {
     Value::from(text).to_string().replace('\u{7f}', "\\u007f")
+}
+
+/// The schemas within a grammar.
+fn inner(text: &str) -> impl Iterator<Item = Value> {
+    let schema = |rest: &str| serde_json::Deserializer::from_str(rest).into_iter().next()?.ok();
+    text.split("%json").skip(1).filter_map(schema)
 }
 
 /// How often expressions are joined by `&`, outside of texts and expressions.

@@ -53,7 +53,11 @@ impl ToolForm {
         let wanted = |name: &str| !matches!(demand, Some(CallDemand::Of(only)) if only != name);
         let mut names = Vec::new();
         for (index, (name, schema)) in tools.0.iter().enumerate().filter(|(_, (name, _))| wanted(name)) {
-            rules.function(index, name, if is_strict(name) { schema } else { &Value::Null });
+            let anything = json!({ "type": "object" });
+            // Without a schema there are no arguments.
+            let nothing = json!({ "type": "object", "properties": {}, "additionalProperties": false });
+            let schema = if schema.is_null() { &nothing } else { schema };
+            rules.function(index, name, if is_strict(name) { schema } else { &anything });
             names.push(format!("function_{index}"));
         }
         rules.lines.push(format!("function: {}", names.join(" | ")));
@@ -113,7 +117,7 @@ impl Rules<'_> {
         if self.form == ToolForm::Xml {
             return self.tagged(&rule, name, schema);
         }
-        let mut schema = if schema.is_null() { json!({ "type": "object" }) } else { schema.clone() };
+        let mut schema = schema.clone();
         if schema["properties"].is_object() && schema["additionalProperties"].is_null() {
             // Whoever names the arguments wants no others, and a model that goes astray has no end of them.
             schema["additionalProperties"] = false.into();
@@ -153,16 +157,18 @@ impl Rules<'_> {
     fn value(&mut self, rule: &str, of: &Value, root: &Value) {
         let of = resolved(of, root);
         let values = of["enum"].as_array().map(Vec::as_slice).or(of.get("const").map(std::slice::from_ref));
-        let texts = values.and_then(|values| values.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
-        if let Some(texts) = texts.filter(|texts| !texts.is_empty()) {
-            let texts: Vec<String> = texts.into_iter().map(literal).collect();
+        if let Some(values) = values.filter(|values| !values.is_empty()) {
+            let text = |value: &Value| literal(&value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+            let texts: Vec<String> = values.iter().map(text).collect();
             return self.lines.push(format!("{rule}: ({}) {}", texts.join(" | "), literal(VALUE_END)));
         }
-        if may_be_text(of, root, 0) {
+        if may_be_text(of, root, &mut MOST_LOOKS.clone()) {
             return self.text_value(rule, of);
         }
         let mut schema = rooted(of.clone(), ARGUMENTS);
-        schema["$defs"] = json!({ "arguments": rooted(root.clone(), ARGUMENTS) });
+        if of.to_string().contains("$ref") {
+            schema["$defs"] = json!({ "arguments": rooted(root.clone(), ARGUMENTS) });
+        }
         self.lines.push(format!("{rule}: %json {} {}", bounded(&schema), literal(VALUE_END)));
     }
 
@@ -198,15 +204,25 @@ fn resolved<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
     })
 }
 
-/// Whether a text is among the values of a schema: then what the value looks like is not held to more.
-fn may_be_text(schema: &Value, root: &Value, depth: usize) -> bool {
+/// Schemas that are looked at to find a text among the values of one.
+const MOST_LOOKS: usize = 200;
+
+/// Whether a text is among the values of a schema, or may be as far as `left` looks tell: then what the value looks like is not
+/// held to more.
+fn may_be_text(schema: &Value, root: &Value, left: &mut usize) -> bool {
     let schema = resolved(schema, root);
-    let is_text = |kind: &Value| kind == "string";
-    match (&schema["type"], schema.get("anyOf").or(schema.get("oneOf")).and_then(Value::as_array)) {
-        (Value::String(_), _) => is_text(&schema["type"]),
-        (Value::Array(kinds), _) => kinds.iter().any(is_text),
-        (_, Some(any)) => depth > MOST_REFERENCES || any.iter().any(|schema| may_be_text(schema, root, depth + 1)),
-        _ => schema.get("enum").is_none() && schema.get("const").is_none(),
+    if *left == 0 {
+        return true;
+    }
+    *left -= 1;
+    let values = schema["enum"].as_array().map(Vec::as_slice).or(schema.get("const").map(std::slice::from_ref));
+    let any = schema.get("anyOf").or(schema.get("oneOf")).or(schema.get("allOf")).and_then(Value::as_array);
+    match (&schema["type"], values, any) {
+        (Value::String(kind), ..) => kind == "string",
+        (Value::Array(kinds), ..) => kinds.iter().any(|kind| kind == "string"),
+        (_, Some(values), _) => values.iter().any(Value::is_string),
+        (_, _, Some(any)) => any.iter().any(|schema| may_be_text(schema, root, left)),
+        _ => true,
     }
 }
 
