@@ -33,11 +33,17 @@ pub fn too_much(schema: &Value) -> Option<String> {
         sum = sum.saturating_add(schema.get("multipleOf").map_or(0, scaled));
         let optional = optional(schema);
         let patterns = schema.get("allOf").map_or(0, |all| count(all, "pattern"));
-        let multiples = schema.get("allOf").map_or(0, |all| count(all, "multipleOf"));
+        let together = schema.get("allOf").map_or(1, |all| {
+            let mut product = 1_u64;
+            each(all, &mut |schema| {
+                product = product.saturating_mul(schema.get("multipleOf").map_or(1, scaled).max(1))
+            });
+            product
+        });
         if sum > MOST_MULTIPLE {
             found = Some(format!("multipleOf: expected at most {MOST_MULTIPLE}, of all of them together"));
-        } else if multiples > 1 {
-            found = Some(format!("allOf: expected one multipleOf, found {multiples}"));
+        } else if together > MOST_MULTIPLE {
+            found = Some(format!("allOf: expected multipleOf whose product is at most {MOST_MULTIPLE}"));
         }
         let fewest = schema.get("minProperties").and_then(Value::as_u64).unwrap_or(0);
         if fewest > 1 && schema.contains_key("patternProperties") {
