@@ -98,10 +98,7 @@ mod entry {
                 bring(&args, round, piece, fours);
                 piece += thread::grid_threads();
             }
-            if !round.meet(&args.meeting) {
-                return;
-            }
-            let mut piece = thread::global_index();
+            let mut piece = if round.meet(&args.meeting) { thread::global_index() } else { pieces };
             while piece < pieces {
                 let first = piece / width * width.get() * args.meeting.ranks + piece % width;
                 take(&args, round, (piece, first, width.get()), fours);

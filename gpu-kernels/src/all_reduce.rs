@@ -13,14 +13,20 @@
 //! | `y`, `sums` | `[rows, n]` | act, f32 | written: `y` or, unrounded, `s`; one of them is null |
 //! | `meeting.parts[r]` | `[2, capacity]` | f32 | memory of rank r; this rank's own is written |
 //! | `meeting.flags[r]` | `[32, 8]` | i32 | memory of rank r, by block and rank; each rank writes its word in all of them |
+//! | `meeting.packets[r]` | `[2, ranks, 2, packed / 4, 2, 2]` | i32 | memory of rank r, by rank; a value and its epoch; 0 at start |
 //! | `meeting.epochs` | `[32]` | i32 | launches so far, by block; counted on; 0 at start, as the flags |
 //! | `meeting.abort` | `[1]` | i32 | pinned memory of the host: other than 0 ends every wait |
 //! | `meeting.fault` | `[1]` | i32 | 1 + the rank that was waited for, where a wait was ended; else kept |
 //!
 //! # Launch
-//! Always 32 blocks, so that all count the same epochs. A thread owns every `32 · 512`-th group of 4. It copies its groups of `x`
-//! to the half of `parts[rank]` that the epoch's lowest bit names; behind a barrier a thread per rank releases the epoch to that
-//! rank's flags, at the scope of the system, and waits for that rank's word among its own; behind another all read.
+//! Always 32 blocks, so that all count the same epochs. A thread owns every `32 · 512`-th group of 4.
+//!
+//! Up to `packed` elements are sent as packets (entry `all_reduce_packets`): a thread stores its groups of `x` in the memory of
+//! every other rank, each value with the epoch beside it in one double word, which is written and read as a whole; then it looks
+//! at its own memory until the epochs are there. Twice the bytes, but one way to the other GPU is all that it waits for.
+//!
+//! More are copied to the half of `parts[rank]` that the epoch's lowest bit names; behind a barrier a thread per rank releases the
+//! epoch to that rank's flags, at the scope of the system, and waits for that rank's word among its own; behind another all read.
 //!
 //! A block that is in epoch e has ended e − 1, for which every other rank had begun e − 1, thus ended e − 2: nobody reads the half
 //! that it writes. Nothing is reset; the difference of two epochs counts, so they may wrap around.
@@ -30,7 +36,8 @@
 //! divisible by 4; all pointers 16-byte aligned. A device runs the 32 blocks at once. With a residual, `y` is written.
 //!
 //! # Moves
-//! `rows · n · (4 · (ranks + 1) + x + residual + y)` bytes, `4 · (ranks − 1)` of them from other GPUs.
+//! `rows · n · (4 · (ranks + 1) + x + residual + y)` bytes, `4 · (ranks − 1)` of them from other GPUs; as packets
+//! `rows · n · (16 · (ranks − 1) + x + residual + y)`, `8 · (ranks − 1)` of them to other GPUs.
 //!
 //! # Numerics
 //! In f32, in the order of the ranks: the same bits on all ranks and in every run. One rounding at the store, of the sum first
@@ -77,11 +84,13 @@ impl Kernel for OneShotAllReduce {
             self.residual.is_null() || !self.y.is_null() => "a residual is added to y alone",
             self.rows > 0 && self.n > 0 && self.n.is_multiple_of(4) => "at least one row, n divisible by 4",
             self.meeting.holds(self.rows, self.n) => "rows of parts that hold the sum",
+            self.meeting.has_packets() => "room for packets in multiples of 4",
         }
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        Launch { overlaps: true, ..Launch::linear(Self::NAME, BLOCKS, THREADS) }
+        let symbol = if self.sends_packets() { "all_reduce_packets" } else { Self::NAME };
+        Launch { overlaps: true, ..Launch::linear(symbol, BLOCKS, THREADS) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -89,20 +98,30 @@ impl Kernel for OneShotAllReduce {
         let residual = if self.residual.is_null() { 0 } else { 2 };
         let y = if self.y.is_null() { 4 } else { 2 };
         let elements = u64::from(self.rows) * u64::from(self.n);
-        elements * (4 * (u64::from(self.meeting.ranks) + 1) + x + residual + y)
+        let ranks = u64::from(self.meeting.ranks);
+        elements * (x + residual + y + if self.sends_packets() { 16 * (ranks - 1) } else { 4 * (ranks + 1) })
+    }
+}
+
+impl OneShotAllReduce {
+    /// Whether the ranks send each other packets.
+    pub fn sends_packets(&self) -> bool {
+        self.meeting.sends_packets(self.rows, self.n)
     }
 }
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::OneShotAllReduce;
-    use super::meeting::{MOST_RANKS, Round};
+    use super::meeting::{MOST_RANKS, Packets, Round, THREADS};
     use cuda_std::unroll::unroll;
-    use cuda_std::{bf16, global, grid, kernel, thread};
+    use cuda_std::{barrier, bf16, global, grid, kernel, thread};
 
     /// Groups of a part that a thread copies at once, and of which it reads all ranks' at once: enough for the bandwidth of many rows.
     const BROUGHT: usize = 4;
     const TAKEN: usize = 2;
+    /// Groups that a thread sends before it waits for any.
+    const SENT: usize = 2;
 
     kernel! {
         /// Groups of four neighbours.
@@ -113,10 +132,49 @@ mod entry {
             let round = Round::begin(&args.meeting);
             let quads = args.rows * (args.n / 4);
             bring(&args, round, quads);
-            if !round.meet(&args.meeting) {
-                return;
+            if round.meet(&args.meeting) {
+                take(&args, round, quads);
             }
-            take(&args, round, quads);
+            round.end(&args.meeting);
+        }
+
+        /// Groups of four neighbours, as packets.
+        pub fn all_reduce_packets(args: OneShotAllReduce) {
+            thread::blocks_at_once::<THREADS, 1>();
+            grid::wait_for_dependencies();
+            // As in `all_reduce`.
+            grid::launch_dependents();
+            let round = Round::begin(&args.meeting);
+            let packets = Packets::new(&args.meeting, round);
+            let (mut first, step) = (thread::global_index(), thread::grid_threads());
+            let quads = args.rows * (args.n / 4);
+            while first < quads {
+                let mut own = [[0.0f32; 4]; SENT];
+                unroll::<SENT>(
+                    #[inline(always)]
+                    |i| {
+                        let quad = first + i as u32 * step;
+                        if quad < quads {
+                            own[i] = part(&args, quad);
+                            packets.send(&args.meeting, quad, own[i]);
+                        }
+                    },
+                );
+                unroll::<SENT>(
+                    #[inline(always)]
+                    |i| {
+                        let quad = first + i as u32 * step;
+                        if quad < quads
+                            && let Some(sums) = sum_of_packets(&args, packets, quad, own[i])
+                        {
+                            finish(&args, quad, sums);
+                        }
+                    },
+                );
+                first += SENT as u32 * step;
+            }
+            packets.announce(&args.meeting);
+            barrier::sync_threads();
             round.end(&args.meeting);
         }
     }
@@ -206,6 +264,26 @@ mod entry {
             }
         });
         parts
+    }
+
+    /// The sum of four neighbours of all ranks, of which this one has its `own`, in the order of the ranks; none if a wait was
+    /// ended.
+    ///
+    /// # Safety
+    /// The packets have room for them.
+    #[inline(always)]
+    unsafe fn sum_of_packets(args: &OneShotAllReduce, packets: Packets, quad: u32, own: [f32; 4]) -> Option<[f32; 4]> {
+        let mut sums = own;
+        for rank in 0..args.meeting.ranks {
+            let part = if rank == args.meeting.rank {
+                own
+            } else {
+                // SAFETY: the caller's promise.
+                unsafe { packets.receive(&args.meeting, rank, quad)? }
+            };
+            sums = if rank == 0 { part } else { core::array::from_fn(|i| sums[i] + part[i]) };
+        }
+        Some(sums)
     }
 
     /// Their sum, in the order of the ranks.

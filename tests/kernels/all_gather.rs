@@ -43,7 +43,7 @@ fn row(seed: u64, shape: Shape, missing: Option<usize>) -> Row<OneShotAllGather>
         true => (Ptr::NULL, data.undefined("y", place.0 * count)),
         false => (data.undefined("y", place.0 * count), Ptr::NULL),
     };
-    let meeting = meeting(&mut data, &mut random, place, (count, launches, missing));
+    let meeting = meeting(&mut data, &mut random, place, (count, launches, missing), false);
     let kernel = OneShotAllGather { x, x_act, y, y_f32, meeting, rows: rows as u32, n: n as u32 };
     Row { name: format!("{shape:?}, missing {missing:?}"), kernel, data }
 }

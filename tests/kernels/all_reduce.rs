@@ -28,15 +28,19 @@ const SHAPES: [Shape; 14] = [
 ];
 
 pub fn rows() -> Vec<Row<OneShotAllReduce>> {
-    let told = SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, *shape, None));
-    told.chain([row(90, SHAPES[1], Some(1)), row(91, SHAPES[4], Some(0))]).collect()
+    let told = SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, *shape, None, false));
+    let packets = SHAPES.iter().enumerate().map(|(seed, shape)| row(100 + seed as u64, *shape, None, true));
+    let missing = [false, true].map(|as_packets| {
+        [row(90, SHAPES[1], Some(1), as_packets), row(91, SHAPES[4], Some(0), as_packets)]
+    });
+    told.chain(packets).chain(missing.into_iter().flatten()).collect()
 }
 
 /// One with a rank that is missing is told to give up.
-fn row(seed: u64, shape: Shape, missing: Option<usize>) -> Row<OneShotAllReduce> {
+fn row(seed: u64, shape: Shape, missing: Option<usize>, as_packets: bool) -> Row<OneShotAllReduce> {
     let (ranks, rank, rows, n, launches, [act, bias, residual, sums]) = shape;
     let (mut data, mut random, count) = (Data::default(), Random::new(seed), rows * n);
-    let meeting = meeting(&mut data, &mut random, (ranks, rank), (count, launches, missing));
+    let meeting = meeting(&mut data, &mut random, (ranks, rank), (count, launches, missing), as_packets);
     let mut kernel = OneShotAllReduce {
         x: Ptr::NULL,
         x_act: Ptr::NULL,
@@ -65,7 +69,7 @@ fn row(seed: u64, shape: Shape, missing: Option<usize>) -> Row<OneShotAllReduce>
     } else {
         kernel.y = data.undefined("y", count);
     }
-    Row { name: format!("{shape:?}, missing {missing:?}"), kernel, data }
+    Row { name: format!("{shape:?}, missing {missing:?}, packets {as_packets}"), kernel, data }
 }
 
 impl Oracle for OneShotAllReduce {

@@ -12,9 +12,20 @@ use crate::random::Random;
 
 /// Rows and columns of what follows each other, and whether it is gathered or summed: halves of one launch lie across those of the
 /// next, and pieces of 16 bytes beside those of 4.
-const STEPS: [(bool, usize, usize); 7] =
-    [(false, 1, 44), (true, 3, 43), (false, 3, 44), (true, 1, 44), (false, 1, 44), (true, 2, 61), (false, 2, 44)];
+const STEPS: [(bool, usize, usize); 9] = [
+    (false, 1, 44),
+    (true, 3, 43),
+    (false, 3, 44),
+    (false, 1, 20),
+    (true, 1, 44),
+    (false, 1, 44),
+    (false, 1, 44),
+    (true, 2, 61),
+    (false, 2, 44),
+];
 const CAPACITY: usize = 132;
+/// Elements that are sent as packets: of sums those of one row.
+const PACKED: usize = 44;
 
 /// A launch.
 #[derive(Clone, Copy)]
@@ -53,9 +64,11 @@ impl Ranks {
     fn new(ranks: usize) -> Ranks {
         let mut memory = Memory::new();
         let (mut parts, mut flags) = ([Ptr::NULL; MOST_RANKS], [Ptr::NULL; MOST_RANKS]);
+        let mut packets = [Ptr::NULL; MOST_RANKS];
         for rank in 0..ranks {
             parts[rank] = at(memory.allocate("parts", 8 * CAPACITY));
             flags[rank] = at(words(&mut memory, "flags", BLOCKS as usize * MOST_RANKS));
+            packets[rank] = at(words(&mut memory, "packets", 4 * ranks * PACKED));
         }
         let epochs: Vec<u64> = (0..ranks).map(|_| words(&mut memory, "epochs", BLOCKS as usize)).collect();
         let faults: Vec<u64> = (0..ranks).map(|_| words(&mut memory, "fault", 1)).collect();
@@ -63,12 +76,14 @@ impl Ranks {
         let meeting = |rank: usize| Meeting {
             parts,
             flags,
+            packets,
             epochs: at(epochs[rank]),
             abort: at(abort),
             fault: at(faults[rank]),
             rank: rank as u32,
             ranks: ranks as u32,
             capacity: CAPACITY as u32,
+            packed: PACKED as u32,
         };
         let meetings: Vec<Meeting> = (0..ranks).map(meeting).collect();
         let mut all = Ranks { memory, abort, faults, queues: vec![Vec::new(); ranks], results: Vec::new() };
@@ -170,7 +185,7 @@ fn queued<K: Args + PlannedKernel>(kernel: &K) -> Queued {
 
 /// The kernels with `edit` made of each line.
 fn module(edit: impl Fn(&str) -> String) -> Module {
-    let entries = ["all_reduce", "all_gather"].map(|name| entry(ptx(&DEVICES[0]), name));
+    let entries = ["all_reduce", "all_reduce_packets", "all_gather"].map(|name| entry(ptx(&DEVICES[0]), name));
     let lines: Vec<String> = entries.iter().flat_map(|(_, entry)| entry.lines()).map(edit).collect();
     Module::parse(&(entries[0].0.to_owned() + &lines.join("\n"))).expect("a mutant is PTX")
 }
@@ -230,6 +245,22 @@ fn a_missing_wait_and_a_stale_epoch_are_noticed() {
         all.queues.iter_mut().flatten().for_each(|step| step.meeting().capacity = 0);
     };
     assert!(noticed(&mutant, 2, 24, half) > 0, "one half of the parts for all epochs");
+}
+
+#[test]
+fn packets_of_another_epoch_are_noticed() {
+    let edits = [
+        ("values that are no whole", "st.relaxed.sys.global.v2.b64", "st.global.v2.b64"),
+        ("values that are read early", "ld.relaxed.sys.global.v2.b64", "ld.global.v2.b64"),
+    ];
+    for (name, from, to) in edits {
+        let mutant = module(|line| line.replace(from, to));
+        assert!(noticed(&mutant, 2, 12, |_| {}) > 0, "{name}");
+    }
+    let other = |all: &mut Ranks| {
+        all.meetings_of(1).for_each(|meeting| meeting.packets[0] = meeting.packets[1]);
+    };
+    assert!(noticed(&module(str::to_owned), 2, 4, other) > 0, "the packets of another");
 }
 
 #[test]

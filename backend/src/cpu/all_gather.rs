@@ -11,7 +11,7 @@ impl Reference for OneShotAllGather {
             true => memory.read::<A>(self.x_act, rows * n).iter().map(|x| x.to_f32()).collect(),
             false => memory.read::<f32>(self.x, rows * n).to_vec(),
         };
-        let Some(parts) = meeting::meet(&self.meeting, memory, &own) else { return };
+        let Some(parts) = meeting::meet(&self.meeting, memory, &own, false) else { return };
         let row = |row: usize| parts.iter().flat_map(move |part| &part[row * n..][..n]).copied();
         let gathered: Vec<f32> = (0..rows).flat_map(row).collect();
         match self.y.is_null() {

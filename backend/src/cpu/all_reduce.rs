@@ -11,7 +11,7 @@ impl Reference for OneShotAllReduce {
             true => memory.read::<A>(self.x_act, count).iter().map(|x| x.to_f32()).collect(),
             false => memory.read::<f32>(self.x, count).to_vec(),
         };
-        let Some(parts) = meeting::meet(&self.meeting, memory, &own) else { return };
+        let Some(parts) = meeting::meet(&self.meeting, memory, &own, self.sends_packets()) else { return };
         let mut sums = vec![0.0; count];
         for part in &parts {
             sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);

@@ -16,6 +16,8 @@ kernel_args! {
         pub parts: [Ptr<f32>; MOST_RANKS],
         /// `[32, 8]` each, of every rank; null beyond the last.
         pub flags: [Ptr<i32>; MOST_RANKS],
+        /// `[2, ranks, 2, packed / 4, 2, 2]` each, of every rank; null beyond the last.
+        pub packets: [Ptr<i32>; MOST_RANKS],
         /// `[32]`: launches so far.
         pub epochs: Ptr<i32>,
         /// `[1]`: whether to give up.
@@ -28,6 +30,8 @@ kernel_args! {
         pub ranks: u32,
         /// Elements of a half of `parts`.
         pub capacity: u32,
+        /// Elements of a rank in a half of `packets`: as many are sent as packets.
+        pub packed: u32,
     }
 }
 
@@ -58,10 +62,21 @@ impl Meeting {
     pub(crate) fn holds(&self, rows: u32, n: u32) -> bool {
         self.capacity.is_multiple_of(4) && u64::from(rows) * u64::from(n) <= u64::from(self.capacity)
     }
+
+    /// Whether `[rows, n]` are so few that each value is sent with its epoch.
+    pub fn sends_packets(&self, rows: u32, n: u32) -> bool {
+        u64::from(rows) * u64::from(n) <= u64::from(self.packed)
+    }
+
+    /// Whether there is room for packets, where there are any.
+    pub(crate) fn has_packets(&self) -> bool {
+        let there = self.packets[..self.ranks as usize].iter().all(|packets| !packets.is_null());
+        self.packed == 0 || there && self.packed.is_multiple_of(4)
+    }
 }
 
 #[cfg(target_arch = "nvptx64")]
-pub(crate) use entry::Round;
+pub(crate) use entry::{Packets, Round};
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
@@ -112,7 +127,7 @@ mod entry {
         /// Counts the round.
         ///
         /// # Safety
-        /// The block reads no part any more.
+        /// The block reads no part any more, and all its threads have begun.
         #[inline(always)]
         pub unsafe fn end(self, meeting: &Meeting) {
             if thread::thread_idx_x() == 0 {
@@ -149,6 +164,102 @@ mod entry {
                 }
             }
             true
+        }
+    }
+
+    /// A launch's packets: two values and the epoch beside each, 16 bytes, which whoever waits for them looks at until both
+    /// epochs are this one. So a value is its own flag: nothing is released, and one way to the other GPU is all that passes.
+    #[derive(Clone, Copy)]
+    pub struct Packets {
+        epoch: u32,
+        /// Where the half begins that this epoch uses, bytes.
+        half: u64,
+        /// From a rank's packets to the next one's.
+        apart: u64,
+        /// Where those for this rank begin.
+        own: u64,
+    }
+
+    impl Packets {
+        /// Those of a round.
+        #[inline(always)]
+        pub fn new(meeting: &Meeting, round: Round) -> Packets {
+            let apart = 8 * u64::from(meeting.packed);
+            let half = u64::from(round.epoch % 2) * u64::from(meeting.ranks) * apart;
+            Packets { epoch: round.epoch, half, apart, own: of_rank(&meeting.packets, meeting.rank) + half }
+        }
+
+        /// Says that this rank is there: for the host, which looks who is late.
+        ///
+        /// # Safety
+        /// The flags are there.
+        #[inline(always)]
+        pub unsafe fn announce(self, meeting: &Meeting) {
+            let other = thread::thread_idx_x();
+            if other < meeting.ranks {
+                let row = MOST_RANKS as u64 * block() + 4 * u64::from(meeting.rank);
+                // SAFETY: the word is within the flags.
+                unsafe { global::store_volatile(of_rank(&meeting.flags, other) + row, self.epoch) };
+            }
+        }
+
+        /// Sends four neighbours to all other ranks.
+        ///
+        /// # Safety
+        /// The packets have room for group `quad`.
+        #[inline(always)]
+        pub unsafe fn send(self, meeting: &Meeting, quad: u32, values: [f32; 4]) {
+            let epoch = u64::from(self.epoch) << 32;
+            let [a, b, c, d] = values.map(|value| u64::from(value.to_bits()) | epoch);
+            unroll::<MOST_RANKS>(|r| {
+                if (r as u32) < meeting.ranks && r as u32 != meeting.rank {
+                    let own = self.half + u64::from(meeting.rank) * self.apart;
+                    let at = meeting.packets[r].addr + own + 16 * u64::from(quad);
+                    // SAFETY: the caller's promise.
+                    unsafe {
+                        global::store_pair_relaxed_system(at, [a, b]);
+                        global::store_pair_relaxed_system(at + self.apart / 2, [c, d]);
+                    }
+                }
+            });
+        }
+
+        /// Waits for four neighbours of rank `from`, another one; none if the wait was ended.
+        ///
+        /// # Safety
+        /// As of [`Packets::send`].
+        #[inline(always)]
+        pub unsafe fn receive(self, meeting: &Meeting, from: u32, quad: u32) -> Option<[f32; 4]> {
+            let address = self.own + u64::from(from) * self.apart + 16 * u64::from(quad);
+            let mut looks = 0;
+            loop {
+                // SAFETY: the caller's promise; the words are those of the host.
+                unsafe {
+                    let (values, there) = self.look(address);
+                    if there {
+                        return Some(values);
+                    }
+                    looks += 1;
+                    if looks % LOOKS == 0 && global::load_volatile::<u32>(meeting.abort.addr) != 0 {
+                        global::store_volatile(meeting.fault.addr, from + 1);
+                        return None;
+                    }
+                }
+            }
+        }
+
+        /// Four neighbours, whose packets begin at `address`, and whether they are of this epoch.
+        ///
+        /// # Safety
+        /// There is room for them.
+        #[inline(always)]
+        unsafe fn look(self, address: u64) -> ([f32; 4], bool) {
+            // SAFETY: the caller's promise.
+            let [[a, b], [c, d]] =
+                unsafe { [address, address + self.apart / 2].map(|at| global::load_pair_relaxed_system(at)) };
+            let words = [a, b, c, d];
+            let differs = words.iter().fold(0, |differs, word| differs | (word >> 32) as u32 ^ self.epoch);
+            (words.map(|word| f32::from_bits(word as u32)), differs == 0)
         }
     }
 

@@ -17,6 +17,8 @@ use crate::error::{Category, Error, Result};
 
 /// Elements that each rank has brought at most when ranks meet: two halves of them are 16 MB. Larger sums meet several times.
 pub const CAPACITY: u32 = 1 << 21;
+/// Elements of a rank that are sent as packets at most. Below it these were faster on two H200, above it twice the bytes are slower.
+pub const PACKED: u32 = 1 << 17;
 /// Words of a rank's flags, behind which its epochs stand.
 const FLAGS: usize = BLOCKS as usize * MOST_RANKS;
 /// Words of a rank's flags and epochs.
@@ -37,6 +39,8 @@ struct Member {
     ordinal: u32,
     /// `[2, CAPACITY]`.
     parts: DeviceBuffer<f32>,
+    /// `[2, ranks, 2, PACKED / 4, 2, 2]`.
+    packets: DeviceBuffer<i32>,
     /// `[32, 8]` flags, then `[32]` epochs.
     counters: DeviceBuffer<i32>,
     /// Where its GPU finds the words of the host.
@@ -102,7 +106,8 @@ fn connect(devices: &mut [Cuda]) -> Result<()> {
             .try_for_each(|peer| enable(device, peer))?;
     }
     let words = HostWords::new(1 + devices.len())?;
-    let members = devices.iter().map(|device| Member::new(device, &words)).collect::<Result<_>>()?;
+    let ranks = devices.len();
+    let members = devices.iter().map(|device| Member::new(device, &words, ranks)).collect::<Result<_>>()?;
     let communicator = Arc::new(Communicator { words, members });
     let seats = Seat::of_ranks(devices.len());
     let repeats =
@@ -130,12 +135,13 @@ fn enable(device: &Cuda, peer: &Cuda) -> Result<()> {
 }
 
 impl Member {
-    fn new(device: &Cuda, words: &HostWords) -> Result<Member> {
+    fn new(device: &Cuda, words: &HostWords, ranks: usize) -> Result<Member> {
         device.make_current()?;
         let doing = "allocating what ranks meet in";
         Ok(Member {
             ordinal: device.gpu.ordinal,
             parts: DeviceBuffer::zeroed(2 * CAPACITY as usize).or_failed(doing)?,
+            packets: DeviceBuffer::zeroed(4 * ranks * PACKED as usize).or_failed(doing)?,
             counters: DeviceBuffer::zeroed(COUNTERS).or_failed(doing)?,
             words: words.address()?,
             context: device.context.clone(),
@@ -190,16 +196,19 @@ impl Communicator {
         let mut meeting = Meeting {
             parts: [Ptr::NULL; MOST_RANKS],
             flags: [Ptr::NULL; MOST_RANKS],
+            packets: [Ptr::NULL; MOST_RANKS],
             epochs: Ptr::new(of_ranks(1, rank), FLAGS as u64),
             abort: Ptr::new(of_ranks(2, rank), 0),
             fault: Ptr::new(of_ranks(2, rank), 1 + rank as u64),
             rank: rank as u32,
             ranks: ranks as u32,
             capacity: CAPACITY,
+            packed: PACKED,
         };
         for r in 0..ranks {
             meeting.parts[r] = Ptr::new(of_ranks(0, r), 0);
             meeting.flags[r] = Ptr::new(of_ranks(1, r), 0);
+            meeting.packets[r] = Ptr::new(of_ranks(3, r), 0);
         }
         meeting
     }
@@ -211,7 +220,8 @@ impl Communicator {
         let start = match index / MOST_RANKS {
             0 => member.parts.as_device_ptr().as_raw(),
             1 => member.counters.as_device_ptr().as_raw(),
-            _ => member.words,
+            2 => member.words,
+            _ => member.packets.as_device_ptr().as_raw(),
         };
         Some(start + 4 * offset)
     }
