@@ -16,7 +16,7 @@
 //! | `meeting.packets[r]` | `[2, ranks, 2, packed / 4, 2, 2]` | i32 | memory of rank r, by rank; a value and its epoch; 0 at start |
 //! | `meeting.epochs` | `[32]` | i32 | launches so far, by block; counted on; 0 at start, as the flags |
 //! | `meeting.abort` | `[1]` | i32 | pinned memory of the host: other than 0 ends every wait |
-//! | `meeting.fault` | `[1]` | i32 | 1 + the rank that was waited for, where a wait was ended; else kept |
+//! | `meeting.fault` | `[1]` | i32 | 1 + the rank that was waited for, where a wait was ended and it was 0; else kept |
 //!
 //! # Launch
 //! Always 32 blocks, so that all count the same epochs. A thread owns every `32 · 512`-th group of 4.

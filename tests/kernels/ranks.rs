@@ -296,5 +296,7 @@ fn a_rank_that_does_not_come_ends_by_the_word_of_the_host_alone() {
     let unwritten = all.run(&right, 1).expect_err("there is no sum");
     assert!(unwritten.contains("never written"), "{unwritten}");
     let faults: Vec<i32> = all.faults.iter().map(|fault| all.word(*fault)).collect();
-    assert_eq!(faults, [3, 3, 0, 3]);
+    // The host has given up from the start, so they may name one that is only late.
+    let named: Vec<bool> = faults.iter().map(|fault| *fault != 0).collect();
+    assert_eq!(named, [true, true, false, true], "{faults:?}");
 }

@@ -22,7 +22,7 @@ kernel_args! {
         pub epochs: Ptr<i32>,
         /// `[1]`: whether to give up.
         pub abort: Ptr<i32>,
-        /// `[1]`, written where a wait was ended.
+        /// `[1]`, written where a wait was ended, if it was 0.
         pub fault: Ptr<i32>,
         /// This rank.
         pub rank: u32,
@@ -157,8 +157,7 @@ mod entry {
                 // A rank may be an epoch ahead.
                 while (global::load_acquire_system(own).wrapping_sub(self.epoch) as i32) < 0 {
                     looks += 1;
-                    if looks % LOOKS == 0 && global::load_volatile::<u32>(meeting.abort.addr) != 0 {
-                        global::store_volatile(meeting.fault.addr, other + 1);
+                    if looks % LOOKS == 0 && gives_up(meeting, other) {
                         return false;
                     }
                 }
@@ -240,8 +239,7 @@ mod entry {
                         return Some(values);
                     }
                     looks += 1;
-                    if looks % LOOKS == 0 && global::load_volatile::<u32>(meeting.abort.addr) != 0 {
-                        global::store_volatile(meeting.fault.addr, from + 1);
+                    if looks % LOOKS == 0 && gives_up(meeting, from) {
                         return None;
                     }
                 }
@@ -260,6 +258,22 @@ mod entry {
             let words = [a, b, c, d];
             let differs = words.iter().fold(0, |differs, word| differs | (word >> 32) as u32 ^ self.epoch);
             (words.map(|word| f32::from_bits(word as u32)), differs == 0)
+        }
+    }
+
+    /// Whether the host ends the wait for rank `other`; the first that a rank waited for in vain is kept.
+    ///
+    /// # Safety
+    /// The words of the host are there.
+    #[inline(always)]
+    unsafe fn gives_up(meeting: &Meeting, other: u32) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let ended = global::load_volatile::<u32>(meeting.abort.addr) != 0;
+            if ended && global::load_volatile::<u32>(meeting.fault.addr) == 0 {
+                global::store_volatile(meeting.fault.addr, other + 1);
+            }
+            ended
         }
     }
 
