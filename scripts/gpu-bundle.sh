@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bundle=target/gpu-bundle
-most_bytes=$((64 << 20))
+most_bytes=$((96 << 20))
 
 # The paths of the programs that cargo has just built, by the name of their target.
 built() {

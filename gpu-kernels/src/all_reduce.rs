@@ -113,13 +113,13 @@ impl OneShotAllReduce {
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::OneShotAllReduce;
-    use super::meeting::{MOST_RANKS, Packets, Round, THREADS};
+    use super::meeting::{BLOCKS, Packets, Round, THREADS};
     use cuda_std::unroll::unroll;
     use cuda_std::{barrier, bf16, global, grid, kernel, thread};
 
-    /// Groups of a part that a thread copies at once, and of which it reads all ranks' at once: enough for the bandwidth of many rows.
+    /// Groups of a part that a thread copies at once, and of a rank's that it reads at once: enough for the bandwidth of many rows.
     const BROUGHT: usize = 4;
-    const TAKEN: usize = 2;
+    const TAKEN: usize = 8;
     /// Groups that a thread sends before it waits for any.
     const SENT: usize = 2;
 
@@ -146,15 +146,19 @@ mod entry {
             grid::launch_dependents();
             let round = Round::begin(&args.meeting);
             let packets = Packets::new(&args.meeting, round);
-            let (mut first, step) = (thread::global_index(), thread::grid_threads());
+            packets.announce(&args.meeting);
             let quads = args.rows * (args.n / 4);
-            while first < quads {
-                let mut own = [[0.0f32; 4]; SENT];
+            // Each block has as many as the others: a multiprocessor sends few.
+            let share = quads.div_ceil(BLOCKS);
+            let mut first = share * thread::block_idx_x() + thread::thread_idx_x();
+            let end = quads.min(share * (thread::block_idx_x() + 1));
+            while first < end {
+                let (mut own, mut added) = ([[0.0f32; 4]; SENT], [Addends::default(); SENT]);
                 unroll::<SENT>(
                     #[inline(always)]
                     |i| {
-                        let quad = first + i as u32 * step;
-                        if quad < quads {
+                        let quad = first + i as u32 * THREADS;
+                        if quad < end {
                             own[i] = part(&args, quad);
                             packets.send(&args.meeting, quad, own[i]);
                         }
@@ -163,17 +167,26 @@ mod entry {
                 unroll::<SENT>(
                     #[inline(always)]
                     |i| {
-                        let quad = first + i as u32 * step;
-                        if quad < quads
-                            && let Some(sums) = sum_of_packets(&args, packets, quad, own[i])
-                        {
-                            finish(&args, quad, sums);
+                        let quad = first + i as u32 * THREADS;
+                        if quad < end {
+                            // On their way while it waits.
+                            added[i] = addends(&args, quad);
                         }
                     },
                 );
-                first += SENT as u32 * step;
+                unroll::<SENT>(
+                    #[inline(always)]
+                    |i| {
+                        let quad = first + i as u32 * THREADS;
+                        if quad < end
+                            && let Some(sums) = sum_of_packets(&args, packets, quad, own[i])
+                        {
+                            finish(&args, quad, sums, added[i]);
+                        }
+                    },
+                );
+                first += SENT as u32 * THREADS;
             }
-            packets.announce(&args.meeting);
             barrier::sync_threads();
             round.end(&args.meeting);
         }
@@ -206,7 +219,7 @@ mod entry {
         }
     }
 
-    /// Sums the thread's groups.
+    /// Sums the thread's groups, several of a rank at once: other GPUs are far away.
     ///
     /// # Safety
     /// There are so many groups, and all ranks have brought theirs.
@@ -214,19 +227,26 @@ mod entry {
     unsafe fn take(args: &OneShotAllReduce, round: Round, quads: u32) {
         let (mut first, step) = (thread::global_index(), thread::grid_threads());
         while first < quads {
-            let mut parts = [[[0.0f32; 4]; MOST_RANKS]; TAKEN];
-            unroll::<TAKEN>(|i| {
-                let quad = first + i as u32 * step;
-                if quad < quads {
-                    // SAFETY: the caller's promise.
-                    parts[i] = unsafe { of_all(args, round.half + 16 * u64::from(quad)) };
-                }
-            });
+            let mut sums = [[0.0f32; 4]; TAKEN];
+            for rank in 0..args.meeting.ranks {
+                let parts = round.parts(&args.meeting, rank);
+                let mut own = [[0.0f32; 4]; TAKEN];
+                unroll::<TAKEN>(|i| {
+                    let quad = first + i as u32 * step;
+                    if quad < quads {
+                        // SAFETY: the caller's promise.
+                        own[i] = unsafe { global::load(parts + 16 * u64::from(quad)) };
+                    }
+                });
+                unroll::<TAKEN>(|i| {
+                    sums[i] = if rank == 0 { own[i] } else { core::array::from_fn(|j| sums[i][j] + own[i][j]) };
+                });
+            }
             unroll::<TAKEN>(|i| {
                 let quad = first + i as u32 * step;
                 if quad < quads {
                     // SAFETY: it is one of them.
-                    unsafe { finish(args, quad, sum(args, &parts[i])) };
+                    unsafe { finish(args, quad, sums[i], addends(args, quad)) };
                 }
             });
             first += TAKEN as u32 * step;
@@ -250,22 +270,6 @@ mod entry {
         }
     }
 
-    /// Four neighbours at byte `at` of all parts.
-    ///
-    /// # Safety
-    /// All ranks have written them.
-    #[inline(always)]
-    unsafe fn of_all(args: &OneShotAllReduce, at: u64) -> [[f32; 4]; MOST_RANKS] {
-        let mut parts = [[0.0f32; 4]; MOST_RANKS];
-        unroll::<MOST_RANKS>(|r| {
-            if (r as u32) < args.meeting.ranks {
-                // SAFETY: the caller's promise.
-                parts[r] = unsafe { global::load(args.meeting.parts[r].addr + at) };
-            }
-        });
-        parts
-    }
-
     /// The sum of four neighbours of all ranks, of which this one has its `own`, in the order of the ranks; none if a wait was
     /// ended.
     ///
@@ -286,16 +290,29 @@ mod entry {
         Some(sums)
     }
 
-    /// Their sum, in the order of the ranks.
+    /// What is added to the sums of four neighbours: bias and residual, packed, where there are any.
+    #[derive(Clone, Copy, Default)]
+    struct Addends {
+        bias: [u32; 2],
+        residual: [u32; 2],
+    }
+
+    /// # Safety
+    /// `quad` is within the sum.
     #[inline(always)]
-    fn sum(args: &OneShotAllReduce, parts: &[[f32; 4]; MOST_RANKS]) -> [f32; 4] {
-        let mut sums = parts[0];
-        unroll::<{ MOST_RANKS - 1 }>(|r| {
-            if (r as u32) + 1 < args.meeting.ranks {
-                sums = core::array::from_fn(|i| sums[i] + parts[r + 1][i]);
+    unsafe fn addends(args: &OneShotAllReduce, quad: u32) -> Addends {
+        let mut found = Addends::default();
+        // SAFETY: the caller's promise.
+        unsafe {
+            if !args.bias.is_null() {
+                let column = core::num::NonZero::new(args.n / 4).map_or(0, |row| quad % row);
+                found.bias = global::load_readonly(args.bias.addr + 8 * u64::from(column));
             }
-        });
-        sums
+            if !args.residual.is_null() {
+                found.residual = global::load(args.residual.addr + 8 * u64::from(quad));
+            }
+        }
+        found
     }
 
     /// Adds bias and residual to four neighbours and stores them.
@@ -303,21 +320,20 @@ mod entry {
     /// # Safety
     /// `quad` is within the sum.
     #[inline(always)]
-    unsafe fn finish(args: &OneShotAllReduce, quad: u32, mut sums: [f32; 4]) {
+    unsafe fn finish(args: &OneShotAllReduce, quad: u32, mut sums: [f32; 4], added: Addends) {
         let bytes = 8 * u64::from(quad);
+        if !args.bias.is_null() {
+            let bias = unpack_4(added.bias);
+            sums = core::array::from_fn(|i| sums[i] + bias[i]);
+        }
         // SAFETY: the caller's promise.
         unsafe {
-            if !args.bias.is_null() {
-                let column = core::num::NonZero::new(args.n / 4).map_or(0, |row| quad % row);
-                let bias = unpack_4(global::load_readonly(args.bias.addr + 8 * u64::from(column)));
-                sums = core::array::from_fn(|i| sums[i] + bias[i]);
-            }
             if args.y.is_null() {
                 global::store(args.sums.addr + 2 * bytes, sums);
                 return;
             }
             if !args.residual.is_null() {
-                let residual = unpack_4(global::load(args.residual.addr + bytes));
+                let residual = unpack_4(added.residual);
                 sums = core::array::from_fn(|i| residual[i] + bf16::round(sums[i]));
             }
             global::store(args.y.addr + bytes, [bf16::pack([sums[0], sums[1]]), bf16::pack([sums[2], sums[3]])]);

@@ -80,13 +80,16 @@ pub(crate) use entry::{Packets, Round};
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
-    use super::{MOST_RANKS, Meeting};
+    use super::{BLOCKS, MOST_RANKS, Meeting};
     use crate::{Ptr, Role};
     use cuda_std::unroll::unroll;
     use cuda_std::{barrier, global, thread};
 
     /// Looks at a flag between two looks at the word of the host, which is far away.
     const LOOKS: u32 = 64;
+    /// Of threads that wait for packets one after the other looks at that word, so many turns apart: all at once would keep the
+    /// bus to the host busy for milliseconds.
+    const TURNS: u32 = 1024;
 
     /// A launch's meeting, as a block sees it.
     #[derive(Clone, Copy)]
@@ -109,6 +112,12 @@ mod entry {
             let epoch = unsafe { global::load::<u32>(meeting.epochs.addr + block()) }.wrapping_add(1);
             let half = 4 * u64::from(epoch % 2) * u64::from(meeting.capacity);
             Round { epoch, half, own: of_rank(&meeting.parts, meeting.rank) + half }
+        }
+
+        /// Where the part of a rank begins that it brings to this round.
+        #[inline(always)]
+        pub fn parts(self, meeting: &Meeting, rank: u32) -> u64 {
+            of_rank(&meeting.parts, rank) + self.half
         }
 
         /// Behind it the block may read what all ranks' threads of the same number wrote; `false` if the wait was ended.
@@ -230,7 +239,8 @@ mod entry {
         #[inline(always)]
         pub unsafe fn receive(self, meeting: &Meeting, from: u32, quad: u32) -> Option<[f32; 4]> {
             let address = self.own + u64::from(from) * self.apart + 16 * u64::from(quad);
-            let mut looks = 0;
+            let turn = (BLOCKS * thread::thread_idx_x() + thread::block_idx_x()) % TURNS;
+            let (mut looks, mut asks) = (0, LOOKS * (turn + 1));
             loop {
                 // SAFETY: the caller's promise; the words are those of the host.
                 unsafe {
@@ -239,8 +249,11 @@ mod entry {
                         return Some(values);
                     }
                     looks += 1;
-                    if looks % LOOKS == 0 && gives_up(meeting, from) {
-                        return None;
+                    if looks == asks {
+                        if gives_up(meeting, from) {
+                            return None;
+                        }
+                        asks += LOOKS * TURNS;
                     }
                 }
             }

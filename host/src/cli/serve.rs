@@ -134,6 +134,7 @@ impl Arguments {
             step_tokens: Some(self.max_step_tokens.map_or(STEP_TOKENS, NonZeroUsize::get)),
             cache_bytes: CACHE_BYTES,
             prefix_cache_bytes: self.prefix_cache_bytes,
+            prepare_decodes: true,
             ..self.answer.over(self.model.load_options())
         }
     }

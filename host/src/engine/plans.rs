@@ -98,6 +98,11 @@ impl Engine {
         Bucket::first(self.layout.limits()).into_iter().try_for_each(|bucket| self.plan(bucket).map(|_| ()))
     }
 
+    /// Whether a step is enqueued before the one in front has ended.
+    pub fn runs_ahead(&self) -> bool {
+        self.device.runs_ahead()
+    }
+
     /// Makes the plan of every step in which each sequence adds one token, and runs it on nothing until it is recorded: no such
     /// step is held up later. `tell` is given how many are done, and how many there are. The engine must be idle. Where more
     /// than that are to be kept, as [`Engine::keep_plans`] says, they are.

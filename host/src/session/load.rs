@@ -51,6 +51,9 @@ pub struct LoadOptions {
     /// Most bytes of states of cached prefixes, where a model keeps a state; by default an eighth of what is left beside the
     /// weights, and at most four for each sequence.
     pub prefix_cache_bytes: Option<u64>,
+    /// Makes and records the plans of all steps in which each sequence adds one token, where a device runs ahead: none of them
+    /// is held up later.
+    pub prepare_decodes: bool,
     /// Makes codes of the weights of all products but the head, where they are BF16.
     pub quantize: Option<Recipe>,
     /// Makes codes of the head too.
@@ -94,6 +97,7 @@ impl LoadOptions {
             cache_bytes: u64::MAX,
             gpu_memory_utilization: None,
             prefix_cache_bytes: None,
+            prepare_decodes: false,
             quantize: None,
             quantize_lm_head: false,
             kv_cache: KvChoice::Auto,
@@ -186,6 +190,10 @@ impl Model {
         stages.end("weights");
         engine.warm_up()?;
         stages.end("warm-up");
+        if options.prepare_decodes && engine.runs_ahead() {
+            prepare_decodes(&mut engine, note)?;
+            stages.end("decode plans");
+        }
         if let Some(error) = engine.no_library() {
             let cost =
                 "products of many rows run in dense_gemm, so long prompts take longer, on an H200 1.4 times as long";
@@ -284,6 +292,15 @@ fn open(
 }
 
 /// Makes codes of the weights where that is asked for.
+/// Prepares all decode steps, and tells so a few times.
+fn prepare_decodes(engine: &mut Engine, note: &mut dyn FnMut(Note)) -> Result<()> {
+    engine.prepare_decodes(&mut |done, all| {
+        if done == 0 || done == all {
+            note(Note::Info(format!("Decode plans prepared: {done} of {all}")));
+        }
+    })
+}
+
 fn quantize(spec: &mut ModelSpec, options: &LoadOptions, note: &mut dyn FnMut(Note)) -> Result<()> {
     let Some(recipe) = options.quantize else { return Ok(()) };
     let models::QuantizeReport { matrices, bytes, left } = models::quantize(spec, recipe, options.quantize_lm_head);
