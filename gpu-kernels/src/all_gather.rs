@@ -85,9 +85,9 @@ mod entry {
     kernel! {
         /// Four neighbours per thread and turn where rows divide so.
         pub fn all_gather(args: OneShotAllGather) {
-            grid::wait_for_dependencies();
-            // What is in front has ended: the kernel behind may fetch its weights while this one waits for other GPUs.
+            // As in `all_reduce`.
             grid::launch_dependents();
+            grid::wait_for_dependencies();
             let round = Round::begin(&args.meeting);
             let fours = args.n % 4 == 0;
             let width = if fours { args.n / 4 } else { args.n };

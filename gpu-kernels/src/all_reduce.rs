@@ -126,9 +126,9 @@ mod entry {
     kernel! {
         /// Groups of four neighbours.
         pub fn all_reduce(args: OneShotAllReduce) {
-            grid::wait_for_dependencies();
-            // What is in front has ended: the kernel behind may fetch its weights while this one waits for other GPUs.
+            // All its blocks have found room: the kernel behind may come, and fetch its weights while this one waits for other GPUs.
             grid::launch_dependents();
+            grid::wait_for_dependencies();
             let round = Round::begin(&args.meeting);
             let quads = args.rows * (args.n / 4);
             bring(&args, round, quads);
@@ -141,9 +141,9 @@ mod entry {
         /// Groups of four neighbours, as packets.
         pub fn all_reduce_packets(args: OneShotAllReduce) {
             thread::blocks_at_once::<THREADS, 1>();
-            grid::wait_for_dependencies();
             // As in `all_reduce`.
             grid::launch_dependents();
+            grid::wait_for_dependencies();
             let round = Round::begin(&args.meeting);
             let packets = Packets::new(&args.meeting, round);
             packets.announce(&args.meeting);
