@@ -116,6 +116,11 @@ impl Form for Nvfp4 {
     type Scales = Step<Nvfp4>;
 
     #[inline(always)]
+    fn paired(tokens: [u32; 4]) -> [u32; 4] {
+        tokens
+    }
+
+    #[inline(always)]
     unsafe fn of_step(step: &Step<Self>) -> Step<Self> {
         *step
     }
@@ -139,8 +144,10 @@ impl Form for Nvfp4 {
             #[inline(always)]
             |i| {
                 let (low, high) = (codes::e2m1(low[i], low_scale), codes::e2m1(high[i], high_scale));
+                // The same columns together as of other codes of 4 bits.
+                let [low, high, tokens] = [low, high, tokens[i]].map(|[a, b, c, d]| [a, c, b, d]);
                 // SAFETY: the caller's promise.
-                unsafe { sums.multiply_eight::<true>(low, high, tokens[i]) };
+                unsafe { sums.multiply_eight::<true>(low, high, tokens) };
             },
         );
     }
