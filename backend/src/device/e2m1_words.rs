@@ -1,21 +1,20 @@
 //! Words of eight e2m1 codes, whose bits stand as docs/formats.md says: each bit of a code is the sum, without carry, of one
-//! or two bits of the word, so a table for each byte gives what a word holds, and four others the word of eight codes.
+//! or two bits of the word. To read a word, tables are made of that rule; to make one, its sums are solved for all lanes of a
+//! vector at once.
+use pulp::Arch;
 
-/// What each value of each of four bytes adds.
-type Tables = [[u32; 256]; 4];
+/// Where pairs have the magnitudes and signs of codes.
+const MAGNITUDES: u32 = 0x01c0_01c0;
+const SIGNS: u32 = 0x8000_8000;
+const PLACES: u32 = MAGNITUDES | SIGNS;
 
-/// The codes of a word, and the word of codes: eight of them as nibbles, that of the first column lowest.
-static CODES: Tables = tables(sums());
-static WORDS: Tables = tables(inverse(sums()));
+/// What each value of each of four bytes of a word adds to its codes.
+static CODES: [[u32; 256]; 4] = tables(sums());
 
 /// The eight codes of a word, that of the first column lowest.
 pub fn e2m1_codes(word: u32) -> u32 {
-    look_up(&CODES, word)
-}
-
-/// The word of eight codes, that of the first column lowest.
-pub fn e2m1_word(codes: u32) -> u32 {
-    look_up(&WORDS, codes)
+    let [a, b, c, d] = word.to_le_bytes().map(usize::from);
+    CODES[0][a] ^ CODES[1][b] ^ CODES[2][c] ^ CODES[3][d]
 }
 
 /// Eights of codes, two in a byte, the earlier one lower, become words.
@@ -24,15 +23,48 @@ pub fn e2m1_word(codes: u32) -> u32 {
 /// If the lengths differ, or are no multiples of 4.
 pub fn e2m1_words(codes: &[u8], words: &mut [u8]) {
     assert!(codes.len() == words.len() && codes.len().is_multiple_of(4), "whole words of codes");
-    for (codes, word) in codes.as_chunks::<4>().0.iter().zip(words.as_chunks_mut::<4>().0) {
-        *word = e2m1_word(u32::from_le_bytes(*codes)).to_le_bytes();
-    }
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (codes, word) in codes.as_chunks::<4>().0.iter().zip(words.as_chunks_mut::<4>().0) {
+                *word = e2m1_word(u32::from_le_bytes(*codes)).to_le_bytes();
+            }
+        },
+    );
 }
 
-#[inline]
-fn look_up(tables: &Tables, from: u32) -> u32 {
-    let [a, b, c, d] = from.to_le_bytes().map(usize::from);
-    tables[0][a] ^ tables[1][b] ^ tables[2][c] ^ tables[3][d]
+/// The word of eight codes, that of the first column lowest.
+#[inline(always)]
+pub fn e2m1_word(codes: u32) -> u32 {
+    let [first, second, third, fourth] = pairs(even_and_odd(codes));
+    // Bits that only one shift of the word brings to a place: the first two pairs, and of the fourth what these tell.
+    let fourth = fourth ^ (first << 2 ^ first.rotate_left(8)) & PLACES;
+    let known = first | (fourth & 0x8080_8080) >> 2 | (fourth & 0x0100_0100) >> 8;
+    // With those the third pair tells all but two bits, which the fourth has beside one of the third's.
+    let third = third ^ (known << 2 ^ known << 6) & PLACES;
+    let last = ((third ^ fourth) & 0x0040_0040).rotate_right(8);
+    known | second.rotate_right(12) | (third & 0x0040_0040) >> 2 | (third & 0x8180_8180) >> 6 | last
+}
+
+/// Eight nibbles, those at even places in the lower half.
+#[inline(always)]
+fn even_and_odd(nibbles: u32) -> u32 {
+    let swapped = |word: u32, mask: u32, by: u32| {
+        let differ = (word ^ word >> by) & mask;
+        word ^ differ ^ differ << by
+    };
+    swapped(swapped(nibbles, 0x00f0_00f0, 4), 0x0000_ff00, 8)
+}
+
+/// The pairs as kernels make them of a word.
+#[inline(always)]
+fn pairs(halves: u32) -> [u32; 4] {
+    [
+        halves << 6 & MAGNITUDES | halves << 12 & SIGNS,
+        halves << 2 & MAGNITUDES | halves << 8 & SIGNS,
+        halves >> 2 & MAGNITUDES | halves << 4 & SIGNS,
+        halves >> 6 & MAGNITUDES | halves & SIGNS,
+    ]
 }
 
 /// For each bit of eight codes the bits of a word whose sum it is.
@@ -56,38 +88,8 @@ const fn rotated_from(place: usize, by: usize) -> u32 {
     1 << ((place + 32 - by) % 32)
 }
 
-/// The sums that undo others, by elimination.
-const fn inverse(mut sums: [u32; 32]) -> [u32; 32] {
-    let mut inverse = [0; 32];
-    let mut bit = 0;
-    while bit < 32 {
-        inverse[bit] = 1 << bit;
-        bit += 1;
-    }
-    bit = 0;
-    while bit < 32 {
-        let mut own = bit;
-        while sums[own] >> bit & 1 == 0 {
-            own += 1;
-            assert!(own < 32, "no word for some codes");
-        }
-        (sums[bit], sums[own]) = (sums[own], sums[bit]);
-        (inverse[bit], inverse[own]) = (inverse[own], inverse[bit]);
-        let mut other = 0;
-        while other < 32 {
-            if other != bit && sums[other] >> bit & 1 == 1 {
-                sums[other] ^= sums[bit];
-                inverse[other] ^= inverse[bit];
-            }
-            other += 1;
-        }
-        bit += 1;
-    }
-    inverse
-}
-
 /// Of every value of every byte its part of those sums.
-const fn tables(sums: [u32; 32]) -> Tables {
+const fn tables(sums: [u32; 32]) -> [[u32; 256]; 4] {
     let mut tables = [[0; 256]; 4];
     let mut at = 0;
     while at < 4 * 256 {
@@ -107,7 +109,7 @@ mod tests {
     use super::*;
 
     /// What a kernel makes of a word, as bf16 has the bits of two codes; docs/formats.md has the four lines.
-    fn pairs(word: u32) -> [u32; 4] {
+    fn widened(word: u32) -> [u32; 4] {
         let all = [
             word,
             word.rotate_left(12),
@@ -122,7 +124,7 @@ mod tests {
         for word in (0..100_000u32).map(|i| i.wrapping_mul(0x9e37_79b9)).chain((0..32).map(|bit| 1 << bit)) {
             let codes = e2m1_codes(word);
             assert_eq!(e2m1_word(codes), word);
-            for (pair, bits) in pairs(word).into_iter().enumerate() {
+            for (pair, bits) in widened(word).into_iter().enumerate() {
                 for half in 0..2 {
                     let (code, bits) = (codes >> (8 * pair + 4 * half) & 15, bits >> (16 * half));
                     assert_eq!(bits & 0xffff, (code & 8) << 12 | (code & 7) << 6, "{word:#x}, pair {pair}");

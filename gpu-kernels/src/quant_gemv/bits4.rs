@@ -115,9 +115,10 @@ impl Form for Nvfp4 {
     /// Not the scales themselves, which would take too many registers.
     type Scales = Step<Nvfp4>;
 
+    /// The same columns together as of other codes of 4 bits.
     #[inline(always)]
-    fn paired(tokens: [u32; 4]) -> [u32; 4] {
-        tokens
+    fn paired([a, b, c, d]: [u32; 4]) -> [u32; 4] {
+        [a, c, b, d]
     }
 
     #[inline(always)]
@@ -144,10 +145,8 @@ impl Form for Nvfp4 {
             #[inline(always)]
             |i| {
                 let (low, high) = (codes::e2m1(low[i], low_scale), codes::e2m1(high[i], high_scale));
-                // The same columns together as of other codes of 4 bits.
-                let [low, high, tokens] = [low, high, tokens[i]].map(|[a, b, c, d]| [a, c, b, d]);
                 // SAFETY: the caller's promise.
-                unsafe { sums.multiply_eight::<true>(low, high, tokens) };
+                unsafe { sums.multiply_eight::<true>(Self::paired(low), Self::paired(high), tokens[i]) };
             },
         );
     }
