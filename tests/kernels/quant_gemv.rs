@@ -71,7 +71,7 @@ const TURNS: [(Format, Shape); 6] = [
     (Format::Fp8 { group: 0 }, shape(3, 3500, 40)),
     (Format::Fp8 { group: 32 }, shape(2, 35, 1032)),
     (Format::Int8 { group: 64 }, shape(1, 1750, 2048)),
-    (Format::Nvfp4, shape(8, 3480, 136)),
+    (Format::Nvfp4, shape(8, 3480, 264)),
     (Format::Int4 { group: 64, zeros: true }, shape(2, 1750, 2048)),
     (Format::Int4 { group: 32, zeros: false }, shape(1, 3500, 72)),
 ];

@@ -52,6 +52,32 @@ pub fn permute_by(low: u32, high: u32, selector: u32) -> u32 {
     byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24
 }
 
+/// Each half of a register, twice. Where moves of halves say so, `ptxas` lets a multiplication choose the half by itself, which
+/// it does not where `prmt` does.
+#[cfg(target_arch = "nvptx64")]
+#[inline(always)]
+fn halves(pair: u32) -> [u32; 2] {
+    let (low, high): (u16, u16);
+    // SAFETY: moves of registers.
+    ptx!("mov.b32 {{{}, {}}}, {};", out(reg16) low, out(reg16) high, in(reg32) pair, options(pure, nomem, nostack));
+    [low, high].map(
+        #[inline(always)]
+        |half| {
+            let both: u32;
+            // SAFETY: as above.
+            ptx!("mov.b32 {}, {{{}, {}}};", out(reg32) both, in(reg16) half, in(reg16) half,
+                options(pure, nomem, nostack));
+            both
+        },
+    )
+}
+
+/// Each half of a register, twice.
+#[cfg(not(target_arch = "nvptx64"))]
+fn halves(pair: u32) -> [u32; 2] {
+    [twice(pair & 0xffff), twice(pair >> 16)]
+}
+
 /// `a · b + c` of two pairs of bf16, each rounded once.
 #[cfg(target_arch = "nvptx64")]
 #[inline(always)]

@@ -1,5 +1,5 @@
 //! Codes of 4 bits that are floats: 1 sign, 2 exponent and 1 mantissa bits, eight to a word.
-use super::{e4m3_of_signed, multiply, permute, permute_by, twice};
+use super::{e4m3_of_signed, halves, multiply, permute_by, twice};
 
 /// 2¹¹⁹, twice.
 const TWO_TO_119: u32 = twice(0x7b00);
@@ -12,8 +12,7 @@ pub const E2M1_REST: f32 = 128.0;
 #[inline(always)]
 pub fn e2m1_scales([low, high]: [u32; 2], place: u32) -> [u32; 2] {
     let both = e4m3_of_signed(permute_by(low, high, 0xc480 + place * 0x1111));
-    let both = multiply(both, TWO_TO_119);
-    [permute::<0x1010>(both, 0), permute::<0x3232>(both, 0)]
+    halves(multiply(both, TWO_TO_119))
 }
 
 /// Where bf16 has the bits of two codes of e2m1: signs, the lower two bits of exponents, the highest ones of mantissas.
