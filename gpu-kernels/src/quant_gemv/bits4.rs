@@ -31,6 +31,11 @@ impl Form for Groups64 {
     type Scales = [[u32; 4]; 2];
 
     #[inline(always)]
+    fn paired(tokens: [u32; 4]) -> [u32; 4] {
+        codes::apart_by_4(tokens)
+    }
+
+    #[inline(always)]
     unsafe fn of_step(step: &Step<Self>) -> [[u32; 4]; 2] {
         // SAFETY: the caller's promise.
         unsafe { step.scales(0) }
@@ -71,6 +76,11 @@ impl Form for Groups32 {
     const GROUPS: usize = 1;
     type Word = u32;
     type Scales = [[[u32; 4]; 2]; 2];
+
+    #[inline(always)]
+    fn paired(tokens: [u32; 4]) -> [u32; 4] {
+        codes::apart_by_4(tokens)
+    }
 
     #[inline(always)]
     unsafe fn of_step(step: &Step<Self>) -> [[[u32; 4]; 2]; 2] {

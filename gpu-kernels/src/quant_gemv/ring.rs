@@ -209,7 +209,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
 
     /// The first piece of a step of this warp.
     #[inline(always)]
-    fn first_piece(&self, step: u32) -> u32 {
+    pub fn first_piece(&self, step: u32) -> u32 {
         (step * WARPS + thread::warp_id()) * PIECES
     }
 
