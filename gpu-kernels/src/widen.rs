@@ -140,7 +140,7 @@ mod entry {
     use super::{GROUP, Widen};
     use crate::format::{self, BLOCK};
     use crate::row;
-    use cuda_std::{bf16, global, grid, kernel, thread};
+    use cuda_std::{bf16, codes, global, grid, kernel, thread};
 
     /// 2¹²⁰: an e4m3 code's bits, shifted to where f32 has them, are its value less this factor.
     const E4M3_SCALE: f32 = f32::from_bits((127 + 120) << 23);
@@ -231,8 +231,7 @@ mod entry {
         let (block, within) = (column / BLOCK, column % BLOCK);
         let block = row + u64::from(block) * u64::from(scale_bytes + BLOCK / 2);
         // SAFETY: the caller's promise; 8 columns are 4 bytes of a chunk.
-        let codes: u32 = unsafe { global::load(block + u64::from(scale_bytes + within / 2)) };
-        let code = |index: usize| (codes >> (4 * index)) & 15;
+        let word: u32 = unsafe { global::load(block + u64::from(scale_bytes + within / 2)) };
         if floats {
             // SAFETY: as above. Two scales are loaded, of which the columns have one.
             let (pair, scale): (u16, f32) = unsafe {
@@ -240,11 +239,13 @@ mod entry {
                 (global::load(block + u64::from(within / 32 * 2)), global::load(scale))
             };
             let group_scale = e4m3(u32::from(pair) >> (within / 16 % 2 * 8) & 0xff);
+            let pairs = codes::e2m1_bits(word);
             return core::array::from_fn(
                 #[inline(always)]
-                |index| e2m1(code(index)) * group_scale * scale,
+                |index| e2m1(pairs[index / 2] >> (16 * (index % 2))) * group_scale * scale,
             );
         }
+        let code = |index: usize| (word >> (4 * index)) & 15;
         // SAFETY: as above.
         let entry: u32 = unsafe { global::load(block + u64::from(within / group * 4)) };
         let zeros = args.kind == format::INT4_ZEROS;
@@ -260,8 +261,9 @@ mod entry {
         f32::from_bits((code & 0x80) << 24 | (code & 0x7f) << 20) * E4M3_SCALE
     }
 
+    /// Of the bits in the lower half.
     #[inline(always)]
-    fn e2m1(code: u32) -> f32 {
-        f32::from_bits((code & 8) << 28 | (code & 7) << 22) * E2M1_SCALE
+    fn e2m1(bits: u32) -> f32 {
+        f32::from_bits(bits << 16) * E2M1_SCALE
     }
 }

@@ -100,6 +100,21 @@ fn float(code: u8, exponent_bits: u32, mantissa_bits: u32, bias: i32) -> f64 {
     sign * (one + mantissa) * 2f64.powi(exponent - bias)
 }
 
+/// The e2m1 code of column `column` of the eight whose bits the next four bytes have, as docs/formats.md has it.
+pub fn e2m1_code(bytes: &[u8], column: usize) -> u8 {
+    let bit = |number: usize| bytes[number % 32 / 8] >> (number % 8) & 1;
+    let sum = |place: usize| {
+        let from = |by: usize| bit(32 + place + column % 2 * 16 - by);
+        match column / 2 {
+            0 => from(0),
+            1 => from(12),
+            2 => from(2) ^ from(6),
+            _ => from(2) ^ from(8),
+        }
+    };
+    sum(15) << 3 | sum(8) << 2 | sum(7) << 1 | sum(6)
+}
+
 /// All elements of a weight of `k` columns, row by row.
 pub fn values(data: &Data, (codes, scales): Weight, format: Format, k: usize) -> Vec<f64> {
     let row_bytes = format.row_bytes(k as u64) as usize;
@@ -131,7 +146,9 @@ fn value(format: Format, bytes: &[u8], scales: &[f64], column: usize) -> f64 {
             (f64::from(code) - f64::from(zero)) * f64::from(f32::from_bits(scale))
         }
         Format::Nvfp4 => {
-            let (groups, code) = in_block(BLOCK / 16);
+            let (groups, _) = in_block(BLOCK / 16);
+            let codes = &bytes[block * (BLOCK / 16 + BLOCK / 2) + BLOCK / 16..];
+            let code = e2m1_code(&codes[within / 8 * 4..], column % 8);
             float(code, 2, 1, 1) * float(groups[within / 16], 4, 3, 7) * scales[0]
         }
         _ => panic!("{format:?} has no codes"),

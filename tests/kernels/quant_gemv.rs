@@ -1,6 +1,7 @@
 //! Rows of `quant_gemv`.
 use gpu_kernels::activation::{PLAIN, RELU2, SWIGLU};
 use gpu_kernels::{Format, QuantGemv, rms_norm};
+use nemotron_backend::device::e2m1_word;
 
 use crate::data::Data;
 use crate::gemv::{self, Norm};
@@ -70,7 +71,7 @@ const TURNS: [(Format, Shape); 6] = [
     (Format::Fp8 { group: 0 }, shape(3, 3500, 40)),
     (Format::Fp8 { group: 32 }, shape(2, 35, 1032)),
     (Format::Int8 { group: 64 }, shape(1, 1750, 2048)),
-    (Format::Nvfp4, shape(8, 3480, 136)),
+    (Format::Nvfp4, shape(8, 3480, 264)),
     (Format::Int4 { group: 64, zeros: true }, shape(2, 1750, 2048)),
     (Format::Int4 { group: 32, zeros: false }, shape(1, 3500, 72)),
 ];
@@ -125,7 +126,8 @@ fn every_code() -> Vec<Row<QuantGemv>> {
     // Codes 0 to 15 in turn, and for the row 16 of 256 scales, so that 16 tokens would meet all; their columns are 17 apart.
     let nvfp4 = (0..512).flat_map(|row| {
         let scales = (0..16).map(move |group| e4m3((row / 2 + group * 17) % 256));
-        scales.chain((0..128).map(move |pair| (((pair * 2 + row) % 16) | (((pair * 2 + 1 + row) % 16) << 4)) as u8))
+        let codes = (0..32).map(move |eight| (0..8).rfold(0, |codes, own| codes << 4 | (eight * 8 + own + row as u32) % 16));
+        scales.chain(codes.flat_map(|codes| e2m1_word(codes).to_le_bytes()))
     });
     let int4 = (0..16u32).flat_map(|zero| {
         let entries =

@@ -4,6 +4,7 @@ use gpu_kernels::{Format, Ptr, Widen};
 use crate::data::Data;
 use crate::mutants::{Defect, EDGE, FACTOR, STRIDE};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
+use crate::packed;
 use crate::random::Random;
 
 const INT4: Format = Format::Int4 { group: 32, zeros: false };
@@ -143,7 +144,8 @@ fn number(format: Format, row: &[u8], scales: &[f64], column: usize) -> f64 {
         }
         Format::Nvfp4 => {
             let block = block(row);
-            e2m1(nibble(&block)) * e4m3(block[column % 256 / 16]) * scales[0]
+            let code = packed::e2m1_code(&block[scale_bytes + column % 256 / 8 * 4..], column % 8);
+            e2m1(code) * e4m3(block[column % 256 / 16]) * scales[0]
         }
         Format::Bf16 | Format::I32 => panic!("no codes"),
     }

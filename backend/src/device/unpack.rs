@@ -1,7 +1,7 @@
 //! Codes of a packed format become numbers: docs/formats.md, in f32.
 use gpu_kernels::format::{BLOCK, CHUNK, NVFP4_GROUP};
 
-use super::Format;
+use super::{Format, e2m1_codes};
 
 /// Magnitudes of e2m1.
 const E2M1: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
@@ -61,31 +61,32 @@ pub fn unpack(format: Format, row: &[u8], scales: &[f32], out: &mut [f32]) {
             numbers.for_each(|(j, out)| *out = f32::from(row[j].cast_signed()) * scale_of(j, group));
         }
         Format::Int4 { group, zeros } => numbers.for_each(|(j, out)| {
-            let (code, scale) = nibble(format, row, j, group, 4);
+            let (word, scale) = word(format, row, j, group, 4);
+            let code = word >> (j % 8 * 4) & 15;
             let entry = u32::from_le_bytes(scale.try_into().expect("4 bytes"));
             let (zero, scale) = if zeros { (entry & 15, entry & !15) } else { (8, entry) };
-            *out = (f32::from(code) - zero as f32) * f32::from_bits(scale);
+            *out = (code as f32 - zero as f32) * f32::from_bits(scale);
         }),
         Format::Nvfp4 => numbers.for_each(|(j, out)| {
-            let (code, scale) = nibble(format, row, j, NVFP4_GROUP, 1);
-            *out = e2m1(code) * e4m3(scale[0]) * scales[0];
+            let (word, scale) = word(format, row, j, NVFP4_GROUP, 1);
+            *out = e2m1((e2m1_codes(word) >> (j % 8 * 4) & 15) as u8) * e4m3(scale[0]) * scales[0];
         }),
         Format::I32 => panic!("integers are no codes"),
     }
 }
 
-/// The code of column `j`, and its group's entry of `entry_bytes` bytes.
-fn nibble(format: Format, row: &[u8], j: usize, group: u32, entry_bytes: usize) -> (u8, &[u8]) {
+/// The word of the eight codes among which column `j` has its own, and its group's entry of `entry_bytes` bytes.
+fn word(format: Format, row: &[u8], j: usize, group: u32, entry_bytes: usize) -> (u32, &[u8]) {
     let (scale_bytes, chunk_bytes) = (format.block_scales() as usize, CHUNK as usize / 2);
     let (block, within) = (j / BLOCK as usize, j % BLOCK as usize);
     let start = block * (scale_bytes + BLOCK as usize / CHUNK as usize * chunk_bytes);
-    let byte = row[start + scale_bytes + within / 2];
-    let code = if j.is_multiple_of(2) { byte & 15 } else { byte >> 4 };
-    (code, &row[start + within / group as usize * entry_bytes..][..entry_bytes])
+    let word = row[start + scale_bytes + within / 8 * 4..][..4].try_into().expect("4 bytes");
+    (u32::from_le_bytes(word), &row[start + within / group as usize * entry_bytes..][..entry_bytes])
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::e2m1_word;
     use super::*;
 
     /// Values of ml_dtypes' float8_e4m3fn and float4_e2m1fn.
@@ -113,8 +114,9 @@ mod tests {
         // 258 columns: a whole block, and one of a single chunk.
         let mut row = vec![0u8; Format::Nvfp4.row_bytes(258) as usize];
         assert_eq!(row.len(), 16 + 128 + 16 + 16);
-        (row[16 + 1], row[0]) = (0x72, 0x38); // columns 2 and 3: 1 and 6, times 1
-        (row[144 + 16], row[144]) = (0x01, 0x40); // column 256: 0.5, times 2
+        row[16..20].copy_from_slice(&e2m1_word(0x7200).to_le_bytes()); // columns 2 and 3: 1 and 6
+        row[160..164].copy_from_slice(&e2m1_word(0x0001).to_le_bytes()); // column 256: 0.5
+        (row[0], row[144]) = (0x38, 0x40); // times 1 and 2
         let mut out = vec![0.0; 258];
         unpack(Format::Nvfp4, &row, &[10.0], &mut out);
         assert_eq!((out[2], out[3], out[256]), (10.0, 60.0, 10.0));

@@ -31,6 +31,11 @@ impl Form for Groups64 {
     type Scales = [[u32; 4]; 2];
 
     #[inline(always)]
+    fn paired(tokens: [u32; 4]) -> [u32; 4] {
+        codes::apart_by_4(tokens)
+    }
+
+    #[inline(always)]
     unsafe fn of_step(step: &Step<Self>) -> [[u32; 4]; 2] {
         // SAFETY: the caller's promise.
         unsafe { step.scales(0) }
@@ -71,6 +76,11 @@ impl Form for Groups32 {
     const GROUPS: usize = 1;
     type Word = u32;
     type Scales = [[[u32; 4]; 2]; 2];
+
+    #[inline(always)]
+    fn paired(tokens: [u32; 4]) -> [u32; 4] {
+        codes::apart_by_4(tokens)
+    }
 
     #[inline(always)]
     unsafe fn of_step(step: &Step<Self>) -> [[[u32; 4]; 2]; 2] {
@@ -115,6 +125,12 @@ impl Form for Nvfp4 {
     /// Not the scales themselves, which would take too many registers.
     type Scales = Step<Nvfp4>;
 
+    /// The same columns together as of other codes of 4 bits.
+    #[inline(always)]
+    fn paired([a, b, c, d]: [u32; 4]) -> [u32; 4] {
+        [a, c, b, d]
+    }
+
     #[inline(always)]
     unsafe fn of_step(step: &Step<Self>) -> Step<Self> {
         *step
@@ -140,7 +156,7 @@ impl Form for Nvfp4 {
             |i| {
                 let (low, high) = (codes::e2m1(low[i], low_scale), codes::e2m1(high[i], high_scale));
                 // SAFETY: the caller's promise.
-                unsafe { sums.multiply_eight::<true>(low, high, tokens[i]) };
+                unsafe { sums.multiply_eight::<true>(Self::paired(low), Self::paired(high), tokens[i]) };
             },
         );
     }

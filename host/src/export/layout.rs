@@ -1,7 +1,7 @@
 //! `FileLayout`: the tensors that a matrix of codes has in a file, and their bytes, made of rows as a device has them.
 use crate::checkpoint::Dtype;
 use crate::checkpoint::writing::TensorEntry;
-use crate::device::Format;
+use crate::device::{Format, e2m1_codes};
 use crate::quantized::{Recipe, int4_group};
 
 /// Bytes of codes of a block of 4-bit codes.
@@ -85,7 +85,13 @@ impl FileLayout {
         for row in rows.chunks_exact(row_bytes) {
             match self.recipe {
                 Recipe::Fp8 | Recipe::Int8 => split.codes.extend(&row[..self.columns]),
-                Recipe::Nvfp4 => self.blocks(row, format, &mut split, self.columns / 16),
+                Recipe::Nvfp4 => {
+                    let begin = split.codes.len();
+                    self.blocks(row, format, &mut split, self.columns / 16);
+                    for word in split.codes[begin..].as_chunks_mut::<4>().0 {
+                        *word = e2m1_codes(u32::from_le_bytes(*word)).to_le_bytes();
+                    }
+                }
                 Recipe::Int4 => self.integers(row, format, &mut split),
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::grid::Grid;
 use super::{Codes, Module, Quantized, errors};
 use crate::checkpoint::{Dtype, StoredTensor};
-use crate::device::Format;
+use crate::device::{Format, e2m1_words};
 use crate::error::Result;
 
 /// Columns that share an e4m3 scale.
@@ -66,8 +66,8 @@ impl Codes for Nvfp4 {
             let blocks = codes.chunks(CODES).zip(scales.chunks(SCALES));
             for (target, (codes, scales)) in target.chunks_mut(SCALES + CODES).zip(blocks) {
                 let (front, back) = target.split_at_mut(SCALES);
-                copy_padded(front, scales);
-                copy_padded(back, codes);
+                fill_up(front, scales, <[u8]>::copy_from_slice);
+                fill_up(back, codes, |words, codes| e2m1_words(codes, words));
             }
         }
         Ok(())
@@ -85,8 +85,9 @@ impl Codes for Nvfp4 {
     }
 }
 
-/// Copies what there is, and fills up with zeros.
-fn copy_padded(target: &mut [u8], source: &[u8]) {
-    target[..source.len()].copy_from_slice(source);
-    target[source.len()..].fill(0);
+/// Makes of what there is as many bytes, and fills up with zeros.
+fn fill_up(target: &mut [u8], source: &[u8], make: impl Fn(&mut [u8], &[u8])) {
+    let (target, rest) = target.split_at_mut(source.len());
+    make(target, source);
+    rest.fill(0);
 }

@@ -8,7 +8,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::{WEIGHT, errors};
-use crate::device::{Format, RowSource, WeightPart, e2m1_code, e4m3, e4m3_code};
+use crate::device::{Format, RowSource, WeightPart, e2m1_code, e2m1_word, e4m3, e4m3_code};
 use crate::error::Result;
 
 /// Rows that are read together.
@@ -187,11 +187,12 @@ fn nvfp4(row: &[f32], global: f32, target: &mut [u8]) {
     const LEAST: u8 = 1;
     for (row, target) in row.chunks(256).zip(target.chunks_mut(16 + 128)) {
         let (front, back) = target.split_at_mut(16);
-        for (group, (values, code)) in row.chunks(16).zip(front).enumerate() {
+        for ((values, code), words) in row.chunks(16).zip(front).zip(back.as_chunks_mut::<8>().0) {
             *code = e4m3_code(magnitude(values) / (6.0 * global)).max(LEAST);
             let scale = e4m3(*code) * global;
-            for (column, w) in values.iter().enumerate() {
-                back[group * 8 + column / 2] |= e2m1_code(w / scale) << (column % 2 * 4);
+            for (values, word) in values.chunks(8).zip(words.as_chunks_mut::<4>().0) {
+                let codes = values.iter().rfold(0, |codes, w| codes << 4 | u32::from(e2m1_code(w / scale)));
+                *word = e2m1_word(codes).to_le_bytes();
             }
         }
     }

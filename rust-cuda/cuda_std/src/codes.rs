@@ -1,10 +1,14 @@
 //! Codes of 8 and 4 bits as pairs of bf16, by arithmetic on their bits: no table, no branch, every result exact.
 //!
-//! A pair is a register with the earlier column in the low half. Codes of 8 bits come out in the order of memory. Codes of
-//! 4 bits come out as the columns (0, 4), (1, 5), (2, 6), (3, 7), which costs a third less than their order;
-//! [`apart_by_4`] pairs eight neighbours of the other operand alike.
+//! A pair is a register with the earlier column in the low half. Codes of 8 bits come out in the order of memory, and so do
+//! those of e2m1, by the order of their bits. Integers of 4 bits come out as the columns (0, 4), (1, 5), (2, 6), (3, 7), which
+//! costs a third less than their order; [`apart_by_4`] pairs eight neighbours of the other operand alike.
 #[cfg(target_arch = "nvptx64")]
 use crate::instruction::ptx;
+
+mod e2m1;
+
+pub use e2m1::{E2M1_REST, e2m1, e2m1_bits, e2m1_pair, e2m1_scales};
 
 /// Both halves of a register.
 const fn twice(half: u32) -> u32 {
@@ -46,6 +50,32 @@ pub fn permute_by(low: u32, high: u32, selector: u32) -> u32 {
         if digit & 8 == 0 { own as u32 & 0xff } else { (own >> 7 & 1) as u32 * 0xff }
     };
     byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24
+}
+
+/// Each half of a register, twice. Where moves of halves say so, `ptxas` lets a multiplication choose the half by itself, which
+/// it does not where `prmt` does.
+#[cfg(target_arch = "nvptx64")]
+#[inline(always)]
+fn halves(pair: u32) -> [u32; 2] {
+    let (low, high): (u16, u16);
+    // SAFETY: moves of registers.
+    ptx!("mov.b32 {{{}, {}}}, {};", out(reg16) low, out(reg16) high, in(reg32) pair, options(pure, nomem, nostack));
+    [low, high].map(
+        #[inline(always)]
+        |half| {
+            let both: u32;
+            // SAFETY: as above.
+            ptx!("mov.b32 {}, {{{}, {}}};", out(reg32) both, in(reg16) half, in(reg16) half,
+                options(pure, nomem, nostack));
+            both
+        },
+    )
+}
+
+/// Each half of a register, twice.
+#[cfg(not(target_arch = "nvptx64"))]
+fn halves(pair: u32) -> [u32; 2] {
+    [twice(pair & 0xffff), twice(pair >> 16)]
 }
 
 /// `a · b + c` of two pairs of bf16, each rounded once.
@@ -165,38 +195,6 @@ pub fn u4(word: u32, zero: u32) -> [u32; 4] {
     ]
 }
 
-/// 2¹¹⁹, twice.
-const TWO_TO_119: u32 = twice(0x7b00);
-
-/// By this the products of [`e2m1`] are still to be multiplied.
-pub const E2M1_REST: f32 = 128.0;
-
-/// The `place`-th of four scales of e4m3, of each of two rows, as [`e2m1`] takes it: bf16 has no 2¹²⁶ times it, but 2¹¹⁹
-/// times it.
-#[inline(always)]
-pub fn e2m1_scales([low, high]: [u32; 2], place: u32) -> [u32; 2] {
-    let both = e4m3_of_signed(permute_by(low, high, 0xc480 + place * 0x1111));
-    let both = multiply(both, TWO_TO_119);
-    [permute::<0x1010>(both, 0), permute::<0x3232>(both, 0)]
-}
-
-/// Eight floats of 1 sign, 2 exponent and 1 mantissa bits (e2m1), multiplied by the scale that [`e2m1_scales`] made, but for
-/// [`E2M1_REST`].
-///
-/// A code in the upper half of its byte gets its sign in front of it as a code of e4m3 does; behind it stands its neighbour,
-/// which is masked away.
-#[inline(always)]
-pub fn e2m1(word: u32, scale: u32) -> [u32; 4] {
-    let pair = |signed: u32| multiply(signed << 2 & twice(0x81c0), scale);
-    let (even, odd) = (word << 4, word);
-    [
-        pair(permute::<0xa280>(even, 0)),
-        pair(permute::<0xa280>(odd, 0)),
-        pair(permute::<0xb391>(even, 0)),
-        pair(permute::<0xb391>(odd, 0)),
-    ]
-}
-
 /// By this squared the results of [`e4m3_small`] are still to be multiplied: once, where their products meet it in the other
 /// operand, and once in f32, since bf16 has 2⁶⁰ times a number where it has no 2¹²⁰ times it.
 pub const E4M3_HALF_REST: f32 = (1_u64 << 60) as f32;
@@ -238,13 +236,6 @@ pub fn u4_pair(word: u32, byte: u32, zero: u32) -> u32 {
     fma(both, TWO_TO_123 & !0xffff | TWO_TO_127 & 0xffff, zero)
 }
 
-/// The two floats of e2m1 of byte `byte`, in their order, as [`e2m1`] has them.
-#[inline(always)]
-pub fn e2m1_pair(word: u32, byte: u32, scale: u32) -> u32 {
-    let signed = permute_by(word << 4, word, 0xc480 + byte * 0x1111);
-    multiply(signed << 2 & twice(0x81c0), scale)
-}
-
 /// Eight neighbours of bf16 as pairs of columns four apart.
 #[inline(always)]
 pub fn apart_by_4([a, b, c, d]: [u32; 4]) -> [u32; 4] {
@@ -260,7 +251,7 @@ mod tests {
     use crate::bf16::{pack, unpack};
 
     /// By the definition of OCP's formats: bias, exponent and mantissa.
-    fn float(code: u32, exponent_bits: u32, mantissa_bits: u32, bias: i32) -> f32 {
+    pub(super) fn float(code: u32, exponent_bits: u32, mantissa_bits: u32, bias: i32) -> f32 {
         let sign = if code >> (exponent_bits + mantissa_bits) & 1 == 1 { -1.0 } else { 1.0 };
         let exponent = (code >> mantissa_bits & ((1 << exponent_bits) - 1)) as i32;
         let mantissa = (code & ((1 << mantissa_bits) - 1)) as f32 / (1 << mantissa_bits) as f32;
@@ -268,11 +259,11 @@ mod tests {
         sign * (one + mantissa) * 2f32.powi(exponent - bias)
     }
 
-    fn floats<const N: usize>(pairs: [u32; N]) -> Vec<f32> {
+    pub(super) fn floats<const N: usize>(pairs: [u32; N]) -> Vec<f32> {
         pairs.iter().flat_map(|pair| unpack(*pair)).collect()
     }
 
-    fn same(got: f32, want: f32) {
+    pub(super) fn same(got: f32, want: f32) {
         assert_eq!(got.to_bits(), want.to_bits(), "got {got}, want {want}");
     }
 
@@ -329,23 +320,6 @@ mod tests {
     }
 
     #[test]
-    fn every_e2m1_with_every_scale_at_every_place() {
-        let scales = (0..=255u32).filter(|scale| scale & 0x7f != 0x7f);
-        for (scale, code) in scales.flat_map(|scale| (0..16u32).map(move |code| (scale, code))) {
-            let others = 0x1234_5678 & !(0xff << (8 * (code % 4)));
-            let own = others | scale << (8 * (code % 4));
-            for (row, scales) in [[own, 0x8765_4321], [0x8765_4321, own]].into_iter().enumerate() {
-                let made = e2m1_scales(scales, code % 4)[row];
-                for (at, column) in ORDER.into_iter().enumerate() {
-                    let word = 0x1f80_ff01 & !(0xf << (4 * column)) | code << (4 * column);
-                    let got = floats(e2m1(word, made))[at] * E2M1_REST;
-                    same(got, float(code, 2, 1, 1) * float(scale, 4, 3, 7));
-                }
-            }
-        }
-    }
-
-    #[test]
     fn pairs_in_their_order_are_those_of_words() {
         for code in (0..=255u32).filter(|code| code & 0x7f != 0x7f && code >> 4 != 0xf) {
             let (word, eight) = (code << 8 | 0x7ec3_0038, [0x38, code]);
@@ -353,7 +327,6 @@ mod tests {
             assert_eq!(e4m3_pair(eight[0] | eight[1] << 8), of(e4m3(word)), "{code}");
             assert_eq!(i8_pair(eight[0] | eight[1] << 8), of(i8(word)), "{code}");
         }
-        let [scale, _] = e2m1_scales([0x1234_56b9, 0], 0);
         for (byte, code, zero) in (0..4).flat_map(|byte| (0..=255u32).map(move |code| (byte, code, code % 16))) {
             let word = 0x1f80_ff01 & !(0xff << (8 * byte)) | code << (8 * byte);
             let at = |column: u32| ORDER.iter().position(|own| *own == column as usize).expect("one of eight");
@@ -361,7 +334,6 @@ mod tests {
             let zero = zero_point(zero);
             let want = |all: [u32; 4]| columns.map(|column| floats(all)[column]);
             assert_eq!(floats([u4_pair(word, byte, zero)]), want(u4(word, zero)), "{byte}: {code}");
-            assert_eq!(floats([e2m1_pair(word, byte, scale)]), want(e2m1(word, scale)), "{byte}: {code}");
         }
     }
 

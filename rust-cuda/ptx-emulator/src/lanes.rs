@@ -135,7 +135,7 @@ fn write<D: Lane>(regs: &mut Registers, d: Slot, out: &[D::Bits; LANES], mask: u
 
 /// A loop over the lanes, to be compiled for whichever instruction set the host has.
 ///
-/// Only a method that is always inlined is sure to end up inside the function that [`pulp`] compiles for AVX2 and FMA;
+/// Only a method that is always inlined is sure to end up inside the function that [`pulp`] compiles for a wider instruction set;
 /// a closure may be left outside, and every `mul_add` in it would be a call.
 struct Loop<'r, F, const N: usize> {
     regs: &'r mut Registers,
