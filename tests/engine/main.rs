@@ -2,6 +2,7 @@
 mod forks;
 mod handle;
 mod hybrids;
+mod late;
 mod logprobs;
 mod masks;
 mod numbers;

@@ -12,16 +12,22 @@ use crate::thinking::{END, OPEN, budget, told};
 use crate::{Ahead, config, engine, generate, prompts, request};
 
 /// Which of 512 tokens may follow: an eighth of them, others behind each one.
-fn allowed(last: u32) -> impl Iterator<Item = u32> {
+pub fn allowed(last: u32) -> impl Iterator<Item = u32> {
     (0..512).filter(move |token| (token + 3 * last).is_multiple_of(8))
 }
 
 /// Allows what [`allowed`] says, and is so slow.
-struct Eighth {
+pub struct Eighth {
     last: u32,
     pause: Duration,
     /// Tokens until it does not know.
     left: usize,
+}
+
+impl Eighth {
+    pub fn new(pause: Duration, left: usize) -> Eighth {
+        Eighth { last: 0, pause, left }
+    }
 }
 
 impl TokenMatcher for Eighth {
@@ -45,7 +51,7 @@ impl TokenMatcher for Eighth {
 
 fn eighth(pause: u64, left: usize) -> Option<Constraint> {
     let pause = Duration::from_millis(pause);
-    Some(Constraint::new(move || Ok(Box::new(Eighth { last: 0, pause, left }))))
+    Some(Constraint::new(move || Ok(Box::new(Eighth::new(pause, left)))))
 }
 
 fn devices() -> [Box<dyn Device>; 2] {

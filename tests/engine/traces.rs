@@ -1,10 +1,13 @@
 //! Random traces of requests through the whole engine, on a device whose text depends on every page and slot.
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use gpu_kernels::gemv::SMALL_WEIGHT;
 use nemotron::engine::{Engine, EngineConfig, Event, Finish, Request, SequenceId};
 
 use crate::engine;
+use crate::late::{Clock, late};
+use crate::masks::allowed;
 use crate::thinking::{CLOSE, END, budget};
 use crate::toy::{self, Toy};
 
@@ -30,7 +33,12 @@ fn expected(request: Request, context: usize) -> Expected {
     let mut tokens = request.prompt.clone();
     let (mut thinks, mut forced) = (request.thinking.as_ref().map(|budget| budget.tokens), VecDeque::new());
     let finish = loop {
-        let token = forced.pop_front().unwrap_or_else(|| toy::next(&tokens));
+        let mut token = forced.pop_front().unwrap_or_else(|| toy::next(&tokens));
+        if request.constraint.is_some() {
+            let last = if tokens.len() == request.prompt.len() { 0 } else { tokens[tokens.len() - 1] };
+            // The toy takes the next one that may come.
+            token = allowed(last).find(|may| *may >= token).or_else(|| allowed(last).next()).expect("an eighth");
+        }
         tokens.push(token);
         let generated = tokens.len() - request.prompt.len();
         thinks = thinks.filter(|_| token != CLOSE);
@@ -70,6 +78,8 @@ struct Trace<'a> {
     numbers: &'a mut Numbers,
     open: HashMap<SequenceId, Expected>,
     texts: Vec<Vec<u32>>,
+    /// Where half of the requests have constraints: what their masks wait for.
+    clock: Option<&'a Arc<Clock>>,
 }
 
 impl Trace<'_> {
@@ -80,7 +90,11 @@ impl Trace<'_> {
         let thinking = (self.numbers.below(3) == 0).then(|| budget(1 + self.numbers.below(80), false));
         let logprobs = (self.numbers.below(2) == 0).then_some(1);
         let max_tokens = 1 + self.numbers.below(200);
-        let request = Request { prompt, max_tokens, eos, thinking, logprobs, ..Request::default() };
+        let mut request = Request { prompt, max_tokens, eos, thinking, logprobs, ..Request::default() };
+        let patterns: [fn(usize) -> usize; 3] = [|_| 0, |n| n % 5 / 3, |n| [3, 0, 1, 0, 0, 2][n % 6]];
+        let pattern = patterns[self.numbers.below(3)];
+        let constrains = request.thinking.is_none() && self.numbers.below(4) > 0;
+        request.constraint = self.clock.filter(|_| constrains).and_then(|clock| late(clock, pattern));
         let id = self.engine.submit(request.clone()).expect("it fits");
         self.open.insert(id, expected(request, context));
     }
@@ -108,12 +122,13 @@ impl Trace<'_> {
                 self.texts.push([ended.request.prompt, ended.text].concat());
             }
         }
+        self.clock.into_iter().for_each(|clock| clock.tick());
         let usage = self.engine.cache_usage();
         assert!(usage.free + usage.cached <= usage.pages && usage.idle <= usage.cached);
     }
 }
 
-fn traces(count: usize, pages: usize, [ahead, state]: [bool; 2], seed: u64) {
+fn traces(count: usize, pages: usize, [ahead, state]: [bool; 2], seed: u64, clock: Option<&Arc<Clock>>) {
     let model = if state { "tests/golden/nemotron_h" } else { "tests/golden/nemotron" };
     let sizes = EngineConfig {
         context: 320,
@@ -127,7 +142,7 @@ fn traces(count: usize, pages: usize, [ahead, state]: [bool; 2], seed: u64) {
     let mut numbers = Numbers(seed);
     for trace in 0..count {
         let mut trace_of =
-            Trace { engine: &mut engine, numbers: &mut numbers, open: HashMap::new(), texts: Vec::new() };
+            Trace { engine: &mut engine, numbers: &mut numbers, open: HashMap::new(), texts: Vec::new(), clock };
         for _ in 0..8 + trace_of.numbers.below(24) {
             match trace_of.numbers.below(8) {
                 0 | 1 => trace_of.submit(),
@@ -155,6 +170,7 @@ fn traces(count: usize, pages: usize, [ahead, state]: [bool; 2], seed: u64) {
     let counters = engine.counters();
     assert!(counters.reused > count as u64, "prefixes are found: {counters:?}");
     assert!(pages > 8 || counters.preempted > 0, "pages are scarce: {counters:?}");
+    assert_eq!(counters.late > count as u64, clock.is_some(), "{counters:?}");
 }
 
 /// As many pages as one sequence needs, a few more, and plenty.
@@ -163,7 +179,19 @@ fn ten_thousand_traces_give_the_texts_of_undisturbed_requests() {
     for (index, [ahead, state]) in [[false, false], [true, false], [false, true], [true, true]].into_iter().enumerate()
     {
         for (pages, count) in [(5, 1000), (8, 1000), (24, 500)] {
-            traces(count, pages, [ahead, state], (index * 100 + pages) as u64);
+            traces(count, pages, [ahead, state], (index * 100 + pages) as u64, None);
         }
     }
+}
+
+#[test]
+fn traces_with_late_masks_give_them_too() {
+    let clock = Arc::new(Clock::default());
+    for (index, [ahead, state]) in [[false, false], [true, false], [false, true], [true, true]].into_iter().enumerate()
+    {
+        for (pages, count) in [(5, 30), (8, 30)] {
+            traces(count, pages, [ahead, state], (index * 100 + pages) as u64, Some(&clock));
+        }
+    }
+    clock.release();
 }

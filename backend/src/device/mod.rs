@@ -115,6 +115,14 @@ pub trait Device: Send {
     /// As [`Device::run`].
     fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()>;
 
+    /// Whether all runs so far have ended; does not wait. On a device that runs nothing ahead they always have.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn is_done(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+
     /// What that run's plan publishes of the [`BufferKind::Sampled`] buffer, as it was after the run. Only the last two tickets
     /// are kept.
     ///

@@ -237,6 +237,10 @@ impl Device for Ranks {
         self.all(move |_, device| device.enqueue(plan, &borrowed(&inputs))).map(drop)
     }
 
+    fn is_done(&mut self) -> Result<bool> {
+        Ok(self.all(|_, device| device.is_done())?.into_iter().all(|done| done))
+    }
+
     fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
         let mut all = self.all(move |_, device| device.sampled(ticket))?;
         let first = all.swap_remove(0);

@@ -14,6 +14,9 @@ use crate::error::{Category, Error, Result};
 /// Most threads that make masks: what they do takes a fraction of a step.
 const MOST_THREADS: usize = 8;
 
+/// Least threads: one that is at a slow mask holds up no other.
+const LEAST_THREADS: usize = 2;
+
 /// Threads for the masks of sequences that wait outside the steps: they hold up no other mask.
 const SLOW_THREADS: usize = 2;
 
@@ -26,6 +29,9 @@ const QUICK: Duration = Duration::from_millis(2);
 
 /// The weight of the last mask in that average: a rare mask that is slow is waited for.
 const LAST: u32 = 8;
+
+/// In how many steps one after the other a sequence takes part though its mask is not there yet; then it waits for it outside.
+const MOST_LATE: u32 = 2;
 
 /// What may come next in a sequence: the matcher behind its last token, and its mask.
 pub(super) struct Ready {
@@ -43,17 +49,24 @@ pub(super) struct Constrained {
     pub read: Option<u32>,
     /// How long its masks take, 0 before the first: a grammar is compiled before its requests are taken.
     time: Duration,
+    /// Steps whose choice the mask that is on its way has missed.
+    late: u32,
 }
 
 impl Constrained {
     /// A constraint whose first mask is on its way.
     pub fn new() -> Constrained {
-        Constrained { ready: None, read: None, time: Duration::ZERO }
+        Constrained { ready: None, read: None, time: Duration::ZERO, late: 0 }
     }
 
     /// Whether the next step may choose a token of it, where `unread` tokens are on their way.
     pub fn may_step(&self, unread: usize) -> bool {
-        self.time <= QUICK || (unread == 0 && self.ready.is_some())
+        (self.time <= QUICK && self.late < MOST_LATE) || (unread == 0 && self.ready.is_some())
+    }
+
+    /// Notes that a step has chosen without its mask.
+    pub fn note_late(&mut self) {
+        self.late += 1;
     }
 
     /// The mask of the next token, where it is there.
@@ -71,6 +84,7 @@ impl Constrained {
     pub fn set(&mut self, mut ready: Ready, time: Duration) {
         self.time = self.time - self.time / LAST + time / LAST;
         ready.slow = self.time > QUICK;
+        self.late = 0;
         self.ready = Some(ready);
     }
 }
@@ -168,7 +182,7 @@ impl Masks {
 }
 
 fn threads(most: usize) -> Result<ThreadPool> {
-    let count = available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)).min(most);
+    let count = available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)).clamp(LEAST_THREADS, most);
     let threads = ThreadPoolBuilder::new().num_threads(count).stack_size(STACK);
     let threads = threads.thread_name(|index| format!("mask {index}")).build();
     threads.map_err(|error| {

@@ -73,6 +73,8 @@ pub struct Counters {
     pub evicted: u64,
     /// Times that a sequence had to wait again, because pages were short.
     pub preempted: u64,
+    /// Times that a sequence was left out of a choice, because its mask was late.
+    pub late: u64,
     /// Plans made for steps of new shapes.
     pub plans: u64,
     /// Plans that were given up for others.
@@ -278,8 +280,7 @@ impl Engine {
             self.collect_but(0, &mut events)?;
             self.take_masks(true, &mut events);
         } else if let Some(unchosen) = self.launch(&shares, &mut events)? {
-            self.collect_but(0, &mut events)?;
-            self.unchosen = Some(unchosen);
+            self.hold(unchosen, &mut events)?;
         } else {
             self.collect_but(usize::from(ahead), &mut events)?;
         }
@@ -310,6 +311,7 @@ impl Engine {
         });
         let bucket = Bucket::of(&spans, self.layout.limits());
         let sampling = choosing::sampled(shares, &spans, &bucket, &self.running);
+        let begun = Instant::now();
         let started = self.run(bucket, &spans, residents)?;
         let failed = self.score(shares, &spans)?;
         for share in shares {
@@ -322,7 +324,7 @@ impl Engine {
                 self.in_flight.push_back(Flight { ticket, sampling });
                 None
             }
-            Started::Unchosen(choice) => Some(Unchosen { choice, bucket, sampling }),
+            Started::Unchosen(choice) => Some(Unchosen { choice, bucket, sampling, sequences: shares.len(), begun }),
         })
     }
 

@@ -10,7 +10,7 @@ pub struct Share {
     pub tokens: usize,
 }
 
-/// Shares of at most `rows` token rows: first every sequence that decodes, so that none waits behind a prompt, then
+/// Shares of at most `rows` token rows: first every sequence that adds one token, so that none waits behind a prompt, then
 /// prompts in the order of their arrival, the last of them cut to the room that is left. A prompt that is scored is cut too
 /// where its rows of logits and a row for each sequence would be more than `logit_rows`. Shares of several tokens come first, as
 /// a step has them.
@@ -18,10 +18,14 @@ pub fn schedule(running: &[Sequence], rows: usize, logit_rows: usize) -> Vec<Sha
     let mut room = rows;
     let mut spare = logit_rows.saturating_sub(running.len());
     let mut shares = Vec::new();
-    let (decoding, prefilling): (Vec<_>, Vec<_>) =
-        running.iter().enumerate().filter(|(_, s)| s.pending() > 0 && s.may_step()).partition(|(_, s)| s.is_decoding());
+    let (decoding, prefilling): (Vec<_>, Vec<_>) = running
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| s.pending() > 0 && s.may_step())
+        .partition(|(_, s)| s.pending() == 1);
     for (sequence, state) in decoding.into_iter().chain(prefilling) {
         let tokens = state.tokens_to_stop(state.tokens_within(state.pending().min(room), spare + 1));
+        let tokens = state.tokens_to_repeat(tokens);
         if tokens > 0 {
             spare -= state.logit_rows(tokens).saturating_sub(1);
             shares.push(Share { sequence, tokens });

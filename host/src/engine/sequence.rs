@@ -31,7 +31,7 @@ pub struct Sequence {
     /// The prompt and what was generated, as far as it was read.
     tokens: Vec<u32>,
     prompt: usize,
-    /// How many of `tokens` were there when it started; the device knows those that came later.
+    /// How many of `tokens` the host tells the device: those of its start, or of when it was left out of a choice.
     known: usize,
     /// Tokens whose keys and values are in the cache, or will be when the steps in flight are done.
     computed: usize,
@@ -167,9 +167,10 @@ impl Sequence {
         &self.holding
     }
 
-    /// What it has of the cache, and the tokens that are computed there, as far as they are known.
+    /// What it has of the cache, and the tokens that are computed there for good, as far as they are known.
     pub fn computed_tokens(&mut self) -> (&mut Holding, &[u32]) {
-        (&mut self.holding, &self.tokens[..self.computed.min(self.tokens.len())])
+        let settled = self.settled().min(self.tokens.len());
+        (&mut self.holding, &self.tokens[..settled])
     }
 
     /// Where later prompts may part from its own.
@@ -214,8 +215,8 @@ impl Sequence {
 
     /// The stops that it has come to.
     pub fn take_stops(&mut self) -> Vec<usize> {
-        let computed = self.computed;
-        self.stops.extract_if(.., |stop| *stop <= computed).collect()
+        let settled = self.settled();
+        self.stops.extract_if(.., |stop| *stop <= settled).collect()
     }
 
     /// Whether its slot is a snapshot of the state behind its first `tokens` tokens, whole pages.
@@ -314,7 +315,7 @@ impl Sequence {
         self.owed.front().copied().or(forced).map_or(Logprobs::Chosen, Logprobs::Of)
     }
 
-    /// Whether all tokens are computed that it started with.
+    /// Whether all tokens are computed that the host tells.
     pub fn is_decoding(&self) -> bool {
         self.computed >= self.known
     }

@@ -1,4 +1,5 @@
 //! `Lane`: the stream that steps are enqueued in, with what they need, and how one waits for it.
+use cust::error::CudaResult;
 use cust::event::{Event, EventStatus};
 use cust::stream::Stream;
 use cust_raw::CUresult;
@@ -24,14 +25,18 @@ impl Lane<'_> {
     /// The device failed, or a rank does not come.
     pub fn wait(&self) -> Result<()> {
         let Some(rank) = self.rank else { return self.stream.synchronize().map_err(lost) };
-        rank.wait(|| {
-            // SAFETY: the stream is alive.
-            match unsafe { cust_raw::cuStreamQuery(self.stream.as_inner()) } {
-                CUresult::CUDA_SUCCESS => Ok(true),
-                CUresult::CUDA_ERROR_NOT_READY => Ok(false),
-                _ => self.stream.synchronize().map(|()| true),
-            }
-        })
+        rank.wait(|| self.is_done())
+    }
+
+    /// Whether all that is enqueued has run.
+    pub fn is_done(&self) -> CudaResult<bool> {
+        // SAFETY: the stream is alive.
+        match unsafe { cust_raw::cuStreamQuery(self.stream.as_inner()) } {
+            CUresult::CUDA_SUCCESS => Ok(true),
+            CUresult::CUDA_ERROR_NOT_READY => Ok(false),
+            // It says which error that is.
+            _ => self.stream.synchronize().map(|()| true),
+        }
     }
 
     /// In front of what all ranks do at a time; nothing where there is one device.

@@ -38,7 +38,7 @@ use gpu_kernels::{Element, Ptr, skinny_gemm};
 use crate::device::{Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
 use crate::error::{Result, size};
 use arena::Arena;
-use failure::Answer;
+use failure::{Answer, lost};
 use gemm::CublasLt;
 use lane::Lane;
 use module::Kernels;
@@ -292,6 +292,11 @@ impl Device for Cuda {
 
     fn enqueue(&mut self, plan: PlanId, inputs: &Inputs) -> Result<()> {
         self.start(plan, inputs, false)
+    }
+
+    fn is_done(&mut self) -> Result<bool> {
+        self.make_current()?;
+        self.lane().is_done().map_err(lost)
     }
 
     fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {

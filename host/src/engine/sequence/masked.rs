@@ -2,7 +2,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::super::masks::Ready;
+use gpu_kernels::PAGE_TOKENS;
+
+use super::super::masks::{Constrained, Ready};
 use super::super::thinking::Thinking;
 use super::Sequence;
 
@@ -23,6 +25,32 @@ impl Sequence {
     /// Whether its mask is on its way.
     pub fn waits_for_mask(&self) -> bool {
         self.constrained.as_ref().is_some_and(|constrained| constrained.ready().is_none())
+    }
+
+    /// Has its last token computed again, for its mask was late for what a step would have chosen behind it. The token is the
+    /// host's to tell then: the device has chosen another one for its slot, which nobody reads.
+    pub fn repeat(&mut self) {
+        debug_assert!(
+            self.unread == 1 && self.computed == self.tokens.len(),
+            "a mask is of the token that was read last"
+        );
+        self.unread -= 1;
+        self.computed -= 1;
+        self.known = self.tokens.len();
+        self.constrained.iter_mut().for_each(Constrained::note_late);
+    }
+
+    /// Tokens that are computed, or will be when the steps in flight are done, and are never computed again.
+    pub(super) fn settled(&self) -> usize {
+        self.computed - usize::from(self.unread > 0 && self.waits_for_mask())
+    }
+
+    /// How many of its next `tokens` tokens it may compute in one step. The last may have to be computed again; a step of several
+    /// that ends with a page leaves no state that one goes back from, see `gpu_kernels::ssm`.
+    pub fn tokens_to_repeat(&self, tokens: usize) -> usize {
+        let is_last = tokens > 1 && tokens == self.pending();
+        let ends_page = (self.computed + tokens).is_multiple_of(PAGE_TOKENS as usize);
+        tokens - usize::from(is_last && ends_page && self.waits_for_mask())
     }
 
     /// Which tokens may come next, where not all of them may.
