@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::masks::Made;
+use super::patience::Patience;
 use super::scheduler::Share;
 use super::sequence::Sequence;
 use super::{Engine, Event, Flight, SequenceId};
-use crate::device::{Device, PlanId};
+use crate::device::PlanId;
 use crate::error::{Error, Result};
 use crate::forward::{Bucket, Span};
 
@@ -15,12 +16,6 @@ const REST: Duration = Duration::from_millis(2);
 
 /// How long it waits for one before it looks whether the step that needs it has run.
 const LOOK: Duration = Duration::from_micros(50);
-
-/// What a step takes at least, whatever was measured: the host has work with it too.
-const LEAST_STEP: Duration = Duration::from_micros(500);
-
-/// How long masks are waited for at most: a device that stands still is noticed by who reads its tokens.
-const MOST_WAIT: Duration = Duration::from_secs(1);
 
 /// A sequence's token in a step.
 pub(super) struct Sampled {
@@ -42,25 +37,19 @@ pub(super) struct Unchosen {
     pub begun: Instant,
 }
 
-/// How long a step waits for masks. While it runs, that costs nothing. Then it costs all of its sequences their time, and to
-/// choose without those that are missing costs their sequences a step: the wait ends where both are the same, so it costs
-/// twice the better of the two at most.
-struct Patience {
-    sequences: usize,
-    begun: Instant,
-    ended: Option<Instant>,
+/// Masks as the choice takes them: where each row's begin, and their words.
+struct Rows {
+    index: Vec<i32>,
+    words: Vec<i32>,
+    mask_words: usize,
 }
 
-impl Patience {
-    /// Whether to wait no more for so many masks.
-    fn is_over(&mut self, missing: usize, device: &mut dyn Device) -> Result<bool> {
-        let now = Instant::now();
-        if self.ended.is_none() && device.is_done()? {
-            self.ended = Some(now);
-        }
-        let Some(ended) = self.ended else { return Ok(now - self.begun > MOST_WAIT) };
-        let step = (ended - self.begun).clamp(LEAST_STEP, MOST_WAIT);
-        Ok((now - ended) * self.sequences as u32 > step * missing as u32)
+impl Rows {
+    fn add(&mut self, row: usize, mask: &[u32]) {
+        let first = self.words.len();
+        self.index[row] = first as i32;
+        self.words.extend_from_slice(bytemuck::cast_slice(mask));
+        self.words.resize(first + self.mask_words, 0);
     }
 }
 
@@ -82,11 +71,13 @@ pub(super) fn sampled(shares: &[Share], spans: &[Span], bucket: &Bucket, running
 impl Engine {
     /// Reads the tokens of the steps in front of one that runs, whose own are chosen later.
     pub(super) fn hold(&mut self, mut unchosen: Unchosen, events: &mut Vec<Event>) -> Result<()> {
+        let enqueued = Instant::now();
         if !self.in_flight.is_empty() {
             self.collect_but(0, events)?;
             // It runs behind what was just read.
             unchosen.begun = Instant::now();
         }
+        self.pace.note(enqueued, unchosen.begun);
         self.unchosen = Some(unchosen);
         Ok(())
     }
@@ -94,37 +85,40 @@ impl Engine {
     /// Chooses the tokens of a step that runs, once the masks are there that they need. A sequence whose mask is late is left
     /// out: what the device chooses for it is not read, and it computes its last token again in a step to come.
     pub(super) fn choose(&mut self, unchosen: Unchosen, events: &mut Vec<Event>) -> Result<()> {
-        self.wait_for_masks(&unchosen, events)?;
-        let Unchosen { choice, bucket, mut sampling, .. } = unchosen;
+        let rows = self.wait_for_masks(&unchosen, events)?;
+        self.pace.note_waited(Instant::now());
+        let Unchosen { choice, mut sampling, .. } = unchosen;
         sampling.retain(|sampled| self.of(sampled).is_some_and(|index| !self.leave_out(index)));
         if sampling.is_empty() {
             return Ok(());
         }
-        let (mut index, mut words) = (vec![-1; bucket.logit_rows], Vec::new());
-        for sampled in &sampling {
-            if let Some(mask) = self.of(sampled).and_then(|index| self.running[index].mask()) {
-                let first = words.len();
-                index[sampled.row] = first as i32;
-                words.extend_from_slice(bytemuck::cast_slice(&mask));
-                words.resize(first + self.layout.mask_words(), 0);
-            }
-        }
         let [index_target, words_target] = self.layout.masks();
-        let inputs: [(_, &[i32]); 2] = [(index_target, &index), (words_target, &words)];
-        let ticket = self.device.run(choice, &inputs[..if words.is_empty() { 1 } else { 2 }])?;
+        let inputs: [(_, &[i32]); 2] = [(index_target, &rows.index), (words_target, &rows.words)];
+        let ticket = self.device.run(choice, &inputs[..if rows.words.is_empty() { 1 } else { 2 }])?;
         self.in_flight.push_back(Flight { ticket, sampling });
         Ok(())
     }
 
-    /// Waits for the masks of a step that runs, but not for ever.
-    fn wait_for_masks(&mut self, unchosen: &Unchosen, events: &mut Vec<Event>) -> Result<()> {
-        let mut patience = Patience { sequences: unchosen.sequences, begun: unchosen.begun, ended: None };
+    /// Waits for the masks of a step that runs, but not for ever, and gives those that came.
+    fn wait_for_masks(&mut self, unchosen: &Unchosen, events: &mut Vec<Event>) -> Result<Rows> {
+        let Unchosen { bucket, begun, sequences, .. } = *unchosen;
+        let deadline = if self.device.runs_ahead() { self.pace.deadline(begun) } else { None };
+        let mut patience = Patience::new(sequences, begun, deadline);
+        let mask_words = self.layout.mask_words();
+        let mut rows = Rows { index: vec![-1; bucket.logit_rows], words: Vec::new(), mask_words };
         let mut missing: Vec<&Sampled> = unchosen.sampling.iter().collect();
         loop {
             self.take_masks(false, events);
-            missing.retain(|sampled| self.of(sampled).is_some_and(|index| self.running[index].waits_for_mask()));
+            missing.retain(|sampled| {
+                let Some(sequence) = self.of(sampled).map(|index| &self.running[index]) else { return false };
+                if !sequence.waits_for_mask() {
+                    // Put there now, while others are still waited for.
+                    sequence.mask().into_iter().for_each(|mask| rows.add(sampled.row, &mask));
+                }
+                sequence.waits_for_mask()
+            });
             if missing.is_empty() || patience.is_over(missing.len(), &mut *self.device)? {
-                return Ok(());
+                return Ok(rows);
             }
             if let Some(made) = self.masks.take_within(LOOK) {
                 self.note_mask(made, events);

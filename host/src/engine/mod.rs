@@ -13,6 +13,7 @@ mod limits;
 mod log_softmax;
 mod masks;
 mod numbers;
+mod patience;
 mod plans;
 mod prefixes;
 mod profile;
@@ -51,6 +52,7 @@ use cache::PageCache;
 use choosing::{Sampled, Unchosen};
 use masks::Masks;
 pub use numbers::check_fault;
+use patience::Pace;
 use plans::{PREPARING_RUNS, Plans, Prepared};
 use sequence::Sequence;
 
@@ -94,6 +96,7 @@ pub struct Engine {
     in_flight: VecDeque<Flight>,
     /// The step behind those, whose tokens wait for masks.
     unchosen: Option<Unchosen>,
+    pace: Pace,
     resident: Option<Vec<Resident>>,
     masks: Masks,
     /// Of prompts, and not taken yet.
@@ -157,6 +160,7 @@ impl Engine {
             running: Vec::new(),
             in_flight: VecDeque::new(),
             unchosen: None,
+            pace: Pace::default(),
             resident: None,
             masks: Masks::new(),
             scores: Vec::new(),
