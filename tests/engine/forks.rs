@@ -160,3 +160,28 @@ fn penalties_see_the_whole_prompt() {
     assert_eq!(finish(&mut engine, &ids), alone(&requests));
     assert_eq!(engine.counters().reused, 2 * 128, "the prompt's tokens are noted for each");
 }
+
+/// A stop text may be found only when the device has gone on; what it computed there is nobody's.
+#[test]
+fn nothing_behind_the_end_of_an_answer_is_cached() {
+    for model in [MODEL, "tests/golden/nemotron_h"] {
+        for kept in [0, 5, 30] {
+            let mut engine = engine(model, Box::new(Ahead(Cpu::new())), config(2, 256));
+            let prompt = prompt(60);
+            let id = engine.submit(Request { max_tokens: 40, ..request(&prompt) }).expect("it fits");
+            let mut said = Vec::new();
+            while said.len() < 20 {
+                let events = engine.step().expect("the CPU does not fail");
+                said.extend(events.into_iter().map(|event| event.token.expect("the CPU does not fail")));
+            }
+            engine.end_behind(id, kept);
+            let next = [&prompt[..], &said, &[1, 2, 3]].concat();
+            generate(&mut engine, vec![Request { max_tokens: 1, ..request(&next) }]);
+            // The token that was read last is not computed yet.
+            let computed = prompt.len() + said.len() - 1;
+            let reused = computed.min(prompt.len() + kept);
+            let is_lost = model != MODEL && reused / 64 < computed / 64;
+            assert_eq!(engine.counters().reused as usize, if is_lost { 0 } else { reused }, "{model}, {kept}");
+        }
+    }
+}

@@ -192,7 +192,8 @@ impl Engine {
         }
         for stop in sequence.take_stops() {
             if sequence.is_snapshot_of(stop) {
-                self.cache.leave_snapshot(sequence.holding(), stop);
+                let bonus = sequence.ends_turn(stop);
+                self.cache.leave_snapshot(sequence.holding(), stop, bonus);
             }
         }
     }
@@ -206,10 +207,14 @@ impl Engine {
     }
 
     /// Ends a sequence that waits or runs, if it does.
-    pub(super) fn retire(&mut self, id: SequenceId) {
+    /// The cache keeps nothing of what is behind the first `generated` tokens of its answer.
+    pub(super) fn retire(&mut self, id: SequenceId, generated: usize) {
         self.waiting.retain(|sequence| sequence.id != id);
         if let Some(index) = self.running.iter().position(|sequence| sequence.id == id) {
-            self.stop(index);
+            let mut sequence = self.running.remove(index);
+            let kept = sequence.prompt_tokens().saturating_add(generated);
+            let (holding, settled) = sequence.stop();
+            self.cache.end_behind(holding, &sequence.tokens()[..settled], kept);
         }
     }
 }

@@ -165,6 +165,6 @@ impl Engine {
     fn end_unmasked(&mut self, id: SequenceId, error: Error, events: &mut Vec<Event>) {
         let cached_tokens = self.running.iter().find(|sequence| sequence.id == id).map_or(0, Sequence::cached_tokens);
         events.push(Event { sequence: id, token: Err(error), finish: None, cached_tokens, logprobs: None });
-        self.retire(id);
+        self.cancel(id);
     }
 }

@@ -179,7 +179,12 @@ pub struct RequestTicket {
 impl RequestTicket {
     /// Ends the request, wherever it is; at most the updates of the step that runs still come.
     pub fn cancel(&self) {
-        let _ = self.handle.send(Command::Cancel(self.number));
+        let _ = self.handle.send(Command::Cancel(self.number, None));
+    }
+
+    /// As [`RequestTicket::cancel`], where the answer has ended with its `tokens`-th token: what was computed behind it is not kept.
+    pub fn end_behind(&self, tokens: usize) {
+        let _ = self.handle.send(Command::Cancel(self.number, Some(tokens)));
     }
 }
 
@@ -219,5 +224,10 @@ impl UpdateStream {
     /// Ends the request, wherever it is; at most the updates of the step that runs still come.
     pub fn cancel(&self) {
         self.ticket.cancel();
+    }
+
+    /// As [`RequestTicket::end_behind`].
+    pub fn end_behind(&self, tokens: usize) {
+        self.ticket.end_behind(tokens);
     }
 }

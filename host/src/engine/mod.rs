@@ -258,7 +258,13 @@ impl Engine {
 
     /// Ends a sequence without a further event; unknown ids are ignored.
     pub fn cancel(&mut self, id: SequenceId) {
-        self.retire(id);
+        self.retire(id, usize::MAX);
+    }
+
+    /// As [`Engine::cancel`], where the sequence's answer has ended with its `tokens`-th token: of what was computed behind it the
+    /// cache keeps nothing.
+    pub fn end_behind(&mut self, id: SequenceId, tokens: usize) {
+        self.retire(id, tokens);
     }
 
     /// One pass over the model for the sequences that the scheduler chose, and the tokens that are known by then.
@@ -384,7 +390,7 @@ impl Engine {
             let (token, finish) = sequence.push(sampled[slot] as u32);
             events.push(Event { sequence: id, token: Ok(token), finish, cached_tokens, logprobs });
             match sequence.take_forced() {
-                _ if finish.is_some() => self.retire(id),
+                _ if finish.is_some() => self.cancel(id),
                 Some(forced) => self.force(id, &forced, events),
                 None => {
                     if let Some((ready, token)) = sequence.take_mask() {

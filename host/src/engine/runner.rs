@@ -24,7 +24,7 @@ pub enum Command {
     /// A request, by a number that its client knows.
     Submit { number: u64, request: Box<Request>, sink: Sink },
     /// That number's request is of no more use.
-    Cancel(u64),
+    Cancel(u64, Option<usize>),
     /// Work on the engine, as soon as nothing runs. Requests that come later wait for it.
     Call(Work),
     /// Nothing more.
@@ -121,7 +121,7 @@ impl Runner {
                     self.submit(number, request, sink)
                 }
                 Ok(Command::Submit { number, request, sink }) => self.held.push((number, request, sink)),
-                Ok(Command::Cancel(number)) => self.cancel(number),
+                Ok(Command::Cancel(number, tokens)) => self.cancel(number, tokens),
                 Ok(Command::Call(work)) => self.work.push_back(work),
                 Err(TryRecvError::Empty) => return true,
                 Ok(Command::Shutdown) | Err(TryRecvError::Disconnected) => return false,
@@ -152,10 +152,11 @@ impl Runner {
         }
     }
 
-    fn cancel(&mut self, number: u64) {
+    /// Ends a request, behind so many tokens of its answer.
+    fn cancel(&mut self, number: u64, tokens: Option<usize>) {
         self.held.retain(|(held, ..)| *held != number);
         if let Some(id) = self.sequences.remove(&number) {
-            self.engine.cancel(id);
+            self.engine.end_behind(id, tokens.unwrap_or(usize::MAX));
             self.open.remove(&id);
             self.board.write(&self.engine);
         }

@@ -181,6 +181,12 @@ impl Sequence {
         }
     }
 
+    /// Whether a turn ends in the page behind its first `tokens` tokens, whole pages.
+    pub fn ends_turn(&self, tokens: usize) -> bool {
+        let page = PAGE_TOKENS as usize;
+        self.turn_ends().iter().any(|end| end.min(&self.prompt) / page * page == tokens)
+    }
+
     /// Has it leave a snapshot behind its first `tokens` tokens, whole pages that are not computed yet.
     pub fn stop_at(&mut self, tokens: usize) {
         if tokens > self.computed && !self.stops.contains(&tokens) {

@@ -40,7 +40,7 @@ impl Engine {
         if !other.is_snapshot_of(end) {
             return if other.asked_to_stop_at(end) { Wait::Later } else { Wait::No };
         }
-        if self.cache.leave_snapshot(other.holding(), end) { Wait::Again } else { Wait::No }
+        if self.cache.leave_snapshot(other.holding(), end, false) { Wait::Again } else { Wait::No }
     }
 
     /// Makes the copies that the cache asks for, in front of the next step.

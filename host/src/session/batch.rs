@@ -190,7 +190,8 @@ impl<'a> Batch<'a> {
                 Update::Token(event) => answer.push(&event).map(drop),
             };
             if answer.ended() || pushed.is_err() {
-                let (_, answer) = self.running.remove(&index).expect("it has just been there");
+                let (ticket, answer) = self.running.remove(&index).expect("it has just been there");
+                ticket.end_behind(answer.generation().ids.len());
                 ended.push((index, pushed.map(|()| answer)));
             }
         }

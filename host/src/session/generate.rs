@@ -142,6 +142,7 @@ impl Session {
             }
         }
         untold.inspect(|progress| progress(prompt_tokens, prompt_tokens));
+        updates.end_behind(answer.generation().ids.len());
         drop(updates);
         let (generation, rest) = answer.end()?;
         show(&rest);

@@ -60,7 +60,7 @@ pub struct Piece {
 
 /// A request that waits or runs. It is cancelled when this is dropped.
 pub struct Live<'a> {
-    _ticket: RequestTicket,
+    ticket: RequestTicket,
     answer: Answer<'a>,
 }
 
@@ -83,7 +83,7 @@ impl Session {
         let answer = self.answer_of(request)?;
         let ticket =
             self.model().engine.submit_to(self.request_of(request)?, move |update| sink(LiveUpdate(update)))?;
-        Ok(Live { _ticket: ticket, answer })
+        Ok(Live { ticket, answer })
     }
 
     /// Whether an answer can be held to `source`.
@@ -179,6 +179,9 @@ impl Live<'_> {
         }
         let text = self.answer.push(&event)?;
         let generation = self.answer.generation();
+        if self.answer.ended() {
+            self.ticket.end_behind(generation.ids.len());
+        }
         Ok(Some(Piece { text, id: generation.ids.last().copied(), logprob: generation.logprobs.last().cloned() }))
     }
 

@@ -96,7 +96,7 @@ impl PageCache {
             holding.pages.extend(tail.page);
             holding.slot = tail.slot.or_else(|| self.take_slot()).expect(SLOT);
             // Others may part from it at the end of its last whole page.
-            self.leave_snapshot(&holding, found.pages * PAGE);
+            self.leave_snapshot(&holding, found.pages * PAGE, false);
         } else {
             self.begin_with_copy(&mut holding, found.snapshot);
         }
@@ -179,6 +179,29 @@ impl PageCache {
             self.slots.push(slot);
             self.leave_tail(node, tail, page);
         }
+    }
+
+    /// As [`PageCache::end`], where what is behind the first `kept` tokens is of no use to anybody.
+    pub fn end_behind(&mut self, mut holding: Holding, tokens: &[u32], kept: usize) {
+        let kept = kept.min(tokens.len());
+        while holding.shared * PAGE > kept {
+            let (last, parent) = (holding.node, self.tree.parent(holding.node));
+            self.tree.release_one(last);
+            holding.shared -= 1;
+            holding.pages.remove(holding.shared);
+            holding.node = parent;
+            if self.tree.is_removable(last) {
+                self.remove(last);
+            }
+        }
+        // A state goes back within its page alone.
+        if self.has_state && kept / PAGE < tokens.len() / PAGE {
+            self.pool.put(holding.pages.split_off(holding.shared));
+            self.slots.push(holding.slot);
+            self.tree.release(holding.node);
+            return self.prune(holding.node);
+        }
+        self.end(holding, &tokens[..kept]);
     }
 
     /// Leaves a tail without a state.

@@ -50,15 +50,22 @@ pub struct PageCache {
     /// Slots to be copied in front of the next step, [from, to], in their order.
     copies: Vec<[usize; 2]>,
     pages: usize,
+    /// How many uses later a state at the end of a turn counts as used.
+    bonus: u64,
     evicted: u64,
 }
+
+/// Uses of prefixes for each slot, after which the state at the end of a turn is as old as others: a sequence that comes and goes
+/// makes three or four.
+const BONUS: u64 = 4;
 
 impl PageCache {
     /// All of `pages` pages but page 0, which pads write, and `slots` slots; `has_state` where a sequence keeps more than keys
     /// and values.
     pub fn new(pages: usize, slots: usize, has_state: bool) -> PageCache {
-        let (pool, slots) = (PagePool::new(pages), (0..slots).rev().collect());
-        PageCache { pages: pool.count(), pool, slots, tree: Tree::default(), has_state, copies: Vec::new(), evicted: 0 }
+        let (pool, tree, bonus) = (PagePool::new(pages), Tree::default(), BONUS * slots as u64);
+        let slots = (0..slots).rev().collect();
+        PageCache { pages: pool.count(), pool, slots, tree, has_state, copies: Vec::new(), bonus, evicted: 0 }
     }
 
     /// Where the pages are.

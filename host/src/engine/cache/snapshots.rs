@@ -16,7 +16,7 @@ impl PageCache {
     }
 
     /// Gives up the state that was not used for longest, and what is of no use without it.
-    fn evict_state(&mut self) -> Option<()> {
+    pub(super) fn evict_state(&mut self) -> Option<()> {
         let oldest = self.tree.oldest_state()?;
         let before = self.pool.count();
         if self.tree.node(oldest).is_tail() {
@@ -49,8 +49,9 @@ impl PageCache {
     }
 
     /// Leaves a snapshot at the end of the sequence's first `tokens` tokens, whole pages of the tree; the sequence must be
-    /// computing the page behind them. Whether one is there now: none is where all slots are those of running sequences.
-    pub fn leave_snapshot(&mut self, holding: &Holding, tokens: usize) -> bool {
+    /// computing the page behind them. Whether one is there now: none is where all slots are those of running sequences. With a
+    /// `bonus` it stays as if it had been used later: for ends of turns.
+    pub fn leave_snapshot(&mut self, holding: &Holding, tokens: usize, bonus: bool) -> bool {
         let Some(node) = self.tree.ancestor(holding.node, holding.shared.saturating_sub(tokens / PAGE)) else {
             return false;
         };
@@ -61,6 +62,9 @@ impl PageCache {
             let Some(slot) = self.take_slot() else { return false };
             self.copies.push([holding.slot, slot]);
             self.tree.put_slot(node, slot);
+        }
+        if bonus {
+            self.tree.favour(node, self.bonus);
         }
         true
     }

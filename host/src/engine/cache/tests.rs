@@ -1,6 +1,7 @@
 //! Random traces of the cache against a model of it that is a plain list.
 use super::*;
 
+mod ends;
 mod states;
 
 const PAGES: usize = 14;

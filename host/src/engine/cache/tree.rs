@@ -31,6 +31,8 @@ pub struct Node {
     users: usize,
     /// When it was used last.
     used: u64,
+    /// How many uses later its slot counts as used.
+    bonus: u64,
 }
 
 impl Node {
@@ -50,7 +52,7 @@ pub struct Tree {
     nodes: HashMap<NodeId, Node>,
     /// Nodes without children, tails and users, by the time of their last use.
     leaves: BTreeSet<(u64, NodeId)>,
-    /// Nodes that have a slot, by the time of their last use.
+    /// Nodes that have a slot, by the time of their last use and their bonus.
     states: BTreeSet<(u64, NodeId)>,
     next: u64,
     clock: u64,
@@ -205,14 +207,19 @@ impl Tree {
     /// Counts a user less of all pages from the root to `id`.
     pub fn release(&mut self, id: NodeId) {
         for id in self.way_up(id).collect::<Vec<_>>() {
-            let node = self.node_mut(id);
-            node.users -= 1;
-            if node.users == 0 {
-                let (used, leaf, pages) = (node.used, node.is_leaf(), usize::from(node.page.is_some()));
-                self.idle += pages;
-                if leaf {
-                    self.leaves.insert((used, id));
-                }
+            self.release_one(id);
+        }
+    }
+
+    /// Counts a user less of one page, who still has those in front of it.
+    pub fn release_one(&mut self, id: NodeId) {
+        let node = self.node_mut(id);
+        node.users -= 1;
+        if node.users == 0 {
+            let (used, leaf, pages) = (node.used, node.is_leaf(), usize::from(node.page.is_some()));
+            self.idle += pages;
+            if leaf {
+                self.leaves.insert((used, id));
             }
         }
     }
@@ -223,10 +230,10 @@ impl Tree {
         for id in self.way_up(id).collect::<Vec<_>>() {
             let clock = self.clock;
             let node = self.node_mut(id);
-            let before = std::mem::replace(&mut node.used, clock);
-            for set in [&mut self.leaves, &mut self.states] {
-                if set.remove(&(before, id)) {
-                    set.insert((clock, id));
+            let (before, bonus) = (std::mem::replace(&mut node.used, clock), node.bonus);
+            for (set, bonus) in [(&mut self.leaves, 0), (&mut self.states, bonus)] {
+                if set.remove(&(before + bonus, id)) {
+                    set.insert((clock + bonus, id));
                 }
             }
         }
@@ -251,10 +258,19 @@ impl Tree {
         self.touch(id);
     }
 
+    /// Has a node's slot count as used `bonus` uses later.
+    pub fn favour(&mut self, id: NodeId, bonus: u64) {
+        let node = self.node_mut(id);
+        let (used, before) = (node.used, std::mem::replace(&mut node.bonus, bonus));
+        if self.states.remove(&(used + before, id)) {
+            self.states.insert((used + bonus, id));
+        }
+    }
+
     /// Takes a page's snapshot.
     pub fn take_slot(&mut self, id: NodeId) -> Option<usize> {
         let node = self.node_mut(id);
-        let (slot, used) = (node.slot.take(), node.used);
+        let (slot, used) = (node.slot.take(), node.used + std::mem::take(&mut node.bonus));
         self.states.remove(&(used, id));
         slot
     }
@@ -282,7 +298,7 @@ impl Tree {
         debug_assert!(self.is_removable(id));
         let node = self.nodes.remove(&id).expect("a node that is named is there");
         self.leaves.remove(&(node.used, id));
-        self.states.remove(&(node.used, id));
+        self.states.remove(&(node.used + node.bonus, id));
         let pages = usize::from(node.page.is_some());
         self.pages -= pages;
         self.idle -= pages;

@@ -67,7 +67,7 @@ impl Device {
         let computed = sequence.tokens[..sequence.computed].to_vec();
         self.cache.give(&mut sequence.holding, &computed);
         if snapshot {
-            self.cache.leave_snapshot(&sequence.holding, computed.len() / PAGE * PAGE);
+            self.cache.leave_snapshot(&sequence.holding, computed.len() / PAGE * PAGE, false);
         }
     }
 
