@@ -259,13 +259,13 @@ fn resident() -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Ends the process where a case takes too long or too much.
-fn watch(current: &'static Mutex<(String, Instant)>) {
+/// Ends the process where a case takes too long or too much, until there is none: other tests may run on.
+fn watch(current: &'static Mutex<Option<(String, Instant)>>) {
     let start = resident();
     std::thread::spawn(move || {
         loop {
             std::thread::sleep(Duration::from_millis(50));
-            let (case, since) = current.lock().unwrap().clone();
+            let Some((case, since)) = current.lock().unwrap().clone() else { return };
             let (time, growth) = (since.elapsed(), resident().saturating_sub(start));
             if time > LONGEST || growth > MOST_GROWTH {
                 // Not by a macro: what those print in a test is kept back, and lost with the process.
@@ -279,14 +279,14 @@ fn watch(current: &'static Mutex<(String, Instant)>) {
 
 #[test]
 fn damaged_inputs_of_every_kind_end_well() {
-    let current: &'static Mutex<_> = Box::leak(Box::new(Mutex::new((String::new(), Instant::now()))));
+    let current: &'static Mutex<_> = Box::leak(Box::new(Mutex::new(Some((String::new(), Instant::now())))));
     watch(current);
     let (mut bench, started) = (Bench::new(), Instant::now());
     let (all, mut faults, mut refused) = (cases(), Vec::new(), [0; KINDS.len()]);
     let mut case = 0;
     while case < all {
         let kind = case % KINDS.len();
-        *current.lock().unwrap() = (format!("case {case}, {}", KINDS[kind]), Instant::now());
+        *current.lock().unwrap() = Some((format!("case {case}, {}", KINDS[kind]), Instant::now()));
         let is_batch = KINDS[kind] == "batch";
         let lines = if (case / KINDS.len()).is_multiple_of(LINES) { LINES.min(all / KINDS.len()).max(1) } else { 0 };
         let result = catch_unwind(AssertUnwindSafe(|| match (is_batch, lines) {
@@ -309,6 +309,7 @@ fn damaged_inputs_of_every_kind_end_well() {
         }
         case += 1;
     }
+    *current.lock().unwrap() = None;
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults[..faults.len().min(20)].join("\n"));
     let every = refused.iter().zip(KINDS).all(|(count, kind)| *count > 0 || kind == "batch");
     assert!(every, "damage of every kind is noticed: {refused:?}");

@@ -126,7 +126,8 @@ fn every_code() -> Vec<Row<QuantGemv>> {
     // Codes 0 to 15 in turn, and for the row 16 of 256 scales, so that 16 tokens would meet all; their columns are 17 apart.
     let nvfp4 = (0..512).flat_map(|row| {
         let scales = (0..16).map(move |group| e4m3((row / 2 + group * 17) % 256));
-        let codes = (0..32).map(move |eight| (0..8).rfold(0, |codes, own| codes << 4 | (eight * 8 + own + row as u32) % 16));
+        let code = move |column: u32| (column + row as u32) % 16;
+        let codes = (0..32).map(move |eight| (0..8).rfold(0, |codes, own| codes << 4 | code(eight * 8 + own)));
         scales.chain(codes.flat_map(|codes| e2m1_word(codes).to_le_bytes()))
     });
     let int4 = (0..16u32).flat_map(|zero| {

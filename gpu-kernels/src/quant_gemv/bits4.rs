@@ -125,10 +125,9 @@ impl Form for Nvfp4 {
     /// Not the scales themselves, which would take too many registers.
     type Scales = Step<Nvfp4>;
 
-    /// The same columns together as of other codes of 4 bits.
     #[inline(always)]
-    fn paired([a, b, c, d]: [u32; 4]) -> [u32; 4] {
-        [a, c, b, d]
+    fn paired(tokens: [u32; 4]) -> [u32; 4] {
+        tokens
     }
 
     #[inline(always)]
@@ -156,7 +155,7 @@ impl Form for Nvfp4 {
             |i| {
                 let (low, high) = (codes::e2m1(low[i], low_scale), codes::e2m1(high[i], high_scale));
                 // SAFETY: the caller's promise.
-                unsafe { sums.multiply_eight::<true>(Self::paired(low), Self::paired(high), tokens[i]) };
+                unsafe { sums.multiply_eight::<true>(low, high, tokens[i]) };
             },
         );
     }

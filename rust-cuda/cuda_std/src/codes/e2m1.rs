@@ -40,7 +40,7 @@ pub fn e2m1(word: u32, scale: u32) -> [u32; 4] {
 #[inline(always)]
 pub fn e2m1_pair(word: u32, pair: u32, scale: u32) -> u32 {
     // A rotation by 0, 12, 6 or 8, and for the last two pairs a shift by 2.
-    let bits = word.rotate_left(0x0806_0c00 >> (8 * pair)) ^ word.wrapping_mul(2 * pair & 4);
+    let bits = word.rotate_left(0x0806_0c00 >> (8 * pair)) ^ word.wrapping_mul(pair / 2 * 4);
     multiply(bits & E2M1_PLACES, scale)
 }
 
