@@ -9,7 +9,7 @@ use crate::error::{Category, Error};
 /// An answer that is no success.
 #[derive(Clone, Debug)]
 pub struct ApiError {
-    /// The status of the response; inside a stream it is the error's `code`.
+    /// The status of the response, where that has not begun.
     pub status: StatusCode,
     message: String,
     param: Option<String>,
