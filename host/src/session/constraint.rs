@@ -35,6 +35,7 @@ impl GrammarCache {
         let tokens = self.tokens.get_or_init(|| GrammarTokens::new(tokenizer, eos).map(Arc::new)).clone()?;
         let grammar = tokens.compile(source)?;
         let constraint = Constraint::new(move || Ok(Box::new(grammar.start())));
+        let constraint = if matches!(source, GrammarSource::FreeCalls(_)) { constraint.open() } else { constraint };
         let mut kept = kept();
         kept.truncate(KEPT - 1);
         kept.push_front((source.clone(), constraint.clone()));

@@ -45,7 +45,8 @@ impl ToolForm {
         };
         let mut rules = Rules { form: self, special, lines: vec![format!("start: {start}")] };
         rules.calls(parallel && !matches!(demand, Some(CallDemand::Of(_))));
-        if start.ends_with("tail") {
+        let is_free = start.ends_with("tail");
+        if is_free {
             rules.text_around();
         }
         let is_strict =
@@ -61,7 +62,8 @@ impl ToolForm {
             names.push(format!("function_{index}"));
         }
         rules.lines.push(format!("function: {}", names.join(" | ")));
-        Some(GrammarSource::Calls(rules.lines.join("\n")))
+        let rules = rules.lines.join("\n");
+        Some(if is_free { GrammarSource::FreeCalls(rules) } else { GrammarSource::Calls(rules) })
     }
 }
 
