@@ -164,6 +164,10 @@ fn functions_that_cost_too_much_are_named() {
         json!({ "type": "object", "properties": { "default": { "type": "integer", "multipleOf": 9_999_999 } } });
     let response = talker.post("/v1/chat/completions", &of(large));
     assert_eq!((response.status, &response.json()["error"]["param"]), (400, &json!("tools[1].function.parameters")));
+    // This model's tags have no way to write such a key.
+    let error =
+        talker.post("/v1/chat/completions", &of(json!({ "properties": { "a>b": {} } }))).json()["error"].clone();
+    assert_eq!(error["param"], "tools[1].function.parameters.properties.a>b", "{error}");
     let inner = json!({ "properties": { "a": { "anyOf": [{ "type": "null" }, { "if": {} }] } } });
     let error = talker.post("/v1/chat/completions", &of(inner)).json()["error"].clone();
     assert_eq!(error["param"], "tools[1].function.parameters.properties.a.anyOf.1", "{error}");

@@ -46,7 +46,8 @@ pub fn with_tools(
     let special =
         |tag: &str| session.tokenizer().token_to_id(tag).filter(|id| session.tokenizer().hidden_name(*id).is_some());
     let source = wanted.as_ref().map(|wanted| &wanted.source);
-    match tools.form.grammar(&tools.schemas, tools.demand.as_ref(), source, tools.parallel, &special) {
+    let calls = tools.form.grammar(&tools.schemas, tools.demand.as_ref(), source, tools.parallel, &special);
+    match calls.map_err(|GrammarFault { path, what }| ApiError::field(path, what))? {
         Some(calls) => checked(session, "tools", &calls).map(Some),
         None => Ok(wanted.map(|wanted| wanted.form)),
     }
