@@ -58,6 +58,14 @@ fn what_is_no_form_is_said() {
     }
     assert!(fault(ask(&["--regex", "(a"])).contains("unclosed group"));
     assert!(fault(ask(&["--json-schema", "no/such"])).contains("The JSON schema cannot be read"));
+    for options in [
+        &["--prompt-file", "-", "--json-schema", "-"][..],
+        &["--batch", "-", "--grammar", "-"],
+        &["--chat", "--prompt", "A", "--tools", "-", "--grammar", "-"],
+    ] {
+        let error = fault(nemotron(&[&["--model", "models/storyteller"], options].concat()));
+        assert!(error.contains("Two options read stdin") && error.contains(" and for the "), "{error}");
+    }
     let both = ask(&["--regex", "a", "--choice", "a"]);
     assert!(both.code == 2 && both.stderr.contains("cannot be used with"), "{both:?}");
 }

@@ -127,3 +127,18 @@ fn what_cannot_be_inspected_is_an_error() {
     assert_eq!(inspect(&["tests/golden/llama", "--batch", "0"]).code, 2);
     assert_eq!(inspect(&[]).code, 2);
 }
+
+/// Of several ranks it is the memory of each, however they are named.
+#[test]
+fn devices_are_named_as_other_commands_name_them() {
+    let weights = |arguments: &[&str]| {
+        let report = object(&[&["tests/golden/llama"], arguments].concat());
+        assert_eq!(report["device"]["device"], "cpu", "{report}");
+        report["memory"]["cpu"]["weights"].as_u64().unwrap()
+    };
+    let halves = weights(&["--devices", "cpu:2"]);
+    assert!(halves < weights(&["--device", "cpu"]));
+    assert_eq!(halves, weights(&["--device", "cpu", "--tensor-parallel", "2"]));
+    let both = inspect(&["tests/golden/llama", "--devices", "cpu:2", "--device", "cpu"]);
+    assert!(both.code == 2 && both.stderr.contains("cannot be used with"), "{both:?}");
+}

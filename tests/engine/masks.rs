@@ -200,3 +200,22 @@ fn an_answer_may_begin_with_reasoning() {
         );
     }
 }
+
+/// Least tokens hold where more may always come; else the constraint says where a text ends.
+#[test]
+fn least_tokens_hold_where_more_may_come() {
+    let mut engine = engine("tests/golden/nemotron", Box::new(Cpu::<f32>::new()), config(5, 64));
+    let mut shortest = |open: bool| {
+        let asked = |prompt: &Vec<u32>| {
+            let mut asked = Request { max_tokens: 30, constraint: eighth(0, 99), ..request(prompt) };
+            asked.eos = (0..256).collect();
+            asked.sampling.constraints.min_tokens = 12;
+            asked.constraint = asked.constraint.map(|form| if open { form.open() } else { form });
+            asked
+        };
+        let found = generate(&mut engine, prompts().iter().map(asked).collect());
+        found.into_iter().map(|(tokens, _)| tokens.len()).min()
+    };
+    assert!(shortest(false) < Some(12));
+    assert!(shortest(true) > Some(12));
+}

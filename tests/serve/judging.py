@@ -4,7 +4,6 @@ import collections
 import concurrent.futures
 import decimal
 import json
-import re
 
 import jsonschema
 
@@ -29,12 +28,6 @@ def all_of(ask, cases):
         return list(pool.map(lambda case: ask(*case), cases))
 
 
-# Faults that are known: an expression that finds one, and why it is there.
-KNOWN = {}
-# The same of hostile forms, by a part of the fault.
-KNOWN_HOSTILE = {}
-
-
 class Unlike(Exception):
     """Answers that are not what they should be."""
 
@@ -42,14 +35,10 @@ class Unlike(Exception):
 def judged(found, most_cut):
     """`found` has ((name, how), answers, fault); raises what is wrong, or gives the figures."""
     faults = [f"{name}, {how}: {fault}" for (name, how), _, fault in found if fault]
-    known = [reason for fault in faults for form, reason in KNOWN.items() if re.search(form, fault)]
-    faults = [fault for fault in faults if not any(re.search(form, fault) for form in KNOWN)]
     answers = sum(len(answers) for _, answers, _ in found)
     cut = [f"{name}, {how}" for (name, how), answers, _ in found for _, reason in answers if reason == "length"]
     distinct = len({(name, text) for (name, _), answers, _ in found for text, _ in answers})
     told = f"{answers} answers, {distinct} of them distinct, {len(cut)} cut off"
-    for reason, count in collections.Counter(known).items():
-        told += f"\n          known, {count} of {len(found)} requests: {reason}"
     if faults or len(cut) > most_cut * answers:
         raise Unlike("\n  ".join([told, f"cut off: {sorted(set(cut))[:9]}", f"{len(faults)} faults:", *faults[:40]]))
     return told

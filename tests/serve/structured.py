@@ -3,7 +3,7 @@
 Usage: python structured.py --nemotron PATH --model DIR [--only WORD]
 
 What the server says is checked by others: jsonschema, Python's `re`, a parser of sums. Prints a line for each check, with figures; the
-exit code is 1 if one failed. Faults that are known are counted apart: judging.py lists them.
+exit code is 1 if one failed.
 """
 
 import argparse

@@ -164,6 +164,13 @@ fn functions_that_cost_too_much_are_named() {
         json!({ "type": "object", "properties": { "default": { "type": "integer", "multipleOf": 9_999_999 } } });
     let response = talker.post("/v1/chat/completions", &of(large));
     assert_eq!((response.status, &response.json()["error"]["param"]), (400, &json!("tools[1].function.parameters")));
+    // This model's tags have no way to write such a key.
+    let error =
+        talker.post("/v1/chat/completions", &of(json!({ "properties": { "a>b": {} } }))).json()["error"].clone();
+    assert_eq!(error["param"], "tools[1].function.parameters.properties.a>b", "{error}");
+    let inner = json!({ "properties": { "a": { "anyOf": [{ "type": "null" }, { "if": {} }] } } });
+    let error = talker.post("/v1/chat/completions", &of(inner)).json()["error"].clone();
+    assert_eq!(error["param"], "tools[1].function.parameters.properties.a.anyOf.1", "{error}");
     // Eight times twenty references.
     let link = |index: usize| {
         let next = json!({ "$ref": format!("#/$defs/a{}", index + 1) });
@@ -206,12 +213,13 @@ fn other_forms_are_held_to_as_well() {
     assert!(many.contains(&text(json!({ "guided_choice": many }))));
     let beside = json!({ "response_format": { "type": "json_object", "schema": { "const": "tea" } } });
     assert_eq!(text(beside), "\"tea\"");
+    assert!(text(json!({ "guided_json_object": true })).starts_with('{'));
     // What says nothing changes nothing.
     let free = text(json!({}));
     for nothing in [
         json!({ "response_format": { "type": "text" } }),
         json!({ "structured_outputs": {} }),
-        json!({ "guided_json": null }),
+        json!({ "guided_json": null, "guided_json_object": false, "guided_whitespace_pattern": null }),
     ] {
         assert_eq!(text(nothing), free);
     }
@@ -247,6 +255,19 @@ fn a_form_that_cannot_be_held_to_is_a_400_that_names_the_place() {
         (json!({ "guided_choice": [] }), "guided_choice", "none of them empty"),
         (json!({ "guided_grammar": "root ::= \"a\"" }), "guided_grammar", ""),
         (json!({ "guided_regex": "a", "guided_json": {} }), "guided_regex", "guided_json"),
+        (json!({ "guided_json": {}, "guided_json_object": true }), "guided_json_object", "guided_json"),
+        (json!({ "guided_json_object": 1 }), "guided_json_object", "true or false"),
+        (json!({ "guided_whitespace_pattern": " " }), "guided_whitespace_pattern", "not supported"),
+        (
+            json!({ "structured_outputs": { "json": {}, "whitespace_pattern": " " } }),
+            "structured_outputs.whitespace_pattern",
+            "not supported",
+        ),
+        (
+            of(json!({ "properties": { "a": { "items": { "if": {} } } } })),
+            "response_format.json_schema.schema.properties.a.items",
+            "\"if\"",
+        ),
     ] {
         let mut body = json!({ "messages": [{ "role": "user", "content": "Hi" }], "max_tokens": 9 });
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());

@@ -1,6 +1,5 @@
 """Forms that are meant to do harm: an answer or a refusal that names the place, soon, in little memory, and others do not notice."""
 
-import collections
 import concurrent.futures
 import json
 import statistics
@@ -13,7 +12,7 @@ import urllib.request
 import openai
 
 from clients import Server
-from judging import KNOWN_HOSTILE, Unlike
+from judging import Unlike
 
 PROMPT = "Once upon a time"
 SECONDS = 5
@@ -222,7 +221,7 @@ def fault_of(server, name, path, body, word):
 
 def hostile_forms_do_no_harm(server):
     """On a server of its own, for what harms it harms what follows."""
-    faults, known, times, gaps = [], [], [], []
+    faults, times, gaps = [], [], []
     cases, own = list(requests()), None
     for name, path, body, word in cases:
         if own is None:
@@ -238,8 +237,7 @@ def hostile_forms_do_no_harm(server):
         if worst > MOST_GAP and not fault:
             fault = f"{name}: a plain stream stood still for {worst:.2f} s"
         if fault:
-            reason = next((reason for part, reason in KNOWN_HOSTILE.items() if part in fault), None)
-            (known if reason else faults).append(reason or fault)
+            faults.append(fault)
         # Whatever it still does, it does no more.
         if fault and (took > SECONDS or own.process.poll() is not None or "MiB" in fault):
             own.process.kill()
@@ -253,7 +251,6 @@ def hostile_forms_do_no_harm(server):
     pauses = sorted(gap for gap, _ in gaps)
     told = f"{len(cases)} requests, the slowest {max(times)[0]:.2f} s ({max(times)[1]}); memory from {begin} to {end} MiB; a plain stream's gaps: " \
         f"median {1000 * statistics.median(pauses):.1f} ms, p99 {1000 * pauses[len(pauses) * 99 // 100]:.1f} ms, at most {1000 * max(gaps)[0]:.0f} ms ({max(gaps)[1]})"
-    told += "".join(f"\n          known: {reason}: {count} requests" for reason, count in collections.Counter(known).items())
     if faults or len(stream.texts) != 1:
         raise Unlike("\n  ".join([told, f"{len(stream.texts)} different texts of one plain stream", *faults]))
     return told

@@ -152,10 +152,14 @@ fn the_other_apis_bound_the_reasoning_in_their_own_words() {
 #[test]
 fn a_model_that_does_not_reason_has_no_budget() {
     let talker = Talker::of("nemotron_mini", SAYS);
-    let mut asked = body();
-    asked["thinking_token_budget"] = TOKENS.into();
-    let response = talker.post("/v1/chat/completions", &asked);
-    assert!(response.status == 400 && response.json()["error"]["param"] == "thinking_token_budget", "{response:?}");
+    for name in ["thinking_token_budget", "reasoning_budget", "max_thinking_tokens"] {
+        let mut asked = body();
+        asked[name] = TOKENS.into();
+        let response = talker.post("/v1/chat/completions", &asked);
+        let error = &response.json()["error"];
+        assert!(response.status == 400 && error["param"] == name, "{response:?}");
+        assert!(error["message"].as_str().unwrap().contains(&format!(": {name}: expected")), "{error}");
+    }
     // Anthropic's clients always send one.
     let mut asked = body();
     (asked["max_tokens"], asked["thinking"]) = (100.into(), json!({ "type": "enabled", "budget_tokens": 1024 }));

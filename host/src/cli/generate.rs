@@ -47,12 +47,12 @@ pub struct Arguments {
     #[command(flatten)]
     answer: AnswerArguments,
 
-    /// A JSON file with functions that the model may call, a list as in OpenAI's API. Calls are printed behind the text, a line of JSON
+    /// A JSON file with functions that the model may call, a list as in OpenAI's API; it needs --chat. Calls are printed behind the text, a line of JSON
     /// each, and are tool_calls of JSON objects
     #[arg(long, value_name = "FILE", requires = "chat")]
     tools: Option<PathBuf>,
 
-    /// Continue the prompt N times, each by random numbers of its own
+    /// Continue the prompt N times, each by random numbers of its own; -n is --max-tokens
     #[arg(long, value_name = "N", default_value = "1", conflicts_with = "batch", value_parser = numbers::count(COMPLETIONS))]
     n: NonZeroUsize,
 

@@ -46,7 +46,7 @@ impl GrammarArguments {
     }
 }
 
-fn read(file: &Path, what: &str, option: &str) -> Result<String> {
+fn read(file: &Path, what: &'static str, option: &str) -> Result<String> {
     prompt::read_named(file, what, &format!("name a text file with {option}, or - for stdin"))
 }
 

@@ -6,13 +6,14 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::numbers::{self, CONTEXT, RANKS, SEQUENCES};
+use super::model::RankArguments;
+use super::numbers::{self, CONTEXT, SEQUENCES};
 use crate::error::size;
 use crate::models::spec::Block;
 use crate::session::inspect::{Inspection, Need, Present};
 use crate::session::{DeviceChoice, KvChoice};
 
-/// Show what a checkpoint is and what memory it takes
+/// Show what a checkpoint is and what memory it takes, of several ranks that of each
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// Model directory, or org/name or org/name@revision of a model in Hugging Face's cache
@@ -35,9 +36,8 @@ pub struct Arguments {
     #[arg(long, value_name = "auto|bf16|fp8", default_value = "auto")]
     kv_cache: KvChoice,
 
-    /// Ranks that hold the model together; the memory is that of each
-    #[arg(long, value_name = "N", default_value = "1", value_parser = numbers::whole(RANKS))]
-    tensor_parallel: usize,
+    #[command(flatten)]
+    ranks: RankArguments,
 
     /// Print one JSON object
     #[arg(long)]
@@ -46,9 +46,10 @@ pub struct Arguments {
 
 /// Runs the command; it needs no device.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { context, batch, kv_cache, tensor_parallel, .. } = *arguments;
-    let inspection = Inspection::new(&arguments.model, context, batch, kv_cache, tensor_parallel)?;
-    let present = Present::find(arguments.device)?;
+    let Arguments { context, batch, kv_cache, .. } = *arguments;
+    let ranks = arguments.ranks.choice();
+    let inspection = Inspection::new(&arguments.model, context, batch, kv_cache, ranks.count())?;
+    let present = Present::of(&ranks, arguments.device)?;
     let text = if arguments.json { json_object(&inspection, &present) } else { table(&inspection, &present) };
     let mut out = stdout().lock();
     Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?)

@@ -30,6 +30,7 @@ mod report;
 mod sampling;
 mod serve;
 mod several;
+mod stdin;
 mod stream;
 mod tokenize;
 mod tools;

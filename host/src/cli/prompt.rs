@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::stdin;
 use crate::error::{Category, Error, Result};
 use crate::session::Prompt;
 
@@ -71,11 +72,12 @@ pub fn read(path: &Path) -> Result<String> {
 /// As [`read`], of a file that holds `what`; `hint` is for one that cannot be read.
 ///
 /// # Errors
-/// As [`read`].
-pub fn read_named(path: &Path, what: &str, hint: &str) -> Result<String> {
+/// As [`read`]; stdin is something else already.
+pub fn read_named(path: &Path, what: &'static str, hint: &str) -> Result<String> {
     let mut bytes = Vec::new();
     let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
     let read = if path == Path::new("-") {
+        stdin::take(what)?;
         std::io::stdin().read_to_end(&mut bytes).map(|_| ())
     } else {
         std::fs::read(path).map(|content| bytes = content)

@@ -26,12 +26,25 @@ pub type StartMatcher = dyn Fn() -> Result<Box<dyn TokenMatcher>> + Send + Sync;
 /// What the tokens of an answer must be. Where a request has [`ThinkingBudget`](super::ThinkingBudget) too, it holds behind the
 /// reasoning.
 #[derive(Clone)]
-pub struct Constraint(Arc<StartMatcher>);
+pub struct Constraint {
+    start: Arc<StartMatcher>,
+    is_open: bool,
+}
 
 impl Constraint {
     /// A constraint whose matchers `start` makes.
     pub fn new(start: impl Fn() -> Result<Box<dyn TokenMatcher>> + Send + Sync + 'static) -> Constraint {
-        Constraint(Arc::new(start))
+        Constraint { start: Arc::new(start), is_open: false }
+    }
+
+    /// The same, of which more may come wherever a text may end: so the least tokens of a request hold.
+    pub fn open(self) -> Constraint {
+        Constraint { is_open: true, ..self }
+    }
+
+    /// Whether more may come wherever a text may end.
+    pub fn is_open(&self) -> bool {
+        self.is_open
     }
 
     /// The matcher of another sequence.
@@ -39,14 +52,14 @@ impl Constraint {
     /// # Errors
     /// There is no room for it.
     pub fn start(&self) -> Result<Box<dyn TokenMatcher>> {
-        (self.0)()
+        (self.start)()
     }
 }
 
 impl PartialEq for Constraint {
     /// Whether both are the same one.
     fn eq(&self, other: &Constraint) -> bool {
-        ptr::addr_eq(Arc::as_ptr(&self.0), Arc::as_ptr(&other.0))
+        ptr::addr_eq(Arc::as_ptr(&self.start), Arc::as_ptr(&other.start))
     }
 }
 

@@ -238,8 +238,10 @@ impl Engine {
         self.next_id += 1;
         if let Some(constraint) = &request.constraint {
             self.masks.start(id, constraint.clone())?;
-            // It says by itself where a text may end.
-            request.sampling.constraints.end_anywhere();
+            if !constraint.is_open() {
+                // It says by itself where a text ends.
+                request.sampling.constraints.end_anywhere();
+            }
         }
         self.waiting.push_back(Sequence::new(id, request, self.context(), self.layout.vocab()));
         Ok(id)

@@ -9,7 +9,7 @@ use crate::error::{Category, Error};
 /// An answer that is no success.
 #[derive(Clone, Debug)]
 pub struct ApiError {
-    /// The status of the response; inside a stream it is the error's `code`.
+    /// The status of the response, where that has not begun.
     pub status: StatusCode,
     message: String,
     param: Option<String>,
@@ -86,6 +86,13 @@ impl ApiError {
         let begins = |text: &str, name: &str| {
             text.strip_prefix(name).filter(|rest| rest.starts_with([':', '.', '['])).map(str::to_owned)
         };
+        let inner = |(chat, own): &(&str, &str)| {
+            let (begin, rest) = self.message.split_once(&format!(": {chat}: "))?;
+            Some(format!("{begin}: {own}: {rest}")).filter(|_| self.param.as_deref() == Some(*chat))
+        };
+        if let Some(message) = names.iter().find_map(inner) {
+            self.message = message;
+        }
         // The first pair that fits.
         let renamed = |text: &str| names.iter().find_map(|(chat, own)| Some(format!("{own}{}", begins(text, chat)?)));
         if let Some(message) = renamed(&self.message) {

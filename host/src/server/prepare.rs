@@ -9,6 +9,7 @@ use super::prompt_input::{MOST_PROMPTS, PromptInput};
 use super::requests::{ChatRequest, CompletionRequest, Shared};
 use super::thinking;
 use super::tools::{self, Tools};
+use crate::error::Error;
 use crate::session::{LiveRequest, MOST_LOGPROBS, Prompt, Sampling, Session, Tags, TextOptions};
 
 /// Most answers of one request: prompts × n.
@@ -71,7 +72,7 @@ pub struct AskedPrompt {
 pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unknown) -> Result<Asked, ApiError> {
     let mut shared = body.shared();
     let (effort, budget) = (shared.rest.remove("reasoning_effort"), thinking::budget(&body)?);
-    let grammar = grammar::asked(session, &mut shared.forms)?;
+    let wanted = grammar::asked(session, &mut shared.forms)?;
     OPENAI.check(&shared.rest, unknown)?;
     let top = body.top_logprobs.unwrap_or(0);
     let logprobs = body.logprobs.unwrap_or(false);
@@ -82,13 +83,16 @@ pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unkno
     let messages =
         body.messages.ok_or_else(|| ApiError::field("messages", "expected a list of messages, found none"))?;
     let mut kwargs = body.chat_template_kwargs.unwrap_or_default();
+    let (name, budget) = budget.map_or(("reasoning_effort", None), |(name, tokens)| (name, Some(tokens)));
     let budget = budget.or(thinking::effort(session, effort, &mut kwargs)?);
+    // What is wrong with it is said of the field that the client knows.
+    let refused = |error: Error| ApiError::request(&error).renamed(&[("thinking_token_budget", name)]);
     let tools = tools::offered(session, body.tools, body.tool_choice.as_ref(), body.parallel_tool_calls)?;
-    let grammar = grammar::with_tools(session, grammar, tools.as_ref())?;
+    let form = grammar::with_tools(session, wanted, tools.as_ref())?;
     let mut rendering = rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
     rendering.tools = tools.as_ref().map(|tools| tools.list.clone()).unwrap_or_default();
     let (ids, turn_ends) = conversation(session, &messages, rendering)?;
-    let ids = session.without_thinking(ids, budget).map_err(|error| ApiError::request(&error))?;
+    let ids = session.without_thinking(ids, budget).map_err(refused)?;
     let room = session.context().saturating_sub(ids.len()).max(1);
     shared.max_tokens = body.max_completion_tokens.or(shared.max_tokens);
     let own = session.model().max_tokens().map(|tokens| i64::try_from(tokens).unwrap_or(room as i64));
@@ -101,10 +105,10 @@ pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unkno
         prompt.request = LiveRequest {
             turn_ends: turn_ends.clone(),
             thinking_budget: budget,
-            grammar: grammar.clone(),
+            form: form.clone(),
             ..prompt.request.clone()
         };
-        session.check_live(&prompt.request).map_err(|error| ApiError::request(&error))?;
+        session.check_live(&prompt.request).map_err(refused)?;
     }
     Ok(Asked { tools, ..asked })
 }
@@ -120,7 +124,7 @@ pub fn completion(
     unknown: &Unknown,
 ) -> Result<Asked, ApiError> {
     let mut shared = body.shared();
-    let grammar = grammar::asked(session, &mut shared.forms)?;
+    let form = grammar::asked(session, &mut shared.forms)?.map(|wanted| wanted.form);
     OPENAI.check(&shared.rest, unknown)?;
     let echo = body.echo.unwrap_or(false);
     let logprobs = likely("logprobs", body.logprobs)?;
@@ -147,7 +151,7 @@ pub fn completion(
         PromptInput::Lists(prompts) => prompts.into_iter().map(ids).collect(),
     };
     let mut asked = together(session, (Form::Completion, Tags::None), shared, prompts?, (most, logprobs, echo), salt)?;
-    asked.prompts.iter_mut().for_each(|prompt| prompt.request.grammar.clone_from(&grammar));
+    asked.prompts.iter_mut().for_each(|prompt| prompt.request.form.clone_from(&form));
     Ok(asked)
 }
 
@@ -202,7 +206,7 @@ fn together(
         prompt_logprobs: None,
         text,
         thinking_budget: None,
-        grammar: None,
+        form: None,
         turn_ends: Vec::new(),
         cache_salt: salt,
     };

@@ -143,6 +143,12 @@ macro_rules! request {
             /// As `grammar` of structured_outputs.
             #[schema(value_type = Option<String>)]
             pub guided_grammar: Option<Value>,
+            /// As `json_object` of structured_outputs.
+            #[schema(value_type = Option<bool>)]
+            pub guided_json_object: Option<Value>,
+            /// Not supported.
+            #[schema(value_type = Option<String>)]
+            pub guided_whitespace_pattern: Option<Value>,
             #[serde(skip)]
             #[schema(ignore)]
             pub rest: HashMap<String, Value>,
@@ -180,6 +186,8 @@ macro_rules! request {
                 "guided_regex",
                 "guided_choice",
                 "guided_grammar",
+                "guided_json_object",
+                "guided_whitespace_pattern",
             ];
 
             fn take_others(&mut self, others: HashMap<String, Value>) {
@@ -225,6 +233,8 @@ macro_rules! request {
                         ("guided_regex", self.guided_regex.take()),
                         ("guided_choice", self.guided_choice.take()),
                         ("guided_grammar", self.guided_grammar.take()),
+                        ("guided_json_object", self.guided_json_object.take()),
+                        ("guided_whitespace_pattern", self.guided_whitespace_pattern.take()),
                     ]
                     .into_iter()
                     .filter_map(|(name, value)| Some((name, value?)))

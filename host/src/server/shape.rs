@@ -225,11 +225,7 @@ impl AnswerShape for ResponseShape {
     }
 
     fn failed(&mut self, error: &ApiError) -> Vec<StreamEvent> {
-        let mut body = error.body();
-        if body["error"]["code"].is_null() {
-            body["error"]["code"] = error.status.as_u16().into();
-        }
-        vec![unnamed(&body), done()]
+        vec![unnamed(&error.body()), done()]
     }
 }
 

@@ -18,9 +18,9 @@ pub fn reasons(session: &Session) -> bool {
 ///
 /// # Errors
 /// It is no number of tokens, or two names say different things.
-pub fn budget(body: &ChatRequest) -> Result<Option<usize>, ApiError> {
+pub fn budget(body: &ChatRequest) -> Result<Option<(&'static str, usize)>, ApiError> {
     let of_nvidia = nvidia(body.nvext.as_ref())?;
-    let mut found: Option<(&str, usize)> = None;
+    let mut found = None;
     for (name, value) in [
         ("thinking_token_budget", body.thinking_token_budget),
         ("reasoning_budget", body.reasoning_budget),
@@ -39,7 +39,7 @@ pub fn budget(body: &ChatRequest) -> Result<Option<usize>, ApiError> {
             _ => found = Some((name, tokens)),
         }
     }
-    Ok(found.map(|(_, tokens)| tokens))
+    Ok(found)
 }
 
 /// The budget among NVIDIA's own fields; no other one is honoured.
@@ -110,7 +110,8 @@ mod tests {
     use super::*;
 
     fn read(body: Value) -> Result<Option<usize>, String> {
-        budget(&serde_json::from_value(body).unwrap()).map_err(|error| error.message().to_owned())
+        let found = budget(&serde_json::from_value(body).unwrap());
+        found.map(|found| found.map(|(_, tokens)| tokens)).map_err(|error| error.message().to_owned())
     }
 
     #[test]

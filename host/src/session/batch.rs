@@ -219,7 +219,7 @@ fn encode<'a>(texts: &'a Texts, request: BatchRequest, eos: &[u32]) -> Result<En
     let prompt = texts.without_thinking(texts.encode(&prompt)?, thinking_budget)?;
     let thinking = texts.thinking(&prompt, thinking_budget, grammar.is_some(), texts.tags())?;
     let answer = texts.answer(&prompt, &stop, logprobs)?.scored(prompt_logprobs)?.whole();
-    let constraint = texts.constraint(grammar.as_ref(), eos)?;
+    let constraint = grammar.map(|source| texts.constraint(&source, eos)).transpose()?;
     let eos = eos.to_vec();
     let request = Request {
         prompt,

@@ -200,7 +200,7 @@ fn cpu_ranks(ranks: usize, activations: Option<Activations>, fallback: Option<Er
 
 /// GPUs as the ranks of one model. What is told of the memory holds for each; progress is told of the first, for shares are equal.
 fn gpu_ranks(numbers: &[u32], activations: Option<Activations>, progress: Option<Progress>) -> Result<Opened> {
-    check_activations(numbers[0], activations)?;
+    check_activations(numbers[0], activations, "--devices cpu:N")?;
     let mut all = Cuda::open_ranks(numbers, cuda::Options::from_environment())?;
     let ranks = all.len() as u64;
     if let Some(progress) = progress {
@@ -212,18 +212,18 @@ fn gpu_ranks(numbers: &[u32], activations: Option<Activations>, progress: Option
     Ok(Opened { device: Box::new(device), kind: "CUDA", activations: Activations::Bf16, memory, fallback: None })
 }
 
-/// Whether a GPU has such activations.
-fn check_activations(number: u32, activations: Option<Activations>) -> Result<()> {
+/// Whether a GPU has such activations; `instead` has the CPU take the model.
+fn check_activations(number: u32, activations: Option<Activations>, instead: &str) -> Result<()> {
     if activations != Some(Activations::F32) {
         return Ok(());
     }
     Err(Error::new(Category::Device, "A GPU has no f32 activations")
         .details(format!("device {number} keeps activations in bf16"))
-        .hint("use --activations bf16, or --device cpu"))
+        .hint(format_args!("use --activations bf16, or {instead}")))
 }
 
 fn gpu(number: u32, activations: Option<Activations>, progress: Option<Progress>) -> Result<Opened> {
-    check_activations(number, activations)?;
+    check_activations(number, activations, "--device cpu")?;
     let mut cuda = Cuda::open(number, cuda::Options::from_environment())?;
     if let Some(progress) = progress {
         cuda.on_progress(Box::new(progress));

@@ -9,7 +9,12 @@ use crate::text::{GrammarMatcher, GrammarSource, GrammarTokens, Tokenizer};
 /// Grammars that are kept, for a client asks for the same one again and again.
 const KEPT: usize = 16;
 
-/// The tokens of a model as grammars need them, made when the first one asks for them, and the grammars that came last.
+/// A form of answers that a model's tokens were held against.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnswerForm(pub(super) Constraint);
+
+/// The tokens of a model as grammars need them, made when the first one asks for them, and the grammars that were asked for last,
+/// the last one in front.
 #[derive(Default)]
 pub(super) struct GrammarCache {
     tokens: OnceLock<Result<Arc<GrammarTokens>>>,
@@ -29,17 +34,26 @@ impl GrammarCache {
                 .hint("leave --ignore-eos out"));
         }
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, known)) = kept().iter().find(|(known, _)| known == source) {
-            return Ok(known.clone());
+        if let Some(known) = asked_again(&mut kept(), source) {
+            return Ok(known);
         }
         let tokens = self.tokens.get_or_init(|| GrammarTokens::new(tokenizer, eos).map(Arc::new)).clone()?;
         let grammar = tokens.compile(source)?;
         let constraint = Constraint::new(move || Ok(Box::new(grammar.start())));
+        let constraint = if matches!(source, GrammarSource::FreeCalls(_)) { constraint.open() } else { constraint };
         let mut kept = kept();
         kept.truncate(KEPT - 1);
         kept.push_front((source.clone(), constraint.clone()));
         Ok(constraint)
     }
+}
+
+fn asked_again(kept: &mut VecDeque<(GrammarSource, Constraint)>, source: &GrammarSource) -> Option<Constraint> {
+    let place = kept.iter().position(|(known, _)| known == source)?;
+    let found = kept.remove(place)?;
+    let constraint = found.1.clone();
+    kept.push_front(found);
+    Some(constraint)
 }
 
 impl TokenMatcher for GrammarMatcher {
@@ -49,5 +63,28 @@ impl TokenMatcher for GrammarMatcher {
 
     fn mask(&mut self) -> Result<Vec<u32>> {
         GrammarMatcher::mask(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grammar_that_is_asked_for_again_and_again_stays() {
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/storyteller");
+        let tokenizer = Tokenizer::open(std::path::Path::new(model)).expect("the demo model");
+        let cache = GrammarCache::default();
+        let asked = |text: &str| cache.constraint(&tokenizer, &GrammarSource::Choice(vec![text.into()]), &[2]);
+        let first = asked("a").expect("a choice");
+        for other in 0..2 * KEPT {
+            asked(&format!("b{other}")).expect("a choice");
+            assert!(asked("a").expect("a choice") == first, "{other}");
+        }
+        assert!(cache.kept.lock().expect("nobody died").len() == KEPT);
+        for other in 0..KEPT {
+            asked(&format!("c{other}")).expect("a choice");
+        }
+        assert!(asked("a").expect("a choice") != first);
     }
 }

@@ -111,6 +111,8 @@ impl Session {
         let thinking = texts.thinking(&prompt, options.thinking_budget, options.grammar.is_some(), texts.tags())?;
         let answer = texts.answer(&prompt, &options.stop, options.logprobs)?;
         let mut answer = answer.scored(options.prompt_logprobs)?;
+        let form = options.grammar.as_ref();
+        let constraint = form.map(|source| texts.constraint(source, &model.spec.eos)).transpose()?;
         let mut show = |piece: &str| {
             if !piece.is_empty() {
                 on_piece(piece);
@@ -125,7 +127,7 @@ impl Session {
             logprobs: options.logprobs,
             prompt_logprobs: options.prompt_logprobs,
             thinking,
-            constraint: texts.constraint(options.grammar.as_ref(), &model.spec.eos)?,
+            constraint,
             ..Request::default()
         };
         let updates = model.engine.submit(request)?;

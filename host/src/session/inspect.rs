@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use gpu_kernels::PAGE_TOKENS;
 
-use super::{DeviceChoice, KvChoice};
+use super::{DeviceChoice, KvChoice, RankChoice};
 use crate::checkpoint::Checkpoint;
 use crate::cpu::processor_name;
 use crate::device::cuda::{self, Gpu};
@@ -177,6 +177,21 @@ impl Present {
             DeviceChoice::Cpu => Ok(cpu()),
             DeviceChoice::Auto => Ok(gpu(0).unwrap_or_else(|_| cpu())),
         }
+    }
+
+    /// The device of those `ranks` that has the least memory; `choice` says of which kind they are where they do not.
+    ///
+    /// # Errors
+    /// There is no such GPU.
+    pub fn of(ranks: &RankChoice, choice: DeviceChoice) -> Result<Present> {
+        let all = match ranks {
+            RankChoice::Cpu(_) => vec![DeviceChoice::Cpu],
+            RankChoice::Gpus(numbers) => numbers.iter().map(|number| DeviceChoice::Gpu(*number)).collect(),
+            RankChoice::One | RankChoice::Count(_) => vec![choice],
+        };
+        let all: Vec<Present> = all.into_iter().map(Present::find).collect::<Result<_>>()?;
+        let least = all.into_iter().min_by_key(|present| present.memory);
+        least.map_or_else(|| Present::find(choice), Ok)
     }
 
     /// What `inspection` needs here.

@@ -2,6 +2,7 @@
 use serde_json::Value;
 
 use super::answer::{Answer, Tags, TextOptions};
+use super::constraint::AnswerForm;
 use super::generate::Session;
 use super::generation::Generation;
 use super::logprobs::TokenLogprob;
@@ -36,7 +37,7 @@ pub struct LiveRequest {
     /// Most tokens of the reasoning; it is ended there. None for as many as the model likes.
     pub thinking_budget: Option<usize>,
     /// What the answer must be, behind its reasoning; none for what the model likes.
-    pub grammar: Option<GrammarSource>,
+    pub form: Option<AnswerForm>,
     /// As [`Session::turn_ends`].
     pub turn_ends: Vec<usize>,
     /// Names who shares cached prefixes: requests of another number never find what this one computed.
@@ -69,7 +70,7 @@ impl Session {
     ///
     /// # Errors
     /// A parameter is out of range, the prompt is longer than the context, a stop text is empty or can never come, there is a
-    /// budget of reasoning and the model does not reason, or the grammar cannot be used.
+    /// budget of reasoning and the model does not reason.
     pub fn check_live(&self, request: &LiveRequest) -> Result<()> {
         self.answer_of(request)?;
         self.model().engine.limits().check(&self.request_of(request)?)
@@ -86,12 +87,12 @@ impl Session {
         Ok(Live { ticket, answer })
     }
 
-    /// Whether an answer can be held to `source`.
+    /// What `source` asks of an answer.
     ///
     /// # Errors
     /// It is no such schema, expression or grammar, has what is not supported, or would cost too much.
-    pub fn check_grammar(&self, source: &GrammarSource) -> Result<()> {
-        self.texts().constraint(Some(source), &self.model().spec.eos).map(drop)
+    pub fn form(&self, source: &GrammarSource) -> Result<AnswerForm> {
+        self.texts().constraint(source, &self.model().spec.eos).map(AnswerForm)
     }
 
     /// The text that the chat template makes of a conversation.
@@ -144,9 +145,9 @@ impl Session {
 
     fn request_of(&self, request: &LiveRequest) -> Result<Request> {
         // A form ends where it ends.
-        let ignores = request.ignore_eos && request.grammar.is_none();
+        let ignores = request.ignore_eos && request.form.is_none();
         let own = if ignores { &[][..] } else { &self.model().spec.eos };
-        let (budget, constrained) = (request.thinking_budget, request.grammar.is_some());
+        let (budget, constrained) = (request.thinking_budget, request.form.is_some());
         let thinking = self.texts().thinking(&request.prompt, budget, constrained, request.text.tags)?;
         Ok(Request {
             prompt: request.prompt.clone(),
@@ -157,7 +158,7 @@ impl Session {
             prompt_logprobs: request.prompt_logprobs,
             turn_ends: request.turn_ends.clone(),
             thinking,
-            constraint: self.texts().constraint(request.grammar.as_ref(), &self.model().spec.eos)?,
+            constraint: request.form.as_ref().map(|form| form.0.clone()),
             cache_salt: request.cache_salt,
         })
     }

@@ -34,6 +34,7 @@ mod turn_ends;
 pub use answer::{Tags, TextOptions};
 pub use batch::{Arrival, BatchRequest};
 pub use choice::{ActivationChoice, Activations, DeviceChoice, KvChoice, Progress};
+pub use constraint::AnswerForm;
 pub use conversation::{Conversation, Message};
 pub use fp8::quantize_inputs;
 pub use generate::Session;

@@ -118,12 +118,12 @@ impl Texts {
         Texts::open(&crate::checkpoint::directory(model)?, template)
     }
 
-    /// What `source` asks of an answer, which tokens of `eos` end; nothing where there is none.
+    /// What `source` asks of an answer, which tokens of `eos` end.
     ///
     /// # Errors
     /// As [`GrammarCache::constraint`].
-    pub(super) fn constraint(&self, source: Option<&GrammarSource>, eos: &[u32]) -> Result<Option<Constraint>> {
-        source.map(|source| self.grammars.constraint(&self.tokenizer, source, eos)).transpose()
+    pub(super) fn constraint(&self, source: &GrammarSource, eos: &[u32]) -> Result<Constraint> {
+        self.grammars.constraint(&self.tokenizer, source, eos)
     }
 
     /// The tokenizer.

@@ -43,7 +43,7 @@ impl<T> Answer for CudaResult<T> {
 pub fn failed(doing: impl Display, answer: impl Display) -> Error {
     Error::new(Category::Device, "CUDA failed")
         .details(format!("{doing}: {answer}"))
-        .hint("is the GPU healthy and free? nvidia-smi tells; --device cpu runs without it")
+        .hint("is the GPU healthy and free? nvidia-smi tells; --device cpu, or --devices cpu:N, runs without it")
 }
 
 /// Work that was enqueued earlier has failed; which step it was is not known.
@@ -57,5 +57,5 @@ pub fn lost(error: CudaError) -> Error {
 pub fn unavailable(reason: impl Display) -> Error {
     Error::new(Category::Device, "CUDA is not available")
         .details(reason)
-        .hint("install NVIDIA's driver (nvidia-smi lists the GPUs), or run on the processor with --device cpu")
+        .hint("install NVIDIA's driver (nvidia-smi lists the GPUs), or run on the processor with --device cpu, or --devices cpu:N")
 }

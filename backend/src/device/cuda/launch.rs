@@ -86,7 +86,7 @@ fn fits(launch: &Launch, device: &DeviceInfo) -> Result<()> {
             "`{}`: {needed} bytes for a block; compute capability {major}.{minor} gives {most}",
             launch.symbol
         ))
-        .hint("a GPU of compute capability 8.0 or 9.0 runs every supported model; --device cpu runs without one"))
+        .hint("a GPU of compute capability 8.0 or 9.0 runs every supported model; --device cpu, or --devices cpu:N, runs without one"))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ fn choose((major, minor): (u32, u32), images: &[(&'static str, &'static str)]) -
     ptx.ok_or_else(|| {
         Error::new(Category::Device, "This GPU is too old")
             .details(format!("expected compute capability 8.0 or higher, found {major}.{minor}"))
-            .hint("take another GPU with --device, or run on the processor with --device cpu")
+            .hint("take another GPU with --device, or run on the processor with --device cpu, or --devices cpu:N")
     })
 }
 

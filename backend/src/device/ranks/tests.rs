@@ -101,6 +101,7 @@ fn a_rank_that_dies_ends_the_run_with_what_it_says() {
 fn ranks_that_choose_different_tokens_are_noticed() {
     let (mut device, plan) = meeting_behind([0, 0]);
     let ticket = device.run(plan, &[]).expect("a run");
+    assert_eq!(device.is_done(), Ok(true));
     assert_eq!(device.sampled(ticket), Ok(vec![1, 0, 0, 0]));
     let (mut device, plan) = meeting_behind([0, 1]);
     let ticket = device.run(plan, &[]).expect("a run");

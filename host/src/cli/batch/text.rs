@@ -38,9 +38,10 @@ impl Text {
     /// Opens a file, or stdin for `-`.
     ///
     /// # Errors
-    /// It is a directory, cannot be opened, or is a JSON array.
+    /// It is a directory, cannot be opened, or is a JSON array; stdin is something else already.
     pub fn open(path: &Path) -> Result<Text> {
         if path == Path::new("-") {
+            super::super::stdin::take("batch")?;
             return Ok(Text { name: "stdin".to_owned(), reader: Box::new(BufReader::new(stdin())), is_file: false });
         }
         let open = || {

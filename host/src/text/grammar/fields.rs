@@ -24,8 +24,16 @@ pub struct GrammarFault {
 type Found = Result<Option<GrammarField>, GrammarFault>;
 
 /// Names of the fields.
-pub const GRAMMAR_FIELDS: [&str; 6] =
-    ["response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"];
+pub const GRAMMAR_FIELDS: [&str; 8] = [
+    "response_format",
+    "structured_outputs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "guided_json_object",
+    "guided_whitespace_pattern",
+];
 
 impl GrammarField {
     /// What the fields of a request ask for, which `take` gives by their names; none where they ask for nothing.
@@ -39,6 +47,8 @@ impl GrammarField {
             let Some(field) = (match name {
                 "response_format" => response_format(&value)?,
                 "structured_outputs" => structured_outputs(&value)?,
+                "guided_json_object" if value == Value::Bool(false) => continue,
+                "guided_whitespace_pattern" => return fault(name, "not supported"),
                 _ => kind(name.to_owned(), &name["guided_".len()..], &value)?,
             }) else {
                 continue;

@@ -198,23 +198,10 @@ const NAMED: [&str; 4] = ["properties", "patternProperties", "$defs", "definitio
 
 /// Looks at every object that may be a schema.
 fn each(value: &Value, look: &mut impl FnMut(&Map<String, Value>)) {
-    match value {
-        Value::Array(values) => values.iter().for_each(|value| each(value, look)),
-        Value::Object(keys) => {
-            look(keys);
-            for (key, value) in keys.iter().filter(|(key, _)| !VALUES.contains(&key.as_str())) {
-                match value {
-                    Value::Object(named) if NAMED.contains(&key.as_str()) => {
-                        named.values().for_each(|value| each(value, look))
-                    }
-                    value => each(value, look),
-                }
-            }
-        }
-        _ => {}
-    }
+    each_mut(&mut value.clone(), &mut |schema| look(schema));
 }
 
+/// As [`each`], and changes what it looks at.
 fn each_mut(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {
     match value {
         Value::Array(values) => values.iter_mut().for_each(|value| each_mut(value, change)),

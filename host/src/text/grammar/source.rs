@@ -32,6 +32,8 @@ pub enum GrammarSource {
     Lark(String),
     /// Calls of functions: such a grammar, made of their schemas.
     Calls(String),
+    /// The same, with any text around them.
+    FreeCalls(String),
 }
 
 impl GrammarSource {
@@ -42,7 +44,7 @@ impl GrammarSource {
             GrammarSource::Regex(_) => "regular expression",
             GrammarSource::Choice(_) => "list of choices",
             GrammarSource::Lark(_) => "grammar",
-            GrammarSource::Calls(_) => "list of tools",
+            GrammarSource::Calls(_) | GrammarSource::FreeCalls(_) => "list of tools",
         }
     }
 
@@ -50,7 +52,8 @@ impl GrammarSource {
         match self {
             GrammarSource::JsonObject => 0,
             GrammarSource::JsonSchema(schema) => schema.to_string().len(),
-            GrammarSource::Regex(text) | GrammarSource::Lark(text) | GrammarSource::Calls(text) => text.len(),
+            GrammarSource::Regex(text) | GrammarSource::Lark(text) => text.len(),
+            GrammarSource::Calls(text) | GrammarSource::FreeCalls(text) => text.len(),
             GrammarSource::Choice(choices) => choices.iter().map(String::len).sum(),
         }
     }
@@ -62,7 +65,8 @@ impl GrammarSource {
             GrammarSource::JsonSchema(schema) if schema.is_object() => format!("%json {}", bounded(schema)),
             GrammarSource::Regex(text) => format!("/{}/", regex_to_lark(whole(text), "")),
             GrammarSource::Choice(choices) => choices.iter().map(|text| literal(text)).collect::<Vec<_>>().join(" | "),
-            GrammarSource::JsonSchema(_) | GrammarSource::Lark(_) | GrammarSource::Calls(_) => return None,
+            GrammarSource::JsonSchema(_) | GrammarSource::Lark(_) => return None,
+            GrammarSource::Calls(_) | GrammarSource::FreeCalls(_) => return None,
         })
     }
 
@@ -108,7 +112,9 @@ impl GrammarSource {
             GrammarSource::Regex(_) => {
                 TopLevelGrammar::from_lark(format!("start: {}", self.rule().unwrap_or_default()))
             }
-            GrammarSource::Lark(text) | GrammarSource::Calls(text) => TopLevelGrammar::from_lark(text.clone()),
+            GrammarSource::Lark(text) | GrammarSource::Calls(text) | GrammarSource::FreeCalls(text) => {
+                TopLevelGrammar::from_lark(text.clone())
+            }
         })
     }
 
@@ -127,7 +133,7 @@ impl GrammarSource {
             GrammarSource::Lark(text) if text.contains("::=") => {
                 "grammars are Lark's, with a rule \"start: ...\"; this looks like GBNF"
             }
-            GrammarSource::Calls(_) => {
+            GrammarSource::Calls(_) | GrammarSource::FreeCalls(_) => {
                 "leave out of the functions' schemas what is named, or strict, or a demand of calls"
             }
             GrammarSource::Lark(_) => "grammars are Lark's, with a rule \"start: ...\"",
