@@ -33,12 +33,11 @@
 //! # Moves
 //! The bytes of codes and scales, `rows·(k·act + n·out)`, and `2·n` where there is a bias. `ptxas` for sm_90: 256 threads of at
 //! most 128 registers; 48 KB of shared memory for 8 bits, 54 KB for 4 (60 KB in groups of 32), 8 KB of sums, and one token row:
-//! two blocks to a multiprocessor. A warp's step of one token row of NVFP4 takes about 300 instructions for 2304 bytes, 192 of them
-//! to widen; one of FP8 165 for 2048. docs/performance.md says what bounds it.
+//! two blocks to a multiprocessor. A warp's step of one token row of NVFP4 takes about 315 instructions for 2304 bytes, 192 of them
+//! to widen. docs/performance.md says what bounds it.
 //!
 //! # Numerics
-//! A code widens to bf16 exactly, an e2m1 with its e4m3 scale too, and a u4 less its zero point. Beside codes of e4m3 tokens are
-//! multiplied by 2⁶⁰, and the sums at last, so a token of 2⁶⁸ is infinite, and of a sum what is below 2⁻⁶⁶ is lost. The tensor core sums
+//! A code widens to bf16 exactly, an e2m1 with its e4m3 scale too, and a u4 less its zero point. The tensor core sums
 //! products in f32, 16 at once; scales of groups multiply the f32 sums of the columns that share them, of a row those of a
 //! warp, which are two where no group has a scale; the warps' sums are added in their order. No order depends on `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a
 //! norm or an activation takes or gives is rounded, and may be the neighbour of what it is to be; without them d counts for

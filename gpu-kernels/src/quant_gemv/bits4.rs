@@ -126,11 +126,6 @@ impl Form for Nvfp4 {
     type Scales = Step<Nvfp4>;
 
     #[inline(always)]
-    fn paired(tokens: [u32; 4]) -> [u32; 4] {
-        tokens
-    }
-
-    #[inline(always)]
     unsafe fn of_step(step: &Step<Self>) -> Step<Self> {
         *step
     }

@@ -12,30 +12,18 @@ pub trait Widen: Copy {
 
     /// The pairs, in the order of memory.
     fn widen(word: u32) -> [u32; 2];
-
-    /// Two tokens as they are multiplied with those.
-    #[inline(always)]
-    fn tokens(pair: u32) -> u32 {
-        pair
-    }
 }
 
 /// e4m3.
 #[derive(Clone, Copy)]
 pub struct E4m3;
 
-/// There are fewer tokens than codes to be multiplied: half as many for eight rows, next to none for a staged one.
 impl Widen for E4m3 {
-    const REST: f32 = codes::E4M3_HALF_REST;
+    const REST: f32 = 1.0;
 
     #[inline(always)]
     fn widen(word: u32) -> [u32; 2] {
-        codes::e4m3_small(word)
-    }
-
-    #[inline(always)]
-    fn tokens(pair: u32) -> u32 {
-        codes::times_half_rest(pair)
+        codes::e4m3(word)
     }
 }
 
@@ -64,11 +52,6 @@ impl<W: Widen> Form for Bits8<W> {
     const GROUPABLE: bool = true;
     type Word = [u32; 2];
     type Scales = ();
-
-    #[inline(always)]
-    fn paired(tokens: [u32; 4]) -> [u32; 4] {
-        tokens.map(W::tokens)
-    }
 
     #[inline(always)]
     unsafe fn of_step(_: &Step<Self>) {}

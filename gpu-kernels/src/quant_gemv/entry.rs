@@ -151,7 +151,7 @@ unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>,
                 let step = ring.next();
                 // The same for the whole warp: in a last step, some have no columns.
                 if place.column < args.k {
-                    let columns = staged.columns(ring.first_piece(at));
+                    let columns = staged.columns(place.column);
                     multiply_step(&mut sums, &matrix, place, &step, |i| columns.load(group_offset::<F>(i)));
                 }
             }

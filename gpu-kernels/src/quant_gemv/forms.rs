@@ -135,8 +135,23 @@ pub trait Form: Copy {
     /// What is read of a step once.
     type Scales: Copy;
 
-    /// Eight columns of a token row as they are multiplied with the form's codes, paired alike.
-    fn paired(tokens: [u32; 4]) -> [u32; 4];
+    /// Eight columns of a token row, paired as the form's codes are.
+    #[inline(always)]
+    fn paired(tokens: [u32; 4]) -> [u32; 4] {
+        tokens
+    }
+
+    /// Bytes from a row's start to its `number`-th piece of codes.
+    #[inline(always)]
+    fn piece(number: u32) -> u32 {
+        number * 16 + Self::SCALES * (number / 8 + 1)
+    }
+
+    /// Bytes from a row's start to the scales of the block that begins with piece `first`.
+    #[inline(always)]
+    fn scales(first: u32) -> u32 {
+        first * 16 + Self::SCALES * (first / 8)
+    }
 
     /// # Safety
     /// The step is the one that its ring gave last.

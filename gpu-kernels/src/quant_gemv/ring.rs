@@ -35,14 +35,12 @@ pub struct Ring<F, T> {
     /// Tile and step to ask for next.
     tile: u32,
     step: u32,
-    /// Steps of that tile of which all is there for this warp.
-    whole: u32,
-    /// Of that tile, what this lane copies in its first step: of the first of its rows, in both halves, and of scales.
+    /// Of that tile, the first row of which this lane copies a part, in both halves, and the row of which it copies scales.
     codes: [u64; 2],
     scaled: u64,
-    /// Shared address of the ring, and of the slots used last, which is the one to fill, and to use next.
+    /// Shared address of the ring, and of the slots to fill and to use next.
     start: u32,
-    used: u32,
+    fill: u32,
     take: u32,
     kind: PhantomData<F>,
 }
@@ -54,8 +52,6 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     pub const ALL: u32 = WARPS * SLOTS * Self::SLOT;
     /// Rows from one of a lane's copies to the next.
     const APART: u32 = thread::WARP_SIZE / PIECES;
-    /// Bytes of a row from a warp's step to its next: the codes and scales of all warps' steps.
-    const STRIDE: u32 = WARPS * (PIECES * 16 + F::SCALES);
 
     /// The warp's ring, with its first steps on their way. Behind it, the kernel in front has ended;
     /// with `holds_next` the next one starts only then.
@@ -92,9 +88,9 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     fn empty(tiles: T, matrix: Matrix) -> Self {
         let start = shared::dynamic::<u8>().address() + thread::warp_id() * SLOTS * Self::SLOT;
         let (steps, tile) = (matrix.pieces.div_ceil(WARPS * PIECES), thread::block_idx_x());
-        let (codes, used, kind) = ([0; 2], start + AHEAD as u32 * Self::SLOT, PhantomData);
+        let (codes, kind) = ([0; 2], PhantomData);
         let mut ring =
-            Ring { tiles, matrix, steps, tile, step: 0, whole: 0, codes, scaled: 0, start, used, take: start, kind };
+            Ring { tiles, matrix, steps, tile, step: 0, codes, scaled: 0, start, fill: start, take: start, kind };
         ring.find_rows();
         ring
     }
@@ -108,7 +104,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
         unroll::<AHEAD>(
             #[inline(always)]
             // SAFETY: the caller's promise.
-            |i| unsafe { self.ask(self.start + i as u32 * Self::SLOT) },
+            |_| unsafe { self.ask() },
         );
     }
 
@@ -122,19 +118,13 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// Finds the rows of the tile to ask for.
     #[inline(always)]
     fn find_rows(&mut self) {
-        let first = thread::warp_id() * (PIECES * 16 + F::SCALES);
-        let at = |row: u32, within: u32| {
-            self.matrix.codes + u64::from(row) * u64::from(self.matrix.row_bytes) + u64::from(first + within)
-        };
-        let piece = thread::lane_id() % PIECES;
-        self.codes = self.tiles.rows(self.tile, thread::lane_id() / PIECES).map(|row| at(row, F::SCALES + piece * 16));
+        let at = |row: u32| self.matrix.codes + u64::from(row) * u64::from(self.matrix.row_bytes);
+        self.codes = self.tiles.rows(self.tile, thread::lane_id() / PIECES).map(at);
         if F::SCALES > 0 {
             let (row, piece) = Self::scaled();
             let [low, high] = self.tiles.rows(self.tile, row % HALF);
-            self.scaled = at(if row % TILE < HALF { low } else { high }, piece * 16);
+            self.scaled = at(if row % TILE < HALF { low } else { high }) + u64::from(piece) * 16;
         }
-        let steps = (self.matrix.pieces / PIECES + WARPS - 1 - thread::warp_id()) / WARPS;
-        self.whole = if self.tiles.has_all(self.tile) { steps } else { 0 };
     }
 
     /// Starts the copies of the codes of the next step. With `CHECKED`, what is not there is not read, and zero; behind the
@@ -146,8 +136,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     unsafe fn copy_codes<const CHECKED: bool>(&self, slot: u32) {
         let (own, piece) = (thread::lane_id() / PIECES, thread::lane_id() % PIECES);
         let number = self.first_piece(self.step) + piece;
-        // Hidden from the compiler, the others' distances are part of the copies.
-        let first = thread::hidden_32(slot + place::<F>(own, piece));
+        let within = F::piece(number);
         unroll::<2>(
             #[inline(always)]
             |half| {
@@ -155,8 +144,8 @@ impl<F: Form, T: Tiles> Ring<F, T> {
                     #[inline(always)]
                     |i| {
                         let row = i as u32 * Self::APART;
-                        let from = self.codes[half] + u64::from(row * self.matrix.row_bytes + self.step * Self::STRIDE);
-                        let to = first + place::<F>(half as u32 * HALF + own + row, piece) - place::<F>(own, piece);
+                        let from = self.codes[half] + u64::from(row * self.matrix.row_bytes + within);
+                        let to = slot + place::<F>(half as u32 * HALF + own + row, piece);
                         let there = || number < self.matrix.pieces && self.tiles.has(self.tile, half as u32, own + row);
                         // SAFETY: only pieces within rows that are there are read.
                         unsafe { copy::<CHECKED>(to, from, there) };
@@ -174,7 +163,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     unsafe fn copy_scales<const CHECKED: bool>(&self, slot: u32) {
         let ((row, piece), first) = (Self::scaled(), self.first_piece(self.step));
         if F::SCALES > 0 && row < TILE {
-            let from = self.scaled + u64::from(self.step * Self::STRIDE);
+            let from = self.scaled + u64::from(F::scales(first));
             let to = slot + TILE * PIECES * 16 + row * F::SCALES + piece * 16;
             let there = || first < self.matrix.pieces && self.tiles.has(self.tile, row / HALF, row % HALF);
             // SAFETY: only scales of rows that are there are read.
@@ -185,17 +174,19 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// Asks for the next step.
     ///
     /// # Safety
-    /// The slot is free.
+    /// The slot to fill is free.
     #[inline(always)]
-    unsafe fn ask(&mut self, slot: u32) {
-        // SAFETY: the caller's promise; the same for the whole warp.
+    unsafe fn ask(&mut self) {
+        // The same for the whole warp.
+        let whole = self.tiles.has_all(self.tile) && self.first_piece(self.step) + PIECES <= self.matrix.pieces;
+        // SAFETY: the caller's promise.
         unsafe {
-            if self.step < self.whole {
-                self.copy_codes::<false>(slot);
-                self.copy_scales::<false>(slot);
+            if whole {
+                self.copy_codes::<false>(self.fill);
+                self.copy_scales::<false>(self.fill);
             } else {
-                self.copy_codes::<true>(slot);
-                self.copy_scales::<true>(slot);
+                self.copy_codes::<true>(self.fill);
+                self.copy_scales::<true>(self.fill);
             }
         }
         self.step += 1;
@@ -205,11 +196,12 @@ impl<F: Form, T: Tiles> Ring<F, T> {
             self.find_rows();
         }
         cp_async::commit();
+        self.fill = self.behind(self.fill);
     }
 
     /// The first piece of a step of this warp.
     #[inline(always)]
-    pub fn first_piece(&self, step: u32) -> u32 {
+    fn first_piece(&self, step: u32) -> u32 {
         (step * WARPS + thread::warp_id()) * PIECES
     }
 
@@ -229,12 +221,18 @@ impl<F: Form, T: Tiles> Ring<F, T> {
         // SAFETY: behind the barrier the lanes' copies have landed, and the slot used last is free.
         unsafe {
             warp::sync();
-            self.ask(self.used);
+            self.ask();
         }
-        self.used = self.take;
-        let next = self.take + Self::SLOT;
-        self.take = if next == self.start + SLOTS * Self::SLOT { self.start } else { next };
-        Step { slot: self.used, kind: PhantomData }
+        let step = Step { slot: self.take, kind: PhantomData };
+        self.take = self.behind(self.take);
+        step
+    }
+
+    /// The slot behind the one at `slot`.
+    #[inline(always)]
+    fn behind(&self, slot: u32) -> u32 {
+        let next = slot + Self::SLOT;
+        if next == self.start + SLOTS * Self::SLOT { self.start } else { next }
     }
 }
 

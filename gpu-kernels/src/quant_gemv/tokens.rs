@@ -24,7 +24,7 @@ pub const fn group_offset<F: Form>(at: usize) -> u32 {
     ((at / F::GROUPS) * 4 * F::GROUPS + at % F::GROUPS) as u32
 }
 
-/// A token row in shared memory, behind the rings: groups of eight elements as the form multiplies them, and zeros behind them
+/// A token row in shared memory, behind the rings: groups of eight elements, paired as the form has it, and zeros behind them
 /// to the end of the last step.
 #[derive(Clone, Copy)]
 pub struct Staged<F> {
@@ -59,10 +59,10 @@ impl<F: Form> Staged<F> {
         unsafe { self.groups.store(group, F::paired(words)) };
     }
 
-    /// The lane's columns of the step that begins with piece `piece` of the codes.
+    /// The lane's columns of the step that begins with column `column`.
     #[inline(always)]
-    pub fn columns(&self, piece: u32) -> Shared<[u32; 4]> {
-        self.groups.offset(thread::lane_id() % 4 * F::GROUPS as u32).offset(piece * (16 / F::BITS))
+    pub fn columns(&self, column: u32) -> Shared<[u32; 4]> {
+        self.groups.offset(first_group::<F>(column))
     }
 }
 

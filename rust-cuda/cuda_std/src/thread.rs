@@ -82,15 +82,6 @@ pub fn hidden(number: u64) -> u64 {
     same
 }
 
-/// As [`hidden`], of 32 bits.
-#[inline(always)]
-pub fn hidden_32(number: u32) -> u32 {
-    let same: u32;
-    // SAFETY: a copy of a register.
-    ptx!("mov.b32 {}, {};", out(reg32) same, in(reg32) number, options(pure, nomem, nostack));
-    same
-}
-
 /// This thread's warp in a block whose threads lie along x.
 #[inline(always)]
 pub fn warp_id() -> u32 {
