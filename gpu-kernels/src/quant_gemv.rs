@@ -33,7 +33,7 @@
 //! # Moves
 //! The bytes of codes and scales, `rows·(k·act + n·out)`, and `2·n` where there is a bias. `ptxas` for sm_90: 256 threads of at
 //! most 128 registers; 48 KB of shared memory for 8 bits, 54 KB for 4 (60 KB in groups of 32), 8 KB of sums, and one token row:
-//! two blocks to a multiprocessor. A warp's step of one token row of NVFP4 takes about 315 instructions for 2304 bytes, 192 of them
+//! two blocks to a multiprocessor. A warp's step of NVFP4 takes about 340 instructions for 2304 bytes, 192 of them
 //! to widen. docs/performance.md says what bounds it.
 //!
 //! # Numerics
