@@ -30,9 +30,8 @@ const SHAPES: [Shape; 14] = [
 pub fn rows() -> Vec<Row<OneShotAllReduce>> {
     let told = SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, *shape, None, false));
     let packets = SHAPES.iter().enumerate().map(|(seed, shape)| row(100 + seed as u64, *shape, None, true));
-    let missing = [false, true].map(|as_packets| {
-        [row(90, SHAPES[1], Some(1), as_packets), row(91, SHAPES[4], Some(0), as_packets)]
-    });
+    let missing = [false, true]
+        .map(|as_packets| [row(90, SHAPES[1], Some(1), as_packets), row(91, SHAPES[4], Some(0), as_packets)]);
     told.chain(packets).chain(missing.into_iter().flatten()).collect()
 }
 
