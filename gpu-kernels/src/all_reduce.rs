@@ -119,7 +119,7 @@ mod entry {
 
     /// Groups of a part that a thread copies at once, and of a rank's that it reads at once: enough for the bandwidth of many rows.
     const BROUGHT: usize = 4;
-    const TAKEN: usize = 8;
+    const TAKEN: usize = 4;
     /// Groups that a thread sends before it waits for any.
     const SENT: usize = 2;
 

@@ -169,30 +169,6 @@ ordered! {
     }
 }
 
-/// Loads two double words that other GPUs write, each as a whole, without ordering anything else.
-///
-/// # Safety
-/// `address` is a global address of two live, written double words, aligned to both together.
-#[inline(always)]
-pub unsafe fn load_pair_relaxed_system(address: u64) -> [u64; 2] {
-    let (first, second): (u64, u64);
-    // SAFETY: the caller's promise.
-    ptx!("ld.relaxed.sys.global.v2.b64 {{{}, {}}}, [{}];",
-        out(reg64) first, out(reg64) second, in(reg64) address, options(nostack));
-    [first, second]
-}
-
-/// Stores two double words that other GPUs read, each as a whole, without ordering anything else.
-///
-/// # Safety
-/// `address` is a global address of two live double words, aligned to both together.
-#[inline(always)]
-pub unsafe fn store_pair_relaxed_system(address: u64, [first, second]: [u64; 2]) {
-    // SAFETY: the caller's promise.
-    ptx!("st.relaxed.sys.global.v2.b64 [{}], {{{}, {}}};",
-        in(reg64) address, in(reg64) first, in(reg64) second, options(nostack));
-}
-
 macro_rules! atomics {
     ($($(#[$meta:meta])* $name:ident $asm:literal;)*) => {$(
         $(#[$meta])*
@@ -218,6 +194,30 @@ atomics! {
     atomic_max_relaxed "atom.relaxed.gpu.global.max.u32";
     /// Stores a word, without ordering anything else; gives the value before.
     atomic_exchange_relaxed "atom.relaxed.gpu.global.exch.b32";
+}
+
+/// Loads two double words that other GPUs write, each as a whole, without ordering anything else.
+///
+/// # Safety
+/// `address` is a global address of two live, written double words, aligned to both together.
+#[inline(always)]
+pub unsafe fn load_pair_relaxed_system(address: u64) -> [u64; 2] {
+    let (first, second): (u64, u64);
+    // SAFETY: the caller's promise.
+    ptx!("ld.relaxed.sys.global.v2.b64 {{{}, {}}}, [{}];",
+        out(reg64) first, out(reg64) second, in(reg64) address, options(nostack));
+    [first, second]
+}
+
+/// Stores two double words that other GPUs read, each as a whole, without ordering anything else.
+///
+/// # Safety
+/// `address` is a global address of two live double words, aligned to both together.
+#[inline(always)]
+pub unsafe fn store_pair_relaxed_system(address: u64, [first, second]: [u64; 2]) {
+    // SAFETY: the caller's promise.
+    ptx!("st.relaxed.sys.global.v2.b64 [{}], {{{}, {}}};",
+        in(reg64) address, in(reg64) first, in(reg64) second, options(nostack));
 }
 
 /// Adds to a double word modulo 2⁶⁴, without ordering anything else.
