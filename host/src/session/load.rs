@@ -291,7 +291,6 @@ fn open(
     opened
 }
 
-/// Makes codes of the weights where that is asked for.
 /// Prepares all decode steps, and tells so a few times.
 fn prepare_decodes(engine: &mut Engine, note: &mut dyn FnMut(Note)) -> Result<()> {
     engine.prepare_decodes(&mut |done, all| {
@@ -301,6 +300,7 @@ fn prepare_decodes(engine: &mut Engine, note: &mut dyn FnMut(Note)) -> Result<()
     })
 }
 
+/// Makes codes of the weights where that is asked for.
 fn quantize(spec: &mut ModelSpec, options: &LoadOptions, note: &mut dyn FnMut(Note)) -> Result<()> {
     let Some(recipe) = options.quantize else { return Ok(()) };
     let models::QuantizeReport { matrices, bytes, left } = models::quantize(spec, recipe, options.quantize_lm_head);

@@ -71,3 +71,22 @@ fn the_end_of_a_turn_stays_longer() {
     cache.evict_state();
     assert_eq!(found(&mut cache), [false, false, true], "but not for ever");
 }
+
+#[test]
+fn what_many_begin_with_outlives_their_own_ends() {
+    let mut cache = PageCache::new(PAGES + 1, SLOTS, true);
+    let begin = vec![7; PAGE];
+    let holding = computed(&mut cache, &begin);
+    assert!(cache.leave_snapshot(&holding, PAGE, false));
+    cache.end(holding, &begin);
+    // Each goes on from there, and leaves the end of a turn of its own.
+    for number in 100..100 + 4 * SLOTS as u32 {
+        let prompt = [&begin[..], &[number; PAGE + 1]].concat();
+        let found = cache.find(0, &prompt);
+        assert_eq!(found.tokens, PAGE, "prompt {number}");
+        let mut holding = cache.start(&prompt, found, PAGES, 0).expect("there is room");
+        cache.give(&mut holding, &prompt);
+        assert!(cache.leave_snapshot(&holding, 2 * PAGE, true));
+        cache.end(holding, &prompt);
+    }
+}
