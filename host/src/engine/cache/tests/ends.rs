@@ -20,11 +20,17 @@ fn nothing_behind_the_end_is_kept() {
         let mut cache = PageCache::new(PAGES + 1, SLOTS, false);
         let all = tokens(3 * page + 9);
         let holding = computed(&mut cache, &all);
+        let pages = holding.pages.clone();
         cache.end_behind(holding, &all, kept as usize);
-        assert_eq!(cache.find(0, &tokens(4 * page)).tokens, kept as usize);
+        let found = cache.find(0, &tokens(4 * page));
+        assert_eq!(found.tokens, kept as usize);
         let usage = cache.usage();
         assert_eq!((usage.cached, usage.free), (kept.div_ceil(page) as usize, PAGES - kept.div_ceil(page) as usize));
         assert_eq!(cache.slots.len(), SLOTS);
+        // Each token is in the page that it was computed into.
+        let next = cache.start(&tokens(4 * page), found, PAGES, 0).expect("there is room");
+        let has = kept.div_ceil(page) as usize;
+        assert_eq!(next.pages[..has], pages[..has], "{kept} kept");
     }
 }
 
@@ -33,9 +39,13 @@ fn what_others_computed_too_stays() {
     let mut cache = PageCache::new(PAGES + 1, SLOTS, false);
     let all = tokens(3 * PAGE as u32 + 9);
     let [first, second] = [0, 1].map(|_| computed(&mut cache, &all));
-    cache.end_behind(first, &all, 10);
+    let pages = second.pages.clone();
+    cache.end_behind(first, &all, 2 * PAGE + 10);
     cache.end(second, &all);
-    assert_eq!(cache.find(0, &tokens(4 * PAGE as u32)).tokens, all.len());
+    let next = tokens(4 * PAGE as u32);
+    let found = cache.find(0, &next);
+    assert_eq!(found.tokens, all.len());
+    assert_eq!(cache.start(&next, found, PAGES, 0).expect("there is room").pages[..4], pages[..4]);
 }
 
 #[test]
