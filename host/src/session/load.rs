@@ -51,8 +51,8 @@ pub struct LoadOptions {
     /// Most bytes of states of cached prefixes, where a model keeps a state; by default an eighth of what is left beside the
     /// weights, and at most four for each sequence.
     pub prefix_cache_bytes: Option<u64>,
-    /// Makes and records the plans of all steps in which each sequence adds one token, where a device runs ahead: none of them
-    /// is held up later.
+    /// Makes and records the plans of all steps in which each sequence adds one token and no mask forbids any, where a device
+    /// runs ahead: none of them is held up later.
     pub prepare_decodes: bool,
     /// Makes codes of the weights of all products but the head, where they are BF16.
     pub quantize: Option<Recipe>,
