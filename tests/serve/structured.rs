@@ -168,6 +168,17 @@ fn functions_that_cost_too_much_are_named() {
     let error =
         talker.post("/v1/chat/completions", &of(json!({ "properties": { "a>b": {} } }))).json()["error"].clone();
     assert_eq!(error["param"], "tools[1].function.parameters.properties.a>b", "{error}");
+    // Other APIs have other names for it.
+    let (schema, begin) = (json!({ "properties": { "a>b": {} } }), json!([{ "role": "user", "content": "x" }]));
+    let asked = json!({ "messages": begin, "max_tokens": 9, "tool_choice": { "type": "any" },
+        "tools": [{ "name": "f", "input_schema": schema }] });
+    let error = talker.post("/v1/messages", &asked).json()["error"].clone();
+    let message = error["message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("tools[0].input_schema.properties.a>b: "), "{error}");
+    let tools = json!([{ "type": "function", "name": "a<b", "parameters": {} }]);
+    let asked = json!({ "input": "x", "tools": tools, "tool_choice": "required" });
+    let error = talker.post("/v1/responses", &asked).json()["error"].clone();
+    assert_eq!(error["param"], "tools[0].name", "{error}");
     let inner = json!({ "properties": { "a": { "anyOf": [{ "type": "null" }, { "if": {} }] } } });
     let error = talker.post("/v1/chat/completions", &of(inner)).json()["error"].clone();
     assert_eq!(error["param"], "tools[1].function.parameters.properties.a.anyOf.1", "{error}");

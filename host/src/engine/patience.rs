@@ -48,9 +48,9 @@ impl Pace {
     }
 }
 
-/// How long a step waits for masks. While it runs, that costs nothing, but what is enqueued behind it takes the host some time. Then it costs all of its sequences their time, and to
-/// choose without those that are missing costs their sequences a step: the wait ends where both are the same, so it costs
-/// twice the better of the two at most.
+/// How long a step waits for masks. While it runs, that costs nothing, but what is enqueued behind it takes the host some time.
+/// Then it costs all of its sequences their time, and to choose without those that are missing costs their sequences a step: the
+/// wait ends where both are the same, so it costs twice the better of the two at most.
 pub struct Patience {
     sequences: usize,
     begun: Instant,

@@ -103,9 +103,9 @@ impl Engine {
         self.device.runs_ahead()
     }
 
-    /// Makes the plan of every step in which each sequence adds one token, and runs it on nothing until it is recorded: no such
-    /// step is held up later. `tell` is given how many are done, and how many there are. The engine must be idle. Where more
-    /// than that are to be kept, as [`Engine::keep_plans`] says, they are.
+    /// Makes the plan of every step in which each sequence adds one token and none waits for a mask, and runs it on nothing until
+    /// it is recorded: no such step is held up later. `tell` is given how many are done, and how many there are. The engine must be
+    /// idle. Where more than that are to be kept, as [`Engine::keep_plans`] says, they are.
     ///
     /// # Errors
     /// The device failed.

@@ -41,7 +41,7 @@ impl Bucket {
         [token, Bucket { rows: limits.rows.min(8), splits: 0, prompts: 1, tiles: 3, ..token }]
     }
 
-    /// Every bucket of steps in which each sequence adds one token, the deepest last.
+    /// Every bucket of steps in which each sequence adds one token and no mask forbids any, the deepest last.
     pub fn decodes(limits: &Limits) -> Vec<Bucket> {
         let mut rows: Vec<usize> = (1..=limits.sequences).map(|n| round_up_decode(n).min(limits.sequences)).collect();
         rows.dedup();

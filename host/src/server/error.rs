@@ -81,7 +81,7 @@ impl ApiError {
         }
     }
 
-    /// With the names that an API has for fields: pairs of a chat's name and its own.
+    /// With the names that an API has for fields: pairs of a chat's name and its own, without the numbers of tools.
     pub fn renamed(mut self, names: &[(&str, &str)]) -> ApiError {
         let begins = |text: &str, name: &str| {
             text.strip_prefix(name).filter(|rest| rest.starts_with([':', '.', '['])).map(str::to_owned)
@@ -94,7 +94,12 @@ impl ApiError {
             self.message = message;
         }
         // The first pair that fits.
-        let renamed = |text: &str| names.iter().find_map(|(chat, own)| Some(format!("{own}{}", begins(text, chat)?)));
+        let renamed = |text: &str| {
+            let (number, text) = without_number(text);
+            let (chat, own) = names.iter().find(|(chat, _)| begins(&text, chat).is_some())?;
+            let own = own.replacen("tools", &format!("tools{number}"), usize::from(!number.is_empty()));
+            Some(format!("{own}{}", begins(&text, chat)?))
+        };
         if let Some(message) = renamed(&self.message) {
             self.message = message;
         }
@@ -123,6 +128,13 @@ impl ApiError {
         };
         json!({ "error": { "message": self.message, "type": kind, "param": self.param, "code": self.code } })
     }
+}
+
+/// The number of the tool that a place begins with, in its brackets, and the place without it.
+fn without_number(place: &str) -> (&str, String) {
+    let end = place.strip_prefix("tools[").and_then(|rest| rest.find(']')).map_or(0, |end| "tools[".len() + end + 1);
+    let begin = "tools".len().min(end);
+    (&place[begin..end], format!("{}{}", &place[..begin], &place[end..]))
 }
 
 /// The field of a request that stands for an option of the command line; other words stay.

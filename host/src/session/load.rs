@@ -51,8 +51,8 @@ pub struct LoadOptions {
     /// Most bytes of states of cached prefixes, where a model keeps a state; by default an eighth of what is left beside the
     /// weights, and at most four for each sequence.
     pub prefix_cache_bytes: Option<u64>,
-    /// Makes and records the plans of all steps in which each sequence adds one token, where a device runs ahead: none of them
-    /// is held up later.
+    /// Makes and records the plans of all steps in which each sequence adds one token and no mask forbids any, where a device
+    /// runs ahead: none of them is held up later.
     pub prepare_decodes: bool,
     /// Makes codes of the weights of all products but the head, where they are BF16.
     pub quantize: Option<Recipe>,
@@ -291,7 +291,6 @@ fn open(
     opened
 }
 
-/// Makes codes of the weights where that is asked for.
 /// Prepares all decode steps, and tells so a few times.
 fn prepare_decodes(engine: &mut Engine, note: &mut dyn FnMut(Note)) -> Result<()> {
     engine.prepare_decodes(&mut |done, all| {
@@ -301,6 +300,7 @@ fn prepare_decodes(engine: &mut Engine, note: &mut dyn FnMut(Note)) -> Result<()
     })
 }
 
+/// Makes codes of the weights where that is asked for.
 fn quantize(spec: &mut ModelSpec, options: &LoadOptions, note: &mut dyn FnMut(Note)) -> Result<()> {
     let Some(recipe) = options.quantize else { return Ok(()) };
     let models::QuantizeReport { matrices, bytes, left } = models::quantize(spec, recipe, options.quantize_lm_head);

@@ -183,19 +183,24 @@ impl PageCache {
 
     /// As [`PageCache::end`], where what is behind the first `kept` tokens is of no use to anybody.
     pub fn end_behind(&mut self, mut holding: Holding, tokens: &[u32], kept: usize) {
-        let kept = kept.min(tokens.len());
+        let mut kept = kept.min(tokens.len());
+        let goes_back = kept / PAGE == tokens.len() / PAGE;
         while holding.shared * PAGE > kept {
             let (last, parent) = (holding.node, self.tree.parent(holding.node));
             self.tree.release_one(last);
             holding.shared -= 1;
-            holding.pages.remove(holding.shared);
             holding.node = parent;
             if self.tree.is_removable(last) {
-                self.remove(last);
+                // Its page is the sequence's own again: it may begin with tokens that are kept.
+                self.slots.extend(self.tree.remove(last).slot);
+            } else {
+                // Others have the page as a whole.
+                holding.pages.remove(holding.shared);
+                kept = kept.min(holding.shared * PAGE);
             }
         }
         // A state goes back within its page alone.
-        if self.has_state && kept / PAGE < tokens.len() / PAGE {
+        if self.has_state && !goes_back {
             self.pool.put(holding.pages.split_off(holding.shared));
             self.slots.push(holding.slot);
             self.tree.release(holding.node);

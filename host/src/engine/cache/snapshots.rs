@@ -40,6 +40,8 @@ impl PageCache {
     /// Gives a sequence a slot, to which that of `snapshot` is copied.
     pub(super) fn begin_with_copy(&mut self, holding: &mut Holding, snapshot: Option<NodeId>) {
         if let Some(snapshot) = snapshot {
+            // Where one goes on others do: it is worth as much as the end of a turn, or these would take its slot.
+            self.tree.favour(snapshot, self.bonus);
             self.tree.touch(snapshot);
         }
         let from = snapshot.and_then(|snapshot| self.tree.node(snapshot).slot);
@@ -50,7 +52,7 @@ impl PageCache {
 
     /// Leaves a snapshot at the end of the sequence's first `tokens` tokens, whole pages of the tree; the sequence must be
     /// computing the page behind them. Whether one is there now: none is where all slots are those of running sequences. With a
-    /// `bonus` it stays as if it had been used later: for ends of turns.
+    /// `bonus` it stays as if it had been used later: for ends of turns. One that a sequence began with has it too.
     pub fn leave_snapshot(&mut self, holding: &Holding, tokens: usize, bonus: bool) -> bool {
         let Some(node) = self.tree.ancestor(holding.node, holding.shared.saturating_sub(tokens / PAGE)) else {
             return false;

@@ -14,12 +14,14 @@ use crate::session::Session;
 use crate::session::messages::shown;
 
 /// What a chat's fields are called in this API.
-pub const NAMES: [(&str, &str); 5] = [
+pub const NAMES: [(&str, &str); 7] = [
     ("stop", "stop_sequences"),
     ("thinking_token_budget", "thinking.budget_tokens"),
     ("reasoning_effort", "output_config.effort"),
     ("response_format.json_schema", "output_config.format"),
     ("response_format", "output_config.format"),
+    ("tools.function.parameters", "tools.input_schema"),
+    ("tools.function.name", "tools.name"),
 ];
 
 /// The request of a chat that asks for the same.

@@ -12,12 +12,14 @@ use super::requests::ResponsesRequest;
 use crate::session::messages::shown;
 
 /// What a chat's fields are called in this API.
-pub const NAMES: [(&str, &str); 5] = [
+pub const NAMES: [(&str, &str); 7] = [
     ("max_tokens", "max_output_tokens"),
     ("messages", "input"),
     ("reasoning_effort", "reasoning.effort"),
     ("response_format.json_schema", "text.format"),
     ("response_format", "text.format"),
+    ("tools.function.parameters", "tools.parameters"),
+    ("tools.function.name", "tools.name"),
 ];
 
 /// What may be asked for beside the answer: reasoning comes as text anyway.

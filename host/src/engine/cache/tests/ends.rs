@@ -20,11 +20,17 @@ fn nothing_behind_the_end_is_kept() {
         let mut cache = PageCache::new(PAGES + 1, SLOTS, false);
         let all = tokens(3 * page + 9);
         let holding = computed(&mut cache, &all);
+        let pages = holding.pages.clone();
         cache.end_behind(holding, &all, kept as usize);
-        assert_eq!(cache.find(0, &tokens(4 * page)).tokens, kept as usize);
+        let found = cache.find(0, &tokens(4 * page));
+        assert_eq!(found.tokens, kept as usize);
         let usage = cache.usage();
         assert_eq!((usage.cached, usage.free), (kept.div_ceil(page) as usize, PAGES - kept.div_ceil(page) as usize));
         assert_eq!(cache.slots.len(), SLOTS);
+        // Each token is in the page that it was computed into.
+        let next = cache.start(&tokens(4 * page), found, PAGES, 0).expect("there is room");
+        let has = kept.div_ceil(page) as usize;
+        assert_eq!(next.pages[..has], pages[..has], "{kept} kept");
     }
 }
 
@@ -33,9 +39,13 @@ fn what_others_computed_too_stays() {
     let mut cache = PageCache::new(PAGES + 1, SLOTS, false);
     let all = tokens(3 * PAGE as u32 + 9);
     let [first, second] = [0, 1].map(|_| computed(&mut cache, &all));
-    cache.end_behind(first, &all, 10);
+    let pages = second.pages.clone();
+    cache.end_behind(first, &all, 2 * PAGE + 10);
     cache.end(second, &all);
-    assert_eq!(cache.find(0, &tokens(4 * PAGE as u32)).tokens, all.len());
+    let next = tokens(4 * PAGE as u32);
+    let found = cache.find(0, &next);
+    assert_eq!(found.tokens, all.len());
+    assert_eq!(cache.start(&next, found, PAGES, 0).expect("there is room").pages[..4], pages[..4]);
 }
 
 #[test]
@@ -70,4 +80,23 @@ fn the_end_of_a_turn_stays_longer() {
     }
     cache.evict_state();
     assert_eq!(found(&mut cache), [false, false, true], "but not for ever");
+}
+
+#[test]
+fn what_many_begin_with_outlives_their_own_ends() {
+    let mut cache = PageCache::new(PAGES + 1, SLOTS, true);
+    let begin = vec![7; PAGE];
+    let holding = computed(&mut cache, &begin);
+    assert!(cache.leave_snapshot(&holding, PAGE, false));
+    cache.end(holding, &begin);
+    // Each goes on from there, and leaves the end of a turn of its own.
+    for number in 100..100 + 4 * SLOTS as u32 {
+        let prompt = [&begin[..], &[number; PAGE + 1]].concat();
+        let found = cache.find(0, &prompt);
+        assert_eq!(found.tokens, PAGE, "prompt {number}");
+        let mut holding = cache.start(&prompt, found, PAGES, 0).expect("there is room");
+        cache.give(&mut holding, &prompt);
+        assert!(cache.leave_snapshot(&holding, 2 * PAGE, true));
+        cache.end(holding, &prompt);
+    }
 }
