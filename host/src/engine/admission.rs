@@ -206,6 +206,17 @@ impl Engine {
         }
     }
 
+    /// Ends a sequence without a further event; unknown ids are ignored.
+    pub fn cancel(&mut self, id: SequenceId) {
+        self.retire(id, usize::MAX);
+    }
+
+    /// As [`Engine::cancel`], where the sequence's answer has ended with its `tokens`-th token: of what was computed behind it the
+    /// cache keeps nothing.
+    pub fn end_behind(&mut self, id: SequenceId, tokens: usize) {
+        self.retire(id, tokens);
+    }
+
     /// Ends a sequence that waits or runs, if it does.
     /// The cache keeps nothing of what is behind the first `generated` tokens of its answer.
     pub(super) fn retire(&mut self, id: SequenceId, generated: usize) {

@@ -117,7 +117,7 @@ impl Engine {
                 }
                 sequence.waits_for_mask()
             });
-            if missing.is_empty() || patience.is_over(missing.len(), &mut *self.device)? {
+            if missing.is_empty() || patience.is_over(missing.len(), || self.device.is_done())? {
                 return Ok(rows);
             }
             if let Some(made) = self.masks.take_within(LOOK) {

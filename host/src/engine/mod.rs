@@ -52,7 +52,7 @@ use cache::PageCache;
 use choosing::{Sampled, Unchosen};
 use masks::Masks;
 pub use numbers::check_fault;
-use patience::Pace;
+use patience::StepPace;
 use plans::{PREPARING_RUNS, Plans, Prepared};
 use sequence::Sequence;
 
@@ -96,7 +96,7 @@ pub struct Engine {
     in_flight: VecDeque<Flight>,
     /// The step behind those, whose tokens wait for masks.
     unchosen: Option<Unchosen>,
-    pace: Pace,
+    pace: StepPace,
     resident: Option<Vec<Resident>>,
     masks: Masks,
     /// Of prompts, and not taken yet.
@@ -160,7 +160,7 @@ impl Engine {
             running: Vec::new(),
             in_flight: VecDeque::new(),
             unchosen: None,
-            pace: Pace::default(),
+            pace: StepPace::default(),
             resident: None,
             masks: Masks::new(),
             scores: Vec::new(),
@@ -256,17 +256,6 @@ impl Engine {
     pub fn prompt_progress(&self, id: SequenceId) -> Option<u64> {
         let sequence = self.waiting.iter().chain(&self.running).find(|sequence| sequence.id == id)?;
         Some(sequence.computed().min(sequence.prompt_tokens()) as u64)
-    }
-
-    /// Ends a sequence without a further event; unknown ids are ignored.
-    pub fn cancel(&mut self, id: SequenceId) {
-        self.retire(id, usize::MAX);
-    }
-
-    /// As [`Engine::cancel`], where the sequence's answer has ended with its `tokens`-th token: of what was computed behind it the
-    /// cache keeps nothing.
-    pub fn end_behind(&mut self, id: SequenceId, tokens: usize) {
-        self.retire(id, tokens);
     }
 
     /// One pass over the model for the sequences that the scheduler chose, and the tokens that are known by then.

@@ -1,7 +1,6 @@
 //! How long a step waits for masks that are late.
 use std::time::{Duration, Instant};
 
-use crate::device::Device;
 use crate::error::Result;
 
 /// What a step takes at least, whatever was measured: the host has work with it too.
@@ -12,7 +11,7 @@ const MOST_WAIT: Duration = Duration::from_secs(1);
 
 /// How fast steps with masks follow each other.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub struct StepPace {
     /// When the device began the step before.
     begun: Option<Instant>,
     /// From one beginning to the next, on average.
@@ -26,7 +25,7 @@ pub struct Pace {
 /// The weight of the last measurement in an average.
 const LAST: u32 = 8;
 
-impl Pace {
+impl StepPace {
     /// Notes that a step was enqueued just now, and what stood in front of it has been read.
     pub fn note(&mut self, enqueued: Instant, begun: Instant) {
         let average = |old: Duration, new: Duration| if old.is_zero() { new } else { old - old / LAST + new / LAST };
@@ -64,10 +63,13 @@ impl Patience {
         Patience { sequences, begun, deadline, ended: None }
     }
 
-    /// Whether to wait no more for so many masks.
-    pub fn is_over(&mut self, missing: usize, device: &mut dyn Device) -> Result<bool> {
+    /// Whether to wait no more for so many masks; `is_done` says whether the step has ended.
+    ///
+    /// # Errors
+    /// As of `is_done`.
+    pub fn is_over(&mut self, missing: usize, is_done: impl FnOnce() -> Result<bool>) -> Result<bool> {
         let now = Instant::now();
-        if self.ended.is_none() && device.is_done()? {
+        if self.ended.is_none() && is_done()? {
             self.ended = Some(now);
         }
         let late = self.deadline.filter(|deadline| *deadline < now).into_iter().chain(self.ended).min();
@@ -87,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_deadline_leaves_the_host_its_time() {
-        let (start, mut pace) = (Instant::now(), Pace::default());
+        let (start, mut pace) = (Instant::now(), StepPace::default());
         for step in 0..3 {
             let begun = 3000 * step;
             pace.note(at(start, begun), at(start, begun));
@@ -95,7 +97,7 @@ mod tests {
         }
         // The wait is over 2600 µs behind each beginning, and the next step enqueued 400 µs later.
         assert_eq!(pace.deadline(at(start, 6000)), Some(at(start, 6000 + 2600)));
-        assert_eq!(Pace::default().deadline(start), None, "nothing was measured");
+        assert_eq!(StepPace::default().deadline(start), None, "nothing was measured");
     }
 
     #[test]
@@ -103,7 +105,7 @@ mod tests {
         let ago = Instant::now() - Duration::from_millis(10);
         let over = |sequences, deadline, missing| {
             let mut patience = Patience::new(sequences, ago, Some(at(ago, deadline)));
-            patience.is_over(missing, &mut crate::cpu::Cpu::<f32>::new()).expect("it does not fail")
+            patience.is_over(missing, || Ok(true)).expect("it does not fail")
         };
         assert!(over(64, 4_000, 1), "6 ms for 64 sequences, where one would lose 4 ms");
         assert!(!over(1, 6_000, 1), "alone it waits");

@@ -11,6 +11,7 @@ use super::fp8::{keep_cache, quantize_inputs};
 use super::memory::{self, Bound};
 use super::note::Note;
 use super::rank_choice::RankChoice;
+use super::stages::{StageTime, Stages};
 use super::{sampling, stop};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{CPU_CHUNK, Engine, EngineConfig, EngineHandle};
@@ -111,15 +112,6 @@ impl LoadOptions {
     }
 }
 
-/// How long a stage of loading took; the tokenizer is read while the device opens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StageTime {
-    /// Its name.
-    pub stage: &'static str,
-    /// How long it took.
-    pub time: Duration,
-}
-
 /// A model on a device.
 pub struct Model {
     pub(super) engine: EngineHandle,
@@ -190,10 +182,7 @@ impl Model {
         stages.end("weights");
         engine.warm_up()?;
         stages.end("warm-up");
-        if options.prepare_decodes && engine.runs_ahead() {
-            prepare_decodes(&mut engine, note)?;
-            stages.end("decode plans");
-        }
+        prepare_decodes(&mut engine, options, &mut stages, note)?;
         if let Some(error) = engine.no_library() {
             let cost =
                 "products of many rows run in dense_gemm, so long prompts take longer, on an H200 1.4 times as long";
@@ -252,24 +241,6 @@ impl Model {
     }
 }
 
-/// A watch that is read at the end of each stage.
-struct Stages {
-    since: Instant,
-    done: Vec<StageTime>,
-}
-
-impl Stages {
-    fn new() -> Stages {
-        Stages { since: Instant::now(), done: Vec::new() }
-    }
-
-    fn end(&mut self, stage: &'static str) {
-        let now = Instant::now();
-        self.done.push(StageTime { stage, time: now - self.since });
-        self.since = now;
-    }
-}
-
 /// Opens the device while another thread runs `meanwhile`, whose error comes first.
 fn open(
     device: impl FnOnce() -> Result<Opened>,
@@ -291,13 +262,23 @@ fn open(
     opened
 }
 
-/// Prepares all decode steps, and tells so a few times.
-fn prepare_decodes(engine: &mut Engine, note: &mut dyn FnMut(Note)) -> Result<()> {
+/// Prepares all decode steps where that is asked for and of use, and tells so at the begin and the end.
+fn prepare_decodes(
+    engine: &mut Engine,
+    options: &LoadOptions,
+    stages: &mut Stages,
+    note: &mut dyn FnMut(Note),
+) -> Result<()> {
+    if !options.prepare_decodes || !engine.runs_ahead() {
+        return Ok(());
+    }
     engine.prepare_decodes(&mut |done, all| {
         if done == 0 || done == all {
             note(Note::Info(format!("Decode plans prepared: {done} of {all}")));
         }
-    })
+    })?;
+    stages.end("decode plans");
+    Ok(())
 }
 
 /// Makes codes of the weights where that is asked for.
