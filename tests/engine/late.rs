@@ -255,6 +255,8 @@ struct Long {
     device: Ahead,
     step: Duration,
     done: Instant,
+    /// When the step was done whose tokens were chosen last.
+    chosen: Instant,
 }
 
 impl Device for Long {
@@ -279,6 +281,7 @@ impl Device for Long {
     }
 
     fn run(&mut self, plan: PlanId, inputs: &Inputs) -> Result<Ticket> {
+        self.chosen = self.done;
         self.device.run(plan, inputs)
     }
 
@@ -293,7 +296,7 @@ impl Device for Long {
 
     fn sampled(&mut self, ticket: Ticket) -> Result<Vec<i32>> {
         if self.step < Duration::from_secs(1) {
-            std::thread::sleep(self.done.saturating_duration_since(Instant::now()));
+            std::thread::sleep(self.chosen.saturating_duration_since(Instant::now()));
         }
         self.device.sampled(ticket)
     }
@@ -311,7 +314,7 @@ impl Device for Long {
 #[test]
 fn a_step_that_runs_waits_for_masks() {
     for (step, stuck) in [(Duration::from_millis(300), false), (Duration::from_secs(1 << 30), true)] {
-        let device = Long { device: Ahead(Cpu::new()), step, done: Instant::now() };
+        let device = Long { device: Ahead(Cpu::new()), step, done: Instant::now(), chosen: Instant::now() };
         let mut engine = engine("tests/golden/nemotron", Box::new(device), config(2, 64));
         let clock = Arc::new(Clock::default());
         let constraint = if stuck {
