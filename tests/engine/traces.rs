@@ -175,7 +175,9 @@ fn traces(count: usize, pages: usize, [ahead, state]: [bool; 2], seed: u64, cloc
     }
     let counters = engine.counters();
     assert!(counters.reused > count as u64, "prefixes are found: {counters:?}");
-    assert!(pages > 8 || counters.preempted > 0, "pages are scarce: {counters:?}");
+    // Of few traces not all have too little in eight pages.
+    let scarce = if clock.is_some() { 5 } else { 8 };
+    assert!(pages > scarce || counters.preempted > 0, "pages are scarce: {counters:?}");
     assert_eq!(counters.late > count as u64, clock.is_some(), "{counters:?}");
 }
 

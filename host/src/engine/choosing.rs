@@ -77,7 +77,7 @@ impl Engine {
             // It runs behind what was just read.
             unchosen.begun = Instant::now();
         }
-        self.pace.note(enqueued, unchosen.begun);
+        self.pace.note(enqueued, unchosen.begun, unchosen.bucket.is_decode());
         self.unchosen = Some(unchosen);
         Ok(())
     }
@@ -102,7 +102,7 @@ impl Engine {
     /// Waits for the masks of a step that runs, but not for ever, and gives those that came.
     fn wait_for_masks(&mut self, unchosen: &Unchosen, events: &mut Vec<Event>) -> Result<Rows> {
         let Unchosen { bucket, begun, sequences, .. } = *unchosen;
-        let deadline = if self.device.runs_ahead() { self.pace.deadline(begun) } else { None };
+        let deadline = self.pace.deadline(begun, bucket.is_decode()).filter(|_| self.device.runs_ahead());
         let mut patience = Patience::new(sequences, begun, deadline);
         let mask_words = self.layout.mask_words();
         let mut rows = Rows { index: vec![-1; bucket.logit_rows], words: Vec::new(), mask_words };

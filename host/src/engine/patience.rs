@@ -12,7 +12,7 @@ const MOST_WAIT: Duration = Duration::from_secs(1);
 /// How fast steps with masks follow each other.
 #[derive(Debug, Default)]
 pub struct StepPace {
-    /// When the device began the step before.
+    /// When the device began the step before, where its sequences decode.
     begun: Option<Instant>,
     /// From one beginning to the next, on average.
     period: Duration,
@@ -26,14 +26,15 @@ pub struct StepPace {
 const LAST: u32 = 8;
 
 impl StepPace {
-    /// Notes that a step was enqueued just now, and what stood in front of it has been read.
-    pub fn note(&mut self, enqueued: Instant, begun: Instant) {
+    /// Notes that a step was enqueued just now, and what stood in front of it has been read. Whether each of its sequences
+    /// `decodes`, that is adds one token: steps with prompts take as long as these are, and tell nothing of others.
+    pub fn note(&mut self, enqueued: Instant, begun: Instant, decodes: bool) {
         let average = |old: Duration, new: Duration| if old.is_zero() { new } else { old - old / LAST + new / LAST };
-        if let Some(waited) = self.waited.take() {
+        if let (Some(waited), Some(before)) = (self.waited.take(), self.begun) {
             self.lead = average(self.lead, enqueued - waited);
-            self.period = self.begun.map_or(self.period, |before| average(self.period, begun - before));
+            self.period = average(self.period, begun - before);
         }
-        self.begun = Some(begun);
+        self.begun = decodes.then_some(begun);
     }
 
     /// Notes that a wait for masks is over.
@@ -41,9 +42,10 @@ impl StepPace {
         self.waited = Some(now);
     }
 
-    /// When the choice of the step that began last, and the next one, have to be on their way so that the device does not rest.
-    pub fn deadline(&self, begun: Instant) -> Option<Instant> {
-        (!self.period.is_zero()).then(|| begun + self.period.saturating_sub(self.lead))
+    /// When the choice of the step that began last, and the next one, have to be on their way so that the device does not rest;
+    /// none where nothing tells how long that step takes.
+    pub fn deadline(&self, begun: Instant, decodes: bool) -> Option<Instant> {
+        (decodes && !self.period.is_zero()).then(|| begun + self.period.saturating_sub(self.lead))
     }
 }
 
@@ -92,12 +94,23 @@ mod tests {
         let (start, mut pace) = (Instant::now(), StepPace::default());
         for step in 0..3 {
             let begun = 3000 * step;
-            pace.note(at(start, begun), at(start, begun));
+            pace.note(at(start, begun), at(start, begun), true);
             pace.note_waited(at(start, begun + 2600));
         }
         // The wait is over 2600 µs behind each beginning, and the next step enqueued 400 µs later.
-        assert_eq!(pace.deadline(at(start, 6000)), Some(at(start, 6000 + 2600)));
-        assert_eq!(StepPace::default().deadline(start), None, "nothing was measured");
+        assert_eq!(pace.deadline(at(start, 6000), true), Some(at(start, 6000 + 2600)));
+        assert_eq!(StepPace::default().deadline(start, true), None, "nothing was measured");
+    }
+
+    #[test]
+    fn a_step_with_a_prompt_tells_nothing_of_others() {
+        let (start, mut pace) = (Instant::now(), StepPace::default());
+        for (begun, decodes) in [(0, true), (3000, true), (6000, false), (90_000, true)] {
+            pace.note(at(start, begun), at(start, begun), decodes);
+            pace.note_waited(at(start, begun + 2600));
+        }
+        assert_eq!(pace.deadline(at(start, 90_000), true), Some(at(start, 90_000 + 2600)));
+        assert_eq!(pace.deadline(at(start, 90_000), false), None, "it may run for long: waiting costs nothing");
     }
 
     #[test]
