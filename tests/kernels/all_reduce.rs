@@ -23,8 +23,8 @@ const SHAPES: [Shape; 14] = [
     (7, 4, 2, 36, -1, [true, false, true, false]),
     (8, 1, 9, 14604, 4, [false, true, true, false]),
     (2, 1, 9, 7304, 4, [false, true, true, false]),
-    (2, 0, 3, 65564, 5, [false, false, false, true]),
-    (2, 1, 3, 87416, 5, [false, false, false, true]),
+    (2, 0, 3, 65564, 5, [false, false, true, false]),
+    (2, 1, 3, 87416, 5, [false, true, false, true]),
 ];
 
 pub fn rows() -> Vec<Row<OneShotAllReduce>> {

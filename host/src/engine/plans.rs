@@ -8,6 +8,8 @@ use crate::forward::{self, Bucket, StepInputs};
 
 /// Plans that are kept unless the caller wants another number. A graph of a plan takes about a megabyte of a GPU's memory.
 const DEFAULT_PLANS: usize = 256;
+/// Most decode plans that are prepared: each takes some of a GPU's memory, which the plan of the memory does not count.
+const MOST_PREPARED: usize = 512;
 
 /// Runs of a plan that still prepare it: the first, and the one that is recorded.
 pub(super) const PREPARING_RUNS: u64 = 2;
@@ -104,16 +106,16 @@ impl Engine {
     }
 
     /// Makes the plan of every step in which each sequence adds one token and none waits for a mask, and runs it on nothing until
-    /// it is recorded: no such step is held up later. `tell` is given how many are done, and how many there are. The engine must be
-    /// idle. Where more than that are to be kept, as [`Engine::keep_plans`] says, they are.
+    /// it is recorded: no such step is held up later. Of more than 512 plans those of the greatest depth are left out. `tell` is
+    /// given how many are done, and how many there are. The engine must be idle. These plans are kept beside the others.
     ///
     /// # Errors
     /// The device failed.
     pub fn prepare_decodes(&mut self, tell: &mut dyn FnMut(usize, usize)) -> Result<()> {
         self.land()?;
-        let buckets = Bucket::decodes(self.layout.limits());
-        let first = Bucket::first(self.layout.limits()).len();
-        self.plans.most = self.plans.most.max(buckets.len() + first);
+        let mut buckets = Bucket::decodes(self.layout.limits());
+        buckets.truncate(MOST_PREPARED);
+        self.plans.most = self.plans.most.max(buckets.len() + DEFAULT_PLANS);
         for (done, bucket) in buckets.iter().enumerate() {
             tell(done, buckets.len());
             self.rehearse(*bucket)?;
