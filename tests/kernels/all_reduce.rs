@@ -21,7 +21,7 @@ const SHAPES: [Shape; 14] = [
     (8, 0, 1, 64, -2, [false, true, true, false]),
     (8, 7, 3, 52, i32::MAX, [false, true, false, false]),
     (7, 4, 2, 36, -1, [true, false, true, false]),
-    (8, 1, 9, 14604, 4, [false, true, true, false]),
+    (8, 1, 8, 16432, 4, [false, true, true, false]),
     (2, 1, 9, 7304, 4, [false, true, true, false]),
     (8, 1, 3, 65564, 5, [false, true, true, false]),
     (1, 0, 3, 87416, 5, [false, false, false, true]),
