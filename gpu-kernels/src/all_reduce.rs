@@ -19,14 +19,16 @@
 //! | `meeting.fault` | `[1]` | i32 | 1 + the rank that was waited for, where a wait was ended and it was 0; else kept |
 //!
 //! # Launch
-//! Always 32 blocks, so that all count the same epochs. A thread owns every `32 · 512`-th group of 4.
+//! Always 32 blocks, so that all count the same epochs.
 //!
-//! Up to `packed` elements are sent as packets (entry `all_reduce_packets`): a thread stores its groups of `x` in the memory of
-//! every other rank, each value with the epoch beside it in one double word, which is written and read as a whole; then it looks
-//! at its own memory until the epochs are there. Twice the bytes, but one way to the other GPU is all that it waits for.
+//! Up to `packed` elements are sent as packets (entry `all_reduce_packets`). Each block has a 32nd of the groups of 4, of which a
+//! thread owns every 512th: it stores them in the memory of every other rank, each value with the epoch beside it in one double
+//! word, which is written and read as a whole; then it looks at its own memory until the epochs are there. Twice the bytes, but
+//! one way to the other GPU is all that it waits for.
 //!
-//! More are copied to the half of `parts[rank]` that the epoch's lowest bit names; behind a barrier a thread per rank releases the
-//! epoch to that rank's flags, at the scope of the system, and waits for that rank's word among its own; behind another all read.
+//! Of more, a thread owns every `32 · 512`-th group. They are copied to the half of `parts[rank]` that the epoch's lowest bit names;
+//! behind a barrier a thread per rank releases the epoch to that rank's flags, at the scope of the system, and waits for that
+//! rank's word among its own; behind another all read.
 //!
 //! A block that is in epoch e has ended e − 1, for which every other rank had begun e − 1, thus ended e − 2: nobody reads the half
 //! that it writes. Nothing is reset; the difference of two epochs counts, so they may wrap around.
