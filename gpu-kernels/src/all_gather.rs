@@ -7,25 +7,26 @@
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
 //! | `x`, `x_act` | `[rows, n]` | f32, act | this rank's columns; one of them is null |
-//! | `y`, `y_f32` | `[rows, ranks · n]` | act, f32 | written: the one of the type of x; the other is null |
-//! | `meeting` | | | as [`all_reduce`](crate::all_reduce) has it; `parts` hold activations as f32 too |
+//! | `y[r]`, `y_f32[r]` | `[rows, ranks · n]` | act, f32 | memory of rank r, written: those of the type of x; the others are null |
+//! | `meeting` | | | as [`all_reduce`](crate::all_reduce) has it, without packets |
 //!
 //! # Launch
-//! Always 32 blocks, as of `all_reduce`, with which it shares epochs and parts: a launch of either has ended on a rank before that
-//! begins the next. A thread owns every `32 · 512`-th group of 4, or element where `n` does not divide by 4.
+//! Always 32 blocks, as of `all_reduce`, with which it shares the epochs. A row is pieces of 16 bytes, or as large as divide it, of
+//! which a thread owns every `32 · 512`-th. Blocks of one number meet, so that nobody reads what stood in y any more; each stores
+//! its pieces in the memory of all ranks; and they meet again, so that a rank has all columns when its kernel ends.
 //!
 //! # Requires
-//! 1 to 8 ranks, which launch the same steps in the same order; `rows · n` within `capacity`, which is divisible by 4, and
-//! `ranks · rows · n` below 2³¹; for activations `n` divisible by 4; all pointers 16-byte aligned. A device runs the 32 blocks at once.
+//! 1 to 8 ranks, which launch the same steps in the same order; `ranks · rows · n` below 2³¹; for activations `n` even; all pointers
+//! 16-byte aligned. A device runs the 32 blocks at once.
 //!
 //! # Moves
-//! `rows · n · (x + 4 · (ranks + 1) + ranks · y)` bytes, `4 · (ranks − 1)` of each element from other GPUs.
+//! `rows · n · x · (1 + ranks)` bytes, of which `ranks − 1` parts go to other GPUs.
 //!
 //! # Numerics
-//! Exact: f32 holds every activation.
-use crate::all_reduce::meeting::{BLOCKS, Meeting, THREADS};
+//! Exact.
+use crate::all_reduce::meeting::{BLOCKS, MOST_RANKS, Meeting, THREADS};
 use crate::kernel::{kernel_args, require};
-use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape};
+use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, Role, StepShape};
 
 kernel_args! {
     /// Arguments of `all_gather`.
@@ -34,10 +35,10 @@ kernel_args! {
         pub x: Ptr<f32>,
         /// `[rows, n]` or null: this rank's columns.
         pub x_act: Ptr<Act>,
-        /// `[rows, ranks · n]` or null, written.
-        pub y: Ptr<Act>,
-        /// `[rows, ranks · n]` or null, written.
-        pub y_f32: Ptr<f32>,
+        /// `[rows, ranks · n]` each, of every rank, written; null beyond the last, or all.
+        pub y: [Ptr<Act>; MOST_RANKS],
+        /// `[rows, ranks · n]` each, of every rank, written; null beyond the last, or all.
+        pub y_f32: [Ptr<f32>; MOST_RANKS],
         /// Where the ranks meet.
         pub meeting: Meeting,
         /// Token rows.
@@ -54,12 +55,13 @@ impl Kernel for OneShotAllGather {
         let of_all = u64::from(self.meeting.ranks) * u64::from(self.rows) * u64::from(self.n);
         require! {
             self.meeting.has_ranks() => "1 to 8 ranks, this one among them",
-            self.meeting.has_memory() => "parts and flags of every rank",
+            self.meeting.has_flags() => "flags of every rank",
             self.x.is_null() != self.x_act.is_null() => "either x or x_act",
-            self.x.is_null() == self.y_f32.is_null() && self.x_act.is_null() == self.y.is_null() => "a result of the type of x",
+            self.are_there(&self.y, !self.x_act.is_null()) => "y of every rank where x are activations, and only there",
+            self.are_there(&self.y_f32, !self.x.is_null()) => "y_f32 of every rank where x is f32, and only there",
             self.rows > 0 && self.n > 0 => "at least one row and one column",
-            self.x_act.is_null() || self.n.is_multiple_of(4) => "columns of activations divisible by 4",
-            self.meeting.holds(self.rows, self.n) && of_all < 1 << 31 => "rows of parts that hold the columns",
+            self.x_act.is_null() || self.n.is_multiple_of(2) => "an even number of columns of activations",
+            of_all < 1 << 31 => "less than 2³¹ elements",
         }
     }
 
@@ -68,108 +70,97 @@ impl Kernel for OneShotAllGather {
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
-        let element = if self.x.is_null() { 2 } else { 4 };
-        let ranks = u64::from(self.meeting.ranks);
-        u64::from(self.rows) * u64::from(self.n) * (element + 4 * (ranks + 1) + ranks * element)
+        u64::from(self.rows) * u64::from(self.row_bytes()) * u64::from(1 + self.meeting.ranks)
+    }
+}
+
+impl OneShotAllGather {
+    /// Bytes of a row of this rank.
+    fn row_bytes(&self) -> u32 {
+        self.n * if self.x.is_null() { 2 } else { 4 }
+    }
+
+    /// Whether the pointers of all ranks are there, if they are `wanted`; else none.
+    fn are_there<R: Role>(&self, pointers: &[Ptr<R>; MOST_RANKS], wanted: bool) -> bool {
+        pointers[..self.meeting.ranks as usize].iter().all(|pointer| pointer.is_null() != wanted)
     }
 }
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::OneShotAllGather;
-    use crate::all_reduce::meeting::{MOST_RANKS, Round};
+    use crate::all_reduce::meeting::{BLOCKS, Round, THREADS, of_rank};
     use core::num::NonZero;
+    use cuda_std::global::{self, Word};
     use cuda_std::unroll::unroll;
-    use cuda_std::{bf16, global, grid, kernel, thread};
+    use cuda_std::{grid, kernel, thread};
+
+    /// Pieces that a thread loads before it stores any.
+    const TAKEN: usize = 2;
+    /// Pieces that all threads load at once.
+    const TOGETHER: u32 = TAKEN as u32 * BLOCKS * THREADS;
 
     kernel! {
-        /// Four neighbours per thread and turn where rows divide so.
+        /// The largest pieces that divide a row.
         pub fn all_gather(args: OneShotAllGather) {
             // As in `all_reduce`.
             grid::launch_dependents();
             grid::wait_for_dependencies();
             let round = Round::begin(&args.meeting);
-            let fours = args.n % 4 == 0;
-            let width = if fours { args.n / 4 } else { args.n };
-            let Some(width) = NonZero::new(width) else { return };
-            let pieces = args.rows * width.get();
-            let mut piece = thread::global_index();
-            while piece < pieces {
-                bring(&args, round, piece, fours);
-                piece += thread::grid_threads();
-            }
-            let mut piece = if round.meet(&args.meeting) { thread::global_index() } else { pieces };
-            while piece < pieces {
-                let first = piece / width * width.get() * args.meeting.ranks + piece % width;
-                take(&args, round, (piece, first, width.get()), fours);
-                piece += thread::grid_threads();
-            }
-            round.end(&args.meeting);
-        }
-    }
-
-    /// Copies a piece of this rank's columns to its part.
-    ///
-    /// # Safety
-    /// `piece` is within the columns.
-    #[inline(always)]
-    unsafe fn bring(args: &OneShotAllGather, round: Round, piece: u32, fours: bool) {
-        let piece = u64::from(piece);
-        // SAFETY: the caller's promise; one of the two is there.
-        unsafe {
-            if args.x.is_null() {
-                let [a, b]: [u32; 2] = global::load(args.x_act.addr + 8 * piece);
-                let ([a, b], [c, d]) = (bf16::unpack(a), bf16::unpack(b));
-                global::store(round.own + 16 * piece, [a, b, c, d]);
-            } else if fours {
-                global::store(round.own + 16 * piece, global::load::<[f32; 4]>(args.x.addr + 16 * piece));
+            if round.meet(&args.meeting) {
+                if args.row_bytes() % 16 == 0 {
+                    send::<[u32; 4]>(&args);
+                } else if args.row_bytes() % 8 == 0 {
+                    send::<[u32; 2]>(&args);
+                } else {
+                    send::<u32>(&args);
+                }
+                let second = round.next(&args.meeting);
+                second.meet(&args.meeting);
+                second.end(&args.meeting);
             } else {
-                global::store(round.own + 4 * piece, global::load::<f32>(args.x.addr + 4 * piece));
+                round.end(&args.meeting);
             }
         }
     }
 
-    /// Copies a piece of all ranks' parts to where theirs stand in the row, of which rank 0's is the `first`; a rank's row has `width`.
+    /// Stores the thread's pieces of this rank's columns in the memory of all ranks.
     ///
     /// # Safety
-    /// All ranks have written their parts.
+    /// The kernel's Requires hold, and nobody reads the results.
     #[inline(always)]
-    unsafe fn take(args: &OneShotAllGather, round: Round, (piece, first, width): (u32, u32, u32), fours: bool) {
-        let piece = u64::from(piece);
-        let to = |rank: usize| u64::from(first + rank as u32 * width);
-        let ranks = args.meeting.ranks;
-        // SAFETY: the caller's promise.
-        unsafe {
-            if !fours {
-                let mut parts = [0.0f32; MOST_RANKS];
-                unroll::<MOST_RANKS>(|r| {
-                    if (r as u32) < ranks {
-                        parts[r] = global::load(args.meeting.parts[r].addr + round.half + 4 * piece);
+    unsafe fn send<W: Word + Default>(args: &OneShotAllGather) {
+        let size = size_of::<W>() as u64;
+        let Some(width) = NonZero::new(args.row_bytes() / size as u32) else { return };
+        let pieces = args.rows * width.get();
+        let x = if args.x.is_null() { args.x_act.addr } else { args.x.addr };
+        for turn in 0..pieces.div_ceil(TOGETHER) {
+            let first = thread::global_index() + turn * TOGETHER;
+            let mut taken = [W::default(); TAKEN];
+            let piece = |i: usize| first + i as u32 * (BLOCKS * THREADS);
+            unroll::<TAKEN>(
+                #[inline(always)]
+                |i| {
+                    if piece(i) < pieces {
+                        // SAFETY: the piece is one of the columns.
+                        taken[i] = unsafe { global::load(x + size * u64::from(piece(i))) };
                     }
-                });
-                unroll::<MOST_RANKS>(|r| {
-                    if (r as u32) < ranks {
-                        global::store(args.y_f32.addr + 4 * to(r), parts[r]);
-                    }
-                });
-                return;
+                },
+            );
+            for rank in 0..args.meeting.ranks {
+                let y = if args.x.is_null() { of_rank(&args.y, rank) } else { of_rank(&args.y_f32, rank) };
+                unroll::<TAKEN>(
+                    #[inline(always)]
+                    |i| {
+                        if piece(i) < pieces {
+                            let (row, column) = (piece(i) / width, piece(i) % width);
+                            let to = (row * args.meeting.ranks + args.meeting.rank) * width.get() + column;
+                            // SAFETY: there is room for it.
+                            unsafe { global::store(y + size * u64::from(to), taken[i]) };
+                        }
+                    },
+                );
             }
-            let mut parts = [[0.0f32; 4]; MOST_RANKS];
-            unroll::<MOST_RANKS>(|r| {
-                if (r as u32) < ranks {
-                    parts[r] = global::load(args.meeting.parts[r].addr + round.half + 16 * piece);
-                }
-            });
-            unroll::<MOST_RANKS>(|r| {
-                if (r as u32) < ranks {
-                    let [a, b, c, d] = parts[r];
-                    if args.y.is_null() {
-                        global::store(args.y_f32.addr + 16 * to(r), [a, b, c, d]);
-                    } else {
-                        global::store(args.y.addr + 8 * to(r), [bf16::pack([a, b]), bf16::pack([c, d])]);
-                    }
-                }
-            });
         }
     }
 }

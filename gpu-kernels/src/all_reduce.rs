@@ -1,4 +1,5 @@
-//! `all_reduce`: the sum of what the ranks of a model have, one GPU each, the same on all of them.
+//! `all_reduce`: the sum of what the ranks of a model have, one GPU each, the same on all of them; for few rows, of which each rank
+//! sends the others all that it has.
 //!
 //! # Formula
 //! `s[t, j] = (x_0 + x_1 + … + x_(ranks − 1))[t, j] + bias[j]`, in this order; `y = r(s)`, or `y = r(residual + r(s))` where there
@@ -7,43 +8,42 @@
 //! # Arguments
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
-//! | `x`, `x_act` | `[rows, n]` | f32, act | this rank's part; one of them is null |
+//! | `x`, `x_act` | `[rows, n]` | f32, act | this rank's part, if the kernel in front has not sent it; one of them or both are null |
 //! | `bias` | `[n]` or null | weight | the same on every rank |
 //! | `residual` | `[rows, n]` or null | act | the same on every rank; may be `y` |
-//! | `y`, `sums` | `[rows, n]` | act, f32 | written: `y` or, unrounded, `s`; one of them is null |
-//! | `meeting.parts[r]` | `[2, capacity]` | f32 | memory of rank r; this rank's own is written |
+//! | `y` | `[rows, n]` | act | written |
 //! | `meeting.flags[r]` | `[32, 8]` | i32 | memory of rank r, by block and rank; each rank writes its word in all of them |
-//! | `meeting.packets[r]` | `[2, ranks, 2, packed / 4, 2, 2]` | i32 | memory of rank r, by rank; a value and its epoch; 0 at start |
-//! | `meeting.epochs` | `[32]` | i32 | launches so far, by block; counted on; 0 at start, as the flags |
+//! | `meeting.packets[r]` | `[2, ranks, 2, packed / 4, 2, 2]` | i32 | memory of rank r, by rank; a word and its epoch; 0 at start |
+//! | `meeting.epochs` | `[32]` | i32 | meetings so far, by block; counted on; 0 at start, as the flags |
 //! | `meeting.abort` | `[1]` | i32 | pinned memory of the host: other than 0 ends every wait |
 //! | `meeting.fault` | `[1]` | i32 | 1 + the rank that was waited for, where a wait was ended and it was 0; else kept |
 //!
 //! # Launch
-//! Always 32 blocks, so that all count the same epochs.
+//! Always 32 blocks, so that all count the same epochs, of no more threads than there are groups for, 512 at most: so they leave room for
+//! the kernel behind, which fetches its weights meanwhile. A word is a value of `x`, or two neighbours of `x_act` (entry
+//! `all_reduce_act`). Each block has a 32nd of the groups of 4 words. A thread stores a group in the memory of every other rank, each
+//! word with the epoch beside it in one double word, which is written and read as a whole; then it looks at its own memory until the
+//! epochs are there. Twice the bytes, but one way to the other GPU is all that it waits for.
 //!
-//! Up to `packed` elements are sent as packets (entry `all_reduce_packets`). Each block has a 32nd of the groups of 4, of which a
-//! thread owns every 512th: it stores them in the memory of every other rank, each value with the epoch beside it in one double
-//! word, which is written and read as a whole; then it looks at its own memory until the epochs are there. Twice the bytes, but
-//! one way to the other GPU is all that it waits for.
-//!
-//! Of more, a thread owns every `32 · 512`-th group. They are copied to the half of `parts[rank]` that the epoch's lowest bit names;
-//! behind a barrier a thread per rank releases the epoch to that rank's flags, at the scope of the system, and waits for that
-//! rank's word among its own; behind another all read.
+//! With neither `x` nor `x_act` (entry `all_reduce_sent`) the kernel in front sends words of one value so, to this rank too
+//! ([`Outbox`](meeting::Outbox)). Then nothing waits for its end but the store of `y`: it starts this kernel only when what is in front of
+//! both has ended.
 //!
 //! A block that is in epoch e has ended e − 1, for which every other rank had begun e − 1, thus ended e − 2: nobody reads the half
 //! that it writes. Nothing is reset; the difference of two epochs counts, so they may wrap around.
 //!
 //! # Requires
-//! 1 to 8 ranks, which launch the same sums in the same order; `n` divisible by 4; `rows · n` within `capacity`, which is
-//! divisible by 4; all pointers 16-byte aligned. A device runs the 32 blocks at once. With a residual, `y` is written.
+//! 1 to 8 ranks, which launch the same sums in the same order; `n` divisible by 4, with `x_act` by 8; the words of a part within
+//! `packed`; all pointers 16-byte aligned. A device runs the 32 blocks at once.
 //!
 //! # Moves
-//! `rows · n · (4 · (ranks + 1) + x + residual + y)` bytes, `4 · (ranks − 1)` of them from other GPUs; as packets
-//! `rows · n · (16 · (ranks − 1) + x + residual + y)`, `8 · (ranks − 1)` of them to other GPUs.
+//! `rows · n · (x + residual + y)` bytes, and `16 · (ranks − 1)` of each word, half of them to other GPUs.
 //!
 //! # Numerics
 //! In f32, in the order of the ranks: the same bits on all ranks and in every run. One rounding at the store, of the sum first
 //! where there is a residual. c = 1, d = 1.
+#[cfg(target_arch = "nvptx64")]
+pub(crate) mod ending;
 pub mod meeting;
 
 use crate::kernel::{kernel_args, require};
@@ -61,10 +61,8 @@ kernel_args! {
         pub bias: Ptr<Weight>,
         /// `[rows, n]` or null; may be `y`.
         pub residual: Ptr<Act>,
-        /// `[rows, n]` or null, written.
+        /// `[rows, n]`, written.
         pub y: Ptr<Act>,
-        /// `[rows, n]` or null, written.
-        pub sums: Ptr<f32>,
         /// Where the ranks meet.
         pub meeting: Meeting,
         /// Token rows.
@@ -80,271 +78,159 @@ impl Kernel for OneShotAllReduce {
     fn check(&self) -> Result<(), &'static str> {
         require! {
             self.meeting.has_ranks() => "1 to 8 ranks, this one among them",
-            self.meeting.has_memory() => "parts and flags of every rank",
-            self.x.is_null() != self.x_act.is_null() => "either x or x_act",
-            self.y.is_null() != self.sums.is_null() => "either y or sums",
-            self.residual.is_null() || !self.y.is_null() => "a residual is added to y alone",
-            self.rows > 0 && self.n > 0 && self.n.is_multiple_of(4) => "at least one row, n divisible by 4",
-            self.meeting.holds(self.rows, self.n) => "rows of parts that hold the sum",
-            self.meeting.has_packets() => "room for packets in multiples of 4",
+            self.meeting.has_flags() => "flags of every rank",
+            self.x.is_null() || self.x_act.is_null() => "x and x_act at a time",
+            self.rows > 0 && self.n > 0 && self.n.is_multiple_of(4 * self.values_of_word()) => "at least one row, of whole groups of 4 words",
+            self.meeting.has_packets() => "packets of every rank, in multiples of 4",
+            self.words() <= u64::from(self.meeting.packed) => "no more words than there are packets",
         }
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        let symbol = if self.sends_packets() { "all_reduce_packets" } else { Self::NAME };
-        Launch { overlaps: true, ..Launch::linear(symbol, BLOCKS, THREADS) }
+        let symbol = match (self.x.is_null(), self.x_act.is_null()) {
+            (false, _) => Self::NAME,
+            (_, false) => "all_reduce_act",
+            _ => "all_reduce_sent",
+        };
+        let groups_of_block = (self.words() / 4).div_ceil(u64::from(BLOCKS)).min(u64::from(THREADS)) as u32;
+        Launch { overlaps: true, ..Launch::linear(symbol, BLOCKS, groups_of_block.max(1).next_multiple_of(32)) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
         let x = if self.x.is_null() { 2 } else { 4 };
         let residual = if self.residual.is_null() { 0 } else { 2 };
-        let y = if self.y.is_null() { 4 } else { 2 };
         let elements = u64::from(self.rows) * u64::from(self.n);
-        let ranks = u64::from(self.meeting.ranks);
-        elements * (x + residual + y + if self.sends_packets() { 16 * (ranks - 1) } else { 4 * (ranks + 1) })
+        elements * (x + residual + 2) + 16 * self.words() * u64::from(self.meeting.ranks - 1)
     }
 }
 
 impl OneShotAllReduce {
-    /// Whether the ranks send each other packets.
-    pub fn sends_packets(&self) -> bool {
-        self.meeting.sends_packets(self.rows, self.n)
+    /// Words of 4 bytes of a part.
+    pub fn words(&self) -> u64 {
+        u64::from(self.rows) * u64::from(self.n) / u64::from(self.values_of_word())
+    }
+
+    /// Values that a word holds.
+    pub fn values_of_word(&self) -> u32 {
+        if self.x_act.is_null() { 1 } else { 2 }
     }
 }
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::OneShotAllReduce;
+    use super::ending::{Addends, Ending, added, store};
     use super::meeting::{BLOCKS, Packets, Round, THREADS};
     use cuda_std::unroll::unroll;
     use cuda_std::{barrier, bf16, global, grid, kernel, thread};
 
-    /// Groups of a part that a thread copies at once, and of a rank's that it reads at once: enough for the bandwidth of many rows.
-    const BROUGHT: usize = 4;
-    const TAKEN: usize = 4;
-    /// Groups that a thread sends before it waits for any.
-    const SENT: usize = 2;
-
     kernel! {
-        /// Groups of four neighbours.
+        /// Words of one value.
         pub fn all_reduce(args: OneShotAllReduce) {
-            // All its blocks have found room: the kernel behind may come, and fetch its weights while this one waits for other GPUs.
-            grid::launch_dependents();
-            grid::wait_for_dependencies();
-            let round = Round::begin(&args.meeting);
-            let quads = args.rows * (args.n / 4);
-            bring(&args, round, quads);
-            if round.meet(&args.meeting) {
-                take(&args, round, quads);
-            }
-            round.end(&args.meeting);
+            thread::blocks_at_once::<THREADS, 1>();
+            run::<4>(&args, args.x.addr);
         }
 
-        /// Groups of four neighbours, as packets.
-        pub fn all_reduce_packets(args: OneShotAllReduce) {
+        /// Words of one value, which the kernel in front has sent to all ranks.
+        pub fn all_reduce_sent(args: OneShotAllReduce) {
             thread::blocks_at_once::<THREADS, 1>();
-            // As in `all_reduce`.
-            grid::launch_dependents();
+            run::<4>(&args, 0);
+        }
+
+        /// Words of two.
+        pub fn all_reduce_act(args: OneShotAllReduce) {
+            thread::blocks_at_once::<THREADS, 1>();
+            run::<8>(&args, args.x_act.addr);
+        }
+    }
+
+    /// Sums groups of `N` values, whose 4 words this rank has from `x` on, or has sent where that is 0.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold.
+    #[inline(always)]
+    unsafe fn run<const N: usize>(args: &OneShotAllReduce, x: u64) {
+        // All its blocks have found room: the kernel behind may come, and fetch its weights while this one waits for other GPUs.
+        grid::launch_dependents();
+        if x != 0 {
             grid::wait_for_dependencies();
+        }
+        // SAFETY: the caller's promise; a block's groups are within the part.
+        unsafe {
             let round = Round::begin(&args.meeting);
             let packets = Packets::new(&args.meeting, round);
             packets.announce(&args.meeting);
-            let quads = args.rows * (args.n / 4);
-            // Each block has as many as the others: a multiprocessor sends few.
-            let share = quads.div_ceil(BLOCKS);
-            let mut first = share * thread::block_idx_x() + thread::thread_idx_x();
-            let end = quads.min(share * (thread::block_idx_x() + 1));
-            while first < end {
-                let (mut own, mut added) = ([[0.0f32; 4]; SENT], [Addends::default(); SENT]);
-                unroll::<SENT>(
-                    #[inline(always)]
-                    |i| {
-                        let quad = first + i as u32 * THREADS;
-                        if quad < end {
-                            own[i] = part(&args, quad);
-                            packets.send(&args.meeting, quad, own[i]);
-                        }
-                    },
-                );
-                unroll::<SENT>(
-                    #[inline(always)]
-                    |i| {
-                        let quad = first + i as u32 * THREADS;
-                        if quad < end {
-                            // On their way while it waits.
-                            added[i] = addends(&args, quad);
-                        }
-                    },
-                );
-                unroll::<SENT>(
-                    #[inline(always)]
-                    |i| {
-                        let quad = first + i as u32 * THREADS;
-                        if quad < end
-                            && let Some(sums) = sum_of_packets(&args, packets, quad, own[i])
-                        {
-                            finish(&args, quad, sums, added[i]);
-                        }
-                    },
-                );
-                first += SENT as u32 * THREADS;
+            let groups = args.rows * (args.n / N as u32);
+            let share = groups.div_ceil(BLOCKS);
+            let start = share * thread::block_idx_x();
+            let end = groups.min(start + share);
+            let mut group = start + thread::thread_idx_x();
+            while group < end {
+                sum_group::<N>(args, packets, x, group);
+                group += thread::block_dim_x();
             }
             barrier::sync_threads();
             round.end(&args.meeting);
         }
     }
 
-    /// Copies the thread's groups of this rank's part: several loads are under way before the first store.
+    /// Sends a group, waits for that of the others, and stores their sum.
     ///
     /// # Safety
-    /// There are so many groups.
+    /// As of [`run`].
     #[inline(always)]
-    unsafe fn bring(args: &OneShotAllReduce, round: Round, quads: u32) {
-        let (mut first, step) = (thread::global_index(), thread::grid_threads());
-        while first < quads {
-            let mut parts = [[0.0f32; 4]; BROUGHT];
-            unroll::<BROUGHT>(|i| {
-                let quad = first + i as u32 * step;
-                if quad < quads {
-                    // SAFETY: it is one of them.
-                    parts[i] = unsafe { part(args, quad) };
-                }
-            });
-            unroll::<BROUGHT>(|i| {
-                let quad = first + i as u32 * step;
-                if quad < quads {
-                    // SAFETY: a half of the parts holds them all.
-                    unsafe { global::store(round.own + 16 * u64::from(quad), parts[i]) };
-                }
-            });
-            first += BROUGHT as u32 * step;
-        }
-    }
-
-    /// Sums the thread's groups, several of a rank at once: other GPUs are far away.
-    ///
-    /// # Safety
-    /// There are so many groups, and all ranks have brought theirs.
-    #[inline(always)]
-    unsafe fn take(args: &OneShotAllReduce, round: Round, quads: u32) {
-        let (mut first, step) = (thread::global_index(), thread::grid_threads());
-        while first < quads {
-            let mut sums = [[0.0f32; 4]; TAKEN];
-            for rank in 0..args.meeting.ranks {
-                let parts = round.parts(&args.meeting, rank);
-                let mut own = [[0.0f32; 4]; TAKEN];
-                unroll::<TAKEN>(|i| {
-                    let quad = first + i as u32 * step;
-                    if quad < quads {
-                        // SAFETY: the caller's promise.
-                        own[i] = unsafe { global::load(parts + 16 * u64::from(quad)) };
-                    }
-                });
-                unroll::<TAKEN>(|i| {
-                    sums[i] = if rank == 0 { own[i] } else { core::array::from_fn(|j| sums[i][j] + own[i][j]) };
-                });
-            }
-            unroll::<TAKEN>(|i| {
-                let quad = first + i as u32 * step;
-                if quad < quads {
-                    // SAFETY: it is one of them.
-                    unsafe { finish(args, quad, sums[i], addends(args, quad)) };
-                }
-            });
-            first += TAKEN as u32 * step;
-        }
-    }
-
-    /// Four neighbours of this rank's part.
-    ///
-    /// # Safety
-    /// `quad` is within the part.
-    #[inline(always)]
-    unsafe fn part(args: &OneShotAllReduce, quad: u32) -> [f32; 4] {
-        let quad = u64::from(quad);
-        // SAFETY: the caller's promise; one of the two is there.
+    unsafe fn sum_group<const N: usize>(args: &OneShotAllReduce, packets: Packets, x: u64, group: u32) {
+        let ending = Ending { bias: args.bias, residual: args.residual, n: args.n };
+        // SAFETY: the caller's promise.
         unsafe {
-            if args.x.is_null() {
-                unpack_4(global::load(args.x_act.addr + 8 * quad))
-            } else {
-                global::load(args.x.addr + 16 * quad)
+            let own = (x != 0).then(|| global::load(x + 16 * u64::from(group)));
+            if let Some(own) = own {
+                packets.send(&args.meeting, group, own);
+            }
+            // On their way while it waits.
+            let addends = ending.addends::<N>(group);
+            if let Some(sums) = sums::<N>(args, packets, group, own) {
+                if x == 0 {
+                    grid::wait_for_dependencies();
+                }
+                store::<N>(args.y.addr, group, ending.result(sums, addends));
             }
         }
     }
 
-    /// The sum of four neighbours of all ranks, of which this one has its `own`, in the order of the ranks; none if a wait was
-    /// ended.
+    /// The sums of a group of all ranks, of which this one has its `own` or has sent it to itself too, in the order of the ranks; none
+    /// if a wait was ended.
     ///
     /// # Safety
-    /// The packets have room for them.
+    /// The packets have room for it.
     #[inline(always)]
-    unsafe fn sum_of_packets(args: &OneShotAllReduce, packets: Packets, quad: u32, own: [f32; 4]) -> Option<[f32; 4]> {
-        let mut sums = own;
+    unsafe fn sums<const N: usize>(
+        args: &OneShotAllReduce,
+        packets: Packets,
+        group: u32,
+        own: Option<[u32; 4]>,
+    ) -> Option<[f32; N]> {
+        let mut sums = [0.0; N];
         for rank in 0..args.meeting.ranks {
-            let part = if rank == args.meeting.rank {
-                own
-            } else {
+            let part = match own {
+                Some(own) if rank == args.meeting.rank => own,
                 // SAFETY: the caller's promise.
-                unsafe { packets.receive(&args.meeting, rank, quad)? }
+                _ => unsafe { packets.receive(&args.meeting, rank, group)? },
             };
-            sums = if rank == 0 { part } else { core::array::from_fn(|i| sums[i] + part[i]) };
+            let part = values::<N>(part);
+            sums = if rank == 0 { part } else { added(sums, part) };
         }
         Some(sums)
     }
 
-    /// What is added to the sums of four neighbours: bias and residual, packed, where there are any.
-    #[derive(Clone, Copy, Default)]
-    struct Addends {
-        bias: [u32; 2],
-        residual: [u32; 2],
-    }
-
-    /// # Safety
-    /// `quad` is within the sum.
+    /// The values that 4 words hold: 4 or, with two in each, 8.
     #[inline(always)]
-    unsafe fn addends(args: &OneShotAllReduce, quad: u32) -> Addends {
-        let mut found = Addends::default();
-        // SAFETY: the caller's promise.
-        unsafe {
-            if !args.bias.is_null() {
-                let column = core::num::NonZero::new(args.n / 4).map_or(0, |row| quad % row);
-                found.bias = global::load_readonly(args.bias.addr + 8 * u64::from(column));
-            }
-            if !args.residual.is_null() {
-                found.residual = global::load(args.residual.addr + 8 * u64::from(quad));
-            }
-        }
-        found
-    }
-
-    /// Adds bias and residual to four neighbours and stores them.
-    ///
-    /// # Safety
-    /// `quad` is within the sum.
-    #[inline(always)]
-    unsafe fn finish(args: &OneShotAllReduce, quad: u32, mut sums: [f32; 4], added: Addends) {
-        let bytes = 8 * u64::from(quad);
-        if !args.bias.is_null() {
-            let bias = unpack_4(added.bias);
-            sums = core::array::from_fn(|i| sums[i] + bias[i]);
-        }
-        // SAFETY: the caller's promise.
-        unsafe {
-            if args.y.is_null() {
-                global::store(args.sums.addr + 2 * bytes, sums);
-                return;
-            }
-            if !args.residual.is_null() {
-                let residual = unpack_4(added.residual);
-                sums = core::array::from_fn(|i| residual[i] + bf16::round(sums[i]));
-            }
-            global::store(args.y.addr + bytes, [bf16::pack([sums[0], sums[1]]), bf16::pack([sums[2], sums[3]])]);
-        }
-    }
-
-    #[inline(always)]
-    fn unpack_4(words: [u32; 2]) -> [f32; 4] {
-        let ([a, b], [c, d]) = (bf16::unpack(words[0]), bf16::unpack(words[1]));
-        [a, b, c, d]
+    fn values<const N: usize>(words: [u32; 4]) -> [f32; N] {
+        let mut values = [0.0; N];
+        unroll::<N>(
+            #[inline(always)]
+            |i| values[i] = if N == 4 { f32::from_bits(words[i]) } else { bf16::unpack(words[i / 2])[i % 2] },
+        );
+        values
     }
 }

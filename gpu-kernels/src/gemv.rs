@@ -18,6 +18,7 @@
 //! | `residual` | as `y`, or null | act | row-major; may be `y` |
 //! | `y` | `[rows, n]`, with `swiglu` `[rows, n/2]`, or null | act | row-major, written |
 //! | `y_f32` | `[rows, n]` or null | f32 | row-major, written |
+//! | `outbox` | or none | | instead of `y_f32`: sent to all ranks as packets of the [meeting](crate::all_reduce) behind |
 //!
 //! # Launch
 //! A block takes tiles of 16 rows of the weight by turns; with `swiglu` 8 gates and the 8 rows beside them. Its 8 warps
@@ -30,8 +31,9 @@
 //!
 //! # Requires
 //! At least 1 row, with a norm 1 row of at most 16 384; `k` divisible by 8; `n` even with `swiglu`; `x`, `w`,
-//! `norm_weight` and `norm_bias` 16-byte aligned; exactly one of `y` and `y_f32`, activation and `residual`
-//! with `y`, one of them at most; `y` overlaps nothing that is read but `residual`.
+//! `norm_weight` and `norm_bias` 16-byte aligned; exactly one of `y`, `y_f32` and `outbox`, activation and `residual`
+//! with `y`, one of them at most; `y` overlaps nothing that is read but `residual`; an outbox has room for at most 8 rows, and `n` is
+//! divisible by 4 then.
 //!
 //! # Moves
 //! `2·n·k + rows·(k·act + n·out)` bytes, and `2·n` where there is a bias. On an H200, one row, one after the other in a
@@ -43,6 +45,7 @@
 //! `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a norm or an activation takes or gives is rounded, and
 //! may be the neighbour of what it is to be; without them d counts for nothing.
 use crate::activation::{PLAIN, SWIGLU};
+use crate::all_reduce::meeting::Outbox;
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape, Weight, rms_norm};
 
@@ -97,6 +100,8 @@ kernel_args! {
         pub y: Ptr<Act>,
         /// `[rows, n]` or null, written without rounding.
         pub y_f32: Ptr<f32>,
+        /// Where the results are sent without rounding, or [`Outbox::NONE`].
+        pub outbox: Outbox,
         /// Token rows.
         pub rows: u32,
         /// Rows of the weight.
@@ -129,6 +134,7 @@ impl Gemv {
             residual: Ptr::NULL,
             y: Ptr::NULL,
             y_f32: Ptr::NULL,
+            outbox: Outbox::NONE,
             rows,
             n,
             k,
@@ -138,6 +144,18 @@ impl Gemv {
             made: 0,
             holds_next: 0,
         }
+    }
+
+    /// The same with its sums, which would go to `part`, sent to where ranks meet behind it; none if they do not go there, or it has a
+    /// norm.
+    pub fn sending(self, part: Ptr<f32>, outbox: Outbox) -> Option<Gemv> {
+        let goes_there = !self.y_f32.is_null() && self.y_f32.target() == part.target();
+        let sends = goes_there && self.norm_weight.is_null() && outbox.takes(self.rows, self.n);
+        sends.then_some(Gemv { y_f32: Ptr::NULL, outbox, holds_next: 1, ..self })
+    }
+
+    pub(crate) fn has_one_result(&self) -> bool {
+        [!self.y.is_null(), !self.y_f32.is_null(), self.outbox.sends()].into_iter().filter(|there| *there).count() == 1
     }
 
     /// Columns of the output.
@@ -169,9 +187,10 @@ impl Kernel for Gemv {
             matches!(self.roundings, rms_norm::ONCE | rms_norm::TWICE) => "one rounding or two",
             self.activation <= SWIGLU => "a known activation",
             self.activation != SWIGLU || self.n.is_multiple_of(2) => "as many gates as others",
-            self.y.is_null() != self.y_f32.is_null() => "exactly one of y and y_f32",
-            self.activation == PLAIN || (self.y_f32.is_null() && self.residual.is_null()) => "activations with neither y_f32 nor residual",
-            self.y_f32.is_null() || self.residual.is_null() => "y_f32 without residual",
+            self.has_one_result() => "exactly one of y, y_f32 and an outbox",
+            self.activation == PLAIN || (!self.y.is_null() && self.residual.is_null()) => "activations with y alone, and without residual",
+            !self.y.is_null() || self.residual.is_null() => "a residual with y alone",
+            self.outbox.takes(self.rows, self.n) => "an outbox with room, of at most 8 rows and columns divisible by 4",
         }
     }
 

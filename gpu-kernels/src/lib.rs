@@ -50,6 +50,7 @@ macro_rules! for_each_kernel {
             advance Advance,
             all_gather OneShotAllGather,
             all_reduce OneShotAllReduce,
+            all_reduce_two_shot TwoShotAllReduce,
             argmax Argmax,
             attn_decode AttnDecode,
             attn_prefill AttnPrefill,

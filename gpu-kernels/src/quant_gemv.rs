@@ -16,6 +16,7 @@
 //! | `residual` | as `y`, or null | act | row-major; may be `y` |
 //! | `y` | `[rows, n]`, with `swiglu` `[rows, n/2]`, or null | act | row-major, written |
 //! | `y_f32` | `[rows, n]` or null | f32 | row-major, written |
+//! | `outbox` | or none | | as `gemv`'s |
 //!
 //! # Launch
 //! As `gemv`'s: tiles of 16 rows of the weight to a block, whose 8 warps share the columns: 128 at a time of 8 bits, 256 of 4.
@@ -27,8 +28,8 @@
 //! # Requires
 //! 1 to 8 rows, with a norm 1 row of at most 8 192; `k` divisible by 8; `n` even with `swiglu`; a packed format, whose scales
 //! beside the codes are for whole rows, or for groups of a power of two of columns, 32 at least; no code or scale is NaN;
-//! `x`, `w`, `norm_weight` and `norm_bias` 16-byte aligned; exactly one of `y` and `y_f32`, activation and `residual` with
-//! `y`, one of them at most; `y` overlaps nothing that is read but `residual`.
+//! `x`, `w`, `norm_weight` and `norm_bias` 16-byte aligned; one of `y`, `y_f32` and `outbox`, activation and `residual` as `gemv`'s; `y`
+//! overlaps nothing that is read but `residual`.
 //!
 //! # Moves
 //! The bytes of codes and scales, `rows·(k·act + n·out)`, and `2·n` where there is a bias. `ptxas` for sm_90: 256 threads of at
@@ -42,6 +43,7 @@
 //! warp, which are two where no group has a scale; the warps' sums are added in their order. No order depends on `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a
 //! norm or an activation takes or gives is rounded, and may be the neighbour of what it is to be; without them d counts for
 //! nothing.
+use crate::all_reduce::meeting::Outbox;
 use crate::format::{FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
 use crate::gemv::{SYSTEM_BYTES, TILE, WARPS};
 use crate::kernel::{kernel_args, require};
@@ -101,6 +103,8 @@ kernel_args! {
         pub y: Ptr<Act>,
         /// `[rows, n]` or null, written without rounding.
         pub y_f32: Ptr<f32>,
+        /// Where the results are sent without rounding, or [`Outbox::NONE`].
+        pub outbox: Outbox,
         /// Token rows.
         pub rows: u32,
         /// Rows of the weight.
@@ -138,6 +142,7 @@ impl QuantGemv {
             residual,
             y,
             y_f32,
+            outbox,
             rows,
             n,
             k,
@@ -158,6 +163,7 @@ impl QuantGemv {
             residual,
             y,
             y_f32,
+            outbox,
             rows,
             n,
             k,
@@ -168,6 +174,12 @@ impl QuantGemv {
             roundings,
             holds_next,
         }
+    }
+
+    /// As of [`Gemv::sending`].
+    pub fn sending(self, part: Ptr<f32>, outbox: Outbox) -> Option<QuantGemv> {
+        let Gemv { y_f32, outbox, holds_next, .. } = self.around().sending(part, outbox)?;
+        Some(QuantGemv { y_f32, outbox, holds_next, ..self })
     }
 
     /// Whether the kernel multiplies with weights of that format.
@@ -186,6 +198,7 @@ impl QuantGemv {
             residual: self.residual,
             y: self.y,
             y_f32: self.y_f32,
+            outbox: self.outbox,
             rows: self.rows,
             n: self.n,
             k: self.k,

@@ -2,7 +2,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gpu_kernels::{Act, Element, Ptr};
+use gpu_kernels::{Act, Element, GEMV_MAX_ROWS, Ptr};
 use nemotron::device::cuda::{self, Cuda, Options};
 use nemotron::device::{
     AllGather, AllReduce, BufferId, BufferKind, Buffers, Device, Format, Inputs, Output, Plan, PlanId, Ranks, Ticket,
@@ -95,14 +95,23 @@ fn same_bits(ranks: u32) -> Result<String, String> {
     Ok("2 models, 20 runs".into())
 }
 
-/// What each rank has for itself.
-fn of_ranks(buffers: &mut Buffers, values: &[Vec<f32>]) -> BufferId {
+/// What each rank has for itself: activations where it is so `rounded`, else f32.
+fn of_ranks(buffers: &mut Buffers, values: &[Vec<f32>], rounded: bool) -> Output {
+    let (format, element) = if rounded { (Format::Bf16, Element::Weight) } else { (Format::F32, Element::F32) };
     let part = |values: &Vec<f32>| {
-        let bytes = Bytes::from(bytemuck::pod_collect_to_vec::<f32, u8>(values));
-        Weight::new(vec![WeightPart::in_place(Format::F32, bytes, values.len(), 0..1, 0..values.len())])
+        let bytes = match rounded {
+            true => bytemuck::pod_collect_to_vec::<u16, u8>(&codes(values)),
+            false => bytemuck::pod_collect_to_vec::<f32, u8>(values),
+        };
+        Weight::new(vec![WeightPart::in_place(format, Bytes::from(bytes), values.len(), 0..1, 0..values.len())])
     };
     let weight = BufferKind::Weight(Weight::of_ranks(values.iter().map(part).collect()));
-    buffers.add("x", Element::F32, values[0].len() as u64, weight)
+    let x = buffers.add("x", element, values[0].len() as u64, weight);
+    if rounded { Output::Act(x.ptr()) } else { Output::F32(x.ptr()) }
+}
+
+fn codes(values: &[f32]) -> Vec<u16> {
+    values.iter().map(|value| half::bf16::from_f32(*value).to_bits()).collect()
 }
 
 /// Numbers with all bits of an f32, so that each order of a sum has its own.
@@ -120,57 +129,86 @@ fn device(ranks: u32, options: Options) -> Result<Ranks, String> {
     Ranks::new(all.collect()).map_err(text)
 }
 
-/// Sums and columns of rows that meet in several launches too, one by one and as a graph. Neighbours differ: what a rank brought to
-/// an earlier meeting would be noticed.
+/// What ranks bring to one step.
+struct Met {
+    own: Vec<Vec<f32>>,
+    sums: BufferId,
+    columns: BufferId,
+}
+
+/// Sums and columns, one by one and as a graph: sums in one shot and in two, columns in several launches too. Neighbours differ: what
+/// a rank brought to an earlier meeting would be noticed.
 fn sums_and_columns(ranks: u32) -> Result<String, String> {
-    for (rows, n) in [(1, 4096), (3, 1000), (700, 4096), (2, 8)] {
-        // Columns that do not divide by 4.
-        let odd = if rows == 1 { n - 1 } else { n };
-        let count = u64::from(rows * n);
+    let shapes =
+        [(1, 4096, false), (3, 1000, false), (2, 8, false), (20, 1000, true), (700, 4096, true), (131, 8200, true)];
+    for (rows, n, rounded) in shapes {
         let (mut buffers, mut steps) = (Buffers::default(), Vec::new());
         let mut plan = Plan { decode: true, ..Plan::default() };
         for step in 0..3 {
-            let own: Vec<Vec<f32>> = (0..ranks).map(|rank| numbers((rows * n) as usize, step * ranks + rank)).collect();
-            let x = Output::F32(of_ranks(&mut buffers, &own).ptr());
-            let y = buffers.add("y", Element::Act, count, BufferKind::Scratch);
-            let columns = buffers.add("columns", Element::F32, count * u64::from(ranks), BufferKind::Scratch);
-            let (bias, residual) = (Ptr::NULL, Ptr::NULL);
-            plan.all_reduce(AllReduce { x, bias, residual, y: y.ptr::<Act>(), rows, n });
-            plan.all_gather(AllGather { x, y: Output::F32(columns.ptr()), rows, n: odd });
-            steps.push((own, y, columns));
+            let numbers = |rank| numbers((rows * n) as usize, step * ranks + rank);
+            steps.push(append((0..ranks).map(numbers).collect(), &mut buffers, &mut plan, ([rows, n], rounded)));
         }
         let mut device = device(ranks, Options::default())?;
         device.allocate(buffers).map_err(text)?;
         let plan = device.prepare(plan).map_err(text)?;
         for run in 0..5 {
             device.enqueue(plan, &[]).map_err(text)?;
-            for (own, y, columns) in &steps {
-                check_step(&mut device, own, (*y, *columns), [rows, odd])
-                    .map_err(|fault| format!("{fault}, run {run}"))?;
+            for step in &steps {
+                check_step(&mut device, step, [rows, n], rounded).map_err(|fault| format!("{fault}, run {run}"))?;
             }
         }
     }
-    Ok("4 shapes, 5 runs".into())
+    Ok(format!("{} shapes, 5 runs", shapes.len()))
 }
 
-/// Whether `y` has the sums of what ranks own, and `columns` theirs side by side.
-fn check_step(
-    device: &mut Ranks,
-    own: &[Vec<f32>],
-    (y, columns): (BufferId, BufferId),
-    [rows, n]: [u32; 2],
-) -> Result<(), String> {
-    let (rows, n) = (rows as usize, n as usize);
-    let row = |row: usize| own.iter().flat_map(move |own| own[row * n..][..n].iter());
-    let want: Vec<u32> = (0..rows).flat_map(row).map(|value| value.to_bits()).collect();
-    let got = device.read_f32(columns.ptr(), want.len()).map_err(text)?;
-    let got: Vec<u32> = got.into_iter().map(f32::to_bits).collect();
-    ensure(got == want, || format!("columns of {rows} x {n} differ"))?;
-    let codes = device.read_i32(y.ptr(), own[0].len() / 2).map_err(text)?;
-    let codes: Vec<u16> = bytemuck::cast_slice(&codes).to_vec();
+/// Appends a sum and a gathering of what ranks own.
+fn append(
+    mut own: Vec<Vec<f32>>,
+    buffers: &mut Buffers,
+    plan: &mut Plan,
+    ([rows, n], rounded): ([u32; 2], bool),
+) -> Met {
+    let x = of_ranks(buffers, &own, rounded);
+    if rounded {
+        own.iter_mut().flatten().for_each(|value| *value = half::bf16::from_f32(*value).to_f32());
+    }
+    let (count, ranks) = (u64::from(rows * n), own.len() as u64);
+    let sums = buffers.add("y", Element::Act, count, BufferKind::Scratch);
+    let element = if rounded { Element::Act } else { Element::F32 };
+    let columns = buffers.add("columns", element, count * ranks, BufferKind::Scratch);
+    let (bias, residual) = (Ptr::NULL, Ptr::NULL);
+    plan.all_reduce(AllReduce { x, bias, residual, y: sums.ptr::<Act>(), rows, n });
+    let y = if rounded { Output::Act(columns.ptr()) } else { Output::F32(columns.ptr()) };
+    // Columns that do not divide by 4.
+    plan.all_gather(AllGather { x, y, rows, n: if rows == 1 { n - 1 } else { n } });
+    Met { own, sums, columns }
+}
+
+/// Whether all sums and columns of a step are there, to the bit.
+fn check_step(device: &mut Ranks, step: &Met, [rows, n]: [u32; 2], rounded: bool) -> Result<(), String> {
+    let (own, rows, n) = (&step.own, rows as usize, n as usize);
+    let width = if rows == 1 { n - 1 } else { n };
+    let row = |row: usize| own.iter().flat_map(move |own| own[row * width..][..width].iter().copied());
+    let want: Vec<f32> = (0..rows).flat_map(row).collect();
+    let same = match rounded {
+        true => read_codes(device, step.columns, want.len())? == codes(&want),
+        false => {
+            let got = device.read_f32(step.columns.ptr(), want.len()).map_err(text)?;
+            got.iter().map(|value| value.to_bits()).eq(want.iter().map(|value| value.to_bits()))
+        }
+    };
+    ensure(same, || format!("columns of {rows} x {n} differ"))?;
     let sum = |i: usize| own[1..].iter().fold(own[0][i], |sum, own| sum + own[i]);
-    let differs = (0..codes.len()).find(|i| codes[*i] != half::bf16::from_f32(sum(*i)).to_bits());
-    ensure(differs.is_none(), || format!("sums of {rows} rows differ at {differs:?}"))
+    let want = codes(&(0..rows * n).map(sum).collect::<Vec<_>>());
+    let got = read_codes(device, step.sums, want.len())?;
+    let differs = (0..want.len()).find(|i| got[*i] != want[*i]);
+    ensure(differs.is_none(), || format!("sums of {rows} x {n} differ at {differs:?}"))
+}
+
+/// Activations of rank 0.
+fn read_codes(device: &mut Ranks, buffer: BufferId, count: usize) -> Result<Vec<u16>, String> {
+    let words = device.read_i32(buffer.ptr(), count / 2).map_err(text)?;
+    Ok(bytemuck::cast_slice(&words).to_vec())
 }
 
 /// What a rank does wrong.
@@ -247,12 +285,12 @@ fn ended(ranks: u32, fault: Fault) -> Result<String, String> {
         if runs == 0 && fault == Fault::Stays {
             continue;
         }
-        let (mut device, plan, x) = sum_of(Ranks::new(all).map_err(text)?, ranks, [1, 4096], 1)?;
+        let (mut device, plan, y) = sum_of(Ranks::new(all).map_err(text)?, ranks, [1, 4096], 1)?;
         for _ in 0..runs {
             device.enqueue(plan, &[]).map_err(text)?;
         }
         let start = Instant::now();
-        let ran = device.enqueue(plan, &[]).and_then(|()| device.read_f32(x.ptr(), 1));
+        let ran = device.enqueue(plan, &[]).and_then(|()| device.read_i32(y.ptr(), 1));
         let error = ran.err().ok_or("nobody noticed")?;
         took.push(start.elapsed().as_secs_f64());
         let last = ranks - 1;
@@ -271,25 +309,26 @@ fn ended(ranks: u32, fault: Fault) -> Result<String, String> {
     Ok(format!("known after {took:.3?} s"))
 }
 
-/// A device with a plan of `count` sums of `rows` x `n`.
+/// A device with a plan of `count` sums of `rows` x `n`, of few rows in f32 as products have them.
 fn sum_of(mut device: Ranks, ranks: u32, [rows, n]: [u32; 2], count: u32) -> Result<(Ranks, PlanId, BufferId), String> {
     let mut buffers = Buffers::default();
     let own: Vec<Vec<f32>> = (0..ranks).map(|rank| numbers((rows * n) as usize, rank)).collect();
-    let x = of_ranks(&mut buffers, &own);
-    let y = buffers.add("y", Element::Act, u64::from(rows * n), BufferKind::Scratch).ptr::<Act>();
+    let x = of_ranks(&mut buffers, &own, rows > GEMV_MAX_ROWS);
+    let sums = buffers.add("y", Element::Act, u64::from(rows * n), BufferKind::Scratch);
+    let y = sums.ptr::<Act>();
     let mut plan = Plan { decode: true, ..Plan::default() };
     for _ in 0..count {
-        plan.all_reduce(AllReduce { x: Output::F32(x.ptr()), bias: Ptr::NULL, residual: y, y, rows, n });
+        plan.all_reduce(AllReduce { x, bias: Ptr::NULL, residual: y, y, rows, n });
     }
     device.allocate(buffers).map_err(text)?;
     let plan = device.prepare(plan).map_err(text)?;
-    Ok((device, plan, x))
+    Ok((device, plan, sums))
 }
 
 fn time_sums(ranks: u32) -> Result<String, String> {
     const COUNT: u32 = 200;
     let mut figures = Vec::new();
-    for rows in [1, 2, 8, 32, 64, 512, 2048] {
+    for rows in [1, 2, 8, 9, 32, 64, 128, 256, 512, 2048] {
         let (mut device, plan, _) = sum_of(device(ranks, Options::default())?, ranks, [rows, 4096], COUNT)?;
         let mut times = Vec::new();
         for _ in 0..7 {

@@ -1,9 +1,11 @@
 //! Rows of `gemv`.
 use gpu_kernels::activation::{PLAIN, RELU2, SWIGLU};
+use gpu_kernels::all_reduce::meeting::Outbox;
 use gpu_kernels::{Gemv, rms_norm};
 
 use crate::approx::Approx;
 use crate::data::Data;
+use crate::meeting::{By, meeting, sent_ahead};
 use crate::mutants::{BARRIER, COPY_EDGE, Defect, LANES, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Written};
 use crate::random::Random;
@@ -103,7 +105,28 @@ const KEPT: usize = 8192;
 pub fn rows() -> Vec<Row<Gemv>> {
     let every_variant = DEPTHS.iter().flat_map(|k| [1, 2, 4, 8].map(|rows| shape(rows, 3, *k)));
     let shapes = SHAPES.into_iter().chain(TURNS).chain(every_variant);
-    shapes.enumerate().map(|(seed, shape)| row(seed as u64, &shape)).collect()
+    let told = shapes.enumerate().map(|(seed, shape)| row(seed as u64, &shape));
+    told.chain([[1, 36, 264], [8, 20, 1032], [3, 4, 8]].map(sending_row)).collect()
+}
+
+/// A row whose results are sent. They are exact, for packets are compared by their bits.
+fn sending_row([rows, n, k]: [usize; 3]) -> Row<Gemv> {
+    let (mut random, mut data) = (Random::new((rows * n) as u64), Data::default());
+    let x = data.reals("x", whole(&mut random, rows * k));
+    let w = data.weight("w", whole(&mut random, n * k), k);
+    let outbox = outbox(&mut data, &mut random, rows * n);
+    let kernel = Gemv { outbox, ..Gemv::new(x, w, [rows as u32, n as u32, k as u32]) };
+    Row { name: format!("{rows}, {n}, {k}, sent"), kernel, data }
+}
+
+/// Small whole numbers, whose sums are exact in any order.
+pub fn whole(random: &mut Random, count: usize) -> Vec<f32> {
+    random.reals(count, 4.0).into_iter().map(f32::round).collect()
+}
+
+/// Where one of three ranks sends so many values.
+pub fn outbox(data: &mut Data, random: &mut Random, count: usize) -> Outbox {
+    meeting(data, random, (3, 1), (count, 4, None), By::Packets(1)).outbox()
 }
 
 fn row(seed: u64, shape: &Shape) -> Row<Gemv> {
@@ -172,6 +195,9 @@ pub fn written(gemv: &Gemv, w: &[f64], data: &Data, precision: Precision) -> Vec
 /// What a product of these sums, the bias among them, writes.
 pub fn finished(gemv: &Gemv, sums: Vec<Approx>, data: &Data, precision: Precision) -> Vec<Written> {
     let n = gemv.n as usize;
+    if gemv.outbox.sends() {
+        return sent_ahead(&gemv.outbox, data, &sums.iter().map(|sum| sum.value).collect::<Vec<_>>());
+    }
     if gemv.y.is_null() {
         return vec![Written::new(gemv.y_f32, sums.iter().map(Approx::want).collect())];
     }

@@ -1,6 +1,6 @@
 //! Where ranks meet, as the rows of one of them have it: the others have come, or one does not and it is told to give up.
 use gpu_kernels::Ptr;
-use gpu_kernels::all_reduce::meeting::{BLOCKS, MOST_RANKS, Meeting};
+use gpu_kernels::all_reduce::meeting::{BLOCKS, MOST_RANKS, Meeting, Outbox};
 
 use crate::data::Data;
 use crate::oracle::{Want, Written};
@@ -9,17 +9,25 @@ use crate::random::Random;
 /// Ranks, and which of them a row is of.
 pub type Place = (usize, usize);
 
+/// How ranks bring what they have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum By {
+    /// As packets, with so many values in a word.
+    Packets(usize),
+    /// Where it stands. They meet twice.
+    Nothing,
+}
+
 /// The memory of a meeting of `count` elements, the launches so far, and who does not come.
 pub fn meeting(
     data: &mut Data,
     random: &mut Random,
     (ranks, rank): Place,
     (count, launches, missing): (usize, i32, Option<usize>),
-    as_packets: bool,
+    by: By,
 ) -> Meeting {
-    let capacity = count.next_multiple_of(4) + 8;
+    let packed = if let By::Packets(values) = by { count / values + 8 } else { 0 };
     let mut meeting = Meeting {
-        parts: [Ptr::NULL; MOST_RANKS],
         flags: [Ptr::NULL; MOST_RANKS],
         packets: [Ptr::NULL; MOST_RANKS],
         epochs: data.integers("epochs", vec![launches; BLOCKS as usize]),
@@ -27,30 +35,44 @@ pub fn meeting(
         fault: data.integers("fault", vec![0]),
         rank: rank as u32,
         ranks: ranks as u32,
-        capacity: capacity as u32,
-        packed: if as_packets { capacity as u32 } else { 0 },
+        packed: packed as u32,
     };
+    let come = if by == By::Nothing { launches.wrapping_add(1) } else { launches };
     for other in 0..ranks {
-        meeting.parts[other] = data.reals("parts", random.reals(2 * capacity, 1.0));
-        meeting.flags[other] = data.integers("flags", flags(launches, missing));
-        if as_packets {
-            let words = (0..ranks).map(|_| random.reals(2 * capacity, 1.0)).collect::<Vec<_>>();
+        meeting.flags[other] = data.integers("flags", flags(come, (launches, missing)));
+        if let By::Packets(values) = by {
+            let words = (0..ranks).map(|_| words(&random.reals(2 * values * packed, 1.0), values)).collect::<Vec<_>>();
             meeting.packets[other] = data.integers("packets", packets(&words, launches, missing));
         }
     }
     meeting
 }
 
+/// Values as words that hold so many.
+fn words(values: &[f32], of_word: usize) -> Vec<u32> {
+    match of_word {
+        1 => values.iter().map(|value| value.to_bits()).collect(),
+        // bf16 is the upper half of an f32; the first value is in the lower half of the word.
+        _ => values.as_chunks::<2>().0.iter().map(|[a, b]| a.to_bits() >> 16 | b.to_bits()).collect(),
+    }
+}
+
+/// The values of a word.
+fn values(word: u32, of_word: usize) -> Vec<f64> {
+    let bits = if of_word == 1 { vec![word] } else { vec![word << 16, word & 0xffff_0000] };
+    bits.into_iter().map(|bits| f64::from(f32::from_bits(bits))).collect()
+}
+
 /// Packets of all ranks, in both halves: those of this epoch, but for a rank that is missing, and those of the one before.
-fn packets(values: &[Vec<f32>], launches: i32, missing: Option<usize>) -> Vec<i32> {
+fn packets(words: &[Vec<u32>], launches: i32, missing: Option<usize>) -> Vec<i32> {
     let half = |epoch: i32| {
-        let packets = move |(rank, values): (usize, &Vec<f32>)| {
+        let packets = move |(rank, words): (usize, &Vec<u32>)| {
             let epoch = if Some(rank) == missing { epoch.wrapping_sub(2) } else { epoch };
-            let (first, second) = values.split_at(values.len() / 2);
-            let values = if epoch % 2 == 0 { first } else { second };
-            values.iter().flat_map(|value| [value.to_bits() as i32, epoch]).collect::<Vec<_>>()
+            let (first, second) = words.split_at(words.len() / 2);
+            let words = if epoch % 2 == 0 { first } else { second };
+            words.iter().flat_map(|word| [*word as i32, epoch]).collect::<Vec<_>>()
         };
-        values.iter().enumerate().flat_map(packets).collect::<Vec<_>>()
+        words.iter().enumerate().flat_map(packets).collect::<Vec<_>>()
     };
     let epoch = launches.wrapping_add(1);
     let other = epoch.wrapping_sub(1);
@@ -58,88 +80,108 @@ fn packets(values: &[Vec<f32>], launches: i32, missing: Option<usize>) -> Vec<i3
     [half(even), half(odd)].concat()
 }
 
-/// Every rank has come, some are ahead; but not the missing one, nor this one yet.
-fn flags(launches: i32, missing: Option<usize>) -> Vec<i32> {
+/// Every rank has come so often and once more, some are ahead; but not the missing one, nor this one yet.
+fn flags(come: i32, (launches, missing): (i32, Option<usize>)) -> Vec<i32> {
     let come = |at: usize| match at % MOST_RANKS {
         rank if Some(rank) == missing => launches,
-        rank => launches.wrapping_add(1 + rank as i32 % 2),
+        rank => come.wrapping_add(1 + rank as i32 % 2),
     };
     (0..BLOCKS as usize * MOST_RANKS).map(come).collect()
 }
 
-/// What a meeting writes where this rank brings `x`, and the parts of all ranks; none of those where one did not come.
-pub fn written(meeting: &Meeting, data: &Data, x: &[f64]) -> (Vec<Written>, Option<Vec<Vec<f64>>>) {
-    let (ranks, rank) = (meeting.ranks as usize, meeting.rank as usize);
-    let epoch = data.i32s(meeting.epochs)[0].wrapping_add(1);
+/// What `times` meetings write of flags and epochs; the fault where a rank is `late`.
+fn met(meeting: &Meeting, data: &Data, times: i32, late: Option<usize>) -> Vec<Written> {
+    let epoch = data.i32s(meeting.epochs)[0].wrapping_add(times);
     let mut written = Vec::new();
-    for flags in &meeting.flags[..ranks] {
+    for flags in &meeting.flags[..meeting.ranks as usize] {
         let mut wants = vec![Want::Kept; BLOCKS as usize * MOST_RANKS];
-        wants.iter_mut().skip(rank).step_by(MOST_RANKS).for_each(|want| *want = Want::exact(f64::from(epoch)));
+        let own = wants.iter_mut().skip(meeting.rank as usize).step_by(MOST_RANKS);
+        own.for_each(|want| *want = Want::exact(f64::from(epoch)));
         written.push(Written::new(*flags, wants));
     }
     written.push(Written::new(meeting.epochs, vec![Want::exact(f64::from(epoch)); BLOCKS as usize]));
-    let parts = match meeting.packed {
-        0 => brought(meeting, data, x, epoch, &mut written),
-        _ => sent(meeting, data, x, epoch, &mut written),
-    };
-    if let Err(late) = parts {
+    if let Some(late) = late {
         written.push(Written::new(meeting.fault, vec![Want::exact(late as f64 + 1.0)]));
     }
-    (written, parts.ok())
+    written
 }
 
-/// By memory that all read; or who is late.
-fn brought(
-    meeting: &Meeting,
-    data: &Data,
-    x: &[f64],
-    epoch: i32,
-    written: &mut Vec<Written>,
-) -> Result<Vec<Vec<f64>>, usize> {
-    let (ranks, rank) = (meeting.ranks as usize, meeting.rank as usize);
-    let half = if epoch % 2 == 0 { 0 } else { meeting.capacity as usize };
-    let mut parts = vec![Want::Kept; 2 * meeting.capacity as usize];
-    parts[half..half + x.len()].iter_mut().zip(x).for_each(|(want, x)| *want = Want::exact(*x));
-    written.push(Written::new(meeting.parts[rank], parts));
+/// Who is late by the flags.
+fn late(meeting: &Meeting, data: &Data) -> Option<usize> {
+    let (rank, epoch) = (meeting.rank as usize, data.i32s(meeting.epochs)[0].wrapping_add(1));
     let own = data.i32s(meeting.flags[rank]);
-    if let Some(late) = (0..ranks).find(|r| *r != rank && own[*r].wrapping_sub(epoch) < 0) {
-        return Err(late);
-    }
-    let brought =
-        |r: usize| if r == rank { x.to_vec() } else { data.f64s(meeting.parts[r])[half..][..x.len()].to_vec() };
-    Ok((0..ranks).map(brought).collect())
+    (0..meeting.ranks as usize).find(|r| *r != rank && own[*r].wrapping_sub(epoch) < 0)
 }
 
-/// By packets; or who is late.
-fn sent(
+/// What ranks write that meet in front of what they do and behind it, and whether all have come.
+pub fn met_twice(meeting: &Meeting, data: &Data) -> (Vec<Written>, bool) {
+    let late = late(meeting, data);
+    (met(meeting, data, if late.is_some() { 1 } else { 2 }, late), late.is_none())
+}
+
+/// Where the packets of a rank stand in an epoch.
+#[derive(Clone, Copy)]
+struct Places {
+    epoch: i32,
+    ranks: usize,
+    packed: usize,
+}
+
+impl Places {
+    fn of(data: &Data, outbox: &Outbox) -> Places {
+        let epoch = data.i32s(outbox.epochs)[0].wrapping_add(1);
+        Places { epoch, ranks: outbox.ranks as usize, packed: outbox.packed as usize }
+    }
+
+    /// Of four neighbours, two stand in each half of a rank's packets.
+    fn at(self, from: usize, i: usize) -> usize {
+        let half = if self.epoch % 2 == 0 { 0 } else { self.ranks };
+        2 * (self.packed * (half + from) + i / 2 % 2 * (self.packed / 2) + i / 4 * 2 + i % 2)
+    }
+
+    /// What a rank finds of another that sent these words.
+    fn written(self, to: Ptr<i32>, from: usize, words: &[u32]) -> Written {
+        let mut wants = vec![Want::Kept; 4 * self.ranks * self.packed];
+        for (i, word) in words.iter().enumerate() {
+            let packet = [*word as i32, self.epoch].map(|word| Want::exact(f64::from(word)));
+            wants[self.at(from, i)..][..2].clone_from_slice(&packet);
+        }
+        Written::new(to, wants)
+    }
+}
+
+/// What a kernel in front of a meeting writes that sends these values.
+pub fn sent_ahead(outbox: &Outbox, data: &Data, values: &[f64]) -> Vec<Written> {
+    let words = words(&values.iter().map(|value| *value as f32).collect::<Vec<_>>(), 1);
+    let places = Places::of(data, outbox);
+    let ranks = outbox.packets[..places.ranks].iter();
+    ranks.map(|to| places.written(*to, outbox.rank as usize, &words)).collect()
+}
+
+/// What a meeting writes where this rank sends `x` as packets, if it is not sent yet, with so many values in a word, and the parts of
+/// all ranks, of `count` values; none of those where one did not come.
+pub fn sent(
     meeting: &Meeting,
     data: &Data,
-    x: &[f64],
-    epoch: i32,
-    written: &mut Vec<Written>,
-) -> Result<Vec<Vec<f64>>, usize> {
-    let (ranks, rank, packed) = (meeting.ranks as usize, meeting.rank as usize, meeting.packed as usize);
-    let words = |from: usize| 2 * packed * (from + if epoch % 2 == 0 { 0 } else { ranks })..;
-    for to in (0..ranks).filter(|to| *to != rank) {
-        let mut wants = vec![Want::Kept; 4 * ranks * packed];
-        let own = wants[words(rank)].as_chunks_mut::<2>().0;
-        let (low, high) = own.split_at_mut(packed / 2);
-        let pairs = x.as_chunks::<4>().0.iter().enumerate().flat_map(|(i, [a, b, c, d])| [(2 * i, [[a, b], [c, d]])]);
-        for (at, [first, second]) in pairs {
-            for (place, pair) in [(&mut low[at..], first), (&mut high[at..], second)] {
-                for (packet, value) in place.iter_mut().zip(pair) {
-                    *packet = [(*value as f32).to_bits() as i32, epoch].map(|word| Want::exact(f64::from(word)));
-                }
-            }
-        }
-        written.push(Written::new(meeting.packets[to], wants));
-    }
+    x: Option<&[f64]>,
+    (count, of_word): (usize, usize),
+) -> (Vec<Written>, Option<Vec<Vec<f64>>>) {
+    let (ranks, rank, places) = (meeting.ranks as usize, meeting.rank as usize, Places::of(data, &meeting.outbox()));
     let come = data.i32s(meeting.packets[rank]);
-    let values = |from: usize| {
-        let packets = come[words(from)][..2 * packed].as_chunks::<2>().0;
-        let quads = (0..x.len() / 4).flat_map(|i| [2 * i, 2 * i + 1, packed / 2 + 2 * i, packed / 2 + 2 * i + 1]);
-        let of = |at: usize| (packets[at][1] == epoch).then(|| f64::from(f32::from_bits(packets[at][0] as u32)));
-        quads.map(of).collect::<Option<Vec<f64>>>().ok_or(from)
+    let from = |from: usize| {
+        if let Some(x) = x.filter(|_| from == rank) {
+            return Ok(x.to_vec());
+        }
+        let packets = (0..count / of_word).map(|i| &come[places.at(from, i)..][..2]);
+        let there = packets.clone().all(|packet| packet[1] == places.epoch);
+        there.then(|| packets.flat_map(|packet| values(packet[0] as u32, of_word)).collect()).ok_or(from)
     };
-    (0..ranks).map(|from| if from == rank { Ok(x.to_vec()) } else { values(from) }).collect()
+    let parts: Result<Vec<Vec<f64>>, usize> = (0..ranks).map(from).collect();
+    let mut written = met(meeting, data, 1, parts.as_ref().err().copied());
+    if let Some(x) = x {
+        let words = words(&x.iter().map(|x| *x as f32).collect::<Vec<_>>(), of_word);
+        let others = (0..ranks).filter(|to| *to != rank);
+        written.extend(others.map(|to| places.written(meeting.packets[to], rank, &words)));
+    }
+    (written, parts.ok())
 }

@@ -1,7 +1,7 @@
 //! The steps at which ranks meet: sums in the order of the ranks, and columns side by side.
 use gpu_kernels::{Ptr, Role};
 
-use super::{product, residual};
+use super::{product, reduction};
 use crate::device::{Activation, AllGather, AllReduce, Memory, Output, Seat, Stored};
 use crate::error::Result;
 
@@ -12,19 +12,11 @@ use crate::error::Result;
 pub fn all_reduce<A: Activation>(step: &AllReduce, memory: &Memory, seat: &Seat) -> Result<()> {
     let n = step.n as usize;
     let all = seat.meet(numbers::<A>(memory, step.x, step.rows as usize * n))?;
-    let mut sums = all[0].clone();
-    for other in &all[1..] {
-        sums.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
-    }
+    let mut sums = reduction::sum(&all);
     if let Some(bias) = product::bias(memory, step.bias, step.n) {
         sums.chunks_mut(n).for_each(|row| row.iter_mut().zip(&bias).for_each(|(sum, bias)| *sum += bias));
     }
-    let values: Vec<A> = sums.into_iter().map(A::from_f32).collect();
-    if step.residual.is_null() {
-        memory.write::<A>(step.y, values.len()).copy_from_slice(&values);
-    } else {
-        residual::add::<A>(memory, step.residual, step.y, &values);
-    }
+    reduction::store::<A>(memory, &sums, step.residual, step.y);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 use gpu_kernels::{Gemv, activation};
 
 use super::product::Matrix;
-use super::{layer_norm_1p, product, relu2, residual, rms_norm, swiglu};
+use super::{layer_norm_1p, meeting, product, relu2, residual, rms_norm, swiglu};
 use crate::device::{Activation, Memory, Reference};
 
 impl Reference for Gemv {
@@ -16,6 +16,11 @@ impl Reference for Gemv {
 pub fn multiply<A: Activation>(gemv: &Gemv, w: &Matrix<A>, memory: &Memory) {
     let x = normed::<A>(gemv, memory);
     let elements = (gemv.rows * gemv.n) as usize;
+    if gemv.outbox.sends() {
+        let mut sums = vec![0.0f32; elements];
+        product::product_of(&x, gemv, w, memory, &mut sums);
+        return meeting::send_ahead(&gemv.outbox, memory, &sums);
+    }
     if gemv.y.is_null() {
         return product::product_of(&x, gemv, w, memory, &mut memory.write::<f32>(gemv.y_f32, elements));
     }

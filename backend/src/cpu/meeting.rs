@@ -1,69 +1,129 @@
 //! What one rank does where it meets the others: they have come, or they do not and it is told to give up.
 use gpu_kernels::Ptr;
-use gpu_kernels::all_reduce::meeting::{BLOCKS, MOST_RANKS, Meeting};
+use gpu_kernels::all_reduce::meeting::{BLOCKS, MOST_RANKS, Meeting, Outbox};
+use half::bf16;
 
 use crate::device::Memory;
 
-/// Brings this rank's part, and returns those of all in the order of the ranks; none where a wait was ended.
+/// Says that this rank is in its next epoch, and returns whether the others have come to it.
 ///
 /// # Panics
 /// If a rank has not come and nobody gives up: nobody else runs here.
-pub fn meet(meeting: &Meeting, memory: &Memory, own: &[f32], as_packets: bool) -> Option<Vec<Vec<f32>>> {
+pub fn meet(meeting: &Meeting, memory: &Memory) -> bool {
+    let epoch = begin(meeting, memory);
+    let flags = memory.read::<i32>(meeting.flags[meeting.rank as usize], MOST_RANKS).to_vec();
+    let late = (0..meeting.ranks as usize).find(|rank| flags[*rank].wrapping_sub(epoch) < 0);
+    ended(meeting, memory, late.map_or(Ok(()), Err)).is_some()
+}
+
+/// Where the packets of a rank stand in an epoch.
+#[derive(Clone, Copy)]
+struct Packets {
+    epoch: i32,
+    ranks: usize,
+    packed: usize,
+}
+
+impl Packets {
+    /// Of the next epoch.
+    fn next(memory: &Memory, outbox: &Outbox) -> Packets {
+        let epoch = memory.read::<i32>(outbox.epochs, 1)[0].wrapping_add(1);
+        Packets { epoch, ranks: outbox.ranks as usize, packed: outbox.packed as usize }
+    }
+
+    /// Of four neighbours, two stand in each half of a rank's packets.
+    fn place(self, from: usize, i: usize) -> usize {
+        let half = if self.epoch % 2 == 0 { 0 } else { self.ranks };
+        2 * self.packed * (half + from) + i / 2 % 2 * self.packed + i / 4 * 4 + i % 2 * 2
+    }
+
+    /// Integers of all packets of a rank.
+    fn words(self) -> usize {
+        4 * self.ranks * self.packed
+    }
+
+    fn send(self, memory: &Memory, to: Ptr<i32>, from: usize, words: &[u32]) {
+        let mut to = memory.write::<i32>(to, self.words());
+        for (i, word) in words.iter().enumerate() {
+            to[self.place(from, i)..][..2].copy_from_slice(&[*word as i32, self.epoch]);
+        }
+    }
+}
+
+/// Sends all ranks, this one too, the packets of the next meeting, of one value in a word.
+pub fn send_ahead(outbox: &Outbox, memory: &Memory, values: &[f32]) {
+    let (packets, words) =
+        (Packets::next(memory, outbox), values.iter().map(|value| value.to_bits()).collect::<Vec<_>>());
+    let all = outbox.packets[..outbox.ranks as usize].iter();
+    all.for_each(|to| packets.send(memory, *to, outbox.rank as usize, &words));
+}
+
+/// Sends this rank's part, if it is not sent yet, as packets of one or two values in a word, and returns those of all, of `count`
+/// values, in the order of the ranks; none where a wait was ended.
+///
+/// # Panics
+/// As of [`meet`].
+pub fn exchange(
+    meeting: &Meeting,
+    memory: &Memory,
+    own: Option<&[f32]>,
+    (count, values_of_word): (usize, u32),
+) -> Option<Vec<Vec<f32>>> {
+    let packets = Packets::next(memory, &meeting.outbox());
+    begin(meeting, memory);
+    let (ranks, rank) = (meeting.ranks as usize, meeting.rank as usize);
+    if let Some(own) = own {
+        let words: Vec<u32> = match values_of_word {
+            1 => own.iter().map(|value| value.to_bits()).collect(),
+            _ => own.chunks(2).map(pair).collect(),
+        };
+        let others = (0..ranks).filter(|to| *to != rank);
+        others.for_each(|to| packets.send(memory, meeting.packets[to], rank, &words));
+    }
+    let come = memory.read::<i32>(meeting.packets[rank], packets.words()).to_vec();
+    let from = |from: usize| {
+        if let Some(own) = own.filter(|_| from == rank) {
+            return Ok(own.to_vec());
+        }
+        let words = (0..count / values_of_word as usize).map(|i| &come[packets.place(from, i)..][..2]);
+        if words.clone().any(|packet| packet[1] != packets.epoch) {
+            return Err(from);
+        }
+        Ok(match values_of_word {
+            1 => words.map(|packet| f32::from_bits(packet[0] as u32)).collect(),
+            _ => words.flat_map(|packet| values(packet[0] as u32)).collect(),
+        })
+    };
+    ended(meeting, memory, (0..ranks).map(from).collect())
+}
+
+/// The first of two neighbours in the low half.
+fn pair(values: &[f32]) -> u32 {
+    let [low, high] = [values[0], values[1]].map(|value| u32::from(bf16::from_f32(value).to_bits()));
+    low | high << 16
+}
+
+fn values(word: u32) -> [f32; 2] {
+    [word as u16, (word >> 16) as u16].map(|bits| bf16::from_bits(bits).to_f32())
+}
+
+/// Tells all ranks that this one is in its next epoch, and counts it.
+fn begin(meeting: &Meeting, memory: &Memory) -> i32 {
     let epoch = memory.read::<i32>(meeting.epochs, 1)[0].wrapping_add(1);
     for flags in &meeting.flags[..meeting.ranks as usize] {
         for row in memory.write::<i32>(*flags, BLOCKS as usize * MOST_RANKS).chunks_mut(MOST_RANKS) {
             row[meeting.rank as usize] = epoch;
         }
     }
-    let brought = if as_packets { exchange(meeting, memory, own, epoch) } else { bring(meeting, memory, own, epoch) };
     memory.write::<i32>(meeting.epochs, BLOCKS as usize).fill(epoch);
+    epoch
+}
+
+/// What a wait brought; where it was ended, the rank that is late is noted.
+fn ended<T>(meeting: &Meeting, memory: &Memory, brought: Result<T, usize>) -> Option<T> {
     if let Err(late) = brought {
         assert_ne!(memory.read::<i32>(meeting.abort, 1)[0], 0, "rank {late} does not come, and nobody gives up");
         memory.write::<i32>(meeting.fault, 1)[0] = late as i32 + 1;
     }
     brought.ok()
-}
-
-/// By memory that all read; or who is late.
-fn bring(meeting: &Meeting, memory: &Memory, own: &[f32], epoch: i32) -> Result<Vec<Vec<f32>>, usize> {
-    let half = if epoch % 2 == 0 { 0 } else { u64::from(meeting.capacity) };
-    let of_rank = |parts: &Ptr<f32>| parts.offset(half);
-    memory.write::<f32>(of_rank(&meeting.parts[meeting.rank as usize]), own.len()).copy_from_slice(own);
-    if let Some(late) = late(meeting, memory, epoch) {
-        return Err(late);
-    }
-    let parts = meeting.parts[..meeting.ranks as usize].iter();
-    Ok(parts.map(|parts| memory.read::<f32>(of_rank(parts), own.len()).to_vec()).collect())
-}
-
-/// By packets, which are words in the order of [`Meeting::packets`]; or who is late.
-fn exchange(meeting: &Meeting, memory: &Memory, own: &[f32], epoch: i32) -> Result<Vec<Vec<f32>>, usize> {
-    let (ranks, rank, apart) = (meeting.ranks as usize, meeting.rank as usize, 2 * meeting.packed as usize);
-    let half = if epoch % 2 == 0 { 0 } else { ranks * apart };
-    // Of four neighbours, two stand in each half of a rank's packets.
-    let place = |from: usize, i: usize| half + from * apart + i / 2 % 2 * (apart / 2) + i / 4 * 4 + i % 2 * 2;
-    let words = 2 * ranks * apart;
-    for (_, to) in meeting.packets[..ranks].iter().enumerate().filter(|(to, _)| *to != rank) {
-        let mut to = memory.write::<i32>(*to, words);
-        for (i, value) in own.iter().enumerate() {
-            to[place(rank, i)..][..2].copy_from_slice(&[value.to_bits() as i32, epoch]);
-        }
-    }
-    let come = memory.read::<i32>(meeting.packets[rank], words);
-    let from = |from: usize| {
-        let packet = |i: usize| &come[place(from, i)..][..2];
-        let value = |i: usize| f32::from_bits(packet(i)[0] as u32);
-        match (0..own.len()).all(|i| from == rank || packet(i)[1] == epoch) {
-            true if from == rank => Ok(own.to_vec()),
-            true => Ok((0..own.len()).map(value).collect()),
-            false => Err(from),
-        }
-    };
-    (0..ranks).map(from).collect()
-}
-
-/// A rank whose part of this epoch is not there.
-fn late(meeting: &Meeting, memory: &Memory, epoch: i32) -> Option<usize> {
-    let flags = memory.read::<i32>(meeting.flags[meeting.rank as usize], MOST_RANKS);
-    (0..meeting.ranks as usize).find(|rank| flags[*rank].wrapping_sub(epoch) < 0)
 }

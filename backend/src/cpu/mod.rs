@@ -7,6 +7,7 @@ mod meeting;
 mod packed;
 mod parallel;
 mod product;
+mod reduction;
 mod residual;
 mod ssm;
 mod sum;

@@ -1,6 +1,6 @@
-//! `Meeting`: where the ranks of a model, one GPU each, bring what they have and read what the others have brought.
+//! `Meeting`: how the ranks of a model, one GPU each, wait for each other, and send each other what is little.
 use crate::kernel::kernel_args;
-use crate::{Args, Element, Field, Ptr};
+use crate::{Args, Element, Field, GEMV_MAX_ROWS, Ptr};
 
 /// Most ranks that meet.
 pub const MOST_RANKS: usize = 8;
@@ -12,8 +12,6 @@ pub(crate) const THREADS: u32 = 512;
 kernel_args! {
     /// The memory by which ranks meet; the same of every launch, but for `rank`, which differs between them.
     pub struct Meeting {
-        /// `[2, capacity]` each, of every rank; null beyond the last.
-        pub parts: [Ptr<f32>; MOST_RANKS],
         /// `[32, 8]` each, of every rank; null beyond the last.
         pub flags: [Ptr<i32>; MOST_RANKS],
         /// `[2, ranks, 2, packed / 4, 2, 2]` each, of every rank; null beyond the last.
@@ -28,59 +26,89 @@ kernel_args! {
         pub rank: u32,
         /// How many meet.
         pub ranks: u32,
-        /// Elements of a half of `parts`.
-        pub capacity: u32,
-        /// Elements of a rank in a half of `packets`: as many are sent as packets.
+        /// Words of a rank in a half of `packets`.
         pub packed: u32,
     }
 }
 
-impl Field for Meeting {
-    fn write(&self, out: &mut [u8]) {
-        Args::write(self, out);
+kernel_args! {
+    /// Where a kernel in front of a meeting sends its results to all ranks, this one too, as packets of that meeting's.
+    pub struct Outbox {
+        /// As of [`Meeting`]; all null where nothing is sent.
+        pub packets: [Ptr<i32>; MOST_RANKS],
+        /// As of [`Meeting`].
+        pub epochs: Ptr<i32>,
+        /// This rank.
+        pub rank: u32,
+        /// How many there are; 0 where nothing is sent.
+        pub ranks: u32,
+        /// As of [`Meeting`].
+        pub packed: u32,
+    }
+}
+
+macro_rules! nested {
+    ($($name:ident)*) => { $(
+        impl Field for $name {
+            fn write(&self, out: &mut [u8]) {
+                Args::write(self, out);
+            }
+
+            fn resolve(&mut self, resolve: &mut dyn FnMut(u32, u64, Element) -> u64) {
+                Args::resolve(self, resolve);
+            }
+        }
+    )* };
+}
+nested!(Meeting Outbox);
+
+impl Outbox {
+    /// Nothing is sent.
+    pub const NONE: Outbox =
+        Outbox { packets: [Ptr::NULL; MOST_RANKS], epochs: Ptr::NULL, rank: 0, ranks: 0, packed: 0 };
+
+    /// Whether anything is sent.
+    pub const fn sends(&self) -> bool {
+        self.ranks > 0
     }
 
-    fn resolve(&mut self, resolve: &mut dyn FnMut(u32, u64, Element) -> u64) {
-        Args::resolve(self, resolve);
+    /// Whether `[rows, n]` values can be sent, if anything is.
+    pub(crate) fn takes(&self, rows: u32, n: u32) -> bool {
+        let few = rows <= GEMV_MAX_ROWS && n.is_multiple_of(4);
+        !self.sends() || few && u64::from(rows) * u64::from(n) <= u64::from(self.packed)
     }
 }
 
 impl Meeting {
+    /// For the kernel in front of this meeting.
+    pub fn outbox(&self) -> Outbox {
+        let Meeting { packets, epochs, rank, ranks, packed, .. } = *self;
+        Outbox { packets, epochs, rank, ranks, packed }
+    }
+
     /// Whether there are 1 to 8 ranks, this one among them.
     pub(crate) fn has_ranks(&self) -> bool {
         (1..=MOST_RANKS as u32).contains(&self.ranks) && self.rank < self.ranks
     }
 
-    /// Whether parts and flags of every rank are there.
-    pub(crate) fn has_memory(&self) -> bool {
-        let count = self.ranks as usize;
-        self.parts[..count].iter().all(|parts| !parts.is_null())
-            && self.flags[..count].iter().all(|flags| !flags.is_null())
+    /// Whether flags of every rank are there.
+    pub(crate) fn has_flags(&self) -> bool {
+        self.flags[..self.ranks as usize].iter().all(|flags| !flags.is_null())
     }
 
-    /// Whether `[rows, n]` fit into a half of the parts.
-    pub(crate) fn holds(&self, rows: u32, n: u32) -> bool {
-        self.capacity.is_multiple_of(4) && u64::from(rows) * u64::from(n) <= u64::from(self.capacity)
-    }
-
-    /// Whether `[rows, n]` are so few that each value is sent with its epoch.
-    pub fn sends_packets(&self, rows: u32, n: u32) -> bool {
-        u64::from(rows) * u64::from(n) <= u64::from(self.packed)
-    }
-
-    /// Whether there is room for packets, where there are any.
+    /// Whether packets of every rank are there.
     pub(crate) fn has_packets(&self) -> bool {
         let there = self.packets[..self.ranks as usize].iter().all(|packets| !packets.is_null());
-        self.packed == 0 || there && self.packed.is_multiple_of(4)
+        there && self.packed.is_multiple_of(4)
     }
 }
 
 #[cfg(target_arch = "nvptx64")]
-pub(crate) use entry::{Packets, Round};
+pub(crate) use entry::{Packets, Round, of_rank};
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
-    use super::{BLOCKS, MOST_RANKS, Meeting};
+    use super::{BLOCKS, MOST_RANKS, Meeting, Outbox};
     use crate::{Ptr, Role};
     use cuda_std::unroll::unroll;
     use cuda_std::{barrier, global, thread};
@@ -95,10 +123,6 @@ mod entry {
     #[derive(Clone, Copy)]
     pub struct Round {
         epoch: u32,
-        /// Where the half of any rank's parts begins that this epoch uses, bytes.
-        pub half: u64,
-        /// Where this rank's part goes.
-        pub own: u64,
     }
 
     impl Round {
@@ -110,20 +134,14 @@ mod entry {
         pub unsafe fn begin(meeting: &Meeting) -> Round {
             // SAFETY: the word is within the epochs.
             let epoch = unsafe { global::load::<u32>(meeting.epochs.addr + block()) }.wrapping_add(1);
-            let half = 4 * u64::from(epoch % 2) * u64::from(meeting.capacity);
-            Round { epoch, half, own: of_rank(&meeting.parts, meeting.rank) + half }
+            Round { epoch }
         }
 
-        /// Where the part of a rank begins that it brings to this round.
-        #[inline(always)]
-        pub fn parts(self, meeting: &Meeting, rank: u32) -> u64 {
-            of_rank(&meeting.parts, rank) + self.half
-        }
-
-        /// Behind it the block may read what all ranks' threads of the same number wrote; `false` if the wait was ended.
+        /// Behind it the block may read what the blocks of the same number wrote on all ranks, and what their kernels in front wrote;
+        /// `false` if the wait was ended.
         ///
         /// # Safety
-        /// All threads of the block come, and have written their part.
+        /// All threads of the block come.
         #[inline(always)]
         pub unsafe fn meet(self, meeting: &Meeting) -> bool {
             // SAFETY: the caller's promise.
@@ -133,10 +151,21 @@ mod entry {
             }
         }
 
+        /// The round behind this one in the same launch, which is counted.
+        ///
+        /// # Safety
+        /// As of [`Round::end`].
+        #[inline(always)]
+        pub unsafe fn next(self, meeting: &Meeting) -> Round {
+            // SAFETY: the caller's promise.
+            unsafe { self.end(meeting) };
+            Round { epoch: self.epoch.wrapping_add(1) }
+        }
+
         /// Counts the round.
         ///
         /// # Safety
-        /// The block reads no part any more, and all its threads have begun.
+        /// All threads of the block have begun, and read nothing of the round any more.
         #[inline(always)]
         pub unsafe fn end(self, meeting: &Meeting) {
             if thread::thread_idx_x() == 0 {
@@ -145,11 +174,11 @@ mod entry {
             }
         }
 
-        /// Tells the rank that this thread stands for that this block's part is there, and waits for its part; `false` if the
-        /// wait was ended. What the ranks wrote is visible behind the next barrier.
+        /// Tells the rank that this thread stands for that this block is there, and waits for its block; `false` if the wait was
+        /// ended. What the ranks wrote is visible behind the next barrier.
         ///
         /// # Safety
-        /// All threads of the block have written their part, in front of a barrier.
+        /// What all threads of the block wrote stands in front of a barrier.
         #[inline(always)]
         unsafe fn waits(self, meeting: &Meeting) -> bool {
             let other = thread::thread_idx_x();
@@ -175,8 +204,8 @@ mod entry {
         }
     }
 
-    /// A launch's packets: two values and the epoch beside each, 16 bytes, which whoever waits for them looks at until both
-    /// epochs are this one. So a value is its own flag: nothing is released, and one way to the other GPU is all that passes.
+    /// A launch's packets: two words and the epoch beside each, 16 bytes, which whoever waits for them looks at until both
+    /// epochs are this one. So a word is its own flag: nothing is released, and one way to the other GPU is all that passes.
     #[derive(Clone, Copy)]
     pub struct Packets {
         epoch: u32,
@@ -211,14 +240,14 @@ mod entry {
             }
         }
 
-        /// Sends four neighbours to all other ranks.
+        /// Sends four words to all other ranks.
         ///
         /// # Safety
         /// The packets have room for group `quad`.
         #[inline(always)]
-        pub unsafe fn send(self, meeting: &Meeting, quad: u32, values: [f32; 4]) {
+        pub unsafe fn send(self, meeting: &Meeting, quad: u32, words: [u32; 4]) {
             let epoch = u64::from(self.epoch) << 32;
-            let [a, b, c, d] = values.map(|value| u64::from(value.to_bits()) | epoch);
+            let [a, b, c, d] = words.map(|word| u64::from(word) | epoch);
             unroll::<MOST_RANKS>(|r| {
                 if (r as u32) < meeting.ranks && r as u32 != meeting.rank {
                     let own = self.half + u64::from(meeting.rank) * self.apart;
@@ -232,21 +261,21 @@ mod entry {
             });
         }
 
-        /// Waits for four neighbours of rank `from`, another one; none if the wait was ended.
+        /// Waits for four words of rank `from`, another one; none if the wait was ended.
         ///
         /// # Safety
         /// As of [`Packets::send`].
         #[inline(always)]
-        pub unsafe fn receive(self, meeting: &Meeting, from: u32, quad: u32) -> Option<[f32; 4]> {
+        pub unsafe fn receive(self, meeting: &Meeting, from: u32, quad: u32) -> Option<[u32; 4]> {
             let address = self.own + u64::from(from) * self.apart + 16 * u64::from(quad);
             let turn = (BLOCKS * thread::thread_idx_x() + thread::block_idx_x()) % TURNS;
             let (mut looks, mut asks) = (0, LOOKS * (turn + 1));
             loop {
                 // SAFETY: the caller's promise; the words are those of the host.
                 unsafe {
-                    let (values, there) = self.look(address);
+                    let (words, there) = self.look(address);
                     if there {
-                        return Some(values);
+                        return Some(words);
                     }
                     looks += 1;
                     if looks == asks {
@@ -259,18 +288,48 @@ mod entry {
             }
         }
 
-        /// Four neighbours, whose packets begin at `address`, and whether they are of this epoch.
+        /// Four words, whose packets begin at `address`, and whether they are of this epoch.
         ///
         /// # Safety
         /// There is room for them.
         #[inline(always)]
-        unsafe fn look(self, address: u64) -> ([f32; 4], bool) {
+        unsafe fn look(self, address: u64) -> ([u32; 4], bool) {
             // SAFETY: the caller's promise.
             let [[a, b], [c, d]] =
                 unsafe { [address, address + self.apart / 2].map(|at| global::load_pair_relaxed_system(at)) };
-            let words = [a, b, c, d];
-            let differs = words.iter().fold(0, |differs, word| differs | (word >> 32) as u32 ^ self.epoch);
-            (words.map(|word| f32::from_bits(word as u32)), differs == 0)
+            let packets = [a, b, c, d];
+            let differs = packets.iter().fold(0, |differs, packet| differs | (packet >> 32) as u32 ^ self.epoch);
+            (packets.map(|packet| packet as u32), differs == 0)
+        }
+    }
+
+    impl Outbox {
+        /// The epoch of the next meeting.
+        ///
+        /// # Safety
+        /// The kernel in front has ended.
+        #[inline(always)]
+        pub unsafe fn epoch(&self) -> u32 {
+            // SAFETY: between two launches all blocks' words are the same.
+            unsafe { global::load::<u32>(self.epochs.addr) }.wrapping_add(1)
+        }
+
+        /// Sends word `index` of this rank's part to all ranks, where [`Packets`] has it.
+        ///
+        /// # Safety
+        /// The packets have room for it, and the kernel in front has ended.
+        #[inline(always)]
+        pub unsafe fn send(&self, epoch: u32, index: u32, word: u32) {
+            let (apart, own) = (8 * u64::from(self.packed), epoch % 2 * self.ranks + self.rank);
+            let pair = u64::from(index / 2 % 2) * (apart / 2);
+            let at = u64::from(own) * apart + pair + 16 * u64::from(index / 4) + 8 * u64::from(index % 2);
+            let packet = u64::from(word) | u64::from(epoch) << 32;
+            unroll::<MOST_RANKS>(|r| {
+                if (r as u32) < self.ranks {
+                    // SAFETY: the caller's promise.
+                    unsafe { global::store_relaxed_system(self.packets[r].addr + at, packet) };
+                }
+            });
         }
     }
 
@@ -298,7 +357,7 @@ mod entry {
 
     /// The address of what rank `rank` has; the loop is unrolled, for parameters are not indexed by what is not constant.
     #[inline(always)]
-    fn of_rank<R: Role>(pointers: &[Ptr<R>; MOST_RANKS], rank: u32) -> u64 {
+    pub fn of_rank<R: Role>(pointers: &[Ptr<R>; MOST_RANKS], rank: u32) -> u64 {
         let mut found = 0;
         unroll::<MOST_RANKS>(|r| {
             if r as u32 == rank {

@@ -28,6 +28,8 @@ pub struct Sums {
 pub struct Addends {
     bias: [f32; 2],
     residual: f32,
+    /// What the output is sent with.
+    epoch: u32,
 }
 
 impl Sums {
@@ -56,7 +58,7 @@ impl Sums {
     #[inline(always)]
     pub unsafe fn addends(&self, tile: u32) -> Addends {
         let args = &self.args;
-        let mut addends = Addends { bias: [0.0; 2], residual: 0.0 };
+        let mut addends = Addends { bias: [0.0; 2], residual: 0.0, epoch: 0 };
         if let Some(column) = self.column(tile) {
             // SAFETY: the column exists; a gate has another beside it.
             unsafe {
@@ -68,6 +70,9 @@ impl Sums {
                 }
                 if !args.residual.is_null() {
                     addends.residual = element(args.residual, self.at(column));
+                }
+                if args.outbox.sends() {
+                    addends.epoch = args.outbox.epoch();
                 }
             }
         }
@@ -106,6 +111,9 @@ impl Sums {
             };
             let first = sum(self.row) + addends.bias[0];
             let args = &self.args;
+            if args.outbox.sends() {
+                return args.outbox.send(addends.epoch, self.at(column) as u32, first.to_bits());
+            }
             if args.y.is_null() {
                 return global::store(args.y_f32.addr + self.at(column) * 4, first);
             }

@@ -1,9 +1,9 @@
 //! `Builder`: what a block kind asks its buffers of, while a model is laid out.
-use gpu_kernels::{Element, KvFormat, PAGE_TOKENS, QuantGemv, rms_norm};
+use gpu_kernels::{Element, GEMV_MAX_ROWS, KvFormat, PAGE_TOKENS, QuantGemv, rms_norm};
 
 use super::Limits;
 use super::memory_plan::{BLOCK_PREFIX, Beside, Content, MemoryPlan};
-use super::product_buffers::{self, ChangedInput, PackedBuffer, ProductBuffer, QuantizedInput};
+use super::product_buffers::{self, ChangedInput, PackedBuffer, PartOfRank, ProductBuffer, QuantizedInput};
 use super::rope;
 use crate::device::{BufferId, BufferKind, Format};
 use crate::models::spec::{InputChange, Norm, Product, Rope, Tensor};
@@ -119,8 +119,13 @@ impl Builder {
     /// The weight of a product, and its bias. Where each rank has some of the columns, the ranks meet behind it.
     pub fn product(&mut self, name: &str, product: &Product) -> ProductBuffer {
         let rows = self.limits.rows.max(self.limits.logit_rows());
-        let part = product.is_partial().then(|| self.scratch("part_of_rank", Element::F32, rows * product.rows()));
+        let part = product.is_partial().then(|| self.part_of_rank(rows, product.rows()));
         ProductBuffer { part_of_rank: part, ..self.partial_product(name, product) }
+    }
+
+    fn part_of_rank(&mut self, rows: usize, n: usize) -> PartOfRank {
+        let few = self.scratch("part_of_rank", Element::F32, rows.min(GEMV_MAX_ROWS as usize) * n);
+        PartOfRank { few, many: self.scratch("rounded_part_of_rank", Element::Act, rows * n) }
     }
 
     /// As [`Builder::product`], but the ranks do not meet: the results stay parts of sums.

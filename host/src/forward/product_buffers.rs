@@ -6,7 +6,7 @@ use gpu_kernels::{
 };
 
 use super::Limits;
-use crate::device::{BufferId, Format};
+use crate::device::{BufferId, Format, Output};
 
 /// The weight of a product on the device.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +21,28 @@ pub(crate) struct ProductBuffer {
     pub bias: Option<BufferId>,
     /// The sums of blocks that share the columns of a product.
     pub partial: Option<BufferId>,
-    /// `[rows, n]` f32: this rank's part of the results, where each rank has some of the columns and they meet behind the product.
-    pub part_of_rank: Option<BufferId>,
+    /// This rank's part of the results, where each rank has some of the columns and they meet behind the product.
+    pub part_of_rank: Option<PartOfRank>,
     /// Rows of the weight: the width of the result.
     pub n: usize,
     /// Columns of the weight: the width of the input.
     pub k: usize,
+}
+
+/// Where a rank's part of a product's results goes: of as few rows as `gemv` takes unrounded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PartOfRank {
+    /// `[rows up to GEMV_MAX_ROWS, n]` f32.
+    pub few: BufferId,
+    /// `[rows, n]` activations.
+    pub many: BufferId,
+}
+
+impl PartOfRank {
+    /// Where that of `rows` rows goes.
+    pub fn of(self, rows: u32) -> Output {
+        if rows <= GEMV_MAX_ROWS { Output::F32(self.few.ptr()) } else { Output::Act(self.many.ptr()) }
+    }
 }
 
 /// Packed codes on the device, and where rows of them are widened to.

@@ -9,9 +9,9 @@ use gpu_kernels::{
 use super::builder::{NormBuffers, NormWeights};
 use super::pass::Pass;
 use super::product_buffers::{
-    ChangedInput, PackedBuffer, ProductBuffer, QuantizedInput, takes_gemv, takes_parts, takes_skinny,
+    ChangedInput, PackedBuffer, PartOfRank, ProductBuffer, QuantizedInput, takes_gemv, takes_parts, takes_skinny,
 };
-use crate::device::{AllReduce, BufferId, Gemm, GemmOperands, Output, ScaledCodes};
+use crate::device::{AllReduce, Gemm, GemmOperands, Output, ScaledCodes};
 use crate::models::spec::Activation;
 
 /// Longest row that is normalised on its way into a product: with a longer one beside its weights, a multiprocessor of
@@ -74,11 +74,12 @@ impl Pass<'_> {
         }
     }
 
-    /// Each rank has a part of every result: they meet in f32, so that these are rounded once, as on one device.
-    fn multiply_on_all_ranks(&mut self, product: &Multiply, part: BufferId) {
+    /// Each rank has a part of every result. Those of a few rows meet in f32, so that results are rounded once, as on one device; of
+    /// many rows it would be twice the bytes between the GPUs.
+    fn multiply_on_all_ranks(&mut self, product: &Multiply, part: PartOfRank) {
         let Multiply { weight, residual, rows, .. } = *product;
         let Output::Act(y) = product.out else { panic!("results that ranks have parts of are activations") };
-        let (x, here) = (Output::F32(part.ptr()), ProductBuffer { bias: None, ..*weight });
+        let (x, here) = (part.of(rows), ProductBuffer { bias: None, ..*weight });
         self.multiply_here(Multiply { weight: &here, residual: Ptr::NULL, out: x, ..*product });
         self.plan.all_reduce(AllReduce { x, bias: weight.bias(), residual, y, rows, n: weight.n as u32 });
     }

@@ -209,6 +209,16 @@ pub unsafe fn load_pair_relaxed_system(address: u64) -> [u64; 2] {
     [first, second]
 }
 
+/// Stores a double word that other GPUs read, as a whole, without ordering anything else.
+///
+/// # Safety
+/// `address` is an aligned global address of a live double word.
+#[inline(always)]
+pub unsafe fn store_relaxed_system(address: u64, value: u64) {
+    // SAFETY: the caller's promise.
+    ptx!("st.relaxed.sys.global.b64 [{}], {};", in(reg64) address, in(reg64) value, options(nostack));
+}
+
 /// Stores two double words that other GPUs read, each as a whole, without ordering anything else.
 ///
 /// # Safety

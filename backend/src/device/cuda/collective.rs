@@ -1,29 +1,55 @@
-//! The steps in which ranks meet, as launches of `all_reduce` and `all_gather`: as many as rows need that meet some at a time.
-use gpu_kernels::{OneShotAllGather, OneShotAllReduce, Ptr};
+//! The steps in which ranks meet, as launches of the kernels that sum and gather.
+use gpu_kernels::{Gemv, OneShotAllGather, OneShotAllReduce, Ptr, QuantGemv, TwoShotAllReduce};
 
-use super::communicator::CAPACITY;
 use super::launch::KernelLaunch;
 use super::program::{PrepareContext, Prepared};
 use super::rank::Rank;
-use crate::device::{AllGather, AllReduce, Output, PlannedKernel};
+use crate::device::{AllGather, AllReduce, Output, PlannedKernel, Step};
 use crate::error::{Category, Error, Result};
 
-/// Prepares a sum over all ranks.
+/// Prepares a product that sends its results to the ranks itself, where it is one and the sum `behind` is theirs.
+///
+/// # Errors
+/// The kernel can not be prepared.
+pub fn sending(
+    kernel: &dyn PlannedKernel,
+    behind: Option<&Step>,
+    context: &mut PrepareContext,
+) -> Result<Option<Prepared>> {
+    let (Some(rank), Some(Step::AllReduce(AllReduce { x: Output::F32(part), .. }))) = (context.rank, behind) else {
+        return Ok(None);
+    };
+    let outbox = rank.communicator().meeting(rank.number()).outbox();
+    let any = kernel.as_any();
+    let gemv = any.downcast_ref::<Gemv>().and_then(|gemv| gemv.sending(*part, outbox));
+    let quant_gemv = any.downcast_ref::<QuantGemv>().and_then(|gemv| gemv.sending(*part, outbox));
+    let launch = match (&gemv, &quant_gemv) {
+        (Some(gemv), _) => prepare(gemv, rank, context)?,
+        (_, Some(gemv)) => prepare(gemv, rank, context)?,
+        _ => return Ok(None),
+    };
+    Ok(Some(Prepared::sending(kernel.name(), launch)))
+}
+
+/// Prepares a sum over all ranks: in one shot of packets, which may be `sent` already, or in two where those have no room for as many
+/// activations.
 ///
 /// # Errors
 /// The device is no rank, or the kernel can not be prepared.
-pub fn all_reduce(step: &AllReduce, context: &mut PrepareContext) -> Result<Prepared> {
-    let (rank, n) = (rank_of(context)?, step.n);
-    let meeting = rank.communicator().meeting(rank.number());
-    let launch = |(first, rows)| {
-        let offset = u64::from(first) * u64::from(n);
-        let (x, x_act) = split(step.x.offset(offset));
-        let residual = if step.residual.is_null() { step.residual } else { step.residual.offset(offset) };
-        let (bias, y, sums) = (step.bias, step.y.offset(offset), Ptr::NULL);
-        prepare(&OneShotAllReduce { x, x_act, bias, residual, y, sums, meeting, rows, n }, rank, context)
+pub fn all_reduce(step: &AllReduce, sent: bool, context: &mut PrepareContext) -> Result<Prepared> {
+    let rank = rank_of(context)?;
+    let communicator = rank.communicator();
+    let AllReduce { bias, residual, y, rows, n, .. } = *step;
+    let (meeting, (x, x_act)) = (communicator.meeting(rank.number()), split(step.x));
+    let x = if sent { Ptr::NULL } else { x };
+    let one_shot = OneShotAllReduce { x, x_act, bias, residual, y, meeting, rows, n };
+    let launch = if x_act.is_null() || one_shot.words() <= u64::from(meeting.packed) {
+        prepare(&one_shot, rank, context)?
+    } else {
+        let [x, y] = [x_act, y].map(|place| communicator.of_ranks(place));
+        prepare(&TwoShotAllReduce { x, bias, residual, y, meeting, rows, n }, rank, context)?
     };
-    let launches = parts(step.rows, n).map(launch).collect::<Result<_>>()?;
-    Ok(Prepared::meeting("all_reduce", launches))
+    Ok(Prepared::meeting("all_reduce", launch))
 }
 
 /// Prepares a gathering of all ranks' columns.
@@ -31,22 +57,13 @@ pub fn all_reduce(step: &AllReduce, context: &mut PrepareContext) -> Result<Prep
 /// # Errors
 /// As of [`all_reduce`].
 pub fn all_gather(step: &AllGather, context: &mut PrepareContext) -> Result<Prepared> {
-    let (rank, n) = (rank_of(context)?, step.n);
-    let meeting = rank.communicator().meeting(rank.number());
-    let launch = |(first, rows)| {
-        let offset = u64::from(first) * u64::from(n);
-        let (x, x_act) = split(step.x.offset(offset));
-        let (y_f32, y) = split(step.y.offset(offset * u64::from(meeting.ranks)));
-        prepare(&OneShotAllGather { x, x_act, y, y_f32, meeting, rows, n }, rank, context)
-    };
-    let launches = parts(step.rows, n).map(launch).collect::<Result<_>>()?;
-    Ok(Prepared::meeting("all_gather", launches))
-}
-
-/// First rows and numbers of rows that meet together.
-fn parts(rows: u32, n: u32) -> impl Iterator<Item = (u32, u32)> {
-    let most = (CAPACITY / n.max(1)).max(1);
-    (0..rows).step_by(most as usize).map(move |first| (first, most.min(rows - first)))
+    let rank = rank_of(context)?;
+    let communicator = rank.communicator();
+    let AllGather { rows, n, .. } = *step;
+    let (meeting, (x, x_act), (y_f32, y)) = (communicator.meeting(rank.number()), split(step.x), split(step.y));
+    let (y, y_f32) = (communicator.of_ranks(y), communicator.of_ranks(y_f32));
+    let launch = prepare(&OneShotAllGather { x, x_act, y, y_f32, meeting, rows, n }, rank, context)?;
+    Ok(Prepared::meeting("all_gather", launch))
 }
 
 fn split(output: Output) -> (Ptr<f32>, Ptr<gpu_kernels::Act>) {
@@ -67,20 +84,7 @@ fn rank_of<'a>(context: &PrepareContext<'a>) -> Result<&'a Rank> {
 fn prepare(kernel: &dyn PlannedKernel, rank: &Rank, context: &mut PrepareContext) -> Result<KernelLaunch> {
     let arena = context.arena;
     KernelLaunch::new(kernel, context, &mut |buffer, offset, element| {
-        let shared = rank.communicator().address(buffer, offset);
+        let shared = rank.communicator().address(buffer, offset, element);
         shared.unwrap_or_else(|| arena.address(buffer, offset, element))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_meet_as_many_at_a_time_as_the_parts_hold() {
-        let all = |rows, n| parts(rows, n).collect::<Vec<_>>();
-        assert_eq!(all(3, 4096), [(0, 3)]);
-        assert_eq!(all(1025, 4096), [(0, 512), (512, 512), (1024, 1)]);
-        assert_eq!(all(2, CAPACITY + 4), [(0, 1), (1, 1)], "which the kernel refuses");
-    }
 }

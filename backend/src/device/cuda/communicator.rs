@@ -1,12 +1,13 @@
-//! `Communicator`: GPUs that read each other's memory, and what they share to meet: parts, flags and words of the host.
-use std::sync::Arc;
+//! `Communicator`: GPUs that read each other's memory, and what they share to meet: arenas, flags, packets and words of the host.
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use cust::context::{Context, CurrentContext};
 use cust::memory::DeviceBuffer;
-use gpu_kernels::Ptr;
 use gpu_kernels::all_reduce::meeting::{BLOCKS, MOST_RANKS, Meeting};
+use gpu_kernels::{Element, Ptr, Role};
 
+use super::arena::Arena;
 use super::failure::Answer;
 use super::gpu::Gpu;
 use super::host_words::HostWords;
@@ -15,17 +16,17 @@ use super::{Cuda, Options};
 use crate::device::Seat;
 use crate::error::{Category, Error, Result};
 
-/// Elements that each rank has brought at most when ranks meet: two halves of them are 16 MB. Larger sums meet several times.
-pub const CAPACITY: u32 = 1 << 21;
-/// Elements of a rank that are sent as packets at most. Below it these were faster on two H200, above it twice the bytes are slower.
-pub const PACKED: u32 = 1 << 17;
+/// Words of a rank that are sent as packets at most.
+const PACKED: u32 = 1 << 18;
 /// Words of a rank's flags, behind which its epochs stand.
 const FLAGS: usize = BLOCKS as usize * MOST_RANKS;
 /// Words of a rank's flags and epochs.
 pub const COUNTERS: usize = FLAGS + BLOCKS as usize;
 
-/// Number of the first buffer that is none of a plan's: what a [`Meeting`] points to.
+/// Number of the first buffer that is none of this rank's arena: what a [`Meeting`] points to, then the buffers of all ranks' arenas.
 const FIRST: u32 = 1 << 23;
+/// From the buffers of a rank to those of the next one.
+const APART: u32 = 1 << 19;
 
 /// What the ranks of one process share. It outlives all that they have enqueued.
 pub struct Communicator {
@@ -37,12 +38,12 @@ pub struct Communicator {
 /// What a rank has for the others.
 struct Member {
     ordinal: u32,
-    /// `[2, CAPACITY]`.
-    parts: DeviceBuffer<f32>,
     /// `[2, ranks, 2, PACKED / 4, 2, 2]`.
     packets: DeviceBuffer<i32>,
     /// `[32, 8]` flags, then `[32]` epochs.
     counters: DeviceBuffer<i32>,
+    /// Its buffers, once they are allocated.
+    arena: OnceLock<Arc<Arena>>,
     /// Where its GPU finds the words of the host.
     words: u64,
     context: Context,
@@ -140,9 +141,9 @@ impl Member {
         let doing = "allocating what ranks meet in";
         Ok(Member {
             ordinal: device.gpu.ordinal,
-            parts: DeviceBuffer::zeroed(2 * CAPACITY as usize).or_failed(doing)?,
             packets: DeviceBuffer::zeroed(4 * ranks * PACKED as usize).or_failed(doing)?,
             counters: DeviceBuffer::zeroed(COUNTERS).or_failed(doing)?,
+            arena: OnceLock::new(),
             words: words.address()?,
             context: device.context.clone(),
         })
@@ -194,33 +195,52 @@ impl Communicator {
         let ranks = self.members.len();
         let of_ranks = |kind: u32, r: usize| FIRST + kind * MOST_RANKS as u32 + r as u32;
         let mut meeting = Meeting {
-            parts: [Ptr::NULL; MOST_RANKS],
             flags: [Ptr::NULL; MOST_RANKS],
             packets: [Ptr::NULL; MOST_RANKS],
-            epochs: Ptr::new(of_ranks(1, rank), FLAGS as u64),
-            abort: Ptr::new(of_ranks(2, rank), 0),
-            fault: Ptr::new(of_ranks(2, rank), 1 + rank as u64),
+            epochs: Ptr::new(of_ranks(0, rank), FLAGS as u64),
+            abort: Ptr::new(of_ranks(1, rank), 0),
+            fault: Ptr::new(of_ranks(1, rank), 1 + rank as u64),
             rank: rank as u32,
             ranks: ranks as u32,
-            capacity: CAPACITY,
             packed: PACKED,
         };
         for r in 0..ranks {
-            meeting.parts[r] = Ptr::new(of_ranks(0, r), 0);
-            meeting.flags[r] = Ptr::new(of_ranks(1, r), 0);
-            meeting.packets[r] = Ptr::new(of_ranks(3, r), 0);
+            meeting.flags[r] = Ptr::new(of_ranks(0, r), 0);
+            meeting.packets[r] = Ptr::new(of_ranks(2, r), 0);
         }
         meeting
     }
 
-    /// Address of element `offset`, of four bytes, of a buffer of a [`Meeting`]; none for a plan's.
-    pub fn address(&self, buffer: u32, offset: u64) -> Option<u64> {
-        let index = buffer.checked_sub(FIRST)? as usize;
-        let member = &self.members[index % MOST_RANKS];
-        let start = match index / MOST_RANKS {
-            0 => member.parts.as_device_ptr().as_raw(),
-            1 => member.counters.as_device_ptr().as_raw(),
-            2 => member.words,
+    /// Lets the kernels of all ranks reach the buffers of `rank`.
+    pub fn share(&self, rank: usize, arena: Arc<Arena>) {
+        // A device allocates once.
+        let _ = self.members[rank].arena.set(arena);
+    }
+
+    /// The same place in the arenas of all ranks; null beyond the last.
+    pub fn of_ranks<R: Role>(&self, place: Ptr<R>) -> [Ptr<R>; MOST_RANKS] {
+        let mut places = [Ptr::NULL; MOST_RANKS];
+        if let Some((buffer, offset)) = place.target() {
+            let ranks = places.iter_mut().enumerate().take(self.members.len());
+            ranks.for_each(|(r, place)| *place = Ptr::new(FIRST + (1 + r as u32) * APART + buffer, offset));
+        }
+        places
+    }
+
+    /// Address of element `offset` of a buffer of a [`Meeting`] or of [`Communicator::of_ranks`]; none for one of a rank's own arena.
+    ///
+    /// # Panics
+    /// If a rank that has not allocated its buffers is asked for one.
+    pub fn address(&self, buffer: u32, offset: u64, element: Element) -> Option<u64> {
+        let index = buffer.checked_sub(FIRST)?;
+        if index >= APART {
+            let arena = self.members[(index / APART) as usize - 1].arena.get().expect("all ranks have allocated");
+            return Some(arena.address(index % APART, offset, element));
+        }
+        let member = &self.members[index as usize % MOST_RANKS];
+        let start = match index as usize / MOST_RANKS {
+            0 => member.counters.as_device_ptr().as_raw(),
+            1 => member.words,
             _ => member.packets.as_device_ptr().as_raw(),
         };
         Some(start + 4 * offset)

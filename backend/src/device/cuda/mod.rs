@@ -29,6 +29,7 @@ mod rank;
 mod staging;
 mod upload;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cust::context::{Context, CurrentContext};
@@ -120,7 +121,7 @@ unsafe impl Send for Cuda {}
 struct Model {
     inputs: InputStaging,
     tokens: TokenRing,
-    arena: Arena,
+    arena: Arc<Arena>,
 }
 
 impl Cuda {
@@ -250,7 +251,7 @@ impl Device for Cuda {
             // Before the upload: a library that is missing is no surprise behind it.
             library::find()?;
         }
-        let arena = Arena::new(&buffers, self.options.check)?;
+        let arena = Arc::new(Arena::new(&buffers, self.options.check)?);
         let wanted = wanted.then_some(&mut self.cublas);
         let context = &self.context;
         let (uploaded, warmed) = std::thread::scope(|scope| {
@@ -260,6 +261,9 @@ impl Device for Cuda {
         });
         self.uploaded = uploaded?;
         self.warmed = warmed.transpose()?.map(|((), time)| time);
+        if let Some(rank) = &self.rank {
+            rank.communicator().share(rank.number(), arena.clone());
+        }
         self.model = Some(Model { inputs: InputStaging::new(&arena)?, tokens: TokenRing::new(&arena)?, arena });
         Ok(())
     }

@@ -64,8 +64,8 @@ pub struct Prepared {
 enum Work {
     Launch(KernelLaunch),
     Product(PreparedGemm),
-    /// The launches of one step in which ranks meet.
-    Meeting(Vec<KernelLaunch>),
+    /// The launch of a step in which ranks meet.
+    Meeting(KernelLaunch),
 }
 
 impl Program {
@@ -74,11 +74,20 @@ impl Program {
     /// # Errors
     /// A step's requirements are not met, or the device has no such kernel.
     pub fn new(plan: &Plan, publishing: Publishing, context: &mut PrepareContext) -> Result<Program> {
-        let steps = plan.steps.iter().map(|step| {
+        let behind = plan.steps.iter().skip(1).map(Some).chain([None]);
+        let mut sent = false;
+        let steps = plan.steps.iter().zip(behind).map(|(step, behind)| {
+            let was_sent = std::mem::take(&mut sent);
             Ok(match step {
-                Step::Launch(kernel) => Prepared::launch(kernel.as_ref(), context)?,
+                Step::Launch(kernel) => match collective::sending(kernel.as_ref(), behind, context)? {
+                    Some(launch) => {
+                        sent = true;
+                        launch
+                    }
+                    None => Prepared::launch(kernel.as_ref(), context)?,
+                },
                 Step::Gemm(gemm) => Prepared { name: step.name(), work: prepare_product(gemm, context)? },
-                Step::AllReduce(sum) => collective::all_reduce(sum, context)?,
+                Step::AllReduce(sum) => collective::all_reduce(sum, was_sent, context)?,
                 Step::AllGather(gather) => collective::all_gather(gather, context)?,
             })
         });
@@ -159,9 +168,14 @@ impl Prepared {
         Ok(Prepared { name: kernel.name(), work: Work::Launch(KernelLaunch::new(kernel, context, address)?) })
     }
 
+    /// A kernel in front of a meeting.
+    pub fn sending(name: &'static str, launch: KernelLaunch) -> Prepared {
+        Prepared { name, work: Work::Launch(launch) }
+    }
+
     /// A step in which ranks meet.
-    pub fn meeting(name: &'static str, launches: Vec<KernelLaunch>) -> Prepared {
-        Prepared { name, work: Work::Meeting(launches) }
+    pub fn meeting(name: &'static str, launch: KernelLaunch) -> Prepared {
+        Prepared { name, work: Work::Meeting(launch) }
     }
 
     /// Enqueues this step, one in which GPUs meet when all ranks are about to.
@@ -183,7 +197,7 @@ impl Prepared {
         match &self.work {
             Work::Product(product) => lane.cublas.enqueue(product, lane.stream),
             Work::Launch(launch) => launch.enqueue(lane.stream),
-            Work::Meeting(launches) => launches.iter().try_for_each(|launch| launch.enqueue(lane.stream)),
+            Work::Meeting(launch) => launch.enqueue(lane.stream),
         }
     }
 }

@@ -5,7 +5,6 @@ use super::{
     access::{Checked, check_defined},
     warp::Warp,
 };
-use crate::fault::{FaultKind, Trouble};
 use crate::lanes::LANES;
 use crate::memory::shared::Shared;
 use crate::program::CopyAsync;
@@ -52,11 +51,9 @@ impl Warp {
                 // These lanes touch no source, which is how a copy beyond the edge is zero-filled.
                 continue;
             }
-            self.by_allocation(env, (&from, bytes), same, |_, found, offsets, group| {
-                if env.view.is_some() {
-                    let message = "cp.async is not modelled where several devices run";
-                    let lane = group.trailing_zeros() as usize;
-                    return Err(Trouble::new(FaultKind::UnknownInstruction, lane, None, message));
+            self.by_allocation(env, (&from, bytes), same, |warp, found, offsets, group| {
+                if let Some(view) = &env.view {
+                    return warp.copy_seen(view, found, (offsets, bytes), group, &mut data);
                 }
                 check_defined(found, offsets, bytes, group)?;
                 for lane in (0..LANES).filter(|l| group >> l & 1 == 1) {

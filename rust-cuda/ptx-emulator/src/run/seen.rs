@@ -48,6 +48,27 @@ impl Warp {
         Ok(())
     }
 
+    /// Reads what asynchronous copies of so many bytes take.
+    pub fn copy_seen(
+        &mut self,
+        view: &View,
+        found: &Allocation,
+        (offsets, bytes): (&[usize; LANES], usize),
+        mask: u32,
+        data: &mut [[u8; 16]; LANES],
+    ) -> Checked {
+        for lane in (0..LANES).filter(|lane| mask >> lane & 1 == 1) {
+            for (i, byte) in data[lane][..bytes].iter_mut().enumerate() {
+                let (bits, defined) = view.load(self.block, found, (offsets[lane] + i, 1), false);
+                if !defined {
+                    return Err(undefined(found, offsets, bytes, 1 << lane));
+                }
+                *byte = bits as u8;
+            }
+        }
+        Ok(())
+    }
+
     pub fn store_seen(
         &mut self,
         view: &View,
