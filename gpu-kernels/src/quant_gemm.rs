@@ -20,10 +20,13 @@
 //! A block multiplies a tile of 128 rows of the weight (with `swiglu` 64 gates and the 64 rows beside them) with all token rows.
 //! Codes, the scales among them, and tokens pass through rings in shared memory; the first codes are on their way before the
 //! kernel in front has ended. A lane widens its codes in registers, by arithmetic on their bits, to what the tensor core takes as
-//! its first operand: in the order of the columns, so that tokens stay as they are. With `partial`, up to 8 blocks share the
-//! columns of a tile, and `skinny_join` adds their sums. A multiprocessor has room for two blocks, of which one widens while the
-//! other multiplies; where there are more tiles, blocks take them by turns. There is an entry of each format for 32 and for 64
-//! token rows: `_wgmma` on compute capability 9.0, others elsewhere.
+//! its first operand: in the order of the columns, so that tokens stay as they are. Warpgroups widen the next 64 columns (of INT4
+//! with more than 32 token rows, or in groups of 32, 32) while the products of those before are under way, as far as registers
+//! are left: not where sums of groups stand beside sums of all for more than 32 token rows. With `partial`, up to 8 blocks share
+//! the columns of a tile, and `skinny_join` adds their sums. A multiprocessor has room for two blocks, of which one widens while
+//! the other multiplies; where there are more tiles, blocks take them by turns. There is an entry for 32 and for 64 token rows of
+//! each format, of codes of 8 bits with and without groups, and of INT4 in groups of 64 and of 32: `_wgmma` on compute capability
+//! 9.0, others elsewhere. `ptxas` spills nothing for sm_80 and sm_90a.
 //!
 //! # Requires
 //! 1 to 64 rows; `k` and `n` divisible by 8, `n` with `swiglu` by 16; a packed format, whose scales beside the codes are for whole
@@ -57,8 +60,6 @@ mod multiply;
 #[cfg(target_arch = "nvptx64")]
 mod ring;
 
-/// Columns of a step: of tokens in a stage.
-const STEP: u32 = 128;
 /// Bytes of a row's codes in a stage.
 const CODE_BYTES: u32 = 128;
 /// Most blocks that share tiles out, two to a multiprocessor of Hopper.
@@ -66,31 +67,43 @@ const FILL: u32 = 256;
 /// Blocks that a multiprocessor has room for.
 const RESIDENT: u32 = 2;
 
-/// The entries of a format for up to so many token rows, and their stages of codes and of tokens.
+/// An entry: its stages of codes and of tokens, and the columns of the latter.
+struct Entry {
+    symbol: &'static str,
+    codes: u32,
+    tokens: u32,
+    columns: u32,
+}
+
+/// The entries of a format for up to so many token rows.
 struct Variant {
     rows: u32,
     /// With warpgroups, and without.
-    symbols: [&'static str; 2],
-    stages: [[u32; 2]; 2],
+    entries: [Entry; 2],
 }
 
 /// What differs from format to format.
 struct Rings {
     /// Columns of a stage of codes.
     columns: u32,
-    /// Room for a row's scales in it, in bytes.
+    /// Bytes of a row's scales in it.
     scales: u32,
     variants: [Variant; 2],
 }
 
-/// The entries of a format, and their stages.
+/// The entries of a format.
 macro_rules! variants {
-    ($format:literal, $($rows:literal [$wgmma_codes:literal $wgmma_tokens:literal] [$codes:literal $tokens:literal];)*) => {
+    ($format:literal, $($rows:literal $wgmma:tt $warps:tt;)*) => {
         [$(Variant {
             rows: $rows,
-            symbols: [concat!("quant_gemm_wgmma_", $format, "_", $rows), concat!("quant_gemm_", $format, "_", $rows)],
-            stages: [[$wgmma_codes, $wgmma_tokens], [$codes, $tokens]],
+            entries: [
+                variants!(concat!("quant_gemm_wgmma_", $format, "_", $rows), $wgmma),
+                variants!(concat!("quant_gemm_", $format, "_", $rows), $warps),
+            ],
         }),*]
+    };
+    ($symbol:expr, [$codes:literal $tokens:literal $columns:literal]) => {
+        Entry { symbol: $symbol, codes: $codes, tokens: $tokens, columns: $columns }
     };
 }
 
@@ -99,10 +112,17 @@ impl Rings {
     const fn of(kind: u32, group: u32) -> Option<Rings> {
         let (columns, scales, variants) = match (kind, group) {
             (FP8 | INT8, 1..) if group < 64 || !group.is_power_of_two() => return None,
-            (FP8, _) => (STEP, 0, variants!("fp8", 32 [4 4] [3 3]; 64 [4 3] [3 3];)),
-            (INT8, _) => (STEP, 0, variants!("int8", 32 [4 4] [3 3]; 64 [4 3] [3 3];)),
-            (INT4 | INT4_ZEROS, 32 | 64) => (BLOCK, 32, variants!("int4", 32 [4 4] [2 3]; 64 [3 3] [2 3];)),
-            (NVFP4, _) => (BLOCK, 16, variants!("nvfp4", 32 [4 4] [2 3]; 64 [3 3] [2 3];)),
+            (FP8, 0) => (BLOCK / 2, 0, variants!("fp8", 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];)),
+            (FP8, _) => (BLOCK / 2, 0, variants!("fp8_grouped", 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];)),
+            (INT8, 0) => (BLOCK / 2, 0, variants!("int8", 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];)),
+            (INT8, _) => (BLOCK / 2, 0, variants!("int8_grouped", 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];)),
+            (INT4 | INT4_ZEROS, 64) => {
+                (BLOCK, 16, variants!("int4", 32 [3 3 256] [2 3 128]; 64 [3 3 128] [2 3 128];))
+            }
+            (INT4 | INT4_ZEROS, 32) => {
+                (BLOCK, 32, variants!("int4_fine", 32 [3 3 256] [2 3 128]; 64 [3 3 128] [2 3 128];))
+            }
+            (NVFP4, _) => (BLOCK, 16, variants!("nvfp4", 32 [3 3 256] [2 3 128]; 64 [3 3 128] [2 3 128];)),
             _ => return None,
         };
         Some(Rings { columns, scales, variants })
@@ -227,14 +247,14 @@ impl Kernel for QuantGemm {
     fn launch(&self, device: &DeviceInfo) -> Launch {
         let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
         let variant = &rings.variants[usize::from(self.rows > rings.variants[0].rows)];
-        let kind = usize::from(!device.has_wgmma());
-        let [codes, tokens] = variant.stages[kind];
-        let shared_bytes = codes * TILE * (CODE_BYTES + rings.scales) + tokens * variant.rows * STEP * 2;
+        let entry = &variant.entries[usize::from(!device.has_wgmma())];
+        let codes = entry.codes * TILE * (CODE_BYTES + rings.scales);
+        let shared_bytes = codes + entry.tokens * variant.rows * entry.columns * 2;
         // All blocks have as many tiles, or one less.
         let turns = self.tiles().div_ceil(RESIDENT * device.multiprocessors);
         let splits = if self.partial.is_null() { 1 } else { self.splits() };
         let grid = [self.tiles().div_ceil(turns), splits, 1];
-        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(variant.symbols[kind], 1, THREADS) }
+        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(entry.symbol, 1, THREADS) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {

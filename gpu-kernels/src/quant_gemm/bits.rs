@@ -7,10 +7,21 @@ use super::{CODE_BYTES, QuantGemm};
 use crate::format::{BLOCK, INT4_ZEROS};
 use crate::skinny_gemm::TILE;
 use cuda_std::unroll::{array, unroll};
-use cuda_std::{codes, fragment, shared, thread};
+use cuda_std::{codes, fragment, shared, thread, wgmma};
 
 /// Bytes from a row's codes in a stage to those of the row eight further on.
 const BELOW: u32 = 8 * CODE_BYTES;
+
+/// Where the f32 scales of a format stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scales {
+    /// Beside the codes, one of each row.
+    OfRows,
+    /// Beside the codes, of groups of units.
+    OfGroups,
+    /// Among the codes, of groups of so many columns, each of whole units within a step.
+    Among(u32),
+}
 
 /// A format's codes in registers: `STEPS` operands of 16 columns together, which is a unit.
 pub trait Codes<const STEPS: usize>: Copy {
@@ -20,8 +31,8 @@ pub trait Codes<const STEPS: usize>: Copy {
     const ROOM: u32;
     /// What all sums are still to be multiplied by.
     const REST: f32;
-    /// Whether f32 scales of groups stand among the codes.
-    const GROUPED: bool = false;
+    /// Where the f32 scales stand.
+    const SCALES: Scales;
 
     /// Pieces of 16 bytes of a row's codes.
     #[inline(always)]
@@ -29,17 +40,11 @@ pub trait Codes<const STEPS: usize>: Copy {
         args.k.div_ceil(128 / Self::BITS)
     }
 
-    /// Bytes of scales in front of a stage's codes.
-    #[inline(always)]
-    fn scale_bytes(_: &QuantGemm) -> u32 {
-        Self::ROOM
-    }
-
     /// Bytes of a row of codes.
     #[inline(always)]
     fn row_bytes(args: &QuantGemm) -> u32 {
         let blocks = if Self::ROOM == 0 { 0 } else { args.k.div_ceil(BLOCK) };
-        Self::pieces(args) * 16 + blocks * Self::scale_bytes(args)
+        Self::pieces(args) * 16 + blocks * Self::ROOM
     }
 
     /// The unit number `unit` of a step as operands, and the f32 scales among the codes that multiply both rows' sums of it; where
@@ -93,24 +98,25 @@ impl Widen for I8 {
     }
 }
 
-/// `Fp8` and `Int8`.
+/// `Fp8` and `Int8`, with scales of rows or `IN_GROUPS`.
 #[derive(Clone, Copy)]
-pub struct Bits8<W>(core::marker::PhantomData<W>);
+pub struct Bits8<W, const IN_GROUPS: bool>(core::marker::PhantomData<W>);
 
-impl<W: Widen> Codes<4> for Bits8<W> {
+impl<W: Widen, const IN_GROUPS: bool, const STEPS: usize> Codes<STEPS> for Bits8<W, IN_GROUPS> {
     const BITS: u32 = 8;
     const ROOM: u32 = 0;
     const REST: f32 = W::REST;
+    const SCALES: Scales = if IN_GROUPS { Scales::OfGroups } else { Scales::OfRows };
 
     #[inline(always)]
-    unsafe fn operands(_: &QuantGemm, stage: &Stage, unit: u32) -> ([[u32; 4]; 4], [f32; 2]) {
+    unsafe fn operands(_: &QuantGemm, stage: &Stage, unit: u32) -> ([[u32; 4]; STEPS], [f32; 2]) {
         let row = own_row(stage);
         let within = thread::lane_id() % 4 * 2;
         // All at once: one behind the other, each would be waited for.
-        let two: [[u16; 4]; 4] = array(
+        let two: [[u16; 4]; STEPS] = array(
             #[inline(always)]
             |step| {
-                let piece = (row ^ (unit * 4 + step as u32) * 16) + within;
+                let piece = (row ^ (unit * STEPS as u32 + step as u32) * 16) + within;
                 // SAFETY: the caller's promise.
                 [0, BELOW, 8, 8 + BELOW].map(|further| unsafe { shared::Word::load(piece + further) })
             },
@@ -129,7 +135,7 @@ impl<W: Widen> Codes<4> for Bits8<W> {
 /// As for [`Codes::operands`].
 #[inline(always)]
 unsafe fn words(stage: &Stage, piece: u32) -> [[u32; 4]; 2] {
-    let piece = own_row(stage) ^ (stage.half * 4 + piece) * 16;
+    let piece = own_row(stage) ^ (stage.first / 32 + piece) * 16;
     // SAFETY: the caller's promise.
     [0, BELOW].map(|below| unsafe { shared::Word::load(piece + below) })
 }
@@ -152,36 +158,35 @@ fn own_scales(stage: &Stage, room: u32) -> u32 {
     stage.codes + TILE * CODE_BYTES + (thread::warp_id() * fragment::M + thread::lane_id() / 4) * room
 }
 
-/// `Int4`, in groups of 64 or 32 columns.
+/// `Int4`, in groups of `GROUP` columns.
 #[derive(Clone, Copy)]
-pub struct Int4;
+pub struct Int4<const GROUP: u32>;
 
-impl Codes<2> for Int4 {
+impl<const GROUP: u32, const STEPS: usize> Codes<STEPS> for Int4<GROUP> {
     const BITS: u32 = 4;
-    const ROOM: u32 = 32;
+    const ROOM: u32 = BLOCK / GROUP * 4;
     const REST: f32 = codes::INTEGER_REST;
-    const GROUPED: bool = true;
+    const SCALES: Scales = Scales::Among(GROUP);
 
     #[inline(always)]
-    fn scale_bytes(args: &QuantGemm) -> u32 {
-        // No division: the compiler would keep its panic.
-        if args.group == 32 { 32 } else { 16 }
-    }
-
-    #[inline(always)]
-    unsafe fn operands(args: &QuantGemm, stage: &Stage, unit: u32) -> ([[u32; 4]; 2], [f32; 2]) {
-        let columns = (stage.half * 4 + unit) * 32;
-        let entry = own_scales(stage, Self::ROOM) + (columns >> if args.group == 32 { 5 } else { 6 }) * 4;
+    unsafe fn operands(args: &QuantGemm, stage: &Stage, unit: u32) -> ([[u32; 4]; STEPS], [f32; 2]) {
+        let pieces = STEPS as u32 / 2;
+        let room = BLOCK / GROUP * 4;
+        let entry = own_scales(stage, room) + (stage.first / GROUP + unit * STEPS as u32 * wgmma::K / GROUP) * 4;
         // SAFETY: the caller's promise.
-        let (words, entries): (_, [u32; 2]) =
-            unsafe { (words(stage, unit), [0, 8 * Self::ROOM].map(|below| shared::Word::load(entry + below))) };
+        let entries: [u32; 2] = unsafe { [0, 8 * room].map(|below| shared::Word::load(entry + below)) };
+        let words: [_; 2] = array(
+            #[inline(always)]
+            // SAFETY: the caller's promise.
+            |i| if (i as u32) < pieces { unsafe { words(stage, unit * pieces + i as u32) } } else { Default::default() },
+        );
         // With zero points they are the lowest bits; else 8, and those bits are the scale's.
-        let (mask, zero) = if args.format == INT4_ZEROS { (0xf, 0) } else { (0, 8) };
-        let zeros = entries.map(|entry| codes::zero_point(entry & mask | zero));
+        let mask = if args.format == INT4_ZEROS { 0xf } else { 0 };
+        let zeros = entries.map(|entry| codes::zero_point(entry & mask | !mask & 8));
         let own = thread::lane_id() % 4;
         let operands = of_pairs(
             #[inline(always)]
-            |row, eight| codes::u4_pair(words[row][eight], own, zeros[row]),
+            |row, eight| codes::u4_pair(words[eight / 4][row][eight % 4], own, zeros[row]),
         );
         (operands, entries.map(|entry| f32::from_bits(entry & !mask)))
     }
@@ -195,10 +200,11 @@ impl Codes<4> for Nvfp4 {
     const BITS: u32 = 4;
     const ROOM: u32 = 16;
     const REST: f32 = codes::E2M1_REST;
+    const SCALES: Scales = Scales::OfRows;
 
     #[inline(always)]
     unsafe fn operands(_: &QuantGemm, stage: &Stage, unit: u32) -> ([[u32; 4]; 4], [f32; 2]) {
-        let at = own_scales(stage, Self::ROOM) + (stage.half * 2 + unit) * 4;
+        let at = own_scales(stage, Self::ROOM) + (stage.first / 64 + unit) * 4;
         // SAFETY: the caller's promise.
         let (words, scales): (_, [u32; 2]) = unsafe {
             let words = [words(stage, unit * 2), words(stage, unit * 2 + 1)];

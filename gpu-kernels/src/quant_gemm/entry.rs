@@ -1,8 +1,8 @@
 //! The entry points of `quant_gemm`.
-use super::bits::{Bits8, Codes, E4m3, I8, Int4, Nvfp4};
+use super::bits::{Bits8, Codes, E4m3, I8, Int4, Nvfp4, Scales};
 use super::multiply::Multiplier;
 use super::ring::{Rings, Stage};
-use super::{QuantGemm, RESIDENT, STEP};
+use super::{QuantGemm, RESIDENT};
 use crate::activation::SWIGLU;
 use crate::format::NVFP4;
 use crate::skinny_gemm::multiply::{Sums, Warpgroups, Warps};
@@ -11,38 +11,51 @@ use crate::skinny_gemm::{DEPTH, ROW_BYTES, SUMS, THREADS, WARPS, sums};
 use cuda_std::unroll::unroll;
 use cuda_std::{fragment, global, kernel, math, thread, wgmma};
 
-/// Entries by eights of token rows, stages of codes and of tokens, operands together, the format, and who multiplies.
+/// Entries by eights of token rows, stages of codes and of tokens, matrices of 64 columns in one of these, operands together, the
+/// format, and who multiplies.
 macro_rules! entries {
-    ($($name:ident $tiles:literal $codes:literal $tokens:literal $steps:literal $form:ty, $multiplier:ty;)*) => { kernel! {$(
+    ($($name:ident $tiles:literal $codes:literal $tokens:literal $parts:literal $steps:literal $form:ty, $multiplier:ty;)*) => { kernel! {$(
         #[doc = concat!("Up to ", $tiles, " times eight token rows.")]
         pub fn $name(args: QuantGemm) {
             thread::blocks_at_once::<THREADS, RESIDENT>();
-            product::<$form, $tiles, $codes, $tokens, $steps, $multiplier>(&args);
+            product::<$form, $tiles, $codes, $tokens, $parts, $steps, $multiplier>(&args);
         }
     )*} };
 }
 
 entries! {
-    quant_gemm_fp8_32 4 3 3 4 Bits8<E4m3>, Warps;
-    quant_gemm_fp8_64 8 3 3 4 Bits8<E4m3>, Warps;
-    quant_gemm_int8_32 4 3 3 4 Bits8<I8>, Warps;
-    quant_gemm_int8_64 8 3 3 4 Bits8<I8>, Warps;
-    quant_gemm_int4_32 4 2 3 2 Int4, Warps;
-    quant_gemm_int4_64 8 2 3 2 Int4, Warps;
-    quant_gemm_nvfp4_32 4 2 3 4 Nvfp4, Warps;
-    quant_gemm_nvfp4_64 8 2 3 4 Nvfp4, Warps;
-    quant_gemm_wgmma_fp8_32 4 4 4 4 Bits8<E4m3>, Warpgroups;
-    quant_gemm_wgmma_fp8_64 8 4 3 4 Bits8<E4m3>, Warpgroups;
-    quant_gemm_wgmma_int8_32 4 4 4 4 Bits8<I8>, Warpgroups;
-    quant_gemm_wgmma_int8_64 8 4 3 4 Bits8<I8>, Warpgroups;
-    quant_gemm_wgmma_int4_32 4 4 4 2 Int4, Warpgroups;
-    quant_gemm_wgmma_int4_64 8 3 3 2 Int4, Warpgroups;
-    quant_gemm_wgmma_nvfp4_32 4 4 4 4 Nvfp4, Warpgroups;
-    quant_gemm_wgmma_nvfp4_64 8 3 3 4 Nvfp4, Warpgroups;
+    quant_gemm_fp8_32 4 3 3 2 4 Bits8<E4m3, false>, Warps;
+    quant_gemm_fp8_64 8 3 3 2 4 Bits8<E4m3, false>, Warps;
+    quant_gemm_fp8_grouped_32 4 3 3 2 4 Bits8<E4m3, true>, Warps;
+    quant_gemm_fp8_grouped_64 8 3 3 2 2 Bits8<E4m3, true>, Warps;
+    quant_gemm_int8_32 4 3 3 2 4 Bits8<I8, false>, Warps;
+    quant_gemm_int8_64 8 3 3 2 4 Bits8<I8, false>, Warps;
+    quant_gemm_int8_grouped_32 4 3 3 2 4 Bits8<I8, true>, Warps;
+    quant_gemm_int8_grouped_64 8 3 3 2 2 Bits8<I8, true>, Warps;
+    quant_gemm_int4_32 4 2 3 2 2 Int4<64>, Warps;
+    quant_gemm_int4_64 8 2 3 2 2 Int4<64>, Warps;
+    quant_gemm_int4_fine_32 4 2 3 2 2 Int4<32>, Warps;
+    quant_gemm_int4_fine_64 8 2 3 2 2 Int4<32>, Warps;
+    quant_gemm_nvfp4_32 4 2 3 2 4 Nvfp4, Warps;
+    quant_gemm_nvfp4_64 8 2 3 2 4 Nvfp4, Warps;
+    quant_gemm_wgmma_fp8_32 4 4 4 2 4 Bits8<E4m3, false>, Warpgroups;
+    quant_gemm_wgmma_fp8_64 8 4 3 2 4 Bits8<E4m3, false>, Warpgroups;
+    quant_gemm_wgmma_fp8_grouped_32 4 4 4 2 4 Bits8<E4m3, true>, Warpgroups;
+    quant_gemm_wgmma_fp8_grouped_64 8 4 3 2 2 Bits8<E4m3, true>, Warpgroups;
+    quant_gemm_wgmma_int8_32 4 4 4 2 4 Bits8<I8, false>, Warpgroups;
+    quant_gemm_wgmma_int8_64 8 4 3 2 4 Bits8<I8, false>, Warpgroups;
+    quant_gemm_wgmma_int8_grouped_32 4 4 4 2 4 Bits8<I8, true>, Warpgroups;
+    quant_gemm_wgmma_int8_grouped_64 8 4 3 2 2 Bits8<I8, true>, Warpgroups;
+    quant_gemm_wgmma_int4_32 4 3 3 4 4 Int4<64>, Warpgroups;
+    quant_gemm_wgmma_int4_64 8 3 3 2 2 Int4<64>, Warpgroups;
+    quant_gemm_wgmma_int4_fine_32 4 3 3 4 2 Int4<32>, Warpgroups;
+    quant_gemm_wgmma_int4_fine_64 8 3 3 2 2 Int4<32>, Warpgroups;
+    quant_gemm_wgmma_nvfp4_32 4 3 3 4 4 Nvfp4, Warpgroups;
+    quant_gemm_wgmma_nvfp4_64 8 3 3 2 4 Nvfp4, Warpgroups;
 }
 
 /// Most units of a step.
-const MOST_UNITS: usize = (STEP / 32) as usize;
+const MOST_UNITS: usize = 8;
 
 /// # Safety
 /// The kernel's Requires hold; the whole block comes here.
@@ -52,6 +65,7 @@ unsafe fn product<
     const TILES: usize,
     const CODES: u32,
     const TOKENS: u32,
+    const PARTS: usize,
     const STEPS: usize,
     M: Multiplier<TILES>,
 >(
@@ -59,18 +73,32 @@ unsafe fn product<
 ) {
     // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
     unsafe {
-        let mut rings = Rings::<F, TILES, CODES, TOKENS, STEPS>::new(args);
+        let mut rings = Rings::<F, TILES, CODES, TOKENS, PARTS, STEPS>::new(args);
         let mut tile = thread::block_idx_x();
-        while tile < args.tiles() {
+        let (is_among, is_full) = (matches!(F::SCALES, Scales::Among(_)), TILES == 8 && F::SCALES == Scales::Among(32));
+        while tile < with_rows(is_full, args).tiles() {
             let mut product = Product::<TILES>::new(args, tile);
-            for step in rings.steps() {
+            let mut has_more = true;
+            while has_more {
                 let stage = rings.next();
-                product.add::<F, STEPS, M>(args, &stage, step);
+                product.add::<F, PARTS, STEPS, M>(
+                    args,
+                    &stage,
+                    #[inline(always)]
+                    || has_more = rings.ask_behind(),
+                );
             }
-            product.finish::<F, STEPS>(args, tile, rings.steps().end);
+            product.finish::<F, STEPS>(&with_rows(is_full || !is_among, args), tile, rings.end());
             tile += thread::grid_dim_x();
         }
     }
+}
+
+/// The arguments, if so with rows of the weight that are read `anew`: what is made of those takes no registers in loops around. Where there are
+/// none to spare is what `ptxas` says of spills.
+#[inline(always)]
+fn with_rows(anew: bool, args: &QuantGemm) -> QuantGemm {
+    QuantGemm { n: if anew { thread::anew(args.n) } else { args.n }, ..*args }
 }
 
 /// A lane's sums for a tile.
@@ -96,40 +124,85 @@ impl<const TILES: usize> Product<TILES> {
         Product { rows: rows.map(|row| row.min(args.n - 1)), part: [[0.0; 4]; TILES], whole: [[0.0; 4]; TILES] }
     }
 
-    /// Adds the products of step `step`.
+    /// Adds the products of a step: those of a unit are under way while the next one becomes operands, and those of the first
+    /// while others are asked for.
     ///
     /// # Safety
     /// The whole block comes here; the stage has landed.
     #[inline(always)]
-    unsafe fn add<F: Codes<STEPS>, const STEPS: usize, M: Multiplier<TILES>>(
+    unsafe fn add<F: Codes<STEPS>, const PARTS: usize, const STEPS: usize, M: Multiplier<TILES>>(
         &mut self,
         args: &QuantGemm,
         stage: &Stage,
-        step: u32,
+        ask: impl FnOnce(),
     ) {
-        let columns = STEPS as u32 * wgmma::K;
-        unroll::<MOST_UNITS>(
-            #[inline(always)]
-            |unit| {
-                let first = unit as u32 * columns;
-                if first >= STEP {
-                    return;
-                }
-                let end = step * STEP + first + columns;
-                let ends = args.group > 0 && end & (args.group - 1) == 0;
-                // SAFETY: the caller's promise.
-                unsafe {
-                    // Asked for before they are needed.
-                    let beside = if F::BITS == 8 && ends { self.beside(args, end) } else { [0.0; 2] };
-                    let (a, among) = F::operands(args, stage, unit as u32);
-                    let matrix = stage.tokens + first / DEPTH * TILES as u32 * fragment::N * ROW_BYTES;
-                    M::add(&mut self.part, a, matrix, first % DEPTH / wgmma::K);
-                    if (F::BITS == 8 || F::GROUPED) && ends {
-                        self.close(if F::GROUPED { among } else { beside });
+        let (columns, step_columns) = (STEPS as u32 * wgmma::K, PARTS as u32 * DEPTH);
+        // Sums of groups and of all leave no registers for more operands.
+        let is_ahead = M::RUNS_ON && (TILES < 8 || F::SCALES == Scales::OfRows);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let with_format_anew = QuantGemm { format: thread::anew(args.format), ..*args };
+            let args = if TILES == 8 { &with_format_anew } else { args };
+            let (mut a, mut scales) = F::operands(args, stage, 0);
+            self.start::<F, STEPS, M>(&mut a, stage, 0);
+            ask();
+            unroll::<MOST_UNITS>(
+                #[inline(always)]
+                |unit| {
+                    let end = (unit as u32 + 1) * columns;
+                    if end > step_columns {
+                        return;
                     }
+                    let of_all = stage.column + end;
+                    let ends = match F::SCALES {
+                        Scales::OfRows => false,
+                        Scales::OfGroups => of_all & (args.group - 1) == 0,
+                        Scales::Among(group) => end % group == 0,
+                    };
+                    if F::SCALES == Scales::OfGroups && ends {
+                        scales = self.beside(args, of_all);
+                    }
+                    let mut next = (a, scales);
+                    if is_ahead && end < step_columns {
+                        next = F::operands(args, stage, unit as u32 + 1);
+                        wgmma::hold(&mut next.0);
+                    }
+                    M::end(&mut self.part, &mut a);
+                    if ends {
+                        self.close(scales);
+                    }
+                    if end < step_columns {
+                        (a, scales) = if is_ahead { next } else { F::operands(args, stage, unit as u32 + 1) };
+                        self.start::<F, STEPS, M>(&mut a, stage, end);
+                    }
+                },
+            );
+        }
+    }
+
+    /// Starts the products of a unit that begins with column `first` of its step.
+    ///
+    /// # Safety
+    /// As for [`Multiplier::start`].
+    #[inline(always)]
+    unsafe fn start<F: Codes<STEPS>, const STEPS: usize, M: Multiplier<TILES>>(
+        &mut self,
+        a: &mut [[u32; 4]; STEPS],
+        stage: &Stage,
+        first: u32,
+    ) {
+        let matrix = stage.tokens + first / DEPTH * TILES as u32 * fragment::N * ROW_BYTES;
+        let operand = first % DEPTH / wgmma::K;
+        // SAFETY: the caller's promise.
+        unsafe {
+            match F::SCALES {
+                // To sums of 0 nothing need be added, and nobody need write them.
+                Scales::Among(group) if first % group == 0 => {
+                    M::start::<STEPS, true>(&mut self.part, a, matrix, operand);
                 }
-            },
-        );
+                _ => M::start::<STEPS, false>(&mut self.part, a, matrix, operand),
+            }
+        }
     }
 
     /// The f32 scales beside the codes of the group that ends with column `end`, or of the last.
@@ -165,7 +238,7 @@ impl<const TILES: usize> Product<TILES> {
         self.part = [[0.0; 4]; TILES];
     }
 
-    /// Stores what the tile gives.
+    /// Stores what the tile gives, whose columns end in front of `end`.
     ///
     /// # Safety
     /// The kernel's Requires hold; the whole warp comes here.
@@ -174,8 +247,8 @@ impl<const TILES: usize> Product<TILES> {
         let sixteen = tile * WARPS + thread::warp_id();
         // SAFETY: the caller's promise.
         unsafe {
-            if !F::GROUPED {
-                self.close(self.beside(args, end * STEP));
+            if !matches!(F::SCALES, Scales::Among(_)) {
+                self.close(self.beside(args, end));
             }
             unroll::<TILES>(
                 #[inline(always)]

@@ -115,6 +115,12 @@ pub trait Accumulator: Copy {
     /// As for [`Accumulator::start`]; a is [`hold`]ed behind the wait.
     unsafe fn add_rows(&mut self, a: [u32; 4], b: u64);
 
+    /// Starts `a · bᵀ`, a in registers, the rows of b in shared memory.
+    ///
+    /// # Safety
+    /// As for [`Accumulator::add_rows`].
+    unsafe fn start_columns(a: [u32; 4], b: u64) -> Self;
+
     /// Starts the addition of `a · bᵀ`, a in registers, the rows of b in shared memory.
     ///
     /// # Safety
@@ -198,6 +204,17 @@ macro_rules! accumulator {
                     inout(reg32) self[0][0], $(inout(reg32) self[$i / 4][$i % 4],)*
                     a0 = in(reg32) a[0], a1 = in(reg32) a[1], a2 = in(reg32) a[2], a3 = in(reg32) a[3], b = in(reg64) b,
                     options(nostack));
+            }
+
+            #[inline(always)]
+            unsafe fn start_columns(a: [u32; 4], b: u64) -> Self {
+                let mut d = [[0.0; 4]; $columns / 8];
+                // SAFETY: the caller's promise.
+                ptx!(accumulator!(@ $columns "{{{a0}, {a1}, {a2}, {a3}}}, {b}, 0, 1, 1, 0" $first $($i)*),
+                    out(reg32) d[0][0], $(out(reg32) d[$i / 4][$i % 4],)*
+                    a0 = in(reg32) a[0], a1 = in(reg32) a[1], a2 = in(reg32) a[2], a3 = in(reg32) a[3], b = in(reg64) b,
+                    options(nostack));
+                d
             }
 
             #[inline(always)]
