@@ -3,7 +3,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::grid::Grid;
-use super::{Codes, Module, Quantized, errors};
+use super::scratch::{self, SCRATCH};
+use super::{Codes, Module, Quantized, errors, lines};
 use crate::checkpoint::{Dtype, StoredTensor};
 use crate::device::{Format, e2m1_words};
 use crate::error::Result;
@@ -56,32 +57,40 @@ impl Codes for Nvfp4 {
     fn rows(&self, format: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
         let (code_bytes, scale_bytes) = (self.columns / 2, self.columns / GROUP);
         let row_bytes = format.row_bytes(self.columns as u64) as usize;
-        let (codes, scales) = (&self.codes.data()[rows.start * code_bytes..], self.scales.data());
-        let scales = &scales[rows.start * scale_bytes..][..rows.len() * scale_bytes];
-        if scales.iter().fold(false, |found, scale| found | (scale & 0x7f == 0x7f)) {
-            return Err(errors::not_finite(&self.scales, &self.name, rows, f32::NAN));
-        }
-        let stored = codes.chunks_exact(code_bytes).zip(scales.chunks_exact(scale_bytes));
-        for (target, (codes, scales)) in target.chunks_exact_mut(row_bytes).zip(stored) {
-            let blocks = codes.chunks(CODES).zip(scales.chunks(SCALES));
-            for (target, (codes, scales)) in target.chunks_mut(SCALES + CODES).zip(blocks) {
-                let (front, back) = target.split_at_mut(SCALES);
-                fill_up(front, scales, <[u8]>::copy_from_slice);
-                fill_up(back, codes, |words, codes| e2m1_words(codes, words));
-            }
+        let together = (SCRATCH / code_bytes).max(1);
+        for (rows, target) in lines::bands(rows, together, row_bytes, target) {
+            scratch::read(&self.scales, rows.start * scale_bytes..rows.end * scale_bytes, |scales| {
+                if scales.iter().fold(false, |found, scale| found | (scale & 0x7f == 0x7f)) {
+                    return Err(errors::not_finite(&self.scales, &self.name, rows.clone(), f32::NAN));
+                }
+                scratch::read(&self.codes, rows.start * code_bytes..rows.end * code_bytes, |codes| {
+                    let stored = codes.chunks_exact(code_bytes).zip(scales.chunks_exact(scale_bytes));
+                    let targets = target.chunks_exact_mut(row_bytes);
+                    targets.zip(stored).for_each(|(target, (codes, scales))| row(codes, scales, target));
+                })
+            })??;
         }
         Ok(())
     }
 
     fn scales(&self, _: Format, rows: Range<usize>, target: &mut [f32]) -> Result<()> {
-        for (row, target) in rows.zip(target) {
-            let global = self.global.get(row, 0)?;
+        for ((row, global), target) in rows.clone().zip(self.global.band(rows, 1)?).zip(target) {
             *target = if self.divides { 1.0 / global } else { global };
             if !target.is_finite() {
                 return Err(errors::not_finite(&self.scales, &self.name, row, *target));
             }
         }
         Ok(())
+    }
+}
+
+/// A row's blocks, scales first.
+fn row(codes: &[u8], scales: &[u8], target: &mut [u8]) {
+    let blocks = codes.chunks(CODES).zip(scales.chunks(SCALES));
+    for (target, (codes, scales)) in target.chunks_mut(SCALES + CODES).zip(blocks) {
+        let (front, back) = target.split_at_mut(SCALES);
+        fill_up(front, scales, <[u8]>::copy_from_slice);
+        fill_up(back, codes, |words, codes| e2m1_words(codes, words));
     }
 }
 
