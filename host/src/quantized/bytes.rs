@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::grid::Grid;
-use super::lines::{self, Lines, Runs};
+use super::lines::{self, Lines, OrderedWords, Runs, Words};
 use super::order::Order;
 use super::scratch::{self, SCRATCH};
 use super::{Codes, errors};
@@ -60,9 +60,9 @@ impl Codes for Bytes {
                         rows.zip(codes.chunks_exact(columns)).for_each(|(row, codes)| runs.put(codes, row));
                     })?;
                 }
-                (ByteLayout::Words(_), None) => lines::words_to_rows(lines, rows, runs, target),
+                (ByteLayout::Words(_), None) => lines::make(Words { lines, rows }, runs, target),
                 (ByteLayout::Words(_), Some(order)) => {
-                    lines::ordered_words_to_rows::<8>(lines, rows, order, runs, target);
+                    lines::make(OrderedWords::<8>::new(lines, rows, order), runs, target);
                 }
             }
             if biased {

@@ -2,23 +2,20 @@
 //! core's cache, so that each line of the file is read once and each row written in runs.
 use std::ops::Range;
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::order::Order;
 
 /// Words of a run: 128 bytes of codes, 256 columns of 4 bits.
 const RUN: usize = 32;
-/// Rows of a tile, of which a run's words stand beside each other.
-pub const TOGETHER: usize = 128;
+/// Most rows of a tile.
+pub const TOGETHER: usize = 512;
 /// Rows that are taken together where all lines of them must stay in the cache, since columns are in another order.
 pub const ORDERED: usize = 32;
 /// Rows of AWQ that eight words of each of eight columns hold.
 const UNIT: usize = 64;
 /// The row, of its eight, that nibble i of an AWQ word has.
 pub const AWQ_ROWS: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
-
-/// Word w of the row at place p is `[w * TOGETHER + p]`.
-type Tile = [u32; RUN * TOGETHER];
 
 /// Where the codes of rows go: run r of a row is at `first + r * step`.
 #[derive(Clone, Copy, Debug)]
@@ -90,109 +87,219 @@ impl Lines<'_> {
         }
     }
 
+    /// Eight words of a line, zeros behind its end.
+    #[inline(always)]
+    fn eight(&self, line: usize, first: usize) -> [u32; 8] {
+        let bytes = &self.data[4 * (line * self.words + first)..4 * (line + 1) * self.words];
+        let mut eight = [0; 8];
+        match bytes.first_chunk::<32>() {
+            Some(whole) => eight = bytemuck::cast::<[u8; 32], [u32; 8]>(*whole).map(u32::from_le),
+            None => self.copy(line, first..self.words, &mut eight),
+        }
+        eight
+    }
+
     fn count(&self) -> usize {
         self.data.len() / (4 * self.words)
     }
 }
 
-/// Lines of words along k, row beside row, as GPTQ has them: rows `rows`, a word of each line.
-pub fn words_to_rows(lines: Lines, rows: Range<usize>, runs: Runs, target: &mut [u8]) {
-    let fill = |line: usize, tile: &mut [u32]| lines.copy(line, rows.clone(), tile);
-    tiles(lines.count(), rows.len(), fill, |place| Some(place).filter(|row| *row < rows.len()), runs, target);
+/// How words of a row come from lines. Not closures: what calls those would not be compiled for the widest vectors.
+trait Source<const PLACES: usize> {
+    /// Words of a row.
+    fn words(&self) -> usize;
+    /// Makes the words of that number of all rows.
+    fn fill(&self, word: usize, places: &mut [u32; PLACES]);
+    /// The row, counted from the first, that stands at a place, if any.
+    fn row_at(&self, place: usize) -> Option<usize>;
+    /// Places where rows are.
+    fn places(&self) -> usize;
 }
 
-/// As [`words_to_rows`], of codes of `BITS` bits, with the columns in another order; at most [`ORDERED`] rows.
-pub fn ordered_words_to_rows<const BITS: usize>(
-    lines: Lines,
-    rows: Range<usize>,
-    Order(order): &Order,
-    runs: Runs,
-    target: &mut [u8],
-) {
-    let (per_word, mask, count) = (32 / BITS, (1 << BITS) - 1, rows.len());
-    let mut band = vec![[0u32; ORDERED]; lines.count()];
-    band.iter_mut().enumerate().for_each(|(line, band)| lines.copy(line, rows.clone(), band));
-    let fill = |line: usize, tile: &mut [u32]| {
-        let mut words = [0u32; ORDERED];
-        for (i, column) in order[line * per_word..][..per_word].iter().enumerate() {
-            let (from, shift) = (*column as usize / per_word, *column as usize % per_word * BITS);
-            words.iter_mut().zip(&band[from]).for_each(|(word, from)| *word |= (from >> shift & mask) << (BITS * i));
-        }
-        tile[..ORDERED].copy_from_slice(&words);
-    };
-    tiles(lines.count(), count, fill, |place| Some(place).filter(|row| *row < count), runs, target);
+/// Lines of words along k, row beside row, as GPTQ has them.
+pub struct Words<'a> {
+    pub lines: Lines<'a>,
+    /// No more than [`TOGETHER`].
+    pub rows: Range<usize>,
 }
 
-/// Lines of a column each, eight rows to a word in AWQ's order: rows `rows`, a word of eight lines.
-pub fn awq_to_rows(lines: Lines, rows: Range<usize>, runs: Runs, target: &mut [u8]) {
-    let (first, skipped, count) = (rows.start / 8, rows.start % 8, rows.len());
-    let words = first..rows.end.div_ceil(8);
-    let fill = |line: usize, tile: &mut [u32]| {
-        for (unit, tile) in tile.as_chunks_mut::<UNIT>().0.iter_mut().enumerate() {
-            let words = words.start + 8 * unit..words.end.min(words.start + 8 * (unit + 1));
-            if words.is_empty() {
-                return;
+impl Source<TOGETHER> for Words<'_> {
+    fn words(&self) -> usize {
+        self.lines.count()
+    }
+
+    #[inline(always)]
+    fn fill(&self, word: usize, places: &mut [u32; TOGETHER]) {
+        self.lines.copy(word, self.rows.clone(), places);
+    }
+
+    #[inline(always)]
+    fn row_at(&self, place: usize) -> Option<usize> {
+        (place < self.rows.len()).then_some(place)
+    }
+
+    fn places(&self) -> usize {
+        self.rows.len()
+    }
+}
+
+/// As [`Words`], of codes of `BITS` bits, with the columns in another order.
+pub struct OrderedWords<'a, const BITS: usize> {
+    /// Of each line the words of the rows.
+    band: Vec<[u32; ORDERED]>,
+    rows: usize,
+    order: &'a [u32],
+}
+
+impl<'a, const BITS: usize> OrderedWords<'a, BITS> {
+    /// Some rows, no more than [`ORDERED`].
+    pub fn new(lines: Lines, rows: Range<usize>, Order(order): &'a Order) -> Self {
+        let mut band = vec![[0; ORDERED]; lines.count()];
+        band.iter_mut().enumerate().for_each(|(line, band)| lines.copy(line, rows.clone(), band));
+        OrderedWords { band, rows: rows.len(), order }
+    }
+}
+
+impl<const BITS: usize> Source<ORDERED> for OrderedWords<'_, BITS> {
+    fn words(&self) -> usize {
+        self.band.len()
+    }
+
+    #[inline(always)]
+    fn fill(&self, word: usize, places: &mut [u32; ORDERED]) {
+        let (per_word, mask) = (32 / BITS, (1 << BITS) - 1);
+        let mut words = [0; ORDERED];
+        for (i, column) in self.order[word * per_word..][..per_word].iter().enumerate() {
+            let (line, shift) = (*column as usize / per_word, *column as usize % per_word * BITS);
+            for (word, from) in words.iter_mut().zip(&self.band[line]) {
+                *word |= (from >> shift & mask) << (BITS * i);
             }
-            let mut eight = [[0u32; 8]; 8];
-            eight.iter_mut().enumerate().for_each(|(i, column)| lines.copy(8 * line + i, words.clone(), column));
-            transpose_nibbles(&mut eight);
-            tile.as_chunks_mut::<8>().0.iter_mut().zip(eight).for_each(|(tile, words)| *tile = words);
         }
-    };
-    let row_of = |place: usize| {
-        let row = place / UNIT * UNIT + place % 8 * 8 + AWQ_ROWS[place % UNIT / 8];
-        row.checked_sub(skipped).filter(|row| *row < count)
-    };
-    let places = words.len().next_multiple_of(8) * 8;
-    tiles(lines.count() / 8, places, fill, row_of, runs, target);
+        *places = words;
+    }
+
+    #[inline(always)]
+    fn row_at(&self, place: usize) -> Option<usize> {
+        (place < self.rows).then_some(place)
+    }
+
+    fn places(&self) -> usize {
+        self.rows
+    }
 }
 
-/// Fills a run's lines of a tile, then writes the run of each row, tile after tile; `fill` gets the number of a word of a row,
-/// `row_of` says which row of `target` stands at a place of the tile, if any.
-#[inline(always)]
-fn tiles(
-    words: usize,
-    places: usize,
-    fill: impl Fn(usize, &mut [u32]),
-    row_of: impl Fn(usize) -> Option<usize>,
+/// Lines of a column each, eight rows to a word in AWQ's order.
+pub struct Awq<'a> {
+    pub lines: Lines<'a>,
+    /// They have no more than [`TOGETHER`] rows with those that share words with them.
+    pub rows: Range<usize>,
+}
+
+impl Source<TOGETHER> for Awq<'_> {
+    fn words(&self) -> usize {
+        self.lines.count() / 8
+    }
+
+    #[inline(always)]
+    fn fill(&self, word: usize, places: &mut [u32; TOGETHER]) {
+        let (units, first) = (self.places() / UNIT, self.rows.start / 8);
+        for (unit, places) in places.as_chunks_mut::<UNIT>().0[..units].iter_mut().enumerate() {
+            let mut eight: [[u32; 8]; 8] = std::array::from_fn(|i| self.lines.eight(8 * word + i, first + 8 * unit));
+            transpose_nibbles(&mut eight);
+            places.as_chunks_mut::<8>().0.iter_mut().zip(eight).for_each(|(places, words)| *places = words);
+        }
+    }
+
+    #[inline(always)]
+    fn row_at(&self, place: usize) -> Option<usize> {
+        let row = place / UNIT * UNIT + place % 8 * 8 + AWQ_ROWS[place % UNIT / 8];
+        row.checked_sub(self.rows.start % 8).filter(|row| *row < self.rows.len())
+    }
+
+    fn places(&self) -> usize {
+        (self.rows.end - self.rows.start / 8 * 8).next_multiple_of(UNIT)
+    }
+}
+
+/// Makes rows by way of tiles, in the widest vectors of this CPU.
+#[expect(private_bounds, reason = "the sources are those of this file")]
+pub fn make<const PLACES: usize>(source: impl Source<PLACES>, runs: Runs, target: &mut [u8]) {
+    assert!(source.places() <= PLACES, "no more rows than a tile has");
+    Arch::new().dispatch(Making { source, runs, target });
+}
+
+struct Making<'a, S, const PLACES: usize> {
+    source: S,
     runs: Runs,
-    target: &mut [u8],
-) {
-    assert!(places <= TOGETHER, "no more rows than a tile has");
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let mut tile: Tile = [0; RUN * TOGETHER];
-            for (run, first) in (0..words).step_by(RUN).enumerate() {
-                let count = RUN.min(words - first);
-                for (word, line) in tile.as_chunks_mut::<TOGETHER>().0[..count].iter_mut().enumerate() {
-                    fill(first + word, line);
-                }
-                for place in (0..places).step_by(8) {
-                    let rows = transpose_words(&tile, place);
-                    for (i, words) in rows.iter().enumerate() {
-                        if let Some(row) = row_of(place + i) {
-                            let target = &mut target[row * runs.row_bytes + runs.first + run * runs.step..];
-                            target[..4 * count].copy_from_slice(&bytemuck::cast_slice(words)[..4 * count]);
+    target: &'a mut [u8],
+}
+
+impl<T: Source<PLACES>, const PLACES: usize> WithSimd for Making<'_, T, PLACES> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Making { source, runs, target } = self;
+        let mut tile = [[0; PLACES]; RUN];
+        for (run, first) in (0..source.words()).step_by(RUN).enumerate() {
+            let count = RUN.min(source.words() - first);
+            tile[..count].iter_mut().enumerate().for_each(|(word, places)| source.fill(first + word, places));
+            for place in (0..source.places()).step_by(8) {
+                for (i, words) in transpose_words(&tile, place).iter().enumerate() {
+                    if let Some(row) = source.row_at(place + i) {
+                        let target = &mut target[row * runs.row_bytes + runs.first + run * runs.step..];
+                        let words: &[u8; Runs::BYTES] = bytemuck::cast_ref(words);
+                        match target.first_chunk_mut() {
+                            Some(whole) if count == RUN => *whole = *words,
+                            _ => target[..4 * count].copy_from_slice(&words[..4 * count]),
                         }
                     }
                 }
             }
-        },
-    );
-    target.chunks_exact_mut(runs.row_bytes).for_each(|row| runs.end(4 * words, row));
+        }
+        target.chunks_exact_mut(runs.row_bytes).for_each(|row| runs.end(4 * source.words(), row));
+    }
 }
 
 /// The words of eight places of a tile.
 #[inline(always)]
-fn transpose_words(tile: &Tile, place: usize) -> [[u32; RUN]; 8] {
+fn transpose_words<const PLACES: usize>(tile: &[[u32; PLACES]; RUN], place: usize) -> [[u32; RUN]; 8] {
     let mut rows = [[0; RUN]; 8];
-    for (word, line) in tile.as_chunks::<TOGETHER>().0.iter().enumerate() {
-        for (i, row) in rows.iter_mut().enumerate() {
-            row[word] = line[place + i].to_le();
+    for (group, lines) in tile.as_chunks::<8>().0.iter().enumerate() {
+        let [a, b, c, d, e, f, g, h] = std::array::from_fn(|line| eight(&lines[line][place..]));
+        let ([a, b], [c, d], [e, f], [g, h]) = (ones(a, b), ones(c, d), ones(e, f), ones(g, h));
+        let ([a, c], [b, d], [e, g], [f, h]) = (twos(a, c), twos(b, d), twos(e, g), twos(f, h));
+        let ([a, e], [b, f], [c, g], [d, h]) = (fours(a, e), fours(b, f), fours(c, g), fours(d, h));
+        for (row, words) in rows.iter_mut().zip([a, c, b, d, e, g, f, h]) {
+            row[8 * group..][..8].copy_from_slice(&words);
         }
     }
     rows
+}
+
+type Eight = [u32; 8];
+
+#[inline(always)]
+fn eight(words: &[u32]) -> Eight {
+    *words.first_chunk().expect("a tile has places by eights")
+}
+
+/// Words of two lines by turns, of the lower and of the upper half of each four. What is written so becomes a shuffle.
+#[inline(always)]
+fn ones(a: Eight, b: Eight) -> [Eight; 2] {
+    [[a[0], b[0], a[1], b[1], a[4], b[4], a[5], b[5]], [a[2], b[2], a[3], b[3], a[6], b[6], a[7], b[7]]]
+}
+
+/// Pairs of words likewise.
+#[inline(always)]
+fn twos(a: Eight, b: Eight) -> [Eight; 2] {
+    [[a[0], a[1], b[0], b[1], a[4], a[5], b[4], b[5]], [a[2], a[3], b[2], b[3], a[6], a[7], b[6], b[7]]]
+}
+
+/// The lower and the upper halves.
+#[inline(always)]
+fn fours(a: Eight, b: Eight) -> [Eight; 2] {
+    [[a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]], [a[4], a[5], a[6], a[7], b[4], b[5], b[6], b[7]]]
 }
 
 /// Nibble i of word j becomes nibble j of word i, in each of eight places at once.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pulp::Arch;
 
 use super::grid::Grid;
-use super::lines::{self, Lines, Runs};
+use super::lines::{self, Awq, Lines, OrderedWords, Runs, Words};
 use super::order::Order;
 use super::scratch::{self, SCRATCH};
 use super::zeros::Zeros;
@@ -91,11 +91,14 @@ impl Nibbles {
         let [n, columns] = self.shape;
         let data = self.codes.data();
         match (self.layout, order) {
-            (NibbleLayout::Words, None) => lines::words_to_rows(Lines { data, words: n }, rows, runs, target),
+            (NibbleLayout::Words, None) => lines::make(Words { lines: Lines { data, words: n }, rows }, runs, target),
             (NibbleLayout::Words, Some(order)) => {
-                lines::ordered_words_to_rows::<4>(Lines { data, words: n }, rows, order, runs, target);
+                let words = OrderedWords::<4>::new(Lines { data, words: n }, rows, order);
+                lines::make(words, runs, target);
             }
-            (NibbleLayout::Awq, _) => lines::awq_to_rows(Lines { data, words: n / 8 }, rows, runs, target),
+            (NibbleLayout::Awq, _) => {
+                lines::make(Awq { lines: Lines { data, words: n / 8 }, rows }, runs, target);
+            }
             (NibbleLayout::Rows, _) => {
                 scratch::read(&self.codes, rows.start * columns / 2..rows.end * columns / 2, |stored| {
                     let stored = stored.chunks_exact(columns / 2);
