@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::grid::Grid;
 use super::lines::{self, Lines, OrderedWords, Runs, Words};
 use super::order::Order;
-use super::scratch::{self, SCRATCH};
 use super::{Codes, errors};
 use crate::checkpoint::StoredTensor;
 use crate::device::{Check, FileRange, Format, WeightPart};
@@ -34,6 +33,8 @@ pub struct Bytes {
     pub format: Format,
 }
 
+/// Bytes of codes that are turned while they are in a core's cache.
+const CACHED: usize = 128 << 10;
 /// Stored codes less 128 are codes with their highest bit turned.
 const BIAS: u8 = 0x80;
 
@@ -48,17 +49,15 @@ impl Codes for Bytes {
             ByteLayout::Words(order) => (order.as_ref(), true),
         };
         let together = match &self.layout {
-            ByteLayout::Rows | ByteLayout::Biased => (SCRATCH / columns).max(1),
             ByteLayout::Words(Some(_)) => lines::ORDERED,
             ByteLayout::Words(None) => lines::TOGETHER,
+            ByteLayout::Rows | ByteLayout::Biased => (CACHED / columns).max(1),
         };
         for (rows, target) in lines::bands(rows, together, row_bytes, target) {
             match (&self.layout, ordered) {
                 (ByteLayout::Rows | ByteLayout::Biased, _) => {
-                    scratch::read(&self.tensor, rows.start * columns..rows.end * columns, |codes| {
-                        let rows = target.chunks_exact_mut(row_bytes);
-                        rows.zip(codes.chunks_exact(columns)).for_each(|(row, codes)| runs.put(codes, row));
-                    })?;
+                    let stored = self.tensor.data()[rows.start * columns..].chunks_exact(columns);
+                    stored.zip(target.chunks_exact_mut(row_bytes)).for_each(|(codes, row)| runs.put(codes, row));
                 }
                 (ByteLayout::Words(_), None) => lines::make(Words { lines, rows }, runs, target),
                 (ByteLayout::Words(_), Some(order)) => {

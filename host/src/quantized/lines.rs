@@ -11,7 +11,7 @@ const RUN: usize = 32;
 /// Most rows of a tile.
 pub const TOGETHER: usize = 512;
 /// Rows that are taken together where all lines of them must stay in the cache, since columns are in another order.
-pub const ORDERED: usize = 32;
+pub const ORDERED: usize = 64;
 /// Rows of AWQ that eight words of each of eight columns hold.
 const UNIT: usize = 64;
 /// The row, of its eight, that nibble i of an AWQ word has.
@@ -169,10 +169,11 @@ impl<const BITS: usize> Source<ORDERED> for OrderedWords<'_, BITS> {
     fn fill(&self, word: usize, places: &mut [u32; ORDERED]) {
         let (per_word, mask) = (32 / BITS, (1 << BITS) - 1);
         let mut words = [0; ORDERED];
-        for (i, column) in self.order[word * per_word..][..per_word].iter().enumerate() {
+        // The last column first: it moves on for each that comes behind it.
+        for column in self.order[word * per_word..][..per_word].iter().rev() {
             let (line, shift) = (*column as usize / per_word, *column as usize % per_word * BITS);
             for (word, from) in words.iter_mut().zip(&self.band[line]) {
-                *word |= (from >> shift & mask) << (BITS * i);
+                *word = *word << BITS | (from >> shift & mask);
             }
         }
         *places = words;
@@ -204,9 +205,13 @@ impl Source<TOGETHER> for Awq<'_> {
     fn fill(&self, word: usize, places: &mut [u32; TOGETHER]) {
         let (units, first) = (self.places() / UNIT, self.rows.start / 8);
         for (unit, places) in places.as_chunks_mut::<UNIT>().0[..units].iter_mut().enumerate() {
-            let mut eight: [[u32; 8]; 8] = std::array::from_fn(|i| self.lines.eight(8 * word + i, first + 8 * unit));
-            transpose_nibbles(&mut eight);
-            places.as_chunks_mut::<8>().0.iter_mut().zip(eight).for_each(|(places, words)| *places = words);
+            let words = std::array::from_fn(|i| self.lines.eight(8 * word + i, first + 8 * unit));
+            places
+                .as_chunks_mut::<8>()
+                .0
+                .iter_mut()
+                .zip(transpose_nibbles(words))
+                .for_each(|(places, words)| *places = words);
         }
     }
 
@@ -304,16 +309,29 @@ fn fours(a: Eight, b: Eight) -> [Eight; 2] {
 
 /// Nibble i of word j becomes nibble j of word i, in each of eight places at once.
 #[inline(always)]
-fn transpose_nibbles(words: &mut [[u32; 8]; 8]) {
-    for (distance, mask) in [(4, 0x0000_ffff), (2, 0x00ff_00ff), (1, 0x0f0f_0f0f)] {
-        for low in (0..8).filter(|word| word & distance == 0) {
-            let (mut a, mut b) = (words[low], words[low + distance]);
-            for (a, b) in a.iter_mut().zip(&mut b) {
-                let differ = (*a >> (4 * distance) ^ *b) & mask;
-                *b ^= differ;
-                *a ^= differ << (4 * distance);
-            }
-            (words[low], words[low + distance]) = (a, b);
-        }
-    }
+fn transpose_nibbles([a, b, c, d, e, f, g, h]: [Eight; 8]) -> [Eight; 8] {
+    const FOURS: u32 = 0x0000_ffff;
+    const TWOS: u32 = 0x00ff_00ff;
+    const ONES: u32 = 0x0f0f_0f0f;
+    let ([a, e], [b, f]) = (exchanged::<16, FOURS>(a, e), exchanged::<16, FOURS>(b, f));
+    let ([c, g], [d, h]) = (exchanged::<16, FOURS>(c, g), exchanged::<16, FOURS>(d, h));
+    let ([a, c], [b, d]) = (exchanged::<8, TWOS>(a, c), exchanged::<8, TWOS>(b, d));
+    let ([e, g], [f, h]) = (exchanged::<8, TWOS>(e, g), exchanged::<8, TWOS>(f, h));
+    let ([a, b], [c, d]) = (exchanged::<4, ONES>(a, b), exchanged::<4, ONES>(c, d));
+    let ([e, f], [g, h]) = (exchanged::<4, ONES>(e, f), exchanged::<4, ONES>(g, h));
+    [a, b, c, d, e, f, g, h]
 }
+
+/// The bits of the first words that are `BY` above a mask's, exchanged with those of the second at the mask's.
+#[inline(always)]
+fn exchanged<const BY: u32, const MASK: u32>(mut a: Eight, mut b: Eight) -> [Eight; 2] {
+    for (a, b) in a.iter_mut().zip(&mut b) {
+        let differ = (*a >> BY ^ *b) & MASK;
+        *b ^= differ;
+        *a ^= differ << BY;
+    }
+    [a, b]
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! * `grid`: scales of any stored type, by row and group
 //! * `bytes`: 8 bits a code; `nibbles`: 4-bit integers, `zeros`: their zero points; `nvfp4`
-//! * `scratch`: bytes of a file on their way; `lines`: codes that a file has column beside column
+//! * `lines`: codes that a file has column beside column
 //! * `gptq`, `awq`, `compressed`, `modelopt`: which tensors each exporter writes
 //! * `recipe`: codes that are made here, of bf16 weights
 //! * `plain`: any of them as f32, where a product has no common format
@@ -19,7 +19,6 @@ mod nvfp4;
 mod order;
 mod plain;
 mod recipe;
-mod scratch;
 mod zeros;
 
 use std::ops::Range;

@@ -7,7 +7,6 @@ use pulp::Arch;
 use super::grid::Grid;
 use super::lines::{self, Awq, Lines, OrderedWords, Runs, Words};
 use super::order::Order;
-use super::scratch::{self, SCRATCH};
 use super::zeros::Zeros;
 use super::{Codes, Module, Quantized, errors};
 use crate::checkpoint::StoredTensor;
@@ -79,15 +78,14 @@ impl Nibbles {
     /// Rows that are brought from the file together.
     fn together(&self, order: Option<&Order>) -> usize {
         match (self.layout, order) {
-            (NibbleLayout::Rows | NibbleLayout::RowPairs, _) => 2 * (SCRATCH / self.shape[1]).max(1),
             (NibbleLayout::Words, Some(_)) => lines::ORDERED,
-            (NibbleLayout::Words | NibbleLayout::Awq, _) => lines::TOGETHER,
+            _ => lines::TOGETHER,
         }
     }
 
     /// The codes of some rows, two to a byte, to their runs; in `order` where there is one, which GPTQ alone has. No more rows
     /// than are taken together.
-    fn codes(&self, rows: Range<usize>, order: Option<&Order>, runs: Runs, target: &mut [u8]) -> Result<()> {
+    fn codes(&self, rows: Range<usize>, order: Option<&Order>, runs: Runs, target: &mut [u8]) {
         let [n, columns] = self.shape;
         let data = self.codes.data();
         match (self.layout, order) {
@@ -100,23 +98,17 @@ impl Nibbles {
                 lines::make(Awq { lines: Lines { data, words: n / 8 }, rows }, runs, target);
             }
             (NibbleLayout::Rows, _) => {
-                scratch::read(&self.codes, rows.start * columns / 2..rows.end * columns / 2, |stored| {
-                    let stored = stored.chunks_exact(columns / 2);
-                    stored.zip(target.chunks_exact_mut(runs.row_bytes)).for_each(|(codes, row)| runs.put(codes, row));
-                })?
+                let stored = data[rows.start * columns / 2..].chunks_exact(columns / 2);
+                stored.zip(target.chunks_exact_mut(runs.row_bytes)).for_each(|(codes, row)| runs.put(codes, row));
             }
             (NibbleLayout::RowPairs, _) => {
-                let first = rows.start / 2;
-                scratch::read(&self.codes, first * columns..rows.end.div_ceil(2) * columns, |stored| {
-                    let mut codes = vec![0; columns.div_ceil(2)];
-                    for (row, target) in rows.zip(target.chunks_exact_mut(runs.row_bytes)) {
-                        row_of_pair(&stored[(row / 2 - first) * columns..][..columns], row % 2, &mut codes);
-                        runs.put(&codes, target);
-                    }
-                })?;
+                let mut codes = vec![0; columns.div_ceil(2)];
+                for (row, target) in rows.zip(target.chunks_exact_mut(runs.row_bytes)) {
+                    row_of_pair(&data[row / 2 * columns..][..columns], row % 2, &mut codes);
+                    runs.put(&codes, target);
+                }
             }
         }
-        Ok(())
     }
 
     /// The entries of the file's groups of some rows: scales, and with `zeros` zero points in their lowest bits.
@@ -159,7 +151,7 @@ impl Nibbles {
         let groups = columns.div_ceil(self.group);
         for (rows, target) in lines::bands(rows, together, 4 * columns, target) {
             let mut packed = vec![0; rows.len() * runs.row_bytes];
-            self.codes(rows.clone(), None, runs, &mut packed)?;
+            self.codes(rows.clone(), None, runs, &mut packed);
             let (scales, zeros) = (self.scales.band(rows.clone(), groups)?, self.zeros.band(rows, groups));
             let fronts = scales.chunks_exact(groups).zip(zeros.chunks_exact(groups));
             let packed = packed.chunks_exact(runs.row_bytes);
@@ -184,7 +176,7 @@ impl Codes for Nibbles {
             columns_of.map(|column| (column < columns).then(|| column / self.group)).collect();
         let together = self.together(self.order.as_ref());
         for (rows, target) in lines::bands(rows, together, row_bytes, target) {
-            self.codes(rows.clone(), self.order.as_ref(), runs, target)?;
+            self.codes(rows.clone(), self.order.as_ref(), runs, target);
             self.fronts(format, rows, &groups, target)?;
         }
         Ok(())
@@ -228,5 +220,26 @@ impl Uneven {
 impl Codes for Uneven {
     fn rows(&self, _: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
         self.codes.plain_rows(rows, &self.index, target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_pair_are_taken_apart() {
+        for columns in [1usize, 2, 31, 64, 517] {
+            let pairs: Vec<u8> = (0..columns).map(|i| (i * 37 + i / 7) as u8).collect();
+            for odd in 0..2 {
+                let mut codes = vec![0xaa; columns.div_ceil(2)];
+                row_of_pair(&pairs, odd, &mut codes);
+                for (column, pair) in pairs.iter().enumerate() {
+                    let expected = (pair >> (4 * odd) & 15).wrapping_add(8) & 15;
+                    assert_eq!(codes[column / 2] >> (column % 2 * 4) & 15, expected, "column {column} of {columns}");
+                }
+                assert!(columns.is_multiple_of(2) || codes[columns / 2] >> 4 == 0, "nothing behind the last column");
+            }
+        }
     }
 }

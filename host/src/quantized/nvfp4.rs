@@ -3,8 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::grid::Grid;
-use super::scratch::{self, SCRATCH};
-use super::{Codes, Module, Quantized, errors, lines};
+use super::{Codes, Module, Quantized, errors};
 use crate::checkpoint::{Dtype, StoredTensor};
 use crate::device::{Format, e2m1_words};
 use crate::error::Result;
@@ -57,18 +56,17 @@ impl Codes for Nvfp4 {
     fn rows(&self, format: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
         let (code_bytes, scale_bytes) = (self.columns / 2, self.columns / GROUP);
         let row_bytes = format.row_bytes(self.columns as u64) as usize;
-        let together = (SCRATCH / code_bytes).max(1);
-        for (rows, target) in lines::bands(rows, together, row_bytes, target) {
-            scratch::read(&self.scales, rows.start * scale_bytes..rows.end * scale_bytes, |scales| {
-                if scales.iter().fold(false, |found, scale| found | (scale & 0x7f == 0x7f)) {
-                    return Err(errors::not_finite(&self.scales, &self.name, rows.clone(), f32::NAN));
-                }
-                scratch::read(&self.codes, rows.start * code_bytes..rows.end * code_bytes, |codes| {
-                    let stored = codes.chunks_exact(code_bytes).zip(scales.chunks_exact(scale_bytes));
-                    let targets = target.chunks_exact_mut(row_bytes);
-                    targets.zip(stored).for_each(|(target, (codes, scales))| row(codes, scales, target));
-                })
-            })??;
+        let (codes, scales) = (&self.codes.data()[rows.start * code_bytes..], self.scales.data());
+        let scales = &scales[rows.start * scale_bytes..][..rows.len() * scale_bytes];
+        let mut nan = false;
+        let stored = codes.chunks_exact(code_bytes).zip(scales.chunks_exact(scale_bytes));
+        let targets = target.chunks_exact_mut(row_bytes);
+        for (target, (codes, scales)) in targets.zip(stored) {
+            nan |= scales.iter().fold(false, |nan, scale| nan | (scale & 0x7f == 0x7f));
+            row(codes, scales, target);
+        }
+        if nan {
+            return Err(errors::not_finite(&self.scales, &self.name, rows, f32::NAN));
         }
         Ok(())
     }
