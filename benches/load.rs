@@ -15,7 +15,7 @@ const SHAPES: [[usize; 2]; 2] = [[14336, 4096], [4096, 14336]];
 /// Columns that share a scale.
 const GROUP: usize = 128;
 /// Bytes of a piece of an upload.
-const PIECE: usize = 4 << 20;
+const PIECE: usize = 2 << 20;
 const RUNS: usize = 7;
 
 /// A stored tensor: what stands behind the module's name, its type, its shape, and what its bytes are.

@@ -20,6 +20,8 @@ pub enum Zeros {
 
 /// Eight zero points of 8.
 const MIDDLE: u32 = 0x8888_8888;
+/// Eight of 1.
+const ONES: u32 = 0x1111_1111;
 /// The places of the rows of a word of eight.
 const ALONG: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 
@@ -45,20 +47,18 @@ impl Zeros {
 
     /// Whether not all are 8.
     pub fn differ(&self) -> bool {
+        let differ = |tensor, middle| any_bit(tensor, |word| word ^ middle);
         match self {
             Zeros::Middle => false,
-            Zeros::Rows(tensor) | Zeros::Awq(tensor) => words(tensor).any(|word| word != MIDDLE),
-            Zeros::Columns { tensor, plus } => {
-                let middle = MIDDLE - 0x1111_1111 * u32::from(*plus);
-                words(tensor).any(|word| word != middle)
-            }
+            Zeros::Rows(tensor) | Zeros::Awq(tensor) => differ(tensor, MIDDLE),
+            Zeros::Columns { tensor, plus } => differ(tensor, MIDDLE - ONES * u32::from(*plus)),
         }
     }
 
     /// Whether one is 16.
     pub fn exceed(&self) -> bool {
         let Zeros::Columns { tensor, plus: 1 } = self else { return false };
-        words(tensor).any(|word| (0..8).any(|index| word >> (4 * index) & 15 == 15))
+        any_bit(tensor, |word| word & word >> 1 & word >> 2 & word >> 3 & ONES)
     }
 }
 
@@ -77,6 +77,8 @@ fn transpose(tensor: &StoredTensor, rows_of: [usize; 8], plus: u32, rows: Range<
     }
 }
 
-fn words(tensor: &StoredTensor) -> impl Iterator<Item = u32> {
-    tensor.data().as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes))
+/// Whether a bit is set in what `bits` makes of any word. All are looked at: that is many at once.
+fn any_bit(tensor: &StoredTensor, bits: impl Fn(u32) -> u32) -> bool {
+    let words = tensor.data().as_chunks::<4>().0;
+    words.iter().fold(0, |found, word| found | bits(u32::from_le_bytes(*word))) != 0
 }
