@@ -99,71 +99,56 @@ fn median(mut run: impl FnMut()) -> f64 {
 }
 
 fn layouts(n: usize, k: usize) -> Vec<(&'static str, Vec<Stored>)> {
-    let groups = k / GROUP;
-    let gptq = |bits: usize, index: Fill| {
-        let zeros = if bits == 4 { Fill::Random } else { Fill::Byte(127) };
-        vec![
-            ("qweight", Dtype::I32, vec![k * bits / 32, n], Fill::Random),
-            ("qzeros", Dtype::I32, vec![groups, n * bits / 32], zeros),
-            ("scales", Dtype::F16, vec![groups, n], HALF),
-            ("g_idx", Dtype::I32, vec![k], index),
-        ]
-    };
     let neighbours = |tensors: Vec<Stored>| tensors.into_iter().filter(|tensor| tensor.0 != "g_idx").collect();
+    let fp8 =
+        vec![("weight", Dtype::F8_E4M3, vec![n, k], Fill::Byte(0x38)), ("weight_scale", Dtype::F32, vec![], HALF)];
+    let nvfp4 = vec![
+        ("weight", Dtype::U8, vec![n, k / 2], Fill::Random),
+        ("weight_scale", Dtype::F8_E4M3, vec![n, k / 16], Fill::Byte(0x38)),
+        ("weight_scale_2", Dtype::F32, vec![], HALF),
+    ];
+    let zeros = ("weight_zero_point", Dtype::I32, vec![n / 8, k / GROUP], Fill::Random);
+    let pairs = vec![
+        ("weight", Dtype::U8, vec![n / 2, k], Fill::Random),
+        ("weight_scale", Dtype::F32, vec![n, k / GROUP], HALF),
+    ];
     vec![
-        (
-            "FP8, in place",
-            vec![("weight", Dtype::F8_E4M3, vec![n, k], Fill::Byte(0x38)), ("weight_scale", Dtype::F32, vec![], HALF)],
-        ),
-        (
-            "NVFP4 of ModelOpt",
-            vec![
-                ("weight", Dtype::U8, vec![n, k / 2], Fill::Random),
-                ("weight_scale", Dtype::F8_E4M3, vec![n, k / 16], Fill::Byte(0x38)),
-                ("weight_scale_2", Dtype::F32, vec![], HALF),
-            ],
-        ),
-        (
-            "INT4 of compressed-tensors",
-            vec![
-                ("weight_packed", Dtype::I32, vec![n, k / 8], Fill::Random),
-                ("weight_scale", Dtype::BF16, vec![n, groups], HALF),
-            ],
-        ),
-        (
-            "INT4 of compressed-tensors with zero points",
-            vec![
-                ("weight_packed", Dtype::I32, vec![n, k / 8], Fill::Random),
-                ("weight_scale", Dtype::BF16, vec![n, groups], HALF),
-                ("weight_zero_point", Dtype::I32, vec![n / 8, groups], Fill::Random),
-            ],
-        ),
-        (
-            "INT4 of ModelOpt, two rows to a byte",
-            vec![
-                ("weight", Dtype::U8, vec![n / 2, k], Fill::Random),
-                ("weight_scale", Dtype::F32, vec![n, groups], HALF),
-            ],
-        ),
-        ("INT4 of GPTQ", neighbours(gptq(4, Fill::Dealt))),
-        ("INT4 of GPTQ in act order", gptq(4, Fill::Dealt)),
-        (
-            "INT4 of AWQ",
-            vec![
-                ("qweight", Dtype::I32, vec![k, n / 8], Fill::Random),
-                ("qzeros", Dtype::I32, vec![groups, n / 8], Fill::Random),
-                ("scales", Dtype::F16, vec![groups, n], HALF),
-            ],
-        ),
-        ("INT8 of GPTQ", neighbours(gptq(8, Fill::Dealt))),
-        ("INT8 of GPTQ in act order", gptq(8, Fill::Dealt)),
-        (
-            "INT8 of compressed-tensors, packed",
-            vec![
-                ("weight_packed", Dtype::I32, vec![n, k / 4], Fill::Random),
-                ("weight_scale", Dtype::BF16, vec![n, groups], HALF),
-            ],
-        ),
+        ("FP8, in place", fp8),
+        ("NVFP4 of ModelOpt", nvfp4),
+        ("INT4 of compressed-tensors", packed(4, [n, k])),
+        ("INT4 of compressed-tensors with zero points", [packed(4, [n, k]), vec![zeros]].concat()),
+        ("INT4 of ModelOpt, two rows to a byte", pairs),
+        ("INT4 of GPTQ", neighbours(gptq(4, [n, k]))),
+        ("INT4 of GPTQ in act order", gptq(4, [n, k])),
+        ("INT4 of AWQ", awq([n, k])),
+        ("INT8 of GPTQ", neighbours(gptq(8, [n, k]))),
+        ("INT8 of GPTQ in act order", gptq(8, [n, k])),
+        ("INT8 of compressed-tensors", packed(8, [n, k])),
+    ]
+}
+
+fn packed(bits: usize, [n, k]: [usize; 2]) -> Vec<Stored> {
+    vec![
+        ("weight_packed", Dtype::I32, vec![n, k * bits / 32], Fill::Random),
+        ("weight_scale", Dtype::BF16, vec![n, k / GROUP], HALF),
+    ]
+}
+
+fn gptq(bits: usize, [n, k]: [usize; 2]) -> Vec<Stored> {
+    let zeros = if bits == 4 { Fill::Random } else { Fill::Byte(127) };
+    vec![
+        ("qweight", Dtype::I32, vec![k * bits / 32, n], Fill::Random),
+        ("qzeros", Dtype::I32, vec![k / GROUP, n * bits / 32], zeros),
+        ("scales", Dtype::F16, vec![k / GROUP, n], HALF),
+        ("g_idx", Dtype::I32, vec![k], Fill::Dealt),
+    ]
+}
+
+fn awq([n, k]: [usize; 2]) -> Vec<Stored> {
+    vec![
+        ("qweight", Dtype::I32, vec![k, n / 8], Fill::Random),
+        ("qzeros", Dtype::I32, vec![k / GROUP, n / 8], Fill::Random),
+        ("scales", Dtype::F16, vec![k / GROUP, n], HALF),
     ]
 }
 

@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::grid::Grid;
-use super::lines::{self, Lines, OrderedWords, Runs, Words};
+use super::lines::{self, OrderedWords, Runs, WordLines, Words};
 use super::order::Order;
 use super::{Codes, errors};
 use crate::checkpoint::StoredTensor;
@@ -42,7 +42,7 @@ impl Codes for Bytes {
     fn rows(&self, format: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
         let [n, columns] = self.shape;
         let row_bytes = format.row_bytes(columns as u64) as usize;
-        let (runs, lines) = (Runs::side_by_side(row_bytes), Lines { data: self.tensor.data(), words: n });
+        let (runs, lines) = (Runs::side_by_side(row_bytes), WordLines { data: self.tensor.data(), words: n });
         let (ordered, biased) = match &self.layout {
             ByteLayout::Rows => (None, false),
             ByteLayout::Biased => (None, true),

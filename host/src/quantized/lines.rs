@@ -70,14 +70,14 @@ pub fn bands(
 
 /// Words of codes, little-endian.
 #[derive(Clone, Copy)]
-pub struct Lines<'a> {
+pub struct WordLines<'a> {
     /// `[lines, words]`.
     pub data: &'a [u8],
     /// Words of a line.
     pub words: usize,
 }
 
-impl Lines<'_> {
+impl WordLines<'_> {
     /// Some words of a line, to the begin of `target`.
     #[inline(always)]
     fn copy(&self, line: usize, words: Range<usize>, target: &mut [u32]) {
@@ -116,9 +116,9 @@ trait Source<const PLACES: usize> {
     fn places(&self) -> usize;
 }
 
-/// Lines of words along k, row beside row, as GPTQ has them.
+/// WordLines of words along k, row beside row, as GPTQ has them.
 pub struct Words<'a> {
-    pub lines: Lines<'a>,
+    pub lines: WordLines<'a>,
     /// No more than [`TOGETHER`].
     pub rows: Range<usize>,
 }
@@ -153,7 +153,7 @@ pub struct OrderedWords<'a, const BITS: usize> {
 
 impl<'a, const BITS: usize> OrderedWords<'a, BITS> {
     /// Some rows, no more than [`ORDERED`].
-    pub fn new(lines: Lines, rows: Range<usize>, Order(order): &'a Order) -> Self {
+    pub fn new(lines: WordLines, rows: Range<usize>, Order(order): &'a Order) -> Self {
         let mut band = vec![[0; ORDERED]; lines.count()];
         band.iter_mut().enumerate().for_each(|(line, band)| lines.copy(line, rows.clone(), band));
         OrderedWords { band, rows: rows.len(), order }
@@ -189,9 +189,9 @@ impl<const BITS: usize> Source<ORDERED> for OrderedWords<'_, BITS> {
     }
 }
 
-/// Lines of a column each, eight rows to a word in AWQ's order.
+/// WordLines of a column each, eight rows to a word in AWQ's order.
 pub struct Awq<'a> {
-    pub lines: Lines<'a>,
+    pub lines: WordLines<'a>,
     /// They have no more than [`TOGETHER`] rows with those that share words with them.
     pub rows: Range<usize>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pulp::Arch;
 
 use super::grid::Grid;
-use super::lines::{self, Awq, Lines, OrderedWords, Runs, Words};
+use super::lines::{self, Awq, OrderedWords, Runs, WordLines, Words};
 use super::order::Order;
 use super::zeros::Zeros;
 use super::{Codes, Module, Quantized, errors};
@@ -89,13 +89,15 @@ impl Nibbles {
         let [n, columns] = self.shape;
         let data = self.codes.data();
         match (self.layout, order) {
-            (NibbleLayout::Words, None) => lines::make(Words { lines: Lines { data, words: n }, rows }, runs, target),
+            (NibbleLayout::Words, None) => {
+                lines::make(Words { lines: WordLines { data, words: n }, rows }, runs, target)
+            }
             (NibbleLayout::Words, Some(order)) => {
-                let words = OrderedWords::<4>::new(Lines { data, words: n }, rows, order);
+                let words = OrderedWords::<4>::new(WordLines { data, words: n }, rows, order);
                 lines::make(words, runs, target);
             }
             (NibbleLayout::Awq, _) => {
-                lines::make(Awq { lines: Lines { data, words: n / 8 }, rows }, runs, target);
+                lines::make(Awq { lines: WordLines { data, words: n / 8 }, rows }, runs, target);
             }
             (NibbleLayout::Rows, _) => {
                 let stored = data[rows.start * columns / 2..].chunks_exact(columns / 2);

@@ -56,7 +56,7 @@ fn words_along_k_become_rows_of_any_number() {
         let code = |row: usize, column: usize| word(data, column / 8 * n + row) >> (column % 8 * 4) & 15;
         for rows in ranges(n) {
             check(rows, columns, 4, TOGETHER, code, |rows, runs, target| {
-                make(Words { lines: Lines { data, words: n }, rows }, runs, target);
+                make(Words { lines: WordLines { data, words: n }, rows }, runs, target);
             });
         }
     }
@@ -68,7 +68,7 @@ fn columns_in_another_order_are_found() {
         let order = Order((0..columns as u32).map(|place| place * 5 % columns as u32).rev().collect());
         let of = |place: usize| order.0[place] as usize;
         let data = noise(n * columns);
-        let (four, lines) = (&data[..n * columns / 2], |data| Lines { data, words: n });
+        let (four, lines) = (&data[..n * columns / 2], |data| WordLines { data, words: n });
         let code = |row: usize, place: usize| word(four, of(place) / 8 * n + row) >> (of(place) % 8 * 4) & 15;
         let byte = |row: usize, place: usize| word(&data, of(place) / 4 * n + row) >> (of(place) % 4 * 8) & 255;
         for rows in ranges(n) {
@@ -91,7 +91,7 @@ fn awq_words_become_rows_of_any_number() {
         let code = |row: usize, column: usize| word(data, column * (n / 8) + row / 8) >> (4 * NIBBLE[row % 8]) & 15;
         for rows in ranges(n) {
             check(rows, columns, 4, TOGETHER, code, |rows, runs, target| {
-                make(Awq { lines: Lines { data, words: n / 8 }, rows }, runs, target);
+                make(Awq { lines: WordLines { data, words: n / 8 }, rows }, runs, target);
             });
         }
     }
