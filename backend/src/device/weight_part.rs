@@ -12,6 +12,9 @@ use crate::error::Result;
 /// Bytes of packed rows that one task makes in memory.
 const TASK_BYTES: usize = 1 << 20;
 
+/// Bytes that are looked at while they are in a core's cache.
+const CACHED: usize = 256 << 10;
+
 /// Rows and columns of one tensor.
 #[derive(Clone, Debug)]
 pub struct WeightPart {
@@ -229,7 +232,14 @@ impl WeightPart {
     /// `first` is a byte of the tensor in the part's format.
     fn copy(&self, first: usize, target: &mut [u8]) -> Result<()> {
         match (&self.elements, &self.file) {
-            (Elements::InPlace(_), Some(file)) => file.read(first as u64, target)?,
+            (Elements::InPlace(_), Some(file)) => {
+                let Some(Check(check)) = &self.check else { return file.read(first as u64, target) };
+                let firsts = (first..).step_by(CACHED);
+                return firsts.zip(target.chunks_mut(CACHED)).try_for_each(|(first, target)| {
+                    file.read(first as u64, target)?;
+                    check(target)
+                });
+            }
             (Elements::InPlace(data), None) => target.copy_from_slice(&data[first..][..target.len()]),
             (Elements::Converted(Converted { data, element_bytes, convert, .. }), _) => {
                 let size = self::element_bytes(self.format);

@@ -1,5 +1,6 @@
 //! AWQ, the layout of its gemm kernels: words along the rows, their nibbles in an order of their own.
-use super::nibbles::{NibbleLayout, Nibbles, Zeros};
+use super::nibbles::{NibbleLayout, Nibbles};
+use super::zeros::Zeros;
 use super::{Module, Quantized, errors};
 use crate::error::Result;
 

@@ -2,7 +2,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::grid::{Grid, word};
+use super::grid::Grid;
+use super::lines::{self, OrderedWords, Runs, WordLines, Words};
 use super::order::Order;
 use super::{Codes, errors};
 use crate::checkpoint::StoredTensor;
@@ -32,36 +33,48 @@ pub struct Bytes {
     pub format: Format,
 }
 
+/// Bytes of codes that are turned while they are in a core's cache.
+const CACHED: usize = 128 << 10;
 /// Stored codes less 128 are codes with their highest bit turned.
 const BIAS: u8 = 0x80;
 
 impl Codes for Bytes {
     fn rows(&self, format: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
-        let columns = self.shape[1];
+        let [n, columns] = self.shape;
         let row_bytes = format.row_bytes(columns as u64) as usize;
-        match &self.layout {
-            ByteLayout::Rows | ByteLayout::Biased => {
-                let data = &self.tensor.data()[rows.start * columns..];
-                for (target, codes) in target.chunks_exact_mut(row_bytes).zip(data.chunks_exact(columns)) {
-                    target[..columns].copy_from_slice(codes);
-                    target[columns..].fill(0);
+        let (runs, lines) = (Runs::side_by_side(row_bytes), WordLines { data: self.tensor.data(), words: n });
+        let (ordered, biased) = match &self.layout {
+            ByteLayout::Rows => (None, false),
+            ByteLayout::Biased => (None, true),
+            ByteLayout::Words(order) => (order.as_ref(), true),
+        };
+        let together = match &self.layout {
+            ByteLayout::Words(Some(_)) => lines::ORDERED,
+            ByteLayout::Words(None) => lines::TOGETHER,
+            ByteLayout::Rows | ByteLayout::Biased => (CACHED / columns).max(1),
+        };
+        for (rows, target) in lines::bands(rows, together, row_bytes, target) {
+            match (&self.layout, ordered) {
+                (ByteLayout::Rows | ByteLayout::Biased, _) => {
+                    let stored = self.tensor.data()[rows.start * columns..].chunks_exact(columns);
+                    stored.zip(target.chunks_exact_mut(row_bytes)).for_each(|(codes, row)| runs.put(codes, row));
+                }
+                (ByteLayout::Words(_), None) => lines::make(Words { lines, rows }, runs, target),
+                (ByteLayout::Words(_), Some(order)) => {
+                    lines::make(OrderedWords::<8>::new(lines, rows, order), runs, target);
                 }
             }
-            ByteLayout::Words(order) => self.words(order.as_ref(), rows, row_bytes, target),
-        }
-        if !matches!(self.layout, ByteLayout::Rows) {
-            target.chunks_exact_mut(row_bytes).for_each(|row| row[..columns].iter_mut().for_each(|code| *code ^= BIAS));
+            if biased {
+                let rows = target.chunks_exact_mut(row_bytes);
+                rows.for_each(|row| row[..columns].iter_mut().for_each(|code| *code ^= BIAS));
+            }
         }
         Ok(())
     }
 
     fn scales(&self, format: Format, rows: Range<usize>, target: &mut [f32]) -> Result<()> {
         let per_row = format.scales(self.shape[1] as u64) as usize;
-        for (row, target) in rows.zip(target.chunks_exact_mut(per_row)) {
-            for (group, target) in target.iter_mut().enumerate() {
-                *target = self.scales.get(row, group)?;
-            }
-        }
+        target.copy_from_slice(&self.scales.band(rows, per_row)?);
         Ok(())
     }
 
@@ -82,27 +95,5 @@ impl Codes for Bytes {
             if found { Err(errors::nan_code(&tensor, &name)) } else { Ok(()) }
         };
         self.floats.then(|| Check(Arc::new(refuse)))
-    }
-}
-
-impl Bytes {
-    /// Words of four neighbouring columns, row beside row: a few rows at a time, so that each line of the file is read once.
-    fn words(&self, order: Option<&Order>, rows: Range<usize>, row_bytes: usize, target: &mut [u8]) {
-        const TOGETHER: usize = 16;
-        let ([n, columns], data) = (self.shape, self.tensor.data());
-        for (first, target) in rows.step_by(TOGETHER).zip(target.chunks_mut(TOGETHER * row_bytes)) {
-            for (quad, line) in data.chunks_exact(4 * n).enumerate() {
-                for (row, target) in target.chunks_exact_mut(row_bytes).enumerate() {
-                    target[4 * quad..][..4].copy_from_slice(&word(line, first + row).to_le_bytes());
-                }
-            }
-            for target in target.chunks_exact_mut(row_bytes) {
-                target[columns..].fill(0);
-                if let Some(Order(order)) = order {
-                    let codes = target.to_vec();
-                    order.iter().zip(target).for_each(|(column, code)| *code = codes[*column as usize]);
-                }
-            }
-        }
     }
 }

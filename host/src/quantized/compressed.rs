@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use super::bytes::{self, Bytes};
 use super::grid::{self, Grid};
-use super::nibbles::{NibbleLayout, Nibbles, Zeros};
+use super::nibbles::{NibbleLayout, Nibbles};
+use super::zeros::Zeros;
 use super::{Codes, Module, Quantized, WEIGHT, errors, nvfp4, unsupported};
 use crate::checkpoint::{Dtype, StoredTensor};
 use crate::device::Format;

@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use super::bytes::{self, Bytes};
 use super::grid::{self, Grid, word};
-use super::nibbles::{NibbleLayout, Nibbles, Uneven, Zeros};
+use super::nibbles::{NibbleLayout, Nibbles, Uneven};
 use super::order::Groups;
+use super::zeros::Zeros;
 use super::{Codes, Module, Quantized, WEIGHT, awq, errors, unsupported};
 use crate::checkpoint::{Checkpoint, Dtype, StoredTensor};
 use crate::device::Format;

@@ -1,7 +1,8 @@
 //! Quantized weights as exporters store them: the stored tensors tell the format, and become rows in it (docs/formats.md).
 //!
-//! * `grid`: scales and zero points of any stored type, by row and group
-//! * `bytes`: 8 bits a code; `nibbles`: 4-bit integers; `nvfp4`
+//! * `grid`: scales of any stored type, by row and group
+//! * `bytes`: 8 bits a code; `nibbles`: 4-bit integers, `zeros`: their zero points; `nvfp4`
+//! * `lines`: codes that a file has column beside column
 //! * `gptq`, `awq`, `compressed`, `modelopt`: which tensors each exporter writes
 //! * `recipe`: codes that are made here, of bf16 weights
 //! * `plain`: any of them as f32, where a product has no common format
@@ -11,12 +12,14 @@ mod compressed;
 mod errors;
 mod gptq;
 mod grid;
+mod lines;
 mod modelopt;
 mod nibbles;
 mod nvfp4;
 mod order;
 mod plain;
 mod recipe;
+mod zeros;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use super::bytes::ByteLayout;
 use super::grid::Grid;
-use super::nibbles::{NibbleLayout, Nibbles, Zeros};
+use super::nibbles::{NibbleLayout, Nibbles};
+use super::zeros::Zeros;
 use super::{Module, Quantized, WEIGHT, compressed, errors, nvfp4, unsupported};
 use crate::checkpoint::{Dtype, StoredTensor};
 use crate::error::Result;

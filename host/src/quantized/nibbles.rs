@@ -2,21 +2,22 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::grid::{Grid, word};
+use pulp::Arch;
+
+use super::grid::Grid;
+use super::lines::{self, Awq, OrderedWords, Runs, WordLines, Words};
 use super::order::Order;
+use super::zeros::Zeros;
 use super::{Codes, Module, Quantized, errors};
 use crate::checkpoint::StoredTensor;
 use crate::device::Format;
 use crate::error::Result;
 
-/// Columns of a block, and bytes of its codes.
+/// Columns of a block.
 const BLOCK: usize = 256;
-const CODES: usize = BLOCK / 2;
-
-/// Rows that are unpacked together: a line of a file that has them side by side is read once.
-const TOGETHER: usize = 128;
 
 /// Where the codes are.
+#[derive(Clone, Copy)]
 pub enum NibbleLayout {
     /// `[n, k/8]` words along k, or as many bytes.
     Rows,
@@ -26,18 +27,6 @@ pub enum NibbleLayout {
     Words,
     /// `[k, n/8]` words along n, in their own order: AWQ.
     Awq,
-}
-
-/// Where the zero points are.
-pub enum Zeros {
-    /// All are 8.
-    Middle,
-    /// `[n/8, groups]` words along n: compressed-tensors.
-    Rows(Arc<StoredTensor>),
-    /// `[groups, n/8]` words along n, to which `plus` is added: GPTQ.
-    Columns { tensor: Arc<StoredTensor>, plus: u8 },
-    /// `[groups, n/8]` words along n, in their own order: AWQ.
-    Awq(Arc<StoredTensor>),
 }
 
 /// A weight of 4-bit integers.
@@ -86,67 +75,70 @@ impl Nibbles {
         index.into()
     }
 
-    /// The code of each column of some rows, one to a byte, in the file's order.
-    fn unpacked(&self, rows: Range<usize>) -> Vec<u8> {
-        let ([n, columns], data) = (self.shape, self.codes.data());
-        let mut codes = vec![0; rows.len() * columns];
-        match self.layout {
-            NibbleLayout::Rows => {
-                let bytes = &data[rows.start * columns / 2..];
-                codes
-                    .as_chunks_mut::<2>()
-                    .0
-                    .iter_mut()
-                    .zip(bytes)
-                    .for_each(|(two, byte)| *two = [byte & 15, byte >> 4]);
+    /// Rows that are brought from the file together.
+    fn together(&self, order: Option<&Order>) -> usize {
+        match (self.layout, order) {
+            (NibbleLayout::Words, Some(_)) => lines::ORDERED,
+            _ => lines::TOGETHER,
+        }
+    }
+
+    /// The codes of some rows, two to a byte, to their runs; in `order` where there is one, which GPTQ alone has. No more rows
+    /// than are taken together.
+    fn codes(&self, rows: Range<usize>, order: Option<&Order>, runs: Runs, target: &mut [u8]) {
+        let [n, columns] = self.shape;
+        let data = self.codes.data();
+        match (self.layout, order) {
+            (NibbleLayout::Words, None) => {
+                lines::make(Words { lines: WordLines { data, words: n }, rows }, runs, target)
             }
-            NibbleLayout::RowPairs => {
-                for (row, codes) in rows.zip(codes.chunks_exact_mut(columns)) {
-                    let (bytes, shift) = (&data[row / 2 * columns..], row % 2 * 4);
-                    codes.iter_mut().zip(bytes).for_each(|(code, byte)| *code = (byte >> shift & 15) ^ 8);
-                }
+            (NibbleLayout::Words, Some(order)) => {
+                let words = OrderedWords::<4>::new(WordLines { data, words: n }, rows, order);
+                lines::make(words, runs, target);
             }
-            NibbleLayout::Words => {
-                for (eight, line) in data.chunks_exact(4 * n).enumerate() {
-                    for (row, codes) in rows.clone().zip(codes.chunks_exact_mut(columns)) {
-                        let word = word(line, row);
-                        let codes = &mut codes[8 * eight..][..8];
-                        codes.iter_mut().enumerate().for_each(|(i, code)| *code = (word >> (4 * i)) as u8 & 15);
-                    }
-                }
+            (NibbleLayout::Awq, _) => {
+                lines::make(Awq { lines: WordLines { data, words: n / 8 }, rows }, runs, target);
             }
-            NibbleLayout::Awq => {
-                for (column, line) in data.chunks_exact(n / 2).enumerate() {
-                    for (row, codes) in rows.clone().zip(codes.chunks_exact_mut(columns)) {
-                        codes[column] = awq_nibble(word(line, row / 8), row % 8);
-                    }
+            (NibbleLayout::Rows, _) => {
+                let stored = data[rows.start * columns / 2..].chunks_exact(columns / 2);
+                stored.zip(target.chunks_exact_mut(runs.row_bytes)).for_each(|(codes, row)| runs.put(codes, row));
+            }
+            (NibbleLayout::RowPairs, _) => {
+                let mut codes = vec![0; columns.div_ceil(2)];
+                for (row, target) in rows.zip(target.chunks_exact_mut(runs.row_bytes)) {
+                    row_of_pair(&data[row / 2 * columns..][..columns], row % 2, &mut codes);
+                    runs.put(&codes, target);
                 }
             }
         }
-        codes
     }
 
-    /// The entry of a group of a row: its scale, and with `zeros` its zero point in the lowest bits.
-    fn entry(&self, row: usize, group: usize, zeros: bool) -> Result<u32> {
-        let scale = self.scales.get(row, group)?.to_bits();
-        Ok(if zeros { scale & !15 | u32::from(self.zeros.get(self.shape[0], row, group)) } else { scale })
+    /// The entries of the file's groups of some rows: scales, and with `zeros` zero points in their lowest bits.
+    fn entries(&self, rows: Range<usize>, zeros: bool) -> Result<Vec<u32>> {
+        let groups = self.shape[1].div_ceil(self.group);
+        let scales = self.scales.band(rows.clone(), groups)?;
+        if !zeros {
+            return Ok(scales.into_iter().map(f32::to_bits).collect());
+        }
+        let zeros = self.zeros.band(rows, groups);
+        Ok(scales.iter().zip(zeros).map(|(scale, zero)| scale.to_bits() & !15 | zero).collect())
     }
 
-    fn row(&self, format: Format, row: usize, codes: &[u8], target: &mut [u8]) -> Result<()> {
-        let Format::Int4 { group, zeros } = format else { panic!("{format:?} holds no 4-bit integers") };
-        let (columns, scale_bytes) = (self.shape[1], format.block_scales() as usize);
-        for (block, target) in target.chunks_mut(scale_bytes + CODES).enumerate() {
-            let (front, back) = target.split_at_mut(scale_bytes);
-            for (entry, target) in front.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-                let column = block * BLOCK + entry * group as usize;
-                let found = if column < columns { self.entry(row, column / self.group, zeros)? } else { 0 };
-                *target = found.to_le_bytes();
+    /// The scales in front of each block of some rows. `groups` has the file's group of each.
+    fn fronts(&self, format: Format, rows: Range<usize>, groups: &[Option<usize>], target: &mut [u8]) -> Result<()> {
+        let Format::Int4 { zeros, .. } = format else { panic!("{format:?} holds no 4-bit integers") };
+        let scale_bytes = format.block_scales() as usize;
+        let row_bytes = format.row_bytes(self.shape[1] as u64) as usize;
+        let entries = self.entries(rows, zeros)?;
+        let entries = entries.chunks_exact(self.shape[1].div_ceil(self.group));
+        for (entries, row) in entries.zip(target.chunks_exact_mut(row_bytes)) {
+            let blocks = row.chunks_mut(scale_bytes + Runs::BYTES).zip(groups.chunks_exact(scale_bytes / 4));
+            for (block, groups) in blocks {
+                let front = block[..scale_bytes].as_chunks_mut::<4>().0;
+                for (target, group) in front.iter_mut().zip(groups) {
+                    *target = group.map_or(0, |group| entries[group]).to_le_bytes();
+                }
             }
-            let codes = &codes[block * BLOCK..columns.min((block + 1) * BLOCK)];
-            back.fill(0);
-            back.iter_mut().zip(codes.chunks(2)).for_each(|(byte, two)| {
-                *byte = two[0] | two.get(1).copied().unwrap_or(0) << 4;
-            });
         }
         Ok(())
     }
@@ -156,13 +148,20 @@ impl Nibbles {
     /// # Errors
     /// A scale is not finite.
     pub fn plain_rows(&self, rows: Range<usize>, index: &[u32], target: &mut [u8]) -> Result<()> {
-        let columns = self.shape[1];
-        let codes = self.unpacked(rows.clone());
-        for (row, (codes, target)) in rows.zip(codes.chunks_exact(columns).zip(target.chunks_exact_mut(4 * columns))) {
-            for ((code, group), target) in codes.iter().zip(index).zip(target.as_chunks_mut::<4>().0) {
-                let (group, code) = (*group as usize, f32::from(*code));
-                let zero = f32::from(self.zeros.get(self.shape[0], row, group));
-                *target = ((code - zero) * self.scales.get(row, group)?).to_le_bytes();
+        let (columns, together) = (self.shape[1], self.together(None));
+        let runs = Runs::side_by_side(columns.div_ceil(2));
+        let groups = columns.div_ceil(self.group);
+        for (rows, target) in lines::bands(rows, together, 4 * columns, target) {
+            let mut packed = vec![0; rows.len() * runs.row_bytes];
+            self.codes(rows.clone(), None, runs, &mut packed);
+            let (scales, zeros) = (self.scales.band(rows.clone(), groups)?, self.zeros.band(rows, groups));
+            let fronts = scales.chunks_exact(groups).zip(zeros.chunks_exact(groups));
+            let packed = packed.chunks_exact(runs.row_bytes);
+            for (((scales, zeros), codes), target) in fronts.zip(packed).zip(target.chunks_exact_mut(4 * columns)) {
+                for (column, (group, target)) in index.iter().zip(target.as_chunks_mut::<4>().0).enumerate() {
+                    let (group, code) = (*group as usize, codes[column / 2] >> (column % 2 * 4) & 15);
+                    *target = ((f32::from(code) - zeros[group] as f32) * scales[group]).to_le_bytes();
+                }
             }
         }
         Ok(())
@@ -171,78 +170,36 @@ impl Nibbles {
 
 impl Codes for Nibbles {
     fn rows(&self, format: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
-        let columns = self.shape[1];
+        let (columns, scale_bytes) = (self.shape[1], format.block_scales() as usize);
         let row_bytes = format.row_bytes(columns as u64) as usize;
-        for (first, target) in rows.step_by(TOGETHER).zip(target.chunks_mut(TOGETHER * row_bytes)) {
-            let count = target.len() / row_bytes;
-            let unpacked = self.unpacked(first..first + count);
-            let mut sorted = vec![0; columns];
-            for (row, (codes, target)) in
-                unpacked.chunks_exact(columns).zip(target.chunks_exact_mut(row_bytes)).enumerate()
-            {
-                let codes = match &self.order {
-                    None => codes,
-                    Some(Order(order)) => {
-                        order.iter().zip(&mut sorted).for_each(|(column, code)| *code = codes[*column as usize]);
-                        &sorted
-                    }
-                };
-                self.row(format, first + row, codes, target)?;
-            }
+        let runs = Runs { row_bytes, first: scale_bytes, step: scale_bytes + Runs::BYTES };
+        let columns_of = (0..columns.div_ceil(BLOCK) * BLOCK).step_by(format.group() as usize);
+        let groups: Vec<Option<usize>> =
+            columns_of.map(|column| (column < columns).then(|| column / self.group)).collect();
+        let together = self.together(self.order.as_ref());
+        for (rows, target) in lines::bands(rows, together, row_bytes, target) {
+            self.codes(rows.clone(), self.order.as_ref(), runs, target);
+            self.fronts(format, rows, &groups, target)?;
         }
         Ok(())
     }
 }
 
-impl Zeros {
-    /// The zero point of a group of a row; `rows` are those of the weight.
-    fn get(&self, rows: usize, row: usize, group: usize) -> u8 {
-        let nibble = |word: u32, index: usize| (word >> (4 * index)) as u8 & 15;
-        match self {
-            Zeros::Middle => 8,
-            Zeros::Rows(tensor) => {
-                let groups = tensor.shape[1];
-                nibble(word(tensor.data(), row / 8 * groups + group), row % 8)
+/// The codes of one of the two rows that bytes of two's complement hold: two columns to a byte, stored + 8.
+fn row_of_pair(pairs: &[u8], odd: usize, codes: &mut [u8]) {
+    let (twos, last) = pairs.as_chunks::<2>();
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (code, two) in codes.iter_mut().zip(twos) {
+                let two = u16::from_le_bytes(*two) >> (4 * odd);
+                *code = (two & 15 | two >> 4 & 0xf0) as u8 ^ 0x88;
             }
-            Zeros::Columns { tensor, plus } => {
-                nibble(word(tensor.data(), group * (rows / 8) + row / 8), row % 8) + plus
-            }
-            Zeros::Awq(tensor) => awq_nibble(word(tensor.data(), group * (rows / 8) + row / 8), row % 8),
-        }
+        },
+    );
+    if let ([last], Some(code)) = (last, codes.last_mut()) {
+        *code = last >> (4 * odd) & 15 ^ 8;
     }
-
-    /// Whether not all are 8.
-    fn differ(&self) -> bool {
-        match self {
-            Zeros::Middle => false,
-            Zeros::Rows(tensor) | Zeros::Awq(tensor) => words(tensor).any(|word| word != MIDDLE),
-            Zeros::Columns { tensor, plus } => {
-                let middle = MIDDLE - 0x1111_1111 * u32::from(*plus);
-                words(tensor).any(|word| word != middle)
-            }
-        }
-    }
-
-    /// Whether one is 16.
-    fn exceed(&self) -> bool {
-        let Zeros::Columns { tensor, plus: 1 } = self else { return false };
-        words(tensor).any(|word| (0..8).any(|index| word >> (4 * index) & 15 == 15))
-    }
-}
-
-/// Eight zero points of 8.
-const MIDDLE: u32 = 0x8888_8888;
-
-fn words(tensor: &StoredTensor) -> impl Iterator<Item = u32> {
-    tensor.data().as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes))
-}
-
-/// The nibble, low first, that has row i of an AWQ word's eight.
-const AWQ_NIBBLE: [u32; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
-
-/// Row `row` of an AWQ word's eight.
-fn awq_nibble(word: u32, row: usize) -> u8 {
-    (word >> (4 * AWQ_NIBBLE[row])) as u8 & 15
 }
 
 /// 4-bit integers whose groups are not all of one size.
@@ -265,5 +222,26 @@ impl Uneven {
 impl Codes for Uneven {
     fn rows(&self, _: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
         self.codes.plain_rows(rows, &self.index, target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_pair_are_taken_apart() {
+        for columns in [1usize, 2, 31, 64, 517] {
+            let pairs: Vec<u8> = (0..columns).map(|i| (i * 37 + i / 7) as u8).collect();
+            for odd in 0..2 {
+                let mut codes = vec![0xaa; columns.div_ceil(2)];
+                row_of_pair(&pairs, odd, &mut codes);
+                for (column, pair) in pairs.iter().enumerate() {
+                    let expected = (pair >> (4 * odd) & 15).wrapping_add(8) & 15;
+                    assert_eq!(codes[column / 2] >> (column % 2 * 4) & 15, expected, "column {column} of {columns}");
+                }
+                assert!(columns.is_multiple_of(2) || codes[columns / 2] >> 4 == 0, "nothing behind the last column");
+            }
+        }
     }
 }

@@ -58,30 +58,37 @@ impl Codes for Nvfp4 {
         let row_bytes = format.row_bytes(self.columns as u64) as usize;
         let (codes, scales) = (&self.codes.data()[rows.start * code_bytes..], self.scales.data());
         let scales = &scales[rows.start * scale_bytes..][..rows.len() * scale_bytes];
-        if scales.iter().fold(false, |found, scale| found | (scale & 0x7f == 0x7f)) {
-            return Err(errors::not_finite(&self.scales, &self.name, rows, f32::NAN));
-        }
+        let mut nan = false;
         let stored = codes.chunks_exact(code_bytes).zip(scales.chunks_exact(scale_bytes));
-        for (target, (codes, scales)) in target.chunks_exact_mut(row_bytes).zip(stored) {
-            let blocks = codes.chunks(CODES).zip(scales.chunks(SCALES));
-            for (target, (codes, scales)) in target.chunks_mut(SCALES + CODES).zip(blocks) {
-                let (front, back) = target.split_at_mut(SCALES);
-                fill_up(front, scales, <[u8]>::copy_from_slice);
-                fill_up(back, codes, |words, codes| e2m1_words(codes, words));
-            }
+        let targets = target.chunks_exact_mut(row_bytes);
+        for (target, (codes, scales)) in targets.zip(stored) {
+            nan |= scales.iter().fold(false, |nan, scale| nan | (scale & 0x7f == 0x7f));
+            row(codes, scales, target);
+        }
+        if nan {
+            return Err(errors::not_finite(&self.scales, &self.name, rows, f32::NAN));
         }
         Ok(())
     }
 
     fn scales(&self, _: Format, rows: Range<usize>, target: &mut [f32]) -> Result<()> {
-        for (row, target) in rows.zip(target) {
-            let global = self.global.get(row, 0)?;
+        for ((row, global), target) in rows.clone().zip(self.global.band(rows, 1)?).zip(target) {
             *target = if self.divides { 1.0 / global } else { global };
             if !target.is_finite() {
                 return Err(errors::not_finite(&self.scales, &self.name, row, *target));
             }
         }
         Ok(())
+    }
+}
+
+/// A row's blocks, scales first.
+fn row(codes: &[u8], scales: &[u8], target: &mut [u8]) {
+    let blocks = codes.chunks(CODES).zip(scales.chunks(SCALES));
+    for (target, (codes, scales)) in target.chunks_mut(SCALES + CODES).zip(blocks) {
+        let (front, back) = target.split_at_mut(SCALES);
+        fill_up(front, scales, <[u8]>::copy_from_slice);
+        fill_up(back, codes, |words, codes| e2m1_words(codes, words));
     }
 }
 

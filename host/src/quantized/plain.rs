@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::order::Order;
-use super::{Quantized, errors, grid};
+use super::{Quantized, errors, grid, lines};
 use crate::checkpoint::StoredTensor;
 use crate::device::{RowSource, unpack};
 use crate::error::Result;
@@ -45,17 +45,20 @@ impl RowSource for Plain {
     fn fill(&self, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
         let Quantized { packed: format, order, shape: [_, columns], codes, .. } = &self.weight;
         let per_row = format.scales(*columns as u64) as usize;
-        let mut packed = vec![0; format.row_bytes(*columns as u64) as usize];
-        let (mut scales, mut values) = (vec![0.0; per_row], vec![0.0; *columns]);
-        for (row, target) in rows.zip(target.chunks_exact_mut(4 * columns)) {
-            codes.rows(*format, row..row + 1, &mut packed)?;
-            codes.scales(*format, row..row + 1, &mut scales)?;
-            unpack(*format, &packed, &scales, &mut values);
-            let targets = target.as_chunks_mut::<4>().0;
-            for (place, value) in values.iter().enumerate() {
-                let column = order.as_ref().map_or(place, |Order(order)| order[place] as usize);
-                let factor = self.factor.as_ref().map_or(1.0, |factor| factor[column]);
-                targets[column] = (value * factor).to_le_bytes();
+        let (row_bytes, mut values) = (format.row_bytes(*columns as u64) as usize, vec![0.0; *columns]);
+        for (rows, target) in lines::bands(rows, lines::TOGETHER, 4 * columns, target) {
+            let (mut packed, mut scales) = (vec![0; rows.len() * row_bytes], vec![0.0; rows.len() * per_row]);
+            codes.rows(*format, rows.clone(), &mut packed)?;
+            codes.scales(*format, rows, &mut scales)?;
+            let packed = packed.chunks_exact(row_bytes);
+            for (row, (packed, target)) in packed.zip(target.chunks_exact_mut(4 * columns)).enumerate() {
+                unpack(*format, packed, &scales[row * per_row..][..per_row], &mut values);
+                let targets = target.as_chunks_mut::<4>().0;
+                for (place, value) in values.iter().enumerate() {
+                    let column = order.as_ref().map_or(place, |Order(order)| order[place] as usize);
+                    let factor = self.factor.as_ref().map_or(1.0, |factor| factor[column]);
+                    targets[column] = (value * factor).to_le_bytes();
+                }
             }
         }
         Ok(())

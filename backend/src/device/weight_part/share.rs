@@ -86,6 +86,9 @@ impl WeightPart {
     }
 }
 
+/// Bytes of whole rows that are made at a time.
+const WHOLE: usize = 1 << 20;
+
 /// Zeros, which every format has as bytes of zero.
 struct Zeros;
 
@@ -106,18 +109,23 @@ struct Columns {
 impl RowSource for Columns {
     fn fill(&self, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
         let format = self.whole.format;
+        let width = row_bytes(format, self.width);
         target.fill(0);
-        let targets = rows.zip(target.chunks_exact_mut(row_bytes(format, self.width)));
         if let (Some(bytes), false) = (element_bytes(format), matches!(self.whole.elements, Elements::Rows(_))) {
             let (first, count) = (self.columns.start * bytes, self.columns.len() * bytes);
-            let mut targets = targets;
-            return targets
+            return rows
+                .zip(target.chunks_exact_mut(width))
                 .try_for_each(|(row, target)| self.whole.copy(self.whole.start_of(row) + first, &mut target[..count]));
         }
-        let mut whole = vec![0; self.whole.bytes_of_row()];
-        for (row, target) in targets {
-            self.whole.copy_rows(row..row + 1, &mut whole)?;
-            copy_columns(format, &whole, self.columns.clone(), target);
+        let bytes = self.whole.bytes_of_row();
+        // Many at a time: a file may have them column by column.
+        let together = (WHOLE / bytes).max(1);
+        let mut whole = vec![0; together.min(rows.len()) * bytes];
+        for (first, targets) in rows.clone().step_by(together).zip(target.chunks_mut(together * width)) {
+            let whole = &mut whole[..targets.len() / width * bytes];
+            self.whole.copy_rows(first..first + targets.len() / width, whole)?;
+            let rows = whole.chunks_exact(bytes).zip(targets.chunks_exact_mut(width));
+            rows.for_each(|(whole, target)| copy_columns(format, whole, self.columns.clone(), target));
         }
         Ok(())
     }
@@ -145,8 +153,13 @@ fn copy_columns(format: Format, row: &[u8], columns: Range<usize>, target: &mut 
     // Where a column's pair of codes is, and the entry of its group: scales stand in front of each block's codes.
     let code = |column: usize| column / block * (scales + block / 2) + scales + column % block / 2;
     let scale = |column: usize| column / block * (scales + block / 2) + column % block / group * entry;
-    for (to, from) in columns.clone().step_by(2).enumerate() {
-        target[code(2 * to)] = row[code(from)];
+    // Both have codes side by side up to the end of a block of either.
+    let mut from = columns.start;
+    while from < columns.end {
+        let to = from - columns.start;
+        let run = (block - from % block).min(block - to % block).min(columns.end - from);
+        target[code(to)..][..run.div_ceil(2)].copy_from_slice(&row[code(from)..][..run.div_ceil(2)]);
+        from += run;
     }
     for (to, from) in columns.step_by(group).enumerate() {
         target[scale(to * group)..][..entry].copy_from_slice(&row[scale(from)..][..entry]);
@@ -218,6 +231,28 @@ mod tests {
                 assert_eq!(found[..some.len()], whole[some.clone()], "{format:?}, {some:?}");
                 assert!(found[some.len()..].iter().all(|value| *value == 0.0), "{format:?}, {some:?}");
             }
+        }
+    }
+
+    #[test]
+    fn columns_of_many_rows_that_are_made_are_those_of_each() {
+        struct Made;
+        impl RowSource for Made {
+            fn fill(&self, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
+                rows.zip(target.chunks_exact_mut(512)).for_each(|(row, target)| {
+                    target.iter_mut().enumerate().for_each(|(i, byte)| *byte = (row * 31 + i * 7) as u8);
+                });
+                Ok(())
+            }
+        }
+        // Three times what is made at a time, and some.
+        let rows = 3 * WHOLE / 512 + 5;
+        let part = WeightPart::made(Format::Int8 { group: 0 }, rows, 512, Arc::new(Made)).some_columns(64..160, 128);
+        let mut target = vec![9; (rows - 2) * 128];
+        part.copy_rows(1..rows - 1, &mut target).expect("rows");
+        for (row, target) in (1..rows - 1).zip(target.chunks_exact(128)) {
+            assert!(target[..96].iter().zip(64..).all(|(byte, i)| *byte == (row * 31 + i * 7) as u8), "row {row}");
+            assert_eq!(target[96..], [0; 32], "row {row}");
         }
     }
 
