@@ -32,8 +32,8 @@
 //! # Requires
 //! At least 1 row, with a norm 1 row of at most 16 384; `k` divisible by 8; `n` even with `swiglu`; `x`, `w`,
 //! `norm_weight` and `norm_bias` 16-byte aligned; exactly one of `y`, `y_f32` and `outbox`, activation and `residual`
-//! with `y`, one of them at most; `y` overlaps nothing that is read but `residual`; an outbox has room for at most 8 rows, and `n` is
-//! divisible by 4 then.
+//! with `y`, one of them at most; `y` overlaps nothing that is read but `residual`; an outbox without a norm and
+//! with room for at most 8 rows, and `n` is divisible by 4 then.
 //!
 //! # Moves
 //! `2·n·k + rows·(k·act + n·out)` bytes, and `2·n` where there is a bias. On an H200, one row, one after the other in a
@@ -190,6 +190,7 @@ impl Kernel for Gemv {
             self.has_one_result() => "exactly one of y, y_f32 and an outbox",
             self.activation == PLAIN || (!self.y.is_null() && self.residual.is_null()) => "activations with y alone, and without residual",
             !self.y.is_null() || self.residual.is_null() => "a residual with y alone",
+            !normed || !self.outbox.sends() => "an outbox without a norm",
             self.outbox.takes(self.rows, self.n) => "an outbox with room, of at most 8 rows and columns divisible by 4",
         }
     }

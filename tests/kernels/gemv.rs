@@ -1,13 +1,13 @@
 //! Rows of `gemv`.
 use gpu_kernels::activation::{PLAIN, RELU2, SWIGLU};
 use gpu_kernels::all_reduce::meeting::Outbox;
-use gpu_kernels::{Gemv, rms_norm};
+use gpu_kernels::{Gemv, Ptr, rms_norm};
 
 use crate::approx::Approx;
 use crate::data::Data;
 use crate::meeting::{By, meeting, sent_ahead};
 use crate::mutants::{BARRIER, COPY_EDGE, Defect, LANES, STRIDE, TERM};
-use crate::oracle::{Oracle, Precision, Row, Written};
+use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
 /// What stands in front of the product.
@@ -109,24 +109,16 @@ pub fn rows() -> Vec<Row<Gemv>> {
     told.chain([[1, 36, 264], [8, 20, 1032], [3, 4, 8]].map(sending_row)).collect()
 }
 
-/// A row whose results are sent. They are exact, for packets are compared by their bits.
+/// A row whose results are sent.
 fn sending_row([rows, n, k]: [usize; 3]) -> Row<Gemv> {
-    let (mut random, mut data) = (Random::new((rows * n) as u64), Data::default());
-    let x = data.reals("x", whole(&mut random, rows * k));
-    let w = data.weight("w", whole(&mut random, n * k), k);
-    let outbox = outbox(&mut data, &mut random, rows * n);
-    let kernel = Gemv { outbox, ..Gemv::new(x, w, [rows as u32, n as u32, k as u32]) };
-    Row { name: format!("{rows}, {n}, {k}, sent"), kernel, data }
-}
-
-/// Small whole numbers, whose sums are exact in any order.
-pub fn whole(random: &mut Random, count: usize) -> Vec<f32> {
-    random.reals(count, 4.0).into_iter().map(f32::round).collect()
+    let mut row = row((rows * n) as u64, &Shape { logits: true, bias: true, ..shape(rows, n, k) });
+    row.kernel = Gemv { y_f32: Ptr::NULL, outbox: outbox(&mut row.data, rows * n), ..row.kernel };
+    Row { name: format!("{}, sent", row.name), ..row }
 }
 
 /// Where one of three ranks sends so many values.
-pub fn outbox(data: &mut Data, random: &mut Random, count: usize) -> Outbox {
-    meeting(data, random, (3, 1), (count, 4, None), By::Packets(1)).outbox()
+pub fn outbox(data: &mut Data, count: usize) -> Outbox {
+    meeting(data, &mut Random::new(count as u64), (3, 1), (count, 4, None), By::Packets(1)).outbox()
 }
 
 fn row(seed: u64, shape: &Shape) -> Row<Gemv> {
@@ -196,7 +188,8 @@ pub fn written(gemv: &Gemv, w: &[f64], data: &Data, precision: Precision) -> Vec
 pub fn finished(gemv: &Gemv, sums: Vec<Approx>, data: &Data, precision: Precision) -> Vec<Written> {
     let n = gemv.n as usize;
     if gemv.outbox.sends() {
-        return sent_ahead(&gemv.outbox, data, &sums.iter().map(|sum| sum.value).collect::<Vec<_>>());
+        let words: Vec<Want> = sums.iter().map(|sum| Want::bits(sum.value, sum.error)).collect();
+        return sent_ahead(&gemv.outbox, data, &words);
     }
     if gemv.y.is_null() {
         return vec![Written::new(gemv.y_f32, sums.iter().map(Approx::want).collect())];

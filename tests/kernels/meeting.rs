@@ -139,23 +139,21 @@ impl Places {
         2 * (self.packed * (half + from) + i / 2 % 2 * (self.packed / 2) + i / 4 * 2 + i % 2)
     }
 
-    /// What a rank finds of another that sent these words.
-    fn written(self, to: Ptr<i32>, from: usize, words: &[u32]) -> Written {
+    /// What a rank finds of another that sent such words.
+    fn written(self, to: Ptr<i32>, from: usize, words: impl Iterator<Item = Want>) -> Written {
         let mut wants = vec![Want::Kept; 4 * self.ranks * self.packed];
-        for (i, word) in words.iter().enumerate() {
-            let packet = [*word as i32, self.epoch].map(|word| Want::exact(f64::from(word)));
-            wants[self.at(from, i)..][..2].clone_from_slice(&packet);
+        for (i, word) in words.enumerate() {
+            wants[self.at(from, i)..][..2].clone_from_slice(&[word, Want::exact(f64::from(self.epoch))]);
         }
         Written::new(to, wants)
     }
 }
 
-/// What a kernel in front of a meeting writes that sends these values.
-pub fn sent_ahead(outbox: &Outbox, data: &Data, values: &[f64]) -> Vec<Written> {
-    let words = words(&values.iter().map(|value| *value as f32).collect::<Vec<_>>(), 1);
+/// What a kernel in front of a meeting writes that sends such words.
+pub fn sent_ahead(outbox: &Outbox, data: &Data, words: &[Want]) -> Vec<Written> {
     let places = Places::of(data, outbox);
     let ranks = outbox.packets[..places.ranks].iter();
-    ranks.map(|to| places.written(*to, outbox.rank as usize, &words)).collect()
+    ranks.map(|to| places.written(*to, outbox.rank as usize, words.iter().copied())).collect()
 }
 
 /// What a meeting writes where this rank sends `x` as packets, if it is not sent yet, with so many values in a word, and the parts of
@@ -180,8 +178,9 @@ pub fn sent(
     let mut written = met(meeting, data, 1, parts.as_ref().err().copied());
     if let Some(x) = x {
         let words = words(&x.iter().map(|x| *x as f32).collect::<Vec<_>>(), of_word);
+        let words = words.iter().map(|word| Want::exact(f64::from(*word as i32)));
         let others = (0..ranks).filter(|to| *to != rank);
-        written.extend(others.map(|to| places.written(meeting.packets[to], rank, &words)));
+        written.extend(others.map(|to| places.written(meeting.packets[to], rank, words.clone())));
     }
     (written, parts.ok())
 }

@@ -1,10 +1,10 @@
 //! Rows of `quant_gemv`.
 use gpu_kernels::activation::{PLAIN, RELU2, SWIGLU};
-use gpu_kernels::{Format, QuantGemv, rms_norm};
+use gpu_kernels::{Format, Ptr, QuantGemv, rms_norm};
 use nemotron_backend::device::e2m1_word;
 
 use crate::data::Data;
-use crate::gemv::{self, Norm};
+use crate::gemv::{self, Norm, outbox};
 use crate::mutants::{BARRIER, COPY_EDGE, Defect, LANES, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Written};
 use crate::packed;
@@ -79,7 +79,16 @@ const TURNS: [(Format, Shape); 6] = [
 pub fn rows() -> Vec<Row<QuantGemv>> {
     let all = FORMATS.into_iter().flat_map(|format| SHAPES.map(|shape| (format, shape))).chain(TURNS);
     let random = all.enumerate().map(|(seed, (format, shape))| row(seed as u64, format, &shape));
-    random.chain(every_code()).collect()
+    let sent =
+        FORMATS.into_iter().flat_map(|format| [shape(1, 20, 1032), shape(5, 36, 520)].map(|shape| (format, shape)));
+    random.chain(every_code()).chain(sent.map(|(format, shape)| sending_row(format, &shape))).collect()
+}
+
+/// A row whose results are sent.
+fn sending_row(format: Format, shape: &Shape) -> Row<QuantGemv> {
+    let mut row = row(shape.n as u64, format, &Shape { logits: true, ..*shape });
+    row.kernel = QuantGemv { y_f32: Ptr::NULL, outbox: outbox(&mut row.data, shape.rows * shape.n), ..row.kernel };
+    Row { name: format!("{}, sent", row.name), ..row }
 }
 
 fn row(seed: u64, format: Format, shape: &Shape) -> Row<QuantGemv> {

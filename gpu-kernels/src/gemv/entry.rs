@@ -2,6 +2,7 @@
 use super::store::Sums;
 use super::stream::{Stream, Tokens};
 use super::{Gemv, NARROW, SLOTS, WARPS, WIDE, slot_bytes};
+use crate::all_reduce::meeting::Outbox;
 use crate::row::{self, Row};
 use crate::{GEMV_MAX_ROWS, Ptr, Role, layer_norm_1p, rms_norm};
 use cuda_std::barrier::sync_threads;
@@ -81,7 +82,7 @@ unsafe fn behind_rms_norm<const QUADS: usize>(args: &Gemv) {
         let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
         rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| normed.store(group, words));
         sync_threads();
-        product(args, stream, Some(normed));
+        product(&Gemv { outbox: Outbox::NONE, ..*args }, stream, Some(normed));
     }
 }
 
@@ -96,7 +97,7 @@ unsafe fn behind_layer_norm_1p<const QUADS: usize>(args: &Gemv) {
         let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
         layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| normed.store(group, words));
         sync_threads();
-        product(args, stream, Some(normed));
+        product(&Gemv { outbox: Outbox::NONE, ..*args }, stream, Some(normed));
     }
 }
 

@@ -6,6 +6,7 @@ use super::ring::{Ring, Step, Tiles};
 use super::tokens::{Columns, Staged, group_offset};
 use super::{BLOCKS, QuantGemv};
 use crate::activation::SWIGLU;
+use crate::all_reduce::meeting::Outbox;
 use crate::gemv::stream::Tokens;
 use crate::gemv::{TILE, WARPS, store};
 use crate::row::Row;
@@ -100,7 +101,7 @@ unsafe fn of_row<F: Form>(args: &QuantGemv) {
 /// The kernel's Requires hold; the whole block comes here.
 #[inline(always)]
 unsafe fn behind_rms_norm<F: Form>(args: &QuantGemv) {
-    let (around, matrix) = (args.around(), matrix::<F>(args));
+    let (around, matrix) = (Gemv { outbox: Outbox::NONE, ..args.around() }, matrix::<F>(args));
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let weight = Row::load(args.norm_weight.addr, args.k);
@@ -116,7 +117,7 @@ unsafe fn behind_rms_norm<F: Form>(args: &QuantGemv) {
 /// The kernel's Requires hold; the whole block comes here.
 #[inline(always)]
 unsafe fn behind_layer_norm_1p<F: Form>(args: &QuantGemv) {
-    let (around, matrix) = (args.around(), matrix::<F>(args));
+    let (around, matrix) = (Gemv { outbox: Outbox::NONE, ..args.around() }, matrix::<F>(args));
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
