@@ -146,10 +146,11 @@ impl Gemv {
         }
     }
 
-    /// The same with its sums, which would go to `part`, sent to where ranks meet behind it; none if they do not go there, or it has a
-    /// norm.
-    pub fn sending(self, part: Ptr<f32>, outbox: Outbox) -> Option<Gemv> {
-        let goes_there = !self.y_f32.is_null() && self.y_f32.target() == part.target();
+    /// The same with its sums, which would go to `part` of `[rows, n]`, sent to where ranks meet behind it; none if they do not go there,
+    /// or it has a norm.
+    pub fn sending(self, (part, shape): (Ptr<f32>, [u32; 2]), outbox: Outbox) -> Option<Gemv> {
+        let same = self.y_f32.target() == part.target() && [self.rows, self.n] == shape;
+        let goes_there = !self.y_f32.is_null() && same;
         let sends = goes_there && self.norm_weight.is_null() && outbox.takes(self.rows, self.n);
         sends.then_some(Gemv { y_f32: Ptr::NULL, outbox, holds_next: 1, ..self })
     }

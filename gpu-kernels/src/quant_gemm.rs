@@ -116,9 +116,7 @@ impl Rings {
             (FP8, _) => (BLOCK / 2, 0, variants!("fp8_grouped", 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];)),
             (INT8, 0) => (BLOCK / 2, 0, variants!("int8", 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];)),
             (INT8, _) => (BLOCK / 2, 0, variants!("int8_grouped", 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];)),
-            (INT4 | INT4_ZEROS, 64) => {
-                (BLOCK, 16, variants!("int4", 32 [3 3 256] [2 3 128]; 64 [3 3 128] [2 3 128];))
-            }
+            (INT4 | INT4_ZEROS, 64) => (BLOCK, 16, variants!("int4", 32 [3 3 256] [2 3 128]; 64 [3 3 128] [2 3 128];)),
             (INT4 | INT4_ZEROS, 32) => {
                 (BLOCK, 32, variants!("int4_fine", 32 [3 3 256] [2 3 128]; 64 [3 3 128] [2 3 128];))
             }

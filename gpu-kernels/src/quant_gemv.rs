@@ -177,7 +177,7 @@ impl QuantGemv {
     }
 
     /// As of [`Gemv::sending`].
-    pub fn sending(self, part: Ptr<f32>, outbox: Outbox) -> Option<QuantGemv> {
+    pub fn sending(self, part: (Ptr<f32>, [u32; 2]), outbox: Outbox) -> Option<QuantGemv> {
         let Gemv { y_f32, outbox, holds_next, .. } = self.around().sending(part, outbox)?;
         Some(QuantGemv { y_f32, outbox, holds_next, ..self })
     }

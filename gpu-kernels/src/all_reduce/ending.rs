@@ -94,7 +94,7 @@ pub fn unpacked<const N: usize>(words: [u32; 4]) -> [f32; N] {
     values
 }
 
-/// A group of activations.
+/// A group of activations, past the L1 cache: a kernel that begins early may find there what stood in it before.
 ///
 /// # Safety
 /// It stands there, and nobody writes it.
@@ -104,9 +104,9 @@ unsafe fn load<const N: usize>(start: u64, group: u32) -> [u32; 4] {
     // SAFETY: the caller's promise.
     unsafe {
         if N == 8 {
-            return global::load(at);
+            return global::load_volatile(at);
         }
-        let [a, b]: [u32; 2] = global::load(at);
+        let [a, b]: [u32; 2] = global::load_volatile(at);
         [a, b, 0, 0]
     }
 }

@@ -132,8 +132,9 @@ mod entry {
         /// The kernel's Requires hold, and what is in front of it has ended.
         #[inline(always)]
         pub unsafe fn begin(meeting: &Meeting) -> Round {
+            // Past the L1 cache: a kernel that begins early may find there what stood in it before.
             // SAFETY: the word is within the epochs.
-            let epoch = unsafe { global::load::<u32>(meeting.epochs.addr + block()) }.wrapping_add(1);
+            let epoch = unsafe { global::load_volatile::<u32>(meeting.epochs.addr + block()) }.wrapping_add(1);
             Round { epoch }
         }
 

@@ -178,7 +178,9 @@ impl<const GROUP: u32, const STEPS: usize> Codes<STEPS> for Int4<GROUP> {
         let words: [_; 2] = array(
             #[inline(always)]
             // SAFETY: the caller's promise.
-            |i| if (i as u32) < pieces { unsafe { words(stage, unit * pieces + i as u32) } } else { Default::default() },
+            |i| {
+                if (i as u32) < pieces { unsafe { words(stage, unit * pieces + i as u32) } } else { Default::default() }
+            },
         );
         // With zero points they are the lowest bits; else 8, and those bits are the scale's.
         let mask = if args.format == INT4_ZEROS { 0xf } else { 0 };

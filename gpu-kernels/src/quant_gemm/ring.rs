@@ -50,14 +50,8 @@ pub struct Stage {
     pub column: u32,
 }
 
-impl<
-    F: Codes<STEPS>,
-    const TILES: usize,
-    const CODES: u32,
-    const TOKENS: u32,
-    const PARTS: usize,
-    const STEPS: usize,
-> Rings<F, TILES, CODES, TOKENS, PARTS, STEPS>
+impl<F: Codes<STEPS>, const TILES: usize, const CODES: u32, const TOKENS: u32, const PARTS: usize, const STEPS: usize>
+    Rings<F, TILES, CODES, TOKENS, PARTS, STEPS>
 {
     /// Columns of a step: of tokens in a stage.
     pub const STEP: u32 = PARTS as u32 * DEPTH;

@@ -16,13 +16,13 @@ pub fn sending(
     behind: Option<&Step>,
     context: &mut PrepareContext,
 ) -> Result<Option<Prepared>> {
-    let (Some(rank), Some(Step::AllReduce(AllReduce { x: Output::F32(part), .. }))) = (context.rank, behind) else {
-        return Ok(None);
-    };
+    let (Some(rank), Some(Step::AllReduce(sum))) = (context.rank, behind) else { return Ok(None) };
+    let Output::F32(part) = sum.x else { return Ok(None) };
+    let part = (part, [sum.rows, sum.n]);
     let outbox = rank.communicator().meeting(rank.number()).outbox();
     let any = kernel.as_any();
-    let gemv = any.downcast_ref::<Gemv>().and_then(|gemv| gemv.sending(*part, outbox));
-    let quant_gemv = any.downcast_ref::<QuantGemv>().and_then(|gemv| gemv.sending(*part, outbox));
+    let gemv = any.downcast_ref::<Gemv>().and_then(|gemv| gemv.sending(part, outbox));
+    let quant_gemv = any.downcast_ref::<QuantGemv>().and_then(|gemv| gemv.sending(part, outbox));
     let launch = match (&gemv, &quant_gemv) {
         (Some(gemv), _) => prepare(gemv, rank, context)?,
         (_, Some(gemv)) => prepare(gemv, rank, context)?,

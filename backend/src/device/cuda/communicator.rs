@@ -212,9 +212,15 @@ impl Communicator {
     }
 
     /// Lets the kernels of all ranks reach the buffers of `rank`.
-    pub fn share(&self, rank: usize, arena: Arc<Arena>) {
-        // A device allocates once.
-        let _ = self.members[rank].arena.set(arena);
+    ///
+    /// # Errors
+    /// The rank has allocated already: the others would go on with what it had then.
+    pub fn share(&self, rank: usize, arena: Arc<Arena>) -> Result<()> {
+        self.members[rank].arena.set(arena).map_err(|_| {
+            Error::new(Category::Internal, "A rank allocates twice")
+                .details(format_args!("rank {rank} on GPU {}", self.ordinal(rank)))
+                .hint("report this with the command and the model: it is a fault of the program")
+        })
     }
 
     /// The same place in the arenas of all ranks; null beyond the last.

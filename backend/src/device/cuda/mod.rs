@@ -262,7 +262,7 @@ impl Device for Cuda {
         self.uploaded = uploaded?;
         self.warmed = warmed.transpose()?.map(|((), time)| time);
         if let Some(rank) = &self.rank {
-            rank.communicator().share(rank.number(), arena.clone());
+            rank.communicator().share(rank.number(), arena.clone())?;
         }
         self.model = Some(Model { inputs: InputStaging::new(&arena)?, tokens: TokenRing::new(&arena)?, arena });
         Ok(())
