@@ -70,7 +70,7 @@ const THREADS: usize = 2;
 /// Threads for texts of requests; large bodies have their own.
 const TEXT_THREADS: usize = 4;
 
-/// How long clients are told that the device failed.
+/// How long connections have for what is said last: the ends of answers, or that the device failed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves the model that `load` gives until a signal comes; the port answers before the model is loaded.
@@ -205,6 +205,10 @@ async fn drain(app: &App, mut stops: mpsc::UnboundedReceiver<()>) -> Result<Ende
     let drained = async {
         while app.open.load(Ordering::Relaxed) > 0 {
             sleep(Duration::from_millis(20)).await;
+        }
+        // An answer is no longer open when its last bytes are handed to its connection, which may have to wait for its reader.
+        if open > 0 {
+            sleep(LAST_WORDS).await;
         }
     };
     tokio::select! {
