@@ -12,6 +12,10 @@ use crate::error::Result;
 /// Bytes of packed rows that one task makes in memory.
 const TASK_BYTES: usize = 1 << 20;
 
+/// Fewer bytes than this are copied from the mapping: a call that reads them costs more than their pages, and calls of many threads
+/// wait for each other at the file.
+const FEW: usize = 64 << 10;
+
 /// Bytes that are looked at while they are in a core's cache.
 const CACHED: usize = 256 << 10;
 
@@ -225,8 +229,23 @@ impl WeightPart {
             source.fill(self.rows.start + rows.start..self.rows.start + rows.end, target)?;
             return self.check.as_ref().map_or(Ok(()), |check| check.0(target));
         }
+        if self.is_adjacent() {
+            return self.copy(self.start_of(rows.start), target);
+        }
         let bytes = self.bytes_of_row();
-        rows.zip(target.chunks_exact_mut(bytes)).try_for_each(|(row, target)| self.copy(self.start_of(row), target))
+        rows.zip(target.chunks_exact_mut(bytes))
+            .try_for_each(|(row, target)| self.copy_some(self.start_of(row), target))
+    }
+
+    /// As [`WeightPart::copy`], of some columns of a row: from the mapping, if they are few.
+    fn copy_some(&self, first: usize, target: &mut [u8]) -> Result<()> {
+        match &self.elements {
+            Elements::InPlace(data) if target.len() < FEW => {
+                target.copy_from_slice(&data[first..][..target.len()]);
+                self.check.as_ref().map_or(Ok(()), |check| check.0(target))
+            }
+            _ => self.copy(first, target),
+        }
     }
 
     /// `first` is a byte of the tensor in the part's format.

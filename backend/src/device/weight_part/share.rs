@@ -113,9 +113,9 @@ impl RowSource for Columns {
         target.fill(0);
         if let (Some(bytes), false) = (element_bytes(format), matches!(self.whole.elements, Elements::Rows(_))) {
             let (first, count) = (self.columns.start * bytes, self.columns.len() * bytes);
-            return rows
-                .zip(target.chunks_exact_mut(width))
-                .try_for_each(|(row, target)| self.whole.copy(self.whole.start_of(row) + first, &mut target[..count]));
+            return rows.zip(target.chunks_exact_mut(width)).try_for_each(|(row, target)| {
+                self.whole.copy_some(self.whole.start_of(row) + first, &mut target[..count])
+            });
         }
         let bytes = self.whole.bytes_of_row();
         // Many at a time: a file may have them column by column.
