@@ -1,5 +1,7 @@
 //! How a server begins and ends, and what becomes of clients that go away.
 use std::io::Read;
+use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -8,7 +10,7 @@ use crate::{Server, client, until};
 const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
 
 /// A request that takes long, as a stream.
-fn long(server: &Server) -> std::net::TcpStream {
+fn long(server: &Server) -> TcpStream {
     let body =
         json!({ "prompt": "Once", "max_tokens": 4000, "ignore_eos": true, "stream": true, "logprobs": 20 }).to_string();
     let mut stream = client::open(&server.address, "POST", "/v1/completions", &JSON, &body);
@@ -31,6 +33,23 @@ fn a_server_that_drains_finishes_what_runs_and_takes_nothing_more() {
     assert_eq!(server.post("/v1/completions", &json!({ "prompt": "x" })).status, 503);
     let rest = running.join().expect("the stream is read");
     assert!(rest.body.contains("[DONE]") || rest.head.contains("[done]"), "{rest:?}");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_slow_reader_has_all_of_its_answer_before_a_drained_server_ends() {
+    let mut server = Server::start(&[]);
+    // Megabytes: more than the system keeps for the reader.
+    let body = json!({ "prompt": "Once", "max_tokens": 1000, "ignore_eos": true, "logprobs": 20 }).to_string();
+    let answer = client::open(&server.address, "POST", "/v1/completions", &JSON, &body);
+    until(|| server.metric("vllm:num_requests_running") == 1.0);
+    server.signal("TERM");
+    server.wait_for("ending");
+    // From here on it waits for readers alone.
+    until(|| TcpStream::connect(&server.address).is_err());
+    std::thread::sleep(Duration::from_secs(2));
+    let answer = client::read(answer).json();
+    assert_eq!(answer["usage"]["completion_tokens"], 1000);
     assert_eq!(server.wait().code(), Some(0));
 }
 

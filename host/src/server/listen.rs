@@ -8,10 +8,11 @@ use axum::Router;
 use axum::extract::Request;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tower::ServiceExt;
 
 use super::app::{App, Settings};
@@ -82,13 +83,27 @@ pub fn allow_files(connections: usize) {
     }
 }
 
-/// Serves connections, for ever.
-pub async fn serve(app: Arc<App>, listener: TcpListener, routes: Router) {
+/// Serves connections until `end` is told, and then waits until what was given to them is written.
+pub async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, end: oneshot::Receiver<()>) {
+    let connections = GracefulShutdown::new();
+    tokio::select! {
+        _ = end => {}
+        () = take(&app, &listener, &routes, &connections) => {}
+    }
+    drop(listener);
+    connections.shutdown().await;
+}
+
+/// Takes connections, for ever.
+async fn take(app: &Arc<App>, listener: &TcpListener, routes: &Router, connections: &GracefulShutdown) {
     let room = Arc::new(Semaphore::new(app.settings.max_connections));
     loop {
         let Ok(place) = room.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(connection(app.clone(), stream, routes.clone(), place))),
+            Ok((stream, _)) => {
+                let watcher = connections.watcher();
+                drop(tokio::spawn(connection(app.clone(), stream, routes.clone(), (place, watcher))));
+            }
             Err(error) => {
                 // Such as too many open files: that passes.
                 tracing::warn!(%error, "a connection cannot be taken");
@@ -98,7 +113,12 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, routes: Router) {
     }
 }
 
-async fn connection(app: Arc<App>, stream: TcpStream, routes: Router, _place: OwnedSemaphorePermit) {
+async fn connection(
+    app: Arc<App>,
+    stream: TcpStream,
+    routes: Router,
+    (_place, watcher): (OwnedSemaphorePermit, Watcher),
+) {
     // Pieces of text are small, and each is waited for.
     let _ = stream.set_nodelay(true);
     let stream = TokioIo::new(Patient::new(stream, app.settings.reader_timeout));
@@ -112,7 +132,7 @@ async fn connection(app: Arc<App>, stream: TcpStream, routes: Router, _place: Ow
         .max_header_size(HEAD_BYTES)
         .max_headers(HEADERS);
     // A client that goes away or speaks no HTTP is no fault of the server.
-    if let Err(error) = http.serve_connection(stream, TowerToHyperService::new(service)).await
+    if let Err(error) = watcher.watch(http.serve_connection(stream, TowerToHyperService::new(service))).await
         && is_timeout(&error)
     {
         tracing::warn!("a client reads nothing for longer than --reader-timeout; its connection is closed");

@@ -47,6 +47,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::error::{Category, Error, Result};
@@ -70,7 +71,7 @@ const THREADS: usize = 2;
 /// Threads for texts of requests; large bodies have their own.
 const TEXT_THREADS: usize = 4;
 
-/// How long connections have for what is said last: the ends of answers, or that the device failed.
+/// How long connections have to say that the device failed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves the model that `load` gives until a signal comes; the port answers before the model is loaded.
@@ -176,7 +177,8 @@ async fn run(
     if !app.is_loopback && app.settings.api_keys.is_empty() {
         tracing::warn!("whoever reaches this address may use the model: there is no API key");
     }
-    tokio::spawn(listen::serve(app.clone(), listener, routes::routes(&app)));
+    let (end, ends) = oneshot::channel();
+    let connections = tokio::spawn(listen::serve(app.clone(), listener, routes::routes(&app), ends));
     tracing::info!(%address, "listening; the model is being loaded");
     let (sender, loaded) = oneshot::channel();
     let thread = std::thread::Builder::new().name("load".to_owned());
@@ -194,11 +196,15 @@ async fn run(
         _ = stops.recv() => {}
         () = app.failed() => return failure(&app).await,
     }
-    drain(&app, stops).await
+    drain(&app, stops, (end, connections)).await
 }
 
-/// Lets what runs end.
-async fn drain(app: &App, mut stops: mpsc::UnboundedReceiver<()>) -> Result<Ended> {
+/// Lets what runs end, and then the connections.
+async fn drain(
+    app: &App,
+    mut stops: mpsc::UnboundedReceiver<()>,
+    (end, connections): (oneshot::Sender<()>, JoinHandle<()>),
+) -> Result<Ended> {
     app.drain();
     let open = app.open.load(Ordering::Relaxed);
     tracing::info!(open, "ending: no further requests are taken; a second signal ends at once");
@@ -207,9 +213,8 @@ async fn drain(app: &App, mut stops: mpsc::UnboundedReceiver<()>) -> Result<Ende
             sleep(Duration::from_millis(20)).await;
         }
         // An answer is no longer open when its last bytes are handed to its connection, which may have to wait for its reader.
-        if open > 0 {
-            sleep(LAST_WORDS).await;
-        }
+        let _ = end.send(());
+        let _ = connections.await;
     };
     tokio::select! {
         biased;
