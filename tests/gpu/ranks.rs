@@ -5,8 +5,8 @@ use bytes::Bytes;
 use gpu_kernels::{Act, Element, GEMV_MAX_ROWS, Ptr};
 use nemotron::device::cuda::{self, Cuda, Options};
 use nemotron::device::{
-    AllGather, AllReduce, BufferId, BufferKind, Buffers, Device, Format, Inputs, Output, Plan, PlanId, Ranks, Ticket,
-    Weight, WeightPart,
+    AllGather, AllReduce, BufferId, BufferKind, Buffers, Device, Format, Inputs, Output, Plan, PlanId, Ranks, Step,
+    Ticket, Weight, WeightPart,
 };
 use nemotron::error::{Category, Error};
 use nemotron::session::expected::Expected;
@@ -21,7 +21,10 @@ pub const ROWS: &[Row] = &[
     ("ranks: golden logits are within their bounds", || on_several(golden)),
     ("ranks: the same logits to the bit every time", || on_several(same_bits)),
     ("ranks: one that fails ends the run", || on_several(|ranks| ended(ranks, Fault::Fails))),
+    ("ranks: one that dies ends the run", || on_several(|ranks| ended(ranks, Fault::Dies))),
     ("ranks: one that does not come ends the run", || on_several(|ranks| ended(ranks, Fault::Stays))),
+    ("ranks: one with another plan ends the run", || on_several(|ranks| ended(ranks, Fault::Differs))),
+    ("ranks: one without memory ends the load", || on_several(without_memory)),
     ("ranks: what a sum takes", || on_several(time_sums)),
 ];
 
@@ -216,8 +219,12 @@ fn read_codes(device: &mut Ranks, buffer: BufferId, count: usize) -> Result<Vec<
 enum Fault {
     /// It says so.
     Fails,
+    /// Its thread panics.
+    Dies,
     /// It says that it has run, and has not.
     Stays,
+    /// It runs a plan of fewer columns, from the first run on.
+    Differs,
 }
 
 /// A GPU that runs some times, and then no more.
@@ -237,7 +244,12 @@ impl Device for Faulty {
     fn allocate(&mut self, buffers: Buffers) -> nemotron::error::Result<()> {
         self.device.allocate(buffers)
     }
-    fn prepare(&mut self, plan: Plan) -> nemotron::error::Result<PlanId> {
+    fn prepare(&mut self, mut plan: Plan) -> nemotron::error::Result<PlanId> {
+        let sums = plan.steps.iter_mut().filter(|_| self.fault == Fault::Differs && self.runs < u32::MAX);
+        sums.for_each(|step| match step {
+            Step::AllReduce(sum) => sum.n /= 2,
+            _ => unreachable!("the plan has sums alone"),
+        });
         self.device.prepare(plan)
     }
     fn release(&mut self, plan: PlanId) -> nemotron::error::Result<()> {
@@ -253,7 +265,9 @@ impl Device for Faulty {
         }
         match self.fault {
             Fault::Fails => Err(Error::new(Category::Device, "A planted fault")),
+            Fault::Dies => panic!("a planted panic"),
             Fault::Stays => Ok(()),
+            Fault::Differs => self.device.enqueue(plan, inputs),
         }
     }
     fn sampled(&mut self, ticket: Ticket) -> nemotron::error::Result<Vec<i32>> {
@@ -282,7 +296,8 @@ fn ended(ranks: u32, fault: Fault) -> Result<String, String> {
             let runs = if all.len() + 1 == ranks as usize { runs } else { u32::MAX };
             all.push(Box::new(Faulty { device, runs, fault }));
         }
-        if runs == 0 && fault == Fault::Stays {
+        // Of these nothing is known on the host.
+        if (runs == 0 && fault == Fault::Stays) || (runs > 0 && fault == Fault::Differs) {
             continue;
         }
         let (mut device, plan, y) = sum_of(Ranks::new(all).map_err(text)?, ranks, [1, 4096], 1)?;
@@ -294,19 +309,43 @@ fn ended(ranks: u32, fault: Fault) -> Result<String, String> {
         let error = ran.err().ok_or("nobody noticed")?;
         took.push(start.elapsed().as_secs_f64());
         let last = ranks - 1;
-        let said = match fault {
-            Fault::Fails => {
-                error.message() == "A planted fault" && error.details_text().starts_with(&format!("rank {last}"))
-            }
-            Fault::Stays => {
-                error.message() == "A rank waits in vain" && error.details_text().contains(&format!("for rank {last}"))
-            }
+        let (message, details) = match fault {
+            Fault::Fails => ("A planted fault", format!("rank {last}")),
+            Fault::Dies => ("A rank has died", format!("rank {last}: a planted panic")),
+            Fault::Stays | Fault::Differs => ("A rank waits in vain", format!("for rank {last}")),
         };
+        let said = error.message() == message && error.details_text().contains(&details);
         ensure(said && start.elapsed() < Duration::from_secs(5), || format!("{error}, {took:?} s"))?;
     }
     let after = free()?;
     ensure(before.abs_diff(after) < 64 << 20, || format!("free before {before}, after {after}"))?;
     Ok(format!("known after {took:.3?} s"))
+}
+
+/// Another program has taken the memory of the last rank's GPU; whether all know within 5 s, and give theirs back.
+fn without_memory(ranks: u32) -> Result<String, String> {
+    const NEEDED: u64 = 1 << 30;
+    let free = |rank: u32| connected(ranks, Options::default())?[rank as usize].free_bytes().map_err(text);
+    let (before, last) = (free(0)?, free(ranks - 1)?);
+    let mut other =
+        Cuda::open(numbers_of(ranks).map_err(text)?[ranks as usize - 1], Options::default()).map_err(text)?;
+    let mut taken = Buffers::default();
+    taken.add("taken", Element::F32, (last - NEEDED) / 4, BufferKind::Scratch);
+    other.allocate(taken).map_err(text)?;
+    let start = Instant::now();
+    let mut device = device(ranks, Options::default())?;
+    let mut buffers = Buffers::default();
+    buffers.add("needed", Element::F32, NEEDED / 4, BufferKind::Scratch);
+    let error = device.allocate(buffers).err().ok_or("it was allocated")?;
+    let took = start.elapsed();
+    // Where one GPU is all ranks, any of them may be the one that finds too little.
+    let whose = if cuda::count().map_err(text)? == 1 { "rank ".into() } else { format!("rank {}: ", ranks - 1) };
+    let said = error.details_text().starts_with(&whose) && took < Duration::from_secs(5);
+    ensure(said, || format!("{error}, {took:?}"))?;
+    drop((device, other));
+    let after = free(0)?;
+    ensure(before.abs_diff(after) < 64 << 20, || format!("free before {before}, after {after}"))?;
+    Ok(format!("known after {:.3} s: {}", took.as_secs_f64(), error.message()))
 }
 
 /// A device with a plan of `count` sums of `rows` x `n`, of few rows in f32 as products have them.

@@ -265,6 +265,17 @@ pub fn late(counters: &[i32], rank: usize, ranks: usize) -> Option<usize> {
     epochs.iter().enumerate().find_map(begun)
 }
 
+/// Who has left the meeting that a block of `rank` is in, of ranks with these flags and epochs: it waits for what they will not send.
+pub fn left(counters: &[Vec<i32>], rank: usize) -> Option<usize> {
+    let (flags, epochs) = counters[rank].split_at(FLAGS);
+    let left = |(block, epoch): (usize, &i32)| {
+        let waits = flags[block * MOST_RANKS + rank] == epoch.wrapping_add(1);
+        let has_ended = |other: &usize| counters[*other][FLAGS + block].wrapping_sub(*epoch) > 0;
+        (0..counters.len()).filter(|other| waits && *other != rank).find(has_ended)
+    };
+    epochs.iter().enumerate().find_map(left)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,5 +295,14 @@ mod tests {
         assert_eq!(late(&counters(4, &[5, 6]), 0, 2), None, "a rank may be ahead");
         assert_eq!(late(&counters(4, &[4, 4]), 0, 2), None, "it does not wait");
         assert_eq!(late(&counters(i32::MAX, &[i32::MIN, i32::MAX]), 0, 2), Some(1), "epochs wrap around");
+    }
+
+    #[test]
+    fn who_has_left_is_known() {
+        let of_two = |own: Vec<i32>, other: i32| left(&[own, counters(other, &[0, other])], 0);
+        assert_eq!(of_two(counters(4, &[5, 5]), 5), Some(1));
+        assert_eq!(of_two(counters(4, &[5, 6]), 4), None, "it is in the meeting");
+        assert_eq!(of_two(counters(4, &[4, 5]), 5), None, "this rank does not wait");
+        assert_eq!(of_two(counters(i32::MAX, &[i32::MIN, i32::MIN]), i32::MIN), Some(1), "epochs wrap around");
     }
 }

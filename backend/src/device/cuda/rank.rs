@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use cust::error::CudaResult;
 use cust::stream::{Stream, StreamFlags};
 
-use super::communicator::{COUNTERS, Communicator, late};
+use super::communicator::{COUNTERS, Communicator, late, left};
 use super::failure::{Answer, RANK_TIMEOUT, failed, lost};
 use super::host_words::HostWords;
 use crate::device::Seat;
@@ -107,27 +107,41 @@ impl Rank {
     /// Looks whether the GPU gets on.
     fn look(&self, watch: &mut Watch, now: Instant) -> Result<()> {
         watch.next = now + self.timeout / LOOKS;
-        let counters = self.counters()?;
+        let counters = self.counters(self.number)?;
         if counters != watch.counters {
             (watch.counters, watch.moved) = (counters, now);
         }
         if now < watch.moved + self.timeout {
             return Ok(());
         }
-        match late(&watch.counters, self.number, self.seat.ranks()) {
-            Some(other) if !self.communicator.is_aborted() => {
-                self.communicator.abort();
-                Err(self.in_vain(other))
-            }
-            // It is at work, and others may wait for it.
-            None if !self.communicator.is_aborted() => Ok(()),
-            _ => Err(failed(format_args!("ending what rank {} waits for", self.number), "its GPU does not answer")),
+        if self.communicator.is_aborted() {
+            return Err(failed(format_args!("ending what rank {} waits for", self.number), "its GPU does not answer"));
         }
+        let waits_for = match late(&watch.counters, self.number, self.seat.ranks()) {
+            Some(other) => Some(self.in_vain(other)),
+            None => self.left(&watch.counters)?.map(|other| self.deserted(other)),
+        };
+        // Where there is nobody it is at work, or one that it waits for is.
+        waits_for.map_or(Ok(()), |error| {
+            self.communicator.abort();
+            Err(error)
+        })
     }
 
-    /// The rank's flags and epochs as they are now.
-    fn counters(&self) -> Result<Vec<i32>> {
-        let (words, address) = (self.seen.words(), self.communicator.counters(self.number));
+    /// Who has left the meeting that the GPU is in, whose counters were `seen`.
+    fn left(&self, seen: &[i32]) -> Result<Option<usize>> {
+        let counters: Vec<_> = (0..self.seat.ranks()).map(|rank| self.counters(rank)).collect::<Result<_>>()?;
+        let other = left(&counters, self.number);
+        if other.is_some() {
+            // One that has just left has sent all: this GPU has it by then.
+            std::thread::sleep(SPIN);
+        }
+        Ok(if self.counters(self.number)? == seen { other } else { None })
+    }
+
+    /// The flags and epochs of a rank as they are now.
+    fn counters(&self, rank: usize) -> Result<Vec<i32>> {
+        let (words, address) = (self.seen.words(), self.communicator.counters(rank));
         // SAFETY: both are as long, and the words are read when the copy has ended.
         unsafe {
             let to = words.as_ptr().cast_mut().cast();
@@ -139,17 +153,24 @@ impl Rank {
     }
 
     fn in_vain(&self, other: usize) -> Error {
+        self.waits_for(other, "does not come").hint(format_args!(
+            "what that rank says is the cause; {RANK_TIMEOUT} is how many seconds a rank may stand still, by default 4"
+        ))
+    }
+
+    fn deserted(&self, other: usize) -> Error {
+        self.waits_for(other, "has sent it less and gone on")
+            .hint("report this with the command and the model: the ranks do not run the same plan")
+    }
+
+    fn waits_for(&self, other: usize, does: &str) -> Error {
         let ordinal = |rank| self.communicator.ordinal(rank);
-        Error::new(Category::Device, "A rank waits in vain")
-            .details(format_args!(
-                "rank {} on GPU {} waits for rank {other} on GPU {}, which does not come",
-                self.number,
-                ordinal(self.number),
-                ordinal(other)
-            ))
-            .hint(format_args!(
-                "what that rank says is the cause; {RANK_TIMEOUT} is how many seconds a rank may stand still, by default 4"
-            ))
+        Error::new(Category::Device, "A rank waits in vain").details(format_args!(
+            "rank {} on GPU {} waits for rank {other} on GPU {}, which {does}",
+            self.number,
+            ordinal(self.number),
+            ordinal(other)
+        ))
     }
 }
 
