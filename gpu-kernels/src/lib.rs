@@ -67,6 +67,7 @@ macro_rules! for_each_kernel {
             moe_combine MoeCombine,
             moe_gemm MoeGemm,
             moe_gemv MoeGemv,
+            moe_quant_gemm MoeQuantGemm,
             moe_quant_gemv MoeQuantGemv,
             moe_route MoeRoute,
             moe_sort MoeSort,

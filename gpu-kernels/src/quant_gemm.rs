@@ -52,20 +52,20 @@ use crate::skinny_gemm::{MOST_SPLITS, SUMS, THREADS, TILE, partial_index, sums};
 use crate::{Act, DeviceInfo, Kernel, Launch, Packed, Ptr, SkinnyGemm, SkinnyJoin, StepShape, Weight};
 
 #[cfg(target_arch = "nvptx64")]
-mod bits;
+pub(crate) mod bits;
 #[cfg(target_arch = "nvptx64")]
-mod entry;
+pub(crate) mod entry;
 #[cfg(target_arch = "nvptx64")]
-mod multiply;
+pub(crate) mod multiply;
 #[cfg(target_arch = "nvptx64")]
-mod ring;
+pub(crate) mod ring;
 
 /// Bytes of a row's codes in a stage.
 const CODE_BYTES: u32 = 128;
 /// Most blocks that share tiles out, two to a multiprocessor of Hopper.
 const FILL: u32 = 256;
 /// Blocks that a multiprocessor has room for.
-const RESIDENT: u32 = 2;
+pub(crate) const RESIDENT: u32 = 2;
 
 /// An entry: its stages of codes and of tokens, and the columns of the latter.
 struct Entry {
@@ -83,25 +83,28 @@ struct Variant {
 }
 
 /// What differs from format to format.
-struct Rings {
+pub(crate) struct Rings {
     /// Columns of a stage of codes.
     columns: u32,
     /// Bytes of a row's scales in it.
     scales: u32,
     variants: [Variant; 2],
+    /// The entries of `moe_quant_gemm`, with the rings of the second variant's.
+    experts: [&'static str; 2],
 }
 
 /// The entries of a format.
 macro_rules! variants {
-    ($format:literal, $($rows:literal $wgmma:tt $warps:tt;)*) => {
+    ($format:literal, $($rows:literal $wgmma:tt $warps:tt;)*) => {(
         [$(Variant {
             rows: $rows,
             entries: [
                 variants!(concat!("quant_gemm_wgmma_", $format, "_", $rows), $wgmma),
                 variants!(concat!("quant_gemm_", $format, "_", $rows), $warps),
             ],
-        }),*]
-    };
+        }),*],
+        [concat!("moe_quant_gemm_wgmma_", $format), concat!("moe_quant_gemm_", $format)],
+    )};
     ($symbol:expr, [$codes:literal $tokens:literal $columns:literal]) => {
         Entry { symbol: $symbol, codes: $codes, tokens: $tokens, columns: $columns }
     };
@@ -109,8 +112,8 @@ macro_rules! variants {
 
 impl Rings {
     /// Of a format's number and group; none for formats that are not streamed.
-    const fn of(kind: u32, group: u32) -> Option<Rings> {
-        let (columns, scales, variants) = match (kind, group) {
+    pub(crate) const fn of(kind: u32, group: u32) -> Option<Rings> {
+        let (columns, scales, (variants, experts)) = match (kind, group) {
             (FP8 | INT8, 1..) if group < 64 || !group.is_power_of_two() => return None,
             (FP8, 0) => (BLOCK / 2, 0, variants!("fp8", 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];)),
             (FP8, _) => (BLOCK / 2, 0, variants!("fp8_grouped", 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];)),
@@ -123,7 +126,18 @@ impl Rings {
             (NVFP4, _) => (BLOCK, 16, variants!("nvfp4", 32 [3 3 256] [2 3 128]; 64 [3 3 128] [2 3 128];)),
             _ => return None,
         };
-        Some(Rings { columns, scales, variants })
+        Some(Rings { columns, scales, variants, experts })
+    }
+
+    /// Shared memory of the variant's entry on a device.
+    fn bytes(&self, variant: &Variant, device: &DeviceInfo) -> u32 {
+        let entry = &variant.entries[usize::from(!device.has_wgmma())];
+        entry.codes * TILE * (CODE_BYTES + self.scales) + entry.tokens * variant.rows * entry.columns * 2
+    }
+
+    /// The entry of `moe_quant_gemm` on a device, and its shared memory.
+    pub(crate) fn of_experts(&self, device: &DeviceInfo) -> (&'static str, u32) {
+        (self.experts[usize::from(!device.has_wgmma())], self.bytes(&self.variants[1], device))
     }
 }
 
@@ -246,8 +260,7 @@ impl Kernel for QuantGemm {
         let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
         let variant = &rings.variants[usize::from(self.rows > rings.variants[0].rows)];
         let entry = &variant.entries[usize::from(!device.has_wgmma())];
-        let codes = entry.codes * TILE * (CODE_BYTES + rings.scales);
-        let shared_bytes = codes + entry.tokens * variant.rows * entry.columns * 2;
+        let shared_bytes = rings.bytes(variant, device);
         // All blocks have as many tiles, or one less.
         let turns = self.tiles().div_ceil(RESIDENT * device.multiprocessors);
         let splits = if self.partial.is_null() { 1 } else { self.splits() };

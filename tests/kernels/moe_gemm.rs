@@ -113,27 +113,32 @@ impl Oracle for MoeGemm {
     const DEFECTS: &[Defect] = &[TILES_EDGE, STRIDE, BARRIER, PRODUCT];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
-        let order = data.i32s(self.order);
-        let mut choices = vec![Choice { row: 0, expert: 0 }; order.len()];
-        for tile in data.i32s(self.tiles).chunks(4) {
-            for choice in &order[tile[1] as usize..][..tile[2] as usize] {
-                let row = if self.row_per_choice == 0 { *choice as u32 / self.top_k } else { *choice as u32 };
-                choices[*choice as usize] = Choice { row: row as usize, expert: tile[0] as usize };
-            }
-        }
-        let (x, w) = (data.f64s(self.x), data.f64s(self.w));
-        let sizes = (self.n as usize, self.k as usize);
-        let held = |expert: usize| (self.first..self.first + self.held).contains(&(expert as u32));
-        let kept: Vec<bool> = choices.iter().map(|choice| !held(choice.expert)).collect();
-        choices
-            .iter_mut()
-            .for_each(|choice| choice.expert = choice.expert.saturating_sub(self.first as usize) % self.held as usize);
-        let mut wants = wants(&choices, &x, &w, sizes, self.activation, precision);
-        for (wants, kept) in wants.chunks_mut(sizes.0).zip(kept) {
-            if kept {
-                wants.fill(Want::Kept);
-            }
-        }
-        vec![Written::new(self.y, wants)]
+        written(self, &data.f64s(self.w), data, precision)
     }
+}
+
+/// What the product with the weights `w` of the experts that are held gives.
+pub fn written(gemm: &MoeGemm, w: &[f64], data: &Data, precision: Precision) -> Vec<Written> {
+    let order = data.i32s(gemm.order);
+    let mut choices = vec![Choice { row: 0, expert: 0 }; order.len()];
+    for tile in data.i32s(gemm.tiles).chunks(4) {
+        for choice in &order[tile[1] as usize..][..tile[2] as usize] {
+            let row = if gemm.row_per_choice == 0 { *choice as u32 / gemm.top_k } else { *choice as u32 };
+            choices[*choice as usize] = Choice { row: row as usize, expert: tile[0] as usize };
+        }
+    }
+    let x = data.f64s(gemm.x);
+    let sizes = (gemm.n as usize, gemm.k as usize);
+    let held = |expert: usize| (gemm.first..gemm.first + gemm.held).contains(&(expert as u32));
+    let kept: Vec<bool> = choices.iter().map(|choice| !held(choice.expert)).collect();
+    choices
+        .iter_mut()
+        .for_each(|choice| choice.expert = choice.expert.saturating_sub(gemm.first as usize) % gemm.held as usize);
+    let mut wants = wants(&choices, &x, w, sizes, gemm.activation, precision);
+    for (wants, kept) in wants.chunks_mut(sizes.0).zip(kept) {
+        if kept {
+            wants.fill(Want::Kept);
+        }
+    }
+    vec![Written::new(gemm.y, wants)]
 }

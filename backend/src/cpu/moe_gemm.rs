@@ -12,14 +12,14 @@ impl Reference for MoeGemm {
     }
 }
 
-fn product(args: &MoeGemm) -> ExpertProduct {
+pub fn product(args: &MoeGemm) -> ExpertProduct {
     let MoeGemm { x, y, top_k, n, k, activation, row_per_choice, first, held, .. } = *args;
     let held = first as usize..(first + held) as usize;
     ExpertProduct { x, y, top_k, n, k, activation, row_per_choice: row_per_choice != 0, held }
 }
 
 /// The expert of each choice, as the tiles have it.
-fn experts(gemm: &MoeGemm, memory: &Memory) -> Vec<i32> {
+pub fn experts(gemm: &MoeGemm, memory: &Memory) -> Vec<i32> {
     let choices = gemm.rows * gemm.top_k;
     let order = memory.read::<i32>(gemm.order, choices as usize);
     let tiles = memory.read::<i32>(gemm.tiles, 4 * max_tiles(choices, gemm.experts) as usize);

@@ -1,7 +1,7 @@
 //! The entry points of `quant_gemm`.
 use super::bits::{Bits8, Codes, E4m3, I8, Int4, Nvfp4, Scales};
 use super::multiply::Multiplier;
-use super::ring::{Rings, Stage};
+use super::ring::{OfWeight, Rings, Stage};
 use super::{QuantGemm, RESIDENT};
 use crate::activation::SWIGLU;
 use crate::format::NVFP4;
@@ -73,9 +73,9 @@ unsafe fn product<
 ) {
     // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
     unsafe {
-        let mut rings = Rings::<F, TILES, CODES, TOKENS, PARTS, STEPS>::new(args);
+        let mut rings = Rings::<OfWeight, F, TILES, CODES, TOKENS, PARTS, STEPS>::new(OfWeight::of_block(args), true);
         let mut tile = thread::block_idx_x();
-        let (is_among, is_full) = (matches!(F::SCALES, Scales::Among(_)), TILES == 8 && F::SCALES == Scales::Among(32));
+        let (is_among, is_full) = (matches!(F::SCALES, Scales::Among(_)), F::SCALES == Scales::Among(32));
         while tile < with_rows(is_full, args).tiles() {
             let mut product = Product::<TILES>::new(args, tile);
             let mut has_more = true;
@@ -102,7 +102,7 @@ fn with_rows(anew: bool, args: &QuantGemm) -> QuantGemm {
 }
 
 /// A lane's sums for a tile.
-struct Product<const TILES: usize> {
+pub struct Product<const TILES: usize> {
     /// Its rows of the weight; others where they are not there.
     rows: [u32; 2],
     /// Sums of what the scale of a group or of the row is still to multiply, and of all else.
@@ -111,8 +111,9 @@ struct Product<const TILES: usize> {
 }
 
 impl<const TILES: usize> Product<TILES> {
+    /// No sums yet of a tile of the weight.
     #[inline(always)]
-    fn new(args: &QuantGemm, tile: u32) -> Self {
+    pub fn new(args: &QuantGemm, tile: u32) -> Self {
         let (sixteen, own) = (tile * WARPS + thread::warp_id(), thread::lane_id() / 4);
         let rows = if args.activation == SWIGLU {
             let gate = sixteen * (fragment::M / 2) + own;
@@ -130,7 +131,7 @@ impl<const TILES: usize> Product<TILES> {
     /// # Safety
     /// The whole block comes here; the stage has landed.
     #[inline(always)]
-    unsafe fn add<F: Codes<STEPS>, const PARTS: usize, const STEPS: usize, M: Multiplier<TILES>>(
+    pub unsafe fn add<F: Codes<STEPS>, const PARTS: usize, const STEPS: usize, M: Multiplier<TILES>>(
         &mut self,
         args: &QuantGemm,
         stage: &Stage,
@@ -238,26 +239,37 @@ impl<const TILES: usize> Product<TILES> {
         self.part = [[0.0; 4]; TILES];
     }
 
+    /// The tile's sums, whose columns end in front of `end`.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold.
+    #[inline(always)]
+    pub unsafe fn sums<F: Codes<STEPS>, const STEPS: usize>(mut self, args: &QuantGemm, end: u32) -> Sums<TILES> {
+        if !matches!(F::SCALES, Scales::Among(_)) {
+            // SAFETY: the caller's promise.
+            self.close(unsafe { self.beside(args, end) });
+        }
+        unroll::<TILES>(
+            #[inline(always)]
+            |i| self.whole[i] = self.whole[i].map(|sum| sum * F::REST),
+        );
+        self.whole
+    }
+
     /// Stores what the tile gives, whose columns end in front of `end`.
     ///
     /// # Safety
     /// The kernel's Requires hold; the whole warp comes here.
     #[inline(always)]
-    unsafe fn finish<F: Codes<STEPS>, const STEPS: usize>(mut self, args: &QuantGemm, tile: u32, end: u32) {
+    unsafe fn finish<F: Codes<STEPS>, const STEPS: usize>(self, args: &QuantGemm, tile: u32, end: u32) {
         let sixteen = tile * WARPS + thread::warp_id();
         // SAFETY: the caller's promise.
         unsafe {
-            if !matches!(F::SCALES, Scales::Among(_)) {
-                self.close(self.beside(args, end));
-            }
-            unroll::<TILES>(
-                #[inline(always)]
-                |i| self.whole[i] = self.whole[i].map(|sum| sum * F::REST),
-            );
+            let sums_of_tile = self.sums::<F, STEPS>(args, end);
             if args.partial.is_null() {
                 let QuantGemm { bias, residual, y, y_f32, rows, n, activation, .. } = *args;
                 let to = Outputs { bias, residual, y, y_f32, rows, n, activation };
-                return store::store(&to, [sixteen, 0], &self.whole);
+                return store::store(&to, [sixteen, 0], &sums_of_tile);
             }
             let [sixteens, eights] = sums(args.tiles(), args.rows);
             let own = (thread::block_idx_y() * sixteens + sixteen) * eights * SUMS as u32 + thread::lane_id() * 4;
@@ -266,7 +278,7 @@ impl<const TILES: usize> Product<TILES> {
                 #[inline(always)]
                 |i| {
                     if (i as u32) < eights {
-                        global::store(first + (i * SUMS) as u64 * 4, self.whole[i]);
+                        global::store(first + (i * SUMS) as u64 * 4, sums_of_tile[i]);
                     }
                 },
             );

@@ -9,26 +9,109 @@ use crate::row::{self, GROUP};
 use crate::skinny_gemm::{DEPTH, ROW_BYTES, TILE};
 use cuda_std::barrier::sync_threads;
 use cuda_std::unroll::unroll;
-use cuda_std::{cp_async, grid, shared, thread, wgmma};
+use cuda_std::{cp_async, fragment, grid, shared, thread, wgmma};
 
 /// Pieces of 16 bytes of a row's codes in a stage, and of a matrix's row.
-const PIECES: u32 = CODE_BYTES / 16;
+pub const PIECES: u32 = CODE_BYTES / 16;
 /// Threads that copy the same, and rows that they copy together.
 const COPIERS: u32 = wgmma::THREADS;
-const TOGETHER: u32 = COPIERS / PIECES;
+pub const TOGETHER: u32 = COPIERS / PIECES;
 /// Copies of a thread for a stage of codes.
 const COPIES: usize = (TILE / TOGETHER) as usize;
 /// Most matrices of tokens in a stage.
 const MOST_PARTS: usize = 4;
 
+/// The tiles of a block, one after the other.
+pub trait Tiles: Copy {
+    /// The product that the tile is of; its token rows are those of the tile.
+    fn product(&self) -> &QuantGemm;
+
+    /// Number of the tile among those of the weight; more than there are behind the last.
+    fn number(&self) -> u32;
+
+    /// Whether there is a tile.
+    fn is_live(&self) -> bool;
+
+    /// Goes on to the next tile.
+    ///
+    /// # Safety
+    /// There is a tile.
+    unsafe fn advance(&mut self);
+
+    /// Copies this thread's piece number `group` of each of its token rows, every `TOGETHER`th of `TILES` eights from `first` on, to `to` and
+    /// behind it; zeros if it is not `within` the columns, and in rows that are not there.
+    ///
+    /// # Safety
+    /// There is a tile, and room in shared memory.
+    unsafe fn copy_tokens<const TILES: usize>(&self, first: u32, group: u32, within: bool, to: u32);
+}
+
+/// The tiles of one weight.
+#[derive(Clone, Copy)]
+pub struct OfWeight {
+    args: QuantGemm,
+    tile: u32,
+}
+
+impl OfWeight {
+    /// The block's tiles.
+    #[inline(always)]
+    pub fn of_block(args: &QuantGemm) -> OfWeight {
+        OfWeight { args: *args, tile: thread::block_idx_x() }
+    }
+}
+
+impl Tiles for OfWeight {
+    #[inline(always)]
+    fn product(&self) -> &QuantGemm {
+        &self.args
+    }
+
+    #[inline(always)]
+    fn number(&self) -> u32 {
+        self.tile
+    }
+
+    #[inline(always)]
+    fn is_live(&self) -> bool {
+        self.tile < self.args.tiles()
+    }
+
+    #[inline(always)]
+    unsafe fn advance(&mut self) {
+        self.tile += thread::grid_dim_x();
+    }
+
+    #[inline(always)]
+    unsafe fn copy_tokens<const TILES: usize>(&self, first: u32, group: u32, within: bool, to: u32) {
+        let row_bytes = self.args.k * 2;
+        let row = self.args.x.addr + u64::from(first) * u64::from(row_bytes);
+        let live = if within { self.args.rows.saturating_sub(first).div_ceil(TOGETHER) } else { 0 };
+        let mut from = row::at(row, group);
+        unroll::<{ COPIES / 2 }>(
+            #[inline(always)]
+            |i| {
+                if i as u32 * TOGETHER < TILES as u32 * fragment::N {
+                    let bytes = if (i as u32) < live { 16 } else { 0 };
+                    let to = to + i as u32 * TOGETHER * ROW_BYTES;
+                    // SAFETY: only groups within rows that are there are read.
+                    unsafe { cp_async::copy_16_or_zero_of_256(to, from, bytes) };
+                    from += u64::from(TOGETHER * row_bytes);
+                }
+            },
+        );
+    }
+}
+
 /// The rings of a block, of `CODES` and `TOKENS` stages, `PARTS` matrices of tokens in each: its first warpgroup asks for codes, the
 /// second for tokens.
-pub struct Rings<F, const TILES: usize, const CODES: u32, const TOKENS: u32, const PARTS: usize, const STEPS: usize> {
-    args: QuantGemm,
+pub struct Rings<T, F, const TILES: usize, const CODES: u32, const TOKENS: u32, const PARTS: usize, const STEPS: usize>
+{
+    /// The tile to ask for next.
+    tiles: T,
     /// Whether this thread copies codes.
     weighs: bool,
-    /// Tile and step to ask for next, the first step of the block and the one behind its last.
-    tile: u32,
+    /// The step to ask for next, the first one of the block and the one behind its last.
     step: u32,
     first: u32,
     end: u32,
@@ -50,8 +133,15 @@ pub struct Stage {
     pub column: u32,
 }
 
-impl<F: Codes<STEPS>, const TILES: usize, const CODES: u32, const TOKENS: u32, const PARTS: usize, const STEPS: usize>
-    Rings<F, TILES, CODES, TOKENS, PARTS, STEPS>
+impl<
+    T: Tiles,
+    F: Codes<STEPS>,
+    const TILES: usize,
+    const CODES: u32,
+    const TOKENS: u32,
+    const PARTS: usize,
+    const STEPS: usize,
+> Rings<T, F, TILES, CODES, TOKENS, PARTS, STEPS>
 {
     /// Columns of a step: of tokens in a stage.
     pub const STEP: u32 = PARTS as u32 * DEPTH;
@@ -62,19 +152,18 @@ impl<F: Codes<STEPS>, const TILES: usize, const CODES: u32, const TOKENS: u32, c
     /// Steps that a stage of codes is for.
     const SHARES: u32 = CODE_BYTES * 8 / F::BITS / Self::STEP;
 
-    /// The rings with their first stages on their way. Behind it, the kernel in front has ended.
+    /// The rings with their first stages on their way, if so with tokens behind the wait for the kernel in front.
     ///
     /// # Safety
-    /// The kernel's Requires hold; the whole block comes here.
+    /// The kernel's Requires hold; the whole block comes here. Without `waits` the kernel in front has ended.
     #[inline(always)]
-    pub unsafe fn new(args: &QuantGemm) -> Self {
-        let (units, splits) = (args.k.div_ceil(Self::STEP * Self::SHARES), thread::grid_dim_y());
+    pub unsafe fn new(tiles: T, waits: bool) -> Self {
+        let (units, splits) = (tiles.product().k.div_ceil(Self::STEP * Self::SHARES), thread::grid_dim_y());
         let of_split = |split: u32| units * split / splits * Self::SHARES;
         let (first, end) = (of_split(thread::block_idx_y()), of_split(thread::block_idx_y() + 1));
         let weighs = thread::thread_idx_x() < COPIERS;
-        let (tile, args) = (thread::block_idx_x(), *args);
         let (step, taken, codes, tokens, form) = (first, first, CODES - 1, TOKENS - 1, PhantomData);
-        let mut rings = Rings { args, weighs, tile, step, first, end, codes, tokens, taken, form };
+        let mut rings = Rings { tiles, weighs, step, first, end, codes, tokens, taken, form };
         grid::launch_dependents();
         // SAFETY: the stages are free; codes are constant, and tokens are read behind the wait.
         unsafe {
@@ -83,7 +172,9 @@ impl<F: Codes<STEPS>, const TILES: usize, const CODES: u32, const TOKENS: u32, c
                     rings.ask(stage - 1);
                 }
             }
-            grid::wait_for_dependencies();
+            if waits {
+                grid::wait_for_dependencies();
+            }
             if !weighs {
                 for stage in 1..TOKENS {
                     rings.ask(stage - 1);
@@ -106,7 +197,7 @@ impl<F: Codes<STEPS>, const TILES: usize, const CODES: u32, const TOKENS: u32, c
     /// The stage's place is free.
     #[inline(always)]
     unsafe fn ask(&mut self, fill: u32) {
-        if self.tile < self.args.tiles() {
+        if self.tiles.is_live() {
             // SAFETY: the caller's promise.
             unsafe {
                 if self.weighs {
@@ -119,7 +210,8 @@ impl<F: Codes<STEPS>, const TILES: usize, const CODES: u32, const TOKENS: u32, c
             }
             if self.step == self.end {
                 self.step = self.first;
-                self.tile += thread::grid_dim_x();
+                // SAFETY: there is a tile.
+                unsafe { self.tiles.advance() };
             }
         }
         // Also where nothing is left to ask for: the waits count groups.
@@ -130,12 +222,13 @@ impl<F: Codes<STEPS>, const TILES: usize, const CODES: u32, const TOKENS: u32, c
     /// other. With gates a tile has eight of them, and behind them the eight that stand beside them.
     #[inline(always)]
     fn codes_of(&self, row: u32, apart: u32) -> (u64, u32) {
-        let (args, width) = (&self.args, self.args.around().width());
+        let (args, tile) = (self.tiles.product(), self.tiles.number());
+        let width = args.around().width();
         let (first, bound) = if args.activation == SWIGLU {
-            let gate = self.tile * (TILE / 2) + row / 16 * 8 + row % 8;
+            let gate = tile * (TILE / 2) + row / 16 * 8 + row % 8;
             (gate + row / 8 % 2 * width, gate)
         } else {
-            (self.tile * TILE + row, self.tile * TILE + row)
+            (tile * TILE + row, tile * TILE + row)
         };
         let at = args.w.addr + u64::from(first) * u64::from(F::row_bytes(args));
         (at, width.saturating_sub(bound).div_ceil(apart))
@@ -148,14 +241,15 @@ impl<F: Codes<STEPS>, const TILES: usize, const CODES: u32, const TOKENS: u32, c
         let (thread, piece) = (thread::thread_idx_x() % COPIERS, thread::thread_idx_x() % PIECES);
         let unit = self.step / Self::SHARES;
         let first = shared::dynamic::<u8>().address() + fill * Self::STAGE_BYTES;
-        let apart = if self.args.activation == SWIGLU { TOGETHER / 2 } else { TOGETHER };
+        let args = self.tiles.product();
+        let apart = if args.activation == SWIGLU { TOGETHER / 2 } else { TOGETHER };
         let (row, live) = self.codes_of(thread / PIECES, apart);
-        let live = if unit * PIECES + piece < F::pieces(&self.args) { live } else { 0 };
+        let live = if unit * PIECES + piece < F::pieces(args) { live } else { 0 };
         // The other copies are whole atoms of eight rows behind: the place in their rows stays.
         let to = first + wgmma::place(thread / PIECES, piece);
         let block = unit * (CODE_BYTES + F::ROOM);
         let mut from = row + u64::from(block + F::ROOM + piece * 16);
-        let apart = u64::from(apart * F::row_bytes(&self.args));
+        let apart = u64::from(apart * F::row_bytes(args));
         unroll::<COPIES>(
             #[inline(always)]
             |i| {
@@ -189,33 +283,19 @@ impl<F: Codes<STEPS>, const TILES: usize, const CODES: u32, const TOKENS: u32, c
     #[inline(always)]
     unsafe fn ask_tokens(&self, fill: u32) {
         let (thread, piece) = (thread::thread_idx_x() % COPIERS, thread::thread_idx_x() % PIECES);
+        let first = thread / PIECES;
         let start = shared::dynamic::<u8>().address() + CODES * Self::STAGE_BYTES;
-        let (first, row_bytes) = (thread / PIECES, self.args.k * 2);
-        let row = self.args.x.addr + u64::from(first) * u64::from(row_bytes);
-        let all = self.args.rows.saturating_sub(first).div_ceil(TOGETHER);
         let own = start + fill * Self::TOKEN_BYTES + wgmma::place(first, piece);
         unroll::<MOST_PARTS>(
             #[inline(always)]
             |part| {
-                if part >= PARTS {
-                    return;
+                if part < PARTS {
+                    let group = (self.step * PARTS as u32 + part as u32) * PIECES + piece;
+                    let within = group < self.tiles.product().k / GROUP;
+                    let to = own + Self::ROWS * ROW_BYTES * part as u32;
+                    // SAFETY: the caller's promise.
+                    unsafe { self.tiles.copy_tokens::<TILES>(first, group, within, to) };
                 }
-                let group = (self.step * PARTS as u32 + part as u32) * PIECES + piece;
-                let live = if group < self.args.k / GROUP { all } else { 0 };
-                let to = own + Self::ROWS * ROW_BYTES * part as u32;
-                let mut from = row::at(row, group);
-                unroll::<{ COPIES / 2 }>(
-                    #[inline(always)]
-                    |i| {
-                        if (i as u32) * TOGETHER < Self::ROWS {
-                            let bytes = if (i as u32) < live { 16 } else { 0 };
-                            let to = to + i as u32 * TOGETHER * ROW_BYTES;
-                            // SAFETY: only groups within rows that are there are read.
-                            unsafe { cp_async::copy_16_or_zero_of_256(to, from, bytes) };
-                            from += u64::from(TOGETHER * row_bytes);
-                        }
-                    },
-                );
             },
         );
     }

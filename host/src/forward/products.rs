@@ -2,8 +2,8 @@
 use std::ops::Range;
 
 use gpu_kernels::{
-    Act, DenseGemm, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemv, Ptr, QuantGemm,
-    QuantGemv, QuantizeRows, Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, activation, skinny_gemm,
+    Act, DenseGemm, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemm, MoeQuantGemv, Ptr,
+    QuantGemm, QuantGemv, QuantizeRows, Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, activation, skinny_gemm,
 };
 
 use super::builder::{NormBuffers, NormWeights};
@@ -204,9 +204,13 @@ impl Pass<'_> {
         }
     }
 
-    /// Appends the product of sorted choices with the experts that `weight` holds: packed ones are widened some at a time.
+    /// Appends the product of sorted choices with the experts that `weight` holds: by their codes, or where no kernel takes those,
+    /// widened some at a time.
     pub fn multiply_experts(&mut self, weight: &ProductBuffer, product: MoeGemm) {
         let Some(packed) = weight.packed else { return self.plan.launch(product) };
+        if QuantGemm::takes(packed.format) {
+            return self.plan.launch(MoeQuantGemm::new(product, weight.codes(packed), packed.format));
+        }
         let (experts, n) = (product.experts as usize, product.n as usize);
         let together = packed.rows / n;
         for first in (0..experts).step_by(together) {

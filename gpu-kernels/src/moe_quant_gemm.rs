@@ -1,0 +1,153 @@
+//! `moe_quant_gemm`: the product of `moe_gemm` with experts of 8- or 4-bit codes, which are widened in registers.
+//!
+//! # Formula
+//! As `moe_gemm`'s, where `w[e, n, k]` is what docs/formats.md makes of the codes and scales of `format`.
+//!
+//! # Arguments
+//! | name | shape | dtype | layout |
+//! |---|---|---|---|
+//! | `x` | `[rows, k]`, or `[rows · top_k, k]` | act | row-major |
+//! | `w` | `[experts, n, k]` | packed | rows as docs/formats.md has them |
+//! | `scales` | `[experts, n, Format::scales(k)]`, or null where that is 0 | f32 | row-major |
+//! | `order` | `[rows · top_k]` | i32 | choices by expert: `moe_sort` |
+//! | `tiles` | `[max_tiles, 4]` | i32 | expert, first place in `order`, places: `moe_sort` |
+//! | `y` | `[rows · top_k, n]` | act | row-major, written |
+//!
+//! # Launch
+//! A block multiplies 128 rows of an expert's weight with 64 choices of a tile at a time, as `quant_gemm` does with token rows: by
+//! the same rings, with the same lanes. It takes the choices of the tile one part after the other, so that codes come out of the
+//! L2 cache but for the first, and then every so many of the rows of all tiles. Two blocks stay on each multiprocessor. An entry
+//! for each format of `quant_gemm`: `_wgmma` on compute capability 9.0, others elsewhere.
+//!
+//! # Requires
+//! At least 1 choice, and less than 2³¹ times 128 rows of all tiles; `k` divisible by 8, `n` by 16; a format that `quant_gemm` takes;
+//! fewer than 2³² rows of all experts; no code or scale is NaN; `x` and `w` 16-byte aligned; `y` overlaps nothing that is read.
+//!
+//! # Moves
+//! The bytes of codes and scales of each expert that is met, and `rows · top_k · (k · act + n · act)`; which are met is counted as
+//! for `moe_gemv`.
+//!
+//! # Numerics
+//! As `quant_gemm`'s, whatever else is in the tile: c = 16, d = 4.
+use crate::format::Format;
+use crate::kernel::{kernel_args, require};
+use crate::moe_gemv::met;
+use crate::moe_sort::max_tiles;
+use crate::quant_gemm::{RESIDENT, Rings};
+use crate::skinny_gemm::{THREADS, TILE};
+use crate::{Act, DeviceInfo, Kernel, Launch, MoeGemm, Packed, Ptr, StepShape};
+
+#[cfg(target_arch = "nvptx64")]
+mod entry;
+#[cfg(target_arch = "nvptx64")]
+mod parts;
+
+/// Choices that are multiplied together.
+#[cfg(target_arch = "nvptx64")]
+const PART: u32 = 64;
+
+kernel_args! {
+    /// Arguments of `moe_quant_gemm`.
+    pub struct MoeQuantGemm {
+        /// `[rows, k]`, or with `row_per_choice` `[rows · top_k, k]`.
+        pub x: Ptr<Act>,
+        /// `[experts, n, k]`, the codes.
+        pub w: Ptr<Packed>,
+        /// `[experts, n, Format::scales(k)]`, or null where the format has none beside the codes.
+        pub scales: Ptr<f32>,
+        /// `[rows · top_k]`: choices by expert.
+        pub order: Ptr<i32>,
+        /// `[max_tiles, 4]`: expert, first place, places, wide tiles before.
+        pub tiles: Ptr<i32>,
+        /// `[rows · top_k, n]`, written.
+        pub y: Ptr<Act>,
+        /// Token rows.
+        pub rows: u32,
+        /// Experts that a row goes to.
+        pub top_k: u32,
+        /// Experts.
+        pub experts: u32,
+        /// Rows of an expert's weight.
+        pub n: u32,
+        /// Columns of an expert's weight.
+        pub k: u32,
+        /// [`Format::kind`] of the weight.
+        pub format: u32,
+        /// [`Format::group`] of the weight.
+        pub group: u32,
+        /// `PLAIN` or `RELU2`.
+        pub activation: u32,
+        /// Whether `x` has a row for each choice instead of each token: 0 or 1.
+        pub row_per_choice: u32,
+    }
+}
+
+impl MoeQuantGemm {
+    /// The product of `moe_gemm` with a weight of these codes and scales in `format`.
+    pub const fn new(around: MoeGemm, (w, scales): (Ptr<Packed>, Ptr<f32>), format: Format) -> MoeQuantGemm {
+        let MoeGemm { x, order, tiles, y, rows, top_k, experts, n, k, activation, row_per_choice, .. } = around;
+        let (format, group) = (format.kind(), format.group());
+        MoeQuantGemm {
+            x,
+            w,
+            scales,
+            order,
+            tiles,
+            y,
+            rows,
+            top_k,
+            experts,
+            n,
+            k,
+            format,
+            group,
+            activation,
+            row_per_choice,
+        }
+    }
+
+    /// All that is not about the weight.
+    pub const fn around(&self) -> MoeGemm {
+        let MoeQuantGemm { x, order, tiles, y, rows, top_k, experts, n, k, activation, row_per_choice, .. } = *self;
+        let (w, first, held) = (Ptr::NULL, 0, experts);
+        MoeGemm { x, w, order, tiles, y, rows, top_k, experts, first, held, n, k, activation, row_per_choice }
+    }
+
+    /// At least the 128s of rows of all tiles.
+    fn most_items(&self) -> u64 {
+        u64::from(max_tiles(self.rows * self.top_k, self.experts)) * u64::from(self.n.div_ceil(TILE))
+    }
+}
+
+impl Kernel for MoeQuantGemm {
+    const NAME: &'static str = "moe_quant_gemm";
+
+    fn check(&self) -> Result<(), &'static str> {
+        self.around().check()?;
+        let beside = Format::of(self.format, self.group).map(|format| format.scales(u64::from(self.k)));
+        require! {
+            self.most_items() < 1 << 31 => "less than 2^31 times 128 rows of all tiles",
+            u64::from(self.n) * u64::from(self.experts) < 1 << 32 => "fewer than 2^32 rows of all experts",
+            Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two, 64 at least",
+            beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",
+        }
+    }
+
+    fn launch(&self, device: &DeviceInfo) -> Launch {
+        let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
+        let (symbol, shared_bytes) = rings.of_experts(device);
+        let blocks = u64::from(RESIDENT * device.multiprocessors).min(self.most_items()) as u32;
+        Launch { shared_bytes, overlaps: true, ..Launch::linear(symbol, blocks, THREADS) }
+    }
+
+    fn bytes_moved(&self, shape: &StepShape) -> u64 {
+        let (n, k, choices) = (u64::from(self.n), u64::from(self.k), u64::from(self.rows) * u64::from(self.top_k));
+        let expert = Format::of(self.format, self.group).map_or(0, |format| format.bytes(n, k));
+        let weights = met(shape, self.rows, self.top_k, self.experts) * expert as f64;
+        weights as u64 + choices * 2 * (n + k)
+    }
+
+    fn flops(&self, shape: &StepShape) -> u64 {
+        self.around().flops(shape)
+    }
+}

@@ -1,0 +1,118 @@
+//! The entry points of `moe_quant_gemm`.
+use super::parts::{Asked, Part};
+use super::{MoeQuantGemm, PART};
+use crate::activation::RELU2;
+use crate::quant_gemm::RESIDENT;
+use crate::quant_gemm::bits::{Bits8, Codes, E4m3, I8, Int4, Nvfp4};
+use crate::quant_gemm::entry::Product;
+use crate::quant_gemm::multiply::Multiplier;
+use crate::quant_gemm::ring::{PIECES, Rings};
+use crate::relu2::entry::relu2_of;
+use crate::skinny_gemm::multiply::{Sums, Warpgroups, Warps};
+use crate::skinny_gemm::store::exchange;
+use crate::skinny_gemm::{THREADS, WARPS};
+use cuda_std::unroll::unroll;
+use cuda_std::{bf16, fragment, global, grid, kernel, thread, wgmma};
+
+/// Blocks on a multiprocessor where one needs more registers.
+const ALONE: u32 = 1;
+/// Eights of choices that are multiplied together.
+const TILES: usize = (PART / fragment::N) as usize;
+
+/// Entries by blocks that find room in registers, stages of codes and of tokens, operands together, the format, and who multiplies: as
+/// `quant_gemm`'s of so many rows, but where two blocks would leave too few registers.
+macro_rules! entries {
+    ($($name:ident $resident:ident $codes:literal $tokens:literal $steps:literal $form:ty, $multiplier:ty;)*) => { kernel! {$(
+        /// Up to 64 choices of an expert at a time.
+        pub fn $name(args: MoeQuantGemm) {
+            thread::blocks_at_once::<THREADS, $resident>();
+            product::<$form, $codes, $tokens, 2, $steps, $multiplier>(&args);
+        }
+    )*} };
+}
+
+entries! {
+    moe_quant_gemm_fp8 RESIDENT 3 3 4 Bits8<E4m3, false>, Warps;
+    moe_quant_gemm_fp8_grouped RESIDENT 3 3 2 Bits8<E4m3, true>, Warps;
+    moe_quant_gemm_int8 RESIDENT 3 3 4 Bits8<I8, false>, Warps;
+    moe_quant_gemm_int8_grouped RESIDENT 3 3 2 Bits8<I8, true>, Warps;
+    moe_quant_gemm_int4 RESIDENT 2 3 2 Int4<64>, Warps;
+    moe_quant_gemm_int4_fine RESIDENT 2 3 2 Int4<32>, Warps;
+    moe_quant_gemm_nvfp4 RESIDENT 2 3 4 Nvfp4, Warps;
+    moe_quant_gemm_wgmma_fp8 RESIDENT 4 3 4 Bits8<E4m3, false>, Warpgroups;
+    moe_quant_gemm_wgmma_fp8_grouped RESIDENT 4 3 2 Bits8<E4m3, true>, Warpgroups;
+    moe_quant_gemm_wgmma_int8 RESIDENT 4 3 4 Bits8<I8, false>, Warpgroups;
+    moe_quant_gemm_wgmma_int8_grouped RESIDENT 4 3 2 Bits8<I8, true>, Warpgroups;
+    moe_quant_gemm_wgmma_int4 RESIDENT 3 3 2 Int4<64>, Warpgroups;
+    moe_quant_gemm_wgmma_int4_fine ALONE 3 3 2 Int4<32>, Warpgroups;
+    moe_quant_gemm_wgmma_nvfp4 RESIDENT 3 3 4 Nvfp4, Warpgroups;
+}
+
+/// # Safety
+/// The kernel's Requires hold; the whole block comes here.
+#[inline(always)]
+unsafe fn product<
+    F: Codes<STEPS>,
+    const CODES: u32,
+    const TOKENS: u32,
+    const PARTS: usize,
+    const STEPS: usize,
+    M: Multiplier<TILES>,
+>(
+    args: &MoeQuantGemm,
+) {
+    grid::wait_for_dependencies();
+    // SAFETY: parts and steps are the same for the whole block, so all its threads come to the barriers.
+    unsafe {
+        let mut part = Part::<F, STEPS>::of_block(args);
+        let row = thread::thread_idx_x() % wgmma::THREADS / PIECES;
+        let asked = Asked::new(args, part, row);
+        let mut rings = Rings::<Asked<F, STEPS>, F, TILES, CODES, TOKENS, PARTS, STEPS>::new(asked, false);
+        while part.is_live() {
+            let mut product = Product::<TILES>::new(&part.product, part.rows);
+            let mut has_more = true;
+            while has_more {
+                let stage = rings.next();
+                product.add::<F, PARTS, STEPS, M>(
+                    &part.product,
+                    &stage,
+                    #[inline(always)]
+                    || has_more = rings.ask_behind(),
+                );
+            }
+            store(args, &part, &product.sums::<F, STEPS>(&part.product, rings.end()));
+            part.advance(args);
+        }
+    }
+}
+
+/// Stores the outputs of a part. Lanes of neighbouring rows of the weight exchange their sums, so that each has two neighbours of a
+/// choice.
+///
+/// # Safety
+/// The kernel's Requires hold; the whole warp comes here.
+#[inline(always)]
+unsafe fn store<F, const STEPS: usize>(args: &MoeQuantGemm, part: &Part<F, STEPS>, sums: &Sums<TILES>) {
+    let (row, token) = fragment::c_element(thread::lane_id(), 0);
+    let column = (part.rows * WARPS + thread::warp_id()) * fragment::M + row / 2 * 2;
+    let first = token + row % 2;
+    let output = |sum: f32| if args.activation == RELU2 { relu2_of(bf16::round(sum)) } else { sum };
+    unroll::<TILES>(
+        #[inline(always)]
+        |i| {
+            let place = first + i as u32 * fragment::N;
+            let [a, b, c, d] = sums[i];
+            // SAFETY: the whole warp is here. Sixteens of columns are there or not.
+            unsafe {
+                let pairs = [exchange(row, a, b), exchange(row, c, d)];
+                if place < part.product.rows && column < args.n {
+                    let choice = args.choice(part.first + place);
+                    let y = args.y.addr + (u64::from(choice) * u64::from(args.n) + u64::from(column)) * 2;
+                    global::store(y, bf16::pack(pairs[0].map(output)));
+                    // Eight columns on.
+                    global::store(y + 16, bf16::pack(pairs[1].map(output)));
+                }
+            }
+        },
+    );
+}
