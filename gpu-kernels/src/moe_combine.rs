@@ -15,7 +15,8 @@
 //! | `y` | `[rows, n]` | act | row-major, written |
 //!
 //! # Launch
-//! A thread owns 8 neighbours of a row.
+//! A thread owns 8 neighbours of a row, and asks for 12 experts' at once. Of few rows a block has but one warp, so that they come
+//! to more multiprocessors.
 //!
 //! # Requires
 //! At least 1 row; `n` divisible by 8; `top_k` 1 where `weights` is null; all pointers to activations 16-byte aligned;
@@ -29,7 +30,14 @@
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape};
 
+/// Threads of a block, and of few rows.
 const THREADS: u32 = 128;
+const FEW_THREADS: u32 = 32;
+/// The most rows that are few.
+const FEW: u32 = 8;
+/// Experts that a thread asks for together.
+#[cfg(target_arch = "nvptx64")]
+const BATCH: usize = 12;
 
 kernel_args! {
     /// Arguments of `moe_combine`.
@@ -66,8 +74,9 @@ impl Kernel for MoeCombine {
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        let blocks = (self.n / 8).div_ceil(THREADS);
-        Launch { grid: [blocks, self.rows, 1], overlaps: true, ..Launch::linear(Self::NAME, 1, THREADS) }
+        let threads = if self.rows > FEW { THREADS } else { FEW_THREADS };
+        let blocks = (self.n / 8).div_ceil(threads);
+        Launch { grid: [blocks, self.rows, 1], overlaps: true, ..Launch::linear(Self::NAME, 1, threads) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -79,7 +88,7 @@ impl Kernel for MoeCombine {
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
-    use super::MoeCombine;
+    use super::{BATCH, MoeCombine};
     use crate::row;
     use cuda_std::unroll::{array, unroll};
     use cuda_std::{bf16, global, grid, kernel, thread};
@@ -93,31 +102,73 @@ mod entry {
             if group >= args.n / row::GROUP {
                 return;
             }
-            let at = |start: u64, row: u32| row::at(start + u64::from(row) * u64::from(args.n) * 2, group);
-            let load = |start: u64, row: u32| bf16::unpack_8(global::load(at(start, row)));
-            let mut sum = [0.0; 8];
-            let mut row = token * args.top_k;
-            let end = row + args.top_k;
-            loop {
-                let expert = load(args.experts.addr, row);
-                if args.weights.is_null() {
-                    sum = expert;
-                } else {
-                    let weight: f32 = global::load(args.weights.addr + 4 * u64::from(row));
-                    unroll::<8>(|i| sum[i] += weight * expert[i]);
-                }
-                row += 1;
-                if row == end {
-                    break;
-                }
-            }
-            for addend in [args.shared, args.residual] {
-                if !addend.is_null() {
-                    let addend = load(addend.addr, token);
+            // Asked for in front of the sum, not behind it.
+            let addends = [args.shared, args.residual]
+                .map(|addend| if addend.is_null() { [0; 4] } else { words(&args, addend.addr, token, group) });
+            let mut sum = weighted(&args, token, group);
+            unroll::<2>(
+                #[inline(always)]
+                |i| if ![args.shared, args.residual][i].is_null() {
+                    let addend = bf16::unpack_8(addends[i]);
                     sum = array(|i| addend[i] + bf16::round(sum[i]));
-                }
+                },
+            );
+            global::store(at(&args, args.y.addr, token, group), bf16::pack_8(sum));
+        }
+    }
+
+    /// The address of a group of a row.
+    #[inline(always)]
+    fn at(args: &MoeCombine, start: u64, row: u32, group: u32) -> u64 {
+        row::at(start + u64::from(row) * u64::from(args.n) * 2, group)
+    }
+
+    /// # Safety
+    /// The group is there.
+    #[inline(always)]
+    unsafe fn words(args: &MoeCombine, start: u64, row: u32, group: u32) -> [u32; 4] {
+        // SAFETY: the caller's promise.
+        unsafe { global::load(at(args, start, row, group)) }
+    }
+
+    /// The weighted sum of a token's experts, in the order of choice.
+    ///
+    /// # Safety
+    /// The group is there, and what the experts gave.
+    #[inline(always)]
+    unsafe fn weighted(args: &MoeCombine, token: u32, group: u32) -> [f32; 8] {
+        // SAFETY: only what is there is read.
+        unsafe {
+            if args.weights.is_null() {
+                return bf16::unpack_8(words(args, args.experts.addr, token, group));
             }
-            global::store(at(args.y.addr, token), bf16::pack_8(sum));
+            let mut sum = [0.0; 8];
+            let (mut row, mut left) = (token * args.top_k, args.top_k);
+            while left != 0 {
+                let (mut experts, mut weights) = ([[0; 4]; BATCH], [0.0; BATCH]);
+                let there = |i: usize| (i as u32) < left;
+                unroll::<BATCH>(
+                    #[inline(always)]
+                    |i| {
+                        if there(i) {
+                            experts[i] = words(args, args.experts.addr, row + i as u32, group);
+                            weights[i] = global::load(args.weights.addr + 4 * u64::from(row + i as u32));
+                        }
+                    },
+                );
+                unroll::<BATCH>(
+                    #[inline(always)]
+                    |i| {
+                        if there(i) {
+                            let expert = bf16::unpack_8(experts[i]);
+                            unroll::<8>(|k| sum[k] += weights[i] * expert[k]);
+                        }
+                    },
+                );
+                row += BATCH as u32;
+                left = left.saturating_sub(BATCH as u32);
+            }
+            sum
         }
     }
 }

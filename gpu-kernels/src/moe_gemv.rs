@@ -14,7 +14,8 @@
 //! | `y` | `[rows · top_k, n]` | act | row-major, written |
 //!
 //! # Launch
-//! Each block finds out which choices are of one expert, eight at most to a group, in the order of the rows. Then it takes tiles
+//! Each block finds out which choices are of one expert, eight at most to a group, in the order of the rows; of a lone row each
+//! is a group. Then it takes tiles
 //! of 16 rows of the groups' weights by turns, as `gemv` does: 8 warps share the columns, weights pass through rings in
 //! shared memory, the tensor core multiplies. With `ids_settled` a block asks for its first weights before the kernel in front
 //! has ended. Without it, the next kernel starts only when this one has `ids`, and may take them as settled.

@@ -18,9 +18,10 @@
 //! | `weights` | `[rows, top_k]` | f32 | row-major, written |
 //!
 //! # Launch
-//! A block has 8 experts, one to a warp, and 8 token rows; with more than 64 rows it has 32 of both, 8 experts and 16 rows to a
-//! warp, which pass through shared memory 256 columns at a time. A block counts itself when its logits are stored; the last
-//! one of the rows chooses, a row to a warp.
+//! A block has 4 experts, one to a warp, and 8 token rows; it asks for the first 4096 columns of its weights before the kernel
+//! in front has ended. With more than 64 rows it has 32 of both, 8 experts and 16 rows to a warp, which pass through shared
+//! memory 256 columns at a time. A block counts itself when its logits are stored; the last one of the rows chooses, a row
+//! to a warp.
 //!
 //! # Requires
 //! At least 1 row; `hidden` divisible by 8; at most 1024 experts, a multiple of `groups`;
@@ -37,6 +38,12 @@ use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape};
 
 /// Warps of a block, and experts that it has.
+const FEW_WARPS: u32 = 4;
+/// Groups of a lane in a batch; batches of a warp's ring, and its bytes.
+const BATCH: usize = 4;
+const AHEAD: u32 = 4;
+const RING_BYTES: u32 = AHEAD * BATCH as u32 * 32 * 8 * 4;
+/// Warps of a block where there are more rows.
 const WARPS: u32 = 8;
 /// Token rows of a block.
 pub const ROWS: u32 = 8;
@@ -56,6 +63,9 @@ pub const MAX_EXPERTS: u32 = 1024;
 pub const MAX_TOP_K: u32 = 32;
 /// Most groups of experts.
 pub const MAX_GROUPS: u32 = 32;
+
+/// Shared memory of a row that chooses: all experts and zeros behind them, and its lanes' best.
+const ROOM_BYTES: u32 = 8 * (MAX_EXPERTS + 32 + MAX_TOP_K);
 
 kernel_args! {
     /// Arguments of `moe_route`.
@@ -111,8 +121,7 @@ impl Kernel for MoeRoute {
     }
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
-        let scores = WARPS * self.experts * 4;
-        let (symbol, experts, rows, shared_bytes) = if self.rows > FEW {
+        let (symbol, warps, [experts, rows], bytes) = if self.rows > FEW {
             let all = (MOST_AHEAD + 1) * STAGE_BYTES;
             // Beside them the system takes 1 KB, and the counter 16 bytes.
             let (symbol, stages) = if device.shared_bytes_per_block > all + 1024 {
@@ -120,12 +129,13 @@ impl Kernel for MoeRoute {
             } else {
                 ("moe_route_tiles", 2 * STAGE_BYTES)
             };
-            (symbol, TILE_EXPERTS, TILE_ROWS, stages.max(scores))
+            (symbol, WARPS, [TILE_EXPERTS, TILE_ROWS], stages)
         } else {
-            (Self::NAME, WARPS, ROWS, scores)
+            (Self::NAME, FEW_WARPS, [FEW_WARPS, ROWS], FEW_WARPS * RING_BYTES)
         };
+        let shared_bytes = bytes.max(ROWS * ROOM_BYTES);
         let grid = [self.experts.div_ceil(experts), self.rows.div_ceil(rows), 1];
-        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(symbol, 1, WARPS * 32) }
+        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(symbol, 1, warps * 32) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
@@ -142,5 +152,7 @@ impl Kernel for MoeRoute {
 mod choose;
 #[cfg(target_arch = "nvptx64")]
 mod entry;
+#[cfg(target_arch = "nvptx64")]
+mod groups;
 #[cfg(target_arch = "nvptx64")]
 mod tiles;

@@ -21,12 +21,14 @@ const fn shape(rows: usize, top_k: usize, n: usize) -> Shape {
     Shape { rows, top_k, n, weighted: true, shared: true, residual: true }
 }
 
-const SHAPES: [Shape; 11] = [
+const SHAPES: [Shape; 13] = [
     shape(1, 1, 8),
     shape(1, 6, 24),
     shape(3, 2, 1032),
     shape(2, 22, 2056),
     shape(5, 4, 72),
+    shape(9, 13, 1048),
+    shape(1, 25, 264),
     Shape { shared: false, ..shape(2, 3, 40) },
     Shape { residual: false, ..shape(4, 5, 136) },
     Shape { shared: false, residual: false, ..shape(3, 4, 48) },

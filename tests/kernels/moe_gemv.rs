@@ -23,9 +23,10 @@ const fn shape(rows: usize, top_k: usize, experts: usize, n: usize, k: usize) ->
     Shape { rows, top_k, experts, n, k, activation: PLAIN, row_per_choice: false }
 }
 
-const SHAPES: [Shape; 20] = [
+const SHAPES: [Shape; 21] = [
     shape(1, 1, 1, 16, 8),
     shape(1, 6, 9, 48, 264),
+    shape(1, 260, 300, 16, 8),
     shape(2, 2, 3, 32, 40),
     shape(3, 4, 5, 16, 1032),
     shape(8, 3, 4, 32, 72),

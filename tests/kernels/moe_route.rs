@@ -2,7 +2,7 @@
 use gpu_kernels::MoeRoute;
 
 use crate::data::Data;
-use crate::mutants::{Defect, EDGE, LANES, STRIDE, TERM, TIE};
+use crate::mutants::{Defect, EDGE, LANES, RANK, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
@@ -23,7 +23,7 @@ const fn shape(rows: usize, hidden: usize, experts: usize, top_k: usize) -> Shap
     Shape { rows, hidden, experts, top_k, groups: (1, 1), normalize: true, kinds: usize::MAX }
 }
 
-const SHAPES: [Shape; 47] = [
+const SHAPES: [Shape; 53] = [
     shape(1, 8, 1, 1),
     shape(1, 8, 2, 2),
     shape(2, 264, 8, 2),
@@ -34,6 +34,9 @@ const SHAPES: [Shape; 47] = [
     Shape { normalize: false, ..shape(5, 136, 128, 6) },
     shape(4, 264, 12, 3),
     shape(1, 2056, 9, 1),
+    shape(2, 4360, 5, 2),
+    shape(1, 16, 512, 22),
+    Shape { kinds: 300, ..shape(3, 16, 1024, 32) },
     Shape { groups: (2, 1), ..shape(7, 72, 16, 4) },
     Shape { groups: (4, 2), ..shape(3, 136, 64, 9) },
     Shape { groups: (8, 3), normalize: false, ..shape(2, 24, 16, 3) },
@@ -57,6 +60,9 @@ const SHAPES: [Shape; 47] = [
     shape(2, 16, 600, 32),
     shape(65, 264, 33, 5),
     shape(97, 40, 8, 2),
+    Shape { groups: (4, 1), ..shape(64, 8, 128, 6) },
+    Shape { kinds: 33, groups: (2, 1), ..shape(120, 8, 64, 6) },
+    shape(66, 8, 1000, 22),
     shape(99, 776, 64, 6),
     Shape { normalize: false, ..shape(66, 8, 600, 22) },
     Shape { kinds: 34, groups: (4, 2), ..shape(80, 520, 136, 6) },
@@ -120,7 +126,7 @@ struct Routed {
 impl Oracle for MoeRoute {
     const C: f64 = 16.0;
     const D: f64 = 0.0;
-    const DEFECTS: &[Defect] = &[EDGE, STRIDE, LANES, TIE, TERM];
+    const DEFECTS: &[Defect] = &[EDGE, STRIDE, LANES, RANK, TERM];
 
     fn oracle(&self, data: &Data, _: Precision) -> Vec<Written> {
         let (x, w, bias) = (data.f64s(self.x), data.f64s(self.w), data.f64s(self.bias));

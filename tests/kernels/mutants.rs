@@ -116,6 +116,9 @@ pub const TIE: Defect = defect(
     &[edit("setp.gt.f32", "", Change::Opcode("setp.ge.f32")), edit("setp.lt.f32", "", Change::Opcode("setp.le.f32"))],
 );
 
+/// One of two that are equal that passes for the better one.
+pub const RANK: Defect = defect("a rank", &[edit("setp.gt.u64", "", Change::Opcode("setp.ge.u64"))]);
+
 /// A number that is none and passes for one.
 pub const NUMBER: Defect = defect("a NaN that passes", &[edit("setp.num.f32", "", Change::Opcode("setp.neu.f32"))]);
 

@@ -39,6 +39,11 @@ struct Place {
 #[inline(always)]
 pub unsafe fn find(args: &MoeGemv) -> u32 {
     let choices = args.choices();
+    if args.rows == 1 && choices <= thread::block_dim_x() {
+        // SAFETY: the caller's promise.
+        unsafe { of_one_row(args, choices) };
+        return choices;
+    }
     // SAFETY: each thread writes the words of its own choices, and reads those of others behind a barrier.
     unsafe {
         load(args, choices);
@@ -72,6 +77,25 @@ pub unsafe fn find(args: &MoeGemv) -> u32 {
         );
         sync_threads();
         before(COUNTS)
+    }
+}
+
+/// The groups of a lone row, whose choices, one to a thread at most, all differ: a choice each.
+///
+/// # Safety
+/// As for [`find`].
+#[inline(always)]
+unsafe fn of_one_row(args: &MoeGemv, choices: u32) {
+    let choice = thread::thread_idx_x();
+    // SAFETY: each thread writes the words of its own choice, which are read behind the barrier.
+    unsafe {
+        if choice < choices {
+            let id: u32 = global::load(args.ids.addr + 4 * u64::from(choice));
+            moe_group_experts().store(choice, id as u16);
+            let alone = [u32::from(NONE) << 16 | choice, u32::MAX, u32::MAX, u32::MAX];
+            moe_members().cast::<[u32; 4]>().store(choice, alone);
+        }
+        sync_threads();
     }
 }
 

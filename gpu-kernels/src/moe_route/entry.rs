@@ -1,15 +1,16 @@
 //! The entry point of `moe_route`: logits of the block's experts, and the last block's choice.
 use super::choose::choose;
-use super::{MoeRoute, ROWS, WARPS};
+use super::{AHEAD, BATCH, FEW_WARPS, MoeRoute, RING_BYTES, ROWS};
 use crate::row::{self, GROUP};
 use cuda_std::barrier::sync_threads;
-use cuda_std::unroll::unroll;
-use cuda_std::{bf16, global, grid, kernel, math, thread, warp};
+use cuda_std::shared::{self, Shared};
+use cuda_std::unroll::{array, unroll};
+use cuda_std::{bf16, cp_async, global, grid, kernel, math, thread, warp};
 
-/// Groups of a lane that are asked for together.
-const BATCH: usize = 4;
-/// Weights of a line of the cache.
-const LINE: u32 = 32;
+/// Bytes of a stage of the ring, a group of eight weights to a lane: their first halves, then the others, so that the lanes
+/// read 16 bytes side by side.
+const STAGE_BYTES: u32 = RING_BYTES / (AHEAD * BATCH as u32);
+const HALF_BYTES: u32 = STAGE_BYTES / 2;
 
 kernel! {
     /// An expert to a warp, eight token rows to a block.
@@ -17,13 +18,16 @@ kernel! {
         grid::launch_dependents();
         let first = thread::block_idx_y() * ROWS;
         let live = (args.rows - first).min(ROWS);
-        let expert = thread::block_idx_x() * WARPS + thread::warp_id();
+        let expert = thread::block_idx_x() * FEW_WARPS + thread::warp_id();
+        let mut asked = 0;
         if expert < args.experts {
-            ask_for_weights(&args, expert);
+            // What the router was trained to is older than the kernel in front; the last block reads the bias.
+            global::prefetch(args.bias.addr + 4 * u64::from(expert));
+            asked = ask_first(&args, expert);
         }
         grid::wait_for_dependencies();
         if expert < args.experts {
-            let sums = logits(&args, expert, first, live);
+            let sums = logits(&args, expert, (first, live), asked);
             if thread::lane_id() == 0 {
                 unroll::<{ ROWS as usize }>(
                     #[inline(always)]
@@ -33,8 +37,8 @@ kernel! {
                 );
             }
         }
-        if is_last(&args) && thread::warp_id() < live {
-            choose(&args, first + thread::warp_id());
+        if is_last(&args) {
+            choose::<FEW_WARPS>(&args, first, live);
         }
     }
 }
@@ -47,81 +51,144 @@ impl MoeRoute {
     }
 }
 
-/// Eight neighbours of an expert's weights.
-///
-/// # Safety
-/// The group is within the row.
+/// The shared address of a stage of the warp's.
 #[inline(always)]
-unsafe fn weights(args: &MoeRoute, expert: u32, group: u32) -> [f32; 8] {
-    let start = args.w.addr + 4 * (u64::from(expert) * u64::from(args.hidden) + u64::from(group * GROUP));
-    // SAFETY: the caller's promise.
-    let [a, b]: [[f32; 4]; 2] = unsafe { [global::load_readonly(start), global::load_readonly(start + 16)] };
-    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]
+fn stage(batch: u32, i: usize) -> u32 {
+    let number = batch % AHEAD * BATCH as u32 + i as u32;
+    shared::dynamic::<u8>().address() + thread::warp_id() * RING_BYTES + number * STAGE_BYTES
 }
 
-/// Brings an expert's weights to the L2 cache, while the kernel in front still runs.
+/// Batches of a row.
+#[inline(always)]
+fn batches(args: &MoeRoute) -> u32 {
+    (args.hidden / GROUP).div_ceil(BATCH as u32 * thread::WARP_SIZE)
+}
+
+/// Starts the copies of an expert's first batches; returns how many they are.
 ///
 /// # Safety
-/// The whole warp comes here, with an expert that exists.
+/// As for [`ask`].
 #[inline(always)]
-unsafe fn ask_for_weights(args: &MoeRoute, expert: u32) {
-    let start = args.w.addr + 4 * u64::from(expert) * u64::from(args.hidden);
-    let (end, mut column) = (args.hidden - 1, thread::lane_id() * LINE);
-    loop {
-        // SAFETY: the column is within the row.
-        unsafe { global::prefetch(start + 4 * u64::from(column.min(end))) };
-        column += thread::WARP_SIZE * LINE;
-        if column > end {
-            break;
+unsafe fn ask_first(args: &MoeRoute, expert: u32) -> u32 {
+    let asked = batches(args).min(AHEAD);
+    for batch in 0..AHEAD {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if batch < asked {
+                ask(args, expert, batch);
+            }
         }
+        // Also where there is none: the waits count groups.
+        cp_async::commit();
     }
+    asked
+}
+
+/// Starts the copies of a batch of an expert's weights; zeros behind its row.
+///
+/// # Safety
+/// The whole warp comes here, with an expert that exists; the batch's stages are free.
+#[inline(always)]
+unsafe fn ask(args: &MoeRoute, expert: u32, batch: u32) {
+    let pieces = args.hidden / GROUP * 2;
+    let row = args.w.addr + 4 * u64::from(expert) * u64::from(args.hidden);
+    unroll::<{ 2 * BATCH }>(
+        #[inline(always)]
+        |copy| {
+            let within = copy as u32 % 2 * thread::WARP_SIZE + thread::lane_id();
+            let piece = (batch * BATCH as u32 + copy as u32 / 2) * thread::WARP_SIZE * 2 + within;
+            let to = stage(batch, copy / 2) + within % 2 * HALF_BYTES + within / 2 * 16;
+            // SAFETY: only what is there is read.
+            unsafe { cp_async::copy_16_or_zero(to, row::at(row, piece), 16 * u32::from(piece < pieces)) };
+        },
+    );
+}
+
+/// The lane's groups of a batch's weights.
+///
+/// # Safety
+/// The batch has landed.
+#[inline(always)]
+unsafe fn weights(batch: u32) -> [[f32; 8]; BATCH] {
+    let mut all = [[0.0; 8]; BATCH];
+    unroll::<BATCH>(
+        #[inline(always)]
+        |i| {
+            let own = Shared::<[f32; 4]>::from_address(stage(batch, i) + thread::lane_id() * 16);
+            // SAFETY: the caller's promise.
+            let [a, b] = unsafe { [own.load(0), own.load(HALF_BYTES / 16)] };
+            all[i] = [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]];
+        },
+    );
+    all
 }
 
 /// The logits of an expert for the block's rows, in every lane.
 ///
 /// # Safety
-/// The whole warp comes here, with an expert that exists.
+/// The whole warp comes here, with an expert that exists, of which `asked` batches are asked for.
 #[inline(always)]
-unsafe fn logits(args: &MoeRoute, expert: u32, first: u32, live: u32) -> [f32; ROWS as usize] {
+unsafe fn logits(args: &MoeRoute, expert: u32, (first, live): (u32, u32), mut asked: u32) -> [f32; ROWS as usize] {
     let mut sums = [0.0; ROWS as usize];
-    let groups = args.hidden / GROUP;
-    let mut start = thread::lane_id();
-    // SAFETY: groups and rows are tested before they are read.
+    // SAFETY: rows are tested before they are read; stages are filled when all lanes have used what was there.
     unsafe {
-        for _ in 0..groups.div_ceil(BATCH as u32 * thread::WARP_SIZE) {
-            let mut batch = [[0.0; 8]; BATCH];
-            unroll::<BATCH>(
-                #[inline(always)]
-                |i| {
-                    let group = start + i as u32 * thread::WARP_SIZE;
-                    if group < groups {
-                        batch[i] = weights(args, expert, group);
-                    }
-                },
-            );
+        let mut next = tokens(args, first, 0);
+        for batch in 0..batches(args) {
+            cp_async::wait::<{ AHEAD - 1 }>();
+            warp::sync();
+            let weights = weights(batch);
+            // Those of a lone row come while its last ones are in use.
+            let of_first = next;
+            next = tokens(args, first, batch + 1);
             unroll::<{ ROWS as usize }>(
                 #[inline(always)]
                 |row| {
                     if (row as u32) < live {
-                        let x = args.x.addr + u64::from(first + row as u32) * u64::from(args.hidden) * 2;
+                        let words = if row == 0 { of_first } else { tokens(args, first + row as u32, batch) };
                         unroll::<BATCH>(
                             #[inline(always)]
                             |i| {
-                                let group = start + i as u32 * thread::WARP_SIZE;
-                                if group < groups {
-                                    let x = bf16::unpack_8(global::load(row::at(x, group)));
-                                    unroll::<8>(|k| sums[row] = math::fma(x[k], batch[i][k], sums[row]));
-                                }
+                                let x = bf16::unpack_8(words[i]);
+                                unroll::<8>(|k| sums[row] = math::fma(x[k], weights[i][k], sums[row]));
                             },
                         );
                     }
                 },
             );
-            start += BATCH as u32 * thread::WARP_SIZE;
+            warp::sync();
+            if asked != batches(args) {
+                ask(args, expert, asked);
+                asked += 1;
+            }
+            cp_async::commit();
         }
-        unroll::<{ ROWS as usize }>(|row| sums[row] = warp::sum_f32(sums[row]));
     }
-    sums
+    array(
+        #[inline(always)]
+        // SAFETY: the caller's promise.
+        |row| if (row as u32) < live { unsafe { warp::sum_f32(sums[row]) } } else { 0.0 },
+    )
+}
+
+/// The lane's groups of a batch of a token row; zeros behind it.
+///
+/// # Safety
+/// The row is there.
+#[inline(always)]
+unsafe fn tokens(args: &MoeRoute, row: u32, batch: u32) -> [[u32; 4]; BATCH] {
+    let x = args.x.addr + u64::from(row) * u64::from(args.hidden) * 2;
+    let mut words = [[0; 4]; BATCH];
+    unroll::<BATCH>(
+        #[inline(always)]
+        |i| {
+            let group = (batch * BATCH as u32 + i as u32) * thread::WARP_SIZE + thread::lane_id();
+            if group < args.hidden / GROUP {
+                // SAFETY: the group is within the row.
+                words[i] = unsafe { global::load(row::at(x, group)) };
+            }
+        },
+    );
+    words
 }
 
 /// Whether the logits of all experts are stored for the block's rows: true in one block.

@@ -1,7 +1,7 @@
 //! The entry point of `moe_route` for many rows: a tile of rows and experts to a block, sums in the order of one row's.
 use super::choose::choose;
 use super::entry::is_last;
-use super::{DEPTH, MOST_AHEAD, MoeRoute, STAGE_BYTES, TILE_EXPERTS, TILE_ROWS, WARPS};
+use super::{DEPTH, MOST_AHEAD, MoeRoute, ROWS as MOST_CHOOSING, STAGE_BYTES, TILE_EXPERTS, TILE_ROWS, WARPS};
 use crate::row::{self, GROUP};
 use cuda_std::barrier::sync_threads;
 use cuda_std::shared::{self, Shared};
@@ -59,11 +59,11 @@ unsafe fn route<const AHEAD: u32>(args: &MoeRoute) {
     unsafe {
         tile.store(args, tile.sums::<AHEAD>(args));
         if is_last(args) {
-            let mut row = first + thread::warp_id();
             let end = (first + TILE_ROWS).min(args.rows);
-            while row < end {
-                choose(args, row);
-                row += WARPS;
+            for part in 0..TILE_ROWS / MOST_CHOOSING {
+                let row = first + part * MOST_CHOOSING;
+                choose::<WARPS>(args, row, end.saturating_sub(row).min(MOST_CHOOSING));
+                sync_threads();
             }
         }
     }
