@@ -61,6 +61,8 @@ use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, KvFormat, Launch, Ptr, SPLIT_TOKENS, StepShape};
 
 #[cfg(target_arch = "nvptx64")]
+mod cluster;
+#[cfg(target_arch = "nvptx64")]
 mod e4m3;
 #[cfg(target_arch = "nvptx64")]
 mod entry;
@@ -119,6 +121,22 @@ const fn shared_bytes(heads: u32, head_dim: u32, kv: KvFormat) -> u32 {
     shared_places(bytes) * split_bytes(bytes) + 2 * STAT_BYTES + heads * row
 }
 
+/// Most splits that are a cluster, of as many blocks as every chip with clusters runs together.
+const MOST_CLUSTERED: u32 = 8;
+
+/// Most blocks to a multiprocessor of a launch in clusters.
+const CLUSTERED_BLOCKS: u32 = 2;
+
+/// Blocks of eight columns, which a split of a cluster adds or does not, of a head.
+const fn column_blocks(head_dim: u32) -> u32 {
+    head_dim / 8
+}
+
+/// Shared bytes of what the other splits of a cluster send: see `cluster.rs`.
+const fn sent_bytes(heads: u32, head_dim: u32) -> u32 {
+    8 + MOST_CLUSTERED * HEADS_AT_ONCE * 8 + heads * (column_blocks(head_dim) + MOST_CLUSTERED) * 32
+}
+
 /// The entries for the sizes of [`HEAD_DIMS`].
 const ENTRIES: [&str; HEAD_DIMS.len()] =
     ["attn_decode_32", "attn_decode_64", "attn_decode_96", "attn_decode_128", "attn_decode_192", "attn_decode_256"];
@@ -130,6 +148,25 @@ const FP8_ENTRIES: [&str; HEAD_DIMS.len()] = [
     "attn_decode_fp8_128",
     "attn_decode_fp8_192",
     "attn_decode_fp8_256",
+];
+
+/// [`ENTRIES`] whose splits are clusters.
+const CLUSTER_ENTRIES: [&str; HEAD_DIMS.len()] = [
+    "attn_decode_cluster_32",
+    "attn_decode_cluster_64",
+    "attn_decode_cluster_96",
+    "attn_decode_cluster_128",
+    "attn_decode_cluster_192",
+    "attn_decode_cluster_256",
+];
+/// The same for pools of codes.
+const CLUSTER_FP8_ENTRIES: [&str; HEAD_DIMS.len()] = [
+    "attn_decode_cluster_fp8_32",
+    "attn_decode_cluster_fp8_64",
+    "attn_decode_cluster_fp8_96",
+    "attn_decode_cluster_fp8_128",
+    "attn_decode_cluster_fp8_192",
+    "attn_decode_cluster_fp8_256",
 ];
 
 kernel_args! {
@@ -204,17 +241,26 @@ impl Kernel for AttnDecode {
         }
     }
 
-    fn launch(&self, _: &DeviceInfo) -> Launch {
-        let entries = match self.kv {
-            KvFormat::Act => &ENTRIES,
-            KvFormat::Fp8 => &FP8_ENTRIES,
+    fn launch(&self, device: &DeviceInfo) -> Launch {
+        let (teams, heads) = teams(self.heads / self.kv_heads);
+        let grid = [self.splits * teams, self.kv_heads, self.sequences];
+        // Of more blocks than run at once, those that are free to run alone are through sooner.
+        let clustered = device.has_clusters()
+            && (2..=MOST_CLUSTERED).contains(&self.splits)
+            && grid.iter().product::<u32>() <= CLUSTERED_BLOCKS * device.multiprocessors;
+        let entries = match (self.kv, clustered) {
+            (KvFormat::Act, false) => &ENTRIES,
+            (KvFormat::Act, true) => &CLUSTER_ENTRIES,
+            (KvFormat::Fp8, false) => &FP8_ENTRIES,
+            (KvFormat::Fp8, true) => &CLUSTER_FP8_ENTRIES,
         };
         let symbol = entries[HEAD_DIMS.iter().position(|dim| *dim == self.head_dim).unwrap_or(0)];
-        let (teams, heads) = teams(self.heads / self.kv_heads);
         Launch {
-            grid: [self.splits * teams, self.kv_heads, self.sequences],
-            shared_bytes: shared_bytes(heads, self.head_dim, self.kv),
+            grid,
+            shared_bytes: shared_bytes(heads, self.head_dim, self.kv)
+                + if clustered { sent_bytes(heads, self.head_dim) } else { 0 },
             overlaps: true,
+            cluster: if clustered { self.splits } else { 1 },
             ..Launch::linear(symbol, 1, THREADS)
         }
     }

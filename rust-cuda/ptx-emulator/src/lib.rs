@@ -24,7 +24,7 @@
 //! let mut memory = Memory::new();
 //! let numbers = memory.allocate("numbers", 16);
 //! memory.write(numbers, &[1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0])?;
-//! let four = Launch { grid: [1, 1, 1], block: [4, 1, 1], shared_bytes: 0 };
+//! let four = Launch { grid: [1, 1, 1], block: [4, 1, 1], shared_bytes: 0, cluster: 1 };
 //! module.launch(&memory, "double", &four, &numbers.to_le_bytes())?;
 //! let mut doubled = [0; 16];
 //! memory.read(numbers, &mut doubled)?;
