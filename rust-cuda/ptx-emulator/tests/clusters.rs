@@ -67,8 +67,11 @@ fn a_release_orders_what_the_own_block_did() {
     // One thread of the second warp writes, all read.
     let one = "\tsetp.ne.u32 %p, %thread, 63;\n";
     let with = |arrive: &str| {
-        TEXT.replacen("\tbarrier.cluster.arrive.relaxed;\n", &format!("{one}{before}{arrive}"), 1)
-            .replacen("\tadd.u32 %next", read, 1)
+        TEXT.replacen("\tbarrier.cluster.arrive.relaxed;\n", &format!("{one}{before}{arrive}"), 1).replacen(
+            "\tadd.u32 %next",
+            read,
+            1,
+        )
     };
     assert!(run(&with("\tbarrier.cluster.arrive.release;\n"), SIZE, &Options::default()).is_ok());
     let fault = run(&with(arrive), SIZE, &Options::default()).expect_err("a race");

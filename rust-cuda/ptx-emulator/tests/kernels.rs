@@ -63,8 +63,12 @@ fn attention_is_the_weighted_mean() {
             let addresses = [("q", &q), ("k", &k), ("v", &v)].map(|(name, x)| upload(&mut memory, name, x));
             let out = memory.allocate("o", 128 * rows);
             let all = [addresses[0], addresses[1], addresses[2], out];
-            let launch =
-                Launch { grid: [rows.div_ceil(64) as u32, 1, 1], block: [128, 1, 1], shared_bytes: 3 * 64 * 144, cluster: 1 };
+            let launch = Launch {
+                grid: [rows.div_ceil(64) as u32, 1, 1],
+                block: [128, 1, 1],
+                shared_bytes: 3 * 64 * 144,
+                cluster: 1,
+            };
             let options = Options { threads, ..Options::default() };
             let params = params(&all, [rows as u32, 0.18f32.to_bits()]);
             module.launch_with(&memory, "attn", &launch, &params, &options).expect("no fault");

@@ -99,3 +99,23 @@ fn attributes(launch: &Launch, overlaps: bool) -> Vec<Attribute> {
     let cluster = (launch.cluster > 1).then(|| attribute(CLUSTER_DIMENSION, &[launch.cluster, 1, 1]));
     overlap.into_iter().chain(cluster).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launch_has_the_attributes_that_it_asks_for() {
+        let of = |cluster, overlaps| -> Vec<(c_uint, [c_uint; 3])> {
+            let launch = Launch { cluster, ..Launch::linear("attn_decode_cluster_128", 8, 256) };
+            let attributes = attributes(&launch, overlaps);
+            attributes.iter().map(|a| (a.id, [a.value[0], a.value[1], a.value[2]])).collect()
+        };
+        assert_eq!(of(1, false), []);
+        assert_eq!(of(1, true), [(6, [1, 0, 0])]);
+        assert_eq!(of(4, false), [(4, [4, 1, 1])]);
+        assert_eq!(of(2, true), [(6, [1, 0, 0]), (4, [2, 1, 1])]);
+        // As cuda.h has them.
+        assert_eq!((size_of::<Attribute>(), size_of::<Config>()), (72, 56));
+    }
+}

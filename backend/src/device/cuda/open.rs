@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 use cust::context::Context;
 use cust::stream::{Stream, StreamFlags};
 
+use super::extended::{Extended, records_overlaps};
 use super::failure::Answer;
 use super::gemm::CublasLt;
 use super::module::Kernels;
-use super::extended::{Extended, records_overlaps};
 use super::upload::Uploaded;
 use super::{Cuda, Gpu, Options, library, ptx};
 use crate::error::Result;

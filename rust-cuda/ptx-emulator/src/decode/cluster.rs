@@ -14,7 +14,9 @@ impl Decoder<'_> {
         op.take("cluster");
         op.take("aligned");
         match op.take_any(&["arrive", "wait"]) {
-            Some("arrive") => Ok(Op::ClusterArrive { release: op.take_any(&["relaxed", "release"]) != Some("relaxed") }),
+            Some("arrive") => {
+                Ok(Op::ClusterArrive { release: op.take_any(&["relaxed", "release"]) != Some("relaxed") })
+            }
             Some(_) => {
                 op.take("acquire");
                 Ok(Op::ClusterWait)

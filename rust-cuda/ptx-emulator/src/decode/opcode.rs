@@ -51,7 +51,8 @@ impl<'a> Opcode<'a> {
             || (matches!(self.name, "ld" | "atom" | "cvta" | "isspacep") && has("shared::cluster"))
             || (self.name == "st" && has("shared::cluster") && !has("async"))
             || (self.name == "mapa" && !has("shared::cluster"))
-            || (self.name == "mbarrier" && !matches!(self.modifiers[..], ["init", ..] | ["arrive", "expect_tx", ..])
+            || (self.name == "mbarrier"
+                && !matches!(self.modifiers[..], ["init", ..] | ["arrive", "expect_tx", ..])
                 && !(has("try_wait") && has("parity")))
     }
 

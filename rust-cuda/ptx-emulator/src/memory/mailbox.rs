@@ -34,7 +34,16 @@ impl Mailbox {
     /// One of `count` arrivals, opened by `warp`.
     pub fn new(count: u32, warp: usize) -> Mailbox {
         let opening = Opening::Own { warp, fenced: false };
-        Mailbox { opening, count, missing: count, bytes: 0, phases: 0, coming: Vec::new(), come: Vec::new(), seen: None }
+        Mailbox {
+            opening,
+            count,
+            missing: count,
+            bytes: 0,
+            phases: 0,
+            coming: Vec::new(),
+            come: Vec::new(),
+            seen: None,
+        }
     }
 
     /// One arrives, and expects `bytes` more; whether there was one missing.

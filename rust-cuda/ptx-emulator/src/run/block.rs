@@ -208,7 +208,9 @@ impl Block {
 
     /// The block has ended: as many bytes have come as it expected.
     fn check_mailboxes(&self, env: &Env) -> Result<(), Fault> {
-        let Some((at, _)) = self.shared.mailboxes.iter().find(|(_, mailbox)| mailbox.is_uneven()) else { return Ok(()) };
+        let Some((at, _)) = self.shared.mailboxes.iter().find(|(_, mailbox)| mailbox.is_uneven()) else {
+            return Ok(());
+        };
         let message = "the block ends, and its mbarrier expects other bytes than have come";
         Err(self.locate(env, 0, *Trouble::new(FaultKind::ClusterRace, 0, Some(*at as u64), message)))
     }

@@ -79,9 +79,8 @@ impl Cluster {
         }
         for (from, sent) in std::mem::take(&mut self.under_way) {
             if due() {
-                self.receive(from, &sent).map_err(|trouble| {
-                    self.blocks[from].locate_at(env, (sent.warp, sent.pc), *trouble)
-                })?;
+                self.receive(from, &sent)
+                    .map_err(|trouble| self.blocks[from].locate_at(env, (sent.warp, sent.pc), *trouble))?;
             } else {
                 self.under_way.push((from, sent));
             }
@@ -112,7 +111,10 @@ impl Cluster {
             return refuse(FaultKind::ClusterRace, message);
         }
         if !shared.begin_receipt(to, &sent.data) {
-            return refuse(FaultKind::ClusterRace, "the block that is sent to has touched this place, or others send there too");
+            return refuse(
+                FaultKind::ClusterRace,
+                "the block that is sent to has touched this place, or others send there too",
+            );
         }
         if let Some(mailbox) = shared.mailboxes.get_mut(&mailbox) {
             mailbox.receive(to, sent.data.len());

@@ -95,7 +95,10 @@ pub fn check(env: &Env) -> Result<(), Fault> {
     }
     let cluster = env.launch.cluster;
     if cluster == 0 || cluster > MOST_BLOCKS || !env.launch.grid[0].is_multiple_of(cluster) {
-        return bad(format!("`{name}`: clusters of {cluster} blocks, of {} in x; {MOST_BLOCKS} is the most", env.launch.grid[0]));
+        return bad(format!(
+            "`{name}`: clusters of {cluster} blocks, of {} in x; {MOST_BLOCKS} is the most",
+            env.launch.grid[0]
+        ));
     }
     if env.params.len() != env.program.params {
         let (want, got) = (env.program.params, env.params.len());

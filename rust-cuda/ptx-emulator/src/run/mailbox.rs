@@ -85,9 +85,7 @@ impl Warp {
             return Ok(at);
         }
         self.clocks.used = true;
-        shared
-            .read(&self.clocks, thread, at, BYTES, false)
-            .map_err(|refusal| self.refused(refusal, lane, address))?;
+        shared.read(&self.clocks, thread, at, BYTES, false).map_err(|refusal| self.refused(refusal, lane, address))?;
         match opening {
             Some(_) => Ok(at),
             None => Err(cluster_race(lane, address, "no mbarrier has been initialised here")),
@@ -107,7 +105,12 @@ impl Warp {
     }
 
     /// What has come belongs to the warp that waits first, and to those that wait behind it.
-    fn test(&mut self, shared: &mut Shared, (d, access): (u32, &MailboxAccess), mask: u32) -> Result<Flow, Box<Trouble>> {
+    fn test(
+        &mut self,
+        shared: &mut Shared,
+        (d, access): (u32, &MailboxAccess),
+        mask: u32,
+    ) -> Result<Flow, Box<Trouble>> {
         let addresses = self.addresses(&access.address);
         let (mut complete, mut flow) = (0u32, Flow::Next);
         for lane in lanes_of(mask) {

@@ -285,7 +285,11 @@ impl Warp {
             Op::Atomic(_) | Op::CopyAsync(_) | Op::CopyCommit | Op::CopyWait(_) | Op::ProxyFence => {
                 self.rare(env, shared, &inst.op, mask)?;
             }
-            Op::MailboxOpen(_) | Op::MailboxExpect(_) | Op::MailboxTest { .. } | Op::SendAsync(_) | Op::MailboxFence => {
+            Op::MailboxOpen(_)
+            | Op::MailboxExpect(_)
+            | Op::MailboxTest { .. }
+            | Op::SendAsync(_)
+            | Op::MailboxFence => {
                 return self.mailbox(shared, &inst.op, mask);
             }
             together => {
