@@ -196,9 +196,9 @@ kernel_args! {
         pub row_start: Ptr<i32>,
         /// `[sequences]`.
         pub lengths: Ptr<i32>,
-        /// `[sequences, heads, splits, head_dim]`, written.
+        /// `[sequences, heads, splits, head_dim]`, written but in clusters.
         pub partial: Ptr<f32>,
-        /// `[sequences, heads, splits, 2]`, written.
+        /// `[sequences, heads, splits, 2]`, written but in clusters.
         pub stats: Ptr<f32>,
         /// `[sequences, heads]`: 0 between launches.
         pub counters: Ptr<i32>,

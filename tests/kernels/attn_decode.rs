@@ -2,12 +2,11 @@
 use std::ops::Range;
 
 use gpu_kernels::{AttnDecode, HEAD_DIMS, Kv, Ptr, RopeKvAppend, SPLIT_TOKENS};
-use nemotron_backend::device::PlannedKernel;
 
 use crate::attention::{Cache, Score, Shape, in_fp8, maximum, rotating, shape, visible};
 use crate::cached::Kept;
 use crate::data::{Data, Values};
-use crate::emulator::{DEVICES, Emulator};
+use crate::emulator::Emulator;
 use crate::mutants::{BARRIER, CLUSTER, Defect, FACTOR, LANES, MASK, PAGE, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::paged::{Batch, Heads, Sequence};
@@ -376,6 +375,8 @@ fn rotation_within_equals_rotation_before_to_the_bit() {
 
 #[test]
 fn clusters_join_to_the_bits_of_blocks_that_join_through_memory() {
+    use crate::emulator::DEVICES;
+    use nemotron_backend::device::PlannedKernel;
     let [blocks, clusters] = [DEVICES[0], DEVICES[2]];
     let mut joined = 0;
     for Row { name, kernel, data } in rows() {

@@ -77,12 +77,21 @@ impl Mailbox {
     /// The mailbox of this block, behind a barrier that follows its opening.
     #[inline(always)]
     pub unsafe fn wait(self) {
-        let mut complete = 0_u32;
-        while complete == 0 {
-            // SAFETY: the caller's promise.
-            ptx!("//sm_90: {{ .reg .pred complete; \
-                mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 complete, [{}], 0; \
-                selp.u32 {}, 1, 0, complete; }}", in(reg32) self.0, out(reg32) complete, options(nostack));
-        }
+        // SAFETY: the caller's promise.
+        while !unsafe { self.waits_briefly() } {}
+    }
+
+    /// Waits for a while, as long as the chip likes; whether all bytes have come.
+    ///
+    /// # Safety
+    /// As for [`Mailbox::wait`].
+    #[inline(always)]
+    unsafe fn waits_briefly(self) -> bool {
+        let complete: u32;
+        // SAFETY: the caller's promise.
+        ptx!("//sm_90: {{ .reg .pred complete; \
+            mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 complete, [{}], 0; \
+            selp.u32 {}, 1, 0, complete; }}", in(reg32) self.0, out(reg32) complete, options(nostack));
+        complete != 0
     }
 }

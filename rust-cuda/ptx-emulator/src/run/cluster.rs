@@ -15,7 +15,7 @@ const BLOCK_BITS: u32 = 24;
 
 /// `mapa`: the address in the shared memory of block `rank`.
 pub fn address_in(address: u32, rank: u32) -> u32 {
-    address % (1 << BLOCK_BITS) | rank.wrapping_add(1) << BLOCK_BITS
+    (address % (1 << BLOCK_BITS)) | (rank.wrapping_add(1) << BLOCK_BITS)
 }
 
 #[derive(Default)]
