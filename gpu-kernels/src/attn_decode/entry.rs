@@ -186,7 +186,19 @@ unsafe fn attend<const DIM: u32, const STEPS: usize, const SHARES: usize, E: Mul
             split.send_stats();
         }
         E::sum(&split);
-        if sends {
+        join(&split, sends);
+    }
+}
+
+/// Joins the splits, if this block is the one that does it, or its part of those that were sent.
+///
+/// # Safety
+/// The whole block comes here, behind its sums.
+#[inline(always)]
+unsafe fn join<const DIM: u32, E: Multiply>(split: &Split<DIM, E>, sent: bool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if sent {
             split.join_sent();
         } else if split.live.count > 1 {
             sync_threads();

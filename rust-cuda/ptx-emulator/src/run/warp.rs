@@ -223,13 +223,9 @@ impl Warp {
             match outcome? {
                 // The step itself has set the stack.
                 Some(Flow::Jumped) => {}
-                Some(Flow::Yield) => {
+                Some(flow) => {
                     self.set_pc(pc + 1);
-                    return self.out_of_slice(env, active);
-                }
-                Some(_) => {
-                    self.set_pc(pc + 1);
-                    return Ok(Pause::Barrier);
+                    return if flow == Flow::Yield { self.out_of_slice(env, active) } else { Ok(Pause::Barrier) };
                 }
                 None => {
                     self.set_pc(pc);
@@ -353,6 +349,7 @@ impl Warp {
 }
 
 /// What follows a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flow {
     Next,
     /// The stack was changed.
