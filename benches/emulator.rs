@@ -86,7 +86,8 @@ fn report<K: Kernel>(module: &Module, buffers: &Buffers, kernel: &K) {
     args.resolve(&mut |buffer, offset, element| buffers.addresses[buffer as usize] + offset * element.bytes(2));
     let mut bytes = vec![0; size_of::<K>()];
     args.write(&mut bytes);
-    let shape = Launch { grid: launch.grid, block: launch.block, shared_bytes: launch.shared_bytes };
+    let shape =
+        Launch { grid: launch.grid, block: launch.block, shared_bytes: launch.shared_bytes, cluster: launch.cluster };
     let options = Options { threads: 1, ..Options::default() };
     let (started, mut best, mut instructions) = (Instant::now(), Duration::MAX, 0);
     while started.elapsed() < Duration::from_secs(2) {

@@ -9,7 +9,8 @@
 //! kv head `g = h / (heads / kv_heads)`:
 //! `m_i = max_j scale · q[h]·k[j, g]`, `e_j = e^(scale · q[h]·k[j, g] − m_i)`, `l_i = Σ_j e_j`, `o_i = Σ_j r(e_j) · v[j, g]`,
 //! and with `M = max_i m_i`: `out[t, h, :] = r(Σ_i e^(m_i − M) · o_i / Σ_i e^(m_i − M) · l_i)`.
-//! Where a sequence has several such splits, `partial[s, h, i, :] = o_i` and `stats[s, h, i] = (m_i, l_i)` remain.
+//! Where a sequence has several such splits, `partial[s, h, i, :] = o_i` and `stats[s, h, i] = (m_i, l_i)` remain, but for launches in
+//! clusters, which leave neither.
 //! Zeros in row t where `lengths[s]` is 0; nothing for other sequences. `r` rounds to the activation type. In pools of codes k and v
 //! are the codes times `k_scale` and `v_scale`.
 //!
@@ -22,9 +23,9 @@
 //! | `block_table` | `[sequences, pages_per_sequence]` | i32 | page ids |
 //! | `row_start` | `[sequences + 1]` | i32 | first row of each sequence |
 //! | `lengths` | `[sequences]` | i32 | keys of each sequence, this step's included; 0 marks a pad |
-//! | `partial` | `[sequences, heads, splits, head_dim]` | f32 | written |
-//! | `stats` | `[sequences, heads, splits, 2]` | f32 | maximum and sum, written |
-//! | `counters` | `[sequences, heads]` | i32 | 0 before and after; a team has one |
+//! | `partial` | `[sequences, heads, splits, head_dim]` | f32 | written, not in clusters |
+//! | `stats` | `[sequences, heads, splits, 2]` | f32 | maximum and sum, written, not in clusters |
+//! | `counters` | `[sequences, heads]` | i32 | 0 before and after; a team has one; not used in clusters |
 //! | `out` | `[rows, heads·head_dim]` | act | row-major, written |
 //!
 //! # Launch
@@ -36,7 +37,13 @@
 //! itself; those with the last key rotate that too, and the first team stores key and value. A block counts itself when its
 //! split is stored, and the last one of a sequence and team joins the splits, in an order that does not depend on which block
 //! that is; a split that is alone needs neither.
-//! One variant per head size: `attn_decode_128` and so on, and `attn_decode_fp8_128` for pools of codes: those land as they are, so that
+//!
+//! From compute capability 9.0 on, where a launch has 2 to 8 splits and at most two blocks to a multiprocessor, the splits of a
+//! sequence and team are a cluster. Each live one adds some columns: the others store sums, maxima and totals right into its shared
+//! memory, where an `mbarrier` counts the bytes. So no block waits for a fence, nor for a barrier behind its stores, and the one at
+//! which the blocks of a cluster let each other know that they are there is over before. Blocks of splits that are not live end
+//! at once. The join is in the same order as the other one, and gives the same bits.
+//! One variant per head size: `attn_decode_128` and so on, `attn_decode_cluster_128`, and `attn_decode_fp8_128` for pools of codes: those land as they are, so that
 //! four blocks find room, and become bf16 in registers; threads of their own make codes of a fresh key and value.
 //!
 //! # Requires
@@ -48,7 +55,8 @@
 //!
 //! # Moves
 //! The live keys and values, the new rows and the outputs; 8 bytes per element of `partial` and `stats` where a sequence
-//! has several splits. On an H200, 24 query heads on 8 of 128, in a graph of launches that overlap, in µs: one sequence of 129
+//! has several of more than 8 splits. In clusters, 32 query heads on 8 of 128 on an H200: one sequence of 129 keys 3.1 µs, of 901
+//! 3.7; without 4.9, 5.4. Else, on an H200, 24 query heads on 8 of 128, in a graph of launches that overlap, in µs: one sequence of 129
 //! keys 4.8, of 4 032 9.0; 8 sequences of 4 032 45.5, 32 of them 157 (3.4 TB/s); before the tensor core 6.7, 12.2, 60.7, 215. On an
 //! H100, 32 sequences of 4 000: 190 in bf16 (92 % of the bandwidth), 119 in FP8 (77 %).
 //!
@@ -60,6 +68,8 @@
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, KvFormat, Launch, Ptr, SPLIT_TOKENS, StepShape};
 
+#[cfg(target_arch = "nvptx64")]
+mod cluster;
 #[cfg(target_arch = "nvptx64")]
 mod e4m3;
 #[cfg(target_arch = "nvptx64")]
@@ -119,6 +129,22 @@ const fn shared_bytes(heads: u32, head_dim: u32, kv: KvFormat) -> u32 {
     shared_places(bytes) * split_bytes(bytes) + 2 * STAT_BYTES + heads * row
 }
 
+/// Most splits that are a cluster, of as many blocks as every chip with clusters runs together.
+const MOST_CLUSTERED: u32 = 8;
+
+/// Most blocks to a multiprocessor of a launch in clusters.
+const CLUSTERED_BLOCKS: u32 = 2;
+
+/// Blocks of eight columns, which a split of a cluster adds or does not, of a head.
+const fn column_blocks(head_dim: u32) -> u32 {
+    head_dim / 8
+}
+
+/// Shared bytes of what the other splits of a cluster send: see `cluster.rs`.
+const fn sent_bytes(heads: u32, head_dim: u32) -> u32 {
+    8 + MOST_CLUSTERED * HEADS_AT_ONCE * 8 + heads * (column_blocks(head_dim) + MOST_CLUSTERED) * 32
+}
+
 /// The entries for the sizes of [`HEAD_DIMS`].
 const ENTRIES: [&str; HEAD_DIMS.len()] =
     ["attn_decode_32", "attn_decode_64", "attn_decode_96", "attn_decode_128", "attn_decode_192", "attn_decode_256"];
@@ -130,6 +156,25 @@ const FP8_ENTRIES: [&str; HEAD_DIMS.len()] = [
     "attn_decode_fp8_128",
     "attn_decode_fp8_192",
     "attn_decode_fp8_256",
+];
+
+/// [`ENTRIES`] whose splits are clusters.
+const CLUSTER_ENTRIES: [&str; HEAD_DIMS.len()] = [
+    "attn_decode_cluster_32",
+    "attn_decode_cluster_64",
+    "attn_decode_cluster_96",
+    "attn_decode_cluster_128",
+    "attn_decode_cluster_192",
+    "attn_decode_cluster_256",
+];
+/// The same for pools of codes.
+const CLUSTER_FP8_ENTRIES: [&str; HEAD_DIMS.len()] = [
+    "attn_decode_cluster_fp8_32",
+    "attn_decode_cluster_fp8_64",
+    "attn_decode_cluster_fp8_96",
+    "attn_decode_cluster_fp8_128",
+    "attn_decode_cluster_fp8_192",
+    "attn_decode_cluster_fp8_256",
 ];
 
 kernel_args! {
@@ -151,9 +196,9 @@ kernel_args! {
         pub row_start: Ptr<i32>,
         /// `[sequences]`.
         pub lengths: Ptr<i32>,
-        /// `[sequences, heads, splits, head_dim]`, written.
+        /// `[sequences, heads, splits, head_dim]`, written but in clusters.
         pub partial: Ptr<f32>,
-        /// `[sequences, heads, splits, 2]`, written.
+        /// `[sequences, heads, splits, 2]`, written but in clusters.
         pub stats: Ptr<f32>,
         /// `[sequences, heads]`: 0 between launches.
         pub counters: Ptr<i32>,
@@ -204,17 +249,26 @@ impl Kernel for AttnDecode {
         }
     }
 
-    fn launch(&self, _: &DeviceInfo) -> Launch {
-        let entries = match self.kv {
-            KvFormat::Act => &ENTRIES,
-            KvFormat::Fp8 => &FP8_ENTRIES,
+    fn launch(&self, device: &DeviceInfo) -> Launch {
+        let (teams, heads) = teams(self.heads / self.kv_heads);
+        let grid = [self.splits * teams, self.kv_heads, self.sequences];
+        // Of more blocks than run at once, those that are free to run alone are through sooner.
+        let clustered = device.has_clusters()
+            && (2..=MOST_CLUSTERED).contains(&self.splits)
+            && grid.iter().product::<u32>() <= CLUSTERED_BLOCKS * device.multiprocessors;
+        let entries = match (self.kv, clustered) {
+            (KvFormat::Act, false) => &ENTRIES,
+            (KvFormat::Act, true) => &CLUSTER_ENTRIES,
+            (KvFormat::Fp8, false) => &FP8_ENTRIES,
+            (KvFormat::Fp8, true) => &CLUSTER_FP8_ENTRIES,
         };
         let symbol = entries[HEAD_DIMS.iter().position(|dim| *dim == self.head_dim).unwrap_or(0)];
-        let (teams, heads) = teams(self.heads / self.kv_heads);
         Launch {
-            grid: [self.splits * teams, self.kv_heads, self.sequences],
-            shared_bytes: shared_bytes(heads, self.head_dim, self.kv),
+            grid,
+            shared_bytes: shared_bytes(heads, self.head_dim, self.kv)
+                + if clustered { sent_bytes(heads, self.head_dim) } else { 0 },
             overlaps: true,
+            cluster: if clustered { self.splits } else { 1 },
             ..Launch::linear(symbol, 1, THREADS)
         }
     }
@@ -228,7 +282,7 @@ impl Kernel for AttnDecode {
         let per_sequence = decodes.map(|s| {
             let keys = u64::from(if self.window == 0 { s.length } else { s.length.min(self.window) });
             let splits = keys.div_ceil(u64::from(SPLIT_TOKENS));
-            let joined = if splits > 1 { heads * splits * (dim + 2) * 8 } else { 0 };
+            let joined = if splits > 1 && self.splits > MOST_CLUSTERED { heads * splits * (dim + 2) * 8 } else { 0 };
             keys * cached + heads * dim * 4 + rotation + joined
         });
         per_sequence.sum()

@@ -26,6 +26,11 @@ impl DeviceInfo {
     pub fn has_wgmma(&self) -> bool {
         self.compute_capability == (9, 0)
     }
+
+    /// Whether blocks run in clusters here.
+    pub fn has_clusters(&self) -> bool {
+        self.compute_capability >= (9, 0)
+    }
 }
 
 /// Which entry point to launch, and how wide.
@@ -42,12 +47,14 @@ pub struct Launch {
     /// Whether the entry point may start before the kernel in front has ended: it waits for that by
     /// `cuda_std::grid::wait_for_dependencies` before it reads what is not constant, and before it writes.
     pub overlaps: bool,
+    /// Blocks, neighbours in x, that run at the same time and reach each other's shared memory; 1 where each is for itself.
+    pub cluster: u32,
 }
 
 impl Launch {
     /// A launch of `blocks` blocks of `threads` threads in x, without dynamic shared memory.
     pub const fn linear(symbol: &'static str, blocks: u32, threads: u32) -> Launch {
-        Launch { symbol, grid: [blocks, 1, 1], block: [threads, 1, 1], shared_bytes: 0, overlaps: false }
+        Launch { symbol, grid: [blocks, 1, 1], block: [threads, 1, 1], shared_bytes: 0, overlaps: false, cluster: 1 }
     }
 }
 

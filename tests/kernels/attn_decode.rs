@@ -7,7 +7,7 @@ use crate::attention::{Cache, Score, Shape, in_fp8, maximum, rotating, shape, vi
 use crate::cached::Kept;
 use crate::data::{Data, Values};
 use crate::emulator::Emulator;
-use crate::mutants::{BARRIER, Defect, FACTOR, LANES, MASK, PAGE, STRIDE, TERM};
+use crate::mutants::{BARRIER, CLUSTER, Defect, FACTOR, LANES, MASK, PAGE, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::paged::{Batch, Heads, Sequence};
 use crate::random::Random;
@@ -62,6 +62,15 @@ const fn every_size_in_fp8(dim: usize) -> [Shape; 7] {
     ]
 }
 
+/// For every head size, as many splits as a cluster has: all and a part of them live, two teams with a window, codes.
+const fn every_size_in_clusters(dim: usize) -> [Shape; 3] {
+    [
+        rotating(dim, shape((3, 1, dim), 0, &[(1, 1000), (1, 513), (1, 129), (1, 0)])),
+        shape((17, 1, dim), 300, &[(1, 1024), (1, 520)]),
+        in_fp8(rotating(dim, shape((4, 1, dim), 0, &[(1, 950), (1, 400)]))),
+    ]
+}
+
 fn shapes() -> impl Iterator<Item = Shape> {
     let deep = in_fp8(rotating(32, shape((1, 1, 32), 0, &[(1, 5000)])));
     // Codes below the least normal one alone.
@@ -70,7 +79,8 @@ fn shapes() -> impl Iterator<Item = Shape> {
     });
     let every_size = HEAD_DIMS.iter().flat_map(|dim| every_size(*dim as usize));
     let in_fp8 = HEAD_DIMS.iter().flat_map(|dim| every_size_in_fp8(*dim as usize));
-    SHAPES.into_iter().chain(every_size).chain(in_fp8).chain([deep]).chain(coarse)
+    let in_clusters = HEAD_DIMS.iter().flat_map(|dim| every_size_in_clusters(*dim as usize));
+    SHAPES.into_iter().chain(every_size).chain(in_fp8).chain([deep]).chain(coarse).chain(in_clusters)
 }
 
 pub fn rows() -> Vec<Row<AttnDecode>> {
@@ -82,8 +92,8 @@ fn row(seed: u64, shape: &Shape) -> Row<AttnDecode> {
     let (Heads { heads, kv_heads, dim }, sequences) = (shape.heads, sequences(shape));
     let batch = batch(shape, &mut random);
     let longest = sequences.iter().map(|s| s.length).max().unwrap_or(0);
-    // One split more than the longest sequence has: a depth class is rounded up.
-    let splits = longest.div_ceil(SPLIT_TOKENS as usize) + 1;
+    // A depth class is a power of two.
+    let splits = longest.div_ceil(SPLIT_TOKENS as usize).max(2).next_power_of_two();
     let mut data = Data::default();
     let mut table = |name, f| match shape.rotary {
         Some(rotary) => data.reals(name, angles(longest, rotary, f)),
@@ -142,10 +152,16 @@ fn batch(shape: &Shape, random: &mut Random) -> Batch {
 impl Oracle for AttnDecode {
     const C: f64 = 16.0;
     const D: f64 = 2.0;
-    const DEFECTS: &[Defect] = &[MASK, PAGE, TERM, FACTOR, LANES, BARRIER, STRIDE];
+    const DEFECTS: &[Defect] = &[MASK, PAGE, TERM, FACTOR, LANES, BARRIER, STRIDE, CLUSTER];
 
-    /// Of the entries with pools of codes one is enough; what makes codes there, `rope_kv_append` has too.
+    /// Of the entries with pools of codes one is enough; what makes codes there, `rope_kv_append` has too. Entries in clusters
+    /// differ in how they join.
     fn spares(entry: &str, defect: &Defect) -> bool {
+        if entry.contains("_cluster_") {
+            let joins = [TERM, BARRIER, CLUSTER].iter().any(|own| own.name == defect.name);
+            let in_fp8 = entry == "attn_decode_cluster_fp8_256" && defect.name != TERM.name;
+            return !joins || entry != "attn_decode_cluster_32" && !in_fp8;
+        }
         let elsewhere = [TERM, FACTOR, STRIDE].iter().any(|other| other.name == defect.name);
         entry.contains("_fp8_") && (entry != "attn_decode_fp8_32" || elsewhere)
     }
@@ -181,6 +197,10 @@ impl Oracle for AttnDecode {
                 stats[at * 2..][..2].copy_from_slice(&[split.max, split.total].map(Sum::want));
                 partial[at * dim..][..dim].copy_from_slice(&split.sums.iter().map(|s| s.want()).collect::<Vec<_>>());
             }
+        }
+        if splits <= 8 {
+            // On some devices the splits are clusters, which keep neither.
+            partial.iter_mut().chain(&mut stats).for_each(|want| *want = want.optional());
         }
         let pools = [Written::new(self.k_pool, k_pool), Written::new(self.v_pool, v_pool)];
         let own = [Written::new(self.partial, partial), Written::new(self.stats, stats), Written::new(self.out, out)];
@@ -351,4 +371,29 @@ fn rotation_within_equals_rotation_before_to_the_bit() {
         let once = written(&kernel, &Emulator::new().run(&kernel, &data).expect("attn_decode runs"));
         assert!(once == in_two_launches(seed as u64, &shape), "{name}");
     }
+}
+
+#[test]
+fn clusters_join_to_the_bits_of_blocks_that_join_through_memory() {
+    use crate::emulator::DEVICES;
+    use nemotron_backend::device::PlannedKernel;
+    let [blocks, clusters] = [DEVICES[0], DEVICES[2]];
+    let mut joined = 0;
+    for Row { name, kernel, data } in rows() {
+        if PlannedKernel::launch(&kernel, &clusters).cluster == 1 {
+            continue;
+        }
+        let of = |device| {
+            let mut emulator = Emulator::new();
+            emulator.device = device;
+            written(&kernel, &emulator.run(&kernel, &data).unwrap_or_else(|fault| panic!("{name}: {fault}")))
+        };
+        // NaN equals NaN here.
+        let bits = |values: [Vec<Option<f64>>; 3]| {
+            values.map(|values| values.into_iter().map(|v| v.map(f64::to_bits)).collect::<Vec<_>>())
+        };
+        assert!(bits(of(blocks)) == bits(of(clusters)), "{name}");
+        joined += 1;
+    }
+    assert!(joined > 50, "{joined} rows");
 }

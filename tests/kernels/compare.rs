@@ -64,7 +64,7 @@ pub fn emulator<K: Oracle>(rows: Vec<Row<K>>) {
 fn orders(entry: &str) -> impl Iterator<Item = Options> {
     let alone = Options { resident: 1, ..Options::default() };
     let shuffled = Options { shuffle: Some(1), ..Options::default() };
-    let count = if entry.contains("atom.") { 3 } else { 1 };
+    let count = if entry.contains("atom.") || entry.contains("mbarrier.") { 3 } else { 1 };
     [Options::default(), alone, shuffled].into_iter().take(count)
 }
 
@@ -106,6 +106,7 @@ impl<K: Oracle> Check<'_, K> {
 fn around(wants: &[Vec<Want>], reference: &Outcome) -> Vec<Vec<Want>> {
     let around = |(want, reference): (&Want, &Option<f64>)| match (*want, *reference) {
         (Want::Value { error, terms, .. }, Some(value)) => Want::Value { value, error, terms },
+        (Want::Optional { error, terms, .. }, Some(value)) => Want::Optional { value, error, terms },
         (Want::Bits { error, .. }, Some(bits)) => Want::Bits { value: float(bits), error },
         (want, _) => want,
     };
@@ -175,12 +176,14 @@ fn compare(tolerance: &Tolerance, data: &Data, wants: &[Vec<Want>], outcome: &Ou
 
 fn fault(tolerance: &Tolerance, buffer: &Buffer, index: usize, want: Want, got: Option<f64>) -> Option<String> {
     let fine = match (want, got) {
-        (Want::Any, _) => true,
+        (Want::Any, _) | (Want::Optional { .. }, None) => true,
         (Want::Kept, Some(got)) => buffer.initial(index).is_some_and(|initial| same(got, initial)),
         (Want::Kept, None) => buffer.initial(index).is_none(),
         (Want::Value { .. } | Want::Bits { .. }, None) => false,
         (Want::Bits { value, error }, Some(got)) => tolerance.allows(Element::F32, float(got), value, error, 0.0),
-        (Want::Value { value, error, terms }, Some(got)) => tolerance.allows(buffer.element, got, value, error, terms),
+        (Want::Value { value, error, terms } | Want::Optional { value, error, terms }, Some(got)) => {
+            tolerance.allows(buffer.element, got, value, error, terms)
+        }
     };
     (!fine).then(|| {
         let got = got.map_or("nothing".to_owned(), |got| format!("{got:e}"));
@@ -188,7 +191,7 @@ fn fault(tolerance: &Tolerance, buffer: &Buffer, index: usize, want: Want, got: 
             Want::Bits { value, error } => {
                 format!("{}[{index}]: got the bits {got}, want those of {value:e} (E {error:.1e})", buffer.name)
             }
-            Want::Value { value, error, terms } => {
+            Want::Value { value, error, terms } | Want::Optional { value, error, terms } => {
                 format!("{}[{index}]: got {got}, want {value:e} (E {error:.1e}, terms {terms:.1e})", buffer.name)
             }
             Want::Kept | Want::Any => format!("{}[{index}]: got {got}, but it is not to be written", buffer.name),

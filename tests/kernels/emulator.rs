@@ -94,7 +94,12 @@ impl Target for Emulator<'_> {
         let args = kernel
             .args(&mut |buffer, offset, element| addresses[buffer as usize] + offset * element_bytes(element) as u64);
         let launch = kernel.launch(&self.device);
-        let shape = Launch { grid: launch.grid, block: launch.block, shared_bytes: launch.shared_bytes };
+        let shape = Launch {
+            grid: launch.grid,
+            block: launch.block,
+            shared_bytes: launch.shared_bytes,
+            cluster: launch.cluster,
+        };
         let ran = self.module().launch_with(&memory, launch.symbol, &shape, &args, &self.options);
         ran.map_err(|fault| fault.to_string())?;
         data.0.iter().zip(addresses).map(|(buffer, address)| contents(&memory, buffer, address)).collect()

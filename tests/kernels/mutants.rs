@@ -137,6 +137,21 @@ pub const PRODUCT: Defect = defect(
     ],
 );
 
+/// Blocks of a cluster that do not wait for each other, or send elsewhere.
+pub const CLUSTER: Defect = defect(
+    "an unordered cluster",
+    &[
+        edit("barrier.cluster.arrive", "", Change::Drop),
+        edit("barrier.cluster.wait", "", Change::Drop),
+        edit("fence.mbarrier_init", "", Change::Drop),
+        edit("mbarrier.init", "", Change::Drop),
+        edit("mbarrier.arrive.expect_tx", "", Change::Drop),
+        edit("mapa", "", Change::KeepLast),
+        edit("st.async", "", Change::Drop),
+        edit("{ .reg .pred complete; mbarrier.try_wait", " 0; selp", Change::Operand(" 1; selp")),
+    ],
+);
+
 impl Edit {
     /// Whether it spoils line `at` of an entry.
     fn applies(&self, lines: &[&str], at: usize) -> bool {

@@ -50,6 +50,8 @@ pub enum Want {
         /// Σ|terms| that an intermediate of the activation type is a factor of.
         terms: f64,
     },
+    /// A number, as of [`Want::Value`], where the launch leaves one: on some devices it does not.
+    Optional { value: f64, error: f64, terms: f64 },
     /// An integer that holds the bits of an f32.
     Bits {
         /// The formula's value.
@@ -72,6 +74,14 @@ impl Want {
     /// The bits of `value` up to f32 arithmetic.
     pub fn bits(value: f64, error: f64) -> Want {
         Want::Bits { value, error }
+    }
+
+    /// The number, where the launch leaves one.
+    pub fn optional(self) -> Want {
+        match self {
+            Want::Value { value, error, terms } => Want::Optional { value, error, terms },
+            other => other,
+        }
     }
 
     /// `value` up to f32 arithmetic.

@@ -97,7 +97,12 @@ impl Emulated {
         match step {
             Step::Launch(kernel) => {
                 let launch = kernel.launch(&INFO);
-                let shape = Launch { grid: launch.grid, block: launch.block, shared_bytes: launch.shared_bytes };
+                let shape = Launch {
+                    grid: launch.grid,
+                    block: launch.block,
+                    shared_bytes: launch.shared_bytes,
+                    cluster: launch.cluster,
+                };
                 let args = kernel.args(&mut |buffer, offset, element| self.address(buffer, offset, element));
                 *ran.kernels.entry(kernel.name()).or_default() += 1;
                 let stats = self.module.launch(&self.memory, launch.symbol, &shape, &args);

@@ -1,4 +1,4 @@
-//! The splits of `attn_decode` joined by the last of their blocks.
+//! The splits of `attn_decode` joined by the last of their blocks, where they are no cluster.
 use super::split::Split;
 use super::{STAT_BYTES, THREADS, WARPS, shared_places, split_bytes};
 use crate::cached::Cached;

@@ -120,31 +120,36 @@ impl<const DIM: u32, E: Multiply> Split<DIM, E> {
                 let pair = bf16::pack(sums.map(|sum| sum / total));
                 return global::store(self.out + u64::from(head * DIM + column) * 2, pair);
             }
+            if self.clustered {
+                return self.send(head, column, sums);
+            }
             global::store(self.args.partial.addr + (self.at(head) * u64::from(DIM) + u64::from(column)) * 4, sums);
         }
     }
 
-    /// Stores maximum and sum of each head, where the split is not alone.
+    /// Stores maximum and sum of each head, where the split is not alone and nobody has sent them.
     ///
     /// # Safety
     /// They are there.
     #[inline(always)]
     pub unsafe fn store_stats(&self) {
         let head = thread::thread_idx_x();
-        if self.live.count > 1 && head < self.group {
+        if self.live.count > 1 && head < self.group && !self.clustered {
             // SAFETY: a pair per thread.
             unsafe {
                 global::store(self.args.stats.addr + self.at(head) * 8, [self.largest_of(head), self.total_of(head)])
             };
         }
     }
+}
 
+impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// The largest score of a head.
     ///
     /// # Safety
     /// The warps' maxima are there.
     #[inline(always)]
-    unsafe fn largest_of(&self, head: u32) -> f32 {
+    pub unsafe fn largest_of(&self, head: u32) -> f32 {
         // SAFETY: the caller's promise.
         let [a, b]: [[f32; 4]; 2] = array(|i| unsafe { self.maxima().cast::<[f32; 4]>().load(head * 2 + i as u32) });
         let pairs: [f32; 4] = array(|i| math::max(a[i], b[i]));
@@ -156,7 +161,7 @@ impl<const DIM: u32, E: Multiply> Split<DIM, E> {
     /// # Safety
     /// The warps' sums are there.
     #[inline(always)]
-    unsafe fn total_of(&self, head: u32) -> f32 {
+    pub unsafe fn total_of(&self, head: u32) -> f32 {
         // SAFETY: the caller's promise.
         let [a, b]: [[f32; 4]; 2] = array(|i| unsafe { self.totals().cast::<[f32; 4]>().load(head * 2 + i as u32) });
         let pairs: [f32; 4] = array(|i| a[i] + b[i]);

@@ -52,6 +52,8 @@ pub struct Split<const DIM: u32, E> {
     pub index: u64,
     /// Index in `counters`.
     pub counter: u64,
+    /// Whether the splits of a team are a cluster, which joins them in shared memory.
+    pub clustered: bool,
     /// Shared address of what the block keeps there.
     shared: u32,
     element: PhantomData<E>,
@@ -70,17 +72,23 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// Whether values have a place of their own in shared memory.
     pub const APART: bool = values_apart(Self::BYTES);
 
-    /// The split of this block; none where nothing is to be done.
+    /// The split of this block, whose launch is `clustered` or not; none where nothing is to be done.
     ///
     /// # Safety
     /// The kernel's Requires hold.
     #[inline(always)]
-    pub unsafe fn of_block(args: &AttnDecode) -> Option<Split<DIM, E>> {
+    pub unsafe fn of_block(args: &AttnDecode, clustered: bool) -> Option<Split<DIM, E>> {
         let (kv_head, sequence) = (thread::block_idx_y(), thread::block_idx_z());
         // A divisor that may be zero would bring a panic, and its message, into the kernel.
         let all = args.heads / NonZero::new(args.kv_heads)?;
         let teams = NonZero::new(thread::grid_dim_x() / NonZero::new(args.splits)?)?;
-        let (split, team) = (thread::block_idx_x() / teams, thread::block_idx_x() % teams);
+        let (split, team) = if clustered {
+            // Blocks of a cluster are neighbours.
+            let splits = NonZero::new(args.splits)?;
+            (thread::block_idx_x() % splits, thread::block_idx_x() / splits)
+        } else {
+            (thread::block_idx_x() / teams, thread::block_idx_x() % teams)
+        };
         let size = (all + teams.get() - 1) / teams;
         // SAFETY: the sequence exists.
         let (row, length, pages) = unsafe {
@@ -119,6 +127,7 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
             out: args.out.addr + (row * heads + head) * dim * 2,
             index: (sequence * heads + head) * u64::from(args.splits),
             counter: sequence * heads + head,
+            clustered,
             shared: shared::dynamic::<u8>().address(),
             element: PhantomData,
         })
@@ -200,6 +209,12 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     #[inline(always)]
     pub fn weights(&self) -> u32 {
         self.queries()
+    }
+
+    /// Number of the split among those that are to be joined.
+    #[inline(always)]
+    pub fn number(&self) -> u32 {
+        self.start / SPLIT_TOKENS - self.live.first
     }
 
     /// Index in `stats` of the split of query head `head`.

@@ -9,6 +9,9 @@ pub enum Promoted {
     Sm90a,
 }
 
+/// The first PTX version that knows all marked instructions: `st.async` came last.
+const VERSION: &str = ".version 8.1";
+
 impl Promoted {
     /// All there are.
     pub const ALL: [Promoted; 2] = [Promoted::Sm90, Promoted::Sm90a];
@@ -28,14 +31,6 @@ impl Promoted {
             Promoted::Sm90a => &["//sm_90: ", "//sm_90a: "],
         }
     }
-
-    /// The first PTX version that knows them: `griddepcontrol`, and `wgmma`.
-    fn version(self) -> &'static str {
-        match self {
-            Promoted::Sm90 => ".version 7.8",
-            Promoted::Sm90a => ".version 8.0",
-        }
-    }
 }
 
 /// The text of `sm_80` PTX as PTX for another architecture: lines that begin with its marks become instructions, or
@@ -52,7 +47,7 @@ pub fn promote(sm_80: &str, to: Promoted) -> String {
             body = promoted.len();
         }
         if start.starts_with(".version ") {
-            promoted.push_str(to.version());
+            promoted.push_str(VERSION);
         } else if start == ".target sm_80" {
             promoted.push_str(&format!(".target {}", to.name()));
         } else if let Some(marked) = to.marks().iter().find_map(|mark| start.strip_prefix(mark)) {
@@ -79,11 +74,11 @@ mod tests {
             "// arch: sm_80\n.version 7.4\n.target sm_80\n\n\t//sm_90: griddepcontrol.wait;\n\t//sm_90a: x;\n\tret;\n";
         assert_eq!(
             promote(text, Promoted::Sm90),
-            "// arch: sm_80\n.version 7.8\n.target sm_90\n\ngriddepcontrol.wait;\n\t//sm_90a: x;\n\tret;\n"
+            "// arch: sm_80\n.version 8.1\n.target sm_90\n\ngriddepcontrol.wait;\n\t//sm_90a: x;\n\tret;\n"
         );
         assert_eq!(
             promote(text, Promoted::Sm90a),
-            "// arch: sm_80\n.version 8.0\n.target sm_90a\n\ngriddepcontrol.wait;\nx;\n\tret;\n"
+            "// arch: sm_80\n.version 8.1\n.target sm_90a\n\ngriddepcontrol.wait;\nx;\n\tret;\n"
         );
     }
     #[test]

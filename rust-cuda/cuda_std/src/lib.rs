@@ -30,6 +30,7 @@
 //! | [`bf16`] | conversions between bf16 and f32 |
 //! | [`codes`] | codes of 8 and 4 bits as bf16 |
 //! | [`mod@unroll`] | loops over arrays in registers |
+//! | [`cluster`] | blocks that send words into each other's shared memory, on compute capability 9.0 |
 //! | [`grid`] | the barrier over a cooperative grid, and dependent launches |
 //! | [`time`] | the GPU's clock |
 //!
@@ -73,6 +74,7 @@ mod word;
 pub mod barrier;
 pub mod bf16;
 pub mod block;
+pub mod cluster;
 pub mod codes;
 pub mod cp_async;
 pub mod fragment;

@@ -12,14 +12,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let x = filled(&mut memory, "x", k as usize)?;
     let y = memory.allocate("y", 4 * rows as usize);
     let params = [words(&[w, x, y]), numbers(&[rows, k])].concat();
-    let launch = Launch { grid: [rows / 8, 1, 1], block: [256, 1, 1], shared_bytes: 0 };
+    let launch = Launch { grid: [rows / 8, 1, 1], block: [256, 1, 1], shared_bytes: 0, cluster: 1 };
     report("gemv", || module.launch_with(&memory, "gemv", &launch, &params, &one_core()))?;
 
     let rows = 512u32;
     let q = filled(&mut memory, "q", rows as usize * 64)?;
     let o = memory.allocate("o", rows as usize * 128);
     let params = [words(&[q, q, q, o]), numbers(&[rows, 0.18f32.to_bits()])].concat();
-    let launch = Launch { grid: [rows / 64, 1, 1], block: [128, 1, 1], shared_bytes: 3 * 64 * 144 };
+    let launch = Launch { grid: [rows / 64, 1, 1], block: [128, 1, 1], shared_bytes: 3 * 64 * 144, cluster: 1 };
     report("attention", || module.launch_with(&memory, "attn", &launch, &params, &one_core()))?;
     Ok(())
 }

@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     memory.write(x, &numbers(|i| i as f32))?;
     memory.write(y, &numbers(|_| 1.0))?;
 
-    let launch = Launch { grid: [n.div_ceil(256), 1, 1], block: [256, 1, 1], shared_bytes: 0 };
+    let launch = Launch { grid: [n.div_ceil(256), 1, 1], block: [256, 1, 1], shared_bytes: 0, cluster: 1 };
     let stats = module.launch(&memory, "saxpy", &launch, &params(x, y, n))?;
     let mut last = [0; 4];
     memory.read(y + 4 * u64::from(n - 1), &mut last)?;

@@ -19,6 +19,9 @@ pub enum FaultKind {
     UnfinishedProduct,
     /// Two threads of a block touch the same byte of shared memory, one of them writing, with no barrier in between.
     SharedRace,
+    /// Blocks of a cluster that do not wait for each other: a store to shared memory that its owner has not announced, has
+    /// touched or has left, or that it does not wait for.
+    ClusterRace,
     /// A barrier that only a part of the running threads reaches.
     DivergentBarrier,
     /// A warp-wide instruction whose lanes are not all there.
@@ -78,6 +81,7 @@ impl fmt::Display for FaultKind {
             FaultKind::UndefinedRegister => "undefined register",
             FaultKind::UnfinishedProduct => "unfinished product",
             FaultKind::SharedRace => "shared-memory race",
+            FaultKind::ClusterRace => "race in a cluster",
             FaultKind::DivergentBarrier => "divergent barrier",
             FaultKind::DivergentCollective => "divergent collective",
             FaultKind::Trap => "trap",

@@ -24,7 +24,7 @@
 //! let mut memory = Memory::new();
 //! let numbers = memory.allocate("numbers", 16);
 //! memory.write(numbers, &[1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0])?;
-//! let four = Launch { grid: [1, 1, 1], block: [4, 1, 1], shared_bytes: 0 };
+//! let four = Launch { grid: [1, 1, 1], block: [4, 1, 1], shared_bytes: 0, cluster: 1 };
 //! module.launch(&memory, "double", &four, &numbers.to_le_bytes())?;
 //! let mut doubled = [0; 16];
 //! memory.read(numbers, &mut doubled)?;
@@ -42,9 +42,10 @@
 //! What LLVM's NVPTX backend emits for an sm_80 and what hand-written inline assembly adds to it: arithmetic of all
 //! integer and floating-point types, `bf16` and `f16` too, memory of every state space and by generic addresses,
 //! functions (decoded in place of their calls), barriers, shuffles, votes, matches, reductions, atomics, `cp.async`,
-//! `ldmatrix`, `mma.sync` with f32 accumulators, and of sm_90a `wgmma` of bf16 with matrices of 128-byte swizzle.
+//! `ldmatrix`, `mma.sync` with f32 accumulators, of sm_90a `wgmma` of bf16 with matrices of 128-byte swizzle, and of sm_90
+//! clusters: their barrier, `mapa`, `st.async`, and `mbarrier`s that count its bytes.
 //! `tests/instructions` has a file for each form. An instruction or a modifier that is not known is a [`ParseError`]; those
-//! of sm_90 alone (`mbarrier`, bulk copies, clusters) are a fault when they are executed, so that the other entries of
+//! of sm_90 alone (bulk copies, loads of other blocks' shared memory) are a fault when they are executed, so that the other entries of
 //! their module run. Recursion and calls through a pointer are treated the same way.
 //!
 //! Arithmetic has the bits of the hardware, canonical NaN included. The approximate functions (`ex2.approx`,
@@ -57,7 +58,7 @@
 //! post-dominator; an instruction that needs lanes from another side waits until they come. A block's warps take turns
 //! in a fixed order. Blocks run in parallel on the host's cores, except where a kernel could wait for another block (it
 //! contains a global atomic, or a volatile, relaxed or acquiring load): then up to 512 blocks are resident and take
-//! turns in a fixed order on one thread. Results, faults and [`Stats`] depend neither on the number of host threads nor
+//! turns in a fixed order on one thread. So do the blocks of a cluster, among themselves. Results, faults and [`Stats`] depend neither on the number of host threads nor
 //! on chance, as long as blocks do not race with each other through global memory (which is not checked).
 //!
 //! # What is checked
@@ -76,6 +77,9 @@
 //! * A product of `wgmma` multiplies when it is issued, each warp its own rows. From then until the wait its registers may
 //!   be touched by products alone, and before it they need a fence; what it reads needs a proxy fence of its writer behind
 //!   the write, and stays as it is until the wait. That the four warps come to it together is not seen.
+//! * A store by `st.async` lands at some time; until a thread has waited for the `mbarrier` that counts it, its place is
+//!   undefined. It needs a barrier of the cluster behind the `mbarrier`'s initialisation and its fence, a place that nobody touches in the
+//!   whole life of the block, and a block that ends only when all bytes have come, no more and no less.
 //! * [`Module::launch_devices`] runs several devices at once over one memory, and finds what no release and acquire of the
 //!   system's scope orders between them, as a wrong value, an undefined read or a deadlock of some seeds.
 //! * Lanes that have exited are not waited for, but their registers cannot be read by a shuffle.

@@ -70,6 +70,22 @@ pub enum Op {
     Trap,
     Nothing,
     Barrier(Box<Barrier>),
+    /// Half of the barrier of all threads of the cluster; a release orders what the block did.
+    ClusterArrive {
+        release: bool,
+    },
+    ClusterWait,
+    /// What the thread has opened is there for other blocks behind its next arrival.
+    MailboxFence,
+    MailboxOpen(MailboxAccess),
+    /// Arrives, and expects so many bytes more.
+    MailboxExpect(MailboxAccess),
+    /// Whether the phase of this parity is complete.
+    MailboxTest {
+        d: Slot,
+        access: MailboxAccess,
+    },
+    SendAsync(Box<SendAsync>),
     WarpBarrier {
         members: Slot,
     },
@@ -168,6 +184,22 @@ pub struct CopyAsync {
     pub bytes: usize,
     /// How many of the bytes are read; the rest is zero.
     pub source_bytes: Option<Slot>,
+}
+
+/// An access to an `mbarrier`, with its operand.
+#[derive(Clone, Copy)]
+pub struct MailboxAccess {
+    pub address: Address,
+    pub operand: Slot,
+}
+
+/// `st.async`
+pub struct SendAsync {
+    /// Addresses of the cluster, as `mapa` gives them.
+    pub to: Address,
+    pub mailbox: Address,
+    pub ty: Type,
+    pub values: Vec<Reg>,
 }
 
 /// `ldmatrix`
@@ -270,6 +302,14 @@ pub enum Special {
     DynamicSharedSize,
     TotalSharedSize,
     WarpSize,
+    /// Number of the block in its cluster.
+    ClusterRank,
+    /// Blocks of a cluster.
+    ClusterSize,
+    /// Number of the cluster in the grid.
+    Cluster(usize),
+    /// Clusters of the grid.
+    ClusterCount(usize),
     Zero,
     One,
 }
@@ -294,6 +334,8 @@ pub struct Program {
     pub params: usize,
     /// Blocks may wait for each other through global memory: all of them stay resident and take turns.
     pub resident: bool,
+    /// Blocks of a cluster may wait for each other, or send to each other.
+    pub clustered: bool,
 }
 
 impl Program {

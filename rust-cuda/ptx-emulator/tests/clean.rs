@@ -5,7 +5,7 @@ use ptx_emulator::{Fault, Launch, Memory, Module, Options, Stats};
 const THREADS: [usize; 3] = [1, 2, 7];
 
 fn launch(blocks: u32, threads: u32, shared_bytes: u32) -> Launch {
-    Launch { grid: [blocks, 1, 1], block: [threads, 1, 1], shared_bytes }
+    Launch { grid: [blocks, 1, 1], block: [threads, 1, 1], shared_bytes, cluster: 1 }
 }
 
 fn words(memory: &Memory, address: u64, count: usize) -> Vec<u32> {

@@ -75,7 +75,7 @@ fn run(text: &str, options: &Options) -> Option<Fault> {
     let mut memory = Memory::new();
     let buffer = memory.allocate("buffer", 1024);
     memory.write(buffer, &[0; 512]).expect("a write inside the buffer");
-    let launch = Launch { grid: [4, 1, 1], block: [64, 1, 1], shared_bytes: 256 };
+    let launch = Launch { grid: [4, 1, 1], block: [64, 1, 1], shared_bytes: 256, cluster: 1 };
     module.launch_with(&memory, "test", &launch, &buffer.to_le_bytes(), options).err()
 }
 
@@ -118,7 +118,7 @@ fn a_block_that_waits_for_another_is_stuck_where_one_is_resident_at_a_time() {
     let words = ["counter", "numbers", "sums"].map(|name| memory.allocate(name, 16));
     memory.write(words[0], &[0; 16]).expect("a write inside the counter");
     let params: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let launch = Launch { grid: [4, 1, 1], block: [96, 1, 1], shared_bytes: 0 };
+    let launch = Launch { grid: [4, 1, 1], block: [96, 1, 1], shared_bytes: 0, cluster: 1 };
     let options = Options { resident: 1, ..Options::default() };
     let fault = module.launch_with(&memory, "test", &launch, &params, &options).expect_err("a fault");
     assert_eq!(fault.kind, Deadlock);
@@ -149,7 +149,7 @@ fn an_out_of_bounds_message_names_the_nearest_allocation() {
 fn a_launch_that_does_not_fit_is_refused() {
     let module = Module::parse(include_str!("faults/trap.ptx")).expect("the text parses");
     let memory = Memory::new();
-    let launch = |block| Launch { grid: [1, 1, 1], block: [block, 1, 1], shared_bytes: 0 };
+    let launch = |block| Launch { grid: [1, 1, 1], block: [block, 1, 1], shared_bytes: 0, cluster: 1 };
     let refused = |entry: &str, block, params: &[u8]| {
         let fault = module.launch(&memory, entry, &launch(block), params).err();
         fault.is_some_and(|fault| fault.kind == BadLaunch && fault.place.is_none())

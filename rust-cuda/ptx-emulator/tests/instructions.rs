@@ -43,7 +43,7 @@ fn check(path: &Path) -> Result<(), String> {
     let target = memory.allocate("out", 8 * count * LANES);
     memory.write(source, &input).map_err(|e| e.to_string())?;
     let params = [source.to_le_bytes(), target.to_le_bytes()].concat();
-    let launch = Launch { grid: [1, 1, 1], block: [LANES as u32, 1, 1], shared_bytes: 0 };
+    let launch = Launch { grid: [1, 1, 1], block: [LANES as u32, 1, 1], shared_bytes: 0, cluster: 1 };
     module.launch(&memory, "test", &launch, &params).map_err(|e| e.to_string())?;
     let mut wrong = Vec::new();
     for l in 0..LANES {

@@ -30,7 +30,7 @@ fn gemv_is_the_product() {
         let mut memory = Memory::new();
         let (wa, xa) = (upload(&mut memory, "w", &w), upload(&mut memory, "x", &x));
         let y = memory.allocate("y", 4 * rows);
-        let launch = Launch { grid: [rows.div_ceil(4) as u32, 1, 1], block: [128, 1, 1], shared_bytes: 0 };
+        let launch = Launch { grid: [rows.div_ceil(4) as u32, 1, 1], block: [128, 1, 1], shared_bytes: 0, cluster: 1 };
         module.launch(&memory, "gemv", &launch, &params(&[wa, xa, y], [rows as u32, k as u32])).expect("no fault");
         let mut bytes = vec![0; 4 * rows];
         memory.read(y, &mut bytes).expect("every row");
@@ -63,8 +63,12 @@ fn attention_is_the_weighted_mean() {
             let addresses = [("q", &q), ("k", &k), ("v", &v)].map(|(name, x)| upload(&mut memory, name, x));
             let out = memory.allocate("o", 128 * rows);
             let all = [addresses[0], addresses[1], addresses[2], out];
-            let launch =
-                Launch { grid: [rows.div_ceil(64) as u32, 1, 1], block: [128, 1, 1], shared_bytes: 3 * 64 * 144 };
+            let launch = Launch {
+                grid: [rows.div_ceil(64) as u32, 1, 1],
+                block: [128, 1, 1],
+                shared_bytes: 3 * 64 * 144,
+                cluster: 1,
+            };
             let options = Options { threads, ..Options::default() };
             let params = params(&all, [rows as u32, 0.18f32.to_bits()]);
             module.launch_with(&memory, "attn", &launch, &params, &options).expect("no fault");

@@ -108,7 +108,7 @@ fn run(form: &Form, text: &str) -> Result<Vec<f32>, Fault> {
     let input = input(form);
     let (source, out) = (memory.allocate("in", input.len()), memory.allocate("out", THREADS * form.columns * 2));
     memory.write(source, &input)?;
-    let launch = Launch { grid: [1, 1, 1], block: [THREADS as u32, 1, 1], shared_bytes: 0 };
+    let launch = Launch { grid: [1, 1, 1], block: [THREADS as u32, 1, 1], shared_bytes: 0, cluster: 1 };
     module.launch(&memory, "test", &launch, &[source.to_le_bytes(), out.to_le_bytes()].concat())?;
     let mut bytes = vec![0; THREADS * form.columns * 2];
     memory.read(out, &mut bytes)?;

@@ -280,6 +280,7 @@ fn queued<K: Args + PlannedKernel>(kernel: &K) -> Queued {
     let launch = PlannedKernel::launch(kernel, &DEVICES[0]);
     let mut params = vec![0; size_of_val(kernel)];
     Args::write(kernel, &mut params);
-    let launch_of = Launch { grid: launch.grid, block: launch.block, shared_bytes: launch.shared_bytes };
+    let launch_of =
+        Launch { grid: launch.grid, block: launch.block, shared_bytes: launch.shared_bytes, cluster: launch.cluster };
     Queued { entry: launch.symbol.to_owned(), launch: launch_of, params }
 }

@@ -118,7 +118,7 @@ fn connect(devices: &mut [Cuda]) -> Result<()> {
         device.make_current()?;
         if shared[number] {
             // Kernels that started early would keep the GPU from the rank that they wait for.
-            device.overlap = None;
+            device.overlap = false;
         }
         device.rank = Some(Rank::new(number, seat, communicator.clone(), device.options.rank_timeout)?);
     }

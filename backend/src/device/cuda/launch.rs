@@ -5,8 +5,8 @@ use cust::stream::Stream;
 use cust_raw::CUfunction;
 use gpu_kernels::{DeviceInfo, Element, Launch};
 
+use super::extended::Extended;
 use super::failure::{Answer, failed};
-use super::overlap::Overlap;
 use super::program::PrepareContext;
 use crate::device::PlannedKernel;
 use crate::error::{Category, Error, Result};
@@ -16,14 +16,16 @@ pub struct KernelLaunch {
     function: CUfunction,
     launch: Launch,
     args: Vec<u8>,
-    overlap: Option<Overlap>,
+    /// How it is launched with attributes, if it needs any.
+    extended: Option<Extended>,
+    overlaps: bool,
 }
 
 impl KernelLaunch {
     /// Prepares a kernel whose pointers are where `address(buffer, element offset, element)` says.
     ///
     /// # Errors
-    /// Its requirements are not met, the device has less shared memory than it needs, or no such kernel.
+    /// Its requirements are not met, the device has less shared memory than it needs, or no such kernel, or the driver no clusters.
     pub fn new(
         kernel: &dyn PlannedKernel,
         context: &mut PrepareContext,
@@ -35,8 +37,13 @@ impl KernelLaunch {
         fits(&launch, context.info)?;
         let function = context.kernels.function(&launch)?;
         let args = kernel.args(address);
-        let overlap = context.overlap.filter(|_| launch.overlaps);
-        Ok(KernelLaunch { function, launch, args, overlap })
+        let overlaps = launch.overlaps && context.overlap && context.extended.is_some();
+        let extended = context.extended.filter(|_| overlaps || launch.cluster > 1);
+        if launch.cluster > 1 && extended.is_none() {
+            let doing = format_args!("preparing to launch `{}` in clusters", launch.symbol);
+            return Err(failed(doing, "the driver has no cuLaunchKernelEx"));
+        }
+        Ok(KernelLaunch { function, launch, args, extended, overlaps })
     }
 
     /// Enqueues it.
@@ -44,9 +51,9 @@ impl KernelLaunch {
     /// # Errors
     /// It does not start.
     pub fn enqueue(&self, stream: &Stream) -> Result<()> {
-        let KernelLaunch { function, launch, args, overlap } = self;
-        if let Some(overlap) = overlap {
-            return overlap.launch(*function, launch, args, stream);
+        let KernelLaunch { function, launch, args, extended, overlaps } = self;
+        if let Some(extended) = extended {
+            return extended.launch(*function, (launch, *overlaps), args, stream);
         }
         let ([x, y, z], [threads_x, threads_y, threads_z]) = (launch.grid, launch.block);
         let mut parameters = [args.as_ptr() as *mut c_void];

@@ -10,6 +10,7 @@ mod arena;
 mod collective;
 mod communicator;
 mod driver;
+mod extended;
 mod failure;
 mod gemm;
 mod gpu;
@@ -20,7 +21,6 @@ mod launch;
 mod library;
 mod module;
 mod open;
-mod overlap;
 mod probe;
 mod profile;
 mod program;
@@ -39,12 +39,12 @@ use gpu_kernels::{Element, Ptr, skinny_gemm};
 use crate::device::{Buffers, Device, Inputs, Plan, PlanId, Run, Ticket};
 use crate::error::{Result, size};
 use arena::Arena;
+use extended::Extended;
 use failure::{Answer, lost};
 use gemm::CublasLt;
 use lane::Lane;
 use module::Kernels;
 use open::{Opening, timed};
-use overlap::Overlap;
 use profile::Stopwatch;
 use program::{PrepareContext, Program};
 use rank::Rank;
@@ -98,7 +98,8 @@ pub struct Cuda {
     model: Option<Model>,
     cublas: CublasLt,
     kernels: Kernels,
-    overlap: Option<Overlap>,
+    extended: Option<Extended>,
+    overlap: bool,
     stream: Stream,
     options: Options,
     progress: Option<Progress>,
@@ -128,8 +129,9 @@ impl Cuda {
     /// What steps are prepared with.
     fn prepare_context(&mut self) -> PrepareContext<'_> {
         let arena = &self.model.as_ref().expect(ALLOCATED).arena;
-        let (kernels, cublas, overlap) = (&mut self.kernels, &mut self.cublas, self.overlap);
-        PrepareContext { kernels, cublas, arena, info: &self.gpu.info, overlap, rank: self.rank.as_ref() }
+        let (kernels, cublas) = (&mut self.kernels, &mut self.cublas);
+        let (extended, overlap) = (self.extended, self.overlap);
+        PrepareContext { kernels, cublas, arena, info: &self.gpu.info, extended, overlap, rank: self.rank.as_ref() }
     }
 
     fn lane(&self) -> Lane<'_> {
@@ -270,10 +272,11 @@ impl Device for Cuda {
 
     fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
         self.make_current()?;
-        let (kernels, cublas, overlap) = (&mut self.kernels, &mut self.cublas, self.overlap);
+        let (kernels, cublas) = (&mut self.kernels, &mut self.cublas);
+        let (extended, overlap) = (self.extended, self.overlap);
         let Model { tokens, arena, .. } = self.model.as_mut().expect(ALLOCATED);
         let rank = self.rank.as_ref();
-        let context = &mut PrepareContext { kernels, cublas, arena, info: &self.gpu.info, overlap, rank };
+        let context = &mut PrepareContext { kernels, cublas, arena, info: &self.gpu.info, extended, overlap, rank };
         let publishing = tokens.publishing(plan.published, context)?;
         let program = Program::new(&plan, publishing, context)?;
         self.programs.push(Some(program));

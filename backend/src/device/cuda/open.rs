@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 use cust::context::Context;
 use cust::stream::{Stream, StreamFlags};
 
+use super::extended::{Extended, records_overlaps};
 use super::failure::Answer;
 use super::gemm::CublasLt;
 use super::module::Kernels;
-use super::overlap::Overlap;
 use super::upload::Uploaded;
 use super::{Cuda, Gpu, Options, library, ptx};
 use crate::error::Result;
@@ -43,7 +43,8 @@ impl Cuda {
         let mut opening = Opening::default();
         let gpu = opening.time("driver", || Gpu::new(ordinal))?;
         let ptx = ptx::embedded_ptx(gpu.info.compute_capability)?;
-        let overlap = Overlap::find(&gpu).filter(|_| ptx.overlaps() && options.overlap && !options.check);
+        let extended = Extended::find();
+        let overlap = records_overlaps(&gpu) && ptx.overlaps() && options.overlap && !options.check;
         let (opened, found) = std::thread::scope(|scope| {
             let library = scope.spawn(|| timed(library::find));
             let opened = opening.time("context", || context(&gpu)).and_then(|(context, stream)| {
@@ -59,6 +60,7 @@ impl Cuda {
             model: None,
             cublas: CublasLt::default(),
             kernels,
+            extended,
             overlap,
             stream,
             options,

@@ -3,13 +3,13 @@ use gpu_kernels::{DeviceInfo, Element, Ptr, Role};
 
 use super::arena::Arena;
 use super::collective;
+use super::extended::Extended;
 use super::failure::Answer;
 use super::gemm::{CublasLt, Operands, PreparedGemm};
 use super::graph::Graph;
 use super::lane::Lane;
 use super::launch::KernelLaunch;
 use super::module::Kernels;
-use super::overlap::Overlap;
 use super::rank::Rank;
 use crate::device::{Gemm, GemmOperands, Output, Plan, PlannedKernel, Step};
 use crate::error::Result;
@@ -20,8 +20,10 @@ pub struct PrepareContext<'a> {
     pub cublas: &'a mut CublasLt,
     pub arena: &'a Arena,
     pub info: &'a DeviceInfo,
-    /// How a kernel is launched that may start before the one in front has ended; none where they wait for each other.
-    pub overlap: Option<Overlap>,
+    /// How a kernel is launched with attributes, where the driver can.
+    pub extended: Option<Extended>,
+    /// Whether a kernel may start before the one in front has ended.
+    pub overlap: bool,
     /// Which of several ranks the device is, if it is one.
     pub rank: Option<&'a Rank>,
 }

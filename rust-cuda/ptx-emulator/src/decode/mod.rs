@@ -4,6 +4,7 @@ mod bits;
 mod call;
 mod carry;
 mod cfg;
+mod cluster;
 mod compare;
 mod control;
 mod convert;

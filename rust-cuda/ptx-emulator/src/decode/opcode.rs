@@ -5,9 +5,7 @@ use crate::parse::ParseError;
 use crate::types::Type;
 
 /// Instructions that exist only from sm_90 on (or serve them): known by name, so that other entries of their module run.
-const BEYOND: [&str; 17] = [
-    "mbarrier",
-    "mapa",
+const BEYOND: [&str; 15] = [
     "getctarank",
     "tensormap",
     "setmaxnreg",
@@ -44,15 +42,23 @@ impl<'a> Opcode<'a> {
 
     /// Whether this belongs to the instructions that no sm_80 knows.
     pub fn is_beyond(&self) -> bool {
-        let has = |m: &str| self.modifiers.contains(&m);
+        let has = |m: &str| self.has(m);
         BEYOND.contains(&self.name)
             || (self.name == "cp" && !(has("async") && (has("ca") || has("cg") || is_wait(&self.modifiers))))
-            || (self.name == "barrier" && has("cluster"))
-            || (self.name == "st" && has("async"))
             || (self.name == "red" && has("async"))
-            || (self.name == "fence" && (has("proxy") && !has("async") || has("mbarrier_init")))
+            || (self.name == "fence" && has("proxy") && !has("async"))
             || has("bulk")
-            || has("shared::cluster")
+            || (matches!(self.name, "ld" | "atom" | "cvta" | "isspacep") && has("shared::cluster"))
+            || (self.name == "st" && has("shared::cluster") && !has("async"))
+            || (self.name == "mapa" && !has("shared::cluster"))
+            || (self.name == "mbarrier"
+                && !matches!(self.modifiers[..], ["init", ..] | ["arrive", "expect_tx", ..])
+                && !(has("try_wait") && has("parity")))
+    }
+
+    /// Whether the modifier is there and has not been taken.
+    pub fn has(&self, modifier: &str) -> bool {
+        self.modifiers.contains(&modifier)
     }
 
     pub fn error<T>(&self, message: impl std::fmt::Display) -> Result<T, ParseError> {

@@ -8,6 +8,10 @@ impl Decoder<'_> {
     /// Decodes one instruction; `None` where it leaves nothing to execute.
     pub fn decode(&mut self, op: &mut Opcode, args: &[Operand]) -> Result<Option<Op>, ParseError> {
         let decoded = match op.name {
+            "st" if op.has("async") => self.send_async(op, args)?,
+            "mapa" | "mbarrier" => self.cluster(op, args)?,
+            "bar" | "barrier" if op.has("cluster") => self.cluster_barrier(op, args)?,
+            "fence" if op.has("mbarrier_init") => self.mailbox_fence(op, args)?,
             "add" | "sub" | "mul" | "mul24" | "mad" | "mad24" | "addc" | "subc" | "madc" | "div" | "rem" | "min"
             | "max" | "abs" | "neg" | "sad" | "fma" => self.arithmetic(op, args)?,
             "and" | "or" | "xor" | "not" | "cnot" | "shl" | "shr" | "shf" | "lop3" | "prmt" | "bfe" | "bfi"

@@ -25,10 +25,14 @@ pub fn parse(name: &str) -> Option<Special> {
         ("%total_smem_size", None) => Special::TotalSharedSize,
         ("WARP_SZ", None) => Special::WarpSize,
         ("%nsmid", None) => Special::One,
-        ("%smid" | "%gridid" | "%cluster_ctarank", None) => Special::Zero,
-        ("%cluster_nctarank", None) => Special::One,
-        ("%clusterid" | "%cluster_ctaid", Some(_)) => Special::Zero,
+        ("%smid" | "%gridid", None) => Special::Zero,
+        // Clusters lie along x.
+        ("%cluster_ctarank", None) | ("%cluster_ctaid", Some(0)) => Special::ClusterRank,
+        ("%cluster_nctarank", None) | ("%cluster_nctaid", Some(0)) => Special::ClusterSize,
+        ("%cluster_ctaid", Some(_)) => Special::Zero,
         ("%cluster_nctaid", Some(_)) => Special::One,
+        ("%clusterid", Some(axis)) => Special::Cluster(axis),
+        ("%nclusterid", Some(axis)) => Special::ClusterCount(axis),
         _ => return None,
     })
 }

@@ -1,6 +1,8 @@
 //! Global memory: separate allocations with unmapped space around each.
 
 mod allocation;
+pub mod clock;
+pub mod mailbox;
 pub mod shared;
 pub mod stamp;
 pub mod view;

@@ -1,6 +1,8 @@
 //! A block's shared memory, with a stamp of the last write and of the last reads for every byte.
 
+use super::mailbox::Mailbox;
 use super::stamp::{Clocks, Stamp, Who};
+use std::collections::BTreeMap;
 
 /// Why an access to shared memory is refused.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Shared {
     reads: Vec<[Stamp; 4]>,
     /// For each thread, the tick up to which products see its writes.
     published: Vec<u32>,
+    /// By address.
+    pub mailboxes: BTreeMap<usize, Mailbox>,
     bytes: usize,
     /// Stamps up to this one belong to earlier blocks.
     stale: u32,
@@ -47,6 +51,7 @@ impl Shared {
             *write = Stamp::default();
         }
         self.published.clear();
+        self.mailboxes.clear();
         self.bytes = bytes;
         self.stale = (start - 1) << 12 | 0xfff;
     }
@@ -218,6 +223,26 @@ impl Shared {
     /// Marks the destination of an asynchronous copy (4, 8 or 16 bytes, aligned), checked like a write by `thread`.
     pub fn begin_copy(&mut self, clocks: &Clocks, thread: u32, at: usize, bytes: usize) -> Result<(), Refusal> {
         self.overwrite(clocks, thread, (at, bytes), Stamp::IN_FLIGHT)
+    }
+
+    /// Writes what another block has sent, whole words that nobody has touched, which stay in flight; whether that is so.
+    pub fn begin_receipt(&mut self, at: usize, data: &[u8]) -> bool {
+        let words = at / 4..(at + data.len()) / 4;
+        let untouched = |s: &Stamp| s.0 <= self.stale;
+        let mut stamps = self.writes[words.clone()].iter().chain(&self.reads[words.clone()]).flatten();
+        if !stamps.all(untouched) {
+            return false;
+        }
+        for (word, bytes) in words.zip(data.chunks_exact(4)) {
+            self.words[word] = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            self.writes[word] = [Stamp::IN_FLIGHT; 4];
+        }
+        true
+    }
+
+    /// From here on what was sent is an ordinary write by `thread`.
+    pub fn end_receipt(&mut self, clocks: &Clocks, thread: u32, (at, bytes): (usize, usize)) {
+        self.writes[at / 4..(at + bytes) / 4].fill([Stamp::new(clocks.now, Who::Thread, thread); 4]);
     }
 
     /// Delivers an asynchronous copy: from here on it is an ordinary write by `thread`.

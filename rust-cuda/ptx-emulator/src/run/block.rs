@@ -1,14 +1,13 @@
 //! One block: its warps in a fixed order, its shared memory, its barriers.
 
 use super::{
-    Env,
-    clock::Knowledge,
-    collective,
+    Env, collective,
+    mailbox::Sent,
     warp::{Pause, Warp},
 };
 use crate::fault::{Fault, FaultKind, Place, Trouble};
 use crate::lanes::{FULL, LANES};
-use crate::memory::{shared::Shared, stamp::MAX_CLOCK};
+use crate::memory::{clock::Knowledge, shared::Shared, stamp::MAX_CLOCK};
 use crate::program::{Barrier, BarrierKind, Op, Vote};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +15,8 @@ enum State {
     Running,
     /// At the barrier that is the instruction at this index.
     Waiting(u32),
+    /// At the cluster's barrier.
+    AtCluster,
     Done,
 }
 
@@ -31,7 +32,9 @@ pub struct Block {
     warps: Vec<Warp>,
     states: Vec<State>,
     arrivals: Vec<Arrival>,
-    shared: Shared,
+    /// What warps knew that came to the cluster's barrier with a release.
+    released: Knowledge,
+    pub shared: Shared,
     /// Where the next block's clocks begin, so that the stamps of this one need not be cleared.
     next_clock: u32,
     /// Barriers passed and warps ended.
@@ -54,6 +57,7 @@ impl Block {
         self.warps.iter_mut().for_each(|w| w.reset(env, position, clock));
         self.states = vec![State::Running; count];
         self.arrivals.clear();
+        self.released = Knowledge::default();
         self.shared.reset(env.program.static_shared + env.launch.shared_bytes as usize, clock);
     }
 
@@ -73,26 +77,19 @@ impl Block {
                         self.states[index] = State::Done;
                         self.events += 1;
                     }
-                    Pause::Barrier => self.arrive(env, index),
+                    Pause::Barrier => self.arrive(env, index)?,
                 }
             }
         }
         let released = self.release(env)?;
         if self.states.iter().all(|s| *s == State::Done) {
             self.next_clock = self.warps.iter().map(|w| w.clocks.now).max().unwrap_or(0) + 1;
-            return Ok(true);
+            return self.check_mailboxes(env).map(|()| true);
         }
-        if !ran && !released {
+        if !ran && !released && !self.states.contains(&State::AtCluster) {
             return Err(self.stuck(env));
         }
         Ok(false)
-    }
-
-    /// Runs the block to its end.
-    pub fn run(&mut self, env: &Env) -> Result<(), Fault> {
-        // Long slices: warps of one block wait for each other at barriers, rarely by polling shared memory.
-        while !self.turn(env, || 1 << 16)? {}
-        Ok(())
     }
 
     fn run_warp(&mut self, env: &Env, index: usize, slice: u64) -> Result<Pause, Fault> {
@@ -101,8 +98,13 @@ impl Block {
     }
 
     fn locate(&self, env: &Env, warp: usize, trouble: Trouble) -> Fault {
+        self.locate_at(env, (warp, self.warps[warp].pc), trouble)
+    }
+
+    /// The fault of a warp at an instruction.
+    pub fn locate_at(&self, env: &Env, (warp, pc): (usize, u32), trouble: Trouble) -> Fault {
         let thread = env.thread((warp * LANES + trouble.lane) as u32);
-        let line = env.program.metas[self.warps[warp].pc as usize].line;
+        let line = env.program.metas[pc as usize].line;
         let kernel = env.program.name.clone();
         let place = Place { kernel, line, text: String::new(), block: self.position, thread };
         Fault { place: Some(Box::new(place)), ..trouble.fault }
@@ -129,8 +131,13 @@ impl Block {
     }
 
     /// A warp has reached the barrier at its `pc`.
-    fn arrive(&mut self, env: &Env, index: usize) {
+    fn arrive(&mut self, env: &Env, index: usize) -> Result<(), Fault> {
         let at = self.warps[index].pc;
+        match env.program.insts[at as usize].op {
+            Op::ClusterArrive { release } => return self.arrive_at_cluster(env, index, release),
+            Op::ClusterWait => return self.wait_at_cluster(env, index),
+            _ => {}
+        }
         match self.barrier(env, at) {
             Some(barrier) if matches!(barrier.kind, BarrierKind::Arrive) => {
                 let id = self.operand(index, barrier.id);
@@ -142,6 +149,70 @@ impl Block {
             }
             _ => self.states[index] = State::Waiting(at),
         }
+        Ok(())
+    }
+
+    fn arrive_at_cluster(&mut self, env: &Env, index: usize, release: bool) -> Result<(), Fault> {
+        let warp = &mut self.warps[index];
+        if warp.arrivals > warp.waits {
+            return Err(self.disordered(env, index, "arrives at the cluster's barrier again, without a wait between"));
+        }
+        warp.announce(&mut self.shared, release);
+        if release {
+            self.released.add(&warp.clocks);
+            warp.clocks.tick();
+        }
+        self.events += 1;
+        Ok(())
+    }
+
+    fn wait_at_cluster(&mut self, env: &Env, index: usize) -> Result<(), Fault> {
+        let warp = &self.warps[index];
+        if warp.arrivals == warp.waits {
+            return Err(self.disordered(env, index, "waits at the cluster's barrier without having arrived"));
+        }
+        self.states[index] = State::AtCluster;
+        Ok(())
+    }
+
+    fn disordered(&self, env: &Env, index: usize, message: &str) -> Fault {
+        let lane = self.warps[index].live.trailing_zeros() as usize % LANES;
+        self.locate(env, index, *Trouble::new(FaultKind::DivergentBarrier, lane, None, message))
+    }
+
+    /// How often all warps that still run have come to the cluster's barrier; none where none runs.
+    pub fn cluster_arrivals(&self) -> Option<u32> {
+        let running = self.warps.iter().zip(&self.states).filter(|(_, state)| **state != State::Done);
+        running.map(|(warp, _)| warp.arrivals).min()
+    }
+
+    /// Lets warps go on that wait at the cluster's barrier, to which all have come so often.
+    pub fn pass_cluster(&mut self, arrivals: u32) {
+        let passes = |w: &usize| self.states[*w] == State::AtCluster && self.warps[*w].arrivals <= arrivals;
+        let passing: Vec<usize> = (0..self.warps.len()).filter(passes).collect();
+        if passing.is_empty() {
+            return;
+        }
+        for w in passing {
+            self.released.acquire(&mut self.warps[w].clocks);
+            self.warps[w].waits = self.warps[w].arrivals;
+            self.states[w] = State::Running;
+        }
+        self.events += 1;
+    }
+
+    /// What the warps have sent to blocks of the cluster.
+    pub fn sent(&mut self) -> impl Iterator<Item = Sent> {
+        self.warps.iter_mut().flat_map(|warp| std::mem::take(&mut warp.sent))
+    }
+
+    /// The block has ended: as many bytes have come as it expected.
+    fn check_mailboxes(&self, env: &Env) -> Result<(), Fault> {
+        let Some((at, _)) = self.shared.mailboxes.iter().find(|(_, mailbox)| mailbox.is_uneven()) else {
+            return Ok(());
+        };
+        let message = "the block ends, and its mbarrier expects other bytes than have come";
+        Err(self.locate(env, 0, *Trouble::new(FaultKind::ClusterRace, 0, Some(*at as u64), message)))
     }
 
     fn operand(&self, warp: usize, slot: u32) -> u32 {

@@ -1,7 +1,7 @@
 //! Several devices at once: each runs the launches of its queue in order, all of them in turns on one thread.
 
-use super::launch::{Slices, check, position};
-use super::{Env, Launch, Options, Stats, block::Block};
+use super::launch::{Slices, check, clusters};
+use super::{Env, Launch, Options, Stats, cluster::Cluster};
 use crate::fault::Fault;
 use crate::memory::{Memory, view::Views};
 use crate::module::Module;
@@ -26,7 +26,7 @@ struct Device<'a> {
     number: usize,
     queue: std::slice::Iter<'a, Queued>,
     env: Option<Env<'a>>,
-    running: Vec<Block>,
+    running: Vec<Cluster>,
 }
 
 /// Runs every queue to its end.
@@ -61,13 +61,13 @@ pub fn run(
         device.begin(module, memory, &views, options)?;
         device.turn(&views, &mut chance, &mut stats)?;
         views.of(device.number).drain(memory, if device.is_busy() { odds } else { 1 });
-        let progress = stats.blocks + devices.iter().flat_map(|d| &d.running).map(Block::progress).sum::<u64>();
+        let progress = stats.blocks + devices.iter().flat_map(|d| &d.running).map(Cluster::progress).sum::<u64>();
         idle = if progress == last { idle + 1 } else { 0 };
         last = progress;
         if idle > IDLE_TURNS * queues.len() as u64
-            && let Some((env, block)) = devices.iter().find_map(Device::waiting)
+            && let Some((env, cluster)) = devices.iter().find_map(Device::waiting)
         {
-            return Err(block.deadlocked(env));
+            return Err(cluster.deadlocked(env));
         }
     }
 }
@@ -77,7 +77,7 @@ impl<'a> Device<'a> {
         self.env.is_some() || !self.queue.as_slice().is_empty()
     }
 
-    fn waiting(&self) -> Option<(&Env<'a>, &Block)> {
+    fn waiting(&self) -> Option<(&Env<'a>, &Cluster)> {
         Some((self.env.as_ref()?, self.running.first()?))
     }
 
@@ -93,12 +93,11 @@ impl<'a> Device<'a> {
         self.queue.next();
         let env = module.env(memory, queued, options, views.of(self.number))?;
         check(&env)?;
-        let blocks = queued.launch.grid.iter().map(|&n| u64::from(n)).product();
-        self.running = (0..blocks)
+        self.running = (0..clusters(&env))
             .map(|number| {
-                let mut block = Block::default();
-                block.reset(&env, position(&env, number));
-                block
+                let mut cluster = Cluster::default();
+                cluster.reset(&env, number);
+                cluster
             })
             .collect();
         self.env = Some(env);
@@ -109,13 +108,13 @@ impl<'a> Device<'a> {
     fn turn(&mut self, views: &Views, chance: &mut Slices, stats: &mut Stats) -> Result<(), Fault> {
         let Some(env) = &self.env else { return Ok(()) };
         let mut ended = Vec::new();
-        for (at, block) in self.running.iter_mut().enumerate() {
-            if block.turn(env, || [0, 4, 64, 512][chance.below(4) as usize])? {
+        for (at, cluster) in self.running.iter_mut().enumerate() {
+            if cluster.turn(env, || [0, 4, 64, 512][chance.below(4) as usize])? {
                 ended.push(at);
             }
         }
         for at in ended.into_iter().rev() {
-            stats.add(&self.running.remove(at), 1);
+            stats.add(&self.running.remove(at), u64::from(env.launch.cluster));
         }
         if self.running.is_empty() {
             views.of(self.number).end_launch();

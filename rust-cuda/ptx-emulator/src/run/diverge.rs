@@ -14,7 +14,7 @@ impl Warp {
         let named = |members: &u32| self.regs.r32[*members as usize][mask.trailing_zeros() as usize];
         let needed = match op {
             Op::Barrier(_) | Op::Mma(_) | Op::LoadMatrix(_) | Op::Product(_) | Op::ProductWait(_) => FULL,
-            Op::ProductFence | Op::ProductCommit => FULL,
+            Op::ProductFence | Op::ProductCommit | Op::ClusterArrive { .. } | Op::ClusterWait => FULL,
             Op::Shuffle(shuffle) => named(&shuffle.members),
             Op::WarpBarrier { members }
             | Op::Vote { members, .. }
@@ -73,7 +73,7 @@ impl Warp {
     /// The fault of lanes `here` at the instruction at `pc`, which also needs `missing`.
     pub fn absent(&self, env: &Env, here: u32, missing: u32) -> Box<Trouble> {
         let kind = match env.program.insts[self.pc as usize].op {
-            Op::Barrier(_) => FaultKind::DivergentBarrier,
+            Op::Barrier(_) | Op::ClusterArrive { .. } | Op::ClusterWait => FaultKind::DivergentBarrier,
             _ => FaultKind::DivergentCollective,
         };
         let message = format!("lanes {missing:#010x} of the warp are needed here as well, and do not come");

@@ -1,6 +1,9 @@
 //! A grid of blocks: in parallel on the host's cores, or all resident and in turns.
 
-use super::{Env, block::Block};
+use super::{
+    Env,
+    cluster::{Cluster, IDLE_ROUNDS, MOST_BLOCKS},
+};
 use crate::fault::{Fault, FaultKind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,6 +17,8 @@ pub struct Launch {
     pub block: [u32; 3],
     /// Bytes of dynamic shared memory per block.
     pub shared_bytes: u32,
+    /// Blocks of a cluster, neighbours in x; 1 where each is for itself.
+    pub cluster: u32,
 }
 
 /// How a launch is run; the results of a right kernel do not depend on it.
@@ -51,23 +56,28 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn add(&mut self, block: &Block, blocks: u64) {
-        self.thread_instructions += block.thread_instructions();
-        self.warp_instructions += block.warp_instructions();
+    /// Adds what the blocks of a cluster have executed, and so many blocks that ran to their end.
+    pub(crate) fn add(&mut self, cluster: &Cluster, blocks: u64) {
+        for block in cluster.blocks() {
+            self.thread_instructions += block.thread_instructions();
+            self.warp_instructions += block.warp_instructions();
+        }
         self.blocks += blocks;
     }
 }
 
 /// Instructions that a warp runs before the next block gets its turn.
 const TURN: u64 = 256;
-/// Rounds of turns without a store, a barrier or an exit after which the blocks are taken to wait for each other in vain.
-const IDLE_ROUNDS: u64 = 4096;
-
 /// Runs every block of a launch.
 pub(crate) fn launch(env: &Env) -> Result<Stats, Fault> {
     check(env)?;
-    let blocks = env.launch.grid.iter().map(|&n| u64::from(n)).product();
-    if env.program.resident && blocks > 1 { in_turns(env, blocks) } else { in_parallel(env, blocks) }
+    let clusters = clusters(env);
+    if env.program.resident && clusters > 1 { in_turns(env, clusters) } else { in_parallel(env, clusters) }
+}
+
+/// Clusters of the grid.
+pub fn clusters(env: &Env) -> u64 {
+    env.launch.grid.iter().map(|&n| u64::from(n)).product::<u64>() / u64::from(env.launch.cluster)
 }
 
 pub fn check(env: &Env) -> Result<(), Fault> {
@@ -83,6 +93,13 @@ pub fn check(env: &Env) -> Result<(), Fault> {
     if threads > 1024 {
         return bad(format!("`{name}`: a block of {threads} threads, but 1024 is the most"));
     }
+    let cluster = env.launch.cluster;
+    if cluster == 0 || cluster > MOST_BLOCKS || !env.launch.grid[0].is_multiple_of(cluster) {
+        return bad(format!(
+            "`{name}`: clusters of {cluster} blocks, of {} in x; {MOST_BLOCKS} is the most",
+            env.launch.grid[0]
+        ));
+    }
     if env.params.len() != env.program.params {
         let (want, got) = (env.program.params, env.params.len());
         return bad(format!("`{name}` takes {want} bytes of parameters, {got} were given"));
@@ -95,23 +112,27 @@ pub fn position(env: &Env, number: u64) -> [u32; 3] {
     [(number % x) as u32, (number / x % y) as u32, (number / (x * y)) as u32]
 }
 
-/// Blocks in order of their number, on as many threads as allowed. Of several faults the lowest block's is reported:
-/// blocks are handed out in order, so every lower one has been started and is finished.
-fn in_parallel(env: &Env, blocks: u64) -> Result<Stats, Fault> {
+/// Clusters in order of their number, on as many threads as allowed. Of several faults that of the lowest is reported:
+/// they are handed out in order, so every lower one has been started and is finished.
+fn in_parallel(env: &Env, clusters: u64) -> Result<Stats, Fault> {
     let next = AtomicU64::new(0);
     let failed = AtomicU64::new(u64::MAX);
     let outcome = Mutex::new((Stats::default(), None::<(u64, Fault)>));
     let work = || {
-        let mut block = Block::default();
+        let mut cluster = Cluster::default();
         let (mut done, mut fault) = (0, None);
         loop {
             let number = next.fetch_add(1, Relaxed);
-            if number >= blocks || number > failed.load(Relaxed) {
+            if number >= clusters || number > failed.load(Relaxed) {
                 break;
             }
-            block.reset(env, position(env, number));
-            match block.run(env) {
-                Ok(()) => done += 1,
+            cluster.reset(env, number);
+            // Long slices for a block alone: its warps wait for each other at barriers, rarely by polling shared memory.
+            let turn = if env.launch.cluster > 1 { TURN } else { 1 << 16 };
+            let chance = env.options.shuffle.filter(|_| env.launch.cluster > 1);
+            let mut slices = Slices(chance.map(|seed| seed.wrapping_add(number)));
+            match cluster.run(env, || slices.next(turn)) {
+                Ok(()) => done += u64::from(env.launch.cluster),
                 Err(found) => {
                     failed.fetch_min(number, Relaxed);
                     fault = Some((number, found));
@@ -120,14 +141,14 @@ fn in_parallel(env: &Env, blocks: u64) -> Result<Stats, Fault> {
             }
         }
         let mut outcome = outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        outcome.0.add(&block, done);
+        outcome.0.add(&cluster, done);
         if let Some(found) = fault
             && outcome.1.as_ref().is_none_or(|earlier| found.0 < earlier.0)
         {
             outcome.1 = Some(found);
         }
     };
-    let threads = env.options.threads.clamp(1, blocks.min(1 << 10) as usize);
+    let threads = env.options.threads.clamp(1, clusters.min(1 << 10) as usize);
     std::thread::scope(|scope| {
         (1..threads).for_each(|_| drop(scope.spawn(work)));
         work();
@@ -136,37 +157,37 @@ fn in_parallel(env: &Env, blocks: u64) -> Result<Stats, Fault> {
     fault.map_or(Ok(stats), |(_, fault)| Err(fault))
 }
 
-/// Blocks on one thread, each for a short turn: they may wait for each other. One that ends makes room for the next.
-fn in_turns(env: &Env, blocks: u64) -> Result<Stats, Fault> {
-    let mut running: Vec<Block> = Vec::new();
-    let mut waiting = 0..blocks;
-    for number in waiting.by_ref().take(env.options.resident.max(1)) {
-        let mut block = Block::default();
-        block.reset(env, position(env, number));
-        running.push(block);
+/// Clusters on one thread, each for a short turn: they may wait for each other. One that ends makes room for the next.
+fn in_turns(env: &Env, clusters: u64) -> Result<Stats, Fault> {
+    let mut running: Vec<Cluster> = Vec::new();
+    let mut waiting = 0..clusters;
+    for number in waiting.by_ref().take((env.options.resident / env.launch.cluster as usize).max(1)) {
+        let mut cluster = Cluster::default();
+        cluster.reset(env, number);
+        running.push(cluster);
     }
     let mut stats = Stats::default();
     let (mut last, mut idle) = (0, 0);
     let mut slices = Slices(env.options.shuffle);
     while !running.is_empty() {
         let mut ended = Vec::new();
-        for (at, block) in running.iter_mut().enumerate() {
-            if block.turn(env, || slices.next())? {
+        for (at, cluster) in running.iter_mut().enumerate() {
+            if cluster.turn(env, || slices.next(TURN))? {
                 ended.push(at);
             }
         }
         for at in ended.into_iter().rev() {
-            stats.blocks += 1;
+            stats.blocks += u64::from(env.launch.cluster);
             match waiting.next() {
-                Some(number) => running[at].reset(env, position(env, number)),
+                Some(number) => running[at].reset(env, number),
                 None => stats.add(&running.remove(at), 0),
             }
         }
-        let progress = stats.blocks + running.iter().map(Block::progress).sum::<u64>();
+        let progress = stats.blocks + running.iter().map(Cluster::progress).sum::<u64>();
         idle = if progress == last { idle + 1 } else { 0 };
         last = progress;
-        if let (IDLE_ROUNDS, Some(block)) = (idle, running.first()) {
-            return Err(block.deadlocked(env));
+        if let (IDLE_ROUNDS, Some(cluster)) = (idle, running.first()) {
+            return Err(cluster.deadlocked(env));
         }
     }
     Ok(stats)
@@ -176,9 +197,9 @@ fn in_turns(env: &Env, blocks: u64) -> Result<Stats, Fault> {
 pub struct Slices(pub Option<u64>);
 
 impl Slices {
-    /// [`TURN`], or as many as SplitMix64 (Steele and others, 2014) says: none, a few or many, equally often.
-    fn next(&mut self) -> u64 {
-        if self.0.is_none() { TURN } else { [0, 4, 64, 1 << 16][self.below(4) as usize] }
+    /// `turn`, or as many as SplitMix64 (Steele and others, 2014) says: none, a few or many, equally often.
+    fn next(&mut self, turn: u64) -> u64 {
+        if self.0.is_none() { turn } else { [0, 4, 64, 1 << 16][self.below(4) as usize] }
     }
 
     /// A number below `bound`; 0 without a seed.

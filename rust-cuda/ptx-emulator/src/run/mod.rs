@@ -3,13 +3,14 @@
 mod access;
 mod atomic;
 mod block;
-mod clock;
+pub mod cluster;
 mod collective;
 mod copy;
 mod devices;
 mod diverge;
 mod launch;
 mod local;
+mod mailbox;
 mod matrix;
 mod product;
 mod seen;

@@ -1,6 +1,6 @@
 //! One warp: its registers, its stack of divergence, and the loop that steps it.
 
-use super::{Env, access::Checked, copy::Copies, local::Local, product::Products};
+use super::{Env, access::Checked, copy::Copies, local::Local, mailbox::Sent, product::Products};
 use crate::fault::{FaultKind, Trouble};
 use crate::lanes::{FULL, LANES, Reg, Registers};
 use crate::memory::{shared::Shared, stamp::Clocks};
@@ -37,6 +37,11 @@ pub struct Warp {
     pub clocks: Clocks,
     pub copies: Copies,
     pub products: Products,
+    /// How often it came to the cluster's barrier, and how often it has passed that.
+    pub arrivals: u32,
+    pub waits: u32,
+    /// Stores to the cluster's shared memory.
+    pub sent: Vec<Sent>,
     /// Lanes that have not exited.
     pub live: u32,
     /// The instruction being executed.
@@ -62,6 +67,9 @@ impl Warp {
             clocks: Clocks::new(index, 1),
             copies: Copies::default(),
             products: Products::default(),
+            arrivals: 0,
+            waits: 0,
+            sent: Vec::new(),
             live: 0,
             pc: 0,
             stack: Vec::new(),
@@ -85,8 +93,12 @@ impl Warp {
             *self.regs.defined_mut(reg) = 0;
         }
         for &(reg, special) in &program.specials {
-            if let Special::Block(axis) = special {
-                self.regs.splat(reg, u64::from(block[axis]));
+            let cluster = [env.launch.cluster, 1, 1];
+            match special {
+                Special::Block(axis) => self.regs.splat(reg, u64::from(block[axis])),
+                Special::Cluster(axis) => self.regs.splat(reg, u64::from(block[axis] / cluster[axis])),
+                Special::ClusterRank => self.regs.splat(reg, u64::from(block[0] % cluster[0])),
+                _ => {}
             }
         }
         let [x, y, z] = block.map(u64::from);
@@ -97,6 +109,8 @@ impl Warp {
         self.clocks = Clocks::new(self.index, clock);
         self.copies = Copies::default();
         self.products.reset(program);
+        (self.arrivals, self.waits) = (0, 0);
+        self.sent.clear();
         let threads = (env.threads() - self.first_thread()).min(LANES as u32);
         self.live = FULL >> (LANES as u32 - threads);
         self.stack.clear();
@@ -141,7 +155,10 @@ impl Warp {
                 Special::DynamicSharedSize => shared,
                 Special::TotalSharedSize => env.program.static_shared as u32 + shared,
                 Special::WarpSize => LANES as u32,
-                Special::Zero | Special::Block(_) => 0,
+                Special::ClusterSize => launch.cluster,
+                Special::ClusterCount(0) => launch.grid[0] / launch.cluster,
+                Special::ClusterCount(axis) => launch.grid[axis],
+                Special::Zero | Special::Block(_) | Special::Cluster(_) | Special::ClusterRank => 0,
                 Special::One => 1,
             };
             self.regs.set_bits(reg, lane, u64::from(value));
@@ -206,9 +223,9 @@ impl Warp {
             match outcome? {
                 // The step itself has set the stack.
                 Some(Flow::Jumped) => {}
-                Some(_) => {
+                Some(flow) => {
                     self.set_pc(pc + 1);
-                    return Ok(Pause::Barrier);
+                    return if flow == Flow::Yield { self.out_of_slice(env, active) } else { Ok(Pause::Barrier) };
                 }
                 None => {
                     self.set_pc(pc);
@@ -264,12 +281,19 @@ impl Warp {
             Op::Atomic(_) | Op::CopyAsync(_) | Op::CopyCommit | Op::CopyWait(_) | Op::ProxyFence => {
                 self.rare(env, shared, &inst.op, mask)?;
             }
+            Op::MailboxOpen(_)
+            | Op::MailboxExpect(_)
+            | Op::MailboxTest { .. }
+            | Op::SendAsync(_)
+            | Op::MailboxFence => {
+                return self.mailbox(shared, &inst.op, mask);
+            }
             together => {
                 let missing = self.missing(together, mask);
                 if missing != 0 {
                     return self.park(env, (active, mask), missing);
                 }
-                if let Op::Barrier(_) = together {
+                if let Op::Barrier(_) | Op::ClusterArrive { .. } | Op::ClusterWait = together {
                     return Ok(Flow::Pause);
                 }
                 self.rare(env, shared, together, mask)?;
@@ -325,9 +349,12 @@ impl Warp {
 }
 
 /// What follows a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flow {
     Next,
     /// The stack was changed.
     Jumped,
+    /// Others go on first.
+    Yield,
     Pause,
 }

@@ -1,6 +1,6 @@
 //! A barrier's effect on the clocks of the warps that take part.
 
-use crate::memory::stamp::{Clocks, WARPS};
+use super::stamp::{Clocks, WARPS};
 
 /// What some warps know together: for each warp, the tick up to which its accesses are ordered.
 #[derive(Clone, Copy, Default)]
@@ -19,6 +19,13 @@ impl Knowledge {
     pub fn merge(&mut self, other: &Knowledge) {
         self.known.iter_mut().zip(other.known).for_each(|(known, other)| *known = other.max(*known));
         self.latest = self.latest.max(other.latest);
+    }
+
+    /// Lets a warp know it that acquires it.
+    pub fn acquire(&self, clocks: &mut Clocks) {
+        let mut together = *self;
+        together.add(clocks);
+        clocks.join(&together.known, together.latest, false);
     }
 
     /// Lets the warps in `waiting` know it; `all`: the whole block waits.
