@@ -85,7 +85,8 @@ impl Tiny {
             sequences: rows,
         });
         let (ids, table, x) = (self.ids.ptr(), self.table.ptr(), self.x.ptr());
-        plan.launch(Embed { ids, sampled: self.sampled.ptr(), table, out: x, rows, hidden, vocab });
+        let tables = Embed::alone(table);
+        plan.launch(Embed { ids, sampled: self.sampled.ptr(), tables, out: x, rows, hidden, vocab, ranks: 1 });
         let (weight, y) = (self.norm.ptr(), self.normed.ptr::<Act>());
         plan.launch(RmsNorm { x, weight, y, rows, hidden, eps: 1e-5, roundings: rms_norm::TWICE });
         plan.launch(Relu2 { x: y, y, count: rows * hidden });

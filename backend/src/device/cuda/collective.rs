@@ -1,22 +1,58 @@
 //! The steps in which ranks meet, as launches of the kernels that sum and gather.
-use gpu_kernels::{Gemv, OneShotAllGather, OneShotAllReduce, Ptr, QuantGemv, TwoShotAllReduce};
+use gpu_kernels::{Embed, Gemv, OneShotAllGather, OneShotAllReduce, Ptr, QuantGemv, TwoShotAllReduce};
 
 use super::launch::KernelLaunch;
-use super::program::{PrepareContext, Prepared};
+use super::program::{PrepareContext, Prepared, Work};
 use super::rank::Rank;
 use crate::device::{AllGather, AllReduce, Output, PlannedKernel, Step};
 use crate::error::{Category, Error, Result};
 
-/// Prepares a product that sends its results to the ranks itself, where it is one and the sum `behind` is theirs.
+/// Prepares `step` with those of the `rest` behind it that become one with it, where ranks meet behind it: a product that sends its
+/// results itself, or rows of the embedding that are read where they are.
 ///
 /// # Errors
-/// The kernel can not be prepared.
-pub fn sending(
+/// A kernel can not be prepared.
+pub fn together(step: &Step, rest: &[Step], context: &mut PrepareContext) -> Result<Option<Vec<Prepared>>> {
+    let (Some(rank), Step::Launch(kernel), [behind, ..]) = (context.rank, step, rest) else { return Ok(None) };
+    match behind {
+        Step::AllGather(gather) => embed(kernel.as_ref(), gather, rank, context),
+        Step::AllReduce(sum) => match sending(kernel.as_ref(), sum, rank, context)? {
+            Some(product) => Ok(Some(vec![product, all_reduce(sum, true, context)?])),
+            None => Ok(None),
+        },
+        _ => Ok(None),
+    }
+}
+
+/// Rows of the embedding table whose columns are gathered behind: each is read from the tables of all ranks, which are constant.
+fn embed(
     kernel: &dyn PlannedKernel,
-    behind: Option<&Step>,
+    gather: &AllGather,
+    rank: &Rank,
+    context: &mut PrepareContext,
+) -> Result<Option<Vec<Prepared>>> {
+    let (Some(embed), (Output::Act(x), Output::Act(out))) =
+        (kernel.as_any().downcast_ref::<Embed>(), (gather.x, gather.y))
+    else {
+        return Ok(None);
+    };
+    if (x.target(), gather.rows, gather.n) != (embed.out.target(), embed.rows, embed.hidden) {
+        return Ok(None);
+    }
+    let communicator = rank.communicator();
+    let ranks = communicator.meeting(rank.number()).ranks;
+    let whole = Embed { tables: communicator.of_ranks(embed.tables[0]), out, ranks, ..*embed };
+    let launch = Work::Launch(prepare(&whole, rank, context)?);
+    Ok(Some(vec![Prepared::new(kernel.name(), vec![launch]), Prepared::new("all_gather", Vec::new())]))
+}
+
+/// A product that sends its results to the ranks itself, where it is one and the sum behind is theirs.
+fn sending(
+    kernel: &dyn PlannedKernel,
+    sum: &AllReduce,
+    rank: &Rank,
     context: &mut PrepareContext,
 ) -> Result<Option<Prepared>> {
-    let (Some(rank), Some(Step::AllReduce(sum))) = (context.rank, behind) else { return Ok(None) };
     let Output::F32(part) = sum.x else { return Ok(None) };
     let part = (part, [sum.rows, sum.n]);
     let outbox = rank.communicator().meeting(rank.number()).outbox();
@@ -28,7 +64,7 @@ pub fn sending(
         (_, Some(gemv)) => prepare(gemv, rank, context)?,
         _ => return Ok(None),
     };
-    Ok(Some(Prepared::sending(kernel.name(), launch)))
+    Ok(Some(Prepared::new(kernel.name(), vec![Work::Launch(launch)])))
 }
 
 /// Prepares a sum over all ranks: in one shot of packets, which may be `sent` already, or in two where those have no room for as many
@@ -49,7 +85,7 @@ pub fn all_reduce(step: &AllReduce, sent: bool, context: &mut PrepareContext) ->
         let [x, y] = [x_act, y].map(|place| communicator.of_ranks(place));
         prepare(&TwoShotAllReduce { x, bias, residual, y, meeting, rows, n }, rank, context)?
     };
-    Ok(Prepared::meeting("all_reduce", launch))
+    Ok(Prepared::new("all_reduce", vec![Work::Meeting(launch)]))
 }
 
 /// Prepares a gathering of all ranks' columns.
@@ -63,7 +99,7 @@ pub fn all_gather(step: &AllGather, context: &mut PrepareContext) -> Result<Prep
     let (meeting, (x, x_act), (y_f32, y)) = (communicator.meeting(rank.number()), split(step.x), split(step.y));
     let (y, y_f32) = (communicator.of_ranks(y), communicator.of_ranks(y_f32));
     let launch = prepare(&OneShotAllGather { x, x_act, y, y_f32, meeting, rows, n }, rank, context)?;
-    Ok(Prepared::meeting("all_gather", launch))
+    Ok(Prepared::new("all_gather", vec![Work::Meeting(launch)]))
 }
 
 fn split(output: Output) -> (Ptr<f32>, Ptr<gpu_kernels::Act>) {
