@@ -13,22 +13,24 @@
 //! | `residual` | as `y`, or null | act | row-major; may be `y` |
 //! | `y` | `[rows, n]`, with `swiglu` `[rows, n/2]`, or null | act | row-major, written |
 //! | `y_f32` | `[rows, n]` or null | f32 | row-major, written |
+//! | `outbox` | or none | | instead of `y`: its words of two neighbours are sent to all ranks as packets of the [meeting](crate::all_reduce) behind |
 //!
 //! # Launch
 //! A warp adds the sums for 16 rows of the weight and eight token rows, as the tensor core has left them in its lanes. A block has
-//! four warps: tiles have eight sixteens.
+//! four warps: tiles have eight sixteens. One that sends lets the kernel behind start only when what is in front of both has ended.
 //!
 //! # Requires
-//! 1 to 64 rows; 1 to 8 splits; `n` divisible by 8, with `swiglu` by 16; `partial` 16-byte aligned; exactly one of `y` and `y_f32`,
-//! activation and `residual` with `y`, one of them at most; `y` overlaps nothing that is read but `residual`.
+//! 1 to 64 rows; 1 to 8 splits; `n` divisible by 8, with `swiglu` by 16; `partial` 16-byte aligned; exactly one of `y`, `y_f32` and
+//! `outbox`, activation and `residual` with `y`, one of them at most; with `outbox` no bias; `y` overlaps nothing that is read but `residual`.
 //!
 //! # Moves
-//! `4·splits·rows·n + rows·n·out` bytes, as much again for a residual, and `2·n` where there is a bias.
+//! `4·splits·rows·n + rows·n·out` bytes, of which an outbox takes `4 · ranks` for each element, as much again for a residual, and `2·n` where there is a bias.
 //!
 //! # Numerics
 //! In f32, the splits in their order, then the bias. c = 16, d = 4: what an activation takes is rounded, and may be the
 //! neighbour of what it is to be.
 use crate::activation::{PLAIN, SWIGLU};
+use crate::all_reduce::meeting::Outbox;
 use crate::kernel::{kernel_args, require};
 use crate::skinny_gemm::{self, MAX_ROWS, MOST_SPLITS, TILE};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
@@ -49,6 +51,8 @@ kernel_args! {
         pub y: Ptr<Act>,
         /// `[rows, n]` or null, written without rounding.
         pub y_f32: Ptr<f32>,
+        /// Where `y` is sent instead, or [`Outbox::NONE`].
+        pub outbox: Outbox,
         /// Token rows.
         pub rows: u32,
         /// Rows of the weight.
@@ -64,6 +68,24 @@ impl SkinnyJoin {
     /// Columns of the output.
     const fn width(&self) -> u32 {
         if self.activation == SWIGLU { self.n / 2 } else { self.n }
+    }
+
+    /// The same with its results, which would go to `part` of `[rows, n]`, sent to where ranks meet behind it; none if they do not go there
+    /// as they are.
+    pub fn sending(self, (part, shape): (Ptr<Act>, [u32; 2]), outbox: Outbox) -> Option<SkinnyJoin> {
+        let goes_there = !self.y.is_null() && self.y.target() == part.target() && [self.rows, self.n] == shape;
+        let sending = SkinnyJoin { y: Ptr::NULL, outbox, ..self };
+        (goes_there && sending.is_plain() && sending.has_room()).then_some(sending)
+    }
+
+    /// Whether nothing is done with the sums.
+    fn is_plain(&self) -> bool {
+        self.activation == PLAIN && self.residual.is_null() && self.bias.is_null()
+    }
+
+    /// Whether the outbox takes the results, if there is one.
+    fn has_room(&self) -> bool {
+        self.outbox.takes(u64::from(self.rows) * u64::from(self.n) / 2)
     }
 
     /// Elements of `partial`.
@@ -94,9 +116,12 @@ impl Kernel for SkinnyJoin {
             self.n > 0 && self.n.is_multiple_of(8) => "n divisible by 8",
             self.activation <= SWIGLU => "a known activation",
             self.activation != SWIGLU || self.n.is_multiple_of(16) => "n divisible by 16 with gates",
-            self.y.is_null() != self.y_f32.is_null() => "exactly one of y and y_f32",
+            [!self.y.is_null(), !self.y_f32.is_null(), self.outbox.sends()].iter().filter(|there| **there).count() == 1
+                => "exactly one of y, y_f32 and an outbox",
             self.activation == PLAIN || (self.y_f32.is_null() && self.residual.is_null()) => "activations with neither y_f32 nor residual",
             self.y_f32.is_null() || self.residual.is_null() => "y_f32 without residual",
+            !self.outbox.sends() || self.is_plain() => "an outbox with neither bias, activation nor residual",
+            self.has_room() => "an outbox with room",
         }
     }
 
@@ -108,7 +133,11 @@ impl Kernel for SkinnyJoin {
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
         let (rows, n, width) = (u64::from(self.rows), u64::from(self.n), u64::from(self.width()));
-        let out = if self.y.is_null() { 4 * n } else { 2 * width };
+        let out = match (self.y_f32.is_null(), self.outbox.sends()) {
+            (false, _) => 4 * n,
+            (_, true) => 4 * n * u64::from(self.outbox.ranks),
+            _ => 2 * width,
+        };
         let residual = if self.residual.is_null() { 0 } else { out };
         let bias = if self.bias.is_null() { 0 } else { 2 * n };
         rows * (4 * u64::from(self.splits) * n + out + residual) + bias
@@ -117,17 +146,24 @@ impl Kernel for SkinnyJoin {
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
-    use super::{SkinnyJoin, THREADS};
+    use super::{Outbox, SkinnyJoin, THREADS};
     use crate::skinny_gemm::MOST_SPLITS;
     use crate::skinny_gemm::store::{self, Outputs};
     use cuda_std::unroll::unroll;
-    use cuda_std::{global, grid, kernel, thread};
+    use cuda_std::{bf16, fragment, global, grid, kernel, thread};
 
     kernel! {
         /// A warp for 16 rows of the weight and eight token rows.
         pub fn skinny_join(args: SkinnyJoin) {
-            grid::launch_dependents();
+            if !args.outbox.sends() {
+                grid::launch_dependents();
+            }
             grid::wait_for_dependencies();
+            let mut epoch = 0;
+            if args.outbox.sends() {
+                grid::launch_dependents();
+                epoch = args.outbox.epoch();
+            }
             let [sixteens, eights] = args.sums();
             let own = thread::block_idx_x() * (THREADS / 32) + thread::warp_id();
             let mut parts = [[0.0_f32; 4]; MOST_SPLITS as usize];
@@ -151,9 +187,37 @@ mod entry {
                     }
                 },
             );
+            let place = [own / eights, own % eights];
+            if args.outbox.sends() {
+                return send(&args.outbox, epoch, [args.rows, args.n], place, sums);
+            }
             let SkinnyJoin { bias, residual, y, y_f32, rows, n, activation, .. } = args;
             let to = Outputs { bias, residual, y, y_f32, rows, n, activation };
-            store::store(&to, [own / eights, own % eights], &[sums]);
+            store::store(&to, place, &[sums]);
         }
+    }
+
+    /// Sends a warp's results of `[rows, n]`, as [`store::store`] would store them: each lane has two neighbours of one token.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold; the whole warp comes here.
+    #[inline(always)]
+    unsafe fn send(outbox: &Outbox, epoch: u32, [rows, n]: [u32; 2], [sixteen, eight]: [u32; 2], sums: [f32; 4]) {
+        let (row, token) = fragment::c_element(thread::lane_id(), 0);
+        let token = eight * fragment::N + token + row % 2;
+        unroll::<2>(
+            #[inline(always)]
+            |half| {
+                let column = sixteen * fragment::M + row / 2 * 2 + half as u32 * (fragment::M / 2);
+                // Sums have a bias of 0 elsewhere, which leaves no −0.
+                // SAFETY: the whole warp is here; what is there is sent.
+                unsafe {
+                    let pair = store::exchange(row, sums[2 * half] + 0.0, sums[2 * half + 1] + 0.0);
+                    if token < rows && column < n {
+                        outbox.send(epoch, (token * n + column) / 2, bf16::pack(pair));
+                    }
+                }
+            },
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Plans on the GPU against the same plans on the CPU device: launches, graphs, inputs, tickets, profiles.
 use bytes::Bytes;
+use gpu_kernels::all_reduce::meeting::Outbox;
 use gpu_kernels::{Act, Advance, Argmax, Element, Embed, GatherRows, Ptr, Relu2, RmsNorm, rms_norm};
 use half::bf16;
 use nemotron::cpu::Cpu;
@@ -96,7 +97,7 @@ impl Tiny {
         let (logits, slots) = (self.logits.ptr(), self.slots.ptr());
         let (sampled, shared, counters) = (self.sampled.ptr::<i32>(), Ptr::NULL, Ptr::NULL);
         let faults = sampled.offset(SLOTS);
-        plan.launch(Argmax { logits, slots, sampled, faults, shared, counters, rows, vocab });
+        plan.launch(Argmax { logits, slots, sampled, faults, shared, counters, outbox: Outbox::NONE, rows, vocab });
         plan
     }
 

@@ -60,8 +60,7 @@ impl Oracle for Embed {
 
     fn oracle(&self, data: &Data, _: Precision) -> Vec<Written> {
         let (ids, sampled) = (data.i32s(self.ids), data.i32s(self.sampled));
-        let tables: Vec<Vec<f64>> =
-            self.tables[..self.ranks as usize].iter().map(|table| data.f64s(*table).to_vec()).collect();
+        let tables: Vec<Vec<f64>> = self.tables[..self.ranks as usize].iter().map(|table| data.f64s(*table)).collect();
         let hidden = self.hidden as usize;
         let token = |id: i32| if id < 0 { sampled[(-1 - id) as usize] } else { id } as usize;
         let row = |id: &i32| {

@@ -1,6 +1,6 @@
 //! `Meeting`: how the ranks of a model, one GPU each, wait for each other, and send each other what is little.
 use crate::kernel::kernel_args;
-use crate::{Args, Element, Field, GEMV_MAX_ROWS, Ptr};
+use crate::{Args, Element, Field, Ptr};
 
 /// Most ranks that meet.
 pub const MOST_RANKS: usize = 8;
@@ -72,10 +72,9 @@ impl Outbox {
         self.ranks > 0
     }
 
-    /// Whether `[rows, n]` values can be sent, if anything is.
-    pub(crate) fn takes(&self, rows: u32, n: u32) -> bool {
-        let few = rows <= GEMV_MAX_ROWS && n.is_multiple_of(4);
-        !self.sends() || few && u64::from(rows) * u64::from(n) <= u64::from(self.packed)
+    /// Whether so many words can be sent, if anything is.
+    pub(crate) fn takes(&self, words: u64) -> bool {
+        !self.sends() || words.is_multiple_of(4) && words <= u64::from(self.packed)
     }
 }
 

@@ -1,5 +1,8 @@
 //! The steps in which ranks meet, as launches of the kernels that sum and gather.
-use gpu_kernels::{Embed, Gemv, OneShotAllGather, OneShotAllReduce, Ptr, QuantGemv, TwoShotAllReduce};
+use gpu_kernels::{
+    Argmax, Embed, Gemv, OneShotAllArgmax, OneShotAllGather, OneShotAllReduce, Ptr, QuantGemv, SkinnyJoin,
+    TwoShotAllReduce,
+};
 
 use super::launch::KernelLaunch;
 use super::program::{PrepareContext, Prepared, Work};
@@ -53,18 +56,26 @@ fn sending(
     rank: &Rank,
     context: &mut PrepareContext,
 ) -> Result<Option<Prepared>> {
-    let Output::F32(part) = sum.x else { return Ok(None) };
-    let part = (part, [sum.rows, sum.n]);
     let outbox = rank.communicator().meeting(rank.number()).outbox();
-    let any = kernel.as_any();
-    let gemv = any.downcast_ref::<Gemv>().and_then(|gemv| gemv.sending(part, outbox));
-    let quant_gemv = any.downcast_ref::<QuantGemv>().and_then(|gemv| gemv.sending(part, outbox));
-    let launch = match (&gemv, &quant_gemv) {
-        (Some(gemv), _) => prepare(gemv, rank, context)?,
-        (_, Some(gemv)) => prepare(gemv, rank, context)?,
-        _ => return Ok(None),
+    let (any, shape) = (kernel.as_any(), [sum.rows, sum.n]);
+    let sending: Option<Box<dyn PlannedKernel>> = match sum.x {
+        Output::F32(part) => {
+            let gemv = any.downcast_ref::<Gemv>().and_then(|gemv| gemv.sending((part, shape), outbox));
+            let of_codes = any.downcast_ref::<QuantGemv>().and_then(|gemv| gemv.sending((part, shape), outbox));
+            gemv.map(boxed).or(of_codes.map(boxed))
+        }
+        Output::Act(part) => {
+            let join = any.downcast_ref::<SkinnyJoin>().filter(|_| sum.n.is_multiple_of(8));
+            join.and_then(|join| join.sending((part, shape), outbox)).map(boxed)
+        }
     };
+    let Some(sending) = sending else { return Ok(None) };
+    let launch = prepare(sending.as_ref(), rank, context)?;
     Ok(Some(Prepared::new(kernel.name(), vec![Work::Launch(launch)])))
+}
+
+fn boxed<K: PlannedKernel + 'static>(kernel: K) -> Box<dyn PlannedKernel> {
+    Box::new(kernel)
 }
 
 /// Prepares a sum over all ranks: in one shot of packets, which may be `sent` already, or in two where those have no room for as many
@@ -77,8 +88,13 @@ pub fn all_reduce(step: &AllReduce, sent: bool, context: &mut PrepareContext) ->
     let communicator = rank.communicator();
     let AllReduce { bias, residual, y, rows, n, .. } = *step;
     let (meeting, (x, x_act)) = (communicator.meeting(rank.number()), split(step.x));
-    let x = if sent { Ptr::NULL } else { x };
-    let one_shot = OneShotAllReduce { x, x_act, bias, residual, y, meeting, rows, n };
+    let one_shot = match (sent, x_act.is_null()) {
+        (false, _) => OneShotAllReduce { x, x_act, sent: 0, bias, residual, y, meeting, rows, n },
+        (true, of_f32) => {
+            let sent = if of_f32 { 1 } else { 2 };
+            OneShotAllReduce { x: Ptr::NULL, x_act: Ptr::NULL, sent, bias, residual, y, meeting, rows, n }
+        }
+    };
     let launch = if x_act.is_null() || one_shot.words() <= u64::from(meeting.packed) {
         prepare(&one_shot, rank, context)?
     } else {
@@ -100,6 +116,19 @@ pub fn all_gather(step: &AllGather, context: &mut PrepareContext) -> Result<Prep
     let (y, y_f32) = (communicator.of_ranks(y), communicator.of_ranks(y_f32));
     let launch = prepare(&OneShotAllGather { x, x_act, y, y_f32, meeting, rows, n }, rank, context)?;
     Ok(Prepared::new("all_gather", vec![Work::Meeting(launch)]))
+}
+
+/// Prepares a choice among all ranks' columns: each sends the best of its own, and then chooses among what all have sent.
+///
+/// # Errors
+/// As of [`all_reduce`].
+pub fn all_argmax(own: &Argmax, context: &mut PrepareContext) -> Result<Prepared> {
+    let rank = rank_of(context)?;
+    let meeting = rank.communicator().meeting(rank.number());
+    let Argmax { slots, sampled, faults, rows, .. } = *own;
+    let sending = prepare(&Argmax { outbox: meeting.outbox(), ..*own }, rank, context)?;
+    let choosing = prepare(&OneShotAllArgmax { slots, sampled, faults, meeting, rows }, rank, context)?;
+    Ok(Prepared::new("all_argmax", vec![Work::Launch(sending), Work::Meeting(choosing)]))
 }
 
 fn split(output: Output) -> (Ptr<f32>, Ptr<gpu_kernels::Act>) {

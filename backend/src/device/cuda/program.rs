@@ -197,6 +197,7 @@ fn prepare(step: &Step, context: &mut PrepareContext) -> Result<Prepared> {
         Step::Gemm(gemm) => Ok(Prepared::new(step.name(), vec![prepare_product(gemm, context)?])),
         Step::AllReduce(sum) => collective::all_reduce(sum, false, context),
         Step::AllGather(gather) => collective::all_gather(gather, context),
+        Step::AllArgmax(choice) => collective::all_argmax(choice, context),
     }
 }
 

@@ -2,6 +2,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use gpu_kernels::all_reduce::meeting::Outbox;
 use gpu_kernels::{Act, Argmax, Element};
 use half::bf16;
 
@@ -77,7 +78,7 @@ fn meeting_behind(slots: [u32; 2]) -> (Ranks, PlanId) {
     let y = buffers.add("y", Element::Act, 2, BufferKind::Scratch).ptr();
     let mut plan = Plan::default();
     let (faults, shared, counters) = (sampled.offset(2), Ptr::NULL, Ptr::NULL);
-    plan.launch(Argmax { logits, slots, sampled, faults, shared, counters, rows: 1, vocab: 2 });
+    plan.launch(Argmax { logits, slots, sampled, faults, shared, counters, outbox: Outbox::NONE, rows: 1, vocab: 2 });
     let (bias, residual) = (Ptr::NULL, Ptr::NULL);
     plan.all_reduce(AllReduce { x: Output::F32(logits), bias, residual, y, rows: 1, n: 2 });
     let mut device = Cpu::<f32>::ranks(2).expect("threads");
