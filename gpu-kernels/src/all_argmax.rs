@@ -73,7 +73,8 @@ impl Kernel for OneShotAllArgmax {
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::OneShotAllArgmax;
-    use crate::all_reduce::meeting::{BLOCKS, Packets, Round, THREADS};
+    use crate::all_reduce::meeting::{BLOCKS, Round, THREADS};
+    use crate::all_reduce::packets::Packets;
     use crate::argmax::entry::Best;
     use cuda_std::{barrier, grid, kernel, thread};
 
@@ -106,11 +107,16 @@ mod entry {
     /// The packets have room for it.
     #[inline(always)]
     unsafe fn best_of_ranks(args: &OneShotAllArgmax, packets: Packets, row: u32) -> Option<Best> {
-        let mut best = Best::NONE;
-        for rank in 0..args.meeting.ranks {
+        let (mut best, mut rank) = (Best::NONE, 0);
+        while rank < args.meeting.ranks {
             // SAFETY: the caller's promise.
-            let [value, index, ..] = unsafe { packets.receive(&args.meeting, rank, row)? };
-            best = best.or(Best { value: f32::from_bits(value), index });
+            let told = unsafe { packets.receive_of_two(&args.meeting, rank, row, 0)? };
+            let of = |which: usize| Best { value: f32::from_bits(told[which][0]), index: told[which][1] };
+            best = best.or(of(0));
+            if rank + 1 < args.meeting.ranks {
+                best = best.or(of(1));
+            }
+            rank += 2;
         }
         Some(best)
     }

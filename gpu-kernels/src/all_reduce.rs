@@ -46,6 +46,8 @@
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod ending;
 pub mod meeting;
+#[cfg(target_arch = "nvptx64")]
+pub(crate) mod packets;
 
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
@@ -130,7 +132,8 @@ impl OneShotAllReduce {
 mod entry {
     use super::OneShotAllReduce;
     use super::ending::{Addends, Ending, added, store};
-    use super::meeting::{BLOCKS, Packets, Round, THREADS};
+    use super::meeting::{BLOCKS, Round, THREADS};
+    use super::packets::Packets;
     use cuda_std::unroll::unroll;
     use cuda_std::{barrier, bf16, global, grid, kernel, thread};
 
@@ -199,13 +202,12 @@ mod entry {
         let ending = Ending { bias: args.bias, residual: args.residual, n: args.n };
         // SAFETY: the caller's promise.
         unsafe {
-            let own = (x != 0).then(|| global::load(x + 16 * u64::from(group)));
-            if let Some(own) = own {
-                packets.send(&args.meeting, group, own);
+            if x != 0 {
+                packets.send(&args.meeting, group, global::load(x + 16 * u64::from(group)));
             }
             // On their way while it waits.
             let addends = ending.addends::<N>(group);
-            if let Some(sums) = sums::<N>(args, packets, group, own) {
+            if let Some(sums) = sums::<N>(args, packets, x, group) {
                 if x == 0 {
                     grid::wait_for_dependencies();
                 }
@@ -214,27 +216,21 @@ mod entry {
         }
     }
 
-    /// The sums of a group of all ranks, of which this one has its `own` or has sent it to itself too, in the order of the ranks; none
-    /// if a wait was ended.
+    /// The sums of a group of all ranks, in the order of the ranks, as of [`run`]; none if a wait was ended.
     ///
     /// # Safety
     /// The packets have room for it.
     #[inline(always)]
-    unsafe fn sums<const N: usize>(
-        args: &OneShotAllReduce,
-        packets: Packets,
-        group: u32,
-        own: Option<[u32; 4]>,
-    ) -> Option<[f32; N]> {
-        let mut sums = [0.0; N];
-        for rank in 0..args.meeting.ranks {
-            let part = match own {
-                Some(own) if rank == args.meeting.rank => own,
-                // SAFETY: the caller's promise.
-                _ => unsafe { packets.receive(&args.meeting, rank, group)? },
-            };
-            let part = values::<N>(part);
-            sums = if rank == 0 { part } else { added(sums, part) };
+    unsafe fn sums<const N: usize>(args: &OneShotAllReduce, packets: Packets, x: u64, group: u32) -> Option<[f32; N]> {
+        let (mut sums, mut rank) = ([0.0; N], 0);
+        while rank < args.meeting.ranks {
+            // SAFETY: the caller's promise.
+            let parts = unsafe { packets.receive_of_two(&args.meeting, rank, group, x)? };
+            sums = if rank == 0 { values(parts[0]) } else { added(sums, values(parts[0])) };
+            if rank + 1 < args.meeting.ranks {
+                sums = added(sums, values(parts[1]));
+            }
+            rank += 2;
         }
         Some(sums)
     }

@@ -17,7 +17,9 @@
 //!
 //! # Launch
 //! A warp adds the sums for 16 rows of the weight and eight token rows, as the tensor core has left them in its lanes. A block has
-//! four warps: tiles have eight sixteens. One that sends lets the kernel behind start only when what is in front of both has ended.
+//! four warps: tiles have eight sixteens. With an outbox (entry `skinny_join_sent`) it has eight, of one tile
+//! and the same token rows: so neighbours of 256 bytes are sent together. One that sends lets the kernel behind start only when what is
+//! in front of both has ended.
 //!
 //! # Requires
 //! 1 to 64 rows; 1 to 8 splits; `n` divisible by 8, with `swiglu` by 16; `partial` 16-byte aligned; exactly one of `y`, `y_f32` and
@@ -32,7 +34,7 @@
 use crate::activation::{PLAIN, SWIGLU};
 use crate::all_reduce::meeting::Outbox;
 use crate::kernel::{kernel_args, require};
-use crate::skinny_gemm::{self, MAX_ROWS, MOST_SPLITS, TILE};
+use crate::skinny_gemm::{self, MAX_ROWS, MOST_SPLITS, TILE, WARPS};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 
 /// Threads of a block.
@@ -127,6 +129,10 @@ impl Kernel for SkinnyJoin {
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
         let [sixteens, eights] = self.sums();
+        if self.outbox.sends() {
+            let blocks = sixteens / WARPS * eights;
+            return Launch { overlaps: true, ..Launch::linear("skinny_join_sent", blocks, WARPS * 32) };
+        }
         let blocks = (sixteens * eights).div_ceil(THREADS / 32);
         Launch { overlaps: true, ..Launch::linear(Self::NAME, blocks, THREADS) }
     }
@@ -146,78 +152,116 @@ impl Kernel for SkinnyJoin {
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
-    use super::{Outbox, SkinnyJoin, THREADS};
-    use crate::skinny_gemm::MOST_SPLITS;
+    use super::{SkinnyJoin, THREADS};
     use crate::skinny_gemm::store::{self, Outputs};
+    use crate::skinny_gemm::{MOST_SPLITS, TILE, WARPS};
     use cuda_std::unroll::unroll;
-    use cuda_std::{bf16, fragment, global, grid, kernel, thread};
+    use cuda_std::{barrier, bf16, fragment, global, grid, kernel, shared, thread};
+
+    /// Words of two neighbours in a tile's row of tokens.
+    const ROW_WORDS: u32 = TILE / 2;
+
+    shared! {
+        fn skinny_join_words() -> [u32; (fragment::N * ROW_WORDS) as usize];
+    }
 
     kernel! {
         /// A warp for 16 rows of the weight and eight token rows.
         pub fn skinny_join(args: SkinnyJoin) {
-            if !args.outbox.sends() {
-                grid::launch_dependents();
-            }
+            grid::launch_dependents();
             grid::wait_for_dependencies();
-            let mut epoch = 0;
-            if args.outbox.sends() {
-                grid::launch_dependents();
-                epoch = args.outbox.epoch();
-            }
-            let [sixteens, eights] = args.sums();
+            let [_, eights] = args.sums();
             let own = thread::block_idx_x() * (THREADS / 32) + thread::warp_id();
-            let mut parts = [[0.0_f32; 4]; MOST_SPLITS as usize];
-            let first = args.partial.addr + u64::from(own * 32 + thread::lane_id()) * 16;
-            let apart = u64::from(sixteens * eights) * 512;
-            // All at once: one behind the other, each would be waited for.
-            unroll::<{ MOST_SPLITS as usize }>(
-                #[inline(always)]
-                |i| {
-                    if (i as u32) < args.splits {
-                        parts[i] = global::load(first + apart * i as u64);
-                    }
-                },
-            );
-            let mut sums = parts[0];
-            unroll::<{ MOST_SPLITS as usize }>(
-                #[inline(always)]
-                |i| {
-                    if i > 0 && (i as u32) < args.splits {
-                        unroll::<4>(|c| sums[c] += parts[i][c]);
-                    }
-                },
-            );
-            let place = [own / eights, own % eights];
-            if args.outbox.sends() {
-                return send(&args.outbox, epoch, [args.rows, args.n], place, sums);
-            }
+            let sums = sums(&args, own);
             let SkinnyJoin { bias, residual, y, y_f32, rows, n, activation, .. } = args;
             let to = Outputs { bias, residual, y, y_f32, rows, n, activation };
-            store::store(&to, place, &[sums]);
+            store::store(&to, [own / eights, own % eights], &[sums]);
+        }
+
+        /// The same with a block for a tile and eight token rows, which sends its results.
+        pub fn skinny_join_sent(args: SkinnyJoin) {
+            grid::wait_for_dependencies();
+            grid::launch_dependents();
+            let epoch = args.outbox.epoch();
+            let [_, eights] = args.sums();
+            let (tile, eight) = (thread::block_idx_x() / eights, thread::block_idx_x() % eights);
+            let sums = sums(&args, (tile * WARPS + thread::warp_id()) * eights + eight);
+            keep(sums);
+            barrier::sync_threads();
+            send(&args, epoch, [tile, eight]);
         }
     }
 
-    /// Sends a warp's results of `[rows, n]`, as [`store::store`] would store them: each lane has two neighbours of one token.
+    /// What the splits' warps number `own` have summed, added.
     ///
     /// # Safety
-    /// The kernel's Requires hold; the whole warp comes here.
+    /// The kernel's Requires hold, and the kernel in front has ended.
     #[inline(always)]
-    unsafe fn send(outbox: &Outbox, epoch: u32, [rows, n]: [u32; 2], [sixteen, eight]: [u32; 2], sums: [f32; 4]) {
-        let (row, token) = fragment::c_element(thread::lane_id(), 0);
-        let token = eight * fragment::N + token + row % 2;
-        unroll::<2>(
+    unsafe fn sums(args: &SkinnyJoin, own: u32) -> [f32; 4] {
+        let [sixteens, eights] = args.sums();
+        let mut parts = [[0.0_f32; 4]; MOST_SPLITS as usize];
+        let first = args.partial.addr + u64::from(own * 32 + thread::lane_id()) * 16;
+        let apart = u64::from(sixteens * eights) * 512;
+        // All at once: one behind the other, each would be waited for.
+        unroll::<{ MOST_SPLITS as usize }>(
             #[inline(always)]
-            |half| {
-                let column = sixteen * fragment::M + row / 2 * 2 + half as u32 * (fragment::M / 2);
-                // Sums have a bias of 0 elsewhere, which leaves no −0.
-                // SAFETY: the whole warp is here; what is there is sent.
-                unsafe {
-                    let pair = store::exchange(row, sums[2 * half] + 0.0, sums[2 * half + 1] + 0.0);
-                    if token < rows && column < n {
-                        outbox.send(epoch, (token * n + column) / 2, bf16::pack(pair));
-                    }
+            |i| {
+                if (i as u32) < args.splits {
+                    // SAFETY: the caller's promise.
+                    parts[i] = unsafe { global::load(first + apart * i as u64) };
                 }
             },
         );
+        let mut sums = parts[0];
+        unroll::<{ MOST_SPLITS as usize }>(
+            #[inline(always)]
+            |i| {
+                if i > 0 && (i as u32) < args.splits {
+                    unroll::<4>(|c| sums[c] += parts[i][c]);
+                }
+            },
+        );
+        sums
+    }
+
+    /// Keeps the words of a warp's sums for the block, by tokens: rounded as [`store::store`] rounds them.
+    ///
+    /// # Safety
+    /// The whole warp comes here.
+    #[inline(always)]
+    unsafe fn keep(sums: [f32; 4]) {
+        let (row, token) = fragment::c_element(thread::lane_id(), 0);
+        let first = (token + row % 2) * ROW_WORDS + thread::warp_id() * (fragment::M / 2) + row / 2;
+        unroll::<2>(
+            #[inline(always)]
+            |half| {
+                // Other outputs have a bias of 0, which leaves no −0.
+                // SAFETY: the whole warp is here, and each lane has a word of its own.
+                unsafe {
+                    let pair = store::exchange(row, sums[2 * half] + 0.0, sums[2 * half + 1] + 0.0);
+                    skinny_join_words().store(first + half as u32 * (fragment::M / 4), bf16::pack(pair));
+                }
+            },
+        );
+    }
+
+    /// Sends what the block has kept: two words of a group of four a thread, neighbours side by side.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold, and the words stand behind a barrier.
+    #[inline(always)]
+    unsafe fn send(args: &SkinnyJoin, epoch: u32, [tile, eight]: [u32; 2]) {
+        const QUADS: u32 = ROW_WORDS / 4;
+        let thread = thread::thread_idx_x();
+        let (row, half, quad) = (thread / (2 * QUADS), thread / QUADS % 2, thread % QUADS);
+        let (token, column) = (eight * fragment::N + row, tile * TILE + 8 * quad);
+        if token < args.rows && column < args.n {
+            let pair = skinny_join_words().cast::<[u32; 2]>();
+            // SAFETY: the words are there, and the packets have room for them.
+            unsafe {
+                let words = pair.load((row * ROW_WORDS + 4 * quad) / 2 + half);
+                args.outbox.send_pair(epoch, (token * args.n + column) / 4 + half, words);
+            }
+        }
     }
 }

@@ -20,7 +20,7 @@ fn module(edit: impl Fn(&str) -> String) -> Module {
         "all_argmax",
         "argmax",
         "gemv_narrow",
-        "skinny_join",
+        "skinny_join_sent",
     ]
     .map(|name| entry(ptx(&DEVICES[0]), name));
     let lines: Vec<String> = entries.iter().flat_map(|(_, entry)| entry.lines()).map(edit).collect();

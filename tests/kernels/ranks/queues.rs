@@ -254,7 +254,7 @@ impl Ranks {
     pub fn run(&self, module: &Module, seed: u64) -> Result<(), String> {
         let queues: Vec<Vec<Queued>> =
             self.queues.iter().map(|queue| queue.iter().map(Step::queued).collect()).collect();
-        let options = Options { instruction_budget: 1 << 20, ..Options::default() };
+        let options = Options { instruction_budget: 1 << 21, ..Options::default() };
         module.launch_devices(&self.memory, &queues, seed, &options).map_err(|fault| fault.to_string())?;
         for (launch, (results, want)) in self.results.iter().enumerate() {
             for (rank, y) in results.iter().enumerate() {

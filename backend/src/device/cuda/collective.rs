@@ -5,21 +5,21 @@ use gpu_kernels::{
 };
 
 use super::launch::KernelLaunch;
-use super::program::{PrepareContext, Prepared, Work};
+use super::program::{Enqueued, PrepareContext, Prepared};
 use super::rank::Rank;
 use crate::device::{AllGather, AllReduce, Output, PlannedKernel, Step};
 use crate::error::{Category, Error, Result};
 
-/// Prepares `step` with those of the `rest` behind it that become one with it, where ranks meet behind it: a product that sends its
-/// results itself, or rows of the embedding that are read where they are.
+/// Prepares `step` with the first of the `rest` behind it where that changes both: a product that sends its results itself to the sum
+/// behind, or rows of the embedding that are read where they are, with nothing to gather.
 ///
 /// # Errors
 /// A kernel can not be prepared.
 pub fn together(step: &Step, rest: &[Step], context: &mut PrepareContext) -> Result<Option<Vec<Prepared>>> {
-    let (Some(rank), Step::Launch(kernel), [behind, ..]) = (context.rank, step, rest) else { return Ok(None) };
-    match behind {
-        Step::AllGather(gather) => embed(kernel.as_ref(), gather, rank, context),
-        Step::AllReduce(sum) => match sending(kernel.as_ref(), sum, rank, context)? {
+    let Some(rank) = context.rank else { return Ok(None) };
+    match (step, rest) {
+        (Step::Launch(kernel), [Step::AllGather(gather), ..]) => embed(kernel.as_ref(), gather, rank, context),
+        (Step::Launch(kernel), [Step::AllReduce(sum), ..]) => match sending(kernel.as_ref(), sum, rank, context)? {
             Some(product) => Ok(Some(vec![product, all_reduce(sum, true, context)?])),
             None => Ok(None),
         },
@@ -45,7 +45,7 @@ fn embed(
     let communicator = rank.communicator();
     let ranks = communicator.meeting(rank.number()).ranks;
     let whole = Embed { tables: communicator.of_ranks(embed.tables[0]), out, ranks, ..*embed };
-    let launch = Work::Launch(prepare(&whole, rank, context)?);
+    let launch = Enqueued::Launch(prepare(&whole, rank, context)?);
     Ok(Some(vec![Prepared::new(kernel.name(), vec![launch]), Prepared::new("all_gather", Vec::new())]))
 }
 
@@ -71,7 +71,7 @@ fn sending(
     };
     let Some(sending) = sending else { return Ok(None) };
     let launch = prepare(sending.as_ref(), rank, context)?;
-    Ok(Some(Prepared::new(kernel.name(), vec![Work::Launch(launch)])))
+    Ok(Some(Prepared::new(kernel.name(), vec![Enqueued::Launch(launch)])))
 }
 
 fn boxed<K: PlannedKernel + 'static>(kernel: K) -> Box<dyn PlannedKernel> {
@@ -85,23 +85,27 @@ fn boxed<K: PlannedKernel + 'static>(kernel: K) -> Box<dyn PlannedKernel> {
 /// The device is no rank, or the kernel can not be prepared.
 pub fn all_reduce(step: &AllReduce, sent: bool, context: &mut PrepareContext) -> Result<Prepared> {
     let rank = rank_of(context)?;
-    let communicator = rank.communicator();
-    let AllReduce { bias, residual, y, rows, n, .. } = *step;
-    let (meeting, (x, x_act)) = (communicator.meeting(rank.number()), split(step.x));
-    let one_shot = match (sent, x_act.is_null()) {
-        (false, _) => OneShotAllReduce { x, x_act, sent: 0, bias, residual, y, meeting, rows, n },
-        (true, of_f32) => {
-            let sent = if of_f32 { 1 } else { 2 };
-            OneShotAllReduce { x: Ptr::NULL, x_act: Ptr::NULL, sent, bias, residual, y, meeting, rows, n }
-        }
-    };
+    let one_shot = one_shot(step, sent, rank);
+    let OneShotAllReduce { x_act, bias, residual, y, meeting, rows, n, .. } = one_shot;
     let launch = if x_act.is_null() || one_shot.words() <= u64::from(meeting.packed) {
         prepare(&one_shot, rank, context)?
     } else {
-        let [x, y] = [x_act, y].map(|place| communicator.of_ranks(place));
+        let [x, y] = [x_act, y].map(|place| rank.communicator().of_ranks(place));
         prepare(&TwoShotAllReduce { x, bias, residual, y, meeting, rows, n }, rank, context)?
     };
-    Ok(Prepared::new("all_reduce", vec![Work::Meeting(launch)]))
+    Ok(Prepared::new("all_reduce", vec![Enqueued::Meeting(launch)]))
+}
+
+/// The sum in one shot, of a part that may be `sent` already.
+fn one_shot(step: &AllReduce, sent: bool, rank: &Rank) -> OneShotAllReduce {
+    let AllReduce { bias, residual, y, rows, n, .. } = *step;
+    let (meeting, (x, x_act)) = (rank.communicator().meeting(rank.number()), split(step.x));
+    let (x, x_act, sent) = match (sent, x_act.is_null()) {
+        (false, _) => (x, x_act, 0),
+        (true, true) => (Ptr::NULL, Ptr::NULL, 1),
+        (true, false) => (Ptr::NULL, Ptr::NULL, 2),
+    };
+    OneShotAllReduce { x, x_act, sent, bias, residual, y, meeting, rows, n }
 }
 
 /// Prepares a gathering of all ranks' columns.
@@ -115,7 +119,7 @@ pub fn all_gather(step: &AllGather, context: &mut PrepareContext) -> Result<Prep
     let (meeting, (x, x_act), (y_f32, y)) = (communicator.meeting(rank.number()), split(step.x), split(step.y));
     let (y, y_f32) = (communicator.of_ranks(y), communicator.of_ranks(y_f32));
     let launch = prepare(&OneShotAllGather { x, x_act, y, y_f32, meeting, rows, n }, rank, context)?;
-    Ok(Prepared::new("all_gather", vec![Work::Meeting(launch)]))
+    Ok(Prepared::new("all_gather", vec![Enqueued::Meeting(launch)]))
 }
 
 /// Prepares a choice among all ranks' columns: each sends the best of its own, and then chooses among what all have sent.
@@ -128,7 +132,7 @@ pub fn all_argmax(own: &Argmax, context: &mut PrepareContext) -> Result<Prepared
     let Argmax { slots, sampled, faults, rows, .. } = *own;
     let sending = prepare(&Argmax { outbox: meeting.outbox(), ..*own }, rank, context)?;
     let choosing = prepare(&OneShotAllArgmax { slots, sampled, faults, meeting, rows }, rank, context)?;
-    Ok(Prepared::new("all_argmax", vec![Work::Launch(sending), Work::Meeting(choosing)]))
+    Ok(Prepared::new("all_argmax", vec![Enqueued::Launch(sending), Enqueued::Meeting(choosing)]))
 }
 
 fn split(output: Output) -> (Ptr<f32>, Ptr<gpu_kernels::Act>) {

@@ -59,11 +59,11 @@ pub struct Prepared {
     /// Kernel name, `gemm`, or that of a step in which ranks meet.
     pub name: &'static str,
     /// Nothing where the step in front does it.
-    work: Vec<Work>,
+    work: Vec<Enqueued>,
 }
 
 /// What is enqueued.
-pub enum Work {
+pub enum Enqueued {
     Launch(KernelLaunch),
     Product(PreparedGemm),
     /// The launch of a step in which ranks meet.
@@ -159,12 +159,12 @@ impl Prepared {
         context: &mut PrepareContext,
         address: &mut dyn FnMut(u32, u64, Element) -> u64,
     ) -> Result<Prepared> {
-        let launch = Work::Launch(KernelLaunch::new(kernel, context, address)?);
+        let launch = Enqueued::Launch(KernelLaunch::new(kernel, context, address)?);
         Ok(Prepared::new(kernel.name(), vec![launch]))
     }
 
     /// A step of some work.
-    pub fn new(name: &'static str, work: Vec<Work>) -> Prepared {
+    pub fn new(name: &'static str, work: Vec<Enqueued>) -> Prepared {
         Prepared { name, work }
     }
 
@@ -173,7 +173,7 @@ impl Prepared {
     /// # Errors
     /// It does not start, or another rank has failed.
     pub fn enqueue_with_others(&self, lane: Lane) -> Result<()> {
-        if self.work.iter().any(|work| matches!(work, Work::Meeting(_))) {
+        if self.work.iter().any(|work| matches!(work, Enqueued::Meeting(_))) {
             lane.meet_on_host()?;
         }
         self.enqueue(lane)
@@ -185,8 +185,8 @@ impl Prepared {
     /// It does not start.
     pub fn enqueue(&self, lane: Lane) -> Result<()> {
         self.work.iter().try_for_each(|work| match work {
-            Work::Product(product) => lane.cublas.enqueue(product, lane.stream),
-            Work::Launch(launch) | Work::Meeting(launch) => launch.enqueue(lane.stream),
+            Enqueued::Product(product) => lane.cublas.enqueue(product, lane.stream),
+            Enqueued::Launch(launch) | Enqueued::Meeting(launch) => launch.enqueue(lane.stream),
         })
     }
 }
@@ -201,7 +201,7 @@ fn prepare(step: &Step, context: &mut PrepareContext) -> Result<Prepared> {
     }
 }
 
-fn prepare_product(gemm: &Gemm, context: &mut PrepareContext) -> Result<Work> {
+fn prepare_product(gemm: &Gemm, context: &mut PrepareContext) -> Result<Enqueued> {
     let arena = context.arena;
     let out = match gemm.out {
         Output::Act(pointer) => resolve(arena, pointer),
@@ -225,7 +225,7 @@ fn prepare_product(gemm: &Gemm, context: &mut PrepareContext) -> Result<Work> {
         out,
         f32_out: matches!(gemm.out, Output::F32(_)),
     };
-    context.cublas.prepare(operands).map(Work::Product)
+    context.cublas.prepare(operands).map(Enqueued::Product)
 }
 
 /// 0 for null.
