@@ -8,7 +8,8 @@
 //! # Arguments
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
-//! | `x`, `x_act` | `[rows, n]` | f32, act | this rank's part, if the kernel in front has not sent it; one of them or both are null |
+//! | `x`, `x_act` | `[rows, n]` | f32, act | this rank's part, if the kernel in front has not sent it; not both |
+//! | `sent` | | | how many values a word holds of what the kernel in front has sent, 1 or 2; 0 with `x` or `x_act` |
 //! | `bias` | `[n]` or null | weight | the same on every rank |
 //! | `residual` | `[rows, n]` or null | act | the same on every rank; may be `y` |
 //! | `y` | `[rows, n]` | act | written |
@@ -25,7 +26,7 @@
 //! word with the epoch beside it in one double word, which is written and read as a whole; then it looks at its own memory until the
 //! epochs are there. Twice the bytes, but one way to the other GPU is all that it waits for.
 //!
-//! With neither `x` nor `x_act` (entry `all_reduce_sent`) the kernel in front sends words of one value so, to this rank too
+//! Where the part is `sent` (entries `all_reduce_sent` and `all_reduce_act_sent`) the kernel in front sends its words so, to this rank too
 //! ([`Outbox`](meeting::Outbox)). Then nothing waits for its end but the store of `y`: it starts this kernel only when what is in front of
 //! both has ended.
 //!
@@ -33,11 +34,11 @@
 //! that it writes. Nothing is reset; the difference of two epochs counts, so they may wrap around.
 //!
 //! # Requires
-//! 1 to 8 ranks, which launch the same sums in the same order; `n` divisible by 4, with `x_act` by 8; the words of a part within
+//! 1 to 8 ranks, which launch the same sums in the same order; `n` divisible by 4, with words of two values by 8; the words of a part within
 //! `packed`; all pointers 16-byte aligned. A device runs the 32 blocks at once.
 //!
 //! # Moves
-//! `rows · n · (x + residual + y)` bytes, and `16 · (ranks − 1)` of each word, half of them to other GPUs.
+//! `rows · n · (x + residual + y)` bytes, without `x` where it is sent, and `16 · (ranks − 1)` of each word, half of them to other GPUs.
 //!
 //! # Numerics
 //! In f32, in the order of the ranks: the same bits on all ranks and in every run. One rounding at the store, of the sum first
@@ -45,6 +46,8 @@
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod ending;
 pub mod meeting;
+#[cfg(target_arch = "nvptx64")]
+pub(crate) mod packets;
 
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
@@ -57,6 +60,8 @@ kernel_args! {
         pub x: Ptr<f32>,
         /// `[rows, n]` or null: this rank's part.
         pub x_act: Ptr<Act>,
+        /// Values in a word of this rank's part, where the kernel in front has sent it; else 0.
+        pub sent: u32,
         /// `[n]` or null.
         pub bias: Ptr<Weight>,
         /// `[rows, n]` or null; may be `y`.
@@ -79,7 +84,9 @@ impl Kernel for OneShotAllReduce {
         require! {
             self.meeting.has_ranks() => "1 to 8 ranks, this one among them",
             self.meeting.has_flags() => "flags of every rank",
-            self.x.is_null() || self.x_act.is_null() => "x and x_act at a time",
+            self.x.is_null() || self.x_act.is_null() => "not both x and x_act",
+            (self.sent == 0) != (self.x.is_null() && self.x_act.is_null()) => "either x, x_act or a part that is sent",
+            self.sent <= 2 => "words of one value or two",
             self.rows > 0 && self.n > 0 && self.n.is_multiple_of(4 * self.values_of_word()) => "at least one row, of whole groups of 4 words",
             self.meeting.has_packets() => "packets of every rank, in multiples of 4",
             self.words() <= u64::from(self.meeting.packed) => "no more words than there are packets",
@@ -87,17 +94,18 @@ impl Kernel for OneShotAllReduce {
     }
 
     fn launch(&self, _: &DeviceInfo) -> Launch {
-        let symbol = match (self.x.is_null(), self.x_act.is_null()) {
-            (false, _) => Self::NAME,
-            (_, false) => "all_reduce_act",
-            _ => "all_reduce_sent",
+        let symbol = match (self.sent, self.values_of_word()) {
+            (0, 1) => Self::NAME,
+            (0, _) => "all_reduce_act",
+            (_, 1) => "all_reduce_sent",
+            _ => "all_reduce_act_sent",
         };
         let groups_of_block = (self.words() / 4).div_ceil(u64::from(BLOCKS)).min(u64::from(THREADS)) as u32;
         Launch { overlaps: true, ..Launch::linear(symbol, BLOCKS, groups_of_block.max(1).next_multiple_of(32)) }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {
-        let x = if self.x.is_null() { 2 } else { 4 };
+        let x = if self.sent > 0 { 0 } else { 4 / u64::from(self.values_of_word()) };
         let residual = if self.residual.is_null() { 0 } else { 2 };
         let elements = u64::from(self.rows) * u64::from(self.n);
         elements * (x + residual + 2) + 16 * self.words() * u64::from(self.meeting.ranks - 1)
@@ -112,7 +120,11 @@ impl OneShotAllReduce {
 
     /// Values that a word holds.
     pub fn values_of_word(&self) -> u32 {
-        if self.x_act.is_null() { 1 } else { 2 }
+        match self.sent {
+            0 if self.x_act.is_null() => 1,
+            0 => 2,
+            values => values,
+        }
     }
 }
 
@@ -120,7 +132,8 @@ impl OneShotAllReduce {
 mod entry {
     use super::OneShotAllReduce;
     use super::ending::{Addends, Ending, added, store};
-    use super::meeting::{BLOCKS, Packets, Round, THREADS};
+    use super::meeting::{BLOCKS, Round, THREADS};
+    use super::packets::Packets;
     use cuda_std::unroll::unroll;
     use cuda_std::{barrier, bf16, global, grid, kernel, thread};
 
@@ -141,6 +154,12 @@ mod entry {
         pub fn all_reduce_act(args: OneShotAllReduce) {
             thread::blocks_at_once::<THREADS, 1>();
             run::<8>(&args, args.x_act.addr);
+        }
+
+        /// Words of two, which the kernel in front has sent to all ranks.
+        pub fn all_reduce_act_sent(args: OneShotAllReduce) {
+            thread::blocks_at_once::<THREADS, 1>();
+            run::<8>(&args, 0);
         }
     }
 
@@ -183,13 +202,12 @@ mod entry {
         let ending = Ending { bias: args.bias, residual: args.residual, n: args.n };
         // SAFETY: the caller's promise.
         unsafe {
-            let own = (x != 0).then(|| global::load(x + 16 * u64::from(group)));
-            if let Some(own) = own {
-                packets.send(&args.meeting, group, own);
+            if x != 0 {
+                packets.send(&args.meeting, group, global::load(x + 16 * u64::from(group)));
             }
             // On their way while it waits.
             let addends = ending.addends::<N>(group);
-            if let Some(sums) = sums::<N>(args, packets, group, own) {
+            if let Some(sums) = sums::<N>(args, packets, x, group) {
                 if x == 0 {
                     grid::wait_for_dependencies();
                 }
@@ -198,27 +216,21 @@ mod entry {
         }
     }
 
-    /// The sums of a group of all ranks, of which this one has its `own` or has sent it to itself too, in the order of the ranks; none
-    /// if a wait was ended.
+    /// The sums of a group of all ranks, in the order of the ranks, as of [`run`]; none if a wait was ended.
     ///
     /// # Safety
     /// The packets have room for it.
     #[inline(always)]
-    unsafe fn sums<const N: usize>(
-        args: &OneShotAllReduce,
-        packets: Packets,
-        group: u32,
-        own: Option<[u32; 4]>,
-    ) -> Option<[f32; N]> {
-        let mut sums = [0.0; N];
-        for rank in 0..args.meeting.ranks {
-            let part = match own {
-                Some(own) if rank == args.meeting.rank => own,
-                // SAFETY: the caller's promise.
-                _ => unsafe { packets.receive(&args.meeting, rank, group)? },
-            };
-            let part = values::<N>(part);
-            sums = if rank == 0 { part } else { added(sums, part) };
+    unsafe fn sums<const N: usize>(args: &OneShotAllReduce, packets: Packets, x: u64, group: u32) -> Option<[f32; N]> {
+        let (mut sums, mut rank) = ([0.0; N], 0);
+        while rank < args.meeting.ranks {
+            // SAFETY: the caller's promise.
+            let parts = unsafe { packets.receive_of_two(&args.meeting, rank, group, x)? };
+            sums = if rank == 0 { values(parts[0]) } else { added(sums, values(parts[0])) };
+            if rank + 1 < args.meeting.ranks {
+                sums = added(sums, values(parts[1]));
+            }
+            rank += 2;
         }
         Some(sums)
     }

@@ -6,30 +6,37 @@
 //! `faults[slots[l]]` is [`NOT_A_NUMBER`] if a logit of the row is NaN or +∞, else [`NONE_FINITE`] if all are −∞, else 0.
 //! With a fault, `sampled[slots[l]] = 0`: an id like any other for the step that may be in flight behind this one.
 //!
+//! With an outbox `logits` are the columns of one of several ranks, and each of them is told the best instead: its value, +∞ in place of
+//! a NaN, and its id `rank · vocab + i`, 0 with a fault.
+//!
 //! # Arguments
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
 //! | `logits` | `[rows, vocab]` | f32 | row-major |
 //! | `slots` | `[rows]` | i32 | sequence slot of each row; pads name the scrap slot |
-//! | `sampled` | `[*]` | i32 | the named slots are written |
-//! | `faults` | `[*]` | i32 | the named slots are written |
+//! | `sampled` | `[*]` | i32 | the named slots are written, without an outbox |
+//! | `faults` | `[*]` | i32 | the named slots are written, without an outbox |
 //! | `shared` | `[256, 2]` or null | i32 | written: the best of each block of a row |
 //! | `counters` | `[64]` or null | i32 | 0 before and after |
+//! | `outbox` | or none | | four words of each row are sent to all ranks as packets of the [meeting](crate::all_argmax) behind: value, id, 0, 0 |
 //!
 //! # Launch
 //! Several blocks own a row (`team.rs`), a range of it each; one where `shared` is null. A
 //! thread owns every `threads`-th group of 4 neighbours and carries (value, index). A block counts itself when its best is
 //! stored, and the last one of a row chooses among those. A thread that meets a NaN carries +∞ from there on, so the best
-//! value alone says whether the row has a fault: no further exchange.
+//! value alone says whether the row has a fault: no further exchange. One that sends lets the kernel behind start only when what is in
+//! front of both has ended.
 //!
 //! # Requires
-//! `vocab` at least 1; `logits` 16-byte aligned. Two rows with one slot only for pads.
+//! `vocab` at least 1; `logits` 16-byte aligned. Two rows with one slot only for pads. An outbox has room for four words a row, and ids
+//! of all ranks are below 2³².
 //!
 //! # Moves
 //! `rows · (vocab · 4 + 12)` bytes. On an H200, one row of 256 000: 3.4 µs, with one block 8.6 (`nemotron bench kernels`).
 //!
 //! # Numerics
 //! Comparisons: exact; the lowest index wins a tie.
+use crate::all_reduce::meeting::Outbox;
 use crate::kernel::{kernel_args, require};
 use crate::{DeviceInfo, Kernel, Launch, Ptr, StepShape, team};
 
@@ -53,12 +60,17 @@ kernel_args! {
         pub shared: Ptr<i32>,
         /// `[64]` or null: 0 between launches.
         pub counters: Ptr<i32>,
+        /// Where the best of each row is sent instead, or [`Outbox::NONE`].
+        pub outbox: Outbox,
         /// Rows of logits.
         pub rows: u32,
         /// Width of a row.
         pub vocab: u32,
     }
 }
+
+/// Words of a row that are sent.
+pub(crate) const SENT_WORDS: u32 = 4;
 
 impl Kernel for Argmax {
     const NAME: &'static str = "argmax";
@@ -67,6 +79,7 @@ impl Kernel for Argmax {
         require! {
             self.rows > 0 && self.vocab > 0 => "at least one row and one token",
             self.shared.is_null() == self.counters.is_null() => "both shared and counters, or neither",
+            self.outbox.takes(u64::from(SENT_WORDS) * u64::from(self.rows)) => "an outbox with room for four words a row",
         }
     }
 
@@ -81,8 +94,9 @@ impl Kernel for Argmax {
 }
 
 #[cfg(target_arch = "nvptx64")]
-mod entry {
-    use super::{Argmax, NONE_FINITE, NOT_A_NUMBER};
+pub(crate) mod entry {
+    use super::{Argmax, NONE_FINITE, NOT_A_NUMBER, SENT_WORDS};
+    use crate::Ptr;
     use core::num::NonZero;
     use cuda_std::{barrier, global, grid, kernel, shared, thread, warp};
 
@@ -95,6 +109,9 @@ mod entry {
         /// A range of a row per block.
         pub fn argmax(args: Argmax) {
             grid::wait_for_dependencies();
+            if args.outbox.sends() {
+                grid::launch_dependents();
+            }
             let (row, blocks) = (thread::block_idx_y(), thread::grid_dim_x());
             // A divisor that may be zero would bring a panic, and its message, into the kernel.
             let Some(parts) = NonZero::new(blocks) else { return };
@@ -111,27 +128,48 @@ mod entry {
                 let Some(joined) = best_of_team(&args, best) else { return };
                 best = joined;
             }
-            if thread::lane_id() == 0 {
-                let slot = 4 * u64::from(global::load::<u32>(args.slots.addr + 4 * u64::from(row)));
-                let fault = best.fault();
-                global::store(args.sampled.addr + slot, if fault == 0 { best.index } else { 0 });
-                global::store(args.faults.addr + slot, fault);
+            if args.outbox.sends() {
+                send(&args, best);
+            } else if thread::lane_id() == 0 {
+                best.store(row, [args.slots, args.sampled, args.faults]);
             }
         }
     }
 
+    /// Sends the best of this rank's columns of the block's row: a word from each of four lanes.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold, and the kernel in front has ended.
+    #[inline(always)]
+    unsafe fn send(args: &Argmax, best: Best) {
+        let lane = thread::lane_id();
+        if lane >= SENT_WORDS {
+            return;
+        }
+        let id = if best.fault() == 0 { args.outbox.rank * args.vocab + best.index } else { 0 };
+        let word = match lane {
+            0 => best.value.to_bits(),
+            1 => id,
+            _ => 0,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { args.outbox.send(args.outbox.epoch(), SENT_WORDS * thread::block_idx_y() + lane, word) };
+    }
+
+    /// A logit and its id.
     #[derive(Clone, Copy)]
-    struct Best {
-        value: f32,
-        index: u32,
+    pub struct Best {
+        pub value: f32,
+        pub index: u32,
     }
 
     impl Best {
         /// Loses against every element, a −∞ too.
-        const NONE: Best = Best { value: f32::NEG_INFINITY, index: u32::MAX };
+        pub const NONE: Best = Best { value: f32::NEG_INFINITY, index: u32::MAX };
 
+        /// The larger one, of equal ones the first.
         #[inline(always)]
-        fn or(self, other: Best) -> Best {
+        pub fn or(self, other: Best) -> Best {
             let wins = other.value > self.value || (other.value == self.value && other.index < self.index);
             if wins { other } else { self }
         }
@@ -145,6 +183,21 @@ mod entry {
                 NONE_FINITE
             } else {
                 0
+            }
+        }
+
+        /// Stores the id and the fault of row `row` in its slot.
+        ///
+        /// # Safety
+        /// The slot is one of `sampled` and `faults`.
+        #[inline(always)]
+        pub unsafe fn store(self, row: u32, [slots, sampled, faults]: [Ptr<i32>; 3]) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let slot = 4 * u64::from(global::load::<u32>(slots.addr + 4 * u64::from(row)));
+                let fault = self.fault();
+                global::store(sampled.addr + slot, if fault == 0 { self.index } else { 0 });
+                global::store(faults.addr + slot, fault);
             }
         }
 

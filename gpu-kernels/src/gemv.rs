@@ -151,8 +151,15 @@ impl Gemv {
     pub fn sending(self, (part, shape): (Ptr<f32>, [u32; 2]), outbox: Outbox) -> Option<Gemv> {
         let same = self.y_f32.target() == part.target() && [self.rows, self.n] == shape;
         let goes_there = !self.y_f32.is_null() && same;
-        let sends = goes_there && self.norm_weight.is_null() && outbox.takes(self.rows, self.n);
-        sends.then_some(Gemv { y_f32: Ptr::NULL, outbox, holds_next: 1, ..self })
+        let sends = goes_there && self.norm_weight.is_null();
+        let sending = Gemv { y_f32: Ptr::NULL, outbox, holds_next: 1, ..self };
+        (sends && sending.has_room()).then_some(sending)
+    }
+
+    /// Whether the outbox takes the results, if there is one.
+    pub(crate) fn has_room(&self) -> bool {
+        let few = self.rows <= GEMV_MAX_ROWS && self.n.is_multiple_of(4);
+        !self.outbox.sends() || few && self.outbox.takes(u64::from(self.rows) * u64::from(self.n))
     }
 
     pub(crate) fn has_one_result(&self) -> bool {
@@ -192,7 +199,7 @@ impl Kernel for Gemv {
             self.activation == PLAIN || (!self.y.is_null() && self.residual.is_null()) => "activations with y alone, and without residual",
             !self.y.is_null() || self.residual.is_null() => "a residual with y alone",
             !normed || !self.outbox.sends() => "an outbox without a norm",
-            self.outbox.takes(self.rows, self.n) => "an outbox with room, of at most 8 rows and columns divisible by 4",
+            self.has_room() => "an outbox with room, of at most 8 rows and columns divisible by 4",
         }
     }
 

@@ -48,6 +48,7 @@ macro_rules! for_each_kernel {
     ($callback:ident) => {
         $callback! {
             advance Advance,
+            all_argmax OneShotAllArgmax,
             all_gather OneShotAllGather,
             all_reduce OneShotAllReduce,
             all_reduce_two_shot TwoShotAllReduce,

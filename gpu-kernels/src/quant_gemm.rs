@@ -46,6 +46,7 @@
 use core::ops::Range;
 
 use crate::activation::SWIGLU;
+use crate::all_reduce::meeting::Outbox;
 use crate::format::{BLOCK, FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
 use crate::kernel::{kernel_args, require};
 use crate::skinny_gemm::{MOST_SPLITS, SUMS, THREADS, TILE, partial_index, sums};
@@ -229,7 +230,8 @@ impl QuantGemm {
         }
         let (no_bias, no_act, no_f32) = (Ptr::NULL, Ptr::NULL, Ptr::NULL);
         let sums = QuantGemm { bias: no_bias, residual: no_act, y: no_act, y_f32: no_f32, partial, ..self };
-        (sums, Some(SkinnyJoin { partial, bias, residual, y, y_f32, rows, n, splits, activation }))
+        let outbox = Outbox::NONE;
+        (sums, Some(SkinnyJoin { partial, bias, residual, y, y_f32, outbox, rows, n, splits, activation }))
     }
 
     /// Elements of `partial`.

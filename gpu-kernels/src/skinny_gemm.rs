@@ -44,6 +44,7 @@
 use core::ops::Range;
 
 use crate::activation::{PLAIN, SWIGLU};
+use crate::all_reduce::meeting::Outbox;
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, SkinnyJoin, StepShape, Weight};
 
@@ -224,7 +225,8 @@ impl SkinnyGemm {
         }
         let (no_bias, no_act, no_f32) = (Ptr::NULL, Ptr::NULL, Ptr::NULL);
         let sums = SkinnyGemm { bias: no_bias, residual: no_act, y: no_act, y_f32: no_f32, partial, ..self };
-        (sums, Some(SkinnyJoin { partial, bias, residual, y, y_f32, rows, n, splits, activation }))
+        let outbox = Outbox::NONE;
+        (sums, Some(SkinnyJoin { partial, bias, residual, y, y_f32, outbox, rows, n, splits, activation }))
     }
 
     /// Elements of `partial`.

@@ -58,8 +58,9 @@ fn read_far_outside(check: bool) -> Result<(), String> {
     cuda.allocate(buffers).map_err(text)?;
     let mut plan = Plan::default();
     let (rows, hidden, vocab) = (1, 64, 1);
-    plan.launch(Embed { ids: ids.ptr(), sampled: Ptr::NULL, table: table.ptr(), out: out.ptr(), rows, hidden, vocab });
+    let (ids, out, tables) = (ids.ptr(), out.ptr(), Embed::alone(table.ptr()));
+    plan.launch(Embed { ids, sampled: Ptr::NULL, tables, out, rows, hidden, vocab, ranks: 1 });
     let plan = cuda.prepare(plan).map_err(text)?;
-    let ticket = cuda.run(plan, &[(ids.ptr(), &[i32::MAX])]).map_err(text)?;
+    let ticket = cuda.run(plan, &[(ids, &[i32::MAX])]).map_err(text)?;
     cuda.sampled(ticket).map_err(text).map(drop)
 }

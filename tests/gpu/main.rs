@@ -1,6 +1,7 @@
 //! All rows that need a GPU, as one program: `gpu [FILTER]` prints a table and fails if a row does.
 //!
 //! Where there is no GPU it says so and passes; a filter that no row's name has is a failure.
+mod chains;
 mod device;
 mod faults;
 mod fp8_products;
@@ -58,6 +59,7 @@ fn rows() -> impl Iterator<Item = &'static Row> {
         .chain(launches::ROWS)
         .chain(models::ROWS)
         .chain(logprobs::ROWS)
+        .chain(chains::ROWS)
         .chain(ranks::ROWS)
         .chain(faults::ROWS)
 }

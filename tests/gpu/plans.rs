@@ -1,5 +1,6 @@
 //! Plans on the GPU against the same plans on the CPU device: launches, graphs, inputs, tickets, profiles.
 use bytes::Bytes;
+use gpu_kernels::all_reduce::meeting::Outbox;
 use gpu_kernels::{Act, Advance, Argmax, Element, Embed, GatherRows, Ptr, Relu2, RmsNorm, rms_norm};
 use half::bf16;
 use nemotron::cpu::Cpu;
@@ -85,7 +86,8 @@ impl Tiny {
             sequences: rows,
         });
         let (ids, table, x) = (self.ids.ptr(), self.table.ptr(), self.x.ptr());
-        plan.launch(Embed { ids, sampled: self.sampled.ptr(), table, out: x, rows, hidden, vocab });
+        let tables = Embed::alone(table);
+        plan.launch(Embed { ids, sampled: self.sampled.ptr(), tables, out: x, rows, hidden, vocab, ranks: 1 });
         let (weight, y) = (self.norm.ptr(), self.normed.ptr::<Act>());
         plan.launch(RmsNorm { x, weight, y, rows, hidden, eps: 1e-5, roundings: rms_norm::TWICE });
         plan.launch(Relu2 { x: y, y, count: rows * hidden });
@@ -95,7 +97,7 @@ impl Tiny {
         let (logits, slots) = (self.logits.ptr(), self.slots.ptr());
         let (sampled, shared, counters) = (self.sampled.ptr::<i32>(), Ptr::NULL, Ptr::NULL);
         let faults = sampled.offset(SLOTS);
-        plan.launch(Argmax { logits, slots, sampled, faults, shared, counters, rows, vocab });
+        plan.launch(Argmax { logits, slots, sampled, faults, shared, counters, outbox: Outbox::NONE, rows, vocab });
         plan
     }
 

@@ -45,7 +45,7 @@ const SETS: [&str; 12] = [
 ];
 
 /// Checks two GPUs, and all of them where there are more. Where there is one it is both ranks: what they enqueue runs side by side.
-fn on_several(check: fn(u32) -> Result<String, String>) -> Result<String, String> {
+pub fn on_several(check: fn(u32) -> Result<String, String>) -> Result<String, String> {
     match cuda::count().map_err(text)? {
         1 => Ok(format!("one GPU as two ranks: {}", check(2)?)),
         2 => check(2),
@@ -123,7 +123,7 @@ fn numbers(count: usize, rank: u32) -> Vec<f32> {
     (0..count).map(|i| f64::from(number(i) as i32 >> 4) as f32 / 3e6).collect()
 }
 
-fn connected(ranks: u32, options: Options) -> Result<Vec<Cuda>, String> {
+pub fn connected(ranks: u32, options: Options) -> Result<Vec<Cuda>, String> {
     Cuda::open_ranks(&numbers_of(ranks).map_err(text)?, options).map_err(text)
 }
 

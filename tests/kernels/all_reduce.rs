@@ -12,14 +12,14 @@ use crate::random::Random;
 enum Own {
     F32,
     Act,
-    /// Sent by the kernel in front.
-    Sent,
+    /// Sent by the kernel in front, with so many values in a word.
+    Sent(u32),
 }
 
 /// Ranks, this one, rows, columns, launches so far; its own part; bias, residual.
 type Shape = (usize, usize, usize, usize, i32, Own, [bool; 2]);
 
-const SHAPES: [Shape; 19] = [
+const SHAPES: [Shape; 23] = [
     (1, 0, 1, 4, 0, Own::F32, [false, false]),
     (2, 0, 1, 12, 0, Own::F32, [true, true]),
     (2, 1, 3, 24, 1, Own::Act, [false, false]),
@@ -35,33 +35,38 @@ const SHAPES: [Shape; 19] = [
     (2, 1, 9, 7304, 4, Own::F32, [true, true]),
     (3, 2, 2, 65792, 5, Own::Act, [true, true]),
     (2, 1, 2, 32896, 4, Own::F32, [true, true]),
-    (1, 0, 1, 4, 3, Own::Sent, [false, false]),
-    (2, 1, 3, 20, 1, Own::Sent, [true, true]),
-    (8, 3, 8, 52, -2, Own::Sent, [false, true]),
-    (3, 2, 2, 32896, 5, Own::Sent, [true, true]),
+    (1, 0, 1, 4, 3, Own::Sent(1), [false, false]),
+    (2, 1, 3, 20, 1, Own::Sent(1), [true, true]),
+    (8, 3, 8, 52, -2, Own::Sent(1), [false, true]),
+    (3, 2, 2, 32896, 5, Own::Sent(1), [true, true]),
+    (1, 0, 1, 8, 3, Own::Sent(2), [false, false]),
+    (2, 1, 9, 40, 1, Own::Sent(2), [true, true]),
+    (8, 3, 11, 104, -2, Own::Sent(2), [false, true]),
+    (3, 2, 2, 65792, 5, Own::Sent(2), [true, true]),
 ];
 
 pub fn rows() -> Vec<Row<OneShotAllReduce>> {
     let told = SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, *shape, None));
-    told.chain([(1, 1), (4, 0), (16, 0)].map(|(shape, missing)| row(90, SHAPES[shape], Some(missing)))).collect()
+    told.chain([(1, 1), (4, 0), (16, 0), (20, 0)].map(|(shape, missing)| row(90, SHAPES[shape], Some(missing))))
+        .collect()
 }
 
 /// One with a rank that is missing is told to give up.
 fn row(seed: u64, shape: Shape, missing: Option<usize>) -> Row<OneShotAllReduce> {
     let (ranks, rank, rows, n, launches, own, [bias, residual]) = shape;
     let (mut data, mut random, count) = (Data::default(), Random::new(seed), rows * n);
-    let by = By::Packets(if own == Own::Act { 2 } else { 1 });
+    let by = By::Packets(if matches!(own, Own::Act | Own::Sent(2)) { 2 } else { 1 });
     let meeting = meeting(&mut data, &mut random, (ranks, rank), (count, launches, missing), by);
     let part = random.reals(count, 1.0);
-    let (x, x_act) = match own {
-        Own::F32 => (data.reals("x", part), Ptr::NULL),
-        Own::Act => (Ptr::NULL, data.reals("x", part)),
-        Own::Sent => (Ptr::NULL, Ptr::NULL),
+    let (x, x_act, sent) = match own {
+        Own::F32 => (data.reals("x", part), Ptr::NULL, 0),
+        Own::Act => (Ptr::NULL, data.reals("x", part), 0),
+        Own::Sent(values) => (Ptr::NULL, Ptr::NULL, values),
     };
     let bias = if bias { data.weight("bias", random.reals(n, 1.0), 1) } else { Ptr::NULL };
     let residual = if residual { data.reals("residual", random.reals(count, 1.0)) } else { Ptr::NULL };
     let y = data.undefined("y", count);
-    let kernel = OneShotAllReduce { x, x_act, bias, residual, y, meeting, rows: rows as u32, n: n as u32 };
+    let kernel = OneShotAllReduce { x, x_act, sent, bias, residual, y, meeting, rows: rows as u32, n: n as u32 };
     Row { name: format!("{shape:?}, missing {missing:?}"), kernel, data }
 }
 

@@ -1,8 +1,11 @@
 //! Rows of `argmax`.
+use gpu_kernels::all_reduce::meeting::Outbox;
 use gpu_kernels::argmax::{NONE_FINITE, NOT_A_NUMBER};
 use gpu_kernels::{Argmax, team};
 
 use crate::data::Data;
+use crate::gemv::outbox;
+use crate::meeting::sent_ahead;
 use crate::mutants::{BARRIER, Defect, EDGE, LANES, NUMBER, STRIDE, TIE};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
@@ -54,7 +57,14 @@ pub fn rows() -> Vec<Row<Argmax>> {
         .chain(teams)
         .chain(FAULTY.iter().map(|places| faulty_row(places)))
         .chain([masked_row(), row_of_one_block()])
+        .chain([masked_row(), team_row(TEAM_BEST[0]), faulty_row(FAULTY[0]), row(3, SHAPES[0])].map(sending))
         .collect()
+}
+
+/// The same of the second of three ranks, which sends what is best.
+fn sending(mut row: Row<Argmax>) -> Row<Argmax> {
+    row.kernel.outbox = outbox(&mut row.data, 4 * row.kernel.rows as usize);
+    Row { name: format!("{}, sent", row.name), ..row }
 }
 
 /// Rows in which one logit each is no number: in front of the first group of four, in each place of a group, in the group
@@ -123,6 +133,7 @@ fn kernel(name: String, logits: Vec<f32>, slots: &[usize]) -> Row<Argmax> {
         faults: data.integers("faults", vec![-7; rows + 2]),
         shared: data.integers("shared", vec![-7; 2 * team::ALL_BLOCKS as usize]),
         counters: data.integers("counters", vec![0; team::TEAM_ROWS as usize]),
+        outbox: Outbox::NONE,
         rows: rows as u32,
         vocab: vocab as u32,
     };
@@ -137,7 +148,7 @@ impl Oracle for Argmax {
     fn oracle(&self, data: &Data, _: Precision) -> Vec<Written> {
         let logits = data.f64s(self.logits);
         let mut sampled = vec![Want::Kept; data.i32s(self.sampled).len()];
-        let mut faults = sampled.clone();
+        let (mut faults, mut words) = (sampled.clone(), Vec::new());
         for (row, slot) in logits.chunks(self.vocab as usize).zip(data.i32s(self.slots)) {
             let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let first = row.iter().position(|logit| *logit == max).unwrap_or(0);
@@ -147,16 +158,26 @@ impl Oracle for Argmax {
                 f64::NEG_INFINITY => NONE_FINITE,
                 _ => 0,
             };
+            if self.outbox.sends() {
+                let id = if fault == 0 { self.outbox.rank * self.vocab + first as u32 } else { 0 };
+                let value = if fault == NOT_A_NUMBER { f32::INFINITY } else { max as f32 };
+                words.extend([value.to_bits(), id, 0, 0].map(|word| Want::exact(f64::from(word.cast_signed()))));
+                continue;
+            }
             sampled[*slot as usize] = Want::exact(if fault == 0 { first as f64 } else { 0.0 });
             faults[*slot as usize] = Want::exact(f64::from(fault));
         }
         let told = vec![Want::Any; data.i32s(self.shared).len()];
         let counters = data.i32s(self.counters).iter().map(|count| Want::exact(f64::from(*count))).collect();
-        vec![
+        let mut written = vec![
             Written::new(self.sampled, sampled),
             Written::new(self.faults, faults),
             Written::new(self.shared, told),
             Written::new(self.counters, counters),
-        ]
+        ];
+        if self.outbox.sends() {
+            written.extend(sent_ahead(&self.outbox, data, &words));
+        }
+        written
     }
 }

@@ -74,6 +74,11 @@ impl Data {
         self.add(name, Values::Integers(values), 0)
     }
 
+    /// Other integers in place of those that are there.
+    pub fn set_integers(&mut self, target: Ptr<i32>, values: Vec<i32>) {
+        self.0[target.target().expect("pointer is not null").0 as usize].values = Values::Integers(values);
+    }
+
     /// A pool of keys or values with these elements.
     pub fn pool(&mut self, name: &'static str, format: KvFormat, elements: Values) -> Ptr<Kv> {
         self.0.push(Buffer { name, element: format.element(), values: elements, columns: 0 });

@@ -139,6 +139,12 @@ impl Places {
         2 * (self.packed * (half + from) + i / 2 % 2 * (self.packed / 2) + i / 4 * 2 + i % 2)
     }
 
+    /// So many words of a rank, if all are of this epoch.
+    fn come(self, come: &[i32], from: usize, count: usize) -> Option<Vec<u32>> {
+        let packets = (0..count).map(|i| &come[self.at(from, i)..][..2]);
+        packets.map(|packet| (packet[1] == self.epoch).then_some(packet[0].cast_unsigned())).collect()
+    }
+
     /// What a rank finds of another that sent such words.
     fn written(self, to: Ptr<i32>, from: usize, words: impl Iterator<Item = Want>) -> Written {
         let mut wants = vec![Want::Kept; 4 * self.ranks * self.packed];
@@ -156,6 +162,15 @@ pub fn sent_ahead(outbox: &Outbox, data: &Data, words: &[Want]) -> Vec<Written> 
     ranks.map(|to| places.written(*to, outbox.rank as usize, words.iter().copied())).collect()
 }
 
+/// What a meeting writes that all ranks have sent so many words to, and these; none where one did not come.
+pub fn come(meeting: &Meeting, data: &Data, count: usize) -> (Vec<Written>, Option<Vec<Vec<u32>>>) {
+    let (ranks, places) = (meeting.ranks as usize, Places::of(data, &meeting.outbox()));
+    let come = data.i32s(meeting.packets[meeting.rank as usize]);
+    let words: Result<Vec<Vec<u32>>, usize> =
+        (0..ranks).map(|from| places.come(come, from, count).ok_or(from)).collect();
+    (met(meeting, data, 1, words.as_ref().err().copied()), words.ok())
+}
+
 /// What a meeting writes where this rank sends `x` as packets, if it is not sent yet, with so many values in a word, and the parts of
 /// all ranks, of `count` values; none of those where one did not come.
 pub fn sent(
@@ -170,9 +185,8 @@ pub fn sent(
         if let Some(x) = x.filter(|_| from == rank) {
             return Ok(x.to_vec());
         }
-        let packets = (0..count / of_word).map(|i| &come[places.at(from, i)..][..2]);
-        let there = packets.clone().all(|packet| packet[1] == places.epoch);
-        there.then(|| packets.flat_map(|packet| values(packet[0] as u32, of_word)).collect()).ok_or(from)
+        let words = places.come(come, from, count / of_word).ok_or(from)?;
+        Ok(words.into_iter().flat_map(|word| values(word, of_word)).collect())
     };
     let parts: Result<Vec<Vec<f64>>, usize> = (0..ranks).map(from).collect();
     let mut written = met(meeting, data, 1, parts.as_ref().err().copied());

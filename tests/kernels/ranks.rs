@@ -10,9 +10,19 @@ mod queues;
 
 /// The kernels with `edit` made of each line.
 fn module(edit: impl Fn(&str) -> String) -> Module {
-    let entries =
-        ["all_reduce", "all_reduce_sent", "all_reduce_act", "all_reduce_two_shot", "all_gather", "gemv_narrow"]
-            .map(|name| entry(ptx(&DEVICES[0]), name));
+    let entries = [
+        "all_reduce",
+        "all_reduce_sent",
+        "all_reduce_act",
+        "all_reduce_act_sent",
+        "all_reduce_two_shot",
+        "all_gather",
+        "all_argmax",
+        "argmax",
+        "gemv_narrow",
+        "skinny_join_sent",
+    ]
+    .map(|name| entry(ptx(&DEVICES[0]), name));
     let lines: Vec<String> = entries.iter().flat_map(|(_, entry)| entry.lines()).map(edit).collect();
     Module::parse(&(entries[0].0.to_owned() + &lines.join("\n"))).expect("a mutant is PTX")
 }

@@ -1,12 +1,15 @@
 //! Rows of `skinny_join`.
 use gpu_kernels::activation::{PLAIN, RELU2, SWIGLU};
+use gpu_kernels::all_reduce::meeting::Outbox;
 use gpu_kernels::{Gemv, Ptr, SkinnyJoin};
+use half::bf16;
 
 use crate::approx::Approx;
 use crate::data::Data;
-use crate::gemv::finished;
+use crate::gemv::{finished, outbox};
+use crate::meeting::sent_ahead;
 use crate::mutants::{Defect, EDGE, STRIDE, TERM};
-use crate::oracle::{Oracle, Precision, Row, Written};
+use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +43,17 @@ const SHAPES: [Shape; 12] = [
 ];
 
 pub fn rows() -> Vec<Row<SkinnyJoin>> {
-    SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, shape)).collect()
+    let told = SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, shape));
+    told.chain([shape(2, 9, 24), shape(4, 33, 136), shape(8, 64, 264), shape(3, 20, 520)].map(sending_row)).collect()
+}
+
+/// A row whose results are sent: of small integers, so that there is one right word.
+fn sending_row(shape: Shape) -> Row<SkinnyJoin> {
+    let (mut row, words, mut random) = (row(40, &shape), shape.rows * shape.n / 2, Random::new(41));
+    let partial = (0..row.kernel.partials()).map(|_| random.below(17) as f32 - 8.0).collect();
+    let (partial, outbox) = (row.data.reals("partial", partial), outbox(&mut row.data, words));
+    row.kernel = SkinnyJoin { y: Ptr::NULL, partial, outbox, ..row.kernel };
+    Row { name: format!("{}, sent", row.name), ..row }
 }
 
 fn row(seed: u64, shape: &Shape) -> Row<SkinnyJoin> {
@@ -59,7 +72,8 @@ fn row(seed: u64, shape: &Shape) -> Row<SkinnyJoin> {
     }
     let [rows, n, splits] = [rows, n, splits].map(|size| size as u32);
     let partial = Ptr::NULL;
-    let mut kernel = SkinnyJoin { partial, bias, residual: added, y, y_f32, rows, n, splits, activation };
+    let outbox = Outbox::NONE;
+    let mut kernel = SkinnyJoin { partial, bias, residual: added, y, y_f32, outbox, rows, n, splits, activation };
     kernel.partial = data.reals("partial", random.reals(kernel.partials(), 1.0));
     Row { name: format!("{shape:?}"), kernel, data }
 }
@@ -81,6 +95,11 @@ impl Oracle for SkinnyJoin {
             let bias = biases[at % n as usize];
             Approx::near(value + bias, size + bias.abs())
         };
+        if self.outbox.sends() {
+            let half = |at: usize| u32::from(bf16::from_f64(sum(at).value).to_bits());
+            let word = |at: usize| Want::exact(f64::from((half(2 * at) | half(2 * at + 1) << 16).cast_signed()));
+            return sent_ahead(&self.outbox, data, &(0..elements / 2).map(word).collect::<Vec<_>>());
+        }
         let gemv = Gemv { residual, y, y_f32, activation, ..Gemv::new(Ptr::NULL, Ptr::NULL, [rows, n, 8]) };
         finished(&gemv, (0..elements).map(sum).collect(), data, precision)
     }

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use gpu_kernels::{DeviceInfo, Element, Ptr, Role};
+use gpu_kernels::{Argmax, DeviceInfo, Element, Ptr, Role};
 use half::bf16;
 use nemotron::cpu;
 use nemotron::device::{
@@ -121,6 +121,10 @@ impl Emulated {
                 drop(ran);
                 self.all_gather(gather)
             }
+            Step::AllArgmax(choice) => {
+                drop(ran);
+                self.all_argmax(choice)
+            }
         }
     }
 
@@ -140,6 +144,19 @@ impl Emulated {
         self.fetch_output(gather.x, count)?;
         cpu::all_gather::<bf16>(gather, &self.host, seat)?;
         self.store(gather.y, count * seat.ranks())
+    }
+
+    fn all_argmax(&self, choice: &Argmax) -> Result<()> {
+        let (rows, target) = (choice.rows as usize, |at: Ptr<i32>| at.target().expect("not null"));
+        self.fetch_output(Output::F32(choice.logits), rows * choice.vocab as usize)?;
+        let chosen = cpu::all_argmax(choice, &self.host, self.seat.as_ref().expect("it is a rank"))?;
+        let slots: Vec<i32> = self.read(target(choice.slots), Element::I32, rows)?;
+        for (slot, (id, fault)) in slots.into_iter().zip(chosen) {
+            for (to, word) in [(choice.sampled, id), (choice.faults, fault)] {
+                self.write(target(to.offset(slot as u64)), Element::I32, &[word])?;
+            }
+        }
+        Ok(())
     }
 
     fn fetch_output(&self, from: Output, count: usize) -> Result<()> {

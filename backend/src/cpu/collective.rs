@@ -1,7 +1,7 @@
 //! The steps at which ranks meet: sums in the order of the ranks, and columns side by side.
-use gpu_kernels::{Ptr, Role};
+use gpu_kernels::{Argmax, Ptr, Role};
 
-use super::{product, reduction};
+use super::{argmax, product, reduction};
 use crate::device::{Activation, AllGather, AllReduce, Memory, Output, Seat, Stored};
 use crate::error::Result;
 
@@ -34,6 +34,17 @@ pub fn all_gather<A: Activation>(step: &AllGather, memory: &Memory, seat: &Seat)
         Output::F32(y) => store::<f32>(memory, y, gathered.collect()),
     }
     Ok(())
+}
+
+/// Runs an `AllArgmax` on the rank of `seat`: the chosen id of each row, and its fault.
+///
+/// # Errors
+/// Another rank does not come.
+pub fn all_argmax(step: &Argmax, memory: &Memory, seat: &Seat) -> Result<Vec<(i32, i32)>> {
+    let vocab = step.vocab as usize;
+    let all = seat.meet(memory.read::<f32>(step.logits, step.rows as usize * vocab).to_vec())?;
+    let row = |row: usize| all.iter().flat_map(|columns| &columns[row * vocab..][..vocab]).copied().collect::<Vec<_>>();
+    Ok((0..step.rows as usize).map(|number| argmax::choose(&row(number))).collect())
 }
 
 /// What stands there, in f32, which holds every activation exactly.

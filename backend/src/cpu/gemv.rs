@@ -19,7 +19,7 @@ pub fn multiply<A: Activation>(gemv: &Gemv, w: &Matrix<A>, memory: &Memory) {
     if gemv.outbox.sends() {
         let mut sums = vec![0.0f32; elements];
         product::product_of(&x, gemv, w, memory, &mut sums);
-        return meeting::send_ahead(&gemv.outbox, memory, &sums);
+        return meeting::send_ahead(&gemv.outbox, memory, &meeting::words(&sums, 1));
     }
     if gemv.y.is_null() {
         return product::product_of(&x, gemv, w, memory, &mut memory.write::<f32>(gemv.y_f32, elements));

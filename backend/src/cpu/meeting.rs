@@ -42,6 +42,12 @@ impl Packets {
         4 * self.ranks * self.packed
     }
 
+    /// So many words of a rank, if all are of this epoch.
+    fn come(self, come: &[i32], from: usize, count: usize) -> Option<Vec<u32>> {
+        let words = (0..count).map(|i| &come[self.place(from, i)..][..2]);
+        words.map(|packet| (packet[1] == self.epoch).then_some(packet[0] as u32)).collect()
+    }
+
     fn send(self, memory: &Memory, to: Ptr<i32>, from: usize, words: &[u32]) {
         let mut to = memory.write::<i32>(to, self.words());
         for (i, word) in words.iter().enumerate() {
@@ -50,12 +56,31 @@ impl Packets {
     }
 }
 
-/// Sends all ranks, this one too, the packets of the next meeting, of one value in a word.
-pub fn send_ahead(outbox: &Outbox, memory: &Memory, values: &[f32]) {
-    let (packets, words) =
-        (Packets::next(memory, outbox), values.iter().map(|value| value.to_bits()).collect::<Vec<_>>());
+/// Sends all ranks, this one too, the packets of the next meeting.
+pub fn send_ahead(outbox: &Outbox, memory: &Memory, words: &[u32]) {
+    let packets = Packets::next(memory, outbox);
     let all = outbox.packets[..outbox.ranks as usize].iter();
-    all.for_each(|to| packets.send(memory, *to, outbox.rank as usize, &words));
+    all.for_each(|to| packets.send(memory, *to, outbox.rank as usize, words));
+}
+
+/// Values as words that hold one or two of them.
+pub fn words(values: &[f32], of_word: u32) -> Vec<u32> {
+    match of_word {
+        1 => values.iter().map(|value| value.to_bits()).collect(),
+        _ => values.chunks(2).map(pair).collect(),
+    }
+}
+
+/// So many words of each rank, which all have sent ahead; none where a wait was ended.
+///
+/// # Panics
+/// As of [`meet`].
+pub fn receive(meeting: &Meeting, memory: &Memory, count: usize) -> Option<Vec<Vec<u32>>> {
+    let packets = Packets::next(memory, &meeting.outbox());
+    begin(meeting, memory);
+    let come = memory.read::<i32>(meeting.packets[meeting.rank as usize], packets.words()).to_vec();
+    let from = |from: usize| packets.come(&come, from, count).ok_or(from);
+    ended(meeting, memory, (0..meeting.ranks as usize).map(from).collect())
 }
 
 /// Sends this rank's part, if it is not sent yet, as packets of one or two values in a word, and returns those of all, of `count`
@@ -73,10 +98,7 @@ pub fn exchange(
     begin(meeting, memory);
     let (ranks, rank) = (meeting.ranks as usize, meeting.rank as usize);
     if let Some(own) = own {
-        let words: Vec<u32> = match values_of_word {
-            1 => own.iter().map(|value| value.to_bits()).collect(),
-            _ => own.chunks(2).map(pair).collect(),
-        };
+        let words = words(own, values_of_word);
         let others = (0..ranks).filter(|to| *to != rank);
         others.for_each(|to| packets.send(memory, meeting.packets[to], rank, &words));
     }
@@ -85,13 +107,10 @@ pub fn exchange(
         if let Some(own) = own.filter(|_| from == rank) {
             return Ok(own.to_vec());
         }
-        let words = (0..count / values_of_word as usize).map(|i| &come[packets.place(from, i)..][..2]);
-        if words.clone().any(|packet| packet[1] != packets.epoch) {
-            return Err(from);
-        }
+        let words = packets.come(&come, from, count / values_of_word as usize).ok_or(from)?;
         Ok(match values_of_word {
-            1 => words.map(|packet| f32::from_bits(packet[0] as u32)).collect(),
-            _ => words.flat_map(|packet| values(packet[0] as u32)).collect(),
+            1 => words.into_iter().map(f32::from_bits).collect(),
+            _ => words.into_iter().flat_map(values).collect(),
         })
     };
     ended(meeting, memory, (0..ranks).map(from).collect())

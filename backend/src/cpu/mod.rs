@@ -29,7 +29,7 @@ use crate::device::{
 };
 use crate::error::{Category, Error, Result};
 
-pub use collective::{all_gather, all_reduce};
+pub use collective::{all_argmax, all_gather, all_reduce};
 pub use product::Products;
 
 /// How many runs back the sampled tokens are kept.
@@ -137,7 +137,7 @@ impl<A: Products> Device for Cpu<A> {
 
     fn prepare(&mut self, plan: Plan) -> Result<PlanId> {
         for step in &plan.steps {
-            if matches!(step, Step::AllReduce(_) | Step::AllGather(_)) && self.rank.is_none() {
+            if matches!(step, Step::AllReduce(_) | Step::AllGather(_) | Step::AllArgmax(_)) && self.rank.is_none() {
                 return Err(Error::new(Category::Internal, "A plan of several ranks has one device")
                     .details(format_args!("found {step:?}"))
                     .hint("report this with the command and the model: it is a fault of the program"));
@@ -223,6 +223,10 @@ fn run_step<A: Products>(step: &Step, memory: &Memory, seat: Option<&Seat>) -> R
         Step::Gemm(product) => A::gemm(product, memory),
         Step::AllReduce(sum) => collective::all_reduce::<A>(sum, memory, seat())?,
         Step::AllGather(gather) => collective::all_gather::<A>(gather, memory, seat())?,
+        Step::AllArgmax(choice) => {
+            let chosen = collective::all_argmax(choice, memory, seat())?;
+            argmax::store(&chosen, memory, [choice.slots, choice.sampled, choice.faults]);
+        }
     }
     Ok(())
 }
@@ -251,6 +255,7 @@ pub fn processor_name() -> String {
 
 #[cfg(test)]
 mod tests {
+    use gpu_kernels::all_reduce::meeting::Outbox;
     use gpu_kernels::{Argmax, Element};
 
     use super::*;
@@ -264,7 +269,8 @@ mod tests {
         let mut device = Cpu::new();
         device.allocate(buffers).expect("memory for a few numbers");
         let (faults, shared, counters) = (sampled.offset(3), Ptr::NULL, Ptr::NULL);
-        (device, Argmax { logits, slots, sampled, faults, shared, counters, rows: 1, vocab: 2 }, slots)
+        let outbox = Outbox::NONE;
+        (device, Argmax { logits, slots, sampled, faults, shared, counters, outbox, rows: 1, vocab: 2 }, slots)
     }
 
     #[test]

@@ -2,7 +2,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use gpu_kernels::{Act, Args, DeviceInfo, Element, Kernel, Launch, Packed, Ptr, StepShape, Weight};
+use gpu_kernels::{Act, Argmax, Args, DeviceInfo, Element, Kernel, Launch, Packed, Ptr, StepShape, Weight};
 use half::bf16;
 
 use super::{Activation, AllGather, AllReduce, Memory};
@@ -134,16 +134,20 @@ pub enum Step {
     AllReduce(AllReduce),
     /// The columns of all ranks, side by side.
     AllGather(AllGather),
+    /// The choice of the highest logit among the columns of all ranks: the `logits` are this rank's, `vocab` of them in a row, and
+    /// ids count on from rank to rank; the same on every rank. It sends nothing by itself.
+    AllArgmax(Argmax),
 }
 
 impl Step {
-    /// The kernel's name, `gemm`, `all_reduce` or `all_gather`.
+    /// The kernel's name, `gemm`, or that of a step in which ranks meet.
     pub fn name(&self) -> &'static str {
         match self {
             Step::Launch(kernel) => kernel.name(),
             Step::Gemm(_) => "gemm",
             Step::AllReduce(_) => "all_reduce",
             Step::AllGather(_) => "all_gather",
+            Step::AllArgmax(_) => "all_argmax",
         }
     }
 
@@ -154,6 +158,7 @@ impl Step {
             Step::Gemm(gemm) => gemm.bytes_moved(),
             Step::AllReduce(sum) => sum.bytes_moved(),
             Step::AllGather(gather) => gather.bytes_moved(),
+            Step::AllArgmax(choice) => Kernel::bytes_moved(choice, shape),
         }
     }
 
@@ -167,7 +172,7 @@ impl Step {
         match self {
             Step::Launch(kernel) => kernel.flops(shape),
             Step::Gemm(gemm) => gemm.flops(),
-            Step::AllReduce(_) | Step::AllGather(_) => 0,
+            Step::AllReduce(_) | Step::AllGather(_) | Step::AllArgmax(_) => 0,
         }
     }
 }
@@ -204,6 +209,11 @@ impl Plan {
     /// Appends a gathering of the columns of all ranks.
     pub fn all_gather(&mut self, gather: AllGather) {
         self.steps.push(Step::AllGather(gather));
+    }
+
+    /// Appends a choice among the columns of all ranks.
+    pub fn all_argmax(&mut self, choice: Argmax) {
+        self.steps.push(Step::AllArgmax(choice));
     }
 }
 

@@ -36,10 +36,10 @@ impl Ending {
         unsafe {
             if !self.bias.is_null() {
                 let column = NonZero::new(self.n / N as u32).map_or(0, |row| group % row);
-                found.bias = load_readonly::<N>(self.bias.addr, column);
+                found.bias = load::<N, true>(self.bias.addr, column);
             }
             if !self.residual.is_null() {
-                found.residual = load::<N>(self.residual.addr, group);
+                found.residual = load::<N, false>(self.residual.addr, group);
             }
         }
         found
@@ -86,44 +86,29 @@ pub fn added<const N: usize>(a: [f32; N], b: [f32; N]) -> [f32; N] {
 /// The values of a group of activations.
 #[inline(always)]
 pub fn unpacked<const N: usize>(words: [u32; 4]) -> [f32; N] {
+    let all = bf16::unpack_8(words);
     let mut values = [0.0; N];
     unroll::<N>(
         #[inline(always)]
-        |i| values[i] = bf16::unpack(words[i / 2])[i % 2],
+        |i| values[i] = all[i],
     );
     values
 }
 
-/// A group of activations, past the L1 cache: a kernel that begins early may find there what stood in it before.
+/// A group of activations: of what nobody writes while the kernel runs where it is `CONSTANT`, else past the L1 cache, where a kernel that
+/// begins early may find what stood there before.
 ///
 /// # Safety
 /// It stands there, and nobody writes it.
 #[inline(always)]
-unsafe fn load<const N: usize>(start: u64, group: u32) -> [u32; 4] {
+unsafe fn load<const N: usize, const CONSTANT: bool>(start: u64, group: u32) -> [u32; 4] {
     let at = start + 2 * N as u64 * u64::from(group);
     // SAFETY: the caller's promise.
     unsafe {
         if N == 8 {
-            return global::load_volatile(at);
+            return if CONSTANT { global::load_readonly(at) } else { global::load_volatile(at) };
         }
-        let [a, b]: [u32; 2] = global::load_volatile(at);
-        [a, b, 0, 0]
-    }
-}
-
-/// As [`load`], of what nobody writes while the kernel runs.
-///
-/// # Safety
-/// As of [`load`].
-#[inline(always)]
-unsafe fn load_readonly<const N: usize>(start: u64, group: u32) -> [u32; 4] {
-    let at = start + 2 * N as u64 * u64::from(group);
-    // SAFETY: the caller's promise.
-    unsafe {
-        if N == 8 {
-            return global::load_readonly(at);
-        }
-        let [a, b]: [u32; 2] = global::load_readonly(at);
+        let [a, b]: [u32; 2] = if CONSTANT { global::load_readonly(at) } else { global::load_volatile(at) };
         [a, b, 0, 0]
     }
 }

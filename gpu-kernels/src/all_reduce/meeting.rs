@@ -1,6 +1,6 @@
 //! `Meeting`: how the ranks of a model, one GPU each, wait for each other, and send each other what is little.
+use crate::Ptr;
 use crate::kernel::kernel_args;
-use crate::{Args, Element, Field, GEMV_MAX_ROWS, Ptr};
 
 /// Most ranks that meet.
 pub const MOST_RANKS: usize = 8;
@@ -47,15 +47,16 @@ kernel_args! {
     }
 }
 
+/// Lets args stand as a field of others.
 macro_rules! nested {
     ($($name:ident)*) => { $(
-        impl Field for $name {
+        impl $crate::Field for $name {
             fn write(&self, out: &mut [u8]) {
-                Args::write(self, out);
+                $crate::Args::write(self, out);
             }
 
-            fn resolve(&mut self, resolve: &mut dyn FnMut(u32, u64, Element) -> u64) {
-                Args::resolve(self, resolve);
+            fn resolve(&mut self, resolve: &mut dyn FnMut(u32, u64, $crate::Element) -> u64) {
+                $crate::Args::resolve(self, resolve);
             }
         }
     )* };
@@ -72,10 +73,9 @@ impl Outbox {
         self.ranks > 0
     }
 
-    /// Whether `[rows, n]` values can be sent, if anything is.
-    pub(crate) fn takes(&self, rows: u32, n: u32) -> bool {
-        let few = rows <= GEMV_MAX_ROWS && n.is_multiple_of(4);
-        !self.sends() || few && u64::from(rows) * u64::from(n) <= u64::from(self.packed)
+    /// Whether so many words can be sent, if anything is.
+    pub(crate) fn takes(&self, words: u64) -> bool {
+        !self.sends() || words.is_multiple_of(4) && words <= u64::from(self.packed)
     }
 }
 
@@ -104,7 +104,7 @@ impl Meeting {
 }
 
 #[cfg(target_arch = "nvptx64")]
-pub(crate) use entry::{Packets, Round, of_rank};
+pub(crate) use entry::{LOOKS, Round, block, gives_up, of_rank};
 
 #[cfg(target_arch = "nvptx64")]
 mod entry {
@@ -114,15 +114,11 @@ mod entry {
     use cuda_std::{barrier, global, thread};
 
     /// Looks at a flag between two looks at the word of the host, which is far away.
-    const LOOKS: u32 = 64;
-    /// Of threads that wait for packets one after the other looks at that word, so many turns apart: all at once would keep the
-    /// bus to the host busy for milliseconds.
-    const TURNS: u32 = 1024;
-
+    pub const LOOKS: u32 = 64;
     /// A launch's meeting, as a block sees it.
     #[derive(Clone, Copy)]
     pub struct Round {
-        epoch: u32,
+        pub epoch: u32,
     }
 
     impl Round {
@@ -205,105 +201,6 @@ mod entry {
         }
     }
 
-    /// A launch's packets: two words and the epoch beside each, 16 bytes, which whoever waits for them looks at until both
-    /// epochs are this one. So a word is its own flag: nothing is released, and one way to the other GPU is all that passes.
-    #[derive(Clone, Copy)]
-    pub struct Packets {
-        epoch: u32,
-        /// Where the half begins that this epoch uses, bytes.
-        half: u64,
-        /// From a rank's packets to the next one's.
-        apart: u64,
-        /// Where those for this rank begin.
-        own: u64,
-    }
-
-    impl Packets {
-        /// Those of a round.
-        #[inline(always)]
-        pub fn new(meeting: &Meeting, round: Round) -> Packets {
-            let apart = 8 * u64::from(meeting.packed);
-            let half = u64::from(round.epoch % 2) * u64::from(meeting.ranks) * apart;
-            Packets { epoch: round.epoch, half, apart, own: of_rank(&meeting.packets, meeting.rank) + half }
-        }
-
-        /// Says that this rank is there: for the host, which looks who is late.
-        ///
-        /// # Safety
-        /// The flags are there.
-        #[inline(always)]
-        pub unsafe fn announce(self, meeting: &Meeting) {
-            let other = thread::thread_idx_x();
-            if other < meeting.ranks {
-                let row = MOST_RANKS as u64 * block() + 4 * u64::from(meeting.rank);
-                // SAFETY: the word is within the flags.
-                unsafe { global::store_volatile(of_rank(&meeting.flags, other) + row, self.epoch) };
-            }
-        }
-
-        /// Sends four words to all other ranks.
-        ///
-        /// # Safety
-        /// The packets have room for group `quad`.
-        #[inline(always)]
-        pub unsafe fn send(self, meeting: &Meeting, quad: u32, words: [u32; 4]) {
-            let epoch = u64::from(self.epoch) << 32;
-            let [a, b, c, d] = words.map(|word| u64::from(word) | epoch);
-            unroll::<MOST_RANKS>(|r| {
-                if (r as u32) < meeting.ranks && r as u32 != meeting.rank {
-                    let own = self.half + u64::from(meeting.rank) * self.apart;
-                    let at = meeting.packets[r].addr + own + 16 * u64::from(quad);
-                    // SAFETY: the caller's promise.
-                    unsafe {
-                        global::store_pair_relaxed_system(at, [a, b]);
-                        global::store_pair_relaxed_system(at + self.apart / 2, [c, d]);
-                    }
-                }
-            });
-        }
-
-        /// Waits for four words of rank `from`, another one; none if the wait was ended.
-        ///
-        /// # Safety
-        /// As of [`Packets::send`].
-        #[inline(always)]
-        pub unsafe fn receive(self, meeting: &Meeting, from: u32, quad: u32) -> Option<[u32; 4]> {
-            let address = self.own + u64::from(from) * self.apart + 16 * u64::from(quad);
-            let turn = (BLOCKS * thread::thread_idx_x() + thread::block_idx_x()) % TURNS;
-            let (mut looks, mut asks) = (0, LOOKS * (turn + 1));
-            loop {
-                // SAFETY: the caller's promise; the words are those of the host.
-                unsafe {
-                    let (words, there) = self.look(address);
-                    if there {
-                        return Some(words);
-                    }
-                    looks += 1;
-                    if looks == asks {
-                        if gives_up(meeting, from) {
-                            return None;
-                        }
-                        asks += LOOKS * TURNS;
-                    }
-                }
-            }
-        }
-
-        /// Four words, whose packets begin at `address`, and whether they are of this epoch.
-        ///
-        /// # Safety
-        /// There is room for them.
-        #[inline(always)]
-        unsafe fn look(self, address: u64) -> ([u32; 4], bool) {
-            // SAFETY: the caller's promise.
-            let [[a, b], [c, d]] =
-                unsafe { [address, address + self.apart / 2].map(|at| global::load_pair_relaxed_system(at)) };
-            let packets = [a, b, c, d];
-            let differs = packets.iter().fold(0, |differs, packet| differs | (packet >> 32) as u32 ^ self.epoch);
-            (packets.map(|packet| packet as u32), differs == 0)
-        }
-    }
-
     impl Outbox {
         /// The epoch of the next meeting.
         ///
@@ -315,15 +212,13 @@ mod entry {
             unsafe { global::load::<u32>(self.epochs.addr) }.wrapping_add(1)
         }
 
-        /// Sends word `index` of this rank's part to all ranks, where [`Packets`] has it.
+        /// Sends word `index` of this rank's part to all ranks, where [`Packets`](crate::all_reduce::packets::Packets) has it.
         ///
         /// # Safety
         /// The packets have room for it, and the kernel in front has ended.
         #[inline(always)]
         pub unsafe fn send(&self, epoch: u32, index: u32, word: u32) {
-            let (apart, own) = (8 * u64::from(self.packed), epoch % 2 * self.ranks + self.rank);
-            let pair = u64::from(index / 2 % 2) * (apart / 2);
-            let at = u64::from(own) * apart + pair + 16 * u64::from(index / 4) + 8 * u64::from(index % 2);
+            let at = self.place(epoch, index / 2) + 8 * u64::from(index % 2);
             let packet = u64::from(word) | u64::from(epoch) << 32;
             unroll::<MOST_RANKS>(|r| {
                 if (r as u32) < self.ranks {
@@ -332,6 +227,29 @@ mod entry {
                 }
             });
         }
+
+        /// Sends words `2 · pair` and the next one likewise.
+        ///
+        /// # Safety
+        /// As of [`Outbox::send`].
+        #[inline(always)]
+        pub unsafe fn send_pair(&self, epoch: u32, pair: u32, words: [u32; 2]) {
+            let at = self.place(epoch, pair);
+            let packets = words.map(|word| u64::from(word) | u64::from(epoch) << 32);
+            unroll::<MOST_RANKS>(|r| {
+                if (r as u32) < self.ranks {
+                    // SAFETY: the caller's promise.
+                    unsafe { global::store_pair_relaxed_system(self.packets[r].addr + at, packets) };
+                }
+            });
+        }
+
+        /// Where two words of this rank's stand in the packets of each, bytes: of four neighbours, two are in each half.
+        #[inline(always)]
+        fn place(&self, epoch: u32, pair: u32) -> u64 {
+            let (apart, own) = (8 * u64::from(self.packed), epoch % 2 * self.ranks + self.rank);
+            u64::from(own) * apart + u64::from(pair % 2) * (apart / 2) + 16 * u64::from(pair / 2)
+        }
     }
 
     /// Whether the host ends the wait for rank `other`; the first that a rank waited for in vain is kept.
@@ -339,7 +257,7 @@ mod entry {
     /// # Safety
     /// The words of the host are there.
     #[inline(always)]
-    unsafe fn gives_up(meeting: &Meeting, other: u32) -> bool {
+    pub unsafe fn gives_up(meeting: &Meeting, other: u32) -> bool {
         // SAFETY: the caller's promise.
         unsafe {
             let ended = global::load_volatile::<u32>(meeting.abort.addr) != 0;
@@ -352,7 +270,7 @@ mod entry {
 
     /// Where the block's word of an array stands, bytes.
     #[inline(always)]
-    fn block() -> u64 {
+    pub fn block() -> u64 {
         4 * u64::from(thread::block_idx_x())
     }
 

@@ -223,7 +223,7 @@ fn weight(step: &Step, names: &[BufferName]) -> String {
             });
         }
         Step::Gemm(gemm) => buffers.extend(gemm.operands.weight().map(|(buffer, _)| buffer)),
-        Step::AllReduce(_) | Step::AllGather(_) => {}
+        Step::AllReduce(_) | Step::AllGather(_) | Step::AllArgmax(_) => {}
     }
     let matrix = |buffer: &u32| {
         let BufferName { name, weight } = &names[*buffer as usize];

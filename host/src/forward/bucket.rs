@@ -24,6 +24,8 @@ pub struct Bucket {
     pub logprobs: bool,
     /// Whether a mask may say of a sequence which tokens may come: then these are chosen by a plan of their own.
     pub masked: bool,
+    /// Whether the host reads rows of logits: then all of them are there, also where each of several ranks has some columns.
+    pub reads_logits: bool,
 }
 
 impl Bucket {
@@ -31,8 +33,8 @@ impl Bucket {
     pub fn decode(rows: usize, splits: usize) -> Bucket {
         let (sequences, logit_rows) = (rows, rows);
         let (prompts, tiles) = (0, 0);
-        let (sampling, logprobs, masked) = (false, false, false);
-        Bucket { rows, sequences, logit_rows, splits, prompts, tiles, sampling, logprobs, masked }
+        let (sampling, logprobs, masked, reads_logits) = (false, false, false, false);
+        Bucket { rows, sequences, logit_rows, splits, prompts, tiles, sampling, logprobs, masked, reads_logits }
     }
 
     /// The buckets of one token that is generated early, and of a short prompt.
@@ -65,9 +67,10 @@ impl Bucket {
         let sampling = spans.iter().any(|span| span.sampling.is_some());
         let logprobs = spans.iter().any(|span| span.samples && span.logprobs != Logprobs::None);
         let masked = spans.iter().any(|span| span.samples && span.masked);
+        let reads_logits = spans.iter().any(|span| span.logit_rows > usize::from(span.samples));
         if spans.iter().all(|span| span.rows() == 1) {
             let rows = round_up_decode(spans.len()).min(limits.sequences);
-            return Bucket { sampling, logprobs, masked, ..Bucket::decode(rows, splits) };
+            return Bucket { sampling, logprobs, masked, reads_logits, ..Bucket::decode(rows, splits) };
         }
         let rows = round_up(spans.iter().map(Span::rows).sum()).min(limits.rows);
         let sequences = spans.len().next_power_of_two().min(limits.sequences);
@@ -77,7 +80,7 @@ impl Bucket {
         };
         let prompts = spans.iter().filter(|span| span.rows() > 1).count().next_power_of_two().min(sequences);
         let tiles = rows.div_ceil(TILE_ROWS as usize) + prompts + 1;
-        Bucket { rows, sequences, logit_rows, splits, prompts, tiles, sampling, logprobs, masked }
+        Bucket { rows, sequences, logit_rows, splits, prompts, tiles, sampling, logprobs, masked, reads_logits }
     }
 
     /// Whether every sequence adds one token, so that rows, sequences and rows of logits are the same.

@@ -1,12 +1,14 @@
 //! The steps at the end of a pass: the last norm, the head, and the choice of a token.
+use gpu_kernels::all_reduce::meeting::Outbox;
 use gpu_kernels::{
     Act, Argmax, GatherRows, KeepLogits, MaskLogits, Penalize, Ptr, Sample, SampleLimit, TopLogprobs, sampling,
 };
 
+use super::Bucket;
 use super::head::TOKEN_WORDS;
 use super::pass::Pass;
 use super::products::Multiply;
-use crate::device::{AllGather, Output};
+use crate::device::{AllGather, BufferId, Output};
 use crate::sample;
 
 impl Pass<'_> {
@@ -18,14 +20,24 @@ impl Pass<'_> {
         let logits = Output::F32(head.logits.ptr());
         let own = head.own_logits.map_or(logits, |own| Output::F32(own.ptr()));
         self.multiply(Multiply { norm: Some(&head.norm), ..Multiply::new(x, &head.product, own, rows) });
-        if head.own_logits.is_some() {
+        if head.own_logits.is_some() && self.own_columns().is_none() {
             self.plan.all_gather(AllGather { x: own, y: logits, rows, n: head.product.n as u32 });
         }
+    }
+
+    /// This rank's columns of the logits, where the best of them is all that other ranks need to know of them.
+    fn own_columns(&self) -> Option<BufferId> {
+        let Bucket { sampling, masked, logprobs, reads_logits, .. } = *self.bucket;
+        self.shared.head.own_logits.filter(|_| !(sampling || masked || logprobs || reads_logits))
     }
 
     /// The choice of tokens from the logits, and what is told of it.
     pub(super) fn choice(&mut self) {
         let rows = self.bucket.logit_rows as u32;
+        if let Some(own) = self.own_columns() {
+            let vocab = self.shared.head.product.n as u32;
+            return self.plan.all_argmax(Argmax { logits: own.ptr(), vocab, ..self.best(rows) });
+        }
         let mut told = self.shared.head.logits.ptr();
         if self.bucket.logprobs && (self.bucket.sampling || self.bucket.masked) {
             told = self.keep_logits(rows);
@@ -71,13 +83,27 @@ impl Pass<'_> {
         });
     }
 
+    /// The greedy choice.
+    fn best(&self, rows: u32) -> Argmax {
+        let (shared, head) = (self.shared, &self.shared.head);
+        let sampled = head.sampled.ptr::<i32>();
+        Argmax {
+            logits: head.logits.ptr(),
+            slots: shared.inputs.logit_slots.ptr(),
+            sampled,
+            faults: sampled.offset(shared.limits.slots() as u64),
+            shared: head.blocks.ptr(),
+            counters: head.arrived.ptr(),
+            outbox: Outbox::NONE,
+            rows,
+            vocab: shared.vocab as u32,
+        }
+    }
+
     fn choose(&mut self, rows: u32) {
         let (inputs, shared, head) = (&self.shared.inputs, self.shared, &self.shared.head);
-        let (logits, slots, sampled) = (head.logits.ptr(), inputs.logit_slots.ptr(), head.sampled.ptr());
-        let faults = sampled.offset(shared.limits.slots() as u64);
-        let vocab = shared.vocab as u32;
-        let (sums, counters) = (head.blocks.ptr(), head.arrived.ptr());
-        let best = Argmax { logits, slots, sampled, faults, shared: sums, counters, rows, vocab };
+        let best = self.best(rows);
+        let Argmax { logits, slots, sampled, shared: sums, counters, vocab, .. } = best;
         if !self.bucket.sampling {
             return sample::greedy(&mut self.plan, best);
         }

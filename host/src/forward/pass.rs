@@ -60,7 +60,8 @@ impl<'a> Pass<'a> {
         let out = self.shared.own_embedded.map_or(x, |own| own.ptr());
         match self.shared.embedding {
             Embedding::Table(table) => {
-                self.plan.launch(Embed { ids, sampled, table: table.ptr(), out, rows, hidden, vocab });
+                let tables = Embed::alone(table.ptr());
+                self.plan.launch(Embed { ids, sampled, tables, out, rows, hidden, vocab, ranks: 1 });
             }
             Embedding::Packed { format, codes, scales } => {
                 let scales = scales.map_or(Ptr::NULL, |scales| scales.ptr());

@@ -137,11 +137,15 @@ pub(super) fn takes_gemv(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
 /// a model's products; by itself it loses a little at 16 to 32 rows for some shapes (docs/performance.md).
 pub(super) const SKINNY: [(u32, u64); 2] = [(32, 9 << 20), (skinny_gemm::MAX_ROWS, 27 << 20)];
 
+/// As [`SKINNY`] of a rank's part of a product: the ranks' sums need not wait for what its join sends.
+const SKINNY_PARTS: (u32, u64) = (32, 8 << 20);
+
 /// Whether a product of `[rows, n, k]` that is not `gemv`'s is `skinny_gemm`'s: where it is faster than the matrix library, or
-/// there is none.
-pub(super) fn takes_skinny(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
+/// there is none. Of a rank's part of a product, it `sends`.
+pub(super) fn takes_skinny(limits: &Limits, [rows, n, k]: [u32; 3], sends: bool) -> bool {
     let elements = u64::from(n) * u64::from(k);
-    let wins = SKINNY.iter().any(|(most, least)| rows <= *most && elements >= *least);
+    let parts = Some(&SKINNY_PARTS).filter(|_| sends);
+    let wins = SKINNY.iter().chain(parts).any(|(most, least)| rows <= *most && elements >= *least);
     let takes = if limits.gemms { rows <= limits.skinny_rows && wins } else { rows <= skinny_gemm::MAX_ROWS };
     takes && n.is_multiple_of(16)
 }
@@ -154,7 +158,7 @@ const IN_PARTS: u32 = 24 << 10;
 /// Whether a product of `[rows, n, k]`, more rows than `skinny_gemm` takes at once, is its part by part: without a matrix library.
 pub(super) fn takes_parts(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
     let most = skinny_gemm::MAX_ROWS;
-    let is_alone = !limits.gemms && !takes_gemv(limits, [rows, n, k]) && takes_skinny(limits, [most, n, k]);
+    let is_alone = !limits.gemms && !takes_gemv(limits, [rows, n, k]) && takes_skinny(limits, [most, n, k], false);
     is_alone && rows > most && n.saturating_mul(rows.div_ceil(most)) <= IN_PARTS
 }
 

@@ -158,7 +158,7 @@ impl Pass<'_> {
         let limits = &self.shared.limits;
         if takes_gemv(limits, shape) {
             self.by_gemv(product, w);
-        } else if takes_skinny(limits, shape) {
+        } else if takes_skinny(limits, shape, product.weight.part_of_rank.is_some()) {
             self.by_skinny_gemm(product, w);
         } else {
             let x = product.norm.map_or(product.x, |norm| self.norm(norm, product.x, product.rows));

@@ -1,6 +1,8 @@
 //! Queues of launches in which ranks meet, with all their memory, and what each of them must write.
 use gpu_kernels::all_reduce::meeting::{BLOCKS, MOST_RANKS, Meeting};
-use gpu_kernels::{Args, Gemv, OneShotAllGather, OneShotAllReduce, Ptr, Role, TwoShotAllReduce};
+use gpu_kernels::{
+    Argmax, Args, Gemv, OneShotAllArgmax, OneShotAllGather, OneShotAllReduce, Ptr, Role, SkinnyJoin, TwoShotAllReduce,
+};
 use half::bf16;
 use nemotron_backend::device::PlannedKernel;
 use ptx_emulator::{Launch, Memory, Module, Options, Queued};
@@ -17,13 +19,17 @@ pub enum Work {
     SumSent,
     /// Sums in one shot, of activations.
     SumRounded,
+    /// Sums in one shot, of activations that the join in front sends.
+    SumJoined,
     /// Sums in two shots.
     SumShares,
     Gather,
+    /// The best of all columns, which the choice in front sends of each rank's.
+    Choose,
 }
 
 /// What follows each other, of so many rows, and columns or, of what stood in front, those: then a rank reads what others wrote.
-pub const STEPS: [(Work, usize, Option<usize>); 16] = [
+pub const STEPS: [(Work, usize, Option<usize>); 22] = [
     (Work::Sum, 1, Some(48)),
     (Work::SumShares, 1, None),
     (Work::SumRounded, 1, None),
@@ -33,13 +39,19 @@ pub const STEPS: [(Work, usize, Option<usize>); 16] = [
     (Work::Sum, 1, None),
     (Work::SumSent, 1, Some(44)),
     (Work::SumSent, 2, Some(20)),
+    (Work::Choose, 3, Some(17)),
     (Work::Sum, 1, Some(44)),
+    (Work::SumJoined, 2, Some(40)),
+    (Work::SumJoined, 9, Some(40)),
+    (Work::Choose, 34, Some(4)),
+    (Work::Choose, 1, Some(5)),
     (Work::SumRounded, 1, Some(88)),
     (Work::SumShares, 1, Some(104)),
     (Work::SumShares, 1, None),
     (Work::SumShares, 2, Some(40)),
     (Work::Gather, 2, Some(61)),
     (Work::SumRounded, 2, Some(40)),
+    (Work::SumJoined, 1, Some(88)),
 ];
 /// Words that are sent as packets, of eight ranks' columns.
 const PACKED: usize = 8 * 44;
@@ -48,6 +60,9 @@ const PACKED: usize = 8 * 44;
 #[derive(Clone, Copy)]
 pub enum Step {
     Product(Gemv),
+    Join(SkinnyJoin),
+    Best(Argmax),
+    Choose(OneShotAllArgmax),
     Sum(OneShotAllReduce),
     SumShares(TwoShotAllReduce),
     Gather(OneShotAllGather),
@@ -56,7 +71,8 @@ pub enum Step {
 impl Step {
     pub fn meeting(&mut self) -> Option<&mut Meeting> {
         match self {
-            Step::Product(_) => None,
+            Step::Product(_) | Step::Join(_) | Step::Best(_) => None,
+            Step::Choose(kernel) => Some(&mut kernel.meeting),
             Step::Sum(kernel) => Some(&mut kernel.meeting),
             Step::SumShares(kernel) => Some(&mut kernel.meeting),
             Step::Gather(kernel) => Some(&mut kernel.meeting),
@@ -66,6 +82,9 @@ impl Step {
     fn queued(&self) -> Queued {
         match self {
             Step::Product(kernel) => queued(kernel),
+            Step::Join(kernel) => queued(kernel),
+            Step::Best(kernel) => queued(kernel),
+            Step::Choose(kernel) => queued(kernel),
             Step::Sum(kernel) => queued(kernel),
             Step::SumShares(kernel) => queued(kernel),
             Step::Gather(kernel) => queued(kernel),
@@ -78,17 +97,20 @@ impl Step {
 pub enum Values {
     F32(Vec<f32>),
     Act(Vec<f32>),
+    /// Small integers.
+    I32(Vec<f32>),
 }
 
 impl Values {
     fn numbers(&self) -> &[f32] {
-        let (Values::F32(numbers) | Values::Act(numbers)) = self;
+        let (Values::F32(numbers) | Values::Act(numbers) | Values::I32(numbers)) = self;
         numbers
     }
 
     fn bytes(&self) -> Vec<u8> {
         match self {
             Values::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Values::I32(values) => values.iter().flat_map(|value| (*value as i32).to_le_bytes()).collect(),
             Values::Act(values) => values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
         }
     }
@@ -148,13 +170,23 @@ impl Ranks {
             }
         };
         let n = own[0].len() / rows;
-        let want = if work == Work::Gather { Values::F32(side_by_side(&own, n)) } else { Values::Act(sums(&own)) };
+        let want = match work {
+            Work::Gather => Values::F32(side_by_side(&own, n)),
+            Work::Choose => Values::I32(best(&side_by_side(&own, n), rows)),
+            _ => Values::Act(sums(&own)),
+        };
         let bytes = want.bytes().len();
         let results: Vec<u64> = own.iter().map(|_| self.memory.allocate("y", bytes)).collect();
         let shape = [rows as u32, n as u32];
         for (rank, meeting) in meetings.iter().enumerate() {
-            if work == Work::SumSent {
-                self.push_product(&own[rank], meeting, shape);
+            match work {
+                Work::SumSent => self.push_product(&own[rank], meeting, shape),
+                Work::SumJoined => self.push_join(&own[rank], meeting, shape),
+                Work::Choose => {
+                    self.push_choice(parts[rank], results[rank], meeting, shape);
+                    continue;
+                }
+                _ => {}
             }
             self.queues[rank].push(step(work, *meeting, (&parts, &results), shape));
         }
@@ -164,11 +196,46 @@ impl Ranks {
     /// What each rank has, and where.
     fn new_parts(&mut self, work: Work, own: Vec<Vec<f32>>) -> (Vec<Vec<f32>>, Vec<u64>) {
         let mut part = |own: &Vec<f32>| match work {
-            Work::SumRounded | Work::SumShares => store(&mut self.memory, "x", &Values::Act(own.clone()).bytes()),
+            Work::SumRounded | Work::SumJoined | Work::SumShares => {
+                store(&mut self.memory, "x", &Values::Act(own.clone()).bytes())
+            }
             _ => store(&mut self.memory, "x", &Values::F32(own.clone()).bytes()),
         };
         let parts = own.iter().map(&mut part).collect();
         (own, parts)
+    }
+
+    /// A join of two splits, one of which has what is a rank's own.
+    fn push_join(&mut self, own: &[f32], meeting: &Meeting, [rows, n]: [u32; 2]) {
+        let none = SkinnyJoin {
+            partial: Ptr::NULL,
+            bias: Ptr::NULL,
+            residual: Ptr::NULL,
+            y: Ptr::NULL,
+            y_f32: Ptr::NULL,
+            outbox: meeting.outbox(),
+            rows,
+            n,
+            splits: 2,
+            activation: 0,
+        };
+        let mut partial = vec![0.0; none.partials()];
+        for (at, value) in (0u32..).zip(own) {
+            partial[none.partial_index(at % 2, at % n, at / n)] = *value;
+        }
+        let partial = store(&mut self.memory, "partial", &Values::F32(partial).bytes());
+        self.queues[meeting.rank as usize].push(Step::Join(SkinnyJoin { partial: at(partial), ..none }));
+    }
+
+    /// A choice among a rank's columns, and that among all; row l is that of slot l.
+    fn push_choice(&mut self, logits: u64, results: u64, meeting: &Meeting, [rows, vocab]: [u32; 2]) {
+        let slots = Values::I32((0..rows).map(|row| row as f32).collect());
+        let (slots, sampled) = (at(store(&mut self.memory, "slots", &slots.bytes())), at(results));
+        let faults = at(results + 4 * u64::from(rows));
+        let (shared, counters, outbox) = (Ptr::NULL, Ptr::NULL, meeting.outbox());
+        let best = Argmax { logits: at(logits), slots, sampled, faults, shared, counters, outbox, rows, vocab };
+        let choice = OneShotAllArgmax { slots, sampled, faults, meeting: *meeting, rows };
+        self.queues[meeting.rank as usize].extend([Step::Best(best), Step::Choose(choice)]);
     }
 
     /// A product whose results are a rank's own: each row of tokens chooses one column of the weight.
@@ -187,7 +254,7 @@ impl Ranks {
     pub fn run(&self, module: &Module, seed: u64) -> Result<(), String> {
         let queues: Vec<Vec<Queued>> =
             self.queues.iter().map(|queue| queue.iter().map(Step::queued).collect()).collect();
-        let options = Options { instruction_budget: 1 << 20, ..Options::default() };
+        let options = Options { instruction_budget: 1 << 21, ..Options::default() };
         module.launch_devices(&self.memory, &queues, seed, &options).map_err(|fault| fault.to_string())?;
         for (launch, (results, want)) in self.results.iter().enumerate() {
             for (rank, y) in results.iter().enumerate() {
@@ -222,13 +289,15 @@ fn step(work: Work, meeting: Meeting, (parts, results): (&[u64], &[u64]), [rows,
             let (x, x_act, y, y_f32) = (at(x), Ptr::NULL, [Ptr::NULL; MOST_RANKS], of_ranks(results));
             Step::Gather(OneShotAllGather { x, x_act, y, y_f32, meeting, rows, n })
         }
-        Work::Sum | Work::SumSent | Work::SumRounded => {
-            let (x, x_act) = match work {
-                Work::Sum => (at(x), Ptr::NULL),
-                Work::SumRounded => (Ptr::NULL, at(x)),
-                _ => (Ptr::NULL, Ptr::NULL),
+        Work::Choose => unreachable!("it has another launch"),
+        Work::Sum | Work::SumSent | Work::SumRounded | Work::SumJoined => {
+            let (x, x_act, sent) = match work {
+                Work::Sum => (at(x), Ptr::NULL, 0),
+                Work::SumRounded => (Ptr::NULL, at(x), 0),
+                Work::SumJoined => (Ptr::NULL, Ptr::NULL, 2),
+                _ => (Ptr::NULL, Ptr::NULL, 1),
             };
-            Step::Sum(OneShotAllReduce { x, x_act, bias, residual, y: at(y), meeting, rows, n })
+            Step::Sum(OneShotAllReduce { x, x_act, sent, bias, residual, y: at(y), meeting, rows, n })
         }
         Work::SumShares => {
             let (x, y) = (of_ranks(parts), of_ranks(results));
@@ -268,6 +337,12 @@ fn store(memory: &mut Memory, name: &str, bytes: &[u8]) -> u64 {
 fn sums(parts: &[Vec<f32>]) -> Vec<f32> {
     let sum = |at: usize| parts[1..].iter().fold(parts[0][at], |sum, part| sum + part[at]);
     (0..parts[0].len()).map(|at| bf16::from_f32(sum(at)).to_f32()).collect()
+}
+
+/// The ids of the largest values of so many rows, then their faults.
+fn best(values: &[f32], rows: usize) -> Vec<f32> {
+    let id = |row: &[f32]| (0..row.len()).fold(0, |best, at| if row[at] > row[best] { at } else { best }) as f32;
+    values.chunks(values.len() / rows).map(id).chain(vec![0.0; rows]).collect()
 }
 
 /// The columns of all ranks.

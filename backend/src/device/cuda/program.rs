@@ -60,10 +60,12 @@ pub struct Program {
 pub struct Prepared {
     /// Kernel name, `gemm`, or that of a step in which ranks meet.
     pub name: &'static str,
-    work: Work,
+    /// Nothing where the step in front does it.
+    work: Vec<Enqueued>,
 }
 
-enum Work {
+/// What is enqueued.
+pub enum Enqueued {
     Launch(KernelLaunch),
     Product(PreparedGemm),
     /// The launch of a step in which ranks meet.
@@ -76,25 +78,17 @@ impl Program {
     /// # Errors
     /// A step's requirements are not met, or the device has no such kernel.
     pub fn new(plan: &Plan, publishing: Publishing, context: &mut PrepareContext) -> Result<Program> {
-        let behind = plan.steps.iter().skip(1).map(Some).chain([None]);
-        let mut sent = false;
-        let steps = plan.steps.iter().zip(behind).map(|(step, behind)| {
-            let was_sent = std::mem::take(&mut sent);
-            Ok(match step {
-                Step::Launch(kernel) => match collective::sending(kernel.as_ref(), behind, context)? {
-                    Some(launch) => {
-                        sent = true;
-                        launch
-                    }
-                    None => Prepared::launch(kernel.as_ref(), context)?,
-                },
-                Step::Gemm(gemm) => Prepared { name: step.name(), work: prepare_product(gemm, context)? },
-                Step::AllReduce(sum) => collective::all_reduce(sum, was_sent, context)?,
-                Step::AllGather(gather) => collective::all_gather(gather, context)?,
-            })
-        });
+        let mut steps = Vec::with_capacity(plan.steps.len());
+        // What is one launch has as many entries as it stands for: step by step they are those of the plan.
+        while let Some((step, rest)) = plan.steps[steps.len()..].split_first() {
+            let prepared = match collective::together(step, rest, context)? {
+                Some(together) => together,
+                None => vec![prepare(step, context)?],
+            };
+            steps.extend(prepared);
+        }
         Ok(Program {
-            steps: steps.collect::<Result<_>>()?,
+            steps,
             continues: plan.continues,
             publishing,
             singly: if plan.decode { 1 } else { PROMPTS_SINGLY },
@@ -167,17 +161,13 @@ impl Prepared {
         context: &mut PrepareContext,
         address: &mut dyn FnMut(u32, u64, Element) -> u64,
     ) -> Result<Prepared> {
-        Ok(Prepared { name: kernel.name(), work: Work::Launch(KernelLaunch::new(kernel, context, address)?) })
+        let launch = Enqueued::Launch(KernelLaunch::new(kernel, context, address)?);
+        Ok(Prepared::new(kernel.name(), vec![launch]))
     }
 
-    /// A kernel in front of a meeting.
-    pub fn sending(name: &'static str, launch: KernelLaunch) -> Prepared {
-        Prepared { name, work: Work::Launch(launch) }
-    }
-
-    /// A step in which ranks meet.
-    pub fn meeting(name: &'static str, launch: KernelLaunch) -> Prepared {
-        Prepared { name, work: Work::Meeting(launch) }
+    /// A step of some work.
+    pub fn new(name: &'static str, work: Vec<Enqueued>) -> Prepared {
+        Prepared { name, work }
     }
 
     /// Enqueues this step, one in which GPUs meet when all ranks are about to.
@@ -185,7 +175,7 @@ impl Prepared {
     /// # Errors
     /// It does not start, or another rank has failed.
     pub fn enqueue_with_others(&self, lane: Lane) -> Result<()> {
-        if matches!(self.work, Work::Meeting(_)) {
+        if self.work.iter().any(|work| matches!(work, Enqueued::Meeting(_))) {
             lane.meet_on_host()?;
         }
         self.enqueue(lane)
@@ -196,15 +186,24 @@ impl Prepared {
     /// # Errors
     /// It does not start.
     pub fn enqueue(&self, lane: Lane) -> Result<()> {
-        match &self.work {
-            Work::Product(product) => lane.cublas.enqueue(product, lane.stream),
-            Work::Launch(launch) => launch.enqueue(lane.stream),
-            Work::Meeting(launch) => launch.enqueue(lane.stream),
-        }
+        self.work.iter().try_for_each(|work| match work {
+            Enqueued::Product(product) => lane.cublas.enqueue(product, lane.stream),
+            Enqueued::Launch(launch) | Enqueued::Meeting(launch) => launch.enqueue(lane.stream),
+        })
     }
 }
 
-fn prepare_product(gemm: &Gemm, context: &mut PrepareContext) -> Result<Work> {
+fn prepare(step: &Step, context: &mut PrepareContext) -> Result<Prepared> {
+    match step {
+        Step::Launch(kernel) => Prepared::launch(kernel.as_ref(), context),
+        Step::Gemm(gemm) => Ok(Prepared::new(step.name(), vec![prepare_product(gemm, context)?])),
+        Step::AllReduce(sum) => collective::all_reduce(sum, false, context),
+        Step::AllGather(gather) => collective::all_gather(gather, context),
+        Step::AllArgmax(choice) => collective::all_argmax(choice, context),
+    }
+}
+
+fn prepare_product(gemm: &Gemm, context: &mut PrepareContext) -> Result<Enqueued> {
     let arena = context.arena;
     let out = match gemm.out {
         Output::Act(pointer) => resolve(arena, pointer),
@@ -228,7 +227,7 @@ fn prepare_product(gemm: &Gemm, context: &mut PrepareContext) -> Result<Work> {
         out,
         f32_out: matches!(gemm.out, Output::F32(_)),
     };
-    context.cublas.prepare(operands).map(Work::Product)
+    context.cublas.prepare(operands).map(Enqueued::Product)
 }
 
 /// 0 for null.

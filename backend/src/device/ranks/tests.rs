@@ -2,6 +2,8 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use gpu_kernels::all_reduce::meeting::Outbox;
+use gpu_kernels::argmax::{NONE_FINITE, NOT_A_NUMBER};
 use gpu_kernels::{Act, Argmax, Element};
 use half::bf16;
 
@@ -67,6 +69,31 @@ fn columns_stand_side_by_side() {
     check(buffers, &plan, y, &[1.0, 2.0, 3.0, 10.0]);
 }
 
+/// Rows with ties within a rank and between two, the best on the last, a NaN, and nothing that is finite.
+#[test]
+fn the_best_of_all_columns_is_chosen() {
+    const NONE: f32 = f32::NEG_INFINITY;
+    let parts = [
+        [[1.0, 1.0], [0.0, 2.0], [-1.0, -2.0], [9.0, 1.0], [NONE, NONE]],
+        [[1.0, 1.0], [2.0, 2.0], [-3.0, -2.0], [f32::NAN, 1.0], [NONE, NONE]],
+        [[0.0, 1.0], [2.0, 1.0], [-3.0, -0.5], [9.0, 1.0], [NONE, NONE]],
+    ];
+    let mut buffers = Buffers::default();
+    let logits = of_ranks(Format::F32, &parts.map(|part| bits(part.as_flattened())));
+    let logits = buffers.add("logits", Element::F32, 10, logits).ptr();
+    let slots = of_ranks(Format::I32, &[0; 3].map(|_| vec![4, 0, 3, 1, 2]));
+    let slots = buffers.add("slots", Element::I32, 5, slots).ptr();
+    let sampled = buffers.add("sampled", Element::I32, 10, BufferKind::Sampled { slots: 5 }).ptr::<i32>();
+    let (faults, shared, counters, outbox) = (sampled.offset(5), Ptr::NULL, Ptr::NULL, Outbox::NONE);
+    let mut plan = Plan::default();
+    plan.all_argmax(Argmax { logits, slots, sampled, faults, shared, counters, outbox, rows: 5, vocab: 2 });
+    let mut device = Cpu::<f32>::ranks(3).expect("threads");
+    device.allocate(buffers).expect("memory for a few numbers");
+    let plan = device.prepare(plan).expect("a plan that fits");
+    let ticket = device.run(plan, &[]).expect("a run");
+    assert_eq!(device.sampled(ticket), Ok(vec![1, 0, 0, 5, 0, 0, NOT_A_NUMBER, NONE_FINITE, 0, 0]));
+}
+
 /// A plan whose kernel writes to a slot that each rank has for itself, and then meets the others.
 fn meeting_behind(slots: [u32; 2]) -> (Ranks, PlanId) {
     let mut buffers = Buffers::default();
@@ -77,7 +104,7 @@ fn meeting_behind(slots: [u32; 2]) -> (Ranks, PlanId) {
     let y = buffers.add("y", Element::Act, 2, BufferKind::Scratch).ptr();
     let mut plan = Plan::default();
     let (faults, shared, counters) = (sampled.offset(2), Ptr::NULL, Ptr::NULL);
-    plan.launch(Argmax { logits, slots, sampled, faults, shared, counters, rows: 1, vocab: 2 });
+    plan.launch(Argmax { logits, slots, sampled, faults, shared, counters, outbox: Outbox::NONE, rows: 1, vocab: 2 });
     let (bias, residual) = (Ptr::NULL, Ptr::NULL);
     plan.all_reduce(AllReduce { x: Output::F32(logits), bias, residual, y, rows: 1, n: 2 });
     let mut device = Cpu::<f32>::ranks(2).expect("threads");
