@@ -6,8 +6,12 @@ use half::bf16;
 use nemotron_backend::device::cuda::embedded_ptx;
 use ptx_emulator::{Launch, Memory, Module, Options};
 
-const INFO: DeviceInfo =
-    DeviceInfo { compute_capability: (8, 0), multiprocessors: 108, shared_bytes_per_block: 163 * 1024 };
+const INFO: DeviceInfo = DeviceInfo {
+    compute_capability: (8, 0),
+    multiprocessors: 108,
+    shared_bytes_per_block: 163 * 1024,
+    clusters: false,
+};
 const PAGES: u32 = 4;
 const HEADS: u32 = 4;
 const HEAD_DIM: u32 = 128;

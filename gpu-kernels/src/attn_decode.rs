@@ -253,7 +253,7 @@ impl Kernel for AttnDecode {
         let (teams, heads) = teams(self.heads / self.kv_heads);
         let grid = [self.splits * teams, self.kv_heads, self.sequences];
         // Of more blocks than run at once, those that are free to run alone are through sooner.
-        let clustered = device.has_clusters()
+        let clustered = device.clusters
             && (2..=MOST_CLUSTERED).contains(&self.splits)
             && grid.iter().product::<u32>() <= CLUSTERED_BLOCKS * device.multiprocessors;
         let entries = match (self.kv, clustered) {

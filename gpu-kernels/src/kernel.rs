@@ -19,17 +19,14 @@ pub struct DeviceInfo {
     pub multiprocessors: u32,
     /// Most bytes of shared memory that one block may ask for.
     pub shared_bytes_per_block: u32,
+    /// Whether blocks are launched in clusters, which compute capability 9.0 and above know.
+    pub clusters: bool,
 }
 
 impl DeviceInfo {
     /// Whether entries that multiply by warpgroups run here: on compute capability 9.0 alone.
     pub fn has_wgmma(&self) -> bool {
         self.compute_capability == (9, 0)
-    }
-
-    /// Whether blocks run in clusters here.
-    pub fn has_clusters(&self) -> bool {
-        self.compute_capability >= (9, 0)
     }
 }
 

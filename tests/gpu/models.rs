@@ -144,6 +144,9 @@ fn ways_to_run() -> Result<String, String> {
         ensure(graphs == run(Options { overlap: false, ..Options::default() })?, || {
             format!("{model}: overlapping launches change a token")
         })?;
+        ensure(graphs == run(Options { clusters: false, ..Options::default() })?, || {
+            format!("{model}: clusters change a token")
+        })?;
         ensure(graphs == run(Options { check: true, graphs: false, ..Options::default() })?, || {
             format!("{model}: check mode changes a token")
         })?;

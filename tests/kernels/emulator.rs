@@ -24,10 +24,15 @@ static HOPPER_MODULE: LazyLock<Module> =
 /// The GPUs that launches are made for: the first that ran sm_80's PTX, one of little shared memory, the one that
 /// multiplies by warpgroups, and a part of it so small that every grid fills it.
 pub const DEVICES: [DeviceInfo; 4] = [
-    DeviceInfo { compute_capability: (8, 0), multiprocessors: 108, shared_bytes_per_block: 163 * 1024 },
-    DeviceInfo { compute_capability: (8, 9), multiprocessors: 58, shared_bytes_per_block: 99 * 1024 },
-    DeviceInfo { compute_capability: (9, 0), multiprocessors: 132, shared_bytes_per_block: 227 * 1024 },
-    DeviceInfo { compute_capability: (9, 0), multiprocessors: 1, shared_bytes_per_block: 227 * 1024 },
+    DeviceInfo {
+        compute_capability: (8, 0),
+        multiprocessors: 108,
+        shared_bytes_per_block: 163 * 1024,
+        clusters: false,
+    },
+    DeviceInfo { compute_capability: (8, 9), multiprocessors: 58, shared_bytes_per_block: 99 * 1024, clusters: false },
+    DeviceInfo { compute_capability: (9, 0), multiprocessors: 132, shared_bytes_per_block: 227 * 1024, clusters: true },
+    DeviceInfo { compute_capability: (9, 0), multiprocessors: 1, shared_bytes_per_block: 227 * 1024, clusters: true },
 ];
 
 /// The devices on which a kernel launches differently.

@@ -13,8 +13,12 @@ use nemotron::error::{Category, Error, Result};
 use ptx_emulator::{Fault, Launch, Module};
 
 const ACT_BYTES: u64 = 2;
-const INFO: DeviceInfo =
-    DeviceInfo { compute_capability: (8, 0), multiprocessors: 108, shared_bytes_per_block: 163 * 1024 };
+const INFO: DeviceInfo = DeviceInfo {
+    compute_capability: (8, 0),
+    multiprocessors: 108,
+    shared_bytes_per_block: 163 * 1024,
+    clusters: false,
+};
 
 /// How often each kernel ran as PTX, and how many products ran on the host.
 #[derive(Clone, Debug, Default)]

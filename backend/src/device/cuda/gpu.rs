@@ -70,13 +70,12 @@ impl Gpu {
         let device = Device::get_device(ordinal)?;
         let attribute = |attribute| device.get_attribute(attribute).map(|value| value as u32);
         let version = cust::CudaApiVersion::get()?;
+        let major = attribute(DeviceAttribute::ComputeCapabilityMajor)?;
         let info = DeviceInfo {
-            compute_capability: (
-                attribute(DeviceAttribute::ComputeCapabilityMajor)?,
-                attribute(DeviceAttribute::ComputeCapabilityMinor)?,
-            ),
+            compute_capability: (major, attribute(DeviceAttribute::ComputeCapabilityMinor)?),
             multiprocessors: attribute(DeviceAttribute::MultiprocessorCount)?,
             shared_bytes_per_block: most_shared_bytes(device)?,
+            clusters: major >= 9,
         };
         let memory = device.total_memory()? as u64;
         Ok(Gpu { ordinal, name: device.name()?, memory, driver: (version.major(), version.minor()), info, device })

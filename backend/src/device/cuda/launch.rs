@@ -102,7 +102,12 @@ mod tests {
 
     #[test]
     fn a_kernel_too_large_for_the_gpu_is_named() {
-        let device = DeviceInfo { compute_capability: (8, 6), multiprocessors: 28, shared_bytes_per_block: 99 * 1024 };
+        let device = DeviceInfo {
+            compute_capability: (8, 6),
+            multiprocessors: 28,
+            shared_bytes_per_block: 99 * 1024,
+            clusters: false,
+        };
         let launch = |shared_bytes| Launch { shared_bytes, ..Launch::linear("ssm_scan_narrow", 1, 256) };
         assert!(fits(&launch(99 * 1024), &device).is_ok());
         let error = fits(&launch(99 * 1024 + 1), &device).unwrap_err();

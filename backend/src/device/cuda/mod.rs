@@ -63,6 +63,8 @@ pub struct Options {
     pub graphs: bool,
     /// Let kernels that can start before the one in front has ended, where the GPU and its driver know how.
     pub overlap: bool,
+    /// Let blocks join in clusters what they have summed, where the GPU knows how.
+    pub clusters: bool,
     /// Guard every buffer, make scratch undefined before each run, and wait behind each step so that a fault has a name.
     pub check: bool,
     /// How long a rank may stand still while another waits for it.
@@ -70,20 +72,21 @@ pub struct Options {
 }
 
 impl Options {
-    /// The default, changed by `NEMOTRON_CUDA_GRAPHS=0`, `NEMOTRON_CUDA_OVERLAP=0`, `NEMOTRON_CUDA_CHECK=1`, and
-    /// `NEMOTRON_RANK_TIMEOUT` in seconds.
+    /// The default, changed by `NEMOTRON_CUDA_GRAPHS=0`, `NEMOTRON_CUDA_OVERLAP=0`, `NEMOTRON_CUDA_CLUSTERS=0`,
+    /// `NEMOTRON_CUDA_CHECK=1`, and `NEMOTRON_RANK_TIMEOUT` in seconds.
     pub fn from_environment() -> Options {
         let is = |name, value| std::env::var_os(name).is_some_and(|found| found == value);
-        let (graphs, overlap) = (!is("NEMOTRON_CUDA_GRAPHS", "0"), !is("NEMOTRON_CUDA_OVERLAP", "0"));
+        let [graphs, overlap, clusters] =
+            ["NEMOTRON_CUDA_GRAPHS", "NEMOTRON_CUDA_OVERLAP", "NEMOTRON_CUDA_CLUSTERS"].map(|name| !is(name, "0"));
         let timeout = std::env::var(failure::RANK_TIMEOUT).ok().and_then(|text| text.parse().ok());
         let rank_timeout = timeout.map_or(Options::default().rank_timeout, Duration::from_secs);
-        Options { graphs, overlap, check: is(failure::CHECK, "1"), rank_timeout }
+        Options { graphs, overlap, clusters, check: is(failure::CHECK, "1"), rank_timeout }
     }
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { graphs: true, overlap: true, check: false, rank_timeout: Duration::from_secs(4) }
+        Options { graphs: true, overlap: true, clusters: true, check: false, rank_timeout: Duration::from_secs(4) }
     }
 }
 

@@ -41,9 +41,10 @@ impl Cuda {
     /// There is no driver or no such GPU, the GPU is too old, or its driver refuses the PTX.
     pub fn open(ordinal: u32, options: Options) -> Result<Cuda> {
         let mut opening = Opening::default();
-        let gpu = opening.time("driver", || Gpu::new(ordinal))?;
+        let mut gpu = opening.time("driver", || Gpu::new(ordinal))?;
         let ptx = ptx::embedded_ptx(gpu.info.compute_capability)?;
         let extended = Extended::find();
+        gpu.info.clusters &= options.clusters && extended.is_some();
         let overlap = records_overlaps(&gpu) && ptx.overlaps() && options.overlap && !options.check;
         let (opened, found) = std::thread::scope(|scope| {
             let library = scope.spawn(|| timed(library::find));
