@@ -40,7 +40,7 @@ fn noticed(module: &Module, ranks: usize, seeds: u64, spoil: impl Fn(&mut Ranks)
 #[test]
 fn every_rank_has_the_sum_in_the_order_of_the_ranks() {
     let right = module(str::to_owned);
-    for (ranks, seeds) in [(1, 2), (2, 24), (4, 12), (8, 6)] {
+    for (ranks, seeds) in [(1, 2), (2, 16), (4, 8), (8, 4)] {
         for seed in 0..seeds {
             let all = Ranks::new(ranks);
             let ran = all.run(&right, seed);
