@@ -130,8 +130,9 @@ impl Rank {
 
     /// Who has left the meeting that the GPU is in, whose counters were `seen`.
     fn left(&self, seen: &[i32]) -> Result<Option<usize>> {
-        let counters: Vec<_> = (0..self.seat.ranks()).map(|rank| self.counters(rank)).collect::<Result<_>>()?;
-        let other = left(&counters, self.number);
+        // A GPU whose counters cannot be read tells nothing: that it stands still is said elsewhere.
+        let counters: Option<Vec<_>> = (0..self.seat.ranks()).map(|rank| self.counters(rank).ok()).collect();
+        let other = counters.and_then(|counters| left(&counters, self.number));
         if other.is_some() {
             // One that has just left has sent all: this GPU has it by then.
             std::thread::sleep(SPIN);
