@@ -1,7 +1,7 @@
 //! How a server begins and ends, and what becomes of clients that go away.
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -51,6 +51,19 @@ fn a_slow_reader_has_all_of_its_answer_before_a_drained_server_ends() {
     let answer = client::read(answer).json();
     assert_eq!(answer["usage"]["completion_tokens"], 1000);
     assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_head_without_an_end_keeps_no_server_that_drains() {
+    let mut server = Server::start(&["--drain-timeout", "20"]);
+    let mut half = TcpStream::connect(&server.address).expect("a connection");
+    half.write_all(b"GET /health HT").expect("it is sent");
+    // Connections are taken in their order: behind this answer the server has that one.
+    assert_eq!(server.get("/health").status, 200);
+    let start = Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[test]

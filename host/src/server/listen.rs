@@ -1,7 +1,9 @@
 //! The port: connections in bounded number, each closed when it is silent, or takes nothing, for too long.
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,7 +14,8 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tower::ServiceExt;
 
 use super::app::{App, Settings};
@@ -85,24 +88,32 @@ pub fn allow_files(connections: usize) {
 
 /// Serves connections until `end` is told, and then waits until what was given to them is written.
 pub async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, end: oneshot::Receiver<()>) {
-    let connections = GracefulShutdown::new();
+    let (connections, ends) = (GracefulShutdown::new(), Arc::new(Notify::new()));
     tokio::select! {
         _ = end => {}
-        () = take(&app, &listener, &routes, &connections) => {}
+        () = take(&app, &listener, &routes, (&connections, &ends)) => {}
     }
     drop(listener);
+    ends.notify_waiters();
     connections.shutdown().await;
 }
 
 /// Takes connections, for ever.
-async fn take(app: &Arc<App>, listener: &TcpListener, routes: &Router, connections: &GracefulShutdown) {
+async fn take(
+    app: &Arc<App>,
+    listener: &TcpListener,
+    routes: &Router,
+    (connections, ends): (&GracefulShutdown, &Arc<Notify>),
+) {
     let room = Arc::new(Semaphore::new(app.settings.max_connections));
     loop {
         let Ok(place) = room.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let watcher = connections.watcher();
-                drop(tokio::spawn(connection(app.clone(), stream, routes.clone(), (place, watcher))));
+                // From here on, so that no end is missed.
+                let end = ends.clone().notified_owned();
+                let served = connection(app.clone(), stream, routes.clone(), (place, connections.watcher()), end);
+                drop(tokio::spawn(served));
             }
             Err(error) => {
                 // Such as too many open files: that passes.
@@ -118,11 +129,15 @@ async fn connection(
     stream: TcpStream,
     routes: Router,
     (_place, watcher): (OwnedSemaphorePermit, Watcher),
+    end: OwnedNotified,
 ) {
     // Pieces of text are small, and each is waited for.
     let _ = stream.set_nodelay(true);
     let stream = TokioIo::new(Patient::new(stream, app.settings.reader_timeout));
-    let service = routes.map_request(|request: hyper::Request<hyper::body::Incoming>| -> Request {
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asks = has_asked.clone();
+    let service = routes.map_request(move |request: hyper::Request<hyper::body::Incoming>| -> Request {
+        asks.store(true, Ordering::Relaxed);
         request.map(axum::body::Body::new)
     });
     let mut http = http1::Builder::new();
@@ -131,11 +146,21 @@ async fn connection(
         .max_buf_size(HEAD_BYTES)
         .max_header_size(HEAD_BYTES)
         .max_headers(HEADERS);
-    // A client that goes away or speaks no HTTP is no fault of the server.
-    if let Err(error) = watcher.watch(http.serve_connection(stream, TowerToHyperService::new(service))).await
-        && is_timeout(&error)
-    {
-        tracing::warn!("a client reads nothing for longer than --reader-timeout; its connection is closed");
+    let unasked = async {
+        end.await;
+        if has_asked.load(Ordering::Relaxed) {
+            pending::<()>().await;
+        }
+    };
+    let served = watcher.watch(http.serve_connection(stream, TowerToHyperService::new(service)));
+    tokio::select! {
+        biased;
+        // A client that goes away or speaks no HTTP is no fault of the server.
+        ended = served => if ended.is_err_and(|error| is_timeout(&error)) {
+            tracing::warn!("a client reads nothing for longer than --reader-timeout; its connection is closed");
+        },
+        // Hyper would wait for the rest of a first request's head: nobody is owed anything.
+        () = unasked => {}
     }
 }
 

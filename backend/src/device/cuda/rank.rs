@@ -106,12 +106,7 @@ impl Rank {
 
     /// Looks whether the GPU gets on.
     fn look(&self, watch: &mut Watch, now: Instant) -> Result<()> {
-        watch.next = now + self.timeout / LOOKS;
-        let counters = self.counters(self.number)?;
-        if counters != watch.counters {
-            (watch.counters, watch.moved) = (counters, now);
-        }
-        if now < watch.moved + self.timeout {
+        if !watch.stands_still(self.counters(self.number)?, now, self.timeout) {
             return Ok(());
         }
         if self.communicator.is_aborted() {
@@ -187,5 +182,36 @@ impl Watch {
     fn start(timeout: Duration) -> Watch {
         let now = Instant::now();
         Watch { next: now + timeout / LOOKS, moved: now, counters: Vec::new() }
+    }
+
+    /// Whether the counters, which are these `now`, have not changed for `timeout`. A look that comes much too late begins anew: the
+    /// process was stopped, and with it the threads that give the others their work.
+    fn stands_still(&mut self, counters: Vec<i32>, now: Instant, timeout: Duration) -> bool {
+        if counters != self.counters || now > self.next + timeout / 2 {
+            (self.counters, self.moved) = (counters, now);
+        }
+        self.next = now + timeout / LOOKS;
+        now >= self.moved + timeout
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_stands_still_where_its_counters_do_while_somebody_looks() {
+        let timeout = Duration::from_secs(4);
+        let mut watch = Watch::start(timeout);
+        let start = watch.moved;
+        let mut look =
+            |counter, eighths: u32| watch.stands_still(vec![counter], start + timeout / 8 * eighths, timeout);
+        assert!((1..9).all(|eighths| !look(1, eighths)));
+        assert!(!look(2, 9), "it gets on");
+        assert!((10..17).all(|eighths| !look(2, eighths)));
+        assert!(look(2, 17), "it stands still");
+        assert!(!look(2, 1000), "the process was stopped");
+        assert!((1001..1008).all(|eighths| !look(2, eighths)));
+        assert!(look(2, 1008));
     }
 }
