@@ -313,7 +313,7 @@ impl Device for Long {
 /// Its masks are waited for while a step runs, but not where the step never ends.
 #[test]
 fn a_step_that_runs_waits_for_masks() {
-    for (step, stuck) in [(Duration::from_millis(300), false), (Duration::from_secs(1 << 30), true)] {
+    for (step, stuck) in [(Duration::from_secs(1), false), (Duration::from_secs(1 << 30), true)] {
         let device = Long { device: Ahead(Cpu::new()), step, done: Instant::now(), chosen: Instant::now() };
         let mut engine = engine("tests/golden/nemotron", Box::new(device), config(2, 64));
         let clock = Arc::new(Clock::default());
@@ -322,7 +322,7 @@ fn a_step_that_runs_waits_for_masks() {
         } else {
             Some(Constraint::new(|| Ok(Box::new(Eighth::new(Duration::from_millis(1), 99)))))
         };
-        let asked = Request { constraint, max_tokens: if stuck { 1 } else { 8 }, ..request(&prompts()[1]) };
+        let asked = Request { constraint, max_tokens: if stuck { 1 } else { 3 }, ..request(&prompts()[1]) };
         let told = run(&mut engine, &clock, vec![asked.clone()]);
         assert_eq!(told[0].0.len(), asked.max_tokens);
         assert_eq!(engine.counters().late, if stuck { 1 } else { 0 });

@@ -15,6 +15,8 @@ use crate::error::Result;
 
 /// The first CUDA version whose graphs record an overlap.
 const OVERLAP_VERSION: (i32, i32) = (12, 3);
+/// The first whose compiler knows how blocks of a cluster send.
+const CLUSTER_VERSION: (i32, i32) = (12, 1);
 /// `CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION`.
 const CLUSTER_DIMENSION: c_uint = 4;
 /// `CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION`.
@@ -44,6 +46,11 @@ type LaunchKernelEx = unsafe extern "C" fn(*const Config, CUfunction, *mut *mut 
 /// Whether the driver's graphs record kernels that overlap; what the GPU can is the caller's to know.
 pub fn records_overlaps(gpu: &Gpu) -> bool {
     gpu.driver >= OVERLAP_VERSION
+}
+
+/// Whether the driver compiles kernels whose blocks are clusters; what the GPU can is the caller's to know.
+pub fn knows_clusters(gpu: &Gpu) -> bool {
+    gpu.driver >= CLUSTER_VERSION
 }
 
 /// The driver's function for launches with attributes.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use cust::context::Context;
 use cust::stream::{Stream, StreamFlags};
 
-use super::extended::{Extended, records_overlaps};
+use super::extended::{Extended, knows_clusters, records_overlaps};
 use super::failure::Answer;
 use super::gemm::CublasLt;
 use super::module::Kernels;
@@ -44,7 +44,7 @@ impl Cuda {
         let mut gpu = opening.time("driver", || Gpu::new(ordinal))?;
         let ptx = ptx::embedded_ptx(gpu.info.compute_capability)?;
         let extended = Extended::find();
-        gpu.info.clusters &= options.clusters && extended.is_some();
+        gpu.info.clusters &= options.clusters && extended.is_some() && knows_clusters(&gpu);
         let overlap = records_overlaps(&gpu) && ptx.overlaps() && options.overlap && !options.check;
         let (opened, found) = std::thread::scope(|scope| {
             let library = scope.spawn(|| timed(library::find));
