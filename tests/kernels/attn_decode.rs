@@ -1,5 +1,4 @@
 //! Rows of `attn_decode`.
-mod clusters;
 
 use std::ops::Range;
 
@@ -357,7 +356,7 @@ fn in_two_launches(seed: u64, shape: &Shape) -> [Vec<Option<f64>>; 3] {
 }
 
 /// The output and the pools.
-fn written(kernel: &AttnDecode, outcome: &[Vec<Option<f64>>]) -> [Vec<Option<f64>>; 3] {
+pub fn written(kernel: &AttnDecode, outcome: &[Vec<Option<f64>>]) -> [Vec<Option<f64>>; 3] {
     let of = |target: Option<(u32, u64)>| outcome[target.expect("not null").0 as usize].clone();
     [of(kernel.out.target()), of(kernel.k_pool.target()), of(kernel.v_pool.target())]
 }

@@ -3,6 +3,7 @@
 //! `for_each_kernel!` names the modules: a kernel without a file of rows here does not compile.
 mod approx;
 mod attention;
+mod attn_clusters;
 mod cached;
 mod chunks;
 mod compare;

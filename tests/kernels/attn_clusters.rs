@@ -2,7 +2,7 @@
 use gpu_kernels::{AttnDecode, SPLIT_TOKENS};
 use nemotron_backend::device::PlannedKernel;
 
-use super::{rows, written};
+use crate::attn_decode::{rows, written};
 use crate::emulator::{DEVICES, Emulator};
 use crate::oracle::Row;
 use crate::target::Target;
