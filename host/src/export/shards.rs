@@ -11,9 +11,10 @@ use super::layout::Rows;
 use super::plan::{CodedMatrix, ExportPlan, Item};
 use crate::checkpoint::StoredTensor;
 use crate::checkpoint::writing::{self, TensorEntry};
-use crate::device::{FileRange, WeightPart};
+use crate::device::WeightPart;
 use crate::error::Result;
 use crate::models::spec::Tensor;
+use crate::quantized;
 use crate::weights::Weights;
 
 /// Bytes that are copied at a time.
@@ -147,8 +148,7 @@ impl<'a> Shard<'a> {
     }
 
     fn kept(&mut self, name: &str, stored: &StoredTensor) -> Result<bool> {
-        let (file, start) = stored.place();
-        let range = FileRange { file, path: stored.file.clone(), start };
+        let range = quantized::range(stored);
         let (bytes, mut at) = (stored.bytes() as usize, self.places[name]);
         let mut piece = vec![0; PIECE.min(bytes)];
         for first in (0..bytes).step_by(PIECE) {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::grid::Grid;
 use super::lines::{self, OrderedWords, Runs, WordLines, Words};
 use super::order::Order;
-use super::{Codes, errors};
+use super::{Codes, errors, range};
 use crate::checkpoint::StoredTensor;
-use crate::device::{Check, FileRange, Format, WeightPart};
+use crate::device::{Check, Format, WeightPart};
 use crate::error::Result;
 
 /// Where the codes are.
@@ -82,9 +82,8 @@ impl Codes for Bytes {
         let [rows, columns] = self.shape;
         let whole = self.format.row_bytes(columns as u64) == columns as u64;
         (whole && matches!(self.layout, ByteLayout::Rows)).then(|| {
-            let (file, start) = self.tensor.place();
-            let file = FileRange { file, path: self.tensor.file.clone(), start };
-            WeightPart::in_place(self.format, self.tensor.bytes_of_data(), columns, 0..rows, 0..columns).in_file(file)
+            WeightPart::in_place(self.format, self.tensor.bytes_of_data(), columns, 0..rows, 0..columns)
+                .in_file(range(&self.tensor))
         })
     }
 

@@ -25,7 +25,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::checkpoint::{Checkpoint, StoredTensor};
-use crate::device::{Check, Format, RowSource, WeightPart};
+use crate::device::{Check, FileRange, Format, RowSource, WeightPart};
 use crate::error::Result;
 
 pub use errors::unsupported;
@@ -67,6 +67,12 @@ const BESIDE: [&str; 19] = [
     ".v_scale",
     ".q_scale",
 ];
+
+/// Where a tensor's bytes are, to be read.
+pub fn range(stored: &StoredTensor) -> FileRange {
+    let (file, start) = stored.place();
+    FileRange { file, path: stored.file.clone(), start }
+}
 
 /// Rows of one stored weight in a format.
 trait Codes: Send + Sync {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::checkpoint::{Checkpoint, Dtype, StoredElements, StoredTensor};
-use crate::device::{Converted, FileRange, Format, Weight, WeightPart};
+use crate::device::{Converted, Format, Weight, WeightPart};
 use crate::error::{Category, Error, Result};
 use crate::models::spec::{ModelSpec, Tensor};
 use crate::quantized::{self, Quantized};
@@ -146,9 +146,7 @@ fn plain_part(tensor: &Tensor, stored: &Arc<StoredTensor>) -> Result<WeightPart>
     let elements = if exact { stored.exact_elements() } else { stored.elements() };
     match elements.ok_or_else(|| wrong_dtype(tensor, stored))? {
         StoredElements::InPlace(data) => {
-            let (file, start) = stored.place();
-            let file = FileRange { file, path: stored.file.clone(), start };
-            Ok(WeightPart::in_place(format, data, columns, 0..rows, 0..columns).in_file(file))
+            Ok(WeightPart::in_place(format, data, columns, 0..rows, 0..columns).in_file(quantized::range(stored)))
         }
         StoredElements::Converted { data, element_bytes, convert } => {
             let shared = stored.clone();

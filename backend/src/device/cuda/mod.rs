@@ -2,7 +2,7 @@
 //!
 //! * `driver`: libcuda, opened at run time
 //! * `gpu`: which GPUs there are; `open`: one of them; `module`: its compiled kernels
-//! * `arena`, `upload`, `staging`: device memory, and what goes in and out
+//! * `arena`, `upload`, `pinned`, `staging`: device memory, and what goes in and out
 //! * `program`, `launch`, `gemm`, `graph`: a plan, ready to run; `lane`: where; `library`: that of cuBLASLt
 //! * `communicator`, `rank`, `collective`: GPUs that hold a model together
 #![expect(unsafe_code, reason = "the driver's interface is C")]
@@ -21,6 +21,7 @@ mod launch;
 mod library;
 mod module;
 mod open;
+mod pinned;
 mod probe;
 mod profile;
 mod program;

@@ -6,18 +6,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cust::event::{Event, EventFlags};
-use cust::memory::LockedBuffer;
 use cust::stream::Stream;
 use gpu_kernels::Element;
 use half::bf16;
 
 use super::arena::Arena;
 use super::failure::Answer;
+use super::pinned::Pinned;
 use crate::device::{BufferKind, BufferSpec, Buffers, WeightPart};
 use crate::error::Result;
 
-/// Bytes of a pinned chunk: 40 µs of PCIe 5, so that starting a copy costs little beside it, and few enough that pinning
-/// all chunks, at 1 to 2 GB/s, does not cost more than the copies hide.
+/// Bytes of a pinned chunk: 40 µs of PCIe 5, so that starting a copy costs little beside it.
 const CHUNK: usize = 2 << 20;
 /// Chunks that are being copied while the readers fill others.
 const COPYING: usize = 6;
@@ -90,13 +89,11 @@ pub fn upload(buffers: &Buffers, arena: &Arena, stream: &Stream, mut progress: O
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let readers = threads.clamp(1, MOST_READERS).min(pieces.len());
     let widest = pieces.iter().map(|piece| piece.bytes).max().unwrap_or(0);
-    // SAFETY: a chunk's bytes are written by a reader before they are copied.
-    let mut pinned = unsafe { LockedBuffer::<u8>::uninitialized(widest * (readers + COPYING)) }
-        .or_failed("allocating pinned memory for the upload")?;
+    let mut pinned = Pinned::new(widest * (readers + COPYING))?;
     let next = AtomicUsize::new(0);
     let (give_back, empty) = mpsc::channel();
     let (filled, arrivals) = mpsc::channel();
-    pinned.chunks_exact_mut(widest).for_each(|chunk| give_back.send(chunk).expect("the receiver is at hand"));
+    pinned.as_mut().chunks_exact_mut(widest).for_each(|chunk| give_back.send(chunk).expect("the receiver is at hand"));
     let empty = Mutex::new(empty);
     std::thread::scope(|scope| {
         for _ in 0..readers {
