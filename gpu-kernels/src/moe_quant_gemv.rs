@@ -70,6 +70,8 @@ kernel_args! {
         pub row_per_choice: u32,
         /// As in `moe_gemv`: 0 or 1.
         pub ids_settled: u32,
+        /// Warps that share a tile: 1, 2, 4 or 8.
+        pub team: u32,
     }
 }
 
@@ -77,6 +79,7 @@ impl MoeQuantGemv {
     /// The product of `moe_gemv` with a weight of these codes and scales in `format`.
     pub const fn new(around: MoeGemv, (w, scales): (Ptr<Packed>, Ptr<f32>), format: Format) -> MoeQuantGemv {
         let MoeGemv { x, ids, y, rows, top_k, experts, n, k, activation, row_per_choice, ids_settled, .. } = around;
+        let team = team(&around, format);
         let (format, group) = (format.kind(), format.group());
         MoeQuantGemv {
             x,
@@ -94,6 +97,7 @@ impl MoeQuantGemv {
             activation,
             row_per_choice,
             ids_settled,
+            team,
         }
     }
 
@@ -104,6 +108,21 @@ impl MoeQuantGemv {
     }
 }
 
+/// Warps that are to be at work: ten for each multiprocessor of a large GPU.
+const AT_WORK: u32 = 1_320;
+
+/// Warps that share a tile: as few as will do for the experts of a lone row, since each tile costs all of them a barrier; and
+/// none without a step. The sums' bits depend on it, so it does not depend on the rows.
+const fn team(around: &MoeGemv, format: Format) -> u32 {
+    let Some(rings) = Rings::of(format.kind(), format.group()) else { return WARPS };
+    let (tiles, steps) = (around.top_k * (around.n / TILE), around.k.div_ceil(rings.columns));
+    let mut team = 1;
+    while team < WARPS && 2 * team <= steps && team * tiles < AT_WORK {
+        team *= 2;
+    }
+    team
+}
+
 impl Kernel for MoeQuantGemv {
     const NAME: &'static str = "moe_quant_gemv";
 
@@ -111,6 +130,7 @@ impl Kernel for MoeQuantGemv {
         self.around().check()?;
         let beside = Format::of(self.format, self.group).map(|format| format.scales(u64::from(self.k)));
         require! {
+            self.team.is_power_of_two() && self.team <= WARPS => "teams of 1, 2, 4 or 8 warps",
             u64::from(self.n) * u64::from(self.experts) < 1 << 32 => "fewer than 2^32 rows of all experts",
             Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two",
             beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",

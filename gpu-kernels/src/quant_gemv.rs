@@ -60,6 +60,8 @@ pub(crate) mod forms;
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod ring;
 #[cfg(target_arch = "nvptx64")]
+pub(crate) mod team;
+#[cfg(target_arch = "nvptx64")]
 pub(crate) mod tokens;
 
 /// 16-byte pieces of a row's codes in a step of a warp.
@@ -219,8 +221,8 @@ pub(crate) struct Rings {
     pub(crate) expert_symbol: &'static str,
     /// Bytes of all rings of a block.
     pub(crate) bytes: u32,
-    /// Columns of a step of all warps.
-    columns: u32,
+    /// Columns of a warp's step.
+    pub(crate) columns: u32,
 }
 
 /// The entries of a format.
@@ -250,7 +252,7 @@ impl Rings {
             (NVFP4, _) => (symbols!("nvfp4"), 16),
             _ => return None,
         };
-        let columns = WARPS * PIECES * if matches!(kind, FP8 | INT8) { 16 } else { 32 };
+        let columns = PIECES * if matches!(kind, FP8 | INT8) { 16 } else { 32 };
         Some(Rings { symbols, expert_symbol, bytes: WARPS * SLOTS * TILE * (PIECES * 16 + scales), columns })
     }
 }

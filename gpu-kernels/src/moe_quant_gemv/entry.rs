@@ -8,6 +8,7 @@ use crate::quant_gemv::bits8::{Bits8, E4m3, I8};
 use crate::quant_gemv::entry::multiply_next;
 use crate::quant_gemv::forms::{Form, Matrix, Place, Sums};
 use crate::quant_gemv::ring::{Ring, Tiles};
+use crate::quant_gemv::team::Team;
 use core::num::NonZero;
 use cuda_std::{grid, kernel, thread};
 
@@ -83,12 +84,13 @@ unsafe fn run<F: Form>(args: &MoeQuantGemv) {
     let Some(per_group) = NonZero::new(args.n / TILE) else { return };
     let around = args.around();
     let matrix = Matrix::new::<F>((args.w, args.scales), args.k, (args.format, args.group));
-    // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
+    let team = Team::of(args.team);
+    // SAFETY: tiles are the same for the whole team, so all its threads come to the barriers.
     unsafe {
         let tiles = Experts { n: args.n, per_group, tiles: groups::find(&around) * per_group.get() };
-        let mut ring = Ring::<F, _>::begun(tiles, matrix);
+        let mut ring = Ring::<F, _>::begun(tiles, matrix, team);
         grid::wait_for_dependencies();
-        let mut tile = thread::block_idx_x();
+        let mut tile = team.first_tile();
         let mut odd = false;
         while tile < tiles.tiles {
             let (group, first) = tiles.place(tile);
@@ -101,9 +103,9 @@ unsafe fn run<F: Form>(args: &MoeQuantGemv) {
                 multiply_next(&mut sums, &mut ring, Place { rows, column }, &tokens);
             }
             let sums = sums.finished(row_scales);
-            moe::finish(&around, moe::place_of_sums(odd), sums.map(|sum| sum * F::REST), group, first);
+            moe::finish(&around, team, moe::place_of_sums(odd), sums.map(|sum| sum * F::REST), group, first);
             odd = !odd;
-            tile += thread::grid_dim_x();
+            tile = team.behind(tile);
         }
     }
 }

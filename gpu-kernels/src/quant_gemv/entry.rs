@@ -3,6 +3,7 @@ use super::bits4::{Groups32, Groups64, Nvfp4};
 use super::bits8::{Bits8, E4m3, I8};
 use super::forms::{Form, Matrix, Place, Sums, groups};
 use super::ring::{Ring, Step, Tiles};
+use super::team::Team;
 use super::tokens::{Columns, Staged, group_offset};
 use super::{BLOCKS, QuantGemv};
 use crate::activation::SWIGLU;
@@ -24,7 +25,7 @@ macro_rules! entries {
         pub fn $plain(args: QuantGemv) {
             thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
             let (around, matrix) = (args.around(), matrix::<$form>(&args));
-            let ring = Ring::<$form, _>::new(around, matrix, args.holds_next != 0);
+            let ring = Ring::<$form, _>::new(around, matrix, Team::block(), args.holds_next != 0);
             product(&around, matrix, ring, None);
         }
 
@@ -89,8 +90,8 @@ unsafe fn of_row<F: Form>(args: &QuantGemv) {
     let (around, matrix) = (args.around(), matrix::<F>(args));
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
-        let ring = Ring::<F, _>::new(around, matrix, args.holds_next != 0);
-        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, ring.steps));
+        let ring = Ring::<F, _>::new(around, matrix, Team::block(), args.holds_next != 0);
+        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, matrix.steps()));
         x.for_each_with([], |group, words, []| staged.store(group, words));
         sync_threads();
         product(&around, matrix, ring, Some(staged));
@@ -105,8 +106,8 @@ unsafe fn behind_rms_norm<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let weight = Row::load(args.norm_weight.addr, args.k);
-        let ring = Ring::<F, _>::new(around, matrix, false);
-        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, ring.steps));
+        let ring = Ring::<F, _>::new(around, matrix, Team::block(), false);
+        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, matrix.steps()));
         rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| staged.store(group, words));
         sync_threads();
         product(&around, matrix, ring, Some(staged));
@@ -121,8 +122,8 @@ unsafe fn behind_layer_norm_1p<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
-        let ring = Ring::<F, _>::new(around, matrix, false);
-        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, ring.steps));
+        let ring = Ring::<F, _>::new(around, matrix, Team::block(), false);
+        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, matrix.steps()));
         layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| staged.store(group, words));
         sync_threads();
         product(&around, matrix, ring, Some(staged));
@@ -136,7 +137,7 @@ unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>,
     let mut store = store::Sums::new(args);
     let mut tile = thread::block_idx_x();
     let tokens = Tokens::new(args);
-    // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
+    // SAFETY: tiles are the same for the whole block, so all its threads come to the barriers.
     unsafe {
         while tile < args.tiles() {
             let addends = store.addends(tile);
@@ -150,11 +151,8 @@ unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>,
                     continue;
                 };
                 let step = ring.next();
-                // The same for the whole warp: in a last step, some have no columns.
-                if place.column < args.k {
-                    let columns = staged.columns(place.column);
-                    multiply_step(&mut sums, &matrix, place, &step, |i| columns.load(group_offset::<F>(i)));
-                }
+                let columns = staged.columns(place.column);
+                multiply_step(&mut sums, &matrix, place, &step, |i| columns.load(group_offset::<F>(i)));
             }
             let sums = sums.finished(row_scales);
             store.finish(tile, sums.map(|sum| sum * F::REST), addends);

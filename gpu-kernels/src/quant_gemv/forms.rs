@@ -37,6 +37,12 @@ impl Matrix {
         Matrix { codes: codes.addr, scales: scales.addr, row_bytes, pieces, kind, group, row_scales }
     }
 
+    /// Steps of a warp that a row's pieces are.
+    #[inline(always)]
+    pub fn steps(&self) -> u32 {
+        self.pieces.div_ceil(PIECES)
+    }
+
     /// The f32 scale of group `group` of a row.
     ///
     /// # Safety

@@ -2,6 +2,7 @@
 use core::marker::PhantomData;
 
 use super::forms::{Form, Matrix};
+use super::team::Team;
 use super::{PIECES, SLOTS};
 use crate::gemv::{TILE, WARPS};
 use cuda_std::unroll::unroll;
@@ -30,7 +31,8 @@ pub struct Ring<F, T> {
     tiles: T,
     /// The rows of codes.
     pub matrix: Matrix,
-    /// Steps of a warp in a tile.
+    /// The warps that share a tile, and how many of its steps are this one's.
+    pub team: Team,
     pub steps: u32,
     /// Tile and step to ask for next.
     tile: u32,
@@ -59,13 +61,13 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// # Safety
     /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn new(tiles: T, matrix: Matrix, holds_next: bool) -> Self {
+    pub unsafe fn new(tiles: T, matrix: Matrix, team: Team, holds_next: bool) -> Self {
         if !holds_next {
             grid::launch_dependents();
         }
         // SAFETY: the caller's promise; all that follows is read behind the wait.
         unsafe {
-            let ring = Ring::begun(tiles, matrix);
+            let ring = Ring::begun(tiles, matrix, team);
             grid::wait_for_dependencies();
             grid::launch_dependents();
             ring
@@ -77,20 +79,22 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// # Safety
     /// The kernel's Requires hold; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn begun(tiles: T, matrix: Matrix) -> Self {
-        let mut ring = Ring::empty(tiles, matrix);
+    pub unsafe fn begun(tiles: T, matrix: Matrix, team: Team) -> Self {
+        let mut ring = Ring::empty(tiles, matrix, team);
         // SAFETY: the slots are free.
         unsafe { ring.fill() };
         ring
     }
 
     #[inline(always)]
-    fn empty(tiles: T, matrix: Matrix) -> Self {
+    fn empty(tiles: T, matrix: Matrix, team: Team) -> Self {
         let start = shared::dynamic::<u8>().address() + thread::warp_id() * SLOTS * Self::SLOT;
-        let (steps, tile) = (matrix.pieces.div_ceil(WARPS * PIECES), thread::block_idx_x());
+        // A warp may have none: what it asks for at first is then nothing, and it asks no more.
+        let steps = team.share(matrix.steps());
+        let tile = team.first_tile();
         let (codes, kind) = ([0; 2], PhantomData);
         let mut ring =
-            Ring { tiles, matrix, steps, tile, step: 0, codes, scaled: 0, start, fill: start, take: start, kind };
+            Ring { tiles, matrix, team, steps, tile, step: 0, codes, scaled: 0, start, fill: start, take: start, kind };
         ring.find_rows();
         ring
     }
@@ -192,7 +196,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
         self.step += 1;
         if self.step == self.steps {
             self.step = 0;
-            self.tile += thread::grid_dim_x();
+            self.tile = self.team.behind(self.tile);
             self.find_rows();
         }
         cp_async::commit();
@@ -202,7 +206,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// The first piece of a step of this warp.
     #[inline(always)]
     fn first_piece(&self, step: u32) -> u32 {
-        (step * WARPS + thread::warp_id()) * PIECES
+        (step * self.team.warps + self.team.rank) * PIECES
     }
 
     /// The first column of a step of this warp.
