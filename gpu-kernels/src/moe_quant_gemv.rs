@@ -31,7 +31,7 @@ use crate::format::Format;
 use crate::gemv::{SYSTEM_BYTES, TILE, WARPS};
 use crate::kernel::{kernel_args, require};
 use crate::moe_gemv::{FIXED_BYTES, met};
-use crate::quant_gemv::{BLOCKS, Rings};
+use crate::quant_gemv::{BLOCKS, Rings, team};
 use crate::{Act, DeviceInfo, Kernel, Launch, MoeGemv, Packed, Ptr, StepShape};
 
 #[cfg(target_arch = "nvptx64")]
@@ -79,7 +79,8 @@ impl MoeQuantGemv {
     /// The product of `moe_gemv` with a weight of these codes and scales in `format`.
     pub const fn new(around: MoeGemv, (w, scales): (Ptr<Packed>, Ptr<f32>), format: Format) -> MoeQuantGemv {
         let MoeGemv { x, ids, y, rows, top_k, experts, n, k, activation, row_per_choice, ids_settled, .. } = around;
-        let team = team(&around, format);
+        // The experts of a lone row are the fewest.
+        let team = team(top_k * (n / TILE), k, format);
         let (format, group) = (format.kind(), format.group());
         MoeQuantGemv {
             x,
@@ -106,21 +107,6 @@ impl MoeQuantGemv {
         let MoeQuantGemv { x, ids, y, rows, top_k, experts, n, k, activation, row_per_choice, ids_settled, .. } = *self;
         MoeGemv { x, w: Ptr::NULL, ids, y, rows, top_k, experts, n, k, activation, row_per_choice, ids_settled }
     }
-}
-
-/// Warps that are to be at work: ten for each multiprocessor of a large GPU.
-const AT_WORK: u32 = 1_320;
-
-/// Warps that share a tile: as few as will do for the experts of a lone row, since each tile costs all of them a barrier; and
-/// none without a step. The sums' bits depend on it, so it does not depend on the rows.
-const fn team(around: &MoeGemv, format: Format) -> u32 {
-    let Some(rings) = Rings::of(format.kind(), format.group()) else { return WARPS };
-    let (tiles, steps) = (around.top_k * (around.n / TILE), around.k.div_ceil(rings.columns));
-    let mut team = 1;
-    while team < WARPS && 2 * team <= steps && team * tiles < AT_WORK {
-        team *= 2;
-    }
-    team
 }
 
 impl Kernel for MoeQuantGemv {

@@ -125,6 +125,8 @@ kernel_args! {
         pub roundings: u32,
         /// As in `gemv`: 0 or 1.
         pub holds_next: u32,
+        /// Warps that share a tile: 1, 2, 4 or 8.
+        pub team: u32,
     }
 }
 
@@ -154,6 +156,7 @@ impl QuantGemv {
             holds_next,
             ..
         } = around;
+        let team = team(n / TILE, k, format);
         let (format, group) = (format.kind(), format.group());
         QuantGemv {
             x,
@@ -175,6 +178,7 @@ impl QuantGemv {
             eps,
             roundings,
             holds_next,
+            team,
         }
     }
 
@@ -257,6 +261,22 @@ impl Rings {
     }
 }
 
+/// Warps that are to be at work: ten for each multiprocessor of a large GPU.
+const AT_WORK: u32 = 1_320;
+
+/// Warps that share one of `tiles` tiles: as few as will do for all of them to have enough warps, since a tile costs each of its
+/// warps a barrier and a part of the join; and none without a step. The order of the sums depends on it, so it may depend on what
+/// is the same for any number of token rows only.
+pub(crate) const fn team(tiles: u32, k: u32, format: Format) -> u32 {
+    let Some(rings) = Rings::of(format.kind(), format.group()) else { return WARPS };
+    let steps = k.div_ceil(rings.columns);
+    let mut team = 1;
+    while team < WARPS && 2 * team <= steps && team * tiles < AT_WORK {
+        team *= 2;
+    }
+    team
+}
+
 impl Kernel for QuantGemv {
     const NAME: &'static str = "quant_gemv";
 
@@ -265,6 +285,7 @@ impl Kernel for QuantGemv {
         let beside = Format::of(self.format, self.group).map(|format| format.scales(u64::from(self.k)));
         require! {
             self.rows <= GEMV_MAX_ROWS => "1 to 8 rows",
+            self.team.is_power_of_two() && self.team <= WARPS => "teams of 1, 2, 4 or 8 warps",
             self.norm_weight.is_null() || self.k as usize <= MAX_NORMED => "one row of at most 8192 behind a norm",
             Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two",
             beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",

@@ -3,6 +3,7 @@ use super::store::Sums;
 use super::stream::{Stream, Tokens};
 use super::{Gemv, NARROW, SLOTS, WARPS, WIDE, slot_bytes};
 use crate::all_reduce::meeting::Outbox;
+use crate::quant_gemv::team::Team;
 use crate::row::{self, Row};
 use crate::{GEMV_MAX_ROWS, Ptr, Role, layer_norm_1p, rms_norm};
 use cuda_std::barrier::sync_threads;
@@ -114,7 +115,7 @@ fn behind_the_rings(quads: u32) -> Normed {
 /// The kernel's Requires hold; the whole block comes here, behind a barrier where the row is `normed`.
 #[inline(always)]
 unsafe fn product<const QUADS: usize>(args: &Gemv, mut stream: Stream<QUADS, Gemv>, normed: Option<Normed>) {
-    let mut sums = Sums::new(args);
+    let mut sums = Sums::new(args, Team::block());
     let mut tile = thread::block_idx_x();
     let rows = Tokens::new(args);
     // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.

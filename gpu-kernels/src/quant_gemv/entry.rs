@@ -25,7 +25,7 @@ macro_rules! entries {
         pub fn $plain(args: QuantGemv) {
             thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
             let (around, matrix) = (args.around(), matrix::<$form>(&args));
-            let ring = Ring::<$form, _>::new(around, matrix, Team::block(), args.holds_next != 0);
+            let ring = Ring::<$form, _>::new(around, matrix, Team::of(args.team), args.holds_next != 0);
             product(&around, matrix, ring, None);
         }
 
@@ -90,7 +90,7 @@ unsafe fn of_row<F: Form>(args: &QuantGemv) {
     let (around, matrix) = (args.around(), matrix::<F>(args));
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
-        let ring = Ring::<F, _>::new(around, matrix, Team::block(), args.holds_next != 0);
+        let ring = Ring::<F, _>::new(around, matrix, Team::of(args.team), args.holds_next != 0);
         let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, matrix.steps()));
         x.for_each_with([], |group, words, []| staged.store(group, words));
         sync_threads();
@@ -106,7 +106,7 @@ unsafe fn behind_rms_norm<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let weight = Row::load(args.norm_weight.addr, args.k);
-        let ring = Ring::<F, _>::new(around, matrix, Team::block(), false);
+        let ring = Ring::<F, _>::new(around, matrix, Team::of(args.team), false);
         let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, matrix.steps()));
         rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| staged.store(group, words));
         sync_threads();
@@ -122,7 +122,7 @@ unsafe fn behind_layer_norm_1p<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
-        let ring = Ring::<F, _>::new(around, matrix, Team::block(), false);
+        let ring = Ring::<F, _>::new(around, matrix, Team::of(args.team), false);
         let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, matrix.steps()));
         layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| staged.store(group, words));
         sync_threads();
@@ -134,10 +134,11 @@ unsafe fn behind_layer_norm_1p<F: Form>(args: &QuantGemv) {
 /// The kernel's Requires hold; the whole block comes here, behind a barrier where the row is `staged`.
 #[inline(always)]
 unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>, staged: Option<Staged<F>>) {
-    let mut store = store::Sums::new(args);
-    let mut tile = thread::block_idx_x();
+    let team = ring.team;
+    let mut store = store::Sums::new(args, team);
+    let mut tile = team.first_tile();
     let tokens = Tokens::new(args);
-    // SAFETY: tiles are the same for the whole block, so all its threads come to the barriers.
+    // SAFETY: tiles are the same for the whole team, so all its threads come to the barriers.
     unsafe {
         while tile < args.tiles() {
             let addends = store.addends(tile);
@@ -156,7 +157,7 @@ unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>,
             }
             let sums = sums.finished(row_scales);
             store.finish(tile, sums.map(|sum| sum * F::REST), addends);
-            tile += thread::grid_dim_x();
+            tile = team.behind(tile);
         }
     }
 }

@@ -66,6 +66,12 @@ impl Team {
     #[inline(always)]
     pub unsafe fn sync(&self) {
         // SAFETY: the caller's promise; no other team takes the barrier.
-        unsafe { barrier::sync_named(self.number, self.warps * thread::WARP_SIZE) }
+        unsafe {
+            if self.teams == 1 {
+                barrier::sync_threads();
+            } else {
+                barrier::sync_named(1 + self.number, self.warps * thread::WARP_SIZE);
+            }
+        }
     }
 }
