@@ -14,7 +14,8 @@
 //! | `y` | `[rows · top_k, n]` | act | row-major, written |
 //!
 //! # Launch
-//! As `moe_gemv`'s, with the rings of `quant_gemv`.
+//! As `moe_gemv`'s, with the rings of `quant_gemv`, and like it with `team` warps to a tile: as few as make 1320 warps of the
+//! tiles of one token row, so that with 22 of 512 experts a warp has a tile alone, and with 6 of 128 two share one.
 //!
 //! # Requires
 //! 1 to 384 choices, `rows · top_k`; `k` divisible by 8, `n` by 16; ids from 0 to `experts` − 1; a format that `quant_gemv`
@@ -26,7 +27,7 @@
 //! does not know: it counts as many as random choices would meet. Registers and shared memory as `quant_gemv`.
 //!
 //! # Numerics
-//! As `quant_gemv`'s, whatever else goes to an expert: c = 16, d = 4.
+//! As `quant_gemv`'s, whatever else goes to an expert: c = 16, d = 4. `team` decides the order of sums, not `rows`.
 use crate::format::Format;
 use crate::gemv::{SYSTEM_BYTES, TILE, WARPS};
 use crate::kernel::{kernel_args, require};

@@ -19,8 +19,9 @@
 //! | `outbox` | or none | | as `gemv`'s |
 //!
 //! # Launch
-//! As `gemv`'s: tiles of 16 rows of the weight to a block, whose 8 warps share the columns: 128 at a time of 8 bits, 256 of 4.
-//! Codes and the scales among them pass through rings in shared memory, three steps deep; the first ones are on their way
+//! As `gemv`'s, with tiles of 16 rows of the weight, but that a block has several at a time: `team` of its 8 warps share one, and
+//! take the columns by turns, 128 at a time of 8 bits, 256 of 4. Where there are tiles enough for all warps, teams are
+//! small: a tile costs each warp a barrier and a part of the join, and a row has few steps. Codes and the scales among them pass through rings in shared memory, three steps deep; the first ones are on their way
 //! before the kernel in front has ended. A lane widens eight columns of two rows in registers, by arithmetic on their bits.
 //! One token row of at most 8192 columns, with codes of 4 bits 16 384, is copied to shared memory first (`_row`), in the order in which
 //! codes are widened; `_rms_norm` and `_layer_norm_1p` take one, which every block normalises for itself.
@@ -40,7 +41,7 @@
 //! # Numerics
 //! A code widens to bf16 exactly, an e2m1 with its e4m3 scale too, and a u4 less its zero point. The tensor core sums
 //! products in f32, 16 at once; scales of groups multiply the f32 sums of the columns that share them, of a row those of a
-//! warp, which are two where no group has a scale; the warps' sums are added in their order. No order depends on `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a
+//! warp, which are two where no group has a scale; the sums of a team's warps are added in their order. No order depends on `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a
 //! norm or an activation takes or gives is rounded, and may be the neighbour of what it is to be; without them d counts for
 //! nothing.
 use crate::all_reduce::meeting::Outbox;

@@ -66,23 +66,38 @@ const FORMATS: [Format; 10] = [
     Format::Nvfp4,
 ];
 
-/// Warps of a team, and more tiles than there are teams; and groups of FP8 that end within a step.
-const TURNS: [(u32, Format, Shape); 9] = [
-    (8, Format::Fp8 { group: 0 }, shape(3, 3500, 40)),
+/// One of each that has entries of its own.
+const STREAMED: [Format; 5] = [
+    Format::Fp8 { group: 0 },
+    Format::Int8 { group: 0 },
+    Format::Int4 { group: 64, zeros: false },
+    Format::Int4 { group: 32, zeros: true },
+    Format::Nvfp4,
+];
+
+/// Warps of a team, and two or three times more tiles than there are teams, whose tiles have a step each.
+const TURNS: [(u32, Shape); 3] = [
+    (8, Shape { activation: SWIGLU, bias: true, ..shape(3, 7000, 40) }),
+    (4, shape(2, 7000, 40)),
+    (1, Shape { residual: true, ..shape(1, 27_700, 40) }),
+];
+
+/// Turns of several steps, and groups of FP8 that end within a step.
+const LONG: [(u32, Format, Shape); 6] = [
     (8, Format::Fp8 { group: 32 }, shape(2, 35, 1032)),
     (2, Format::Fp8 { group: 32 }, shape(2, 35, 1032)),
     (8, Format::Int8 { group: 64 }, shape(1, 1750, 2048)),
     (4, Format::Nvfp4, shape(8, 6960, 264)),
+    (2, Format::Int4 { group: 32, zeros: false }, shape(1, 13_900, 520)),
     (8, Format::Int4 { group: 64, zeros: true }, shape(2, 1750, 2048)),
-    (2, Format::Int4 { group: 32, zeros: false }, shape(1, 13900, 72)),
-    (1, Format::Fp8 { group: 0 }, Shape { activation: SWIGLU, bias: true, ..shape(5, 27700, 40) }),
-    (1, Format::Nvfp4, Shape { residual: true, ..shape(1, 27700, 40) }),
 ];
 
 pub fn rows() -> Vec<Row<QuantGemv>> {
     let all = FORMATS.into_iter().flat_map(|format| SHAPES.map(|shape| (format, shape)));
     // Every shape and every format meets teams of every size.
-    let all = all.enumerate().map(|(at, (format, shape))| (1 << (at % 4), format, shape)).chain(TURNS);
+    let all = all.enumerate().map(|(at, (format, shape))| (1 << (at % 4), format, shape));
+    let turns = STREAMED.into_iter().flat_map(|format| TURNS.map(|(team, shape)| (team, format, shape)));
+    let all = all.chain(turns).chain(LONG);
     let random = all.enumerate().map(|(seed, (team, format, shape))| row(seed as u64, team, format, &shape));
     let sent =
         FORMATS.into_iter().flat_map(|format| [shape(1, 20, 1032), shape(5, 36, 520)].map(|shape| (format, shape)));

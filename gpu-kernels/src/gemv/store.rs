@@ -115,7 +115,7 @@ impl Sums {
             let sums = sums.offset(self.team.first_warp() * SUMS);
             let mut token = self.token;
             while let Some(column) = self.column(tile, token) {
-                let sum = |row: u32| self.joined(sums.offset(row * GEMV_MAX_ROWS + token));
+                let sum = |row: u32| self.team.joined(sums.offset(row * GEMV_MAX_ROWS + token), SUMS);
                 self.store(self.at(column, token), &addends, sum);
                 // A team of few warps has several outputs for a thread.
                 let apart = self.team.warps * thread::WARP_SIZE / self.args.tile_width();
@@ -126,20 +126,6 @@ impl Sums {
                 addends = self.addends_of(tile, token);
             }
         }
-    }
-
-    /// The sum of those of the team's warps.
-    ///
-    /// # Safety
-    /// They are there.
-    #[inline(always)]
-    unsafe fn joined(&self, sums: shared::Shared<f32>) -> f32 {
-        let mut sum = 0.0;
-        for warp in 0..self.team.warps {
-            // SAFETY: the caller's promise.
-            sum += unsafe { sums.load(warp * SUMS) };
-        }
-        sum
     }
 
     /// Stores an output, made of the sums of a row in the tile or, with gates, of two.

@@ -167,10 +167,7 @@ pub(crate) unsafe fn finish(
         team.sync();
         while place < GROUP {
             let Some(choice) = groups::member(group, place) else { return };
-            let mut sum = 0.0;
-            for warp in 0..team.warps {
-                sum += sums.load(warp * SUMS + row * GROUP + place);
-            }
+            let sum = team.joined(sums.offset(row * GROUP + place), SUMS);
             let value = if args.activation == RELU2 { relu2_of(bf16::round(sum)) } else { sum };
             let at = u64::from(choice) * u64::from(args.n) + u64::from(first + row);
             global::store(args.y.addr + at * 2, bf16::from_f32(value));

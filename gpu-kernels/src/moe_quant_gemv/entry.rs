@@ -98,9 +98,10 @@ unsafe fn run<F: Form>(args: &MoeQuantGemv) {
             let rows = tiles.rows(tile, thread::lane_id() / 4);
             let row_scales = F::of_rows(&matrix, rows);
             let mut sums = Sums::ZERO;
-            for at in 0..ring.steps {
-                let column = ring.first_column(at);
+            let (mut column, apart) = ring.columns();
+            while column < args.k {
                 multiply_next(&mut sums, &mut ring, Place { rows, column }, &tokens);
+                column += apart;
             }
             let sums = sums.finished(row_scales);
             moe::finish(&around, team, moe::place_of_sums(odd), sums.map(|sum| sum * F::REST), group, first);

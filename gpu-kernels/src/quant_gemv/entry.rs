@@ -145,15 +145,17 @@ unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>,
             let rows = existing(args, tile);
             let row_scales = F::of_rows(&matrix, rows);
             let mut sums = Sums::ZERO;
-            for at in 0..ring.steps {
-                let place = Place { rows, column: ring.first_column(at) };
-                let Some(staged) = staged else {
+            let (mut column, apart) = ring.columns();
+            while column < args.k {
+                let place = Place { rows, column };
+                if let Some(staged) = staged {
+                    let step = ring.next();
+                    let columns = staged.columns(column);
+                    multiply_step(&mut sums, &matrix, place, &step, |i| columns.load(group_offset::<F>(i)));
+                } else {
                     multiply_next(&mut sums, &mut ring, place, &tokens);
-                    continue;
-                };
-                let step = ring.next();
-                let columns = staged.columns(place.column);
-                multiply_step(&mut sums, &matrix, place, &step, |i| columns.load(group_offset::<F>(i)));
+                }
+                column += apart;
             }
             let sums = sums.finished(row_scales);
             store.finish(tile, sums.map(|sum| sum * F::REST), addends);

@@ -147,18 +147,6 @@ pub trait Form: Copy {
         tokens
     }
 
-    /// Bytes from a row's start to its `number`-th piece of codes.
-    #[inline(always)]
-    fn piece(number: u32) -> u32 {
-        number * 16 + Self::SCALES * (number / 8 + 1)
-    }
-
-    /// Bytes from a row's start to the scales of the block that begins with piece `first`.
-    #[inline(always)]
-    fn scales(first: u32) -> u32 {
-        first * 16 + Self::SCALES * (first / 8)
-    }
-
     /// # Safety
     /// The step is the one that its ring gave last.
     unsafe fn of_step(step: &Step<Self>) -> Self::Scales;

@@ -1,5 +1,6 @@
 //! Warps of a block that share a tile: all eight, or fewer, of which a block then has several teams with a tile each.
 use crate::gemv::WARPS;
+use cuda_std::shared::Shared;
 use cuda_std::{barrier, thread};
 
 /// The team of a warp.
@@ -11,22 +12,22 @@ pub struct Team {
     pub rank: u32,
     /// Which of the block's teams it is.
     number: u32,
-    /// Teams of a block.
-    teams: u32,
+    /// Teams of a block, as a power of two.
+    log_teams: u32,
 }
 
 impl Team {
     /// All warps of the block.
     #[inline(always)]
     pub fn block() -> Team {
-        Team { warps: WARPS, rank: thread::warp_id(), number: 0, teams: 1 }
+        Team { warps: WARPS, rank: thread::warp_id(), number: 0, log_teams: 0 }
     }
 
     /// Of so many warps: 1, 2, 4 or 8.
     #[inline(always)]
     pub fn of(warps: u32) -> Team {
         let (warp, log) = (thread::warp_id(), warps.trailing_zeros());
-        Team { warps, rank: warp & (warps - 1), number: warp >> log, teams: WARPS >> log }
+        Team { warps, rank: warp & (warps - 1), number: warp >> log, log_teams: WARPS.trailing_zeros() - log }
     }
 
     /// Its first tile: those of all blocks come before a block's second, so that blocks have as many, or one more.
@@ -38,13 +39,7 @@ impl Team {
     /// The tile behind another of its own.
     #[inline(always)]
     pub fn behind(&self, tile: u32) -> u32 {
-        tile + self.teams * thread::grid_dim_x()
-    }
-
-    /// How many of a tile's steps are this warp's, which they take by turns.
-    #[inline(always)]
-    pub fn share(&self, steps: u32) -> u32 {
-        (steps + self.warps - 1 - self.rank) >> self.warps.trailing_zeros()
+        tile + (thread::grid_dim_x() << self.log_teams)
     }
 
     /// This thread's number in the team.
@@ -67,11 +62,32 @@ impl Team {
     pub unsafe fn sync(&self) {
         // SAFETY: the caller's promise; no other team takes the barrier.
         unsafe {
-            if self.teams == 1 {
+            if self.log_teams == 0 {
                 barrier::sync_threads();
             } else {
                 barrier::sync_named(1 + self.number, self.warps * thread::WARP_SIZE);
             }
         }
+    }
+
+    /// The sum of one of each of its warps, in their order, which stand `apart` from one another.
+    ///
+    /// # Safety
+    /// They are there.
+    #[inline(always)]
+    pub unsafe fn joined(&self, sums: Shared<f32>, apart: u32) -> f32 {
+        // SAFETY: the caller's promise.
+        let of = |warp: u32| unsafe { sums.load(warp * apart) };
+        let mut sum = of(0);
+        if self.warps > 1 {
+            sum += of(1);
+            if self.warps > 2 {
+                sum = sum + of(2) + of(3);
+                if self.warps > 4 {
+                    sum = sum + of(4) + of(5) + of(6) + of(7);
+                }
+            }
+        }
+        sum
     }
 }
