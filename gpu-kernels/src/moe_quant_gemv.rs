@@ -19,8 +19,8 @@
 //!
 //! # Requires
 //! 1 to 384 choices, `rows · top_k`; `k` divisible by 8, `n` by 16; ids from 0 to `experts` − 1; a format that `quant_gemv`
-//! takes; fewer than 2³² rows of all experts; no code or scale is NaN; `x` and `w` 16-byte aligned; `y` overlaps nothing that
-//! is read.
+//! takes; fewer than 2³² rows of all experts; no code or scale is NaN; `x` and `w` 16-byte aligned; `team` 1, 2, 4 or 8; `y`
+//! overlaps nothing that is read.
 //!
 //! # Moves
 //! The bytes of codes and scales of each expert that is met, and `rows · top_k · (k · act + n · act)`. Which are met the host

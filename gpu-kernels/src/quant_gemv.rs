@@ -19,9 +19,10 @@
 //! | `outbox` | or none | | as `gemv`'s |
 //!
 //! # Launch
-//! As `gemv`'s, with tiles of 16 rows of the weight, but that a block has several at a time: `team` of its 8 warps share one, and
-//! take the columns by turns, 128 at a time of 8 bits, 256 of 4. Where there are tiles enough for all warps, teams are
-//! small: a tile costs each warp a barrier and a part of the join, and a row has few steps. Codes and the scales among them pass through rings in shared memory, three steps deep; the first ones are on their way
+//! As `gemv`'s, with tiles of 16 rows of the weight, but that a block may have several at a time: `team` of its 8 warps share
+//! one, and take the columns by turns, 128 at a time of 8 bits, 256 of 4. Teams are small where there are tiles enough for
+//! all warps, since a tile costs each warp of its team a barrier and a part of the join.
+//! Codes and the scales among them pass through rings in shared memory, three steps deep; the first ones are on their way
 //! before the kernel in front has ended. A lane widens eight columns of two rows in registers, by arithmetic on their bits.
 //! One token row of at most 8192 columns, with codes of 4 bits 16 384, is copied to shared memory first (`_row`), in the order in which
 //! codes are widened; `_rms_norm` and `_layer_norm_1p` take one, which every block normalises for itself.
@@ -29,21 +30,21 @@
 //! # Requires
 //! 1 to 8 rows, with a norm 1 row of at most 8 192; `k` divisible by 8; `n` even with `swiglu`; a packed format, whose scales
 //! beside the codes are for whole rows, or for groups of a power of two of columns, 32 at least; no code or scale is NaN;
-//! `x`, `w`, `norm_weight` and `norm_bias` 16-byte aligned; one of `y`, `y_f32` and `outbox`, activation and `residual` as `gemv`'s; `y`
-//! overlaps nothing that is read but `residual`.
+//! `x`, `w`, `norm_weight` and `norm_bias` 16-byte aligned; one of `y`, `y_f32` and `outbox`, activation and `residual` as
+//! `gemv`'s; `team` 1, 2, 4 or 8; `y` overlaps nothing that is read but `residual`.
 //!
 //! # Moves
 //! The bytes of codes and scales, `rows·(k·act + n·out)`, and `2·n` where there is a bias. `ptxas` for sm_90: 256 threads of at
 //! most 128 registers; 48 KB of shared memory for 8 bits, 54 KB for 4 (60 KB in groups of 32), 8 KB of sums, and one token row:
-//! two blocks to a multiprocessor. A warp's step of NVFP4 takes about 340 instructions for 2304 bytes, 192 of them
+//! two blocks to a multiprocessor. A warp's step of NVFP4 takes about 310 instructions for 2304 bytes, 192 of them
 //! to widen. docs/performance.md says what bounds it.
 //!
 //! # Numerics
 //! A code widens to bf16 exactly, an e2m1 with its e4m3 scale too, and a u4 less its zero point. The tensor core sums
 //! products in f32, 16 at once; scales of groups multiply the f32 sums of the columns that share them, of a row those of a
-//! warp, which are two where no group has a scale; the sums of a team's warps are added in their order. No order depends on `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a
-//! norm or an activation takes or gives is rounded, and may be the neighbour of what it is to be; without them d counts for
-//! nothing.
+//! warp, which are two where no group has a scale; the sums of a team's warps are added in their order. No order depends on
+//! `rows`, nor does `team`. The bias is added to the f32 sum. c = 16, d = 4: what a norm or an activation takes or gives is
+//! rounded, and may be the neighbour of what it is to be; without them d counts for nothing.
 use crate::all_reduce::meeting::Outbox;
 use crate::format::{FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
 use crate::gemv::{SYSTEM_BYTES, TILE, WARPS};
@@ -60,8 +61,6 @@ pub(crate) mod entry;
 pub(crate) mod forms;
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod ring;
-#[cfg(target_arch = "nvptx64")]
-pub(crate) mod team;
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod tokens;
 

@@ -1,9 +1,9 @@
 //! The entry points of `gemv`.
 use super::store::Sums;
 use super::stream::{Stream, Tokens};
+use super::team::Team;
 use super::{Gemv, NARROW, SLOTS, WARPS, WIDE, slot_bytes};
 use crate::all_reduce::meeting::Outbox;
-use crate::quant_gemv::team::Team;
 use crate::row::{self, Row};
 use crate::{GEMV_MAX_ROWS, Ptr, Role, layer_norm_1p, rms_norm};
 use cuda_std::barrier::sync_threads;

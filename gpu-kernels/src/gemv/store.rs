@@ -1,7 +1,7 @@
 //! What becomes of a tile's sums in `gemv`.
+use super::team::Team;
 use super::{Gemv, TILE, WARPS};
 use crate::activation::{RELU2, SWIGLU};
-use crate::quant_gemv::team::Team;
 use crate::relu2::entry::relu2_of;
 use crate::swiglu::entry::gated;
 use crate::{GEMV_MAX_ROWS, Ptr, Role};

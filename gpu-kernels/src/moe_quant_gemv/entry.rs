@@ -1,5 +1,6 @@
 //! The entry points of `moe_quant_gemv`.
 use super::MoeQuantGemv;
+use crate::gemv::team::Team;
 use crate::gemv::{TILE, WARPS};
 use crate::moe_gemv::{entry as moe, groups};
 use crate::quant_gemv::BLOCKS;
@@ -8,7 +9,6 @@ use crate::quant_gemv::bits8::{Bits8, E4m3, I8};
 use crate::quant_gemv::entry::multiply_next;
 use crate::quant_gemv::forms::{Form, Matrix, Place, Sums};
 use crate::quant_gemv::ring::{Ring, Tiles};
-use crate::quant_gemv::team::Team;
 use core::num::NonZero;
 use cuda_std::{grid, kernel, thread};
 

@@ -2,8 +2,8 @@
 use core::marker::PhantomData;
 
 use super::forms::{Form, Matrix};
-use super::team::Team;
 use super::{PIECES, SLOTS};
+use crate::gemv::team::Team;
 use crate::gemv::{TILE, WARPS};
 use cuda_std::unroll::unroll;
 use cuda_std::{cp_async, grid, shared, thread, warp};

@@ -1,5 +1,5 @@
 //! Warps of a block that share a tile: all eight, or fewer, of which a block then has several teams with a tile each.
-use crate::gemv::WARPS;
+use super::WARPS;
 use cuda_std::shared::Shared;
 use cuda_std::{barrier, thread};
 
