@@ -14,24 +14,25 @@
 //! | `y` | `[rows · top_k, n]` | act | row-major, written |
 //!
 //! # Launch
-//! As `moe_gemv`'s, with the rings of `quant_gemv`.
+//! As `moe_gemv`'s, with the rings of `quant_gemv`, and like it with `team` warps to a tile: as few as make 1320 warps of the
+//! tiles of one token row, so that with 22 of 512 experts a warp has a tile alone, and with 6 of 128 two share one.
 //!
 //! # Requires
 //! 1 to 384 choices, `rows · top_k`; `k` divisible by 8, `n` by 16; ids from 0 to `experts` − 1; a format that `quant_gemv`
-//! takes; fewer than 2³² rows of all experts; no code or scale is NaN; `x` and `w` 16-byte aligned; `y` overlaps nothing that
-//! is read.
+//! takes; fewer than 2³² rows of all experts; no code or scale is NaN; `x` and `w` 16-byte aligned; `team` 1, 2, 4 or 8; `y`
+//! overlaps nothing that is read.
 //!
 //! # Moves
 //! The bytes of codes and scales of each expert that is met, and `rows · top_k · (k · act + n · act)`. Which are met the host
 //! does not know: it counts as many as random choices would meet. Registers and shared memory as `quant_gemv`.
 //!
 //! # Numerics
-//! As `quant_gemv`'s, whatever else goes to an expert: c = 16, d = 4.
+//! As `quant_gemv`'s, whatever else goes to an expert: c = 16, d = 4. `team` decides the order of sums, not `rows`.
 use crate::format::Format;
 use crate::gemv::{SYSTEM_BYTES, TILE, WARPS};
 use crate::kernel::{kernel_args, require};
 use crate::moe_gemv::{FIXED_BYTES, met};
-use crate::quant_gemv::{BLOCKS, Rings};
+use crate::quant_gemv::{BLOCKS, Rings, team};
 use crate::{Act, DeviceInfo, Kernel, Launch, MoeGemv, Packed, Ptr, StepShape};
 
 #[cfg(target_arch = "nvptx64")]
@@ -70,6 +71,8 @@ kernel_args! {
         pub row_per_choice: u32,
         /// As in `moe_gemv`: 0 or 1.
         pub ids_settled: u32,
+        /// Warps that share a tile: 1, 2, 4 or 8.
+        pub team: u32,
     }
 }
 
@@ -77,6 +80,8 @@ impl MoeQuantGemv {
     /// The product of `moe_gemv` with a weight of these codes and scales in `format`.
     pub const fn new(around: MoeGemv, (w, scales): (Ptr<Packed>, Ptr<f32>), format: Format) -> MoeQuantGemv {
         let MoeGemv { x, ids, y, rows, top_k, experts, n, k, activation, row_per_choice, ids_settled, .. } = around;
+        // The experts of a lone row are the fewest.
+        let team = team(top_k * (n / TILE), k, format);
         let (format, group) = (format.kind(), format.group());
         MoeQuantGemv {
             x,
@@ -94,6 +99,7 @@ impl MoeQuantGemv {
             activation,
             row_per_choice,
             ids_settled,
+            team,
         }
     }
 
@@ -111,6 +117,7 @@ impl Kernel for MoeQuantGemv {
         self.around().check()?;
         let beside = Format::of(self.format, self.group).map(|format| format.scales(u64::from(self.k)));
         require! {
+            self.team.is_power_of_two() && self.team <= WARPS => "teams of 1, 2, 4 or 8 warps",
             u64::from(self.n) * u64::from(self.experts) < 1 << 32 => "fewer than 2^32 rows of all experts",
             Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two",
             beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",

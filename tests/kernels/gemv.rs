@@ -38,7 +38,7 @@ const fn shape(rows: usize, n: usize, k: usize) -> Shape {
     Shape { rows, n, k, norm, logits: false, bias: false, activation, residual: false, scale: 1.0 }
 }
 
-const SHAPES: [Shape; 51] = [
+const SHAPES: [Shape; 53] = [
     shape(1, 1, 8),
     shape(1, 7, 24),
     shape(1, 33, 1032),
@@ -75,6 +75,7 @@ const SHAPES: [Shape; 51] = [
     Shape { norm: Norm::Rms, ..shape(1, 35, 72) },
     Shape { norm: Norm::Rms, ..shape(1, 18, 2056) },
     Shape { norm: Norm::Rms, residual: true, ..shape(1, 19, 776) },
+    Shape { norm: Norm::Rms, residual: true, ..shape(1, 19, 1032) },
     Shape { norm: Norm::Rms, activation: SWIGLU, bias: true, ..shape(1, 38, 1032) },
     Shape { norm: Norm::Rms, logits: true, ..shape(1, 9, 8200) },
     Shape { norm: Norm::Rms, logits: true, ..shape(1, 9, 12_360) },
@@ -90,6 +91,7 @@ const SHAPES: [Shape; 51] = [
     Shape { norm: Norm::LayerNorm1p, activation: SWIGLU, scale: 0.1, ..shape(1, 22, 1288) },
     Shape { norm: Norm::LayerNorm1p, activation: SWIGLU, scale: 0.1, ..shape(1, 22, 776) },
     Shape { norm: Norm::LayerNorm1p, residual: true, ..shape(1, 40, 264) },
+    Shape { norm: Norm::LayerNorm1p, residual: true, ..shape(1, 40, 1032) },
 ];
 
 /// Depths at which a warp has no, one or several steps of a tile, and the last one ends inside it.

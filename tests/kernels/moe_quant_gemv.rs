@@ -45,23 +45,27 @@ const FORMATS: [Format; 6] = [
     Format::Nvfp4,
 ];
 
-/// More tiles than blocks.
-const TURNS: [(Format, Shape); 7] = [
-    (Format::Nvfp4, shape(4, 3, 6, 1424, 24)),
-    (Format::Fp8 { group: 0 }, shape(1, 3, 3, 1424, 2048)),
-    (Format::Fp8 { group: 0 }, shape(1, 3, 3, 1424, 136)),
-    (Format::Int8 { group: 64 }, shape(1, 3, 3, 1424, 2048)),
-    (Format::Int8 { group: 0 }, shape(1, 3, 3, 1424, 40)),
-    (Format::Int4 { group: 64, zeros: false }, shape(1, 3, 3, 1424, 2048)),
-    (Format::Int4 { group: 32, zeros: true }, shape(1, 3, 3, 1424, 72)),
+/// Warps of a team, and more tiles than there are teams.
+const TURNS: [(u32, Format, Shape); 9] = [
+    (8, Format::Nvfp4, shape(4, 3, 6, 1424, 24)),
+    (8, Format::Fp8 { group: 0 }, shape(1, 3, 3, 1424, 2048)),
+    (4, Format::Fp8 { group: 0 }, shape(1, 3, 3, 2432, 520)),
+    (2, Format::Fp8 { group: 0 }, shape(5, 3, 3, 4832, 136)),
+    (8, Format::Int8 { group: 64 }, shape(1, 3, 3, 1424, 2048)),
+    (1, Format::Int8 { group: 0 }, shape(1, 3, 3, 9632, 40)),
+    (8, Format::Int4 { group: 64, zeros: false }, shape(1, 3, 3, 1424, 2048)),
+    (2, Format::Int4 { group: 32, zeros: true }, shape(1, 3, 3, 4832, 72)),
+    (1, Format::Nvfp4, shape(9, 1, 1, 14432, 264)),
 ];
 
 pub fn rows() -> Vec<Row<MoeQuantGemv>> {
-    let all = FORMATS.into_iter().flat_map(|format| SHAPES.map(|shape| (format, shape))).chain(TURNS);
-    all.enumerate().map(|(seed, (format, shape))| row(seed as u64, format, &shape)).collect()
+    let all = FORMATS.into_iter().flat_map(|format| SHAPES.map(|shape| (format, shape)));
+    // Every shape and every format meets teams of every size.
+    let all = all.enumerate().map(|(at, (format, shape))| (1 << (at % 4), format, shape)).chain(TURNS);
+    all.enumerate().map(|(seed, (team, format, shape))| row(seed as u64, team, format, &shape)).collect()
 }
 
-fn row(seed: u64, format: Format, shape: &Shape) -> Row<MoeQuantGemv> {
+fn row(seed: u64, team: u32, format: Format, shape: &Shape) -> Row<MoeQuantGemv> {
     let Shape { rows, top_k, experts, n, k, activation, row_per_choice } = *shape;
     let mut random = Random::new(seed);
     let mut data = Data::default();
@@ -85,7 +89,8 @@ fn row(seed: u64, format: Format, shape: &Shape) -> Row<MoeQuantGemv> {
         row_per_choice: row_per_choice.into(),
         ids_settled: row_per_choice.into(),
     };
-    Row { name: format!("{format:?}, {shape:?}"), kernel: MoeQuantGemv::new(around, w, format), data }
+    let kernel = MoeQuantGemv { team, ..MoeQuantGemv::new(around, w, format) };
+    Row { name: format!("{format:?}, {shape:?}, teams of {team}"), kernel, data }
 }
 
 impl Oracle for MoeQuantGemv {

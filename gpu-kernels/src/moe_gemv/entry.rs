@@ -3,11 +3,11 @@ use super::{GROUP, MoeGemv, groups};
 use crate::activation::RELU2;
 use crate::gemv::entry::multiply;
 use crate::gemv::stream::{Stream, Tiles, Tokens};
+use crate::gemv::team::Team;
 use crate::gemv::{NARROW, TILE, WARPS, WIDE};
 use crate::relu2::entry::relu2_of;
 use crate::row;
 use core::num::NonZero;
-use cuda_std::barrier::sync_threads;
 use cuda_std::unroll::unroll;
 use cuda_std::{bf16, fragment, global, grid, kernel, shared, thread};
 
@@ -112,7 +112,7 @@ unsafe fn run<const QUADS: usize>(args: &MoeGemv) {
                     |quad| c = multiply(c, step.weights(quad), x[quad]),
                 );
             }
-            finish(args, sums, c, group, first);
+            finish(args, Team::block(), sums, c, group, first);
             odd = !odd;
             sums = moe_gemv_sums().offset(if odd { WARPS * SUMS } else { 0 });
             tile += thread::grid_dim_x();
@@ -142,29 +142,36 @@ pub(crate) unsafe fn tokens(args: &MoeGemv, group: u32) -> Tokens {
     Tokens { row: args.x.addr + u64::from(row) * u64::from(args.k) * 2, groups: args.k / row::GROUP }
 }
 
-/// Joins the warps' sums of a tile and stores the outputs.
+/// Joins the sums of a tile of the team's warps and stores the outputs.
 ///
 /// # Safety
-/// The whole block comes here; nobody uses `sums`.
+/// The whole team comes here; nobody uses its part of `sums`.
 #[inline(always)]
-pub(crate) unsafe fn finish(args: &MoeGemv, sums: shared::Shared<f32>, c: [f32; 4], group: u32, first: u32) {
+pub(crate) unsafe fn finish(
+    args: &MoeGemv,
+    team: Team,
+    sums: shared::Shared<f32>,
+    c: [f32; 4],
+    group: u32,
+    first: u32,
+) {
     let own = sums.offset(thread::warp_id() * SUMS).cast::<[f32; 2]>();
-    let (row, place) = (thread::thread_idx_x() % TILE, thread::thread_idx_x() / TILE);
+    let sums = sums.offset(team.first_warp() * SUMS);
+    let (row, mut place) = (team.thread() % TILE, team.thread() / TILE);
     // SAFETY: each thread has its own words, and what is read lies behind the barrier.
     unsafe {
         unroll::<2>(|i| {
             let (row, token) = fragment::c_element(thread::lane_id(), 2 * i as u32);
             own.store((row * GROUP + token) / 2, [c[2 * i], c[2 * i + 1]]);
         });
-        sync_threads();
-        if place >= GROUP {
-            return;
+        team.sync();
+        while place < GROUP {
+            let Some(choice) = groups::member(group, place) else { return };
+            let sum = team.joined(sums.offset(row * GROUP + place), SUMS);
+            let value = if args.activation == RELU2 { relu2_of(bf16::round(sum)) } else { sum };
+            let at = u64::from(choice) * u64::from(args.n) + u64::from(first + row);
+            global::store(args.y.addr + at * 2, bf16::from_f32(value));
+            place += team.warps * thread::WARP_SIZE / TILE;
         }
-        let Some(choice) = groups::member(group, place) else { return };
-        let mut sum = 0.0;
-        unroll::<{ WARPS as usize }>(|w| sum += sums.load(w as u32 * SUMS + row * GROUP + place));
-        let value = if args.activation == RELU2 { relu2_of(bf16::round(sum)) } else { sum };
-        let at = u64::from(choice) * u64::from(args.n) + u64::from(first + row);
-        global::store(args.y.addr + at * 2, bf16::from_f32(value));
     }
 }

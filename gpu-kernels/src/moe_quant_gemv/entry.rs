@@ -1,5 +1,6 @@
 //! The entry points of `moe_quant_gemv`.
 use super::MoeQuantGemv;
+use crate::gemv::team::Team;
 use crate::gemv::{TILE, WARPS};
 use crate::moe_gemv::{entry as moe, groups};
 use crate::quant_gemv::BLOCKS;
@@ -83,12 +84,13 @@ unsafe fn run<F: Form>(args: &MoeQuantGemv) {
     let Some(per_group) = NonZero::new(args.n / TILE) else { return };
     let around = args.around();
     let matrix = Matrix::new::<F>((args.w, args.scales), args.k, (args.format, args.group));
-    // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
+    let team = Team::of(args.team);
+    // SAFETY: tiles are the same for the whole team, so all its threads come to the barriers.
     unsafe {
         let tiles = Experts { n: args.n, per_group, tiles: groups::find(&around) * per_group.get() };
-        let mut ring = Ring::<F, _>::begun(tiles, matrix);
+        let mut ring = Ring::<F, _>::begun(tiles, matrix, team);
         grid::wait_for_dependencies();
-        let mut tile = thread::block_idx_x();
+        let mut tile = team.first_tile();
         let mut odd = false;
         while tile < tiles.tiles {
             let (group, first) = tiles.place(tile);
@@ -96,14 +98,15 @@ unsafe fn run<F: Form>(args: &MoeQuantGemv) {
             let rows = tiles.rows(tile, thread::lane_id() / 4);
             let row_scales = F::of_rows(&matrix, rows);
             let mut sums = Sums::ZERO;
-            for at in 0..ring.steps {
-                let column = ring.first_column(at);
+            let (mut column, apart) = ring.columns();
+            while column < args.k {
                 multiply_next(&mut sums, &mut ring, Place { rows, column }, &tokens);
+                column += apart;
             }
             let sums = sums.finished(row_scales);
-            moe::finish(&around, moe::place_of_sums(odd), sums.map(|sum| sum * F::REST), group, first);
+            moe::finish(&around, team, moe::place_of_sums(odd), sums.map(|sum| sum * F::REST), group, first);
             odd = !odd;
-            tile += thread::grid_dim_x();
+            tile = team.behind(tile);
         }
     }
 }

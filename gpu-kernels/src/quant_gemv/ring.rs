@@ -3,6 +3,7 @@ use core::marker::PhantomData;
 
 use super::forms::{Form, Matrix};
 use super::{PIECES, SLOTS};
+use crate::gemv::team::Team;
 use crate::gemv::{TILE, WARPS};
 use cuda_std::unroll::unroll;
 use cuda_std::{cp_async, grid, shared, thread, warp};
@@ -30,12 +31,15 @@ pub struct Ring<F, T> {
     tiles: T,
     /// The rows of codes.
     pub matrix: Matrix,
-    /// Steps of a warp in a tile.
-    pub steps: u32,
-    /// Tile and step to ask for next.
+    /// The warps that share a tile.
+    pub team: Team,
+    /// Tile to ask for next, and the first piece of the step of it.
     tile: u32,
-    step: u32,
-    /// Of that tile, the first row of which this lane copies a part, in both halves, and the row of which it copies scales.
+    piece: u32,
+    /// Up to this piece all of that tile is there.
+    whole: u32,
+    /// Of its first row of which this lane copies a part, in both halves, the lane's piece of the first step; and the scales of
+    /// that step that it copies.
     codes: [u64; 2],
     scaled: u64,
     /// Shared address of the ring, and of the slots to fill and to use next.
@@ -59,13 +63,13 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// # Safety
     /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn new(tiles: T, matrix: Matrix, holds_next: bool) -> Self {
+    pub unsafe fn new(tiles: T, matrix: Matrix, team: Team, holds_next: bool) -> Self {
         if !holds_next {
             grid::launch_dependents();
         }
         // SAFETY: the caller's promise; all that follows is read behind the wait.
         unsafe {
-            let ring = Ring::begun(tiles, matrix);
+            let ring = Ring::begun(tiles, matrix, team);
             grid::wait_for_dependencies();
             grid::launch_dependents();
             ring
@@ -77,20 +81,20 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// # Safety
     /// The kernel's Requires hold; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn begun(tiles: T, matrix: Matrix) -> Self {
-        let mut ring = Ring::empty(tiles, matrix);
+    pub unsafe fn begun(tiles: T, matrix: Matrix, team: Team) -> Self {
+        let mut ring = Ring::empty(tiles, matrix, team);
         // SAFETY: the slots are free.
         unsafe { ring.fill() };
         ring
     }
 
     #[inline(always)]
-    fn empty(tiles: T, matrix: Matrix) -> Self {
+    fn empty(tiles: T, matrix: Matrix, team: Team) -> Self {
         let start = shared::dynamic::<u8>().address() + thread::warp_id() * SLOTS * Self::SLOT;
-        let (steps, tile) = (matrix.pieces.div_ceil(WARPS * PIECES), thread::block_idx_x());
-        let (codes, kind) = ([0; 2], PhantomData);
+        let (tile, piece) = (team.first_tile(), team.rank * PIECES);
+        let (codes, scaled, kind) = ([0; 2], 0, PhantomData);
         let mut ring =
-            Ring { tiles, matrix, steps, tile, step: 0, codes, scaled: 0, start, fill: start, take: start, kind };
+            Ring { tiles, matrix, team, tile, piece, whole: 0, codes, scaled, start, fill: start, take: start, kind };
         ring.find_rows();
         ring
     }
@@ -103,8 +107,11 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     unsafe fn fill(&mut self) {
         unroll::<AHEAD>(
             #[inline(always)]
-            // SAFETY: the caller's promise.
-            |_| unsafe { self.ask() },
+            |_| {
+                // SAFETY: the caller's promise.
+                unsafe { self.ask() };
+                self.fill += Self::SLOT;
+            },
         );
     }
 
@@ -118,13 +125,23 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// Finds the rows of the tile to ask for.
     #[inline(always)]
     fn find_rows(&mut self) {
-        let at = |row: u32| self.matrix.codes + u64::from(row) * u64::from(self.matrix.row_bytes);
-        self.codes = self.tiles.rows(self.tile, thread::lane_id() / PIECES).map(at);
+        self.whole = if self.tiles.has_all(self.tile) { self.matrix.pieces } else { 0 };
+        let at = |row: u32, ahead: u32| {
+            self.matrix.codes + u64::from(row) * u64::from(self.matrix.row_bytes) + u64::from(ahead)
+        };
+        let (own, piece) = (thread::lane_id() / PIECES, thread::lane_id() % PIECES);
+        self.codes = self.tiles.rows(self.tile, own).map(|row| at(row, F::SCALES + piece * 16));
         if F::SCALES > 0 {
             let (row, piece) = Self::scaled();
             let [low, high] = self.tiles.rows(self.tile, row % HALF);
-            self.scaled = at(if row % TILE < HALF { low } else { high }) + u64::from(piece) * 16;
+            self.scaled = at(if row % TILE < HALF { low } else { high }, piece * 16);
         }
+    }
+
+    /// Bytes from the first step of a row to the one to ask for.
+    #[inline(always)]
+    fn ahead(&self) -> u32 {
+        self.piece * (16 + F::SCALES / PIECES)
     }
 
     /// Starts the copies of the codes of the next step. With `CHECKED`, what is not there is not read, and zero; behind the
@@ -135,8 +152,6 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     #[inline(always)]
     unsafe fn copy_codes<const CHECKED: bool>(&self, slot: u32) {
         let (own, piece) = (thread::lane_id() / PIECES, thread::lane_id() % PIECES);
-        let number = self.first_piece(self.step) + piece;
-        let within = F::piece(number);
         unroll::<2>(
             #[inline(always)]
             |half| {
@@ -144,9 +159,11 @@ impl<F: Form, T: Tiles> Ring<F, T> {
                     #[inline(always)]
                     |i| {
                         let row = i as u32 * Self::APART;
-                        let from = self.codes[half] + u64::from(row * self.matrix.row_bytes + within);
+                        let from = self.codes[half] + u64::from(row * self.matrix.row_bytes + self.ahead());
                         let to = slot + place::<F>(half as u32 * HALF + own + row, piece);
-                        let there = || number < self.matrix.pieces && self.tiles.has(self.tile, half as u32, own + row);
+                        let there = || {
+                            self.piece + piece < self.matrix.pieces && self.tiles.has(self.tile, half as u32, own + row)
+                        };
                         // SAFETY: only pieces within rows that are there are read.
                         unsafe { copy::<CHECKED>(to, from, there) };
                     },
@@ -161,27 +178,32 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// As for [`Ring::copy_codes`].
     #[inline(always)]
     unsafe fn copy_scales<const CHECKED: bool>(&self, slot: u32) {
-        let ((row, piece), first) = (Self::scaled(), self.first_piece(self.step));
-        if F::SCALES > 0 && row < TILE {
-            let from = self.scaled + u64::from(F::scales(first));
-            let to = slot + TILE * PIECES * 16 + row * F::SCALES + piece * 16;
-            let there = || first < self.matrix.pieces && self.tiles.has(self.tile, row / HALF, row % HALF);
-            // SAFETY: only scales of rows that are there are read.
-            unsafe { copy::<CHECKED>(to, from, there) };
+        if F::SCALES == 0 {
+            return;
+        }
+        let (row, piece) = Self::scaled();
+        let from = self.scaled + u64::from(self.ahead());
+        let to = slot + TILE * PIECES * 16 + row * F::SCALES + piece * 16;
+        let there = || self.piece < self.matrix.pieces && self.tiles.has(self.tile, row / HALF, row % HALF);
+        // SAFETY: only scales of rows that are there are read.
+        unsafe {
+            if !CHECKED {
+                cp_async::copy_16_ahead_if(u32::from(row < TILE), to, from);
+            } else if row < TILE {
+                copy::<true>(to, from, there);
+            }
         }
     }
 
-    /// Asks for the next step.
+    /// Asks for the next step. A warp that has no step of a tile asks for nothing.
     ///
     /// # Safety
     /// The slot to fill is free.
     #[inline(always)]
     unsafe fn ask(&mut self) {
-        // The same for the whole warp.
-        let whole = self.tiles.has_all(self.tile) && self.first_piece(self.step) + PIECES <= self.matrix.pieces;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's promise; the condition is the same for the whole warp.
         unsafe {
-            if whole {
+            if self.piece + PIECES <= self.whole {
                 self.copy_codes::<false>(self.fill);
                 self.copy_scales::<false>(self.fill);
             } else {
@@ -189,26 +211,20 @@ impl<F: Form, T: Tiles> Ring<F, T> {
                 self.copy_scales::<true>(self.fill);
             }
         }
-        self.step += 1;
-        if self.step == self.steps {
-            self.step = 0;
-            self.tile += thread::grid_dim_x();
+        self.piece += self.team.warps * PIECES;
+        if self.piece >= self.matrix.pieces {
+            self.piece = self.team.rank * PIECES;
+            self.tile = self.team.behind(self.tile);
             self.find_rows();
         }
         cp_async::commit();
-        self.fill = self.behind(self.fill);
     }
 
-    /// The first piece of a step of this warp.
+    /// The first column of the warp's first step of a tile, and columns from a step of its own to the next.
     #[inline(always)]
-    fn first_piece(&self, step: u32) -> u32 {
-        (step * WARPS + thread::warp_id()) * PIECES
-    }
-
-    /// The first column of a step of this warp.
-    #[inline(always)]
-    pub fn first_column(&self, step: u32) -> u32 {
-        self.first_piece(step) * (128 / F::BITS)
+    pub fn columns(&self) -> (u32, u32) {
+        let step = PIECES * (128 / F::BITS);
+        (self.team.rank * step, self.team.warps * step)
     }
 
     /// Waits for the next step, and asks for the one that is `SLOTS − 1` behind it.
@@ -223,16 +239,12 @@ impl<F: Form, T: Tiles> Ring<F, T> {
             warp::sync();
             self.ask();
         }
-        let step = Step { slot: self.take, kind: PhantomData };
-        self.take = self.behind(self.take);
-        step
-    }
-
-    /// The slot behind the one at `slot`.
-    #[inline(always)]
-    fn behind(&self, slot: u32) -> u32 {
+        let slot = self.take;
+        // The slot in use now is the one to fill next.
+        self.fill = slot;
         let next = slot + Self::SLOT;
-        if next == self.start + SLOTS * Self::SLOT { self.start } else { next }
+        self.take = if next == self.start + SLOTS * Self::SLOT { self.start } else { next };
+        Step { slot, kind: PhantomData }
     }
 }
 

@@ -9,6 +9,9 @@ const START: &str = "\t// .globl\t";
 /// A label of an entry point is `$L__BB`, the number of the entry point, `_`, the number of the block.
 const LABEL: &str = "$L__BB";
 
+/// How a comment begins that is a directive of the entry it stands in: instructions are all that Rust can write.
+const DIRECTIVE: &str = "//entry: ";
+
 /// PTX in parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Module {
@@ -38,7 +41,7 @@ impl Module {
         }
         for part in parts {
             let (name, body) = part.split_once('\n').unwrap_or((part, ""));
-            module.entries.insert(name.to_owned(), format!("{}\n", body.trim_matches('\n')));
+            module.entries.insert(name.to_owned(), format!("{}\n", hoisted(body.trim_matches('\n'))));
         }
         Ok(module)
     }
@@ -110,6 +113,16 @@ fn with_number(body: &str, number: usize) -> String {
     let old = format!("{LABEL}{}_", &body[at..at + digits(&body[at..])]);
     let new = format!("{LABEL}{number}_");
     if old == new { body.to_owned() } else { body.replace(&old, &new) }
+}
+
+/// An entry with its directives in front of its body.
+fn hoisted(entry: &str) -> String {
+    let directive = |line: &str| line.trim_start().strip_prefix(DIRECTIVE).map(str::to_owned);
+    let directives: Vec<String> = entry.lines().filter_map(directive).chain(["{".to_owned()]).collect();
+    let lines = entry.lines().filter(|line| directive(line).is_none());
+    let lines: Vec<String> =
+        lines.map(|line| if line == "{" { directives.join("\n") } else { line.to_owned() }).collect();
+    lines.join("\n")
 }
 
 #[cfg(test)]

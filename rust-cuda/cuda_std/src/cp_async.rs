@@ -25,6 +25,18 @@ pub unsafe fn copy_16_ahead(shared: u32, global: u64) {
     ptx!("cp.async.cg.shared.global.L2::128B [{}], [{}], 16;", in(reg32) shared, in(reg64) global, options(nostack));
 }
 
+/// As [`copy_16_ahead`] where `wanted` is not 0, and else nothing: without a branch, since threads that part cost more.
+///
+/// # Safety
+/// As for [`copy_16`], where it is wanted.
+#[inline(always)]
+pub unsafe fn copy_16_ahead_if(wanted: u32, shared: u32, global: u64) {
+    // SAFETY: the caller's promise.
+    ptx!("{{ .reg .pred wanted; setp.ne.b32 wanted, {}, 0; \
+         @wanted cp.async.cg.shared.global.L2::128B [{}], [{}], 16; }}",
+        in(reg32) wanted, in(reg32) shared, in(reg64) global, options(nostack));
+}
+
 /// Starts a copy of the first `bytes` of 16 bytes; the others become 0 and are not read. `bytes` 0 reads nothing.
 ///
 /// # Safety

@@ -65,11 +65,11 @@ registers! {
 /// Says that the entry's blocks have at most `THREADS` threads, and that a multiprocessor is to have room for `BLOCKS` of
 /// them: that decides how many registers a thread may have.
 ///
-/// For compute capability 9.0 on. In the PTX it is a comment, which `cuda_builder::promote` makes a directive.
+/// The compiler writes it as a comment, of which `cuda_builder` makes a directive.
 #[inline(always)]
 pub fn blocks_at_once<const THREADS: u32, const BLOCKS: u32>() {
     // SAFETY: it is no instruction.
-    ptx!("//sm_90: .maxntid {}, 1, 1\n\t//sm_90: .minnctapersm {}", const THREADS, const BLOCKS, options(nostack));
+    ptx!("//entry: .maxntid {}, 1, 1\n\t//entry: .minnctapersm {}", const THREADS, const BLOCKS, options(nostack));
 }
 
 /// The number itself, of which the compiler does not know where it is from: what is added to it stays an addition, which a load

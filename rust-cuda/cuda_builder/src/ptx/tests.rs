@@ -66,3 +66,11 @@ fn a_function_is_named() {
     let text = format!("{HEAD}.extern .func panic_bounds\n(\n\t.param .b64 a\n)\n;\n");
     assert_eq!(Module::parse(&text), Err("panic_bounds".to_owned()));
 }
+
+#[test]
+fn a_directive_stands_before_the_body_of_its_entry() {
+    let marked = entry("b", 1, "2").replace("{\n", "{\n\t//entry: .maxntid 8\n");
+    let text = parse("", &[entry("a", 0, "1"), marked]).text();
+    assert!(text.contains(" a(\n)\n{\n$L__BB0_1:"), "{text}");
+    assert!(text.contains(" b(\n)\n.maxntid 8\n{\n$L__BB1_1:"), "{text}");
+}
