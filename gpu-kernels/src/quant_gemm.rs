@@ -49,7 +49,7 @@ use crate::activation::SWIGLU;
 use crate::all_reduce::meeting::Outbox;
 use crate::format::{BLOCK, FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
 use crate::kernel::{kernel_args, require};
-use crate::skinny_gemm::{MOST_SPLITS, SUMS, THREADS, TILE, partial_index, sums};
+use crate::skinny_gemm::{MOST_SPLITS, SUMS, THREADS, TILE, clusters, in_clusters, partial_index, sums};
 use crate::{Act, DeviceInfo, Kernel, Launch, Packed, Ptr, SkinnyGemm, SkinnyJoin, StepShape, Weight};
 
 #[cfg(target_arch = "nvptx64")]
@@ -81,6 +81,8 @@ struct Variant {
     rows: u32,
     /// With warpgroups, and without.
     entries: [Entry; 2],
+    /// As with warpgroups, with splits that are clusters.
+    clustered: &'static str,
 }
 
 /// What differs from format to format.
@@ -103,6 +105,7 @@ macro_rules! variants {
                 variants!(concat!("quant_gemm_wgmma_", $format, "_", $rows), $wgmma),
                 variants!(concat!("quant_gemm_", $format, "_", $rows), $warps),
             ],
+            clustered: concat!("quant_gemm_cluster_", $format, "_", $rows),
         }),*],
         [concat!("moe_quant_gemm_wgmma_", $format), concat!("moe_quant_gemm_", $format)],
     )};
@@ -234,6 +237,19 @@ impl QuantGemm {
         (sums, Some(SkinnyJoin { partial, bias, residual, y, y_f32, outbox, rows, n, splits, activation }))
     }
 
+    /// Whether the blocks that share the columns of a tile are a cluster on a device.
+    fn is_clustered(&self, device: &DeviceInfo) -> bool {
+        self.partial.is_null() && clusters(device, [self.tiles(), self.splits()], RESIDENT)
+    }
+
+    /// As [`SkinnyGemm::with_join`].
+    pub fn with_join(&self, join: &SkinnyJoin, device: &DeviceInfo) -> Option<QuantGemm> {
+        let SkinnyJoin { bias, residual, y, y_f32, .. } = *join;
+        let joined = QuantGemm { bias, residual, y, y_f32, partial: Ptr::NULL, ..*self };
+        let adds = join.adds(self.partial, [self.rows, self.n, self.splits(), self.activation]);
+        (adds && joined.is_clustered(device)).then_some(joined)
+    }
+
     /// Elements of `partial`.
     pub fn partials(&self) -> usize {
         let [sixteens, eights] = sums(self.tiles(), self.rows);
@@ -267,7 +283,8 @@ impl Kernel for QuantGemm {
         let turns = self.tiles().div_ceil(RESIDENT * device.multiprocessors);
         let splits = if self.partial.is_null() { 1 } else { self.splits() };
         let grid = [self.tiles().div_ceil(turns), splits, 1];
-        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(entry.symbol, 1, THREADS) }
+        let apart = Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(entry.symbol, 1, THREADS) };
+        if self.is_clustered(device) { in_clusters(apart, variant.clustered, [self.tiles(), self.splits()]) } else { apart }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {

@@ -1,4 +1,5 @@
 //! What becomes of a tile's sums in `skinny_gemm`.
+use super::MOST_SPLITS;
 use super::multiply::Sums;
 use crate::activation::{RELU2, SWIGLU};
 use crate::relu2::entry::relu2_of;
@@ -24,6 +25,24 @@ impl Outputs {
     fn width(&self) -> u32 {
         if self.activation == SWIGLU { self.n / 2 } else { self.n }
     }
+}
+
+/// A lane's sums of every split for 16 rows of a tile and eight token rows; anything behind the last split.
+pub type Parts = [[f32; 4]; MOST_SPLITS as usize];
+
+/// The sums of `splits` splits in their order.
+#[inline(always)]
+pub fn added(parts: &Parts, splits: u32) -> [f32; 4] {
+    let mut sums = parts[0];
+    unroll::<{ MOST_SPLITS as usize }>(
+        #[inline(always)]
+        |i| {
+            if i > 0 && (i as u32) < splits {
+                unroll::<4>(|c| sums[c] += parts[i][c]);
+            }
+        },
+    );
+    sums
 }
 
 /// A lane's place among the sums of a warp: 16 rows of a tile.
