@@ -159,7 +159,7 @@ impl Kernel for SkinnyJoin {
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::{SkinnyJoin, THREADS};
-    use crate::skinny_gemm::store::{self, Outputs, Parts};
+    use crate::skinny_gemm::store::{self, Added, Outputs, Parts};
     use crate::skinny_gemm::{MOST_SPLITS, TILE, WARPS};
     use cuda_std::unroll::unroll;
     use cuda_std::{barrier, bf16, fragment, global, grid, kernel, shared, thread};
@@ -178,10 +178,11 @@ mod entry {
             grid::wait_for_dependencies();
             let [_, eights] = args.sums();
             let own = thread::block_idx_x() * (THREADS / 32) + thread::warp_id();
-            let sums = sums(&args, own);
             let SkinnyJoin { bias, residual, y, y_f32, rows, n, activation, .. } = args;
             let to = Outputs { bias, residual, y, y_f32, rows, n, activation };
-            store::store(&to, [own / eights, own % eights], &[sums]);
+            let at = [own / eights, own % eights];
+            let added = Added::load(&to, at);
+            store::store_eight(&to, at, &added, sums(&args, own));
         }
 
         /// The same with a block for a tile and eight token rows, which sends its results.

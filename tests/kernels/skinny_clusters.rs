@@ -78,12 +78,14 @@ fn clusters_are_for_products_whose_blocks_all_run_at_once() {
     // 18 times 7 blocks are less than there are multiprocessors, but of 16 in a row some would stay idle.
     let (product, join) = plain([32, 18 * 128, 14336]);
     assert!(join.splits == 7 && product.with_join(&join, hopper).is_none());
-    let codes = |n| {
-        let around = SkinnyGemm::new(Ptr::NULL, Ptr::NULL, [32, n, 4096]);
+    let codes = |n, k| {
+        let around = SkinnyGemm::new(Ptr::NULL, Ptr::NULL, [32, n, k]);
         QuantGemm::of(around, (Ptr::NULL, Ptr::NULL), Format::Nvfp4)
     };
-    assert_eq!(PlannedKernel::launch(&codes(4096), hopper).cluster, 8);
-    assert_eq!((codes(36 * 128).splits(), PlannedKernel::launch(&codes(36 * 128), hopper).cluster), (6, 1));
+    // Two to a multiprocessor; 36 times 7 are again too many.
+    assert_eq!(PlannedKernel::launch(&codes(4096, 4096), hopper).cluster, 8);
+    assert_eq!(codes(36 * 128, 14336).splits(), 7);
+    assert_eq!(PlannedKernel::launch(&codes(36 * 128, 14336), hopper).cluster, 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! ⌊u·n/U⌋ of n. There it has the place u·n mod U, and the n − 1 behind it, one for each split: these are a split's own, since its
 //! numbers are n apart. The places are those of the rings, which no block needs any more when it has come to the cluster's barrier.
 use super::multiply::Sums;
-use super::store::{self, Outputs, Parts};
+use super::store::{self, Added, Outputs, Parts};
 use super::{MAILBOX_BYTES, SUMS, THREADS, WARPS};
 use core::num::NonZero;
 use cuda_std::cluster::{self, Mailbox};
@@ -113,14 +113,17 @@ impl Cluster {
                 }
             },
         );
-        // SAFETY: it was opened in front of a barrier.
-        unsafe { Mailbox(self.mailbox).wait() };
         let mut number = own;
         while number >> self.bits == 0 {
             let (owner, place) = self.place_of(number);
             if owner == self.split {
-                // SAFETY: all has come; the caller's promise.
-                unsafe { store::store(to, [tile * WARPS + own, number / WARPS], &[self.added(place)]) };
+                let at = [tile * WARPS + own, number / WARPS];
+                // SAFETY: the mailbox was opened in front of a barrier; then all has come; the caller's promise.
+                unsafe {
+                    let added = Added::load(to, at);
+                    Mailbox(self.mailbox).wait();
+                    store::store_eight(to, at, &added, self.sum(place));
+                }
             }
             number += WARPS;
         }
@@ -131,7 +134,7 @@ impl Cluster {
     /// # Safety
     /// All has come.
     #[inline(always)]
-    unsafe fn added(&self, place: Shared<[f32; 4]>) -> [f32; 4] {
+    unsafe fn sum(&self, place: Shared<[f32; 4]>) -> [f32; 4] {
         let parts: Parts = array(
             #[inline(always)]
             |i| {
