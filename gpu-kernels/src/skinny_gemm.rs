@@ -319,7 +319,11 @@ impl Kernel for SkinnyGemm {
         let splits = if self.partial.is_null() { 1 } else { self.splits() };
         let grid = [self.tiles().div_ceil(turns), splits, 1];
         let apart = Launch { grid, shared_bytes, overlaps: self.made == 0, ..Launch::linear(entry.symbol, 1, THREADS) };
-        if self.is_clustered(device) { in_clusters(apart, variant.clustered, [self.tiles(), self.splits()]) } else { apart }
+        if self.is_clustered(device) {
+            in_clusters(apart, variant.clustered, [self.tiles(), self.splits()])
+        } else {
+            apart
+        }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {

@@ -16,8 +16,7 @@ const TOGETHER: u32 = COPIERS / PIECES;
 const COPIES: usize = (TILE / TOGETHER) as usize;
 /// The rings of a block, of `WEIGHTS` and `TOKENS` stages of `PARTS` matrices: its first warpgroup asks for weights, the second for
 /// tokens, which come from L2 and are less far ahead.
-pub struct Rings<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u32, const CLUSTERED: bool>
-{
+pub struct Rings<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u32, const CLUSTERED: bool> {
     args: SkinnyGemm,
     /// Whether this thread copies weights.
     weighs: bool,

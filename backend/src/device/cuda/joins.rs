@@ -2,12 +2,13 @@
 use gpu_kernels::{QuantGemm, SkinnyGemm, SkinnyJoin};
 
 use super::collective;
-use super::program::{PrepareContext, Prepared};
+use super::launch::KernelLaunch;
+use super::program::{Enqueued, PrepareContext, Prepared};
 use crate::device::{PlannedKernel, Step};
 use crate::error::Result;
 
-/// Prepares `step` with the join behind it as one launch, where the device runs its blocks as clusters and the join sends nothing to
-/// other ranks.
+/// Prepares `step` with the join behind it as one launch, where the device runs its blocks as clusters, all at once, and the join sends
+/// nothing to other ranks.
 ///
 /// # Errors
 /// The kernel can not be prepared.
@@ -25,5 +26,12 @@ pub fn together(step: &Step, rest: &[Step], context: &mut PrepareContext) -> Res
         (_, Some(product)) => product,
         _ => return Ok(None),
     };
-    Ok(Some(vec![Prepared::launch(joined, context)?, Prepared::new(second.name(), Vec::new())]))
+    let arena = context.arena;
+    let launch =
+        KernelLaunch::new(joined, context, &mut |buffer, offset, element| arena.address(buffer, offset, element))?;
+    if !launch.runs_at_once()? {
+        return Ok(None);
+    }
+    let launch = vec![Enqueued::Launch(launch)];
+    Ok(Some(vec![Prepared::new(joined.name(), launch), Prepared::new(second.name(), Vec::new())]))
 }
