@@ -23,7 +23,7 @@
 //! its first operand: in the order of the columns, so that tokens stay as they are. Warpgroups widen the next 64 columns (of INT4
 //! with more than 32 token rows, or in groups of 32, 32) while the products of those before are under way, as far as registers
 //! are left: not where sums of groups stand beside sums of all for more than 32 token rows. With `partial`, up to 8 blocks share
-//! the columns of a tile, and `skinny_join` adds their sums. A multiprocessor has room for two blocks, of which one widens while
+//! the columns of a tile, and `skinny_join` adds their sums; without, they are a cluster where they can, as in `skinny_gemm`. A multiprocessor has room for two blocks, of which one widens while
 //! the other multiplies; where there are more tiles, blocks take them by turns. There is an entry for 32 and for 64 token rows of
 //! each format, of codes of 8 bits with and without groups, and of INT4 in groups of 64 and of 32: `_wgmma` on compute capability
 //! 9.0, others elsewhere. `ptxas` spills nothing for sm_80 and sm_90a.

@@ -21,6 +21,11 @@
 //! Weights and tokens pass through a ring of each in shared memory; the first weights are on their way before the kernel in front
 //! has ended, unless weights are what that kernel makes. With `partial`, where there are few tiles, up to 8 blocks share the
 //! columns of one, and `skinny_join` adds their sums. Where there are more tiles than multiprocessors, blocks take them by turns.
+//! Without `partial`, on compute capability 9.0, the blocks that share the columns of a tile are a cluster, if the chip runs all of
+//! them at once: behind its last product each sends the others, by `st.async` into their rings, the sums that they add, a warp's for
+//! 16 rows of the weight and eight token rows at a time, and adds and stores its own, to the bits of `skinny_join` (entries
+//! `_cluster`). A plan has both launches, and device/cuda/joins.rs makes one of them ([`SkinnyGemm::with_join`]). Elsewhere a block
+//! has all columns then.
 //! There is an entry for each of 16, 32 and 64 token rows: `_wgmma` on compute capability 9.0, where the weight's rows are the
 //! first operand of two warpgroups, 128 columns at a time; others elsewhere, with 16 rows of the weight to a warp, 64 columns at
 //! a time.
