@@ -23,7 +23,7 @@
 //! its first operand: in the order of the columns, so that tokens stay as they are. Warpgroups widen the next 64 columns (of INT4
 //! with more than 32 token rows, or in groups of 32, 32) while the products of those before are under way, as far as registers
 //! are left: not where sums of groups stand beside sums of all for more than 32 token rows. With `partial`, up to 8 blocks share
-//! the columns of a tile, and `skinny_join` adds their sums. A multiprocessor has room for two blocks, of which one widens while
+//! the columns of a tile, and `skinny_join` adds their sums; without, they are a cluster where they can, as in `skinny_gemm`. A multiprocessor has room for two blocks, of which one widens while
 //! the other multiplies; where there are more tiles, blocks take them by turns. There is an entry for 32 and for 64 token rows of
 //! each format, of codes of 8 bits with and without groups, and of INT4 in groups of 64 and of 32: `_wgmma` on compute capability
 //! 9.0, others elsewhere. `ptxas` spills nothing for sm_80 and sm_90a.
@@ -49,7 +49,7 @@ use crate::activation::SWIGLU;
 use crate::all_reduce::meeting::Outbox;
 use crate::format::{BLOCK, FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
 use crate::kernel::{kernel_args, require};
-use crate::skinny_gemm::{MOST_SPLITS, SUMS, THREADS, TILE, partial_index, sums};
+use crate::skinny_gemm::{MOST_SPLITS, SUMS, THREADS, TILE, clusters, in_clusters, partial_index, sums};
 use crate::{Act, DeviceInfo, Kernel, Launch, Packed, Ptr, SkinnyGemm, SkinnyJoin, StepShape, Weight};
 
 #[cfg(target_arch = "nvptx64")]
@@ -81,6 +81,8 @@ struct Variant {
     rows: u32,
     /// With warpgroups, and without.
     entries: [Entry; 2],
+    /// As with warpgroups, with splits that are clusters.
+    clustered: &'static str,
 }
 
 /// What differs from format to format.
@@ -103,6 +105,7 @@ macro_rules! variants {
                 variants!(concat!("quant_gemm_wgmma_", $format, "_", $rows), $wgmma),
                 variants!(concat!("quant_gemm_", $format, "_", $rows), $warps),
             ],
+            clustered: concat!("quant_gemm_cluster_", $format, "_", $rows),
         }),*],
         [concat!("moe_quant_gemm_wgmma_", $format), concat!("moe_quant_gemm_", $format)],
     )};
@@ -234,6 +237,19 @@ impl QuantGemm {
         (sums, Some(SkinnyJoin { partial, bias, residual, y, y_f32, outbox, rows, n, splits, activation }))
     }
 
+    /// Whether the blocks that share the columns of a tile are a cluster on a device.
+    fn is_clustered(&self, device: &DeviceInfo) -> bool {
+        self.partial.is_null() && clusters(device, [self.tiles(), self.splits()], RESIDENT)
+    }
+
+    /// As [`SkinnyGemm::with_join`].
+    pub fn with_join(&self, join: &SkinnyJoin, device: &DeviceInfo) -> Option<QuantGemm> {
+        let SkinnyJoin { bias, residual, y, y_f32, .. } = *join;
+        let joined = QuantGemm { bias, residual, y, y_f32, partial: Ptr::NULL, ..*self };
+        let adds = join.adds(self.partial, [self.rows, self.n, self.splits(), self.activation]);
+        (adds && joined.is_clustered(device)).then_some(joined)
+    }
+
     /// Elements of `partial`.
     pub fn partials(&self) -> usize {
         let [sixteens, eights] = sums(self.tiles(), self.rows);
@@ -267,7 +283,12 @@ impl Kernel for QuantGemm {
         let turns = self.tiles().div_ceil(RESIDENT * device.multiprocessors);
         let splits = if self.partial.is_null() { 1 } else { self.splits() };
         let grid = [self.tiles().div_ceil(turns), splits, 1];
-        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(entry.symbol, 1, THREADS) }
+        let apart = Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(entry.symbol, 1, THREADS) };
+        if self.is_clustered(device) {
+            in_clusters(apart, variant.clustered, [self.tiles(), self.splits()])
+        } else {
+            apart
+        }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {

@@ -21,6 +21,11 @@
 //! Weights and tokens pass through a ring of each in shared memory; the first weights are on their way before the kernel in front
 //! has ended, unless weights are what that kernel makes. With `partial`, where there are few tiles, up to 8 blocks share the
 //! columns of one, and `skinny_join` adds their sums. Where there are more tiles than multiprocessors, blocks take them by turns.
+//! Without `partial`, on compute capability 9.0, the blocks that share the columns of a tile are a cluster, if the chip runs all of
+//! them at once: behind its last product each sends the others, by `st.async` into their rings, the sums that they add, a warp's for
+//! 16 rows of the weight and eight token rows at a time, and adds and stores its own, to the bits of `skinny_join` (entries
+//! `_cluster`). A plan has both launches, and device/cuda/joins.rs makes one of them ([`SkinnyGemm::with_join`]). Elsewhere a block
+//! has all columns then.
 //! There is an entry for each of 16, 32 and 64 token rows: `_wgmma` on compute capability 9.0, where the weight's rows are the
 //! first operand of two warpgroups, 128 columns at a time; others elsewhere, with 16 rows of the weight to a warp, 64 columns at
 //! a time.
@@ -49,6 +54,8 @@ use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, SkinnyJoin, StepShape, Weight};
 
 #[cfg(target_arch = "nvptx64")]
+pub(crate) mod cluster;
+#[cfg(target_arch = "nvptx64")]
 mod entry;
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod multiply;
@@ -74,6 +81,16 @@ const FILL: u32 = 128;
 /// Most blocks that share the columns of a tile, and the fewest pairs of 64 columns that each of them has.
 pub(crate) const MOST_SPLITS: u32 = 8;
 const FEWEST_PAIRS: u32 = 2;
+/// Shared bytes behind the rings where splits are a cluster.
+pub(crate) const MAILBOX_BYTES: u32 = 8;
+/// Multiprocessors of a part of the chip within which a cluster runs, at least.
+const OF_PART: u32 = 16;
+
+/// Whether the splits of so many tiles run as clusters, all at once, where a multiprocessor has room for `resident` blocks.
+pub(crate) fn clusters(device: &DeviceInfo, [tiles, splits]: [u32; 2], resident: u32) -> bool {
+    let of_part = OF_PART * resident / splits;
+    device.clusters && device.has_wgmma() && splits > 1 && tiles <= device.multiprocessors / OF_PART * of_part
+}
 
 /// An entry: 64-column matrices in a stage, stages of weights and of tokens.
 struct Entry {
@@ -83,10 +100,11 @@ struct Entry {
     tokens: u32,
 }
 
-/// The entries for up to so many token rows, with warpgroups and without.
+/// The entries for up to so many token rows, with warpgroups and without; the former's where splits are clusters.
 struct Variant {
     rows: u32,
     warpgroups: Entry,
+    clustered: &'static str,
     warps: Entry,
 }
 
@@ -95,19 +113,28 @@ const VARIANTS: [Variant; 3] = [
     Variant {
         rows: 16,
         warpgroups: Entry { symbol: "skinny_gemm_wgmma_16", parts: 2, weights: 6, tokens: 6 },
+        clustered: "skinny_gemm_cluster_16",
         warps: Entry { symbol: "skinny_gemm_16", parts: 1, weights: 4, tokens: 4 },
     },
     Variant {
         rows: 32,
         warpgroups: Entry { symbol: "skinny_gemm_wgmma_32", parts: 2, weights: 5, tokens: 5 },
+        clustered: "skinny_gemm_cluster_32",
         warps: Entry { symbol: "skinny_gemm_32", parts: 1, weights: 4, tokens: 4 },
     },
     Variant {
         rows: 64,
         warpgroups: Entry { symbol: "skinny_gemm_wgmma_64", parts: 2, weights: 5, tokens: 4 },
+        clustered: "skinny_gemm_cluster_64",
         warps: Entry { symbol: "skinny_gemm_64", parts: 1, weights: 4, tokens: 3 },
     },
 ];
+
+/// A launch of blocks whose splits stand apart, with entry `symbol` for `splits` of each of the tiles in clusters.
+pub(crate) fn in_clusters(apart: Launch, symbol: &'static str, [tiles, splits]: [u32; 2]) -> Launch {
+    let shared_bytes = apart.shared_bytes + MAILBOX_BYTES;
+    Launch { symbol, grid: [splits, tiles, 1], shared_bytes, cluster: splits, ..apart }
+}
 
 /// Sixteens of the weight's rows in `tiles` tiles, and eights of the token rows that are multiplied for `rows` of them: a warp's
 /// sums of one and of the other are what a warp of `skinny_join` adds.
@@ -229,6 +256,19 @@ impl SkinnyGemm {
         (sums, Some(SkinnyJoin { partial, bias, residual, y, y_f32, outbox, rows, n, splits, activation }))
     }
 
+    /// Whether the blocks that share the columns of a tile are a cluster on a device.
+    fn is_clustered(&self, device: &DeviceInfo) -> bool {
+        self.partial.is_null() && clusters(device, [self.tiles(), self.splits()], 1)
+    }
+
+    /// The product with what `join` does with its sums, where the blocks whose sums those are can be clusters on a device.
+    pub fn with_join(&self, join: &SkinnyJoin, device: &DeviceInfo) -> Option<SkinnyGemm> {
+        let SkinnyJoin { bias, residual, y, y_f32, .. } = *join;
+        let joined = SkinnyGemm { bias, residual, y, y_f32, partial: Ptr::NULL, ..*self };
+        let adds = join.adds(self.partial, [self.rows, self.n, self.splits(), self.activation]);
+        (adds && joined.is_clustered(device)).then_some(joined)
+    }
+
     /// Elements of `partial`.
     pub fn partials(&self) -> usize {
         let [sixteens, eights] = sums(self.tiles(), self.rows);
@@ -283,7 +323,12 @@ impl Kernel for SkinnyGemm {
         let turns = self.tiles().div_ceil(device.multiprocessors);
         let splits = if self.partial.is_null() { 1 } else { self.splits() };
         let grid = [self.tiles().div_ceil(turns), splits, 1];
-        Launch { grid, shared_bytes, overlaps: self.made == 0, ..Launch::linear(entry.symbol, 1, THREADS) }
+        let apart = Launch { grid, shared_bytes, overlaps: self.made == 0, ..Launch::linear(entry.symbol, 1, THREADS) };
+        if self.is_clustered(device) {
+            in_clusters(apart, variant.clustered, [self.tiles(), self.splits()])
+        } else {
+            apart
+        }
     }
 
     fn bytes_moved(&self, _: &StepShape) -> u64 {

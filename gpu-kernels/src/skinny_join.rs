@@ -80,6 +80,12 @@ impl SkinnyJoin {
         (goes_there && sending.is_plain() && sending.has_room()).then_some(sending)
     }
 
+    /// Whether it adds the sums in `partial` of a product of such `rows`, `n`, splits and activation, and sends nothing.
+    pub(crate) fn adds(&self, partial: Ptr<f32>, product: [u32; 4]) -> bool {
+        let own = [self.rows, self.n, self.splits, self.activation];
+        !self.outbox.sends() && own == product && partial.target().is_some_and(|to| self.partial.target() == Some(to))
+    }
+
     /// Whether nothing is done with the sums.
     fn is_plain(&self) -> bool {
         self.activation == PLAIN && self.residual.is_null() && self.bias.is_null()
@@ -153,7 +159,7 @@ impl Kernel for SkinnyJoin {
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::{SkinnyJoin, THREADS};
-    use crate::skinny_gemm::store::{self, Outputs};
+    use crate::skinny_gemm::store::{self, Added, Outputs, Parts};
     use crate::skinny_gemm::{MOST_SPLITS, TILE, WARPS};
     use cuda_std::unroll::unroll;
     use cuda_std::{barrier, bf16, fragment, global, grid, kernel, shared, thread};
@@ -172,10 +178,11 @@ mod entry {
             grid::wait_for_dependencies();
             let [_, eights] = args.sums();
             let own = thread::block_idx_x() * (THREADS / 32) + thread::warp_id();
-            let sums = sums(&args, own);
             let SkinnyJoin { bias, residual, y, y_f32, rows, n, activation, .. } = args;
             let to = Outputs { bias, residual, y, y_f32, rows, n, activation };
-            store::store(&to, [own / eights, own % eights], &[sums]);
+            let at = [own / eights, own % eights];
+            let added = Added::load(&to, at);
+            store::store_eight(&to, at, &added, sums(&args, own));
         }
 
         /// The same with a block for a tile and eight token rows, which sends its results.
@@ -199,7 +206,7 @@ mod entry {
     #[inline(always)]
     unsafe fn sums(args: &SkinnyJoin, own: u32) -> [f32; 4] {
         let [sixteens, eights] = args.sums();
-        let mut parts = [[0.0_f32; 4]; MOST_SPLITS as usize];
+        let mut parts: Parts = [[0.0; 4]; MOST_SPLITS as usize];
         let first = args.partial.addr + u64::from(own * 32 + thread::lane_id()) * 16;
         let apart = u64::from(sixteens * eights) * 512;
         // All at once: one behind the other, each would be waited for.
@@ -212,16 +219,7 @@ mod entry {
                 }
             },
         );
-        let mut sums = parts[0];
-        unroll::<{ MOST_SPLITS as usize }>(
-            #[inline(always)]
-            |i| {
-                if i > 0 && (i as u32) < args.splits {
-                    unroll::<4>(|c| sums[c] += parts[i][c]);
-                }
-            },
-        );
-        sums
+        store::added(&parts, args.splits)
     }
 
     /// Keeps the words of a warp's sums for the block, by tokens: rounded as [`store::store`] rounds them.

@@ -18,6 +18,7 @@ mod paged;
 mod random;
 mod ranks;
 mod route_rows;
+mod skinny_clusters;
 mod ssm;
 mod ssm_splits;
 mod target;

@@ -4,7 +4,7 @@ use gpu_kernels::{Format, Gemv, Ptr, QuantGemm, SkinnyGemm};
 
 use crate::data::Data;
 use crate::gemv;
-use crate::mutants::{BARRIER, COPY_EDGE, Defect, PRODUCT};
+use crate::mutants::{BARRIER, CLUSTER, COPY_EDGE, Defect, PRODUCT};
 use crate::oracle::{Oracle, Precision, Row, Written};
 use crate::packed;
 use crate::random::Random;
@@ -36,7 +36,7 @@ const SHAPES: [Shape; 4] = [
 ];
 
 /// Each in one format of its kind.
-const MORE: [Shape; 9] = [
+const MORE: [Shape; 12] = [
     Shape { logits: true, ..shape(32, 136, 264) },
     Shape { bias: true, ..shape(17, 24, 776) },
     Shape { residual: true, bias: true, ..shape(64, 152, 136) },
@@ -46,6 +46,9 @@ const MORE: [Shape; 9] = [
     Shape { activation: SWIGLU, ..shape(40, 144, 392) },
     Shape { parts: true, ..shape(50, 136, 1288) },
     Shape { parts: true, activation: SWIGLU, ..shape(20, 144, 1544) },
+    Shape { residual: true, bias: true, ..shape(10, 24, 3848) },
+    Shape { activation: SWIGLU, bias: true, ..shape(30, 32, 2824) },
+    Shape { logits: true, ..shape(64, 136, 2312) },
 ];
 
 const FORMATS: [Format; 10] = [
@@ -115,7 +118,12 @@ impl Oracle for QuantGemm {
         Defect { entries: "int4_32", ..BARRIER },
         Defect { entries: "int4_32", ..PRODUCT },
         Defect { entries: "int4_fine_32", ..PRODUCT },
+        Defect { entries: "cluster_fp8_32", ..CLUSTER },
     ];
+
+    fn spares(entry: &str, defect: &Defect) -> bool {
+        entry.contains("_cluster_") && defect.name != CLUSTER.name
+    }
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let QuantGemm { x, bias, residual, y, y_f32, partial, rows, n, k, activation, .. } = *self;
@@ -146,12 +154,12 @@ fn a_row_has_the_same_bits_in_any_company() {
             let plain = SkinnyGemm::new(x, Ptr::NULL, [rows.len() as u32, n as u32, k as u32]);
             let kernel = QuantGemm::of(SkinnyGemm { y_f32, ..plain }, w, format);
             let mut emulator = Emulator::new();
-            emulator.device = devices(&kernel).nth(device).expect("with warpgroups and without");
+            emulator.device = devices(&kernel).nth(device).expect("with warpgroups, also in clusters, and without");
             let outcome = emulator.run(&kernel, &data).expect("it runs");
             let (y, _) = kernel.y_f32.target().expect("not null");
             outcome[y as usize].clone()
         };
-        for device in [0, 1] {
+        for device in [0, 1, 2] {
             let all = run(0..64, device);
             for rows in [0..9, 50..64, 30..63] {
                 assert_eq!(run(rows.clone(), device), all[rows.start * n..rows.end * n], "{format:?}, rows {rows:?}");

@@ -6,7 +6,7 @@ use gpu_kernels::{Gemv, SkinnyGemm};
 
 use crate::data::Data;
 use crate::gemv::written;
-use crate::mutants::{BARRIER, COPY_EDGE, Defect, LANES, PRODUCT, STRIDE, TERM};
+use crate::mutants::{BARRIER, CLUSTER, COPY_EDGE, Defect, LANES, PRODUCT, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
@@ -64,6 +64,19 @@ const TURNS: [Shape; 7] = [
     Shape { parts: true, activation: SWIGLU, ..shape(14, 144, 1032) },
 ];
 
+/// Columns that blocks share whose sums they add themselves where they can: every number of splits, with all that may stand behind.
+const JOINED: [Shape; 9] = [
+    Shape { residual: true, bias: true, ..shape(9, 24, 2056) },
+    Shape { logits: true, bias: true, ..shape(12, 136, 1288) },
+    Shape { activation: SWIGLU, bias: true, scale: 0.3, ..shape(10, 144, 1032) },
+    Shape { activation: RELU2, bias: true, ..shape(16, 40, 776) },
+    Shape { residual: true, ..shape(25, 24, 1800) },
+    shape(32, 136, 2056),
+    Shape { logits: true, ..shape(64, 24, 1544) },
+    Shape { activation: SWIGLU, scale: 0.3, ..shape(50, 32, 2056) },
+    Shape { residual: true, ..shape(33, 136, 1032) },
+];
+
 /// Every token row of every entry, with all that may stand behind a product.
 const FULL: [Shape; 4] = [
     Shape { bias: true, logits: true, ..shape(0, 24, 40) },
@@ -83,6 +96,7 @@ pub fn rows() -> Vec<Row<SkinnyGemm>> {
     SHAPES
         .into_iter()
         .chain(TURNS)
+        .chain(JOINED)
         .chain(full)
         .chain(many)
         .enumerate()
@@ -129,7 +143,13 @@ const ROW_EDGE: Defect = Defect { entries: "_16", ..COPY_EDGE };
 impl Oracle for SkinnyGemm {
     const C: f64 = 16.0;
     const D: f64 = 4.0;
-    const DEFECTS: &[Defect] = &[ROW_EDGE, TERM, TURNS_STRIDE, BARRIER, LANES, PRODUCT];
+    const DEFECTS: &[Defect] = &[ROW_EDGE, TERM, TURNS_STRIDE, BARRIER, LANES, PRODUCT, CLUSTER];
+
+    /// Entries in clusters differ in how they join, and from each other in sizes alone.
+    fn spares(entry: &str, defect: &Defect) -> bool {
+        let joins = [TERM, BARRIER, CLUSTER].iter().any(|own| own.name == defect.name);
+        entry.contains("_cluster_") && (!joins || entry != "skinny_gemm_cluster_16")
+    }
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let SkinnyGemm { x, w, bias, residual, y, y_f32, partial, rows, n, k, activation, .. } = *self;
@@ -180,11 +200,11 @@ fn a_row_has_the_same_bits_in_any_company() {
         let plain = SkinnyGemm::new(x, w, [rows.len() as u32, n as u32, k as u32]);
         let kernel = SkinnyGemm { y_f32: data.undefined("y_f32", rows.len() * n), ..plain };
         let mut emulator = Emulator::new();
-        emulator.device = devices(&kernel).nth(device).expect("with warpgroups and without");
+        emulator.device = devices(&kernel).nth(device).expect("with warpgroups, also in clusters, and without");
         let outcome = emulator.run(&kernel, &data).expect("it runs");
         outcome.last().expect("y_f32 is the last buffer").clone()
     };
-    for device in [0, 1] {
+    for device in [0, 1, 2] {
         let all = run(0..64, device);
         for rows in [0..9, 50..64, 3..20, 30..63] {
             assert_eq!(run(rows.clone(), device), all[rows.start * n..rows.end * n], "rows {rows:?}");

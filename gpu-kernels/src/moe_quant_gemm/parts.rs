@@ -5,6 +5,7 @@ use crate::moe_sort::max_tiles;
 use crate::quant_gemm::QuantGemm;
 use crate::quant_gemm::bits::Codes;
 use crate::quant_gemm::ring::{TOGETHER, Tiles};
+use crate::skinny_gemm::cluster::Blocks;
 use crate::skinny_gemm::{ROW_BYTES, TILE};
 use crate::{Ptr, SkinnyGemm, row};
 use core::marker::PhantomData;
@@ -181,6 +182,11 @@ impl<F: Codes<STEPS>, const STEPS: usize> Tiles for Asked<'_, F, STEPS> {
     #[inline(always)]
     fn product(&self) -> &QuantGemm {
         &self.part.product
+    }
+
+    #[inline(always)]
+    fn split(&self) -> [u32; 2] {
+        Blocks::<false>::split()
     }
 
     #[inline(always)]

@@ -5,53 +5,68 @@ use super::ring::{OfWeight, Rings, Stage};
 use super::{QuantGemm, RESIDENT};
 use crate::activation::SWIGLU;
 use crate::format::NVFP4;
+use crate::skinny_gemm::cluster::{Blocks, Cluster};
 use crate::skinny_gemm::multiply::{Sums, Warpgroups, Warps};
 use crate::skinny_gemm::store::{self, Outputs};
 use crate::skinny_gemm::{DEPTH, ROW_BYTES, SUMS, THREADS, WARPS, sums};
 use cuda_std::unroll::unroll;
-use cuda_std::{fragment, global, kernel, math, thread, wgmma};
+use cuda_std::{cluster, fragment, global, kernel, math, thread, wgmma};
 
 /// Entries by eights of token rows, stages of codes and of tokens, matrices of 64 columns in one of these, operands together, the
-/// format, and who multiplies.
+/// format, who multiplies, and whether splits are clusters.
 macro_rules! entries {
-    ($($name:ident $tiles:literal $codes:literal $tokens:literal $parts:literal $steps:literal $form:ty, $multiplier:ty;)*) => { kernel! {$(
+    ($($name:ident $tiles:literal $codes:literal $tokens:literal $parts:literal $steps:literal $form:ty, $multiplier:ty, $clustered:literal;)*) => { kernel! {$(
         #[doc = concat!("Up to ", $tiles, " times eight token rows.")]
         pub fn $name(args: QuantGemm) {
             thread::blocks_at_once::<THREADS, RESIDENT>();
-            product::<$form, $tiles, $codes, $tokens, $parts, $steps, $multiplier>(&args);
+            product::<$form, $tiles, $codes, $tokens, $parts, $steps, $multiplier, $clustered>(&args);
         }
     )*} };
 }
 
 entries! {
-    quant_gemm_fp8_32 4 3 3 2 4 Bits8<E4m3, false>, Warps;
-    quant_gemm_fp8_64 8 3 3 2 4 Bits8<E4m3, false>, Warps;
-    quant_gemm_fp8_grouped_32 4 3 3 2 4 Bits8<E4m3, true>, Warps;
-    quant_gemm_fp8_grouped_64 8 3 3 2 2 Bits8<E4m3, true>, Warps;
-    quant_gemm_int8_32 4 3 3 2 4 Bits8<I8, false>, Warps;
-    quant_gemm_int8_64 8 3 3 2 4 Bits8<I8, false>, Warps;
-    quant_gemm_int8_grouped_32 4 3 3 2 4 Bits8<I8, true>, Warps;
-    quant_gemm_int8_grouped_64 8 3 3 2 2 Bits8<I8, true>, Warps;
-    quant_gemm_int4_32 4 2 3 2 2 Int4<64>, Warps;
-    quant_gemm_int4_64 8 2 3 2 2 Int4<64>, Warps;
-    quant_gemm_int4_fine_32 4 2 3 2 2 Int4<32>, Warps;
-    quant_gemm_int4_fine_64 8 2 3 2 2 Int4<32>, Warps;
-    quant_gemm_nvfp4_32 4 2 3 2 4 Nvfp4, Warps;
-    quant_gemm_nvfp4_64 8 2 3 2 4 Nvfp4, Warps;
-    quant_gemm_wgmma_fp8_32 4 4 4 2 4 Bits8<E4m3, false>, Warpgroups;
-    quant_gemm_wgmma_fp8_64 8 4 3 2 4 Bits8<E4m3, false>, Warpgroups;
-    quant_gemm_wgmma_fp8_grouped_32 4 4 4 2 4 Bits8<E4m3, true>, Warpgroups;
-    quant_gemm_wgmma_fp8_grouped_64 8 4 3 2 2 Bits8<E4m3, true>, Warpgroups;
-    quant_gemm_wgmma_int8_32 4 4 4 2 4 Bits8<I8, false>, Warpgroups;
-    quant_gemm_wgmma_int8_64 8 4 3 2 4 Bits8<I8, false>, Warpgroups;
-    quant_gemm_wgmma_int8_grouped_32 4 4 4 2 4 Bits8<I8, true>, Warpgroups;
-    quant_gemm_wgmma_int8_grouped_64 8 4 3 2 2 Bits8<I8, true>, Warpgroups;
-    quant_gemm_wgmma_int4_32 4 3 3 4 4 Int4<64>, Warpgroups;
-    quant_gemm_wgmma_int4_64 8 3 3 2 2 Int4<64>, Warpgroups;
-    quant_gemm_wgmma_int4_fine_32 4 3 3 4 2 Int4<32>, Warpgroups;
-    quant_gemm_wgmma_int4_fine_64 8 3 3 2 2 Int4<32>, Warpgroups;
-    quant_gemm_wgmma_nvfp4_32 4 3 3 4 4 Nvfp4, Warpgroups;
-    quant_gemm_wgmma_nvfp4_64 8 3 3 2 4 Nvfp4, Warpgroups;
+    quant_gemm_fp8_32 4 3 3 2 4 Bits8<E4m3, false>, Warps, false;
+    quant_gemm_fp8_64 8 3 3 2 4 Bits8<E4m3, false>, Warps, false;
+    quant_gemm_fp8_grouped_32 4 3 3 2 4 Bits8<E4m3, true>, Warps, false;
+    quant_gemm_fp8_grouped_64 8 3 3 2 2 Bits8<E4m3, true>, Warps, false;
+    quant_gemm_int8_32 4 3 3 2 4 Bits8<I8, false>, Warps, false;
+    quant_gemm_int8_64 8 3 3 2 4 Bits8<I8, false>, Warps, false;
+    quant_gemm_int8_grouped_32 4 3 3 2 4 Bits8<I8, true>, Warps, false;
+    quant_gemm_int8_grouped_64 8 3 3 2 2 Bits8<I8, true>, Warps, false;
+    quant_gemm_int4_32 4 2 3 2 2 Int4<64>, Warps, false;
+    quant_gemm_int4_64 8 2 3 2 2 Int4<64>, Warps, false;
+    quant_gemm_int4_fine_32 4 2 3 2 2 Int4<32>, Warps, false;
+    quant_gemm_int4_fine_64 8 2 3 2 2 Int4<32>, Warps, false;
+    quant_gemm_nvfp4_32 4 2 3 2 4 Nvfp4, Warps, false;
+    quant_gemm_nvfp4_64 8 2 3 2 4 Nvfp4, Warps, false;
+    quant_gemm_wgmma_fp8_32 4 4 4 2 4 Bits8<E4m3, false>, Warpgroups, false;
+    quant_gemm_wgmma_fp8_64 8 4 3 2 4 Bits8<E4m3, false>, Warpgroups, false;
+    quant_gemm_wgmma_fp8_grouped_32 4 4 4 2 4 Bits8<E4m3, true>, Warpgroups, false;
+    quant_gemm_wgmma_fp8_grouped_64 8 4 3 2 2 Bits8<E4m3, true>, Warpgroups, false;
+    quant_gemm_wgmma_int8_32 4 4 4 2 4 Bits8<I8, false>, Warpgroups, false;
+    quant_gemm_wgmma_int8_64 8 4 3 2 4 Bits8<I8, false>, Warpgroups, false;
+    quant_gemm_wgmma_int8_grouped_32 4 4 4 2 4 Bits8<I8, true>, Warpgroups, false;
+    quant_gemm_wgmma_int8_grouped_64 8 4 3 2 2 Bits8<I8, true>, Warpgroups, false;
+    quant_gemm_wgmma_int4_32 4 3 3 4 4 Int4<64>, Warpgroups, false;
+    quant_gemm_wgmma_int4_64 8 3 3 2 2 Int4<64>, Warpgroups, false;
+    quant_gemm_wgmma_int4_fine_32 4 3 3 4 2 Int4<32>, Warpgroups, false;
+    quant_gemm_wgmma_int4_fine_64 8 3 3 2 2 Int4<32>, Warpgroups, false;
+    quant_gemm_wgmma_nvfp4_32 4 3 3 4 4 Nvfp4, Warpgroups, false;
+    quant_gemm_wgmma_nvfp4_64 8 3 3 2 4 Nvfp4, Warpgroups, false;
+    quant_gemm_cluster_fp8_32 4 4 4 2 4 Bits8<E4m3, false>, Warpgroups, true;
+    quant_gemm_cluster_fp8_64 8 4 3 2 4 Bits8<E4m3, false>, Warpgroups, true;
+    quant_gemm_cluster_fp8_grouped_32 4 4 4 2 4 Bits8<E4m3, true>, Warpgroups, true;
+    quant_gemm_cluster_fp8_grouped_64 8 4 3 2 2 Bits8<E4m3, true>, Warpgroups, true;
+    quant_gemm_cluster_int8_32 4 4 4 2 4 Bits8<I8, false>, Warpgroups, true;
+    quant_gemm_cluster_int8_64 8 4 3 2 4 Bits8<I8, false>, Warpgroups, true;
+    quant_gemm_cluster_int8_grouped_32 4 4 4 2 4 Bits8<I8, true>, Warpgroups, true;
+    quant_gemm_cluster_int8_grouped_64 8 4 3 2 2 Bits8<I8, true>, Warpgroups, true;
+    quant_gemm_cluster_int4_32 4 3 3 4 4 Int4<64>, Warpgroups, true;
+    quant_gemm_cluster_int4_64 8 3 3 2 2 Int4<64>, Warpgroups, true;
+    quant_gemm_cluster_int4_fine_32 4 3 3 4 2 Int4<32>, Warpgroups, true;
+    quant_gemm_cluster_int4_fine_64 8 3 3 2 2 Int4<32>, Warpgroups, true;
+    quant_gemm_cluster_nvfp4_32 4 3 3 4 4 Nvfp4, Warpgroups, true;
+    quant_gemm_cluster_nvfp4_64 8 3 3 2 4 Nvfp4, Warpgroups, true;
 }
 
 /// Most units of a step.
@@ -68,13 +83,20 @@ unsafe fn product<
     const PARTS: usize,
     const STEPS: usize,
     M: Multiplier<TILES>,
+    const CLUSTERED: bool,
 >(
     args: &QuantGemm,
 ) {
-    // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
+    let bytes = Rings::<OfWeight<CLUSTERED>, F, TILES, CODES, TOKENS, PARTS, STEPS>::BYTES;
+    // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers; a cluster has one tile.
     unsafe {
-        let mut rings = Rings::<OfWeight, F, TILES, CODES, TOKENS, PARTS, STEPS>::new(OfWeight::of_block(args), true);
-        let mut tile = thread::block_idx_x();
+        if CLUSTERED {
+            cluster::always();
+            Cluster::open(bytes, sums(0, args.rows)[1]);
+        }
+        let tiles = OfWeight::<CLUSTERED>::of_block(args);
+        let mut rings = Rings::<_, F, TILES, CODES, TOKENS, PARTS, STEPS>::new(tiles, true);
+        let mut tile = Blocks::<CLUSTERED>::tile();
         let (is_among, is_full) = (matches!(F::SCALES, Scales::Among(_)), F::SCALES == Scales::Among(32));
         while tile < with_rows(is_full, args).tiles() {
             let mut product = Product::<TILES>::new(args, tile);
@@ -88,10 +110,21 @@ unsafe fn product<
                     || has_more = rings.ask_behind(),
                 );
             }
-            product.finish::<F, STEPS>(&with_rows(is_full || !is_among, args), tile, rings.end());
-            tile += thread::grid_dim_x();
+            let args = with_rows(is_full || !is_among, args);
+            if CLUSTERED {
+                let cluster = Cluster::of(bytes, sums(0, args.rows)[1]);
+                return cluster.join(&outputs(&args), tile, &product.sums::<F, STEPS>(&args, rings.end()));
+            }
+            product.finish::<F, STEPS>(&args, tile, rings.end());
+            tile += Blocks::<CLUSTERED>::apart();
         }
     }
+}
+
+#[inline(always)]
+fn outputs(args: &QuantGemm) -> Outputs {
+    let QuantGemm { bias, residual, y, y_f32, rows, n, activation, .. } = *args;
+    Outputs { bias, residual, y, y_f32, rows, n, activation }
 }
 
 /// The arguments, if so with rows of the weight that are read `anew`: what is made of those takes no registers in loops around. Where there are
@@ -267,9 +300,7 @@ impl<const TILES: usize> Product<TILES> {
         unsafe {
             let sums_of_tile = self.sums::<F, STEPS>(args, end);
             if args.partial.is_null() {
-                let QuantGemm { bias, residual, y, y_f32, rows, n, activation, .. } = *args;
-                let to = Outputs { bias, residual, y, y_f32, rows, n, activation };
-                return store::store(&to, [sixteen, 0], &sums_of_tile);
+                return store::store(&outputs(args), [sixteen, 0], &sums_of_tile);
             }
             let [sixteens, eights] = sums(args.tiles(), args.rows);
             let own = (thread::block_idx_y() * sixteens + sixteen) * eights * SUMS as u32 + thread::lane_id() * 4;

@@ -6,6 +6,7 @@ use super::{CODE_BYTES, QuantGemm};
 use crate::activation::SWIGLU;
 use crate::format::BLOCK;
 use crate::row::{self, GROUP};
+use crate::skinny_gemm::cluster::Blocks;
 use crate::skinny_gemm::{DEPTH, ROW_BYTES, TILE};
 use cuda_std::barrier::sync_threads;
 use cuda_std::unroll::unroll;
@@ -25,6 +26,9 @@ const MOST_PARTS: usize = 4;
 pub trait Tiles: Copy {
     /// The product that the tile is of; its token rows are those of the tile.
     fn product(&self) -> &QuantGemm;
+
+    /// Number of the block's split, and how many there are.
+    fn split(&self) -> [u32; 2];
 
     /// Number of the tile among those of the weight; more than there are behind the last.
     fn number(&self) -> u32;
@@ -46,22 +50,27 @@ pub trait Tiles: Copy {
     unsafe fn copy_tokens<const TILES: usize>(&self, first: u32, group: u32, within: bool, to: u32);
 }
 
-/// The tiles of one weight.
+/// The tiles of one weight; their splits are clusters, or stand apart.
 #[derive(Clone, Copy)]
-pub struct OfWeight {
+pub struct OfWeight<const CLUSTERED: bool> {
     args: QuantGemm,
     tile: u32,
 }
 
-impl OfWeight {
+impl<const CLUSTERED: bool> OfWeight<CLUSTERED> {
     /// The block's tiles.
     #[inline(always)]
-    pub fn of_block(args: &QuantGemm) -> OfWeight {
-        OfWeight { args: *args, tile: thread::block_idx_x() }
+    pub fn of_block(args: &QuantGemm) -> Self {
+        OfWeight { args: *args, tile: Blocks::<CLUSTERED>::tile() }
     }
 }
 
-impl Tiles for OfWeight {
+impl<const CLUSTERED: bool> Tiles for OfWeight<CLUSTERED> {
+    #[inline(always)]
+    fn split(&self) -> [u32; 2] {
+        Blocks::<CLUSTERED>::split()
+    }
+
     #[inline(always)]
     fn product(&self) -> &QuantGemm {
         &self.args
@@ -79,7 +88,7 @@ impl Tiles for OfWeight {
 
     #[inline(always)]
     unsafe fn advance(&mut self) {
-        self.tile += thread::grid_dim_x();
+        self.tile += Blocks::<CLUSTERED>::apart();
     }
 
     #[inline(always)]
@@ -149,6 +158,8 @@ impl<
     const ROWS: u32 = TILES as u32 * 8;
     const TOKEN_BYTES: u32 = Self::ROWS * ROW_BYTES * PARTS as u32;
     const STAGE_BYTES: u32 = TILE * (CODE_BYTES + F::ROOM);
+    /// Bytes of both rings.
+    pub const BYTES: u32 = CODES * Self::STAGE_BYTES + TOKENS * Self::TOKEN_BYTES;
     /// Steps that a stage of codes is for.
     const SHARES: u32 = CODE_BYTES * 8 / F::BITS / Self::STEP;
 
@@ -158,9 +169,9 @@ impl<
     /// The kernel's Requires hold; the whole block comes here. Without `waits` the kernel in front has ended.
     #[inline(always)]
     pub unsafe fn new(tiles: T, waits: bool) -> Self {
-        let (units, splits) = (tiles.product().k.div_ceil(Self::STEP * Self::SHARES), thread::grid_dim_y());
+        let (units, [split, splits]) = (tiles.product().k.div_ceil(Self::STEP * Self::SHARES), tiles.split());
         let of_split = |split: u32| units * split / splits * Self::SHARES;
-        let (first, end) = (of_split(thread::block_idx_y()), of_split(thread::block_idx_y() + 1));
+        let (first, end) = (of_split(split), of_split(split + 1));
         let weighs = thread::thread_idx_x() < COPIERS;
         let (step, taken, codes, tokens, form) = (first, first, CODES - 1, TOKENS - 1, PhantomData);
         let mut rings = Rings { tiles, weighs, step, first, end, codes, tokens, taken, form };

@@ -1,4 +1,5 @@
 //! The way of weights and tokens through shared memory in `skinny_gemm`: a ring of each for all tiles of a block.
+use super::cluster::Blocks;
 use super::{DEPTH, ROW_BYTES, SkinnyGemm, TILE};
 use crate::activation::SWIGLU;
 use crate::row::{self, GROUP};
@@ -15,7 +16,7 @@ const TOGETHER: u32 = COPIERS / PIECES;
 const COPIES: usize = (TILE / TOGETHER) as usize;
 /// The rings of a block, of `WEIGHTS` and `TOKENS` stages of `PARTS` matrices: its first warpgroup asks for weights, the second for
 /// tokens, which come from L2 and are less far ahead.
-pub struct Rings<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u32> {
+pub struct Rings<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u32, const CLUSTERED: bool> {
     args: SkinnyGemm,
     /// Whether this thread copies weights.
     weighs: bool,
@@ -41,13 +42,15 @@ pub struct Stage {
     pub tokens: u32,
 }
 
-impl<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u32>
-    Rings<TILES, PARTS, WEIGHTS, TOKENS>
+impl<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u32, const CLUSTERED: bool>
+    Rings<TILES, PARTS, WEIGHTS, TOKENS, CLUSTERED>
 {
     /// Token rows, and the bytes of a stage of them.
     const ROWS: u32 = TILES as u32 * 8;
     const TOKEN_BYTES: u32 = Self::ROWS * ROW_BYTES * PARTS as u32;
     const WEIGHT_BYTES: u32 = TILE * ROW_BYTES * PARTS as u32;
+    /// Bytes of both rings.
+    pub const BYTES: u32 = WEIGHTS * Self::WEIGHT_BYTES + TOKENS * Self::TOKEN_BYTES;
 
     /// The rings with their first stages on their way. Behind it, the kernel in front has ended.
     ///
@@ -56,11 +59,11 @@ impl<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u
     #[inline(always)]
     pub unsafe fn new(args: &SkinnyGemm) -> Self {
         // Whole pairs: 256 bytes of a row.
-        let (pairs, splits) = (args.k.div_ceil(2 * DEPTH), thread::grid_dim_y());
+        let (pairs, [split, splits]) = (args.k.div_ceil(2 * DEPTH), Blocks::<CLUSTERED>::split());
         let of_split = |split: u32| pairs * split / splits * (2 / PARTS as u32);
-        let (first, end) = (of_split(thread::block_idx_y()), of_split(thread::block_idx_y() + 1));
+        let (first, end) = (of_split(split), of_split(split + 1));
         let weighs = thread::thread_idx_x() < COPIERS;
-        let (tile, args) = (thread::block_idx_x(), *args);
+        let (tile, args) = (Blocks::<CLUSTERED>::tile(), *args);
         let (row, apart, live, fill, weights, tokens) = (0, 0, 0, 0, 0, 0);
         let mut rings = Rings { args, weighs, tile, step: first, first, end, row, apart, live, fill, weights, tokens };
         grid::launch_dependents();
@@ -154,7 +157,7 @@ impl<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u
             self.step += 1;
             if self.step == self.end {
                 self.step = self.first;
-                self.tile += thread::grid_dim_x();
+                self.tile += Blocks::<CLUSTERED>::apart();
                 self.find_rows();
             }
         }

@@ -1,4 +1,5 @@
 //! What becomes of a tile's sums in `skinny_gemm`.
+use super::MOST_SPLITS;
 use super::multiply::Sums;
 use crate::activation::{RELU2, SWIGLU};
 use crate::relu2::entry::relu2_of;
@@ -24,6 +25,30 @@ impl Outputs {
     fn width(&self) -> u32 {
         if self.activation == SWIGLU { self.n / 2 } else { self.n }
     }
+
+    /// Bytes in front of a column of a token row.
+    #[inline(always)]
+    fn offset(&self, token: u32, column: u32) -> u64 {
+        (u64::from(token) * u64::from(self.width()) + u64::from(column)) * 2
+    }
+}
+
+/// A lane's sums of every split for 16 rows of a tile and eight token rows; anything behind the last split.
+pub type Parts = [[f32; 4]; MOST_SPLITS as usize];
+
+/// The sums of `splits` splits in their order.
+#[inline(always)]
+pub fn added(parts: &Parts, splits: u32) -> [f32; 4] {
+    let mut sums = parts[0];
+    unroll::<{ MOST_SPLITS as usize }>(
+        #[inline(always)]
+        |i| {
+            if i > 0 && (i as u32) < splits {
+                unroll::<4>(|c| sums[c] += parts[i][c]);
+            }
+        },
+    );
+    sums
 }
 
 /// A lane's place among the sums of a warp: 16 rows of a tile.
@@ -45,6 +70,42 @@ impl Place {
         let other = if to.activation == SWIGLU { column + to.width() } else { column + fragment::M / 2 };
         Place { row, token: eight * fragment::N + token, columns: [column, other] }
     }
+
+    /// The first token row and column of the pairs that the lane stores of its row, or of that `further` on, and the token rows that
+    /// are there.
+    #[inline(always)]
+    fn stored(&self, to: &Outputs, further: u32) -> [u32; 3] {
+        let column = self.columns[0] / 2 * 2 + further;
+        [self.token + self.row % 2, column, if column < to.width() { to.rows } else { 0 }]
+    }
+}
+
+/// What is added to a warp's sums for 16 rows of the weight and eight token rows. It may be asked for before they are there.
+pub struct Added {
+    bias: [f32; 2],
+    /// The residuals of the lane's row, and of that eight further on.
+    residuals: [u32; 2],
+}
+
+impl Added {
+    /// That of the weight's rows number `sixteen` of 16 each, and the token rows number `eight` of eight each.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold.
+    #[inline(always)]
+    pub unsafe fn load(to: &Outputs, [sixteen, eight]: [u32; 2]) -> Added {
+        let place = Place::new(to, sixteen, eight);
+        // SAFETY: the caller's promise; what is there is loaded.
+        unsafe {
+            let bias = place.columns.map(|column| bias(to.bias, column, to.n));
+            let residual = |further| {
+                let [first, column, live] = place.stored(to, further);
+                let at = to.residual.addr + to.offset(first, column);
+                if first < live && !to.residual.is_null() { global::load(at) } else { 0 }
+            };
+            Added { bias, residuals: [residual(0), residual(8)] }
+        }
+    }
 }
 
 /// Stores the outputs of a warp's sums: of the weight's rows number `sixteen` of 16 each, for the token rows from number
@@ -58,20 +119,48 @@ pub unsafe fn store<const TILES: usize>(to: &Outputs, [sixteen, eight]: [u32; 2]
     // SAFETY: the caller's promise.
     unsafe {
         let bias = place.columns.map(|column| bias(to.bias, column, to.n));
+        finish(to, &place, bias, [None; 2], sums);
+    }
+}
+
+/// The same for eight token rows, with what was loaded for them.
+///
+/// # Safety
+/// As for [`store`].
+#[inline(always)]
+pub unsafe fn store_eight(to: &Outputs, [sixteen, eight]: [u32; 2], added: &Added, sums: [f32; 4]) {
+    // SAFETY: the caller's promise.
+    unsafe { finish(to, &Place::new(to, sixteen, eight), added.bias, added.residuals.map(Some), &[sums]) }
+}
+
+/// Stores the outputs of a warp's sums, if so with the first residuals of both halves.
+///
+/// # Safety
+/// As for [`store`].
+#[inline(always)]
+unsafe fn finish<const TILES: usize>(
+    to: &Outputs,
+    place: &Place,
+    bias: [f32; 2],
+    residuals: [Option<u32>; 2],
+    sums: &Sums<TILES>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
         if to.y.is_null() {
-            store_f32(to, &place, bias, sums);
+            store_f32(to, place, bias, sums);
         } else if to.activation == SWIGLU {
             let outputs = |[a, b, c, d]: [f32; 4]| {
                 let gated = |gate: f32, up: f32| gated(bf16::round(gate + bias[0]), bf16::round(up + bias[1]));
                 [gated(a, c), gated(b, d)]
             };
-            store_pairs::<TILES, false>(to, &place, 0, |i| outputs(sums[i]));
+            store_pairs::<TILES, false>(to, place, (0, None), |i| outputs(sums[i]));
         } else {
             let output = |sum: f32| if to.activation == RELU2 { relu2_of(bf16::round(sum)) } else { sum };
-            store_pairs::<TILES, true>(to, &place, 0, |i| {
+            store_pairs::<TILES, true>(to, place, (0, residuals[0]), |i| {
                 [sums[i][0], sums[i][1]].map(|sum: f32| output(sum + bias[0]))
             });
-            store_pairs::<TILES, true>(to, &place, 8, |i| {
+            store_pairs::<TILES, true>(to, place, (8, residuals[1]), |i| {
                 [sums[i][2], sums[i][3]].map(|sum: f32| output(sum + bias[1]))
             });
         }
@@ -143,7 +232,7 @@ unsafe fn store_f32<const TILES: usize>(to: &Outputs, place: &Place, bias: [f32;
 const TOGETHER: usize = 8;
 
 /// Stores the outputs of a lane's row, or of the row `further` on, of which `outputs` gives two tokens' for each eight; where
-/// `ADDS`, on top of the residual, if there is one. Lanes of
+/// `ADDS`, on top of the residual, if there is one; the first may be `loaded`. Lanes of
 /// neighbouring rows exchange them, so that each has two neighbours of one token.
 ///
 /// # Safety
@@ -152,13 +241,11 @@ const TOGETHER: usize = 8;
 unsafe fn store_pairs<const TILES: usize, const ADDS: bool>(
     to: &Outputs,
     place: &Place,
-    further: u32,
+    (further, loaded): (u32, Option<u32>),
     outputs: impl Fn(usize) -> [f32; 2],
 ) {
-    let (column, width) = (place.columns[0] / 2 * 2 + further, to.width());
-    let first = place.token + place.row % 2;
-    let live = if column < width { to.rows } else { 0 };
-    let start = (u64::from(first) * u64::from(width) + u64::from(column)) * 2;
+    let ([first, column, live], width) = (place.stored(to, further), to.width());
+    let start = to.offset(first, column);
     let adds = ADDS && !to.residual.is_null();
     let mut added = Places::new(to.residual.addr + start, width * 2);
     let mut stored = Places::new(to.y.addr + start, width * 2);
@@ -176,6 +263,9 @@ unsafe fn store_pairs<const TILES: usize, const ADDS: bool>(
                     |i| {
                         if i >= eights {
                             return 0;
+                        }
+                        if let (0, Some(loaded)) = (i, loaded) {
+                            return loaded;
                         }
                         let at = added.next();
                         // SAFETY: the element is there.

@@ -71,6 +71,18 @@ impl Mailbox {
             in(reg32) address, in(reg32) words[0], in(reg32) words[1], in(reg32) self.0, options(nostack));
     }
 
+    /// Sends four words, as [`Mailbox::send`] does two.
+    ///
+    /// # Safety
+    /// As for [`Mailbox::send`], with 16 bytes.
+    #[inline(always)]
+    pub unsafe fn send_4(self, address: u32, words: [f32; 4]) {
+        // SAFETY: the caller's promise.
+        ptx!("//sm_90: st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [{}], {{{}, {}, {}, {}}}, [{}];",
+            in(reg32) address, in(reg32) words[0], in(reg32) words[1], in(reg32) words[2], in(reg32) words[3],
+            in(reg32) self.0, options(nostack));
+    }
+
     /// Waits until all bytes have come; they are then visible to this thread.
     ///
     /// # Safety

@@ -78,8 +78,8 @@
 //!   be touched by products alone, and before it they need a fence; what it reads needs a proxy fence of its writer behind
 //!   the write, and stays as it is until the wait. That the four warps come to it together is not seen.
 //! * A store by `st.async` lands at some time; until a thread has waited for the `mbarrier` that counts it, its place is
-//!   undefined. It needs a barrier of the cluster behind the `mbarrier`'s initialisation and its fence, a place that nobody touches in the
-//!   whole life of the block, and a block that ends only when all bytes have come, no more and no less.
+//!   undefined. It needs a barrier of the cluster behind the `mbarrier`'s initialisation and its fence, a place that its block touches
+//!   only in front of its arrival at that barrier, with or without a release (what has been read cannot change any more), and a block that ends only when all bytes have come, no more and no less.
 //! * [`Module::launch_devices`] runs several devices at once over one memory, and finds what no release and acquire of the
 //!   system's scope orders between them, as a wrong value, an undefined read or a deadlock of some seeds.
 //! * Lanes that have exited are not waited for, but their registers cannot be read by a shuffle.

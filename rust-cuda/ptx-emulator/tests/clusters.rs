@@ -78,6 +78,30 @@ fn a_release_orders_what_the_own_block_did() {
     assert_eq!(fault.kind, SharedRace, "{fault}");
 }
 
+#[test]
+fn what_a_block_has_touched_in_front_of_the_barrier_may_be_sent_to() {
+    // Each thread writes and reads its own slot, with a barrier of the block behind it or without.
+    let touch = "\tmad.lo.u32 %to, %thread, 8, %at;\n\tst.shared.b32 [%to], %rank;\n\tld.shared.b32 %x, [%to];\n";
+    for text in [
+        TEXT.replacen(ARRIVE, &format!("{touch}{ARRIVE}"), 1),
+        TEXT.replacen(ARRIVE, &format!("{touch}\tbar.sync 0;\n{ARRIVE}"), 1),
+    ] {
+        for options in orders() {
+            assert_eq!(run(&text, SIZE, &options).expect("no fault"), wanted(SIZE, SIZE), "{options:?}");
+        }
+    }
+    // Behind its arrival no more, nor what has not landed.
+    let late = TEXT.replacen(ARRIVE, &format!("{ARRIVE}{touch}"), 1);
+    let copy = "\tmad.lo.u32 %to, %thread, 8, %at;\n\tcp.async.ca.shared.global [%to], [%out], 8;\n";
+    let in_flight = TEXT.replacen(ARRIVE, &format!("{copy}{ARRIVE}"), 1);
+    for text in [late, in_flight] {
+        for options in orders() {
+            let kind = run(&text, SIZE, &options).err().map(|fault| fault.kind);
+            assert!(matches!(kind, Some(ClusterRace | SharedRace | UndefinedRead)), "{options:?}: {kind:?}");
+        }
+    }
+}
+
 const ARRIVE: &str = "\tbarrier.cluster.arrive.relaxed;\n";
 const WAIT: &str = "\tbarrier.cluster.wait.acquire;\n";
 const SEND: &str = "\tst.async.weak";

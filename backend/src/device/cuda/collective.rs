@@ -64,14 +64,26 @@ fn sending(
             let of_codes = any.downcast_ref::<QuantGemv>().and_then(|gemv| gemv.sending((part, shape), outbox));
             gemv.map(boxed).or(of_codes.map(boxed))
         }
-        Output::Act(part) => {
-            let join = any.downcast_ref::<SkinnyJoin>().filter(|_| sum.n.is_multiple_of(8));
-            join.and_then(|join| join.sending((part, shape), outbox)).map(boxed)
-        }
+        Output::Act(_) => any.downcast_ref::<SkinnyJoin>().and_then(|join| sending_join(join, sum, rank)).map(boxed),
     };
     let Some(sending) = sending else { return Ok(None) };
     let launch = prepare(sending.as_ref(), rank, context)?;
     Ok(Some(Prepared::new(kernel.name(), vec![Enqueued::Launch(launch)])))
+}
+
+/// The join that sends its results to the ranks itself, where the sum behind is theirs.
+fn sending_join(join: &SkinnyJoin, sum: &AllReduce, rank: &Rank) -> Option<SkinnyJoin> {
+    let outbox = rank.communicator().meeting(rank.number()).outbox();
+    let Output::Act(part) = sum.x else { return None };
+    join.sending((part, [sum.rows, sum.n]), outbox).filter(|_| sum.n.is_multiple_of(8))
+}
+
+/// Whether a join sends its results itself to a sum of the ranks that stands behind it.
+pub fn sends(join: &SkinnyJoin, behind: &[Step], context: &PrepareContext) -> bool {
+    match (context.rank, behind) {
+        (Some(rank), [Step::AllReduce(sum), ..]) => sending_join(join, sum, rank).is_some(),
+        _ => false,
+    }
 }
 
 fn boxed<K: PlannedKernel + 'static>(kernel: K) -> Box<dyn PlannedKernel> {

@@ -2,7 +2,7 @@
 //! programmatic dependent launch, and blocks in clusters.
 //!
 //! `cust_raw` is older than the driver's function for them.
-use std::ffi::{c_uint, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 
 use cust::stream::Stream;
 use cust_raw::{CUfunction, CUstream};
@@ -53,15 +53,43 @@ pub fn knows_clusters(gpu: &Gpu) -> bool {
     gpu.driver >= CLUSTER_VERSION
 }
 
-/// The driver's function for launches with attributes.
+type MaxActiveClusters = unsafe extern "C" fn(*mut c_int, CUfunction, *const Config) -> i32;
+
+/// The driver's functions for launches with attributes.
 #[derive(Clone, Copy)]
-pub struct Extended(LaunchKernelEx);
+pub struct Extended {
+    launch: LaunchKernelEx,
+    most_clusters: MaxActiveClusters,
+}
 
 impl Extended {
-    /// The driver's function, which every driver has that knows clusters.
+    /// The driver's functions, which every driver has that knows clusters.
     pub fn find() -> Option<Extended> {
-        // SAFETY: the signature is that of cuda.h since CUDA 11.8.
-        Some(Extended(*unsafe { driver::library().ok()?.get::<LaunchKernelEx>("cuLaunchKernelEx") }.ok()?))
+        let library = driver::library().ok()?;
+        // SAFETY: the signatures are those of cuda.h since CUDA 11.8.
+        unsafe {
+            let launch = *library.get::<LaunchKernelEx>("cuLaunchKernelEx").ok()?;
+            let most_clusters = *library.get::<MaxActiveClusters>("cuOccupancyMaxActiveClusters").ok()?;
+            Some(Extended { launch, most_clusters })
+        }
+    }
+
+    /// Clusters of a launch that the GPU runs at once: not all multiprocessors of a part of it may make whole ones.
+    ///
+    /// # Errors
+    /// The driver does not know.
+    pub fn clusters_at_once(&self, function: CUfunction, launch: &Launch) -> Result<u32> {
+        let attributes = attributes(launch, false);
+        let config = config(launch, std::ptr::null_mut(), &attributes);
+        let mut clusters = 0;
+        // SAFETY: the driver reads the configuration, and writes the number, before it returns.
+        match unsafe { (self.most_clusters)(&raw mut clusters, function, &raw const config) } {
+            0 => Ok(clusters.cast_unsigned()),
+            code => {
+                let doing = format_args!("counting the clusters of `{}`", launch.symbol);
+                Err(failed(doing, format_args!("the driver's error {code}")))
+            }
+        }
     }
 
     /// Enqueues a kernel, in clusters where the launch has them; if it `overlaps`, it waits by itself for what is in front of it.
@@ -76,23 +104,28 @@ impl Extended {
         stream: &Stream,
     ) -> Result<()> {
         let attributes = attributes(launch, overlaps);
-        let config = Config {
-            grid: launch.grid,
-            block: launch.block,
-            shared_bytes: launch.shared_bytes,
-            stream: stream.as_inner(),
-            attributes: attributes.as_ptr(),
-            attribute_count: attributes.len() as c_uint,
-        };
+        let config = config(launch, stream.as_inner(), &attributes);
         let mut parameters = [args.as_ptr() as *mut c_void];
         // SAFETY: the kernel takes one struct by value, and `args` are the bytes of that very struct with its pointers
         // resolved from the arena; the driver copies them, and the configuration, before it returns.
-        match unsafe { (self.0)(&raw const config, function, parameters.as_mut_ptr(), std::ptr::null_mut()) } {
+        match unsafe { (self.launch)(&raw const config, function, parameters.as_mut_ptr(), std::ptr::null_mut()) } {
             0 => Ok(()),
             code => {
                 Err(failed(format_args!("launching `{}`", launch.symbol), format_args!("the driver's error {code}")))
             }
         }
+    }
+}
+
+/// The launch's configuration; it points to the attributes.
+fn config(launch: &Launch, stream: CUstream, attributes: &[Attribute]) -> Config {
+    Config {
+        grid: launch.grid,
+        block: launch.block,
+        shared_bytes: launch.shared_bytes,
+        stream,
+        attributes: attributes.as_ptr(),
+        attribute_count: attributes.len() as c_uint,
     }
 }
 

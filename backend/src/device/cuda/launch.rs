@@ -46,6 +46,16 @@ impl KernelLaunch {
         Ok(KernelLaunch { function, launch, args, extended, overlaps })
     }
 
+    /// Whether all its clusters run at once; no launch but one in clusters is to be asked.
+    ///
+    /// # Errors
+    /// The driver does not know.
+    pub fn runs_at_once(&self) -> Result<bool> {
+        let Some(extended) = self.extended else { return Ok(false) };
+        let clusters = self.launch.grid.iter().product::<u32>() / self.launch.cluster;
+        Ok(extended.clusters_at_once(self.function, &self.launch)? >= clusters)
+    }
+
     /// Enqueues it.
     ///
     /// # Errors

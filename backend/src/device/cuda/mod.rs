@@ -16,6 +16,7 @@ mod gemm;
 mod gpu;
 mod graph;
 mod host_words;
+mod joins;
 mod lane;
 mod launch;
 mod library;

@@ -7,6 +7,7 @@ use super::extended::Extended;
 use super::failure::Answer;
 use super::gemm::{CublasLt, Operands, PreparedGemm};
 use super::graph::Graph;
+use super::joins;
 use super::lane::Lane;
 use super::launch::KernelLaunch;
 use super::module::Kernels;
@@ -81,11 +82,11 @@ impl Program {
         let mut steps = Vec::with_capacity(plan.steps.len());
         // What is one launch has as many entries as it stands for: step by step they are those of the plan.
         while let Some((step, rest)) = plan.steps[steps.len()..].split_first() {
-            let prepared = match collective::together(step, rest, context)? {
-                Some(together) => together,
-                None => vec![prepare(step, context)?],
+            let together = match collective::together(step, rest, context)? {
+                None => joins::together(step, rest, context)?,
+                together => together,
             };
-            steps.extend(prepared);
+            steps.extend(together.map_or_else(|| prepare(step, context).map(|step| vec![step]), Ok)?);
         }
         Ok(Program {
             steps,

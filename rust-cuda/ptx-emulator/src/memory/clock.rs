@@ -1,6 +1,6 @@
 //! A barrier's effect on the clocks of the warps that take part.
 
-use super::stamp::{Clocks, WARPS};
+use super::stamp::{Clocks, Stamp, WARPS, Who};
 
 /// What some warps know together: for each warp, the tick up to which its accesses are ordered.
 #[derive(Clone, Copy, Default)]
@@ -19,6 +19,16 @@ impl Knowledge {
     pub fn merge(&mut self, other: &Knowledge) {
         self.known.iter_mut().zip(other.known).for_each(|(known, other)| *known = other.max(*known));
         self.latest = self.latest.max(other.latest);
+    }
+
+    /// Whether the access behind `stamp` is among those that are known of.
+    pub fn covers(&self, stamp: Stamp) -> bool {
+        match stamp.who() {
+            _ if stamp == Stamp::IN_FLIGHT => false,
+            // Which warps took part is not kept: see [`Clocks::knows`].
+            Who::Block => stamp.clock() <= self.latest,
+            _ => stamp.clock() <= self.known[stamp.warp()],
+        }
     }
 
     /// Lets a warp know it that acquires it.

@@ -1,5 +1,6 @@
 //! A block's shared memory, with a stamp of the last write and of the last reads for every byte.
 
+use super::clock::Knowledge;
 use super::mailbox::Mailbox;
 use super::stamp::{Clocks, Stamp, Who};
 use std::collections::BTreeMap;
@@ -225,10 +226,11 @@ impl Shared {
         self.overwrite(clocks, thread, (at, bytes), Stamp::IN_FLIGHT)
     }
 
-    /// Writes what another block has sent, whole words that nobody has touched, which stay in flight; whether that is so.
-    pub fn begin_receipt(&mut self, at: usize, data: &[u8]) -> bool {
+    /// Writes what another block has sent, whole words that nobody has touched but as the sender knows from what was `handed` to it; they
+    /// stay in flight. Whether that is so.
+    pub fn begin_receipt(&mut self, at: usize, data: &[u8], handed: &Knowledge) -> bool {
         let words = at / 4..(at + data.len()) / 4;
-        let untouched = |s: &Stamp| s.0 <= self.stale;
+        let untouched = |s: &Stamp| s.0 <= self.stale || handed.covers(*s);
         let mut stamps = self.writes[words.clone()].iter().chain(&self.reads[words.clone()]).flatten();
         if !stamps.all(untouched) {
             return false;

@@ -34,6 +34,9 @@ pub struct Block {
     arrivals: Vec<Arrival>,
     /// What warps knew that came to the cluster's barrier with a release.
     released: Knowledge,
+    /// What warps knew that came to the cluster's barrier, and the same each time that all had.
+    left: Knowledge,
+    handed: Vec<Knowledge>,
     pub shared: Shared,
     /// Where the next block's clocks begin, so that the stamps of this one need not be cleared.
     next_clock: u32,
@@ -57,7 +60,8 @@ impl Block {
         self.warps.iter_mut().for_each(|w| w.reset(env, position, clock));
         self.states = vec![State::Running; count];
         self.arrivals.clear();
-        self.released = Knowledge::default();
+        (self.released, self.left) = (Knowledge::default(), Knowledge::default());
+        self.handed.clear();
         self.shared.reset(env.program.static_shared + env.launch.shared_bytes as usize, clock);
     }
 
@@ -160,8 +164,9 @@ impl Block {
         warp.announce(&mut self.shared, release);
         if release {
             self.released.add(&warp.clocks);
-            warp.clocks.tick();
         }
+        self.left.add(&warp.clocks);
+        warp.clocks.tick();
         self.events += 1;
         Ok(())
     }
@@ -188,6 +193,9 @@ impl Block {
 
     /// Lets warps go on that wait at the cluster's barrier, to which all have come so often.
     pub fn pass_cluster(&mut self, arrivals: u32) {
+        if self.handed.len() < arrivals as usize && arrivals != u32::MAX {
+            self.handed.push(self.left);
+        }
         let passes = |w: &usize| self.states[*w] == State::AtCluster && self.warps[*w].arrivals <= arrivals;
         let passing: Vec<usize> = (0..self.warps.len()).filter(passes).collect();
         if passing.is_empty() {
@@ -199,6 +207,12 @@ impl Block {
             self.states[w] = State::Running;
         }
         self.events += 1;
+    }
+
+    /// Takes words that a block of the cluster sends which had waited `waits` times at its barrier; whether their place is free.
+    pub fn receive(&mut self, to: usize, data: &[u8], waits: u32) -> bool {
+        let handed = (waits as usize).checked_sub(1).and_then(|last| self.handed.get(last));
+        self.shared.begin_receipt(to, data, handed.unwrap_or(&Knowledge::default()))
     }
 
     /// What the warps have sent to blocks of the cluster.

@@ -101,7 +101,7 @@ impl Cluster {
         if self.ended[rank] {
             return refuse(FaultKind::ClusterRace, "the block that is sent to has ended, or may have");
         }
-        let shared = &mut self.blocks[rank].shared;
+        let shared = &self.blocks[rank].shared;
         if to + sent.data.len() > shared.bytes() {
             return refuse(FaultKind::OutOfBounds, "past the end of the block's shared memory");
         }
@@ -110,13 +110,11 @@ impl Cluster {
             let message = "no barrier of the cluster lies between this and the initialisation of the mbarrier";
             return refuse(FaultKind::ClusterRace, message);
         }
-        if !shared.begin_receipt(to, &sent.data) {
-            return refuse(
-                FaultKind::ClusterRace,
-                "the block that is sent to has touched this place, or others send there too",
-            );
+        if !self.blocks[rank].receive(to, &sent.data, sent.waits) {
+            let message = "the block that is sent to touches this place, or others send there too";
+            return refuse(FaultKind::ClusterRace, message);
         }
-        if let Some(mailbox) = shared.mailboxes.get_mut(&mailbox) {
+        if let Some(mailbox) = self.blocks[rank].shared.mailboxes.get_mut(&mailbox) {
             mailbox.receive(to, sent.data.len());
         }
         Ok(())
