@@ -13,9 +13,9 @@ use super::arena::Arena;
 use super::failure::Answer;
 use super::gpu::Gpu;
 use super::host_words::HostWords;
+use super::met_words::{MetWords, copy};
 use super::rank::Rank;
 use super::reach::MetIn;
-use super::shared::{Shared, copy};
 use super::{Cuda, Options};
 use crate::device::Seat;
 use crate::error::{Category, Error, Result};
@@ -54,9 +54,9 @@ pub struct Communicator {
 struct Member {
     ordinal: u32,
     /// `[2, ranks, 2, PACKED / 4, 2, 2]`; in the host's memory those of all ranks.
-    packets: Arc<Shared>,
+    packets: Arc<MetWords>,
     /// `[32, 8]`.
-    flags: Shared,
+    flags: MetWords,
     /// `[32]`: for its own kernels.
     epochs: DeviceBuffer<i32>,
     /// Its buffers, once they are allocated.
@@ -127,7 +127,7 @@ fn connect(devices: &mut [Cuda], met: MetIn) -> Result<()> {
         device.make_current()?;
         let packets = match (met, members.first()) {
             (MetIn::Host(_), Some(first)) => first.packets.clone(),
-            _ => Arc::new(Shared::new(packet_words(devices.len()), met)?),
+            _ => Arc::new(MetWords::new(packet_words(devices.len()), met)?),
         };
         members.push(Member::new(device, packets, words.address()?, met)?);
     }
@@ -159,11 +159,11 @@ fn enable(device: &Cuda, peer: &Cuda) -> Result<()> {
 
 impl Member {
     /// What `device`, whose context is current, has.
-    fn new(device: &Cuda, packets: Arc<Shared>, words: u64, met: MetIn) -> Result<Member> {
+    fn new(device: &Cuda, packets: Arc<MetWords>, words: u64, met: MetIn) -> Result<Member> {
         Ok(Member {
             ordinal: device.gpu.ordinal,
             packets,
-            flags: Shared::new(FLAGS, met)?,
+            flags: MetWords::new(FLAGS, met)?,
             epochs: DeviceBuffer::zeroed(BLOCKS as usize).or_failed("allocating what ranks meet in")?,
             arena: OnceLock::new(),
             words,

@@ -4,7 +4,7 @@
 //! * `gpu`: which GPUs there are; `open`: one of them; `module`: its compiled kernels
 //! * `arena`, `upload`, `staging`: device memory, and what goes in and out
 //! * `program`, `launch`, `gemm`, `graph`: a plan, ready to run; `lane`: where; `library`: that of cuBLASLt
-//! * `communicator`, `rank`, `collective`, `shots`: GPUs that hold a model together; `reach`, `shared`: in whose memory they meet
+//! * `communicator`, `rank`, `collective`, `shots`: GPUs that hold a model together; `reach`, `met_words`: in whose memory they meet
 #![expect(unsafe_code, reason = "the driver's interface is C")]
 mod arena;
 mod collective;
@@ -19,6 +19,7 @@ mod host_words;
 mod lane;
 mod launch;
 mod library;
+mod met_words;
 mod module;
 mod open;
 mod probe;
@@ -27,7 +28,6 @@ mod program;
 mod ptx;
 mod rank;
 mod reach;
-mod shared;
 mod shots;
 mod staging;
 mod upload;

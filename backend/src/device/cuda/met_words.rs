@@ -1,4 +1,4 @@
-//! `Shared`: words that the GPUs of all ranks read and write: in the memory of one of them, or in the host's.
+//! `MetWords`: words that the GPUs of all ranks read and write: in the memory of one of them, or in the host's.
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use cust::memory::DeviceBuffer;
@@ -10,33 +10,33 @@ use super::reach::MetIn;
 use crate::error::Result;
 
 /// Words of the system's scope; zeros at first.
-pub enum Shared {
+pub enum MetWords {
     /// That of the GPU of the context in which they were made.
     Gpu(DeviceBuffer<i32>),
     /// The words and where GPUs find them: in one place, for a 64-bit system has one space of addresses.
     Host(HostWords, u64),
 }
 
-impl Shared {
+impl MetWords {
     /// So many zeros, in the memory of the current context's GPU or in the host's.
     ///
     /// # Errors
     /// There is not as much.
-    pub fn new(count: usize, met: MetIn) -> Result<Shared> {
+    pub fn new(count: usize, met: MetIn) -> Result<MetWords> {
         if met == MetIn::Peers {
             let buffer = DeviceBuffer::zeroed(count).or_failed("allocating what ranks meet in");
-            return Ok(Shared::Gpu(buffer?));
+            return Ok(MetWords::Gpu(buffer?));
         }
         let words = HostWords::new(count)?;
         let address = words.address()?;
-        Ok(Shared::Host(words, address))
+        Ok(MetWords::Host(words, address))
     }
 
     /// Where GPUs find the first.
     pub fn address(&self) -> u64 {
         match self {
-            Shared::Gpu(buffer) => buffer.as_device_ptr().as_raw(),
-            Shared::Host(_, address) => *address,
+            MetWords::Gpu(buffer) => buffer.as_device_ptr().as_raw(),
+            MetWords::Host(_, address) => *address,
         }
     }
 
@@ -46,8 +46,8 @@ impl Shared {
     /// The device failed.
     pub fn read(&self, to: &[AtomicI32], stream: &Stream) -> Result<()> {
         match self {
-            Shared::Gpu(buffer) => copy(buffer, to, stream),
-            Shared::Host(words, _) => {
+            MetWords::Gpu(buffer) => copy(buffer, to, stream),
+            MetWords::Host(words, _) => {
                 let words = words.words().iter().zip(to);
                 words.for_each(|(from, to)| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed));
                 Ok(())
