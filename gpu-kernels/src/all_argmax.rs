@@ -110,7 +110,7 @@ mod entry {
         let (mut best, mut rank) = (Best::NONE, 0);
         while rank < args.meeting.ranks {
             // SAFETY: the caller's promise.
-            let told = unsafe { packets.receive_of_two(&args.meeting, rank, row, 0)? };
+            let told = unsafe { packets.receive_of_two(&args.meeting, rank, row, None)? };
             let of = |which: usize| Best { value: f32::from_bits(told[which][0]), index: told[which][1] };
             best = best.or(of(0));
             if rank + 1 < args.meeting.ranks {

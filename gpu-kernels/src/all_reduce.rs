@@ -14,7 +14,7 @@
 //! | `residual` | `[rows, n]` or null | act | the same on every rank; may be `y` |
 //! | `y` | `[rows, n]` | act | written |
 //! | `meeting.flags[r]` | `[32, 8]` | i32 | memory of rank r, by block and rank; each rank writes its word in all of them |
-//! | `meeting.packets[r]` | `[2, ranks, 2, packed / 4, 2, 2]` | i32 | memory of rank r, by rank; a word and its epoch; 0 at start |
+//! | `meeting.packets[r]` | `[2, ranks, 2, packed / 4, 2, 2]` | i32 | memory of rank r, or one area of the host's for all; by rank; a word and its epoch; 0 at start |
 //! | `meeting.epochs` | `[32]` | i32 | meetings so far, by block; counted on; 0 at start, as the flags |
 //! | `meeting.abort` | `[1]` | i32 | pinned memory of the host: other than 0 ends every wait |
 //! | `meeting.fault` | `[1]` | i32 | 1 + the rank that was waited for, where a wait was ended and it was 0; else kept |
@@ -22,10 +22,9 @@
 //! # Launch
 //! Always 32 blocks, so that all count the same epochs, of no more threads than there are groups for, 512 at most: so they leave room for
 //! the kernel behind, which fetches its weights meanwhile. A word is a value of `x`, or two neighbours of `x_act` (entry
-//! `all_reduce_act`). Each block has a 32nd of the groups of 4 words. A thread stores a group in the memory of every other rank, each
+//! `all_reduce_act`). Each block has a 32nd of the groups of 4 words. A thread stores its groups in the memory of every other rank, each
 //! word with the epoch beside it in one double word, which is written and read as a whole; then it looks at its own memory until the
-//! epochs are there. Twice the bytes, but one way to the other GPU is all that it waits for.
-//!
+//! epochs are there. Twice the bytes, but one way to the other GPU is all that it waits for.//!
 //! Where the part is `sent` (entries `all_reduce_sent` and `all_reduce_act_sent`) the kernel in front sends its words so, to this rank too
 //! ([`Outbox`](meeting::Outbox)). Then nothing waits for its end but the store of `y`: it starts this kernel only when what is in front of
 //! both has ended.
@@ -141,37 +140,37 @@ mod entry {
         /// Words of one value.
         pub fn all_reduce(args: OneShotAllReduce) {
             thread::blocks_at_once::<THREADS, 1>();
-            run::<4>(&args, args.x.addr);
+            run::<4, false>(&args, args.x.addr);
         }
 
         /// Words of one value, which the kernel in front has sent to all ranks.
         pub fn all_reduce_sent(args: OneShotAllReduce) {
             thread::blocks_at_once::<THREADS, 1>();
-            run::<4>(&args, 0);
+            run::<4, true>(&args, 0);
         }
 
         /// Words of two.
         pub fn all_reduce_act(args: OneShotAllReduce) {
             thread::blocks_at_once::<THREADS, 1>();
-            run::<8>(&args, args.x_act.addr);
+            run::<8, false>(&args, args.x_act.addr);
         }
 
         /// Words of two, which the kernel in front has sent to all ranks.
         pub fn all_reduce_act_sent(args: OneShotAllReduce) {
             thread::blocks_at_once::<THREADS, 1>();
-            run::<8>(&args, 0);
+            run::<8, true>(&args, 0);
         }
     }
 
-    /// Sums groups of `N` values, whose 4 words this rank has from `x` on, or has sent where that is 0.
+    /// Sums groups of `N` values, whose 4 words this rank has from `x` on, or has `SENT`.
     ///
     /// # Safety
     /// The kernel's Requires hold.
     #[inline(always)]
-    unsafe fn run<const N: usize>(args: &OneShotAllReduce, x: u64) {
+    unsafe fn run<const N: usize, const SENT: bool>(args: &OneShotAllReduce, x: u64) {
         // All its blocks have found room: the kernel behind may come, and fetch its weights while this one waits for other GPUs.
         grid::launch_dependents();
-        if x != 0 {
+        if !SENT {
             grid::wait_for_dependencies();
         }
         // SAFETY: the caller's promise; a block's groups are within the part.
@@ -183,9 +182,16 @@ mod entry {
             let share = groups.div_ceil(BLOCKS);
             let start = share * thread::block_idx_x();
             let end = groups.min(start + share);
-            let mut group = start + thread::thread_idx_x();
+            let first = start + thread::thread_idx_x();
+            let mut group = first;
+            // All of a thread's groups are on their way together.
+            while !SENT && group < end {
+                packets.send(&args.meeting, group, global::load(x + 16 * u64::from(group)));
+                group += thread::block_dim_x();
+            }
+            let mut group = first;
             while group < end {
-                sum_group::<N>(args, packets, x, group);
+                sum_group::<N, SENT>(args, packets, x, group);
                 group += thread::block_dim_x();
             }
             barrier::sync_threads();
@@ -193,22 +199,25 @@ mod entry {
         }
     }
 
-    /// Sends a group, waits for that of the others, and stores their sum.
+    /// Waits for a group of all ranks, and stores their sum.
     ///
     /// # Safety
     /// As of [`run`].
     #[inline(always)]
-    unsafe fn sum_group<const N: usize>(args: &OneShotAllReduce, packets: Packets, x: u64, group: u32) {
+    unsafe fn sum_group<const N: usize, const SENT: bool>(
+        args: &OneShotAllReduce,
+        packets: Packets,
+        x: u64,
+        group: u32,
+    ) {
         let ending = Ending { bias: args.bias, residual: args.residual, n: args.n };
         // SAFETY: the caller's promise.
         unsafe {
-            if x != 0 {
-                packets.send(&args.meeting, group, global::load(x + 16 * u64::from(group)));
-            }
             // On their way while it waits.
             let addends = ending.addends::<N>(group);
-            if let Some(sums) = sums::<N>(args, packets, x, group) {
-                if x == 0 {
+            let own = if SENT { None } else { Some(global::load(x + 16 * u64::from(group))) };
+            if let Some(sums) = sums::<N>(args, packets, own, group) {
+                if SENT {
                     grid::wait_for_dependencies();
                 }
                 store::<N>(args.y.addr, group, ending.result(sums, addends));
@@ -216,16 +225,22 @@ mod entry {
         }
     }
 
-    /// The sums of a group of all ranks, in the order of the ranks, as of [`run`]; none if a wait was ended.
+    /// The sums of a group of all ranks, in the order of the ranks, of which this one's words are `own` if they are not sent; none if a
+    /// wait was ended.
     ///
     /// # Safety
     /// The packets have room for it.
     #[inline(always)]
-    unsafe fn sums<const N: usize>(args: &OneShotAllReduce, packets: Packets, x: u64, group: u32) -> Option<[f32; N]> {
+    unsafe fn sums<const N: usize>(
+        args: &OneShotAllReduce,
+        packets: Packets,
+        own: Option<[u32; 4]>,
+        group: u32,
+    ) -> Option<[f32; N]> {
         let (mut sums, mut rank) = ([0.0; N], 0);
         while rank < args.meeting.ranks {
             // SAFETY: the caller's promise.
-            let parts = unsafe { packets.receive_of_two(&args.meeting, rank, group, x)? };
+            let parts = unsafe { packets.receive_of_two(&args.meeting, rank, group, own)? };
             sums = if rank == 0 { values(parts[0]) } else { added(sums, values(parts[0])) };
             if rank + 1 < args.meeting.ranks {
                 sums = added(sums, values(parts[1]));

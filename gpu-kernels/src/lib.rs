@@ -50,6 +50,7 @@ macro_rules! for_each_kernel {
             advance Advance,
             all_argmax OneShotAllArgmax,
             all_gather OneShotAllGather,
+            all_gather_packets PacketAllGather,
             all_reduce OneShotAllReduce,
             all_reduce_two_shot TwoShotAllReduce,
             argmax Argmax,

@@ -1,5 +1,5 @@
 //! `--devices` and `--tensor-parallel`: the CPU as several ranks says what it says as one, and what cannot be cut is refused.
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{fault, nemotron};
 
@@ -21,6 +21,7 @@ fn ranks_say_what_one_device_says() {
         &["--devices", "cpu:4"],
         &["--device", "cpu", "--tensor-parallel", "2"],
         &["--devices", "cpu:1"],
+        &["--devices", "cpu:2", "--collectives", "host"],
     ] {
         assert_eq!(text(devices), one, "{devices:?}");
     }
@@ -81,6 +82,8 @@ fn what_cannot_be_ranks_is_refused() {
         (&["--devices", "1,1"], "GPU 1 is named twice"),
         (&["--tensor-parallel", "0"], "expected 1 to 64"),
         (&["--devices", "cpu:2", "--tensor-parallel", "2"], "cannot be used with"),
+        (&["--devices", "cpu:2", "--collectives", "nccl"], "expected auto, peers or host"),
+        (&["--device", "cpu", "--collectives", "host"], "required arguments were not provided"),
         (&["--devices", "cpu:2", "--device", "cpu"], "'--devices <LIST>' cannot be used with '--device <N|cpu|auto>'"),
     ] {
         let run = nemotron(&[&["--model", "models/storyteller"], &PROMPT[..], options].concat());
@@ -106,6 +109,25 @@ fn verify_and_bench_take_ranks() {
     }
 }
 
+/// Packets for each of two ranks, of 2¹⁸ words in two halves, each word with its epoch; once where they are in the host's memory.
+#[test]
+fn inspect_counts_what_ranks_meet_in() {
+    let memory = |options: &[&str]| {
+        let run = nemotron(&[&["inspect", "models/storyteller", "--json"], options].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        let report: Value = serde_json::from_str(&run.stdout).unwrap();
+        let workspace = report["memory"]["gpu"]["workspace"].as_u64().unwrap();
+        (report["packets"].clone(), workspace)
+    };
+    let packets = 2 * 2 * (1 << 18) * 8;
+    let (peers, workspace) = memory(&["--tensor-parallel", "2", "--collectives", "peers"]);
+    let (host, without) = memory(&["--tensor-parallel", "2", "--collectives", "host"]);
+    assert_eq!(peers, json!({"bytes": packets, "on_host": false}));
+    assert_eq!((host, workspace - without), (json!({"bytes": packets, "on_host": true}), packets));
+    assert_eq!(memory(&["--tensor-parallel", "2"]), (peers, workspace));
+    assert_eq!(memory(&[]).0, json!({"bytes": 0, "on_host": false}));
+}
+
 /// Keys and values and all large weights are halved; norms and tables are not.
 #[test]
 fn inspect_says_what_a_rank_needs() {
@@ -121,5 +143,9 @@ fn inspect_says_what_a_rank_needs() {
     assert!(2 * weights_of_two > weights && 2 * weights_of_two < weights + weights / 50, "{weights}, {weights_of_two}");
     let run = nemotron(&["inspect", "models/storyteller", "--tensor-parallel", "2"]);
     assert!(run.stdout.contains("memory on each of 2 ranks for 1 sequence of"), "{run:?}");
+    assert!(
+        run.stdout.contains("what 2 ranks meet in takes 8.4 MB of each GPU's working memory, or 8.4 MB of"),
+        "{run:?}"
+    );
     assert!(fault(nemotron(&["inspect", "models/storyteller", "--tensor-parallel", "3"])).contains("query heads: 4"));
 }

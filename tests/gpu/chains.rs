@@ -10,7 +10,7 @@ use nemotron::device::{
 };
 use nemotron::error::Result as Done;
 
-use crate::ranks::{connected, on_several};
+use crate::several::{Several, connected, on_several};
 use crate::{Row, ensure, text};
 
 pub const ROWS: &[Row] = &[("ranks: products that send, sums and norms, one rank late", || on_several(chains))];
@@ -20,11 +20,11 @@ const N: u32 = 1024;
 const LAYERS: u32 = 6;
 const RUNS: usize = 5;
 
-fn chains(ranks: u32) -> Result<String, String> {
+pub fn chains(several: Several) -> Result<String, String> {
     for rows in [9, 20, 64, 128] {
-        let alone = bits(ranks, rows, true, Duration::ZERO)?;
+        let alone = bits(several, rows, true, Duration::ZERO)?;
         for nap in [Duration::ZERO, Duration::from_millis(2)] {
-            let together = bits(ranks, rows, false, nap)?;
+            let together = bits(several, rows, false, nap)?;
             let differs = (0..alone.len()).find(|run| alone[*run] != together[*run]);
             ensure(differs.is_none(), || format!("{rows} rows, a rank {nap:?} late: other bits in run {differs:?}"))?;
         }
@@ -77,11 +77,12 @@ impl Device for Late {
 }
 
 /// The residual stream and its last norm behind each run, where the last rank is late by `nap`, and steps are `apart` or may be one.
-fn bits(ranks: u32, rows: u32, apart: bool, nap: Duration) -> Result<Vec<Vec<i32>>, String> {
+fn bits(several: Several, rows: u32, apart: bool, nap: Duration) -> Result<Vec<Vec<i32>>, String> {
+    let ranks = several.ranks;
     let (mut buffers, mut plan) = (Buffers::default(), Plan { decode: true, ..Plan::default() });
     let [stream, normed] = chain(&mut buffers, &mut plan, (ranks, rows), apart);
     let mut all: Vec<Box<dyn Device>> = Vec::new();
-    for device in connected(ranks, Options::default())? {
+    for device in connected(several, Options::default())? {
         let is_last = all.len() + 1 == ranks as usize;
         all.push(if is_last { Box::new(Late { device, nap }) } else { Box::new(device) });
     }

@@ -5,12 +5,14 @@ mod chains;
 mod device;
 mod faults;
 mod fp8_products;
+mod host_ranks;
 mod launches;
 mod logprobs;
 mod models;
 mod plans;
 mod products;
 mod ranks;
+mod several;
 mod streams;
 
 /// The kernels' rows and their oracles, as tests/kernels has them; its own tests see to the references and the emulator.
@@ -61,6 +63,7 @@ fn rows() -> impl Iterator<Item = &'static Row> {
         .chain(logprobs::ROWS)
         .chain(chains::ROWS)
         .chain(ranks::ROWS)
+        .chain(host_ranks::ROWS)
         .chain(faults::ROWS)
 }
 

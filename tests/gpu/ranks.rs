@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gpu_kernels::{Act, Element, GEMV_MAX_ROWS, Ptr};
-use nemotron::device::cuda::{self, Cuda, Options};
+use nemotron::device::cuda::{self, Collectives, Cuda, Options};
 use nemotron::device::{
     AllGather, AllReduce, BufferId, BufferKind, Buffers, Device, Format, Inputs, Output, Plan, PlanId, Ranks, Step,
     Ticket, Weight, WeightPart,
@@ -14,16 +14,17 @@ use nemotron::session::verify::verify;
 use nemotron::session::{LoadOptions, Model, RankChoice};
 
 use crate::models::{file, options};
+use crate::several::{Several, connected, numbers_of, on_several};
 use crate::{Row, ensure, text};
 
 pub const ROWS: &[Row] = &[
     ("ranks: sums and columns, to the bit", || on_several(sums_and_columns)),
     ("ranks: golden logits are within their bounds", || on_several(golden)),
     ("ranks: the same logits to the bit every time", || on_several(same_bits)),
-    ("ranks: one that fails ends the run", || on_several(|ranks| ended(ranks, Fault::Fails))),
-    ("ranks: one that dies ends the run", || on_several(|ranks| ended(ranks, Fault::Dies))),
-    ("ranks: one that does not come ends the run", || on_several(|ranks| ended(ranks, Fault::Stays))),
-    ("ranks: one with another plan ends the run", || on_several(|ranks| ended(ranks, Fault::Differs))),
+    ("ranks: one that fails ends the run", || on_several(|several| ended(several, Fault::Fails))),
+    ("ranks: one that dies ends the run", || on_several(|several| ended(several, Fault::Dies))),
+    ("ranks: one that does not come ends the run", || on_several(|several| ended(several, Fault::Stays))),
+    ("ranks: one with another plan ends the run", || on_several(|several| ended(several, Fault::Differs))),
     ("ranks: one without memory ends the load", || on_several(without_memory)),
     ("ranks: what a sum takes", || on_several(time_sums)),
 ];
@@ -44,32 +45,21 @@ const SETS: [&str; 12] = [
     "nemotron_h_latent_mixed",
 ];
 
-/// Checks two GPUs, and all of them where there are more. Where there is one it is both ranks: what they enqueue runs side by side.
-pub fn on_several(check: fn(u32) -> Result<String, String>) -> Result<String, String> {
-    match cuda::count().map_err(text)? {
-        1 => Ok(format!("one GPU as two ranks: {}", check(2)?)),
-        2 => check(2),
-        count => Ok(format!("2 GPUs: {}; {count}: {}", check(2)?, check(count.min(8))?)),
-    }
-}
+/// Of these, those whose bits are compared.
+const SETS_OF_BITS: [&str; 2] = ["nemotron", "nemotron_h_latent_mixed"];
 
-/// The GPUs of so many ranks.
-fn numbers_of(ranks: u32) -> Result<Vec<u32>, Error> {
-    let count = cuda::count()?;
-    Ok((0..ranks).map(|rank| rank % count).collect())
-}
-
-fn load(set: &str, ranks: u32) -> Result<Model, Error> {
+fn load(set: &str, Several { ranks, collectives }: Several) -> Result<Model, Error> {
     let options = options(&format!("tests/golden/{set}")).expect("the sets are here");
-    let options = LoadOptions { ranks: RankChoice::Gpus(numbers_of(ranks)?), context: Some(384), ..options };
+    let ranks = RankChoice::Gpus(numbers_of(ranks)?);
+    let options = LoadOptions { ranks, collectives, context: Some(384), ..options };
     Model::load(&options, &mut |_| {}, |_| Ok(()))
 }
 
-fn golden(ranks: u32) -> Result<String, String> {
+pub fn golden(several: Several) -> Result<String, String> {
     let mut lines = Vec::new();
     for set in SETS {
-        let model = match load(set, ranks) {
-            Err(error) if ranks > 2 && error.message().contains("cannot be cut") => continue,
+        let model = match load(set, several) {
+            Err(error) if several.ranks > 2 && error.message().contains("cannot be cut") => continue,
             model => model.map_err(text)?,
         };
         let expected = file(&format!("tests/golden/{set}/expected.safetensors"))?;
@@ -81,21 +71,33 @@ fn golden(ranks: u32) -> Result<String, String> {
     Ok(format!("of the reference's error: {}", lines.join(", ")))
 }
 
-fn same_bits(ranks: u32) -> Result<String, String> {
-    for set in ["nemotron", "nemotron_h_latent_mixed"] {
-        let expected = Expected::read(&file(&format!("tests/golden/{set}/expected.safetensors"))?).map_err(text)?;
-        let prompt = expected.prompts.iter().max_by_key(|prompt| prompt.ids.len()).ok_or("no prompt")?;
-        let bits = |model: &Model| -> Result<Vec<u32>, String> {
-            let logits = model.engine().logits(&prompt.ids, prompt.rows).map_err(text)?;
-            Ok(logits.into_iter().map(f32::to_bits).collect())
-        };
-        let first = bits(&load(set, ranks).map_err(text)?)?;
-        let model = load(set, ranks).map_err(text)?;
+fn same_bits(several: Several) -> Result<String, String> {
+    for set in SETS_OF_BITS {
+        let first = bits(set, &load(set, several).map_err(text)?)?;
+        let model = load(set, several).map_err(text)?;
         for run in 0..20 {
-            ensure(bits(&model)? == first, || format!("{set}: other bits in run {run}"))?;
+            ensure(bits(set, &model)? == first, || format!("{set}: other bits in run {run}"))?;
         }
     }
     Ok("2 models, 20 runs".into())
+}
+
+/// Whether ranks that meet in the host's memory have the bits of those that meet in each other's.
+pub fn bits_of_peers(several: Several) -> Result<String, String> {
+    let peers = Several { collectives: Collectives::Peers, ..several };
+    for set in SETS_OF_BITS {
+        let [here, there] = [several, peers].map(|several| load(set, several).map_err(text));
+        ensure(bits(set, &here?)? == bits(set, &there?)?, || format!("{set}: other bits than in each other's memory"))?;
+    }
+    Ok(format!("{} models", SETS_OF_BITS.len()))
+}
+
+/// Logits of the longest prompt.
+fn bits(set: &str, model: &Model) -> Result<Vec<u32>, String> {
+    let expected = Expected::read(&file(&format!("tests/golden/{set}/expected.safetensors"))?).map_err(text)?;
+    let prompt = expected.prompts.iter().max_by_key(|prompt| prompt.ids.len()).ok_or("no prompt")?;
+    let logits = model.engine().logits(&prompt.ids, prompt.rows).map_err(text)?;
+    Ok(logits.into_iter().map(f32::to_bits).collect())
 }
 
 /// What each rank has for itself: activations where it is so `rounded`, else f32.
@@ -123,12 +125,8 @@ fn numbers(count: usize, rank: u32) -> Vec<f32> {
     (0..count).map(|i| f64::from(number(i) as i32 >> 4) as f32 / 3e6).collect()
 }
 
-pub fn connected(ranks: u32, options: Options) -> Result<Vec<Cuda>, String> {
-    Cuda::open_ranks(&numbers_of(ranks).map_err(text)?, options).map_err(text)
-}
-
-fn device(ranks: u32, options: Options) -> Result<Ranks, String> {
-    let all = connected(ranks, options)?.into_iter().map(|device| Box::new(device) as Box<dyn Device>);
+fn device(several: Several, options: Options) -> Result<Ranks, String> {
+    let all = connected(several, options)?.into_iter().map(|device| Box::new(device) as Box<dyn Device>);
     Ranks::new(all.collect()).map_err(text)
 }
 
@@ -141,7 +139,8 @@ struct Met {
 
 /// Sums and columns, one by one and as a graph: sums in one shot and in two, columns in several launches too. Neighbours differ: what
 /// a rank brought to an earlier meeting would be noticed.
-fn sums_and_columns(ranks: u32) -> Result<String, String> {
+pub fn sums_and_columns(several: Several) -> Result<String, String> {
+    let ranks = several.ranks;
     let shapes =
         [(1, 4096, false), (3, 1000, false), (2, 8, false), (20, 1000, true), (700, 4096, true), (131, 8200, true)];
     for (rows, n, rounded) in shapes {
@@ -151,7 +150,7 @@ fn sums_and_columns(ranks: u32) -> Result<String, String> {
             let numbers = |rank| numbers((rows * n) as usize, step * ranks + rank);
             steps.push(append((0..ranks).map(numbers).collect(), &mut buffers, &mut plan, ([rows, n], rounded)));
         }
-        let mut device = device(ranks, Options::default())?;
+        let mut device = device(several, Options::default())?;
         device.allocate(buffers).map_err(text)?;
         let plan = device.prepare(plan).map_err(text)?;
         for run in 0..5 {
@@ -216,7 +215,7 @@ fn read_codes(device: &mut Ranks, buffer: BufferId, count: usize) -> Result<Vec<
 
 /// What a rank does wrong.
 #[derive(Clone, Copy, PartialEq)]
-enum Fault {
+pub enum Fault {
     /// It says so.
     Fails,
     /// Its thread panics.
@@ -285,14 +284,15 @@ impl Device for Faulty {
 }
 
 /// The last rank commits a fault after some runs; whether all know within 5 s, and give their memory back.
-fn ended(ranks: u32, fault: Fault) -> Result<String, String> {
-    let free = || connected(ranks, Options::default())?[0].free_bytes().map_err(text);
+pub fn ended(several: Several, fault: Fault) -> Result<String, String> {
+    let ranks = several.ranks;
+    let free = || connected(several, Options::default())?[0].free_bytes().map_err(text);
     let before = free()?;
     let mut took = Vec::new();
     // Steps run one by one in the first run, and as a graph from the second on.
     for runs in [0, 3] {
         let mut all: Vec<Box<dyn Device>> = Vec::new();
-        for device in connected(ranks, Options { rank_timeout: Duration::from_secs(2), ..Options::default() })? {
+        for device in connected(several, Options { rank_timeout: Duration::from_secs(2), ..Options::default() })? {
             let runs = if all.len() + 1 == ranks as usize { runs } else { u32::MAX };
             all.push(Box::new(Faulty { device, runs, fault }));
         }
@@ -323,9 +323,10 @@ fn ended(ranks: u32, fault: Fault) -> Result<String, String> {
 }
 
 /// Another program has taken the memory of the last rank's GPU; whether all know within 5 s, and give theirs back.
-fn without_memory(ranks: u32) -> Result<String, String> {
+fn without_memory(several: Several) -> Result<String, String> {
     const NEEDED: u64 = 1 << 30;
-    let free = |rank: u32| connected(ranks, Options::default())?[rank as usize].free_bytes().map_err(text);
+    let ranks = several.ranks;
+    let free = |rank: u32| connected(several, Options::default())?[rank as usize].free_bytes().map_err(text);
     let (before, last) = (free(0)?, free(ranks - 1)?);
     let mut other =
         Cuda::open(numbers_of(ranks).map_err(text)?[ranks as usize - 1], Options::default()).map_err(text)?;
@@ -333,7 +334,7 @@ fn without_memory(ranks: u32) -> Result<String, String> {
     taken.add("taken", Element::F32, (last - NEEDED) / 4, BufferKind::Scratch);
     other.allocate(taken).map_err(text)?;
     let start = Instant::now();
-    let mut device = device(ranks, Options::default())?;
+    let mut device = device(several, Options::default())?;
     let mut buffers = Buffers::default();
     buffers.add("needed", Element::F32, NEEDED / 4, BufferKind::Scratch);
     let error = device.allocate(buffers).err().ok_or("it was allocated")?;
@@ -364,11 +365,11 @@ fn sum_of(mut device: Ranks, ranks: u32, [rows, n]: [u32; 2], count: u32) -> Res
     Ok((device, plan, sums))
 }
 
-fn time_sums(ranks: u32) -> Result<String, String> {
+pub fn time_sums(several: Several) -> Result<String, String> {
     const COUNT: u32 = 200;
     let mut figures = Vec::new();
     for rows in [1, 2, 8, 9, 32, 64, 128, 256, 512, 2048] {
-        let (mut device, plan, _) = sum_of(device(ranks, Options::default())?, ranks, [rows, 4096], COUNT)?;
+        let (mut device, plan, _) = sum_of(device(several, Options::default())?, several.ranks, [rows, 4096], COUNT)?;
         let mut times = Vec::new();
         for _ in 0..7 {
             times.push(device.time(&[(plan, &[])]).map_err(text)?);

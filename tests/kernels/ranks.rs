@@ -4,7 +4,7 @@ use ptx_emulator::Module;
 
 use crate::emulator::{DEVICES, ptx};
 use crate::mutants::entry;
-use queues::{Ranks, STEPS, Step};
+use queues::{BY_PACKETS, Packets, Ranks, STEPS, Step};
 
 mod queues;
 
@@ -17,6 +17,7 @@ fn module(edit: impl Fn(&str) -> String) -> Module {
         "all_reduce_act_sent",
         "all_reduce_two_shot",
         "all_gather",
+        "all_gather_packets",
         "all_argmax",
         "argmax",
         "gemv_narrow",
@@ -45,6 +46,17 @@ fn every_rank_has_the_sum_in_the_order_of_the_ranks() {
             let all = Ranks::new(ranks);
             let ran = all.run(&right, seed);
             assert_eq!((ran, all.word(all.faults[0])), (Ok(()), 0), "{ranks} ranks, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn packets_of_all_ranks_may_be_one_area() {
+    let right = module(str::to_owned);
+    for (ranks, seeds) in [(1, 2), (2, 16), (4, 8), (8, 4)] {
+        for seed in 0..seeds {
+            let ran = Ranks::of(ranks, Packets::Together, &BY_PACKETS).run(&right, seed);
+            assert_eq!(ran, Ok(()), "{ranks} ranks, seed {seed}");
         }
     }
 }
@@ -134,7 +146,7 @@ fn a_rank_that_does_not_come_ends_by_the_word_of_the_host_alone() {
     assert!(waits.contains("deadlock"), "{waits}");
     // Nothing is read that is not there then.
     let alone: Vec<_> = STEPS.into_iter().filter(|(_, _, n)| n.is_some()).collect();
-    let mut all = Ranks::of(4, &alone);
+    let mut all = Ranks::of(4, Packets::Apart, &alone);
     all.queues[2].clear();
     all.memory.write(all.abort, &1i32.to_le_bytes()).expect("it is there");
     let unwritten = all.run(&right, 1).expect_err("there is no sum");

@@ -9,6 +9,11 @@ const TURNS: u32 = 1024;
 
 /// A launch's packets: two words and the epoch beside each, 16 bytes, which whoever waits for them looks at until both
 /// epochs are this one. So a word is its own flag: nothing is released, and one way to the other GPU is all that passes.
+///
+/// They may stand in pinned memory of the host too, which the GPUs of all ranks reach over PCIe. A load or store of the system's scope is
+/// atomic there where it has a naturally aligned 8 bytes, as a packet is (CUDA's programming guide, "Atomicity"); that of two packets is
+/// two of these to the memory model, and may be torn between them: each has an epoch of its own. What PCIe has no atomics for on many
+/// hosts, to read and write as one, none of the kernels of a meeting does.
 #[derive(Clone, Copy)]
 pub struct Packets {
     epoch: u32,
@@ -65,13 +70,19 @@ impl Packets {
     }
 
     /// Waits for group `quad` of four words of rank `from` and of the one behind it, nothing where there is none; none if the wait was
-    /// ended. This rank's own stand at `own`, or were sent as those of the others where that is 0. Both are looked for together: one
-    /// behind the other, each look would be waited for.
+    /// ended. This rank's own are `own`, or were sent as those of the others. Both are looked for together: one behind the other, each look
+    /// would be waited for.
     ///
     /// # Safety
     /// As of [`Packets::send`].
     #[inline(always)]
-    pub unsafe fn receive_of_two(self, meeting: &Meeting, from: u32, quad: u32, own: u64) -> Option<[[u32; 4]; 2]> {
+    pub unsafe fn receive_of_two(
+        self,
+        meeting: &Meeting,
+        from: u32,
+        quad: u32,
+        own: Option<[u32; 4]>,
+    ) -> Option<[[u32; 4]; 2]> {
         let turn = (BLOCKS * thread::thread_idx_x() + thread::block_idx_x()) % TURNS;
         let (mut looks, mut asks) = (0, LOOKS * (turn + 1));
         loop {
@@ -97,17 +108,16 @@ impl Packets {
     /// # Safety
     /// As of [`Packets::send`].
     #[inline(always)]
-    unsafe fn look(self, meeting: &Meeting, rank: u32, quad: u32, own: u64) -> [u64; 4] {
+    unsafe fn look(self, meeting: &Meeting, rank: u32, quad: u32, own: Option<[u32; 4]>) -> [u64; 4] {
         let of_epoch = u64::from(self.epoch) << 32;
+        if rank >= meeting.ranks {
+            return [of_epoch; 4];
+        }
+        if let Some(words) = own.filter(|_| rank == meeting.rank) {
+            return words.map(|word| u64::from(word) | of_epoch);
+        }
         // SAFETY: the caller's promise.
         unsafe {
-            if rank >= meeting.ranks {
-                return [of_epoch; 4];
-            }
-            if own != 0 && rank == meeting.rank {
-                let words: [u32; 4] = global::load(own + 16 * u64::from(quad));
-                return words.map(|word| u64::from(word) | of_epoch);
-            }
             let address = self.own + u64::from(rank) * self.apart + 16 * u64::from(quad);
             let [a, b] = global::load_pair_relaxed_system(address);
             let [c, d] = global::load_pair_relaxed_system(address + self.apart / 2);

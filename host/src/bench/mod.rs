@@ -20,7 +20,7 @@ use crate::device::{BufferKind, Buffers, Device, Format, host_memory};
 use crate::engine::{EngineConfig, lay_out};
 use crate::error::Result;
 use crate::forward::{Layout, table_bytes};
-use crate::session::{DeviceChoice, Note, RankChoice, choice};
+use crate::session::{Collectives, DeviceChoice, Note, RankChoice, choice};
 use crate::synthetic::RandomWeights;
 use gap::GapBuffers;
 use pass::Pass;
@@ -60,7 +60,7 @@ impl Bench {
     /// The checkpoint or the device; its memory does not hold the model; or it can not be cut into so many ranks.
     pub fn open(
         mut subject: Subject,
-        (device, ranks): (DeviceChoice, &RankChoice),
+        (device, ranks, collectives): (DeviceChoice, &RankChoice, Collectives),
         lists: &Lists,
         note: &mut dyn FnMut(Note),
     ) -> Result<Bench> {
@@ -68,7 +68,7 @@ impl Bench {
         subject.spec = share;
         let mut config = EngineConfig::for_model(&subject.spec, Some(lists.tokens()))?;
         config.max_sequences = lists.sequences();
-        let opened = choice::open(device, ranks, None, None)?;
+        let opened = choice::open(device, (ranks, collectives), None, None)?;
         let (mut device, is_gpu) = (opened.device, opened.kind == "CUDA");
         note(Note::Info(format!("{} Device: {}", opened.kind, device.description().join(", "))));
         if let Some(error) = &opened.fallback {

@@ -135,7 +135,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let lists = Lists::new(&arguments.wanted(subject.spec.context_length), subject.spec.context_length)?;
     let (name, parameters, config) = (subject.name.clone(), subject.parameters(), subject.config.clone());
-    let devices = (arguments.device, &arguments.ranks.choice());
+    let devices = (arguments.device, &arguments.ranks.choice(), arguments.ranks.collectives());
     let mut bench = Bench::open(subject, devices, &lists, &mut |note: Note| Verbosity::Normal.note(&note))?;
     let head = Head { name: &name, parameters, config: &config };
     if arguments.what == What::Products {

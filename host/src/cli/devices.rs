@@ -48,7 +48,7 @@ fn list(gpus: &[Gpu]) -> String {
     text
 }
 
-/// The GPUs with which one can hold a model, as a user reads it.
+/// The other GPUs whose memory one reaches, as a user reads it.
 fn reached(gpu: &Gpu, gpus: &[Gpu]) -> String {
     match peers(gpu, gpus) {
         Ok(peers) if peers.is_empty() => "no other GPU".to_owned(),

@@ -48,7 +48,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { context, batch, kv_cache, .. } = *arguments;
     let ranks = arguments.ranks.choice();
-    let inspection = Inspection::new(&arguments.model, context, batch, kv_cache, ranks.count())?;
+    let inspection =
+        Inspection::new(&arguments.model, context, batch, kv_cache, (ranks.count(), arguments.ranks.collectives()))?;
     let present = Present::of(&ranks, arguments.device)?;
     let text = if arguments.json { json_object(&inspection, &present) } else { table(&inspection, &present) };
     let mut out = stdout().lock();
@@ -133,7 +134,9 @@ fn memory(inspection: &Inspection, present: &Present) -> String {
         text += &row(name, [need.weights, need.kv, need.slots, need.workspace, need.total()].map(size));
     }
     let (token, slot) = (size(inspection.kv_bytes_per_token), size(inspection.slot_bytes_per_sequence));
-    text += &format!("a token's keys and values take {token} on a GPU, a sequence's slot {slot}\n\n");
+    text += &format!("a token's keys and values take {token} on a GPU, a sequence's slot {slot}\n");
+    text += &packets(inspection);
+    text += "\n";
     let Present { device, name, memory, .. } = present;
     let verdict = match (memory, present.holds(inspection)) {
         (Some(memory), Some(holds)) => {
@@ -142,6 +145,21 @@ fn memory(inspection: &Inspection, present: &Present) -> String {
         _ => "its memory is not known".into(),
     };
     text + &format!("device {device}, {name}: {verdict}\n")
+}
+
+/// What the ranks of GPUs meet in; nothing of one.
+fn packets(inspection: &Inspection) -> String {
+    if inspection.ranks == 1 {
+        return String::new();
+    }
+    let (ranks, bytes) = (inspection.ranks, size(inspection.packets));
+    let of_host = "of the host's memory, page-locked, where GPUs do not reach each other's";
+    match inspection.packets_on_host {
+        true => format!("what {ranks} ranks meet in takes {bytes} of the host's memory, page-locked\n"),
+        false => {
+            format!("what {ranks} ranks meet in takes {bytes} of each GPU's working memory, or {bytes} {of_host}\n")
+        }
+    }
 }
 
 fn json_object(inspection: &Inspection, present: &Present) -> String {
@@ -173,6 +191,7 @@ fn json_object(inspection: &Inspection, present: &Present) -> String {
         "context": inspection.config.context,
         "batch": inspection.config.max_sequences,
         "tensor_parallel": inspection.ranks,
+        "packets": {"bytes": inspection.packets, "on_host": inspection.packets_on_host},
         "kv_bytes_per_token": inspection.kv_bytes_per_token,
         "slot_bytes_per_sequence": inspection.slot_bytes_per_sequence,
         "memory": {"gpu": need(&inspection.gpu), "cpu": need(&inspection.cpu)},

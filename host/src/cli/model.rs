@@ -2,14 +2,14 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::{Map, Value};
 
 use super::console::Verbosity;
 use super::numbers::{self, CONTEXT, RANKS, THREADS};
 use super::progress;
 use crate::quantized::Recipe;
-use crate::session::{ActivationChoice, DeviceChoice, KvChoice, LoadOptions, Model, Note, RankChoice};
+use crate::session::{ActivationChoice, Collectives, DeviceChoice, KvChoice, LoadOptions, Model, Note, RankChoice};
 
 #[derive(Args, Debug)]
 pub struct ModelArguments {
@@ -67,15 +67,21 @@ pub struct ModelArguments {
 
 /// Several devices as one.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("several").args(["devices", "tensor_parallel"]).multiple(true)))]
 pub struct RankArguments {
     /// Devices that hold the model together, instead of --device and its variable, each with its share of the weights: numbers of
-    /// equal GPUs that reach each other's memory, as 0,1; or cpu:N for the CPU as N ranks
+    /// equal GPUs, as 0,1; or cpu:N for the CPU as N ranks
     #[arg(long, value_name = "LIST", conflicts_with_all = ["device", "tensor_parallel"])]
     devices: Option<RankChoice>,
 
     /// Ranks that hold the model together: as many GPUs from --device's on, or the CPU as so many
     #[arg(long, value_name = "N", value_parser = numbers::count(RANKS))]
     tensor_parallel: Option<NonZeroUsize>,
+
+    /// In whose memory the GPUs of several ranks meet: peers, in each other's; host, in the host's, which is slower and needs no GPU to
+    /// reach another's; auto, as peers where all reach each other's, else as host
+    #[arg(long, value_name = "auto|peers|host", default_value = "auto", requires = "several")]
+    collectives: Collectives,
 }
 
 impl RankArguments {
@@ -83,6 +89,11 @@ impl RankArguments {
     pub fn choice(&self) -> RankChoice {
         let count = self.tensor_parallel.map(|ranks| RankChoice::Count(ranks.get()));
         self.devices.clone().or(count).unwrap_or_default()
+    }
+
+    /// In whose memory their GPUs meet.
+    pub fn collectives(&self) -> Collectives {
+        self.collectives
     }
 }
 
@@ -93,6 +104,7 @@ impl ModelArguments {
         LoadOptions {
             device: self.device,
             ranks: self.ranks.choice(),
+            collectives: self.ranks.collectives(),
             context: self.context,
             gpu_memory_utilization: self.gpu_memory_utilization,
             progress,

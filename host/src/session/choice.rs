@@ -8,7 +8,7 @@ use half::bf16;
 use super::memory::GpuMemory;
 use super::rank_choice::RankChoice;
 use crate::cpu::Cpu;
-use crate::device::cuda::{self, Cuda};
+use crate::device::cuda::{self, Collectives, Cuda};
 use crate::device::{Device, Ranks};
 use crate::error::{Category, Error, Result};
 
@@ -144,7 +144,7 @@ impl Opened {
 /// Opens the device that was chosen; `auto` is the only choice that may end at another.
 pub(crate) fn open(
     choice: DeviceChoice,
-    ranks: &RankChoice,
+    (ranks, collectives): (&RankChoice, Collectives),
     activations: Option<Activations>,
     progress: Option<Progress>,
 ) -> Result<Opened> {
@@ -153,15 +153,15 @@ pub(crate) fn open(
         RankChoice::Cpu(0 | 1) => Ok(cpu(activations, None)),
         RankChoice::Gpus(numbers) if numbers.len() == 1 => gpu(numbers[0], activations, progress),
         RankChoice::Cpu(ranks) => cpu_ranks(*ranks, activations, None),
-        RankChoice::Gpus(numbers) => gpu_ranks(numbers, activations, progress),
+        RankChoice::Gpus(numbers) => gpu_ranks((numbers, collectives), activations, progress),
         RankChoice::Count(ranks) => {
             let from = |first: u32| (first..).take(*ranks).collect::<Vec<u32>>();
             match choice {
                 DeviceChoice::Cpu => cpu_ranks(*ranks, activations, None),
                 DeviceChoice::Auto if activations == Some(Activations::F32) => cpu_ranks(*ranks, activations, None),
-                DeviceChoice::Gpu(first) => gpu_ranks(&from(first), activations, progress),
+                DeviceChoice::Gpu(first) => gpu_ranks((&from(first), collectives), activations, progress),
                 DeviceChoice::Auto => match cuda::count() {
-                    Ok(_) => gpu_ranks(&from(0), activations, progress),
+                    Ok(_) => gpu_ranks((&from(0), collectives), activations, progress),
                     Err(error) => cpu_ranks(*ranks, activations, Some(error)),
                 },
             }
@@ -199,9 +199,14 @@ fn cpu_ranks(ranks: usize, activations: Option<Activations>, fallback: Option<Er
 }
 
 /// GPUs as the ranks of one model. What is told of the memory holds for each; progress is told of the first, for shares are equal.
-fn gpu_ranks(numbers: &[u32], activations: Option<Activations>, progress: Option<Progress>) -> Result<Opened> {
+fn gpu_ranks(
+    (numbers, collectives): (&[u32], Collectives),
+    activations: Option<Activations>,
+    progress: Option<Progress>,
+) -> Result<Opened> {
     check_activations(numbers[0], activations, "--devices cpu:N")?;
-    let mut all = Cuda::open_ranks(numbers, cuda::Options::from_environment())?;
+    let options = cuda::Options { collectives, ..cuda::Options::from_environment() };
+    let mut all = Cuda::open_ranks(numbers, options)?;
     let ranks = all.len() as u64;
     if let Some(progress) = progress {
         all[0].on_progress(Box::new(move |done, total| progress(ranks * done, ranks * total)));

@@ -32,8 +32,7 @@ impl Session {
     /// # Errors
     /// The checkpoint, the tokenizer or the device; each says which file, what was expected and what was found.
     pub fn load(options: &LoadOptions, note: &mut dyn FnMut(Note)) -> Result<Session> {
-        let device = || choice::open(options.device, &options.ranks, options.activation_type(), options.progress);
-        Session::load_opened(options, device, note)
+        Session::load_opened(options, || options.open(), note)
     }
 
     /// As [`Session::load`], on a device of the caller's own instead of the one that `options` choose.

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use gpu_kernels::PAGE_TOKENS;
 
-use super::{DeviceChoice, KvChoice, RankChoice};
+use super::{Collectives, DeviceChoice, KvChoice, RankChoice};
 use crate::checkpoint::Checkpoint;
 use crate::cpu::processor_name;
 use crate::device::cuda::{self, Gpu};
@@ -40,6 +40,10 @@ pub struct Inspection {
     pub slot_bytes_per_sequence: u64,
     /// How many ranks hold the model together; all bytes of memory are those of one of them.
     pub ranks: usize,
+    /// Bytes of what ranks send each other on GPUs: in the memory of each, or once in the host's.
+    pub packets: u64,
+    /// Whether that is the host's; where `auto` decides, the GPU's is counted.
+    pub packets_on_host: bool,
 }
 
 /// Tensors that are for the same thing, in one format.
@@ -87,7 +91,8 @@ impl Need {
 impl Inspection {
     /// Looks at a checkpoint: a directory, or `org/name` of Hugging Face's cache. `context` is by default the smaller of
     /// the model's length and 4096; `batch` sequences of that length run at the same time,
-    /// whose keys and values are kept as `kv_cache` says; `ranks` ranks hold the model together.
+    /// whose keys and values are kept as `kv_cache` says; `ranks` ranks hold the model together, and meet where
+    /// `collectives` says.
     ///
     /// # Errors
     /// The checkpoint cannot be used, `context` is out of range, or the model cannot be cut into so many ranks.
@@ -96,7 +101,7 @@ impl Inspection {
         context: Option<usize>,
         batch: usize,
         kv_cache: KvChoice,
-        ranks: usize,
+        (ranks, collectives): (usize, Collectives),
     ) -> Result<Inspection> {
         let checkpoint = Checkpoint::open(model)?;
         let models::Reading { mut spec, notes, warnings, cache_fault } = models::read_checkpoint(&checkpoint)?;
@@ -112,12 +117,17 @@ impl Inspection {
         let (gpu, cpu) = (memory.sizes(2), memory.sizes(4));
         // Ranks have other shares of a table as embedding than as head.
         let weight_bytes = if ranks == 1 { groups.iter().map(|group| group.bytes).sum() } else { gpu.weights };
+        let packets = if ranks == 1 { 0 } else { cuda::packet_bytes(ranks) };
+        let packets_on_host = ranks > 1 && collectives == Collectives::Host;
+        let beside = cuda::WORKSPACE_BYTES + if packets_on_host { 0 } else { packets };
         Ok(Inspection {
             ranks,
+            packets,
+            packets_on_host,
             notes: warnings.into_iter().chain(notes).chain(whole).collect(),
             unused: weights.unused(&spec).into_iter().map(str::to_owned).collect(),
             disk_bytes: weights.checkpoint().bytes(),
-            gpu: need(&gpu, weight_bytes, cuda::WORKSPACE_BYTES),
+            gpu: need(&gpu, weight_bytes, beside),
             cpu: need(&cpu, weight_bytes, 0),
             kv_bytes_per_token: gpu.kv / (limits.pages as u64 * u64::from(PAGE_TOKENS)),
             slot_bytes_per_sequence: gpu.slots / (limits.sequences as u64 + 1),
@@ -227,6 +237,6 @@ fn groups(spec: &ModelSpec) -> Vec<Group> {
     groups
 }
 
-fn need(sizes: &MemorySizes, weights: u64, products: u64) -> Need {
-    Need { weights, kv: sizes.kv, slots: sizes.slots, workspace: sizes.workspace + products }
+fn need(sizes: &MemorySizes, weights: u64, beside: u64) -> Need {
+    Need { weights, kv: sizes.kv, slots: sizes.slots, workspace: sizes.workspace + beside }
 }

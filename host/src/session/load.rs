@@ -14,6 +14,7 @@ use super::rank_choice::RankChoice;
 use super::stages::{StageTime, Stages};
 use super::{sampling, stop};
 use crate::checkpoint::Checkpoint;
+use crate::device::cuda::Collectives;
 use crate::engine::{CPU_CHUNK, Engine, EngineConfig, EngineHandle};
 use crate::error::{Category, Error, Result, size};
 use crate::models::{self, spec::ModelSpec};
@@ -33,6 +34,8 @@ pub struct LoadOptions {
     pub device: DeviceChoice,
     /// Whether several do together, and which.
     pub ranks: RankChoice,
+    /// In whose memory the GPUs of several meet.
+    pub collectives: Collectives,
     /// By default f32 on the CPU and bf16 on a GPU.
     pub activations: Option<ActivationChoice>,
     /// Tokens that a sequence may have; by default the smaller of the model's length and 4096.
@@ -84,12 +87,19 @@ impl LoadOptions {
         }
     }
 
+    /// Opens the device that these choose.
+    pub(super) fn open(&self) -> Result<Opened> {
+        let ranks = (&self.ranks, self.collectives);
+        choice::open(self.device, ranks, self.activation_type(), self.progress)
+    }
+
     /// `model` for one sequence at a time, on the first GPU or else the CPU.
     pub fn new(model: impl Into<String>) -> LoadOptions {
         LoadOptions {
             model: model.into(),
             device: DeviceChoice::Auto,
             ranks: RankChoice::One,
+            collectives: Collectives::Auto,
             activations: None,
             context: None,
             longest_context: false,
@@ -140,8 +150,7 @@ impl Model {
         note: &mut dyn FnMut(Note),
         meanwhile: impl FnOnce(&Path) -> Result<()> + Send,
     ) -> Result<Model> {
-        let device = || choice::open(options.device, &options.ranks, options.activation_type(), options.progress);
-        Model::load_on(options, device, note, meanwhile)
+        Model::load_on(options, || options.open(), note, meanwhile)
     }
 
     /// As [`Model::load`], on what `device` opens.

@@ -51,6 +51,7 @@ pub use rank_choice::{MOST_RANKS, RankChoice};
 pub use stages::StageTime;
 pub use tools::{AnswerCalls, OfferedTools, functions, new_id};
 
+pub use crate::device::cuda::Collectives;
 pub use crate::sample::Sampling;
 pub use crate::text::{
     CallDemand, GRAMMAR_FIELDS, GrammarFault, GrammarField, GrammarSource, Reasoning, ToolDelta, ToolForm, ToolParser,

@@ -1,7 +1,8 @@
 //! Queues of launches in which ranks meet, with all their memory, and what each of them must write.
 use gpu_kernels::all_reduce::meeting::{BLOCKS, MOST_RANKS, Meeting};
 use gpu_kernels::{
-    Argmax, Args, Gemv, OneShotAllArgmax, OneShotAllGather, OneShotAllReduce, Ptr, Role, SkinnyJoin, TwoShotAllReduce,
+    Argmax, Args, Gemv, OneShotAllArgmax, OneShotAllGather, OneShotAllReduce, PacketAllGather, Ptr, Role, SkinnyJoin,
+    TwoShotAllReduce,
 };
 use half::bf16;
 use nemotron_backend::device::PlannedKernel;
@@ -24,18 +25,22 @@ pub enum Work {
     /// Sums in two shots.
     SumShares,
     Gather,
+    /// Columns that are sent as packets.
+    GatherSent,
     /// The best of all columns, which the choice in front sends of each rank's.
     Choose,
 }
 
 /// What follows each other, of so many rows, and columns or, of what stood in front, those: then a rank reads what others wrote.
-pub const STEPS: [(Work, usize, Option<usize>); 22] = [
+pub const STEPS: [(Work, usize, Option<usize>); 24] = [
     (Work::Sum, 1, Some(48)),
     (Work::SumShares, 1, None),
     (Work::SumRounded, 1, None),
     (Work::Gather, 3, Some(43)),
     (Work::Sum, 1, Some(20)),
     (Work::Gather, 1, Some(44)),
+    (Work::GatherSent, 3, Some(43)),
+    (Work::GatherSent, 2, Some(20)),
     (Work::Sum, 1, None),
     (Work::SumSent, 1, Some(44)),
     (Work::SumSent, 2, Some(20)),
@@ -53,8 +58,31 @@ pub const STEPS: [(Work, usize, Option<usize>); 22] = [
     (Work::SumRounded, 2, Some(40)),
     (Work::SumJoined, 1, Some(88)),
 ];
+/// Likewise, of ranks that do not reach each other's memory.
+pub const BY_PACKETS: [(Work, usize, Option<usize>); 11] = [
+    (Work::Sum, 1, Some(48)),
+    (Work::SumRounded, 1, None),
+    (Work::GatherSent, 1, Some(44)),
+    (Work::Sum, 1, None),
+    (Work::Choose, 3, Some(17)),
+    (Work::GatherSent, 3, Some(43)),
+    (Work::SumRounded, 1, Some(88)),
+    (Work::SumRounded, 2, Some(40)),
+    (Work::Choose, 34, Some(4)),
+    (Work::GatherSent, 2, Some(61)),
+    (Work::Sum, 1, Some(44)),
+];
 /// Words that are sent as packets, of eight ranks' columns.
 const PACKED: usize = 8 * 44;
+
+/// Where ranks have their packets.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Packets {
+    /// Each in its own memory.
+    Apart,
+    /// In one area.
+    Together,
+}
 
 /// A launch.
 #[derive(Clone, Copy)]
@@ -66,6 +94,7 @@ pub enum Step {
     Sum(OneShotAllReduce),
     SumShares(TwoShotAllReduce),
     Gather(OneShotAllGather),
+    GatherSent(PacketAllGather),
 }
 
 impl Step {
@@ -76,6 +105,7 @@ impl Step {
             Step::Sum(kernel) => Some(&mut kernel.meeting),
             Step::SumShares(kernel) => Some(&mut kernel.meeting),
             Step::Gather(kernel) => Some(&mut kernel.meeting),
+            Step::GatherSent(kernel) => Some(&mut kernel.meeting),
         }
     }
 
@@ -88,6 +118,7 @@ impl Step {
             Step::Sum(kernel) => queued(kernel),
             Step::SumShares(kernel) => queued(kernel),
             Step::Gather(kernel) => queued(kernel),
+            Step::GatherSent(kernel) => queued(kernel),
         }
     }
 }
@@ -128,15 +159,18 @@ pub struct Ranks {
 
 impl Ranks {
     pub fn new(ranks: usize) -> Ranks {
-        Ranks::of(ranks, &STEPS)
+        Ranks::of(ranks, Packets::Apart, &STEPS)
     }
 
-    pub fn of(ranks: usize, steps: &[(Work, usize, Option<usize>)]) -> Ranks {
+    pub fn of(ranks: usize, place: Packets, steps: &[(Work, usize, Option<usize>)]) -> Ranks {
         let mut memory = Memory::new();
         let (mut flags, mut packets) = ([Ptr::NULL; MOST_RANKS], [Ptr::NULL; MOST_RANKS]);
         for rank in 0..ranks {
             flags[rank] = at(words(&mut memory, "flags", BLOCKS as usize * MOST_RANKS));
-            packets[rank] = at(words(&mut memory, "packets", 4 * ranks * PACKED));
+            packets[rank] = match place {
+                Packets::Together if rank > 0 => packets[0],
+                _ => at(words(&mut memory, "packets", 4 * ranks * PACKED)),
+            };
         }
         let epochs: Vec<u64> = (0..ranks).map(|_| words(&mut memory, "epochs", BLOCKS as usize)).collect();
         let faults: Vec<u64> = (0..ranks).map(|_| words(&mut memory, "fault", 1)).collect();
@@ -171,7 +205,7 @@ impl Ranks {
         };
         let n = own[0].len() / rows;
         let want = match work {
-            Work::Gather => Values::F32(side_by_side(&own, n)),
+            Work::Gather | Work::GatherSent => Values::F32(side_by_side(&own, n)),
             Work::Choose => Values::I32(best(&side_by_side(&own, n), rows)),
             _ => Values::Act(sums(&own)),
         };
@@ -288,6 +322,10 @@ fn step(work: Work, meeting: Meeting, (parts, results): (&[u64], &[u64]), [rows,
         Work::Gather => {
             let (x, x_act, y, y_f32) = (at(x), Ptr::NULL, [Ptr::NULL; MOST_RANKS], of_ranks(results));
             Step::Gather(OneShotAllGather { x, x_act, y, y_f32, meeting, rows, n })
+        }
+        Work::GatherSent => {
+            let (x, x_act, y, y_f32) = (at(x), Ptr::NULL, Ptr::NULL, at(y));
+            Step::GatherSent(PacketAllGather { x, x_act, y, y_f32, meeting, rows, n })
         }
         Work::Choose => unreachable!("it has another launch"),
         Work::Sum | Work::SumSent | Work::SumRounded | Work::SumJoined => {

@@ -1,22 +1,25 @@
-//! The steps in which ranks meet, as launches of the kernels that sum and gather.
+//! The steps in which ranks meet, as launches of the kernels that sum and gather: in each other's memory, or by packets alone where
+//! those are in the host's.
 use gpu_kernels::{
-    Argmax, Embed, Gemv, OneShotAllArgmax, OneShotAllGather, OneShotAllReduce, Ptr, QuantGemv, SkinnyJoin,
-    TwoShotAllReduce,
+    Argmax, Embed, Gemv, OneShotAllArgmax, OneShotAllGather, OneShotAllReduce, PacketAllGather, Ptr, QuantGemv,
+    SkinnyJoin, TwoShotAllReduce,
 };
 
 use super::launch::KernelLaunch;
 use super::program::{Enqueued, PrepareContext, Prepared};
 use super::rank::Rank;
+use super::shots::{row_ranges, rows_of_gathering, rows_of_sum};
 use crate::device::{AllGather, AllReduce, Output, PlannedKernel, Step};
 use crate::error::{Category, Error, Result};
 
 /// Prepares `step` with the first of the `rest` behind it where that changes both: a product that sends its results itself to the sum
-/// behind, or rows of the embedding that are read where they are, with nothing to gather.
+/// behind, or rows of the embedding that are read where they are, with nothing to gather. Of ranks without peers nothing is changed: a
+/// product's rows are words one by one, of which each would be a write over PCIe.
 ///
 /// # Errors
 /// A kernel can not be prepared.
 pub fn together(step: &Step, rest: &[Step], context: &mut PrepareContext) -> Result<Option<Vec<Prepared>>> {
-    let Some(rank) = context.rank else { return Ok(None) };
+    let Some(rank) = context.rank.filter(|rank| rank.communicator().has_peers()) else { return Ok(None) };
     match (step, rest) {
         (Step::Launch(kernel), [Step::AllGather(gather), ..]) => embed(kernel.as_ref(), gather, rank, context),
         (Step::Launch(kernel), [Step::AllReduce(sum), ..]) => match sending(kernel.as_ref(), sum, rank, context)? {
@@ -90,19 +93,24 @@ fn boxed<K: PlannedKernel + 'static>(kernel: K) -> Box<dyn PlannedKernel> {
     Box::new(kernel)
 }
 
-/// Prepares a sum over all ranks: in one shot of packets, which may be `sent` already, or in two where those have no room for as many
-/// activations.
+/// Prepares a sum over all ranks: in one shot of packets, which may be `sent` already; where those have no room for as many activations, in
+/// two, or without peers in several shots.
 ///
 /// # Errors
 /// The device is no rank, or the kernel can not be prepared.
 pub fn all_reduce(step: &AllReduce, sent: bool, context: &mut PrepareContext) -> Result<Prepared> {
     let rank = rank_of(context)?;
-    let one_shot = one_shot(step, sent, rank);
+    let (communicator, one_shot) = (rank.communicator(), one_shot(step, sent, rank));
     let OneShotAllReduce { x_act, bias, residual, y, meeting, rows, n, .. } = one_shot;
+    if !communicator.has_peers() {
+        let shots = row_ranges(rows, one_shot.words() / u64::from(rows), meeting.packed);
+        let shot = |(first, rows)| Ok(Enqueued::Meeting(prepare(&rows_of_sum(one_shot, first, rows), rank, context)?));
+        return Ok(Prepared::new("all_reduce", shots.map(shot).collect::<Result<_>>()?));
+    }
     let launch = if x_act.is_null() || one_shot.words() <= u64::from(meeting.packed) {
         prepare(&one_shot, rank, context)?
     } else {
-        let [x, y] = [x_act, y].map(|place| rank.communicator().of_ranks(place));
+        let [x, y] = [x_act, y].map(|place| communicator.of_ranks(place));
         prepare(&TwoShotAllReduce { x, bias, residual, y, meeting, rows, n }, rank, context)?
     };
     Ok(Prepared::new("all_reduce", vec![Enqueued::Meeting(launch)]))
@@ -129,6 +137,15 @@ pub fn all_gather(step: &AllGather, context: &mut PrepareContext) -> Result<Prep
     let communicator = rank.communicator();
     let AllGather { rows, n, .. } = *step;
     let (meeting, (x, x_act), (y_f32, y)) = (communicator.meeting(rank.number()), split(step.x), split(step.y));
+    if !communicator.has_peers() {
+        let whole = PacketAllGather { x, x_act, y, y_f32, meeting, rows, n };
+        let shot = |(first, rows)| {
+            let of_rows = rows_of_gathering(whole, first, rows);
+            Ok(Enqueued::Meeting(prepare(&of_rows, rank, context)?))
+        };
+        let shots = row_ranges(rows, u64::from(whole.width()), meeting.packed).map(shot);
+        return Ok(Prepared::new("all_gather", shots.collect::<Result<_>>()?));
+    }
     let (y, y_f32) = (communicator.of_ranks(y), communicator.of_ranks(y_f32));
     let launch = prepare(&OneShotAllGather { x, x_act, y, y_f32, meeting, rows, n }, rank, context)?;
     Ok(Prepared::new("all_gather", vec![Enqueued::Meeting(launch)]))

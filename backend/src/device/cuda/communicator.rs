@@ -1,9 +1,11 @@
-//! `Communicator`: GPUs that read each other's memory, and what they share to meet: arenas, flags, packets and words of the host.
+//! `Communicator`: GPUs that meet in each other's memory or in the host's, and what they share for that: arenas, flags, packets and
+//! words of the host.
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use cust::context::{Context, CurrentContext};
 use cust::memory::DeviceBuffer;
+use cust::stream::{Stream, StreamFlags};
 use gpu_kernels::all_reduce::meeting::{BLOCKS, MOST_RANKS, Meeting};
 use gpu_kernels::{Element, Ptr, Role};
 
@@ -11,7 +13,9 @@ use super::arena::Arena;
 use super::failure::Answer;
 use super::gpu::Gpu;
 use super::host_words::HostWords;
+use super::met_words::{MetWords, copy};
 use super::rank::Rank;
+use super::reach::MetIn;
 use super::{Cuda, Options};
 use crate::device::Seat;
 use crate::error::{Category, Error, Result};
@@ -28,24 +32,39 @@ const FIRST: u32 = 1 << 23;
 /// From the buffers of a rank to those of the next one.
 const APART: u32 = 1 << 19;
 
+/// Bytes of the packets of so many ranks: in the memory of each, or once in the host's.
+pub fn packet_bytes(ranks: usize) -> u64 {
+    4 * packet_words(ranks) as u64
+}
+
+/// Of `[2, ranks, 2, PACKED / 4, 2, 2]` packets.
+fn packet_words(ranks: usize) -> usize {
+    4 * ranks * PACKED as usize
+}
+
 /// What the ranks of one process share. It outlives all that they have enqueued.
 pub struct Communicator {
     /// The first tells all GPUs to give up; behind it stands a rank's fault each.
     words: HostWords,
+    met: MetIn,
     members: Vec<Member>,
 }
 
 /// What a rank has for the others.
 struct Member {
     ordinal: u32,
-    /// `[2, ranks, 2, PACKED / 4, 2, 2]`.
-    packets: DeviceBuffer<i32>,
-    /// `[32, 8]` flags, then `[32]` epochs.
-    counters: DeviceBuffer<i32>,
+    /// `[2, ranks, 2, PACKED / 4, 2, 2]`; in the host's memory those of all ranks.
+    packets: Arc<MetWords>,
+    /// `[32, 8]`.
+    flags: MetWords,
+    /// `[32]`: for its own kernels.
+    epochs: DeviceBuffer<i32>,
     /// Its buffers, once they are allocated.
     arena: OnceLock<Arc<Arena>>,
     /// Where its GPU finds the words of the host.
     words: u64,
+    /// Copies counters while kernels wait.
+    watch: Stream,
     context: Context,
 }
 
@@ -54,10 +73,11 @@ impl Cuda {
     /// enqueue runs side by side.
     ///
     /// # Errors
-    /// As of [`Cuda::open`]; two of them differ or do not reach each other's memory, or there are too many.
+    /// As of [`Cuda::open`]; two of them differ, or do not reach each other's memory and are to meet there, or there are too many.
     pub fn open_ranks(ordinals: &[u32], options: Options) -> Result<Vec<Cuda>> {
         let gpus = ordinals.iter().map(|ordinal| Gpu::new(*ordinal)).collect::<Result<Vec<_>>>()?;
         check(&gpus)?;
+        let met = MetIn::of(options.collectives, &gpus)?;
         let opened = std::thread::scope(|scope| {
             let open = |ordinal: &u32| {
                 let ordinal = *ordinal;
@@ -70,7 +90,7 @@ impl Cuda {
             threads.into_iter().map(join).collect::<Result<Vec<_>>>()
         });
         let mut opened = opened?;
-        connect(&mut opened)?;
+        connect(&mut opened, met)?;
         Ok(opened)
     }
 }
@@ -88,18 +108,13 @@ fn check(gpus: &[Gpu]) -> Result<()> {
                 .details(format_args!("GPU {} is {}, GPU {} is {}", a.ordinal, a.name, b.ordinal, b.name))
                 .hint("name equal GPUs with --devices: what each rank computes for itself must come out the same"));
         }
-        if !a.reaches(b)? {
-            return Err(Error::new(Category::Device, "Two GPUs do not reach each other's memory")
-                .details(format_args!("GPU {} cannot read the memory of GPU {}", a.ordinal, b.ordinal))
-                .hint("`nemotron devices` says which GPUs reach each other; name such with --devices"));
-        }
     }
     Ok(())
 }
 
 /// Makes ranks of opened GPUs.
-fn connect(devices: &mut [Cuda]) -> Result<()> {
-    for device in devices.iter() {
+fn connect(devices: &mut [Cuda], met: MetIn) -> Result<()> {
+    for device in devices.iter().filter(|_| met == MetIn::Peers) {
         device.make_current()?;
         devices
             .iter()
@@ -107,9 +122,16 @@ fn connect(devices: &mut [Cuda]) -> Result<()> {
             .try_for_each(|peer| enable(device, peer))?;
     }
     let words = HostWords::new(1 + devices.len())?;
-    let ranks = devices.len();
-    let members = devices.iter().map(|device| Member::new(device, &words, ranks)).collect::<Result<_>>()?;
-    let communicator = Arc::new(Communicator { words, members });
+    let mut members: Vec<Member> = Vec::new();
+    for device in devices.iter() {
+        device.make_current()?;
+        let packets = match (met, members.first()) {
+            (MetIn::Host(_), Some(first)) => first.packets.clone(),
+            _ => Arc::new(MetWords::new(packet_words(devices.len()), met)?),
+        };
+        members.push(Member::new(device, packets, words.address()?, met)?);
+    }
+    let communicator = Arc::new(Communicator { words, met, members });
     let seats = Seat::of_ranks(devices.len());
     let repeats =
         |device: &Cuda, all: &[Cuda]| all.iter().filter(|other| other.gpu.ordinal == device.gpu.ordinal).count() > 1;
@@ -136,17 +158,27 @@ fn enable(device: &Cuda, peer: &Cuda) -> Result<()> {
 }
 
 impl Member {
-    fn new(device: &Cuda, words: &HostWords, ranks: usize) -> Result<Member> {
-        device.make_current()?;
-        let doing = "allocating what ranks meet in";
+    /// What `device`, whose context is current, has.
+    fn new(device: &Cuda, packets: Arc<MetWords>, words: u64, met: MetIn) -> Result<Member> {
         Ok(Member {
             ordinal: device.gpu.ordinal,
-            packets: DeviceBuffer::zeroed(4 * ranks * PACKED as usize).or_failed(doing)?,
-            counters: DeviceBuffer::zeroed(COUNTERS).or_failed(doing)?,
+            packets,
+            flags: MetWords::new(FLAGS, met)?,
+            epochs: DeviceBuffer::zeroed(BLOCKS as usize).or_failed("allocating what ranks meet in")?,
             arena: OnceLock::new(),
-            words: words.address()?,
+            words,
+            watch: Stream::new(StreamFlags::NON_BLOCKING, None).or_failed("creating a stream")?,
             context: device.context.clone(),
         })
+    }
+
+    /// Reads flags and epochs into as many words, in this member's context.
+    fn read_counters(&self, to: &HostWords) -> Result<()> {
+        CurrentContext::set_current(&self.context).or_failed("entering the context")?;
+        let (flags, epochs) = to.words().split_at(FLAGS);
+        self.flags.read(flags, &self.watch)?;
+        copy(&self.epochs, epochs, &self.watch)?;
+        self.watch.synchronize().or_failed("looking at a rank's counters")
     }
 }
 
@@ -185,9 +217,25 @@ impl Communicator {
         self.members[rank].ordinal
     }
 
-    /// Address of the flags and epochs of a rank.
-    pub fn counters(&self, rank: usize) -> u64 {
-        self.members[rank].counters.as_device_ptr().as_raw()
+    /// In whose memory they meet.
+    pub fn met(&self) -> MetIn {
+        self.met
+    }
+
+    /// Whether kernels of a rank reach the others' arenas.
+    pub fn has_peers(&self) -> bool {
+        self.met == MetIn::Peers
+    }
+
+    /// The flags and epochs of a rank as they are now, for `by`, whose context stays current; they come by way of [`COUNTERS`] pinned words.
+    ///
+    /// # Errors
+    /// The rank's GPU failed.
+    pub fn counters(&self, rank: usize, by: usize, seen: &HostWords) -> Result<Vec<i32>> {
+        // In the other's context: the GPU of this one may not reach that memory.
+        let read = self.members[rank].read_counters(seen);
+        CurrentContext::set_current(&self.members[by].context).or_failed("entering the context")?;
+        read.map(|()| seen.words().iter().map(|word| word.load(Ordering::Relaxed)).collect())
     }
 
     /// What a kernel of `rank` is told; its pointers are those that [`Communicator::address`] knows.
@@ -197,7 +245,7 @@ impl Communicator {
         let mut meeting = Meeting {
             flags: [Ptr::NULL; MOST_RANKS],
             packets: [Ptr::NULL; MOST_RANKS],
-            epochs: Ptr::new(of_ranks(0, rank), FLAGS as u64),
+            epochs: Ptr::new(of_ranks(3, rank), 0),
             abort: Ptr::new(of_ranks(1, rank), 0),
             fault: Ptr::new(of_ranks(1, rank), 1 + rank as u64),
             rank: rank as u32,
@@ -224,7 +272,11 @@ impl Communicator {
     }
 
     /// The same place in the arenas of all ranks; null beyond the last.
+    ///
+    /// # Panics
+    /// If they do not meet in each other's memory.
     pub fn of_ranks<R: Role>(&self, place: Ptr<R>) -> [Ptr<R>; MOST_RANKS] {
+        assert_eq!(self.met, MetIn::Peers, "the ranks reach each other's arenas");
         let mut places = [Ptr::NULL; MOST_RANKS];
         if let Some((buffer, offset)) = place.target() {
             let ranks = places.iter_mut().enumerate().take(self.members.len());
@@ -245,9 +297,10 @@ impl Communicator {
         }
         let member = &self.members[index as usize % MOST_RANKS];
         let start = match index as usize / MOST_RANKS {
-            0 => member.counters.as_device_ptr().as_raw(),
+            0 => member.flags.address(),
             1 => member.words,
-            _ => member.packets.as_device_ptr().as_raw(),
+            2 => member.packets.address(),
+            _ => member.epochs.as_device_ptr().as_raw(),
         };
         Some(start + 4 * offset)
     }

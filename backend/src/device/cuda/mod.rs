@@ -4,7 +4,7 @@
 //! * `gpu`: which GPUs there are; `open`: one of them; `module`: its compiled kernels
 //! * `arena`, `upload`, `pinned`, `staging`: device memory, and what goes in and out
 //! * `program`, `launch`, `gemm`, `graph`: a plan, ready to run; `lane`: where; `library`: that of cuBLASLt
-//! * `communicator`, `rank`, `collective`: GPUs that hold a model together
+//! * `communicator`, `rank`, `collective`, `shots`: GPUs that hold a model together; `reach`, `met_words`: in whose memory they meet
 #![expect(unsafe_code, reason = "the driver's interface is C")]
 mod arena;
 mod collective;
@@ -20,6 +20,7 @@ mod joins;
 mod lane;
 mod launch;
 mod library;
+mod met_words;
 mod module;
 mod open;
 mod pinned;
@@ -28,6 +29,8 @@ mod profile;
 mod program;
 mod ptx;
 mod rank;
+mod reach;
+mod shots;
 mod staging;
 mod upload;
 
@@ -52,10 +55,12 @@ use program::{PrepareContext, Program};
 use rank::Rank;
 use staging::{InputStaging, TokenRing};
 
+pub use communicator::packet_bytes;
 pub use gemm::WORKSPACE_BYTES;
 pub use gpu::{Gpu, all, count};
 pub use profile::StepTime;
 pub use ptx::{Ptx, embedded_ptx, shipped_ptx};
+pub use reach::Collectives;
 pub use upload::{Progress, Uploaded};
 
 /// How a GPU is used.
@@ -71,6 +76,8 @@ pub struct Options {
     pub check: bool,
     /// How long a rank may stand still while another waits for it.
     pub rank_timeout: Duration,
+    /// In whose memory ranks meet.
+    pub collectives: Collectives,
 }
 
 impl Options {
@@ -82,13 +89,20 @@ impl Options {
             ["NEMOTRON_CUDA_GRAPHS", "NEMOTRON_CUDA_OVERLAP", "NEMOTRON_CUDA_CLUSTERS"].map(|name| !is(name, "0"));
         let timeout = std::env::var(failure::RANK_TIMEOUT).ok().and_then(|text| text.parse().ok());
         let rank_timeout = timeout.map_or(Options::default().rank_timeout, Duration::from_secs);
-        Options { graphs, overlap, clusters, check: is(failure::CHECK, "1"), rank_timeout }
+        Options { graphs, overlap, clusters, check: is(failure::CHECK, "1"), rank_timeout, ..Options::default() }
     }
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { graphs: true, overlap: true, clusters: true, check: false, rank_timeout: Duration::from_secs(4) }
+        Options {
+            graphs: true,
+            overlap: true,
+            clusters: true,
+            check: false,
+            rank_timeout: Duration::from_secs(4),
+            collectives: Collectives::Auto,
+        }
     }
 }
 
@@ -222,6 +236,7 @@ impl Device for Cuda {
     fn description(&self) -> Vec<String> {
         let mut lines = self.gpu.description();
         lines.push(format!("cuBLASLt: {}", library::version().as_deref().unwrap_or("not found")));
+        lines.extend(self.rank.as_ref().map(|rank| format!("Ranks meet in: {}", rank.communicator().met())));
         if self.model.is_some() {
             lines.push(format!("Opening: {}", self.opening));
             let (uploaded, allocated) = (self.uploaded, self.model().arena.bytes());

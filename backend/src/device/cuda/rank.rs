@@ -1,13 +1,11 @@
 //! `Rank`: a GPU among those that hold a model together: it waits for what is enqueued, but not for a rank that does not come.
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cust::error::CudaResult;
-use cust::stream::{Stream, StreamFlags};
 
 use super::communicator::{COUNTERS, Communicator, late, left};
-use super::failure::{Answer, RANK_TIMEOUT, failed, lost};
+use super::failure::{RANK_TIMEOUT, failed, lost};
 use super::host_words::HostWords;
 use crate::device::Seat;
 use crate::error::{Category, Error, Result};
@@ -23,9 +21,7 @@ const NAP: Duration = Duration::from_micros(50);
 
 /// One of several ranks.
 pub struct Rank {
-    /// Copies counters while kernels wait.
-    watch: Stream,
-    /// Where they go.
+    /// Where counters are copied to.
     seen: HostWords,
     number: usize,
     seat: Seat,
@@ -37,10 +33,9 @@ impl Rank {
     /// Rank `number`, whose context is current.
     ///
     /// # Errors
-    /// Pinned memory is short, or the device failed.
+    /// Pinned memory is short.
     pub fn new(number: usize, seat: Seat, communicator: Arc<Communicator>, timeout: Duration) -> Result<Rank> {
-        let watch = Stream::new(StreamFlags::NON_BLOCKING, None).or_failed("creating a stream")?;
-        Ok(Rank { watch, seen: HostWords::new(COUNTERS)?, number, seat, timeout, communicator })
+        Ok(Rank { seen: HostWords::new(COUNTERS)?, number, seat, timeout, communicator })
     }
 
     /// Which of the ranks.
@@ -137,15 +132,7 @@ impl Rank {
 
     /// The flags and epochs of a rank as they are now.
     fn counters(&self, rank: usize) -> Result<Vec<i32>> {
-        let (words, address) = (self.seen.words(), self.communicator.counters(rank));
-        // SAFETY: both are as long, and the words are read when the copy has ended.
-        unsafe {
-            let to = words.as_ptr().cast_mut().cast();
-            cust_raw::cuMemcpyDtoHAsync_v2(to, address, size_of_val(words), self.watch.as_inner())
-        }
-        .or_failed("looking at a rank's counters")?;
-        self.watch.synchronize().or_failed("looking at a rank's counters")?;
-        Ok(words.iter().map(|word| word.load(Ordering::Relaxed)).collect())
+        self.communicator.counters(rank, self.number, &self.seen)
     }
 
     fn in_vain(&self, other: usize) -> Error {
