@@ -14,8 +14,9 @@
 //! | `y` | `[rows · top_k, n]` | act | row-major, written |
 //!
 //! # Launch
-//! As `moe_gemv`'s, with the rings of `quant_gemv`, and like it with `team` warps to a tile: as few as make 1320 warps of the
-//! tiles of one token row, so that with 22 of 512 experts a warp has a tile alone, and with 6 of 128 two share one.
+//! As `moe_gemv`'s, with the rings of `quant_gemv`, but that a block has several tiles at a time: `team` of its 8 warps share one, as
+//! few as make 1320 warps of the tiles of one token row, so that with 22 of 512 experts a warp has a tile alone, and with 6 of 128 two
+//! share one.
 //!
 //! # Requires
 //! 1 to 384 choices, `rows · top_k`; `k` divisible by 8, `n` by 16; ids from 0 to `experts` − 1; a format that `quant_gemv`
@@ -32,11 +33,13 @@ use crate::format::Format;
 use crate::gemv::{SYSTEM_BYTES, TILE, WARPS};
 use crate::kernel::{kernel_args, require};
 use crate::moe_gemv::{FIXED_BYTES, met};
-use crate::quant_gemv::{BLOCKS, Rings, team};
+use crate::quant_gemv::{BLOCKS, Rings};
 use crate::{Act, DeviceInfo, Kernel, Launch, MoeGemv, Packed, Ptr, StepShape};
 
 #[cfg(target_arch = "nvptx64")]
 mod entry;
+#[cfg(target_arch = "nvptx64")]
+mod ring;
 
 kernel_args! {
     /// Arguments of `moe_quant_gemv`.
@@ -108,6 +111,22 @@ impl MoeQuantGemv {
         let MoeQuantGemv { x, ids, y, rows, top_k, experts, n, k, activation, row_per_choice, ids_settled, .. } = *self;
         MoeGemv { x, w: Ptr::NULL, ids, y, rows, top_k, experts, n, k, activation, row_per_choice, ids_settled }
     }
+}
+
+/// Warps that are to be at work: ten for each multiprocessor of a large GPU.
+const AT_WORK: u32 = 1_320;
+
+/// Warps that share one of `tiles` tiles: as few as will do for all of them to have enough warps, since a tile costs each of its
+/// warps a barrier and a part of the join; and none without a step. The order of the sums depends on it, so it may depend on what
+/// is the same for any number of token rows only.
+const fn team(tiles: u32, k: u32, format: Format) -> u32 {
+    let Some(rings) = Rings::of(format.kind(), format.group()) else { return WARPS };
+    let steps = k.div_ceil(rings.columns / WARPS);
+    let mut team = 1;
+    while team < WARPS && 2 * team <= steps && team * tiles < AT_WORK {
+        team *= 2;
+    }
+    team
 }
 
 impl Kernel for MoeQuantGemv {

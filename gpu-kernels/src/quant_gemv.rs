@@ -19,9 +19,7 @@
 //! | `outbox` | or none | | as `gemv`'s |
 //!
 //! # Launch
-//! As `gemv`'s, with tiles of 16 rows of the weight, but that a block may have several at a time: `team` of its 8 warps share
-//! one, and take the columns by turns, 128 at a time of 8 bits, 256 of 4. Teams are small where there are tiles enough for
-//! all warps, since a tile costs each warp of its team a barrier and a part of the join.
+//! As `gemv`'s: tiles of 16 rows of the weight to a block, whose 8 warps share the columns: 128 at a time of 8 bits, 256 of 4.
 //! Codes and the scales among them pass through rings in shared memory, three steps deep; the first ones are on their way
 //! before the kernel in front has ended. A lane widens eight columns of two rows in registers, by arithmetic on their bits.
 //! One token row of at most 8192 columns, with codes of 4 bits 16 384, is copied to shared memory first (`_row`), in the order in which
@@ -30,21 +28,21 @@
 //! # Requires
 //! 1 to 8 rows, with a norm 1 row of at most 8 192; `k` divisible by 8; `n` even with `swiglu`; a packed format, whose scales
 //! beside the codes are for whole rows, or for groups of a power of two of columns, 32 at least; no code or scale is NaN;
-//! `x`, `w`, `norm_weight` and `norm_bias` 16-byte aligned; one of `y`, `y_f32` and `outbox`, activation and `residual` as
-//! `gemv`'s; `team` 1, 2, 4 or 8; `y` overlaps nothing that is read but `residual`.
+//! `x`, `w`, `norm_weight` and `norm_bias` 16-byte aligned; one of `y`, `y_f32` and `outbox`, activation and `residual` as `gemv`'s; `y`
+//! overlaps nothing that is read but `residual`.
 //!
 //! # Moves
 //! The bytes of codes and scales, `rows·(k·act + n·out)`, and `2·n` where there is a bias. `ptxas` for sm_90: 256 threads of at
 //! most 128 registers; 48 KB of shared memory for 8 bits, 54 KB for 4 (60 KB in groups of 32), 8 KB of sums, and one token row:
-//! two blocks to a multiprocessor. A warp's step of NVFP4 takes about 310 instructions for 2304 bytes, 192 of them
+//! two blocks to a multiprocessor. A warp's step of NVFP4 takes about 340 instructions for 2304 bytes, 192 of them
 //! to widen. docs/performance.md says what bounds it.
 //!
 //! # Numerics
 //! A code widens to bf16 exactly, an e2m1 with its e4m3 scale too, and a u4 less its zero point. The tensor core sums
 //! products in f32, 16 at once; scales of groups multiply the f32 sums of the columns that share them, of a row those of a
-//! warp, which are two where no group has a scale; the sums of a team's warps are added in their order. No order depends on
-//! `rows`, nor does `team`. The bias is added to the f32 sum. c = 16, d = 4: what a norm or an activation takes or gives is
-//! rounded, and may be the neighbour of what it is to be; without them d counts for nothing.
+//! warp, which are two where no group has a scale; the warps' sums are added in their order. No order depends on `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a
+//! norm or an activation takes or gives is rounded, and may be the neighbour of what it is to be; without them d counts for
+//! nothing.
 use crate::all_reduce::meeting::Outbox;
 use crate::format::{FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
 use crate::gemv::{SYSTEM_BYTES, TILE, WARPS};
@@ -125,8 +123,6 @@ kernel_args! {
         pub roundings: u32,
         /// As in `gemv`: 0 or 1.
         pub holds_next: u32,
-        /// Warps that share a tile: 1, 2, 4 or 8.
-        pub team: u32,
     }
 }
 
@@ -156,7 +152,6 @@ impl QuantGemv {
             holds_next,
             ..
         } = around;
-        let team = team(n / TILE, k, format);
         let (format, group) = (format.kind(), format.group());
         QuantGemv {
             x,
@@ -178,7 +173,6 @@ impl QuantGemv {
             eps,
             roundings,
             holds_next,
-            team,
         }
     }
 
@@ -225,7 +219,7 @@ pub(crate) struct Rings {
     pub(crate) expert_symbol: &'static str,
     /// Bytes of all rings of a block.
     pub(crate) bytes: u32,
-    /// Columns of a warp's step.
+    /// Columns of a step of all warps.
     pub(crate) columns: u32,
 }
 
@@ -256,25 +250,9 @@ impl Rings {
             (NVFP4, _) => (symbols!("nvfp4"), 16),
             _ => return None,
         };
-        let columns = PIECES * if matches!(kind, FP8 | INT8) { 16 } else { 32 };
+        let columns = WARPS * PIECES * if matches!(kind, FP8 | INT8) { 16 } else { 32 };
         Some(Rings { symbols, expert_symbol, bytes: WARPS * SLOTS * TILE * (PIECES * 16 + scales), columns })
     }
-}
-
-/// Warps that are to be at work: ten for each multiprocessor of a large GPU.
-const AT_WORK: u32 = 1_320;
-
-/// Warps that share one of `tiles` tiles: as few as will do for all of them to have enough warps, since a tile costs each of its
-/// warps a barrier and a part of the join; and none without a step. The order of the sums depends on it, so it may depend on what
-/// is the same for any number of token rows only.
-pub(crate) const fn team(tiles: u32, k: u32, format: Format) -> u32 {
-    let Some(rings) = Rings::of(format.kind(), format.group()) else { return WARPS };
-    let steps = k.div_ceil(rings.columns);
-    let mut team = 1;
-    while team < WARPS && 2 * team <= steps && team * tiles < AT_WORK {
-        team *= 2;
-    }
-    team
 }
 
 impl Kernel for QuantGemv {
@@ -285,7 +263,6 @@ impl Kernel for QuantGemv {
         let beside = Format::of(self.format, self.group).map(|format| format.scales(u64::from(self.k)));
         require! {
             self.rows <= GEMV_MAX_ROWS => "1 to 8 rows",
-            self.team.is_power_of_two() && self.team <= WARPS => "teams of 1, 2, 4 or 8 warps",
             self.norm_weight.is_null() || self.k as usize <= MAX_NORMED => "one row of at most 8192 behind a norm",
             Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two",
             beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",

@@ -75,30 +75,24 @@ const STREAMED: [Format; 5] = [
     Format::Nvfp4,
 ];
 
-/// Warps of a team, and two or three times more tiles than there are teams, whose tiles have a step each.
-const TURNS: [(u32, Shape); 3] = [
-    (8, Shape { activation: SWIGLU, bias: true, ..shape(3, 7000, 40) }),
-    (4, shape(2, 7000, 40)),
-    (1, Shape { residual: true, ..shape(1, 27_700, 40) }),
-];
+/// More tiles than blocks, with a step each.
+const TURNS: [Shape; 2] =
+    [Shape { activation: SWIGLU, bias: true, ..shape(3, 7000, 40) }, Shape { residual: true, ..shape(1, 7000, 40) }];
 
 /// Turns of several steps, and groups of FP8 that end within a step.
-const LONG: [(u32, Format, Shape); 6] = [
-    (8, Format::Fp8 { group: 32 }, shape(2, 35, 1032)),
-    (2, Format::Fp8 { group: 32 }, shape(2, 35, 1032)),
-    (8, Format::Int8 { group: 64 }, shape(1, 1750, 2048)),
-    (4, Format::Nvfp4, shape(8, 6960, 264)),
-    (2, Format::Int4 { group: 32, zeros: false }, shape(1, 13_900, 520)),
-    (8, Format::Int4 { group: 64, zeros: true }, shape(2, 1750, 2048)),
+const LONG: [(Format, Shape); 5] = [
+    (Format::Fp8 { group: 32 }, shape(2, 35, 1032)),
+    (Format::Int8 { group: 64 }, shape(1, 1750, 2048)),
+    (Format::Nvfp4, shape(8, 3480, 264)),
+    (Format::Int4 { group: 32, zeros: false }, shape(1, 3500, 520)),
+    (Format::Int4 { group: 64, zeros: true }, shape(2, 1750, 2048)),
 ];
 
 pub fn rows() -> Vec<Row<QuantGemv>> {
     let all = FORMATS.into_iter().flat_map(|format| SHAPES.map(|shape| (format, shape)));
-    // Every shape and every format meets teams of every size.
-    let all = all.enumerate().map(|(at, (format, shape))| (1 << (at % 4), format, shape));
-    let turns = STREAMED.into_iter().flat_map(|format| TURNS.map(|(team, shape)| (team, format, shape)));
+    let turns = STREAMED.into_iter().flat_map(|format| TURNS.map(|shape| (format, shape)));
     let all = all.chain(turns).chain(LONG);
-    let random = all.enumerate().map(|(seed, (team, format, shape))| row(seed as u64, team, format, &shape));
+    let random = all.enumerate().map(|(seed, (format, shape))| row(seed as u64, format, &shape));
     let sent =
         FORMATS.into_iter().flat_map(|format| [shape(1, 20, 1032), shape(5, 36, 520)].map(|shape| (format, shape)));
     random.chain(every_code()).chain(sent.map(|(format, shape)| sending_row(format, &shape))).collect()
@@ -106,12 +100,12 @@ pub fn rows() -> Vec<Row<QuantGemv>> {
 
 /// A row whose results are sent.
 fn sending_row(format: Format, shape: &Shape) -> Row<QuantGemv> {
-    let mut row = row(shape.n as u64, 1 << (shape.rows % 4), format, &Shape { logits: true, ..*shape });
+    let mut row = row(shape.n as u64, format, &Shape { logits: true, ..*shape });
     row.kernel = QuantGemv { y_f32: Ptr::NULL, outbox: outbox(&mut row.data, shape.rows * shape.n), ..row.kernel };
     Row { name: format!("{}, sent", row.name), ..row }
 }
 
-fn row(seed: u64, team: u32, format: Format, shape: &Shape) -> Row<QuantGemv> {
+fn row(seed: u64, format: Format, shape: &Shape) -> Row<QuantGemv> {
     let Shape { rows, n, k, norm, logits, bias, activation, residual } = *shape;
     let mut random = Random::new(seed);
     let mut data = Data::default();
@@ -120,7 +114,7 @@ fn row(seed: u64, team: u32, format: Format, shape: &Shape) -> Row<QuantGemv> {
     let scale = if activation == SWIGLU { 0.05 } else { 1.0 };
     let w = packed::weight(&mut data, &mut random, format, [n, k], scale);
     let plain = QuantGemv::new(x, w, format, [rows as u32, n as u32, k as u32]);
-    let mut kernel = QuantGemv { activation, eps: 1e-5, team, ..plain };
+    let mut kernel = QuantGemv { activation, eps: 1e-5, ..plain };
     let width = if activation == SWIGLU { n / 2 } else { n };
     if bias {
         kernel.bias = data.weight("bias", random.reals(n, 1.0), 1);
@@ -142,7 +136,7 @@ fn row(seed: u64, team: u32, format: Format, shape: &Shape) -> Row<QuantGemv> {
             kernel.residual = kernel.y;
         }
     }
-    Row { name: format!("{format:?}, {shape:?}, teams of {team}"), kernel, data }
+    Row { name: format!("{format:?}, {shape:?}"), kernel, data }
 }
 
 /// Every code, of NVFP4 with every scale, at every place of a word, by tokens that are 1 in one column and 0 elsewhere: so that
@@ -225,7 +219,7 @@ impl Oracle for QuantGemv {
 }
 
 /// Rows `rows` of eight, multiplied with a weight that is always the same.
-fn some_of_eight(team: u32, format: Format, [n, k]: [usize; 2], rows: std::ops::Range<usize>) -> Row<QuantGemv> {
+fn some_of_eight(format: Format, [n, k]: [usize; 2], rows: std::ops::Range<usize>) -> Row<QuantGemv> {
     let mut random = Random::new(77);
     let mut data = Data::default();
     let x = random.reals(8 * k, 1.0);
@@ -233,7 +227,7 @@ fn some_of_eight(team: u32, format: Format, [n, k]: [usize; 2], rows: std::ops::
     let x = data.reals("x", x[rows.start * k..rows.end * k].to_vec());
     let w = packed::weight(&mut data, &mut random, format, [n, k], 1.0);
     let y_f32 = data.undefined("y_f32", count * n);
-    let kernel = QuantGemv { y_f32, team, ..QuantGemv::new(x, w, format, [count as u32, n as u32, k as u32]) };
+    let kernel = QuantGemv { y_f32, ..QuantGemv::new(x, w, format, [count as u32, n as u32, k as u32]) };
     Row { name: format!("{format:?}, rows {rows:?}"), kernel, data }
 }
 
@@ -241,9 +235,9 @@ fn some_of_eight(team: u32, format: Format, [n, k]: [usize; 2], rows: std::ops::
 fn a_row_has_the_same_bits_in_any_company() {
     use crate::target::Target;
     for format in FORMATS {
-        for (team, [n, k]) in [(8, [33, 2312]), (1, [33, 2312]), (2, [18, 264])] {
+        for [n, k] in [[33, 2312], [18, 264]] {
             let run = |rows: std::ops::Range<usize>| {
-                let row = some_of_eight(team, format, [n, k], rows);
+                let row = some_of_eight(format, [n, k], rows);
                 let outcome = crate::emulator::Emulator::new().run(&row.kernel, &row.data).expect("it runs");
                 let (y, _) = row.kernel.y_f32.target().expect("not null");
                 outcome[y as usize].clone()

@@ -1,5 +1,6 @@
 //! The entry points of `moe_quant_gemv`.
 use super::MoeQuantGemv;
+use super::ring::Ring;
 use crate::gemv::team::Team;
 use crate::gemv::{TILE, WARPS};
 use crate::moe_gemv::{entry as moe, groups};
@@ -8,7 +9,7 @@ use crate::quant_gemv::bits4::{Groups32, Groups64, Nvfp4};
 use crate::quant_gemv::bits8::{Bits8, E4m3, I8};
 use crate::quant_gemv::entry::multiply_next;
 use crate::quant_gemv::forms::{Form, Matrix, Place, Sums};
-use crate::quant_gemv::ring::{Ring, Tiles};
+use crate::quant_gemv::ring::Tiles;
 use core::num::NonZero;
 use cuda_std::{grid, kernel, thread};
 

@@ -2,7 +2,7 @@
 use super::bits4::{Groups32, Groups64, Nvfp4};
 use super::bits8::{Bits8, E4m3, I8};
 use super::forms::{Form, Matrix, Place, Sums, groups};
-use super::ring::{Ring, Step, Tiles};
+use super::ring::{Ring, Step, Steps, Tiles};
 use super::tokens::{Columns, Staged, group_offset};
 use super::{BLOCKS, QuantGemv};
 use crate::activation::SWIGLU;
@@ -25,7 +25,7 @@ macro_rules! entries {
         pub fn $plain(args: QuantGemv) {
             thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
             let (around, matrix) = (args.around(), matrix::<$form>(&args));
-            let ring = Ring::<$form, _>::new(around, matrix, Team::of(args.team), args.holds_next != 0);
+            let ring = Ring::<$form, _>::new(around, matrix, args.holds_next != 0);
             product(&around, matrix, ring, None);
         }
 
@@ -90,8 +90,8 @@ unsafe fn of_row<F: Form>(args: &QuantGemv) {
     let (around, matrix) = (args.around(), matrix::<F>(args));
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
-        let ring = Ring::<F, _>::new(around, matrix, Team::of(args.team), args.holds_next != 0);
-        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, matrix.steps()));
+        let ring = Ring::<F, _>::new(around, matrix, args.holds_next != 0);
+        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, ring.steps));
         x.for_each_with([], |group, words, []| staged.store(group, words));
         sync_threads();
         product(&around, matrix, ring, Some(staged));
@@ -106,8 +106,8 @@ unsafe fn behind_rms_norm<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let weight = Row::load(args.norm_weight.addr, args.k);
-        let ring = Ring::<F, _>::new(around, matrix, Team::of(args.team), false);
-        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, matrix.steps()));
+        let ring = Ring::<F, _>::new(around, matrix, false);
+        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, ring.steps));
         rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| staged.store(group, words));
         sync_threads();
         product(&around, matrix, ring, Some(staged));
@@ -122,8 +122,8 @@ unsafe fn behind_layer_norm_1p<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
-        let ring = Ring::<F, _>::new(around, matrix, Team::of(args.team), false);
-        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, matrix.steps()));
+        let ring = Ring::<F, _>::new(around, matrix, false);
+        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, ring.steps));
         layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| staged.store(group, words));
         sync_threads();
         product(&around, matrix, ring, Some(staged));
@@ -134,32 +134,32 @@ unsafe fn behind_layer_norm_1p<F: Form>(args: &QuantGemv) {
 /// The kernel's Requires hold; the whole block comes here, behind a barrier where the row is `staged`.
 #[inline(always)]
 unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>, staged: Option<Staged<F>>) {
-    let team = ring.team;
-    let mut store = store::Sums::new(args, team);
-    let mut tile = team.first_tile();
+    let mut store = store::Sums::new(args, Team::block());
+    let mut tile = thread::block_idx_x();
     let tokens = Tokens::new(args);
-    // SAFETY: tiles are the same for the whole team, so all its threads come to the barriers.
+    // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
     unsafe {
         while tile < args.tiles() {
             let addends = store.addends(tile);
             let rows = existing(args, tile);
             let row_scales = F::of_rows(&matrix, rows);
             let mut sums = Sums::ZERO;
-            let (mut column, apart) = ring.columns();
-            while column < args.k {
-                let place = Place { rows, column };
-                if let Some(staged) = staged {
-                    let step = ring.next();
-                    let columns = staged.columns(column);
-                    multiply_step(&mut sums, &matrix, place, &step, |i| columns.load(group_offset::<F>(i)));
-                } else {
+            for at in 0..ring.steps {
+                let place = Place { rows, column: ring.first_column(at) };
+                let Some(staged) = staged else {
                     multiply_next(&mut sums, &mut ring, place, &tokens);
+                    continue;
+                };
+                let step = ring.next();
+                // The same for the whole warp: in a last step, some have no columns.
+                if place.column < args.k {
+                    let columns = staged.columns(place.column);
+                    multiply_step(&mut sums, &matrix, place, &step, |i| columns.load(group_offset::<F>(i)));
                 }
-                column += apart;
             }
             let sums = sums.finished(row_scales);
             store.finish(tile, sums.map(|sum| sum * F::REST), addends);
-            tile = team.behind(tile);
+            tile += thread::grid_dim_x();
         }
     }
 }
@@ -169,8 +169,8 @@ unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>,
 /// # Safety
 /// The whole warp comes here; the token rows are written.
 #[inline(always)]
-pub unsafe fn multiply_next<F: Form, T: Tiles>(sums: &mut Sums, ring: &mut Ring<F, T>, place: Place, tokens: &Tokens) {
-    let (columns, matrix) = (Columns::<F>::new(tokens, place.column), ring.matrix);
+pub unsafe fn multiply_next<F: Form>(sums: &mut Sums, ring: &mut impl Steps<F>, place: Place, tokens: &Tokens) {
+    let (columns, matrix) = (Columns::<F>::new(tokens, place.column), ring.matrix());
     // SAFETY: the caller's promise.
     unsafe {
         let mut x = columns.ask_first();

@@ -37,12 +37,6 @@ impl Matrix {
         Matrix { codes: codes.addr, scales: scales.addr, row_bytes, pieces, kind, group, row_scales }
     }
 
-    /// Steps of a warp that a row's pieces are.
-    #[inline(always)]
-    pub fn steps(&self) -> u32 {
-        self.pieces.div_ceil(PIECES)
-    }
-
     /// The f32 scale of group `group` of a row.
     ///
     /// # Safety
@@ -145,6 +139,18 @@ pub trait Form: Copy {
     #[inline(always)]
     fn paired(tokens: [u32; 4]) -> [u32; 4] {
         tokens
+    }
+
+    /// Bytes from a row's start to its `number`-th piece of codes.
+    #[inline(always)]
+    fn piece(number: u32) -> u32 {
+        number * 16 + Self::SCALES * (number / 8 + 1)
+    }
+
+    /// Bytes from a row's start to the scales of the block that begins with piece `first`.
+    #[inline(always)]
+    fn scales(first: u32) -> u32 {
+        first * 16 + Self::SCALES * (first / 8)
     }
 
     /// # Safety

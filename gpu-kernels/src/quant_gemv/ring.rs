@@ -3,16 +3,16 @@ use core::marker::PhantomData;
 
 use super::forms::{Form, Matrix};
 use super::{PIECES, SLOTS};
-use crate::gemv::team::Team;
 use crate::gemv::{TILE, WARPS};
 use cuda_std::unroll::unroll;
 use cuda_std::{cp_async, grid, shared, thread, warp};
 
-/// Steps on their way, and copies of a lane for a half of a tile.
-const AHEAD: usize = SLOTS as usize - 1;
-const COPIES: usize = PIECES as usize / 4;
+/// Steps on their way.
+pub const AHEAD: usize = SLOTS as usize - 1;
+/// Copies of a lane for a half of a tile.
+pub const COPIES: usize = PIECES as usize / 4;
 /// Rows of half a tile.
-const HALF: u32 = TILE / 2;
+pub const HALF: u32 = TILE / 2;
 
 /// The tiles of a product: 16 rows of a weight each, in two halves of eight neighbours.
 pub trait Tiles: Copy {
@@ -26,20 +26,29 @@ pub trait Tiles: Copy {
     fn has_all(&self, tile: u32) -> bool;
 }
 
-/// A warp's ring.
+/// What gives a warp the steps of its tiles, one after the other.
+pub trait Steps<F> {
+    /// The rows of codes.
+    fn matrix(&self) -> Matrix;
+
+    /// Waits for the next step, and asks for the one that is `SLOTS − 1` behind it.
+    ///
+    /// # Safety
+    /// The whole warp comes here, done with the step that it got last.
+    unsafe fn next(&mut self) -> Step<F>;
+}
+
+/// A warp's ring, where all warps of the block share a tile.
 pub struct Ring<F, T> {
     tiles: T,
     /// The rows of codes.
     pub matrix: Matrix,
-    /// The warps that share a tile.
-    pub team: Team,
-    /// Tile to ask for next, and the first piece of the step of it.
+    /// Steps of a warp in a tile.
+    pub steps: u32,
+    /// Tile and step to ask for next.
     tile: u32,
-    piece: u32,
-    /// Up to this piece all of that tile is there.
-    whole: u32,
-    /// Of its first row of which this lane copies a part, in both halves, the lane's piece of the first step; and the scales of
-    /// that step that it copies.
+    step: u32,
+    /// Of that tile, the first row of which this lane copies a part, in both halves, and the row of which it copies scales.
     codes: [u64; 2],
     scaled: u64,
     /// Shared address of the ring, and of the slots to fill and to use next.
@@ -63,13 +72,13 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// # Safety
     /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn new(tiles: T, matrix: Matrix, team: Team, holds_next: bool) -> Self {
+    pub unsafe fn new(tiles: T, matrix: Matrix, holds_next: bool) -> Self {
         if !holds_next {
             grid::launch_dependents();
         }
         // SAFETY: the caller's promise; all that follows is read behind the wait.
         unsafe {
-            let ring = Ring::begun(tiles, matrix, team);
+            let ring = Ring::begun(tiles, matrix);
             grid::wait_for_dependencies();
             grid::launch_dependents();
             ring
@@ -81,20 +90,20 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// # Safety
     /// The kernel's Requires hold; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn begun(tiles: T, matrix: Matrix, team: Team) -> Self {
-        let mut ring = Ring::empty(tiles, matrix, team);
+    pub unsafe fn begun(tiles: T, matrix: Matrix) -> Self {
+        let mut ring = Ring::empty(tiles, matrix);
         // SAFETY: the slots are free.
         unsafe { ring.fill() };
         ring
     }
 
     #[inline(always)]
-    fn empty(tiles: T, matrix: Matrix, team: Team) -> Self {
+    fn empty(tiles: T, matrix: Matrix) -> Self {
         let start = shared::dynamic::<u8>().address() + thread::warp_id() * SLOTS * Self::SLOT;
-        let (tile, piece) = (team.first_tile(), team.rank * PIECES);
-        let (codes, scaled, kind) = ([0; 2], 0, PhantomData);
+        let (steps, tile) = (matrix.pieces.div_ceil(WARPS * PIECES), thread::block_idx_x());
+        let (codes, kind) = ([0; 2], PhantomData);
         let mut ring =
-            Ring { tiles, matrix, team, tile, piece, whole: 0, codes, scaled, start, fill: start, take: start, kind };
+            Ring { tiles, matrix, steps, tile, step: 0, codes, scaled: 0, start, fill: start, take: start, kind };
         ring.find_rows();
         ring
     }
@@ -107,11 +116,8 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     unsafe fn fill(&mut self) {
         unroll::<AHEAD>(
             #[inline(always)]
-            |_| {
-                // SAFETY: the caller's promise.
-                unsafe { self.ask() };
-                self.fill += Self::SLOT;
-            },
+            // SAFETY: the caller's promise.
+            |_| unsafe { self.ask() },
         );
     }
 
@@ -125,23 +131,13 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// Finds the rows of the tile to ask for.
     #[inline(always)]
     fn find_rows(&mut self) {
-        self.whole = if self.tiles.has_all(self.tile) { self.matrix.pieces } else { 0 };
-        let at = |row: u32, ahead: u32| {
-            self.matrix.codes + u64::from(row) * u64::from(self.matrix.row_bytes) + u64::from(ahead)
-        };
-        let (own, piece) = (thread::lane_id() / PIECES, thread::lane_id() % PIECES);
-        self.codes = self.tiles.rows(self.tile, own).map(|row| at(row, F::SCALES + piece * 16));
+        let at = |row: u32| self.matrix.codes + u64::from(row) * u64::from(self.matrix.row_bytes);
+        self.codes = self.tiles.rows(self.tile, thread::lane_id() / PIECES).map(at);
         if F::SCALES > 0 {
             let (row, piece) = Self::scaled();
             let [low, high] = self.tiles.rows(self.tile, row % HALF);
-            self.scaled = at(if row % TILE < HALF { low } else { high }, piece * 16);
+            self.scaled = at(if row % TILE < HALF { low } else { high }) + u64::from(piece) * 16;
         }
-    }
-
-    /// Bytes from the first step of a row to the one to ask for.
-    #[inline(always)]
-    fn ahead(&self) -> u32 {
-        self.piece * (16 + F::SCALES / PIECES)
     }
 
     /// Starts the copies of the codes of the next step. With `CHECKED`, what is not there is not read, and zero; behind the
@@ -152,6 +148,8 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     #[inline(always)]
     unsafe fn copy_codes<const CHECKED: bool>(&self, slot: u32) {
         let (own, piece) = (thread::lane_id() / PIECES, thread::lane_id() % PIECES);
+        let number = self.first_piece(self.step) + piece;
+        let within = F::piece(number);
         unroll::<2>(
             #[inline(always)]
             |half| {
@@ -159,11 +157,9 @@ impl<F: Form, T: Tiles> Ring<F, T> {
                     #[inline(always)]
                     |i| {
                         let row = i as u32 * Self::APART;
-                        let from = self.codes[half] + u64::from(row * self.matrix.row_bytes + self.ahead());
+                        let from = self.codes[half] + u64::from(row * self.matrix.row_bytes + within);
                         let to = slot + place::<F>(half as u32 * HALF + own + row, piece);
-                        let there = || {
-                            self.piece + piece < self.matrix.pieces && self.tiles.has(self.tile, half as u32, own + row)
-                        };
+                        let there = || number < self.matrix.pieces && self.tiles.has(self.tile, half as u32, own + row);
                         // SAFETY: only pieces within rows that are there are read.
                         unsafe { copy::<CHECKED>(to, from, there) };
                     },
@@ -178,32 +174,27 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// As for [`Ring::copy_codes`].
     #[inline(always)]
     unsafe fn copy_scales<const CHECKED: bool>(&self, slot: u32) {
-        if F::SCALES == 0 {
-            return;
-        }
-        let (row, piece) = Self::scaled();
-        let from = self.scaled + u64::from(self.ahead());
-        let to = slot + TILE * PIECES * 16 + row * F::SCALES + piece * 16;
-        let there = || self.piece < self.matrix.pieces && self.tiles.has(self.tile, row / HALF, row % HALF);
-        // SAFETY: only scales of rows that are there are read.
-        unsafe {
-            if !CHECKED {
-                cp_async::copy_16_ahead_if(u32::from(row < TILE), to, from);
-            } else if row < TILE {
-                copy::<true>(to, from, there);
-            }
+        let ((row, piece), first) = (Self::scaled(), self.first_piece(self.step));
+        if F::SCALES > 0 && row < TILE {
+            let from = self.scaled + u64::from(F::scales(first));
+            let to = slot + TILE * PIECES * 16 + row * F::SCALES + piece * 16;
+            let there = || first < self.matrix.pieces && self.tiles.has(self.tile, row / HALF, row % HALF);
+            // SAFETY: only scales of rows that are there are read.
+            unsafe { copy::<CHECKED>(to, from, there) };
         }
     }
 
-    /// Asks for the next step. A warp that has no step of a tile asks for nothing.
+    /// Asks for the next step.
     ///
     /// # Safety
     /// The slot to fill is free.
     #[inline(always)]
     unsafe fn ask(&mut self) {
-        // SAFETY: the caller's promise; the condition is the same for the whole warp.
+        // The same for the whole warp.
+        let whole = self.tiles.has_all(self.tile) && self.first_piece(self.step) + PIECES <= self.matrix.pieces;
+        // SAFETY: the caller's promise.
         unsafe {
-            if self.piece + PIECES <= self.whole {
+            if whole {
                 self.copy_codes::<false>(self.fill);
                 self.copy_scales::<false>(self.fill);
             } else {
@@ -211,40 +202,53 @@ impl<F: Form, T: Tiles> Ring<F, T> {
                 self.copy_scales::<true>(self.fill);
             }
         }
-        self.piece += self.team.warps * PIECES;
-        if self.piece >= self.matrix.pieces {
-            self.piece = self.team.rank * PIECES;
-            self.tile = self.team.behind(self.tile);
+        self.step += 1;
+        if self.step == self.steps {
+            self.step = 0;
+            self.tile += thread::grid_dim_x();
             self.find_rows();
         }
         cp_async::commit();
+        self.fill = self.behind(self.fill);
     }
 
-    /// The first column of the warp's first step of a tile, and columns from a step of its own to the next.
+    /// The first piece of a step of this warp.
     #[inline(always)]
-    pub fn columns(&self) -> (u32, u32) {
-        let step = PIECES * (128 / F::BITS);
-        (self.team.rank * step, self.team.warps * step)
+    fn first_piece(&self, step: u32) -> u32 {
+        (step * WARPS + thread::warp_id()) * PIECES
     }
 
-    /// Waits for the next step, and asks for the one that is `SLOTS − 1` behind it.
-    ///
-    /// # Safety
-    /// The whole warp comes here, done with the step that it got last.
+    /// The first column of a step of this warp.
     #[inline(always)]
-    pub unsafe fn next(&mut self) -> Step<F> {
+    pub fn first_column(&self, step: u32) -> u32 {
+        self.first_piece(step) * (128 / F::BITS)
+    }
+
+    /// The slot behind the one at `slot`.
+    #[inline(always)]
+    fn behind(&self, slot: u32) -> u32 {
+        let next = slot + Self::SLOT;
+        if next == self.start + SLOTS * Self::SLOT { self.start } else { next }
+    }
+}
+
+impl<F: Form, T: Tiles> Steps<F> for Ring<F, T> {
+    #[inline(always)]
+    fn matrix(&self) -> Matrix {
+        self.matrix
+    }
+
+    #[inline(always)]
+    unsafe fn next(&mut self) -> Step<F> {
         cp_async::wait::<{ SLOTS - 2 }>();
         // SAFETY: behind the barrier the lanes' copies have landed, and the slot used last is free.
         unsafe {
             warp::sync();
             self.ask();
         }
-        let slot = self.take;
-        // The slot in use now is the one to fill next.
-        self.fill = slot;
-        let next = slot + Self::SLOT;
-        self.take = if next == self.start + SLOTS * Self::SLOT { self.start } else { next };
-        Step { slot, kind: PhantomData }
+        let step = Step::at(self.take);
+        self.take = self.behind(self.take);
+        step
     }
 }
 
@@ -253,7 +257,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
 /// # Safety
 /// As for [`cp_async::copy_16`]; without `CHECKED`, they are there.
 #[inline(always)]
-unsafe fn copy<const CHECKED: bool>(to: u32, from: u64, there: impl Fn() -> bool) {
+pub unsafe fn copy<const CHECKED: bool>(to: u32, from: u64, there: impl Fn() -> bool) {
     // SAFETY: the caller's promise.
     unsafe {
         if CHECKED {
@@ -267,7 +271,7 @@ unsafe fn copy<const CHECKED: bool>(to: u32, from: u64, there: impl Fn() -> bool
 /// Where a row's piece of 16 bytes stands in a slot: neighbours change places from row to row, so that the lanes that read
 /// some rows together find them in different banks.
 #[inline(always)]
-fn place<F: Form>(row: u32, piece: u32) -> u32 {
+pub fn place<F: Form>(row: u32, piece: u32) -> u32 {
     let rows = 32 / F::WORD_BYTES;
     (row * PIECES + (piece ^ (row % rows * (8 / rows)))) * 16
 }
@@ -280,6 +284,12 @@ pub struct Step<F> {
 }
 
 impl<F: Form> Step<F> {
+    /// The step in a slot.
+    #[inline(always)]
+    pub fn at(slot: u32) -> Self {
+        Step { slot, kind: PhantomData }
+    }
+
     /// A lane's codes of unit `unit`, of its row in the tile and of the row eight further on.
     ///
     /// # Safety

@@ -3,6 +3,7 @@ use core::marker::PhantomData;
 
 use super::forms::{Form, groups};
 use super::ring::Ring;
+use crate::gemv::WARPS;
 use crate::gemv::stream::Tokens;
 use crate::{Gemv, row};
 use cuda_std::shared::{self, Shared};
@@ -32,7 +33,7 @@ pub struct Staged<F> {
 }
 
 impl<F: Form> Staged<F> {
-    /// Room for a row of `k` elements in so many steps; the zeros are there, behind a barrier.
+    /// Room for a row of `k` elements; the zeros are there, behind a barrier.
     ///
     /// # Safety
     /// The whole block comes here; nobody uses the room.
@@ -40,7 +41,7 @@ impl<F: Form> Staged<F> {
     pub unsafe fn new(k: u32, steps: u32) -> Self {
         let room = shared::dynamic::<u8>().offset(Ring::<F, Gemv>::ALL).cast::<[u32; 4]>();
         let mut group = k / row::GROUP + thread::thread_idx_x();
-        while group < steps * 4 * groups::<F>() {
+        while group < steps * WARPS * 4 * groups::<F>() {
             // SAFETY: the group is behind the row.
             unsafe { room.store(group, [0; 4]) };
             group += thread::block_dim_x();

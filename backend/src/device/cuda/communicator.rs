@@ -114,13 +114,12 @@ fn check(gpus: &[Gpu]) -> Result<()> {
 
 /// Makes ranks of opened GPUs.
 fn connect(devices: &mut [Cuda], met: MetIn) -> Result<()> {
-    for device in devices.iter().filter(|_| met == MetIn::Peers) {
+    for device in devices.iter() {
         device.make_current()?;
-        devices
-            .iter()
-            .filter(|peer| peer.gpu.ordinal != device.gpu.ordinal)
-            .try_for_each(|peer| enable(device, peer))?;
+        let mut others = devices.iter().filter(|peer| met == MetIn::Peers && peer.gpu.ordinal != device.gpu.ordinal);
+        others.try_for_each(|peer| enable(device, peer))?;
     }
+    // In the context of the last one: memory of the host belongs to any.
     let words = HostWords::new(1 + devices.len())?;
     let mut members: Vec<Member> = Vec::new();
     for device in devices.iter() {
