@@ -55,8 +55,6 @@ pub(crate) mod entry;
 pub(crate) mod store;
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod stream;
-#[cfg(target_arch = "nvptx64")]
-pub(crate) mod team;
 
 /// Warps of a block: they share the columns.
 pub(crate) const WARPS: u32 = 8;

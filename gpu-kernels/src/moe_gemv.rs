@@ -39,6 +39,8 @@ use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 pub(crate) mod entry;
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod groups;
+#[cfg(target_arch = "nvptx64")]
+pub(crate) mod team;
 
 /// Most choices of a launch.
 pub const MAX_CHOICES: u32 = 384;

@@ -1,7 +1,6 @@
 //! The entry points of `gemv`.
 use super::store::Sums;
 use super::stream::{Stream, Tokens};
-use super::team::Team;
 use super::{Gemv, NARROW, SLOTS, WARPS, WIDE, slot_bytes};
 use crate::all_reduce::meeting::Outbox;
 use crate::row::{self, Row};
@@ -115,7 +114,7 @@ fn behind_the_rings(quads: u32) -> Normed {
 /// The kernel's Requires hold; the whole block comes here, behind a barrier where the row is `normed`.
 #[inline(always)]
 unsafe fn product<const QUADS: usize>(args: &Gemv, mut stream: Stream<QUADS, Gemv>, normed: Option<Normed>) {
-    let mut sums = Sums::new(args, Team::block());
+    let mut sums = Sums::new(args);
     let mut tile = thread::block_idx_x();
     let rows = Tokens::new(args);
     // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.

@@ -1,10 +1,10 @@
 //! What becomes of a tile's sums in `gemv`.
-use super::team::Team;
 use super::{Gemv, TILE, WARPS};
 use crate::activation::{RELU2, SWIGLU};
 use crate::relu2::entry::relu2_of;
 use crate::swiglu::entry::gated;
 use crate::{GEMV_MAX_ROWS, Ptr, Role};
+use cuda_std::barrier::sync_threads;
 use cuda_std::unroll::unroll;
 use cuda_std::{bf16, fragment, global, shared, thread};
 
@@ -18,9 +18,8 @@ shared! {
 /// Where the warps' sums meet: two places by turns, so that one barrier to a tile is enough.
 pub struct Sums {
     args: Gemv,
-    team: Team,
     place: u32,
-    /// Row in the tile and token of the first output that this thread stores.
+    /// Row in the tile and token of the output that this thread stores.
     row: u32,
     token: u32,
 }
@@ -35,42 +34,32 @@ pub struct Addends {
 
 impl Sums {
     #[inline(always)]
-    pub fn new(args: &Gemv, team: Team) -> Sums {
+    pub fn new(args: &Gemv) -> Sums {
         // Not by division: it is one of two constants.
-        let thread = team.thread();
+        let thread = thread::thread_idx_x();
         let (row, token) = match args.tile_width() {
             TILE => (thread % TILE, thread / TILE),
             _ => (thread % (TILE / 2), thread / (TILE / 2)),
         };
-        Sums { args: *args, team, place: 0, row, token }
+        Sums { args: *args, place: 0, row, token }
     }
 
-    /// The column of the output of token row `token` that this thread stores of a tile, if any.
+    /// The column of the output that this thread stores of a tile, if any.
     #[inline(always)]
-    fn column(&self, tile: u32, token: u32) -> Option<u32> {
+    fn column(&self, tile: u32) -> Option<u32> {
         let column = tile * self.args.tile_width() + self.row;
-        (token < self.args.rows && column < self.args.width()).then_some(column)
+        (self.token < self.args.rows && column < self.args.width()).then_some(column)
     }
 
-    /// Requests what is added to the thread's first output.
+    /// Requests what is added to the thread's output.
     ///
     /// # Safety
     /// The kernel's Requires hold.
     #[inline(always)]
     pub unsafe fn addends(&self, tile: u32) -> Addends {
-        // SAFETY: the caller's promise.
-        unsafe { self.addends_of(tile, self.token) }
-    }
-
-    /// Requests what is added to the thread's output of token row `token`.
-    ///
-    /// # Safety
-    /// The kernel's Requires hold.
-    #[inline(always)]
-    unsafe fn addends_of(&self, tile: u32, token: u32) -> Addends {
         let args = &self.args;
         let mut addends = Addends { bias: [0.0; 2], residual: 0.0, epoch: 0 };
-        if let Some(column) = self.column(tile, token) {
+        if let Some(column) = self.column(tile) {
             // SAFETY: the column exists; a gate has another beside it.
             unsafe {
                 if !args.bias.is_null() {
@@ -80,7 +69,7 @@ impl Sums {
                     }
                 }
                 if !args.residual.is_null() {
-                    addends.residual = element(args.residual, self.at(column, token));
+                    addends.residual = element(args.residual, self.at(column));
                 }
                 if args.outbox.sends() {
                     addends.epoch = args.outbox.epoch();
@@ -90,18 +79,18 @@ impl Sums {
         addends
     }
 
-    /// Index of an output.
+    /// Index of the thread's output.
     #[inline(always)]
-    fn at(&self, column: u32, token: u32) -> u64 {
-        u64::from(token) * u64::from(self.args.width()) + u64::from(column)
+    fn at(&self, column: u32) -> u64 {
+        u64::from(self.token) * u64::from(self.args.width()) + u64::from(column)
     }
 
-    /// Joins the sums `c` of a tile of the team's warps and stores the outputs.
+    /// Joins the warps' sums `c` of a tile and stores the outputs.
     ///
     /// # Safety
-    /// The whole team comes here.
+    /// The whole block comes here.
     #[inline(always)]
-    pub unsafe fn finish(&mut self, tile: u32, c: [f32; 4], mut addends: Addends) {
+    pub unsafe fn finish(&mut self, tile: u32, c: [f32; 4], addends: Addends) {
         let sums = gemv_sums().offset(self.place * WARPS * SUMS);
         self.place = 1 - self.place;
         let own = sums.offset(thread::warp_id() * SUMS).cast::<[f32; 2]>();
@@ -111,38 +100,22 @@ impl Sums {
                 let (row, token) = fragment::c_element(thread::lane_id(), 2 * i as u32);
                 own.store((row * GEMV_MAX_ROWS + token) / 2, [c[2 * i], c[2 * i + 1]]);
             });
-            self.team.sync();
-            let sums = sums.offset(self.team.first_warp() * SUMS);
-            let mut token = self.token;
-            while let Some(column) = self.column(tile, token) {
-                let sum = |row: u32| self.team.joined(sums.offset(row * GEMV_MAX_ROWS + token), SUMS);
-                self.store(self.at(column, token), &addends, sum);
-                // A team of few warps has several outputs for a thread.
-                let apart = self.team.warps * thread::WARP_SIZE / self.args.tile_width();
-                if apart >= GEMV_MAX_ROWS {
-                    return;
-                }
-                token += apart;
-                addends = self.addends_of(tile, token);
-            }
-        }
-    }
-
-    /// Stores an output, made of the sums of a row in the tile or, with gates, of two.
-    ///
-    /// # Safety
-    /// It exists, and the rows' sums are there.
-    #[inline(always)]
-    unsafe fn store(&self, at: u64, addends: &Addends, sum: impl Fn(u32) -> f32) {
-        let args = &self.args;
-        let first = sum(self.row) + addends.bias[0];
-        // SAFETY: the caller's promise.
-        unsafe {
+            sync_threads();
+            let Some(column) = self.column(tile) else { return };
+            let sum = |row: u32| {
+                let mut sum = 0.0;
+                unroll::<{ WARPS as usize }>(|w| {
+                    sum += sums.load(w as u32 * SUMS + row * GEMV_MAX_ROWS + self.token);
+                });
+                sum
+            };
+            let first = sum(self.row) + addends.bias[0];
+            let args = &self.args;
             if args.outbox.sends() {
-                return args.outbox.send(addends.epoch, at as u32, first.to_bits());
+                return args.outbox.send(addends.epoch, self.at(column) as u32, first.to_bits());
             }
             if args.y.is_null() {
-                return global::store(args.y_f32.addr + at * 4, first);
+                return global::store(args.y_f32.addr + self.at(column) * 4, first);
             }
             let value = match args.activation {
                 RELU2 => relu2_of(bf16::round(first)),
@@ -150,7 +123,7 @@ impl Sums {
                 _ if args.residual.is_null() => first,
                 _ => addends.residual + bf16::round(first),
             };
-            global::store(args.y.addr + at * 2, bf16::from_f32(value));
+            global::store(args.y.addr + self.at(column) * 2, bf16::from_f32(value));
         }
     }
 }

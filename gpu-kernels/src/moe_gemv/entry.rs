@@ -1,9 +1,9 @@
 //! The entry points of `moe_gemv`.
+use super::team::Team;
 use super::{GROUP, MoeGemv, groups};
 use crate::activation::RELU2;
 use crate::gemv::entry::multiply;
 use crate::gemv::stream::{Stream, Tiles, Tokens};
-use crate::gemv::team::Team;
 use crate::gemv::{NARROW, TILE, WARPS, WIDE};
 use crate::relu2::entry::relu2_of;
 use crate::row;

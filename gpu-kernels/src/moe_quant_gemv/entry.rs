@@ -1,8 +1,8 @@
 //! The entry points of `moe_quant_gemv`.
 use super::MoeQuantGemv;
 use super::ring::Ring;
-use crate::gemv::team::Team;
 use crate::gemv::{TILE, WARPS};
+use crate::moe_gemv::team::Team;
 use crate::moe_gemv::{entry as moe, groups};
 use crate::quant_gemv::BLOCKS;
 use crate::quant_gemv::bits4::{Groups32, Groups64, Nvfp4};

@@ -1,8 +1,8 @@
 //! The way of codes and scales through shared memory where a few warps share a tile: as `quant_gemv`'s, but that a warp takes only the
 //! steps that a row has. It needs fewer instructions than that, and gains with short rows; a lone row of a dense weight is slower so, 1
 //! to 2 % (docs/performance.md).
-use crate::gemv::team::Team;
 use crate::gemv::{TILE, WARPS};
+use crate::moe_gemv::team::Team;
 use crate::quant_gemv::forms::{Form, Matrix};
 use crate::quant_gemv::ring::{AHEAD, COPIES, HALF, Step, Steps, Tiles, copy, place};
 use crate::quant_gemv::{PIECES, SLOTS};

@@ -8,7 +8,6 @@ use super::{BLOCKS, QuantGemv};
 use crate::activation::SWIGLU;
 use crate::all_reduce::meeting::Outbox;
 use crate::gemv::stream::Tokens;
-use crate::gemv::team::Team;
 use crate::gemv::{TILE, WARPS, store};
 use crate::row::Row;
 use crate::{Gemv, layer_norm_1p, rms_norm};
@@ -134,7 +133,7 @@ unsafe fn behind_layer_norm_1p<F: Form>(args: &QuantGemv) {
 /// The kernel's Requires hold; the whole block comes here, behind a barrier where the row is `staged`.
 #[inline(always)]
 unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>, staged: Option<Staged<F>>) {
-    let mut store = store::Sums::new(args, Team::block());
+    let mut store = store::Sums::new(args);
     let mut tile = thread::block_idx_x();
     let tokens = Tokens::new(args);
     // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.

@@ -1,5 +1,5 @@
 //! Warps of a block that share a tile: all eight, or fewer, of which a block then has several teams with a tile each.
-use super::WARPS;
+use crate::gemv::WARPS;
 use cuda_std::shared::Shared;
 use cuda_std::{barrier, thread};
 
