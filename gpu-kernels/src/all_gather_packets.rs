@@ -143,8 +143,7 @@ mod entry {
                 group += thread::block_dim_x();
             }
             let mut group = start + thread::thread_idx_x();
-            while group < end {
-                receive::<WHOLE>(args, packets, group);
+            while group < end && receive::<WHOLE>(args, packets, group) {
                 group += thread::block_dim_x();
             }
         }
@@ -175,18 +174,18 @@ mod entry {
         words
     }
 
-    /// Stores a group of each rank when it comes; those of the first ranks alone if a wait was ended.
+    /// Stores a group of each rank when it comes; those of the first ranks alone, and false, if a wait was ended.
     ///
     /// # Safety
     /// As of [`exchange`].
     #[inline(always)]
-    unsafe fn receive<const WHOLE: bool>(args: &PacketAllGather, packets: Packets, group: u32) {
+    unsafe fn receive<const WHOLE: bool>(args: &PacketAllGather, packets: Packets, group: u32) -> bool {
         let mut rank = 0;
         // SAFETY: the caller's promise.
         unsafe {
             let own = own::<WHOLE>(args, group);
             while rank < args.meeting.ranks {
-                let Some(words) = packets.receive_of_two(&args.meeting, rank, group, Some(own)) else { return };
+                let Some(words) = packets.receive_of_two(&args.meeting, rank, group, Some(own)) else { return false };
                 store::<WHOLE>(args, (rank, group), words[0]);
                 if rank + 1 < args.meeting.ranks {
                     store::<WHOLE>(args, (rank + 1, group), words[1]);
@@ -194,6 +193,7 @@ mod entry {
                 rank += 2;
             }
         }
+        true
     }
 
     /// Stores a group of words of a rank.

@@ -24,13 +24,14 @@
 //! the kernel behind, which fetches its weights meanwhile. A word is a value of `x`, or two neighbours of `x_act` (entry
 //! `all_reduce_act`). Each block has a 32nd of the groups of 4 words. A thread stores its groups in the memory of every other rank, each
 //! word with the epoch beside it in one double word, which is written and read as a whole; then it looks at its own memory until the
-//! epochs are there. Twice the bytes, but one way to the other GPU is all that it waits for.//!
+//! epochs are there. Twice the bytes, but one way to the other GPU is all that it waits for.
+//!
 //! Where the part is `sent` (entries `all_reduce_sent` and `all_reduce_act_sent`) the kernel in front sends its words so, to this rank too
 //! ([`Outbox`](meeting::Outbox)). Then nothing waits for its end but the store of `y`: it starts this kernel only when what is in front of
 //! both has ended.
 //!
-//! A block that is in epoch e has ended e − 1, for which every other rank had begun e − 1, thus ended e − 2: nobody reads the half
-//! that it writes. Nothing is reset; the difference of two epochs counts, so they may wrap around.
+//! A launch has a group of every rank at least, and begins when the whole one in front has ended. So in epoch e every other rank had begun
+//! e − 1, thus ended e − 2: nobody reads the half that it writes. Nothing is reset; the difference of two epochs counts, so they may wrap around.
 //!
 //! # Requires
 //! 1 to 8 ranks, which launch the same sums in the same order; `n` divisible by 4, with words of two values by 8; the words of a part within
@@ -190,8 +191,7 @@ mod entry {
                 group += thread::block_dim_x();
             }
             let mut group = first;
-            while group < end {
-                sum_group::<N, SENT>(args, packets, x, group);
+            while group < end && sum_group::<N, SENT>(args, packets, x, group) {
                 group += thread::block_dim_x();
             }
             barrier::sync_threads();
@@ -199,7 +199,7 @@ mod entry {
         }
     }
 
-    /// Waits for a group of all ranks, and stores their sum.
+    /// Waits for a group of all ranks, and stores their sum; false if the wait was ended.
     ///
     /// # Safety
     /// As of [`run`].
@@ -209,19 +209,19 @@ mod entry {
         packets: Packets,
         x: u64,
         group: u32,
-    ) {
+    ) -> bool {
         let ending = Ending { bias: args.bias, residual: args.residual, n: args.n };
         // SAFETY: the caller's promise.
         unsafe {
             // On their way while it waits.
             let addends = ending.addends::<N>(group);
             let own = if SENT { None } else { Some(global::load(x + 16 * u64::from(group))) };
-            if let Some(sums) = sums::<N>(args, packets, own, group) {
-                if SENT {
-                    grid::wait_for_dependencies();
-                }
-                store::<N>(args.y.addr, group, ending.result(sums, addends));
+            let Some(sums) = sums::<N>(args, packets, own, group) else { return false };
+            if SENT {
+                grid::wait_for_dependencies();
             }
+            store::<N>(args.y.addr, group, ending.result(sums, addends));
+            true
         }
     }
 

@@ -26,7 +26,8 @@
 //! `outbox`, activation and `residual` with `y`, one of them at most; with `outbox` no bias; `y` overlaps nothing that is read but `residual`.
 //!
 //! # Moves
-//! `4·splits·rows·n + rows·n·out` bytes, of which an outbox takes `4 · ranks` for each element, as much again for a residual, and `2·n` where there is a bias.
+//! `rows·n·out` bytes, of which an outbox takes `4 · ranks` for each element, as much again for a residual, and `2·n` where there is a
+//! bias. The sums of splits are in the L2 cache.
 //!
 //! # Numerics
 //! In f32, the splits in their order, then the bias. c = 16, d = 4: what an activation takes is rounded, and may be the
@@ -152,7 +153,7 @@ impl Kernel for SkinnyJoin {
         };
         let residual = if self.residual.is_null() { 0 } else { out };
         let bias = if self.bias.is_null() { 0 } else { 2 * n };
-        rows * (4 * u64::from(self.splits) * n + out + residual) + bias
+        rows * (out + residual) + bias
     }
 }
 

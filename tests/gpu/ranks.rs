@@ -14,7 +14,7 @@ use nemotron::session::verify::verify;
 use nemotron::session::{LoadOptions, Model, RankChoice};
 
 use crate::models::{file, options};
-use crate::several::{Several, connected, numbers_of, on_several};
+use crate::several::{Several, connected, numbers_of, on_several, reach_each_other};
 use crate::{Row, ensure, text};
 
 pub const ROWS: &[Row] = &[
@@ -84,6 +84,9 @@ fn same_bits(several: Several) -> Result<String, String> {
 
 /// Whether ranks that meet in the host's memory have the bits of those that meet in each other's.
 pub fn bits_of_peers(several: Several) -> Result<String, String> {
+    if !reach_each_other()? {
+        return Ok("left out: they do not reach each other's memory".into());
+    }
     let peers = Several { collectives: Collectives::Peers, ..several };
     for set in SETS_OF_BITS {
         let [here, there] = [several, peers].map(|several| load(set, several).map_err(text));

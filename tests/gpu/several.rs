@@ -12,9 +12,22 @@ pub struct Several {
 }
 
 /// Checks two GPUs that meet in each other's memory, and all of them where there are more. Where there is one it is both ranks: what they
-/// enqueue runs side by side.
+/// enqueue runs side by side. GPUs that do not reach each other's memory are left out.
 pub fn on_several(check: fn(Several) -> Result<String, String>) -> Result<String, String> {
-    on_several_by(Collectives::Peers, check)
+    if reach_each_other()? {
+        on_several_by(Collectives::Peers, check)
+    } else {
+        Ok("left out: they do not reach each other's memory".into())
+    }
+}
+
+/// Whether all GPUs do.
+pub fn reach_each_other() -> Result<bool, String> {
+    let gpus = cuda::all().map_err(text)?;
+    let mut pairs = gpus.iter().flat_map(|gpu| gpus.iter().map(move |other| (gpu, other)));
+    pairs.try_fold(true, |reach, (gpu, other)| {
+        Ok(reach && (gpu.ordinal == other.ordinal || gpu.reaches(other).map_err(text)?))
+    })
 }
 
 /// As [`on_several`], in the memory of a choice.

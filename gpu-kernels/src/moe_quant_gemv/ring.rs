@@ -1,6 +1,5 @@
 //! The way of codes and scales through shared memory where a few warps share a tile: as `quant_gemv`'s, but that a warp takes only the
-//! steps that a row has. It needs fewer instructions than that, and gains with short rows; a lone row of a dense weight is slower so, 1
-//! to 2 % (docs/performance.md).
+//! steps that a row has. `quant_gemv` keeps a ring of its own: with this one a lone row of a dense weight took 1 to 2 % longer.
 use crate::gemv::{TILE, WARPS};
 use crate::moe_gemv::team::Team;
 use crate::quant_gemv::forms::{Form, Matrix};

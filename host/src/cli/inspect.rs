@@ -11,7 +11,7 @@ use super::numbers::{self, CONTEXT, SEQUENCES};
 use crate::error::size;
 use crate::models::spec::Block;
 use crate::session::inspect::{Inspection, Need, Present};
-use crate::session::{DeviceChoice, KvChoice};
+use crate::session::{DeviceChoice, KvChoice, RankChoice};
 
 /// Show what a checkpoint is and what memory it takes, of several ranks that of each
 #[derive(Args, Debug)]
@@ -48,8 +48,12 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { context, batch, kv_cache, .. } = *arguments;
     let ranks = arguments.ranks.choice();
-    let inspection =
+    let mut inspection =
         Inspection::new(&arguments.model, context, batch, kv_cache, (ranks.count(), arguments.ranks.collectives()))?;
+    if matches!(ranks, RankChoice::Cpu(_)) {
+        // Those meet in the program's own memory.
+        inspection.packets = 0;
+    }
     let present = Present::of(&ranks, arguments.device)?;
     let text = if arguments.json { json_object(&inspection, &present) } else { table(&inspection, &present) };
     let mut out = stdout().lock();
@@ -147,9 +151,9 @@ fn memory(inspection: &Inspection, present: &Present) -> String {
     text + &format!("device {device}, {name}: {verdict}\n")
 }
 
-/// What the ranks of GPUs meet in; nothing of one.
+/// What the ranks of GPUs meet in; nothing of one, or of the CPU's.
 fn packets(inspection: &Inspection) -> String {
-    if inspection.ranks == 1 {
+    if inspection.packets == 0 {
         return String::new();
     }
     let (ranks, bytes) = (inspection.ranks, size(inspection.packets));

@@ -343,6 +343,9 @@ fn note_ignored(spec: &ModelSpec, opened: &Opened, options: &LoadOptions, note: 
     if opened.memory.is_none() && options.gpu_memory_utilization.is_some() {
         note(Note::Info("  --gpu-memory-utilization is ignored: no GPU is used".to_owned()));
     }
+    if options.collectives != Collectives::Auto && (opened.kind != "CUDA" || options.ranks.count() == 1) {
+        note(Note::Info("  --collectives is ignored: not several GPUs are used".to_owned()));
+    }
     if options.prefix_cache_bytes.is_some() && !spec.keeps_state() {
         note(Note::Info("  --prefix-cache-bytes is ignored: the model keeps no state".to_owned()));
     }

@@ -14,7 +14,7 @@ use crate::error::{Category, Error, Result};
 
 /// Prepares `step` with the first of the `rest` behind it where that changes both: a product that sends its results itself to the sum
 /// behind, or rows of the embedding that are read where they are, with nothing to gather. Of ranks without peers nothing is changed: a
-/// product's rows are words one by one, of which each would be a write over PCIe.
+/// `gemv` has its words one by one, of which each would be a write over PCIe, and joins stand in clusters.
 ///
 /// # Errors
 /// A kernel can not be prepared.
@@ -84,7 +84,9 @@ fn sending_join(join: &SkinnyJoin, sum: &AllReduce, rank: &Rank) -> Option<Skinn
 /// Whether a join sends its results itself to a sum of the ranks that stands behind it.
 pub fn sends(join: &SkinnyJoin, behind: &[Step], context: &PrepareContext) -> bool {
     match (context.rank, behind) {
-        (Some(rank), [Step::AllReduce(sum), ..]) => sending_join(join, sum, rank).is_some(),
+        (Some(rank), [Step::AllReduce(sum), ..]) if rank.communicator().has_peers() => {
+            sending_join(join, sum, rank).is_some()
+        }
         _ => false,
     }
 }

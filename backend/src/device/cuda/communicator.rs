@@ -171,12 +171,12 @@ impl Member {
         })
     }
 
-    /// Reads flags and epochs into as many words, in this member's context.
-    fn read_counters(&self, to: &HostWords) -> Result<()> {
+    /// Reads the flags and epochs of `other` into as many words, in this member's context.
+    fn read_counters(&self, other: &Member, to: &HostWords) -> Result<()> {
         CurrentContext::set_current(&self.context).or_failed("entering the context")?;
         let (flags, epochs) = to.words().split_at(FLAGS);
-        self.flags.read(flags, &self.watch)?;
-        copy(&self.epochs, epochs, &self.watch)?;
+        other.flags.read(flags, &self.watch)?;
+        copy(&other.epochs, epochs, &self.watch)?;
         self.watch.synchronize().or_failed("looking at a rank's counters")
     }
 }
@@ -189,9 +189,10 @@ impl Drop for Member {
 }
 
 impl Drop for Communicator {
-    /// For the words.
+    /// For the words; and the first member, in whose context packets of the host were made, goes last.
     fn drop(&mut self) {
         let _ = self.members.first().map(|member| CurrentContext::set_current(&member.context));
+        self.members.reverse();
     }
 }
 
@@ -231,8 +232,9 @@ impl Communicator {
     /// # Errors
     /// The rank's GPU failed.
     pub fn counters(&self, rank: usize, by: usize, seen: &HostWords) -> Result<Vec<i32>> {
-        // In the other's context: the GPU of this one may not reach that memory.
-        let read = self.members[rank].read_counters(seen);
+        // In the other's context where the GPU of this one does not reach that memory; else its thread may be busy there.
+        let reader = if self.has_peers() { by } else { rank };
+        let read = self.members[reader].read_counters(&self.members[rank], seen);
         CurrentContext::set_current(&self.members[by].context).or_failed("entering the context")?;
         read.map(|()| seen.words().iter().map(|word| word.load(Ordering::Relaxed)).collect())
     }

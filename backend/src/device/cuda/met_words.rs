@@ -11,9 +11,9 @@ use crate::error::Result;
 
 /// Words of the system's scope; zeros at first.
 pub enum MetWords {
-    /// That of the GPU of the context in which they were made.
+    /// In the memory of the GPU whose context was current.
     Gpu(DeviceBuffer<i32>),
-    /// The words and where GPUs find them: in one place, for a 64-bit system has one space of addresses.
+    /// In the host's, and where GPUs find them: in one place, for a 64-bit system has one space of addresses.
     Host(HostWords, u64),
 }
 

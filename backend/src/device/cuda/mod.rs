@@ -3,7 +3,7 @@
 //! * `driver`: libcuda, opened at run time
 //! * `gpu`: which GPUs there are; `open`: one of them; `module`: its compiled kernels
 //! * `arena`, `upload`, `pinned`, `staging`: device memory, and what goes in and out
-//! * `program`, `launch`, `gemm`, `graph`: a plan, ready to run; `lane`: where; `library`: that of cuBLASLt
+//! * `program`, `joins`, `launch`, `gemm`, `graph`: a plan, ready to run; `lane`: where; `library`: that of cuBLASLt
 //! * `communicator`, `rank`, `collective`, `shots`: GPUs that hold a model together; `reach`, `met_words`: in whose memory they meet
 #![expect(unsafe_code, reason = "the driver's interface is C")]
 mod arena;

@@ -36,6 +36,7 @@ type Unreached = (u32, u32);
 /// In whose memory they meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetIn {
+    /// Each other's.
     Peers,
     /// The host's, and why where nobody chose that.
     Host(Option<Unreached>),

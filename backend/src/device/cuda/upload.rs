@@ -90,6 +90,7 @@ pub fn upload(buffers: &Buffers, arena: &Arena, stream: &Stream, mut progress: O
     let readers = threads.clamp(1, MOST_READERS).min(pieces.len());
     let widest = pieces.iter().map(|piece| piece.bytes).max().unwrap_or(0);
     let mut pinned = Pinned::new(widest * (readers + COPYING))?;
+    let _ended = Ended(stream);
     let next = AtomicUsize::new(0);
     let (give_back, empty) = mpsc::channel();
     let (filled, arrivals) = mpsc::channel();
@@ -107,6 +108,15 @@ pub fn upload(buffers: &Buffers, arena: &Arena, stream: &Stream, mut progress: O
         copied.and(stream.synchronize().or_failed("finishing the upload"))
     })?;
     Ok(Uploaded { bytes: total, duration: start.elapsed() })
+}
+
+/// Waits for a stream when it is dropped: a panic must not free chunks that are being copied.
+struct Ended<'a>(&'a Stream);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.synchronize();
+    }
 }
 
 /// Fills empty chunks with pieces until there is no piece left, nobody who takes them, or one that can not be read.
