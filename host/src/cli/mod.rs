@@ -150,12 +150,10 @@ fn run(command: Command) -> Result<(), Failure> {
 
 /// The command line with the flags of `generate` beside the commands, as shells are to complete them.
 fn with_bare_flags(command: clap::Command) -> clap::Command {
-    let flags: Vec<clap::Arg> = command
-        .find_subcommand("generate")
-        .into_iter()
-        .flat_map(|generate| generate.get_arguments().cloned())
-        .collect();
-    command.args(flags)
+    let Some(generate) = command.find_subcommand("generate").cloned() else { return command };
+    let own: Vec<clap::Id> = command.get_groups().map(|group| group.get_id().clone()).collect();
+    let groups = generate.get_groups().filter(|group| !own.contains(group.get_id())).cloned();
+    command.args(generate.get_arguments().cloned()).groups(groups)
 }
 
 /// Bare flags mean `generate`.
