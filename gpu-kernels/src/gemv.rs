@@ -3,8 +3,8 @@
 //!
 //! # Formula
 //! `s[t, n] = Σ_k a[t, k] · w[n, k] + bias[n]`, where `a` is `x`, or with `norm_weight` the row of `x` as `layer_norm_1p`
-//! (with `norm_bias`) or `rms_norm` (without; with `roundings`) gives it. Then `y_f32 = s`, or `y = r(s)`, or
-//! with `residual` `y = r(residual + r(s))`, or with an activation `y = f(r(s))`, where f is `relu2`: `r(max(s, 0)²)`, or `swiglu`,
+//! (with `norm_bias`) or `rms_norm` (without; with `roundings`) gives it. Then `y_f32 = s`, with `residual` `s + residual`, or
+//! `y = r(s)`, with `residual` `y = r(residual + r(s))`, or with an activation `y = f(r(s))`, where f is `relu2`: `r(max(s, 0)²)`, or `swiglu`,
 //! of rows n and `n + N/2` of the weight: `r(r(silu(s[t, n])) · s[t, n + N/2])`. `r` rounds to the activation type.
 //!
 //! # Arguments
@@ -15,7 +15,7 @@
 //! | `norm_bias` | `[k]` or null | weight | |
 //! | `w` | `[n, k]` | weight | row-major |
 //! | `bias` | `[n]` or null | weight | |
-//! | `residual` | as `y`, or null | act | row-major; may be `y` |
+//! | `residual` | as the result, or null | act | row-major; may be `y` |
 //! | `y` | `[rows, n]`, with `swiglu` `[rows, n/2]`, or null | act | row-major, written |
 //! | `y_f32` | `[rows, n]` or null | f32 | row-major, written |
 //! | `outbox` | or none | | instead of `y_f32`: sent to all ranks as packets of the [meeting](crate::all_reduce) behind |
@@ -27,12 +27,13 @@
 //! rows comes into registers a step ahead; the tensor core multiplies, and behind each tile the warps' sums meet. In y
 //! there is a block for every eight token rows, and each of those reads the weight. `gemv_rms_norm` and
 //! `gemv_layer_norm_1p` take one token row, which every block normalises for itself. The first weights are on their way
-//! before the kernel in front has ended, unless weights are what that kernel makes.
+//! before the kernel in front has ended, unless weights are what that kernel makes. With `x_settled` all runs beside it; the first
+//! block waits for it at its end, so that what waits for this kernel has waited for that one too.
 //!
 //! # Requires
 //! At least 1 row, with a norm 1 row of at most 16 384; `k` divisible by 8; `n` even with `swiglu`; `x`, `w`,
-//! `norm_weight` and `norm_bias` 16-byte aligned; exactly one of `y`, `y_f32` and `outbox`, activation and `residual`
-//! with `y`, one of them at most; `y` overlaps nothing that is read but `residual`; an outbox without a norm and
+//! `norm_weight` and `norm_bias` 16-byte aligned; exactly one of `y`, `y_f32` and `outbox`, an activation
+//! with `y` alone and without `residual`; `y` overlaps nothing that is read but `residual`; an outbox without a norm and
 //! with room for at most 8 rows, and `n` is divisible by 4 then.
 //!
 //! # Moves
@@ -94,7 +95,7 @@ kernel_args! {
         pub w: Ptr<Weight>,
         /// `[n]` or null.
         pub bias: Ptr<Weight>,
-        /// As `y`, or null.
+        /// As the result, or null.
         pub residual: Ptr<Act>,
         /// `[rows, n]`, with [`SWIGLU`] `[rows, n/2]`, or null; written.
         pub y: Ptr<Act>,
@@ -119,6 +120,9 @@ kernel_args! {
         /// Whether the next kernel starts only when the one in front of this has ended, so that it may read at once what is
         /// older than this one's outputs: 0 or 1. Without a norm.
         pub holds_next: u32,
+        /// Whether `x` was written before the kernel in front could start, so that this one runs beside that: 0 or 1. Without a norm,
+        /// a residual and an outbox, with `y` or `y_f32` that nothing in front uses.
+        pub x_settled: u32,
     }
 }
 
@@ -143,6 +147,7 @@ impl Gemv {
             roundings: rms_norm::TWICE,
             made: 0,
             holds_next: 0,
+            x_settled: 0,
         }
     }
 
@@ -160,6 +165,12 @@ impl Gemv {
     pub(crate) fn has_room(&self) -> bool {
         let few = self.rows <= GEMV_MAX_ROWS && self.n.is_multiple_of(4);
         !self.outbox.sends() || few && self.outbox.takes(u64::from(self.rows) * u64::from(self.n))
+    }
+
+    /// Whether nothing but `x` could be what the kernel in front gives.
+    fn runs_beside(&self) -> bool {
+        let reads = !self.norm_weight.is_null() || !self.residual.is_null() || self.made != 0;
+        !reads && !self.outbox.sends() && self.holds_next == 0
     }
 
     pub(crate) fn has_one_result(&self) -> bool {
@@ -197,8 +208,8 @@ impl Kernel for Gemv {
             self.activation != SWIGLU || self.n.is_multiple_of(2) => "as many gates as others",
             self.has_one_result() => "exactly one of y, y_f32 and an outbox",
             self.activation == PLAIN || (!self.y.is_null() && self.residual.is_null()) => "activations with y alone, and without residual",
-            !self.y.is_null() || self.residual.is_null() => "a residual with y alone",
             !normed || !self.outbox.sends() => "an outbox without a norm",
+            self.x_settled == 0 || self.runs_beside() => "settled rows with neither norm, residual, outbox nor a weight that is made",
             self.has_room() => "an outbox with room, of at most 8 rows and columns divisible by 4",
         }
     }

@@ -28,7 +28,7 @@
 //! # Requires
 //! 1 to 8 rows, with a norm 1 row of at most 8 192; `k` divisible by 8; `n` even with `swiglu`; a packed format, whose scales
 //! beside the codes are for whole rows, or for groups of a power of two of columns, 32 at least; no code or scale is NaN;
-//! `x`, `w`, `norm_weight` and `norm_bias` 16-byte aligned; one of `y`, `y_f32` and `outbox`, activation and `residual` as `gemv`'s; `y`
+//! `x`, `w`, `norm_weight` and `norm_bias` 16-byte aligned; one of `y`, `y_f32` and `outbox`, the rest as `gemv`'s; `y`
 //! overlaps nothing that is read but `residual`.
 //!
 //! # Moves
@@ -123,6 +123,8 @@ kernel_args! {
         pub roundings: u32,
         /// As in `gemv`: 0 or 1.
         pub holds_next: u32,
+        /// As in `gemv`: 0 or 1.
+        pub x_settled: u32,
     }
 }
 
@@ -150,6 +152,7 @@ impl QuantGemv {
             eps,
             roundings,
             holds_next,
+            x_settled,
             ..
         } = around;
         let (format, group) = (format.kind(), format.group());
@@ -173,6 +176,7 @@ impl QuantGemv {
             eps,
             roundings,
             holds_next,
+            x_settled,
         }
     }
 
@@ -207,6 +211,7 @@ impl QuantGemv {
             roundings: self.roundings,
             made: 0,
             holds_next: self.holds_next,
+            x_settled: self.x_settled,
         }
     }
 }

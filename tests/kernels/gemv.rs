@@ -108,12 +108,21 @@ pub fn rows() -> Vec<Row<Gemv>> {
     let every_variant = DEPTHS.iter().flat_map(|k| [1, 2, 4, 8].map(|rows| shape(rows, 3, *k)));
     let shapes = SHAPES.into_iter().chain(TURNS).chain(every_variant);
     let told = shapes.enumerate().map(|(seed, shape)| row(seed as u64, &shape));
-    told.chain([[1, 36, 264], [8, 20, 1032], [3, 4, 8]].map(sending_row)).collect()
+    let sent = [[1, 36, 264], [8, 20, 1032], [3, 4, 8]].into_iter().flat_map(|it| [(it, false), (it, true)]);
+    let told = told.chain(sent.map(|(shape, residual)| sending_row(shape, residual)));
+    let told = told.chain([[1, 35, 264], [5, 18, 1032]].map(settled_row));
+    told.chain([row(1, &Shape { residual: true, logits: true, ..shape(5, 18, 1032) })]).collect()
+}
+
+/// A row that may run beside the kernel in front.
+fn settled_row([rows, n, k]: [usize; 3]) -> Row<Gemv> {
+    let row = row((rows * n) as u64, &Shape { activation: RELU2, ..shape(rows, n, k) });
+    Row { name: format!("{}, settled", row.name), kernel: Gemv { x_settled: 1, ..row.kernel }, ..row }
 }
 
 /// A row whose results are sent.
-fn sending_row([rows, n, k]: [usize; 3]) -> Row<Gemv> {
-    let mut row = row((rows * n) as u64, &Shape { logits: true, bias: true, ..shape(rows, n, k) });
+fn sending_row([rows, n, k]: [usize; 3], residual: bool) -> Row<Gemv> {
+    let mut row = row((rows * n) as u64, &Shape { logits: true, bias: true, residual, ..shape(rows, n, k) });
     row.kernel = Gemv { y_f32: Ptr::NULL, outbox: outbox(&mut row.data, rows * n), ..row.kernel };
     Row { name: format!("{}, sent", row.name), ..row }
 }
@@ -151,7 +160,11 @@ fn row(seed: u64, shape: &Shape) -> Row<Gemv> {
         kernel.norm_bias = data.weight("norm_bias", random.reals(k, 0.5), k);
     }
     match (logits, residual) {
-        (true, _) => kernel.y_f32 = data.undefined("y_f32", rows * n),
+        (true, false) => kernel.y_f32 = data.undefined("y_f32", rows * n),
+        (true, true) => {
+            kernel.y_f32 = data.undefined("y_f32", rows * n);
+            kernel.residual = data.reals("residual", random.reals(rows * n, scale));
+        }
         (_, false) => kernel.y = data.undefined("y", rows * width),
         (_, true) => {
             kernel.y = data.reals("y", random.reals(rows * width, scale));
@@ -189,6 +202,10 @@ pub fn written(gemv: &Gemv, w: &[f64], data: &Data, precision: Precision) -> Vec
 /// What a product of these sums, the bias among them, writes.
 pub fn finished(gemv: &Gemv, sums: Vec<Approx>, data: &Data, precision: Precision) -> Vec<Written> {
     let n = gemv.n as usize;
+    let sums = match gemv.y.is_null() && !gemv.residual.is_null() {
+        true => sums.into_iter().zip(data.f64s(gemv.residual)).map(|(sum, x)| sum + Approx::exact(x)).collect(),
+        false => sums,
+    };
     if gemv.outbox.sends() {
         let words: Vec<Want> = sums.iter().map(|sum| Want::bits(sum.value, sum.error)).collect();
         return sent_ahead(&gemv.outbox, data, &words);

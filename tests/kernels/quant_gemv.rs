@@ -95,7 +95,16 @@ pub fn rows() -> Vec<Row<QuantGemv>> {
     let random = all.enumerate().map(|(seed, (format, shape))| row(seed as u64, format, &shape));
     let sent =
         FORMATS.into_iter().flat_map(|format| [shape(1, 20, 1032), shape(5, 36, 520)].map(|shape| (format, shape)));
-    random.chain(every_code()).chain(sent.map(|(format, shape)| sending_row(format, &shape))).collect()
+    let sent = sent.flat_map(|(format, shape)| [false, true].map(|residual| (format, Shape { residual, ..shape })));
+    let settled = STREAMED.into_iter().flat_map(|format| [1, 5].map(|rows| settled_row(format, rows)));
+    let sent = sent.map(|(format, shape)| sending_row(format, &shape));
+    random.chain(every_code()).chain(sent).chain(settled).collect()
+}
+
+/// A row that may run beside the kernel in front.
+fn settled_row(format: Format, rows: usize) -> Row<QuantGemv> {
+    let row = row(rows as u64, format, &Shape { activation: RELU2, ..shape(rows, 35, 1032) });
+    Row { name: format!("{}, settled", row.name), kernel: QuantGemv { x_settled: 1, ..row.kernel }, ..row }
 }
 
 /// A row whose results are sent.
@@ -129,7 +138,11 @@ fn row(seed: u64, format: Format, shape: &Shape) -> Row<QuantGemv> {
         kernel.norm_bias = data.weight("norm_bias", random.reals(k, 0.5), k);
     }
     match (logits, residual) {
-        (true, _) => kernel.y_f32 = data.undefined("y_f32", rows * n),
+        (true, false) => kernel.y_f32 = data.undefined("y_f32", rows * n),
+        (true, true) => {
+            kernel.y_f32 = data.undefined("y_f32", rows * n);
+            kernel.residual = data.reals("residual", random.reals(rows * n, 1.0));
+        }
         (_, false) => kernel.y = data.undefined("y", rows * width),
         (_, true) => {
             kernel.y = data.reals("y", random.reals(rows * width, 1.0));

@@ -16,17 +16,26 @@ impl Reference for Gemv {
 pub fn multiply<A: Activation>(gemv: &Gemv, w: &Matrix<A>, memory: &Memory) {
     let x = normed::<A>(gemv, memory);
     let elements = (gemv.rows * gemv.n) as usize;
-    if gemv.outbox.sends() {
+    if gemv.y.is_null() {
         let mut sums = vec![0.0f32; elements];
         product::product_of(&x, gemv, w, memory, &mut sums);
-        return meeting::send_ahead(&gemv.outbox, memory, &meeting::words(&sums, 1));
-    }
-    if gemv.y.is_null() {
-        return product::product_of(&x, gemv, w, memory, &mut memory.write::<f32>(gemv.y_f32, elements));
+        return unrounded::<A>(gemv, sums, memory);
     }
     let mut sums = vec![A::default(); elements];
     product::product_of(&x, gemv, w, memory, &mut sums);
     finish(gemv, sums, memory);
+}
+
+/// What follows sums that are not rounded.
+fn unrounded<A: Activation>(gemv: &Gemv, mut sums: Vec<f32>, memory: &Memory) {
+    if !gemv.residual.is_null() {
+        let residual = memory.read::<A>(gemv.residual, sums.len());
+        sums.iter_mut().zip(residual.iter()).for_each(|(sum, addend)| *sum += addend.to_f32());
+    }
+    if gemv.outbox.sends() {
+        return meeting::send_ahead(&gemv.outbox, memory, &meeting::words(&sums, 1));
+    }
+    memory.write::<f32>(gemv.y_f32, sums.len()).copy_from_slice(&sums);
 }
 
 /// What follows the rounded sums.

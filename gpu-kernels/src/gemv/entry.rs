@@ -1,6 +1,6 @@
 //! The entry points of `gemv`.
 use super::store::Sums;
-use super::stream::{Stream, Tokens};
+use super::stream::{Overlap, Stream, Tokens};
 use super::{Gemv, NARROW, SLOTS, WARPS, WIDE, slot_bytes};
 use crate::all_reduce::meeting::Outbox;
 use crate::row::{self, Row};
@@ -8,7 +8,7 @@ use crate::{GEMV_MAX_ROWS, Ptr, Role, layer_norm_1p, rms_norm};
 use cuda_std::barrier::sync_threads;
 use cuda_std::shared::{self, Shared};
 use cuda_std::unroll::unroll;
-use cuda_std::{kernel, mma, thread};
+use cuda_std::{grid, kernel, mma, thread};
 
 const W: usize = WIDE as usize;
 const N: usize = NARROW as usize;
@@ -17,13 +17,15 @@ kernel! {
     /// Up to eight token rows to a block.
     pub fn gemv(args: Gemv) {
         let args = of_block(&args);
-        product(&args, Stream::<W, _>::new(args, args.holds_next != 0), None);
+        product(&args, Stream::<W, _>::new(args, Overlap::of(&args)), None);
+        grid::first_block_waits_for_dependencies();
     }
 
     /// Up to eight token rows to a block, narrow steps.
     pub fn gemv_narrow(args: Gemv) {
         let args = of_block(&args);
-        product(&args, Stream::<N, _>::new(args, args.holds_next != 0), None);
+        product(&args, Stream::<N, _>::new(args, Overlap::of(&args)), None);
+        grid::first_block_waits_for_dependencies();
     }
 
     /// One token row behind `rms_norm`.
@@ -78,7 +80,7 @@ unsafe fn behind_rms_norm<const QUADS: usize>(args: &Gemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let weight = Row::load(args.norm_weight.addr, args.k);
-        let stream = Stream::<QUADS, _>::new(*args, false);
+        let stream = Stream::<QUADS, _>::new(*args, Overlap::Waits);
         let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
         rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| normed.store(group, words));
         sync_threads();
@@ -93,7 +95,7 @@ unsafe fn behind_layer_norm_1p<const QUADS: usize>(args: &Gemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
-        let stream = Stream::<QUADS, _>::new(*args, false);
+        let stream = Stream::<QUADS, _>::new(*args, Overlap::Waits);
         let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
         layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| normed.store(group, words));
         sync_threads();

@@ -111,11 +111,12 @@ impl Sums {
             };
             let first = sum(self.row) + addends.bias[0];
             let args = &self.args;
-            if args.outbox.sends() {
-                return args.outbox.send(addends.epoch, self.at(column) as u32, first.to_bits());
-            }
             if args.y.is_null() {
-                return global::store(args.y_f32.addr + self.at(column) * 4, first);
+                let sum = first + addends.residual;
+                if args.outbox.sends() {
+                    return args.outbox.send(addends.epoch, self.at(column) as u32, sum.to_bits());
+                }
+                return global::store(args.y_f32.addr + self.at(column) * 4, sum);
             }
             let value = match args.activation {
                 RELU2 => relu2_of(bf16::round(first)),

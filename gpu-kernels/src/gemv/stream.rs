@@ -57,6 +57,43 @@ impl Tiles for Gemv {
     }
 }
 
+/// How a product overlaps with the kernels in front of it and behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Overlap {
+    /// It waits for the kernel in front, and the next one starts beside it.
+    Waits,
+    /// The next one starts when that wait is over.
+    HoldsNext,
+    /// It runs beside the kernel in front, and ends behind it.
+    RunsBeside,
+}
+
+impl Overlap {
+    /// That of a product without a norm.
+    #[inline(always)]
+    pub fn of(args: &Gemv) -> Overlap {
+        match (args.x_settled != 0, args.holds_next != 0) {
+            (true, _) => Overlap::RunsBeside,
+            (_, true) => Overlap::HoldsNext,
+            _ => Overlap::Waits,
+        }
+    }
+
+    /// Calls `begin`, which asks for the first weights; behind it, what the kernel in front gives is there, if it is waited for.
+    #[inline(always)]
+    pub fn begin<T>(self, begin: impl FnOnce() -> T) -> T {
+        if self != Overlap::HoldsNext {
+            grid::launch_dependents();
+        }
+        let begun = begin();
+        if self != Overlap::RunsBeside {
+            grid::wait_for_dependencies();
+        }
+        grid::launch_dependents();
+        begun
+    }
+}
+
 /// A warp's ring: a step is `QUADS · 32` columns of a tile.
 pub struct Stream<const QUADS: usize, T> {
     tiles: T,
@@ -81,23 +118,14 @@ impl<const QUADS: usize, T: Tiles> Stream<QUADS, T> {
     /// Rows from one of a lane's copies to the next.
     const APART: u32 = thread::WARP_SIZE / Self::LANES;
 
-    /// The warp's ring, with its first steps on their way. Behind it, the kernel in front has ended;
-    /// with `holds_next` the next one starts only then.
+    /// The warp's ring, with its first steps on their way, when the `overlap` lets the product go on.
     ///
     /// # Safety
     /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn new(tiles: T, holds_next: bool) -> Self {
-        if !holds_next {
-            grid::launch_dependents();
-        }
-        // SAFETY: the caller's promise; all that follows is read behind the wait.
-        unsafe {
-            let stream = Stream::begun(tiles);
-            grid::wait_for_dependencies();
-            grid::launch_dependents();
-            stream
-        }
+    pub unsafe fn new(tiles: T, overlap: Overlap) -> Self {
+        // SAFETY: the caller's promise.
+        overlap.begin(|| unsafe { Stream::begun(tiles) })
     }
 
     /// As [`Stream::new`], without the wait.

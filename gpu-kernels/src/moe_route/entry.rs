@@ -15,7 +15,6 @@ const HALF_BYTES: u32 = STAGE_BYTES / 2;
 kernel! {
     /// An expert to a warp, eight token rows to a block.
     pub fn moe_route(args: MoeRoute) {
-        grid::launch_dependents();
         let first = thread::block_idx_y() * ROWS;
         let live = (args.rows - first).min(ROWS);
         let expert = thread::block_idx_x() * FEW_WARPS + thread::warp_id();
@@ -26,6 +25,8 @@ kernel! {
             asked = ask_first(&args, expert);
         }
         grid::wait_for_dependencies();
+        // Behind that wait, so that the next kernels may take the rows as settled.
+        grid::launch_dependents();
         if expert < args.experts {
             let sums = logits(&args, expert, (first, live), asked);
             if thread::lane_id() == 0 {

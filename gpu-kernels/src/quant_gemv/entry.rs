@@ -7,13 +7,13 @@ use super::tokens::{Columns, Staged, group_offset};
 use super::{BLOCKS, QuantGemv};
 use crate::activation::SWIGLU;
 use crate::all_reduce::meeting::Outbox;
-use crate::gemv::stream::Tokens;
+use crate::gemv::stream::{Overlap, Tokens};
 use crate::gemv::{TILE, WARPS, store};
 use crate::row::Row;
 use crate::{Gemv, layer_norm_1p, rms_norm};
 use cuda_std::barrier::sync_threads;
 use cuda_std::unroll::unroll;
-use cuda_std::{kernel, thread};
+use cuda_std::{grid, kernel, thread};
 
 /// Most groups of eight columns that a lane has of a step.
 const MOST_GROUPS: usize = 8;
@@ -24,8 +24,9 @@ macro_rules! entries {
         pub fn $plain(args: QuantGemv) {
             thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
             let (around, matrix) = (args.around(), matrix::<$form>(&args));
-            let ring = Ring::<$form, _>::new(around, matrix, args.holds_next != 0);
+            let ring = Ring::<$form, _>::new(around, matrix, Overlap::of(&around));
             product(&around, matrix, ring, None);
+            grid::first_block_waits_for_dependencies();
         }
 
         /// One token row.
@@ -89,11 +90,12 @@ unsafe fn of_row<F: Form>(args: &QuantGemv) {
     let (around, matrix) = (args.around(), matrix::<F>(args));
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
-        let ring = Ring::<F, _>::new(around, matrix, args.holds_next != 0);
+        let ring = Ring::<F, _>::new(around, matrix, Overlap::of(&around));
         let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, ring.steps));
         x.for_each_with([], |group, words, []| staged.store(group, words));
         sync_threads();
         product(&around, matrix, ring, Some(staged));
+        grid::first_block_waits_for_dependencies();
     }
 }
 
@@ -105,7 +107,7 @@ unsafe fn behind_rms_norm<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let weight = Row::load(args.norm_weight.addr, args.k);
-        let ring = Ring::<F, _>::new(around, matrix, false);
+        let ring = Ring::<F, _>::new(around, matrix, Overlap::Waits);
         let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, ring.steps));
         rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| staged.store(group, words));
         sync_threads();
@@ -121,7 +123,7 @@ unsafe fn behind_layer_norm_1p<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
-        let ring = Ring::<F, _>::new(around, matrix, false);
+        let ring = Ring::<F, _>::new(around, matrix, Overlap::Waits);
         let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, ring.steps));
         layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| staged.store(group, words));
         sync_threads();

@@ -3,9 +3,10 @@ use core::marker::PhantomData;
 
 use super::forms::{Form, Matrix};
 use super::{PIECES, SLOTS};
+use crate::gemv::stream::Overlap;
 use crate::gemv::{TILE, WARPS};
 use cuda_std::unroll::unroll;
-use cuda_std::{cp_async, grid, shared, thread, warp};
+use cuda_std::{cp_async, shared, thread, warp};
 
 /// Steps on their way.
 pub const AHEAD: usize = SLOTS as usize - 1;
@@ -66,23 +67,14 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// Rows from one of a lane's copies to the next.
     const APART: u32 = thread::WARP_SIZE / PIECES;
 
-    /// The warp's ring, with its first steps on their way. Behind it, the kernel in front has ended;
-    /// with `holds_next` the next one starts only then.
+    /// The warp's ring, with its first steps on their way, when the `overlap` lets the product go on.
     ///
     /// # Safety
     /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn new(tiles: T, matrix: Matrix, holds_next: bool) -> Self {
-        if !holds_next {
-            grid::launch_dependents();
-        }
-        // SAFETY: the caller's promise; all that follows is read behind the wait.
-        unsafe {
-            let ring = Ring::begun(tiles, matrix);
-            grid::wait_for_dependencies();
-            grid::launch_dependents();
-            ring
-        }
+    pub unsafe fn new(tiles: T, matrix: Matrix, overlap: Overlap) -> Self {
+        // SAFETY: the caller's promise.
+        overlap.begin(|| unsafe { Ring::begun(tiles, matrix) })
     }
 
     /// As [`Ring::new`], without the wait.

@@ -118,8 +118,13 @@ impl Builder {
 
     /// The weight of a product, and its bias. Where each rank has some of the columns, the ranks meet behind it.
     pub fn product(&mut self, name: &str, product: &Product) -> ProductBuffer {
+        if product.is_partial() { self.product_of_part(name, product) } else { self.partial_product(name, product) }
+    }
+
+    /// A product whose input is a part of a sum on each rank: the ranks meet behind it.
+    pub fn product_of_part(&mut self, name: &str, product: &Product) -> ProductBuffer {
         let rows = self.limits.rows.max(self.limits.logit_rows());
-        let part = product.is_partial().then(|| self.part_of_rank(rows, product.rows()));
+        let part = Some(self.part_of_rank(rows, product.rows()));
         ProductBuffer { part_of_rank: part, ..self.partial_product(name, product) }
     }
 

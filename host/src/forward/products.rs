@@ -31,12 +31,15 @@ pub(crate) struct Multiply<'a> {
     pub activation: Option<Activated>,
     /// `[rows, n]`, or null; may be `out`.
     pub residual: Ptr<Act>,
+    /// `[rows, n]` of this rank alone that is added to its part of the results, or null; where ranks meet behind the product.
+    pub beside: Ptr<Act>,
     /// `[rows, n]`; with a gate half as wide.
     pub out: Output,
     /// Token rows.
     pub rows: u32,
-    /// Whether the kernel behind is to read at once what is older than the product, if the rows [`settles`]. Without a norm.
-    pub holds_next: bool,
+    /// Whether `x` was written before the kernel in front could start, so that a product of a few rows runs beside that; and `out` is
+    /// nothing that one uses. Without a norm and a residual.
+    pub x_settled: bool,
 }
 
 /// An activation behind a product.
@@ -50,19 +53,14 @@ pub(crate) struct Activated {
 impl<'a> Multiply<'a> {
     /// `x · wᵀ + bias` alone.
     pub fn new(x: Ptr<Act>, weight: &'a ProductBuffer, out: Output, rows: u32) -> Multiply<'a> {
-        Multiply { x, norm: None, weight, activation: None, residual: Ptr::NULL, out, rows, holds_next: false }
+        let (residual, beside) = (Ptr::NULL, Ptr::NULL);
+        Multiply { x, norm: None, weight, activation: None, residual, beside, out, rows, x_settled: false }
     }
 
     /// Where the sums go that a kernel of its own activates, or the result.
     fn sums(&self) -> Output {
         self.activation.map_or(self.out, |activated| Output::Act(activated.sums))
     }
-}
-
-/// Whether a kernel behind a product of `rows` rows that [`Multiply::holds_next`] may read at once what is older than the
-/// product: of so few rows only those products overlap that know of it.
-pub(super) fn settles(rows: u32) -> bool {
-    rows <= GEMV_MAX_ROWS
 }
 
 impl Pass<'_> {
@@ -77,10 +75,12 @@ impl Pass<'_> {
     /// Each rank has a part of every result. Those of a few rows meet in f32, so that results are rounded once, as on one device; of
     /// many rows it would be twice the bytes between the GPUs.
     fn multiply_on_all_ranks(&mut self, product: &Multiply, part: PartOfRank) {
-        let Multiply { weight, residual, rows, .. } = *product;
+        let Multiply { weight, residual, beside, rows, .. } = *product;
         let Output::Act(y) = product.out else { panic!("results that ranks have parts of are activations") };
-        let (x, here) = (part.of(rows), ProductBuffer { bias: None, ..*weight });
-        self.multiply_here(Multiply { weight: &here, residual: Ptr::NULL, out: x, ..*product });
+        // Only products that stream add to unrounded results.
+        let x = if beside.is_null() || weight.streams() { part.of(rows) } else { Output::Act(part.many.ptr()) };
+        let here = ProductBuffer { bias: None, ..*weight };
+        self.multiply_here(Multiply { weight: &here, residual: beside, out: x, ..*product });
         self.plan.all_reduce(AllReduce { x, bias: weight.bias(), residual, y, rows, n: weight.n as u32 });
     }
 
@@ -175,7 +175,7 @@ impl Pass<'_> {
             (order.map_or(Ptr::NULL, |order| order.ptr()), factors.map_or(Ptr::NULL, |factors| factors.ptr()));
         let (rows, k) = (product.rows, product.weight.k as u32);
         self.plan.launch(GatherColumns { x, order, factors, y: changed.ptr(), rows, k });
-        Multiply { x: changed.ptr(), norm: None, ..product }
+        Multiply { x: changed.ptr(), norm: None, x_settled: false, ..product }
     }
 
     /// Rows of a packed weight are widened, as many as the panel holds, and multiplied with.
@@ -223,7 +223,8 @@ impl Pass<'_> {
     fn by_gemv(&mut self, product: &Multiply, w: Ptr<Weight>) {
         let around = self.around_gemv(product);
         // A panel is made by the kernel in front.
-        self.plan.launch(Gemv { w, made: product.weight.packed.is_some().into(), ..around });
+        let made = product.weight.packed.is_some();
+        self.plan.launch(Gemv { w, made: made.into(), x_settled: around.x_settled & u32::from(!made), ..around });
     }
 
     /// The product, and where blocks share its columns their sums'.
@@ -259,7 +260,8 @@ impl Pass<'_> {
             Some(norm) if fused.is_none() => self.norm(norm, x, rows),
             _ => x,
         };
-        let plain = Gemv { holds_next: product.holds_next.into(), ..Gemv::new(x, Ptr::NULL, weight.shape(rows)) };
+        let x_settled = u32::from(product.x_settled && rows <= GEMV_MAX_ROWS);
+        let plain = Gemv { x_settled, ..Gemv::new(x, Ptr::NULL, weight.shape(rows)) };
         let (y, y_f32) = match product.out {
             Output::Act(y) => (y, Ptr::NULL),
             Output::F32(y_f32) => (Ptr::NULL, y_f32),

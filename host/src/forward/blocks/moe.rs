@@ -1,16 +1,16 @@
 //! Experts: a router, the products of the experts that are chosen, a shared expert, and their sum.
-use gpu_kernels::moe_gemv::MAX_CHOICES;
-use gpu_kernels::{
-    Act, Element, MoeCombine, MoeGemm, MoeGemv, MoeRoute, MoeSort, Ptr, activation, moe_route, moe_sort,
-};
+use gpu_kernels::{Act, Element, MoeCombine, MoeRoute, Ptr, moe_route, moe_sort};
 
+use self::experts::Products;
 use super::{Kind, PlacedBlock};
 use crate::device::{AllReduce, BufferId, Output};
 use crate::forward::builder::{Builder, NormBuffers};
 use crate::forward::pass::Pass;
 use crate::forward::product_buffers::ProductBuffer;
-use crate::forward::products::{Activated, Multiply, settles};
-use crate::models::spec::{Activation, Moe, Router, SharedExpert};
+use crate::forward::products::{Activated, Multiply};
+use crate::models::spec::{Activation, Moe, Product, Router, SharedExpert};
+
+mod experts;
 
 struct PlacedMoe {
     norm: NormBuffers,
@@ -58,7 +58,7 @@ struct Scratch {
     activated: BufferId,
     /// `[rows · top_k, width]`.
     out: BufferId,
-    /// `[rows, hidden]`: this rank's part of the result, where each rank has some of every expert.
+    /// `[rows, width]`: this rank's part of the result, where each rank has some of every expert and those are not latent.
     part_of_rank: Option<BufferId>,
     /// `[rows, width]`: into the latent experts, and what they give.
     latent: BufferId,
@@ -75,10 +75,7 @@ impl Kind for Moe {
             router_bias: builder.tensor(&self.router.bias),
             up: builder.experts("experts.up", &self.up, experts),
             down: builder.experts("experts.down", &self.down, experts),
-            latent: self
-                .latent
-                .as_ref()
-                .map(|[into, out]| [builder.product("latent.into", into), builder.product("latent.out", out)]),
+            latent: self.latent.as_ref().map(|latent| lay_out_latent(latent, self.down.is_partial(), builder)),
             shared: self.shared.as_ref().map(|shared| lay_out_shared(shared, builder)),
             scratch: scratch(self, builder),
             experts: experts as u32,
@@ -91,6 +88,13 @@ impl Kind for Moe {
             width: self.width as u32,
         })
     }
+}
+
+/// `out` is linear, so ranks that have parts of what the experts give meet behind it.
+fn lay_out_latent([into, out]: &[Product; 2], in_parts: bool, builder: &mut Builder) -> [ProductBuffer; 2] {
+    let into = builder.product("latent.into", into);
+    let name = "latent.out";
+    [into, if in_parts { builder.product_of_part(name, out) } else { builder.product(name, out) }]
 }
 
 fn lay_out_shared(shared: &SharedExpert, builder: &mut Builder) -> Shared {
@@ -118,75 +122,82 @@ fn scratch(block: &Moe, builder: &mut Builder) -> Scratch {
         tiles: builder.scratch("moe.tiles", Element::I32, 4 * tiles),
         activated: builder.scratch("moe.activated", Element::Act, choices * block.intermediate),
         out: builder.scratch("moe.out", Element::Act, choices * block.width),
-        part_of_rank: block.down.is_partial().then(|| {
-            let hidden = block.latent.as_ref().map_or(block.width, |[_, out]| out.rows());
-            builder.scratch("moe.part_of_rank", Element::Act, rows * hidden)
-        }),
+        part_of_rank: (block.down.is_partial() && block.latent.is_none())
+            .then(|| builder.scratch("moe.part_of_rank", Element::Act, rows * block.width)),
         latent: builder.scratch("moe.latent", Element::Act, latent.max(1)),
         widened: builder.scratch("moe.widened", Element::Act, widened.max(1)),
     }
 }
 
 impl PlacedBlock for PlacedMoe {
+    /// Of a few rows, what is not chosen runs beside what is: the first products of the normalised rows beside the router, which is slow
+    /// and needs few multiprocessors, and the shared expert's second one beside the experts'.
     fn steps(&self, pass: &mut Pass) {
         let (x, rows) = (pass.shared.x.ptr(), pass.rows());
         let normed = pass.norm(&self.norm, x, rows);
-        // The weights of the shared expert are on their way while the router chooses, which few blocks do.
         self.route(pass, normed);
-        let last = self.latent.is_none();
-        let shared = self.shared.as_ref().map_or(Ptr::NULL, |shared| shared.steps(pass, normed, last));
-        let latent = self.scratch.latent.ptr();
-        let Some([into, out]) = &self.latent else {
-            self.experts(pass, normed);
-            let (residual, y) = self.sum(x);
-            self.combine(pass, Combined { shared, residual, y });
-            return self.meet(pass);
-        };
-        pass.multiply(Multiply { holds_next: true, ..Multiply::new(normed, into, Output::Act(latent), rows) });
-        self.experts(pass, latent);
-        self.combine(pass, Combined { shared: Ptr::NULL, residual: Ptr::NULL, y: latent });
-        let widened = self.scratch.widened.ptr();
-        pass.multiply(Multiply::new(latent, out, Output::Act(widened), rows));
-        let (weights, top_k, n) = (Ptr::NULL, 1, out.n as u32);
-        // What goes through `out` may be a part of a sum: the product is linear, so the ranks meet behind it.
-        let (residual, y) = self.sum(x);
-        pass.plan.launch(MoeCombine { experts: widened, weights, shared, residual, y, rows, top_k, n });
-        self.meet(pass);
+        let into_experts = self.latent.as_ref().map_or(normed, |[into, _]| self.narrow(pass, normed, into));
+        if let Some(shared) = &self.shared {
+            shared.up(pass, normed);
+        }
+        let products = Products::of(self, pass, into_experts);
+        products.up(pass);
+        products.down(pass);
+        let shared = self.shared.as_ref().map_or(Ptr::NULL, |shared| shared.down(pass, products.are_streamed()));
+        match &self.latent {
+            None => self.sum(pass, shared, x),
+            Some([_, out]) => self.widen(pass, shared, out, x),
+        }
     }
 
     fn copy_slots(&self, _: &mut Pass) {}
 }
 
 impl Shared {
-    /// The shared expert's output for normalised rows; with `holds_next` as of [`Multiply`].
-    fn steps(&self, pass: &mut Pass, normed: Ptr<Act>, holds_next: bool) -> Ptr<Act> {
-        let (activated, out, rows) = (self.activated.ptr(), self.out.ptr(), pass.rows());
+    /// The activated rows, of normalised ones that are older than the router.
+    fn up(&self, pass: &mut Pass, normed: Ptr<Act>) {
+        let (activated, rows) = (self.activated.ptr(), pass.rows());
         let activation = Some(Activated { by: Activation::Relu2, sums: activated });
-        pass.multiply(Multiply { activation, ..Multiply::new(normed, &self.up, Output::Act(activated), rows) });
-        pass.multiply(Multiply { holds_next, ..Multiply::new(activated, &self.down, Output::Act(out), rows) });
+        let plain = Multiply::new(normed, &self.up, Output::Act(activated), rows);
+        pass.multiply(Multiply { activation, x_settled: true, ..plain });
+    }
+
+    /// The shared expert's output.
+    fn down(&self, pass: &mut Pass, x_settled: bool) -> Ptr<Act> {
+        let (activated, out, rows) = (self.activated.ptr(), self.out.ptr(), pass.rows());
+        pass.multiply(Multiply { x_settled, ..Multiply::new(activated, &self.down, Output::Act(out), rows) });
         out
     }
 }
 
-/// What the experts' sum is added to, and where it goes.
-struct Combined {
-    shared: Ptr<Act>,
-    residual: Ptr<Act>,
-    y: Ptr<Act>,
-}
-
 impl PlacedMoe {
-    /// What the sum of all experts is added to, and where it goes: to the stream, or where ranks meet first.
-    fn sum(&self, x: Ptr<Act>) -> (Ptr<Act>, Ptr<Act>) {
-        self.scratch.part_of_rank.map_or((x, x), |part| (Ptr::NULL, part.ptr()))
+    /// The latent experts' input, of normalised rows that are older than the router.
+    fn narrow(&self, pass: &mut Pass, normed: Ptr<Act>, into: &ProductBuffer) -> Ptr<Act> {
+        let (latent, rows) = (self.scratch.latent.ptr(), pass.rows());
+        pass.multiply(Multiply { x_settled: true, ..Multiply::new(normed, into, Output::Act(latent), rows) });
+        latent
     }
 
-    /// Adds up what the ranks have, if they have parts.
-    fn meet(&self, pass: &mut Pass) {
-        let Some(part) = self.scratch.part_of_rank else { return };
-        let (x, y, rows) = (Output::Act(part.ptr()), pass.shared.x.ptr(), pass.rows());
-        let n = pass.shared.hidden as u32;
-        pass.plan.all_reduce(AllReduce { x, bias: Ptr::NULL, residual: y, y, rows, n });
+    /// Adds what all experts give to the stream.
+    fn sum(&self, pass: &mut Pass, shared: Ptr<Act>, x: Ptr<Act>) {
+        let Some(part) = self.scratch.part_of_rank else { return self.combine(pass, [shared, x, x]) };
+        self.combine(pass, [shared, Ptr::NULL, part.ptr()]);
+        let (part, rows, n) = (Output::Act(part.ptr()), pass.rows(), self.width);
+        pass.plan.all_reduce(AllReduce { x: part, bias: Ptr::NULL, residual: x, y: x, rows, n });
+    }
+
+    /// The same of latent experts, whose sum goes through `out`.
+    fn widen(&self, pass: &mut Pass, shared: Ptr<Act>, out: &ProductBuffer, x: Ptr<Act>) {
+        let (latent, rows) = (self.scratch.latent.ptr(), pass.rows());
+        self.combine(pass, [Ptr::NULL, Ptr::NULL, latent]);
+        if out.part_of_rank.is_some() {
+            let plain = Multiply::new(latent, out, Output::Act(x), rows);
+            return pass.multiply(Multiply { residual: x, beside: shared, ..plain });
+        }
+        let widened = self.scratch.widened.ptr();
+        pass.multiply(Multiply::new(latent, out, Output::Act(widened), rows));
+        let (weights, top_k, n) = (Ptr::NULL, 1, out.n as u32);
+        pass.plan.launch(MoeCombine { experts: widened, weights, shared, residual: x, y: x, rows, top_k, n });
     }
 
     fn route(&self, pass: &mut Pass, x: Ptr<Act>) {
@@ -209,60 +220,8 @@ impl PlacedMoe {
         });
     }
 
-    /// Both products of the chosen experts: few rows by streaming the weights that are met, many sorted by expert.
-    fn experts(&self, pass: &mut Pass, x: Ptr<Act>) {
-        let (ids, rows) = (self.scratch.ids.ptr(), pass.rows());
-        let (activated, out) = (self.scratch.activated.ptr(), self.scratch.out.ptr());
-        let &PlacedMoe { top_k, experts, intermediate, width, .. } = self;
-        if rows * top_k <= MAX_CHOICES && self.up.streams() && self.down.streams() {
-            let product_in_front = self.shared.is_some() || self.latent.is_some();
-            let up = MoeGemv {
-                x,
-                w: self.up.weight.ptr(),
-                ids,
-                y: activated,
-                rows,
-                top_k,
-                experts,
-                n: intermediate,
-                k: width,
-                activation: activation::RELU2,
-                row_per_choice: 0,
-                ids_settled: (product_in_front && settles(rows)).into(),
-            };
-            let (w, n, k, activation) = (self.down.weight.ptr(), width, intermediate, activation::PLAIN);
-            pass.multiply_few_experts(&self.up, up);
-            let down = MoeGemv { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ids_settled: 1, ..up };
-            pass.multiply_few_experts(&self.down, down);
-            return;
-        }
-        let (order, tiles) = (self.scratch.order.ptr(), self.scratch.tiles.ptr());
-        pass.plan.launch(MoeSort { ids, order, tiles, rows, top_k, experts });
-        let up = MoeGemm {
-            x,
-            w: self.up.weight.ptr(),
-            order,
-            tiles,
-            y: activated,
-            rows,
-            top_k,
-            experts,
-            first: 0,
-            held: experts,
-            n: intermediate,
-            k: width,
-            activation: activation::RELU2,
-            row_per_choice: 0,
-        };
-        let (w, n, k, activation) = (self.down.weight.ptr(), width, intermediate, activation::PLAIN);
-        pass.multiply_experts(&self.up, up);
-        pass.multiply_experts(
-            &self.down,
-            MoeGemm { x: activated, w, y: out, n, k, activation, row_per_choice: 1, ..up },
-        );
-    }
-
-    fn combine(&self, pass: &mut Pass, Combined { shared, residual, y }: Combined) {
+    /// Adds up what a row's experts gave, weighted, and `[shared, residual]` where they are, to `y`.
+    fn combine(&self, pass: &mut Pass, [shared, residual, y]: [Ptr<Act>; 3]) {
         pass.plan.launch(MoeCombine {
             experts: self.scratch.out.ptr(),
             weights: self.scratch.weights.ptr(),

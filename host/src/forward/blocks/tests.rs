@@ -1,5 +1,5 @@
 //! A toy block kind, as docs/add-a-block.md adds it: laid out, planned and run on the CPU beside plain arithmetic.
-use gpu_kernels::{Element, Gemv, MoeGemv, MoeQuantGemv, QuantGemv, Relu2};
+use gpu_kernels::{Element, Gemv, MoeGemv, MoeQuantGemv, MoeRoute, QuantGemv, Relu2, Widen};
 use half::bf16;
 
 use super::{Kind, PlacedBlock};
@@ -223,18 +223,53 @@ fn many_rows_of_fp8_weights_are_multiplied_in_parts_as_panels_or_in_fp8() {
     assert_eq!(counts(&spec, 65), [0, 4, 0, 4]);
 }
 
-/// Whether a kernel behind `step` starts only when all in front of the step has ended.
+/// Whether kernels behind `step` start only when all in front of the step has ended.
 fn holds_next(step: &Step) -> bool {
     let Step::Launch(kernel) = step else { return true };
     let kernel = kernel.as_any();
-    let product = kernel.downcast_ref::<Gemv>().map(|product| product.holds_next != 0 || product.made != 0);
-    let of_codes = kernel.downcast_ref::<QuantGemv>().map(|product| product.holds_next != 0);
-    product.or(of_codes).unwrap_or(kernel.is::<MoeGemv>() || kernel.is::<MoeQuantGemv>())
+    let routes = kernel.downcast_ref::<MoeRoute>().is_some_and(|route| route.rows <= 64);
+    let chooses = few_experts(step).is_some_and(|experts| experts.ids_settled == 0);
+    routes || chooses || kernel.is::<Widen>() || kernel.downcast_ref::<Gemv>().is_some_and(|product| product.made != 0)
 }
 
-/// Weights of chosen experts are asked for while the kernel in front runs: it must not have started before the choice was made.
+fn few_experts(step: &Step) -> Option<MoeGemv> {
+    let Step::Launch(kernel) = step else { return None };
+    let of_codes = kernel.as_any().downcast_ref::<MoeQuantGemv>().map(MoeQuantGemv::around);
+    kernel.as_any().downcast_ref::<MoeGemv>().copied().or(of_codes)
+}
+
+/// What a step reads, or writes, beside the kernel in front of it: the buffers of its settled inputs and of its result.
+fn used_early(step: &Step) -> Vec<u32> {
+    let Step::Launch(kernel) = step else { return Vec::new() };
+    let of_codes = kernel.as_any().downcast_ref::<QuantGemv>().map(QuantGemv::around);
+    let product = kernel.as_any().downcast_ref::<Gemv>().copied().or(of_codes).filter(|it| it.x_settled != 0);
+    let ids = few_experts(step).filter(|it| it.ids_settled != 0).map(|it| it.ids.target());
+    let product = product.into_iter().flat_map(|it| [it.x.target(), it.y.target()]);
+    product.chain(ids).flatten().map(|(buffer, _)| buffer).collect()
+}
+
+/// What a step that holds the next ones reads, as they may.
+fn read_by_holder(step: &Step) -> Option<u32> {
+    let Step::Launch(kernel) = step else { return None };
+    let route = kernel.as_any().downcast_ref::<MoeRoute>().and_then(|route| route.x.target());
+    route.or(few_experts(step).and_then(|experts| experts.ids.target())).map(|(buffer, _)| buffer)
+}
+
+/// All buffers of a launch.
+fn buffers(step: &Step) -> Vec<u32> {
+    let Step::Launch(kernel) = step else { return Vec::new() };
+    let mut buffers = Vec::new();
+    kernel.args(&mut |buffer, _, _| {
+        buffers.push(buffer);
+        0
+    });
+    buffers
+}
+
+/// What is read before the kernel in front has ended must be older than one that held all behind it back; and what is written so
+/// early, nobody may use any more. Between that one and the reader others may read the same rows.
 #[test]
-fn experts_that_are_asked_for_early_were_chosen_before() {
+fn what_runs_beside_the_kernel_in_front_reads_what_is_older() {
     let configs = [
         include_str!("../../../../tests/golden/nemotron_h_moe/config.json"),
         include_str!("../../../../tests/golden/nemotron_h_latent/config.json"),
@@ -247,17 +282,24 @@ fn experts_that_are_asked_for_early_were_chosen_before() {
             let mut spec = plain.clone();
             recipe.map(|recipe| models::quantize(&mut spec, recipe, true));
             let limits = Limits { small_weight: 0, skinny_rows: 64, ..Limits::new(128, rows, rows) };
-            let bucket = Bucket::decode(rows, 1);
-            let steps = plan(&Layout::new(&spec, limits).0, &bucket).steps;
-            let early = |step: &Step| {
-                let Step::Launch(kernel) = step else { return false };
-                let of_codes = kernel.as_any().downcast_ref::<MoeQuantGemv>().map(MoeQuantGemv::around);
-                kernel.as_any().downcast_ref::<MoeGemv>().copied().or(of_codes).is_some_and(|it| it.ids_settled != 0)
-            };
-            let asked: Vec<_> = steps.windows(2).filter(|pair| early(&pair[1])).collect();
-            assert!(asked.iter().all(|pair| holds_next(&pair[0])), "{recipe:?}, {rows} rows: {asked:?}");
+            let steps = plan(&Layout::new(&spec, limits).0, &Bucket::decode(rows, 1)).steps;
+            let early: Vec<_> = (0..steps.len()).filter(|i| !used_early(&steps[*i]).is_empty()).collect();
+            for &reader in &early {
+                let held = steps[..reader].iter().rposition(holds_next).expect("one that holds the next ones");
+                let x = used_early(&steps[reader])[0];
+                let between = &steps[held + 1..reader];
+                let reads_the_same = |step: &&Step| used_early(step).first() == Some(&x);
+                let used: Vec<_> = between.iter().filter(|it| !reads_the_same(it)).flat_map(buffers).collect();
+                let named = used_early(&steps[reader]);
+                assert!(named.iter().all(|it| !used.contains(it)), "{recipe:?}, {rows} rows: {reader} of {steps:?}");
+                let of_held = buffers(&steps[held]);
+                let is_free = |it: &u32| !of_held.contains(it) || read_by_holder(&steps[held]) == Some(*it);
+                assert!(named.iter().all(is_free), "{recipe:?}, {rows} rows: {reader} behind {:?}", steps[held]);
+            }
             let layers = steps.iter().filter(|step| step.name() == "moe_route").count();
-            assert_eq!(asked.len(), if rows <= 8 { 2 * layers } else { layers }, "{recipe:?}, {rows} rows");
+            let products = 2 + usize::from(config["moe_latent_size"].is_u64());
+            let settled = if rows <= 8 { layers * (1 + products) } else { layers };
+            assert_eq!(early.len(), settled, "{recipe:?}, {rows} rows");
         }
     }
 }
