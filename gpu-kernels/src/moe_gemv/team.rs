@@ -1,7 +1,7 @@
 //! Warps of a block that share a tile: all eight, or fewer, of which a block then has several teams with a tile each.
 use crate::gemv::WARPS;
 use cuda_std::shared::Shared;
-use cuda_std::{barrier, thread};
+use cuda_std::{barrier, thread, warp};
 
 /// The team of a warp.
 #[derive(Clone, Copy)]
@@ -64,6 +64,8 @@ impl Team {
         unsafe {
             if self.log_teams == 0 {
                 barrier::sync_threads();
+            } else if self.warps == 1 {
+                warp::sync();
             } else {
                 barrier::sync_named(1 + self.number, self.warps * thread::WARP_SIZE);
             }
