@@ -1,7 +1,7 @@
 //! Experts: a router, the products of the experts that are chosen, a shared expert, and their sum.
 use gpu_kernels::{Act, Element, MoeCombine, MoeRoute, Ptr, moe_route, moe_sort};
 
-use self::experts::Products;
+use self::experts::ExpertProducts;
 use super::{Kind, PlacedBlock};
 use crate::device::{AllReduce, BufferId, Output};
 use crate::forward::builder::{Builder, NormBuffers};
@@ -140,7 +140,7 @@ impl PlacedBlock for PlacedMoe {
         if let Some(shared) = &self.shared {
             shared.up(pass, normed);
         }
-        let products = Products::of(self, pass, into_experts);
+        let products = ExpertProducts::of(self, pass, into_experts);
         products.up(pass);
         products.down(pass);
         let shared = self.shared.as_ref().map_or(Ptr::NULL, |shared| shared.down(pass, products.are_streamed()));

@@ -6,36 +6,36 @@ use super::PlacedMoe;
 use crate::forward::pass::Pass;
 
 /// The products, as the first one is.
-pub enum Products<'a> {
+pub enum ExpertProducts<'a> {
     /// Of few rows, by streaming the weights that are met.
     Few(&'a PlacedMoe, MoeGemv),
     /// Of many, sorted by expert.
     Many(&'a PlacedMoe, MoeGemm),
 }
 
-impl<'a> Products<'a> {
+impl<'a> ExpertProducts<'a> {
     /// Those of the rows `x`, which are chosen for; where they are many, they are sorted first.
-    pub fn of(block: &'a PlacedMoe, pass: &mut Pass, x: Ptr<Act>) -> Products<'a> {
+    pub fn of(block: &'a PlacedMoe, pass: &mut Pass, x: Ptr<Act>) -> ExpertProducts<'a> {
         let (rows, top_k, experts) = (pass.rows(), block.top_k, block.experts);
         if rows * top_k <= MAX_CHOICES && block.up.streams() && block.down.streams() {
-            return Products::Few(block, few(block, x, rows));
+            return ExpertProducts::Few(block, few(block, x, rows));
         }
         let scratch = &block.scratch;
         let (ids, order, tiles) = (scratch.ids.ptr(), scratch.order.ptr(), scratch.tiles.ptr());
         pass.plan.launch(MoeSort { ids, order, tiles, rows, top_k, experts });
-        Products::Many(block, many(block, x, rows))
+        ExpertProducts::Many(block, many(block, x, rows))
     }
 
     /// Whether the second starts only when what is in front of the first has ended.
     pub fn are_streamed(&self) -> bool {
-        matches!(self, Products::Few(..))
+        matches!(self, ExpertProducts::Few(..))
     }
 
     /// Appends the first.
     pub fn up(&self, pass: &mut Pass) {
         match self {
-            Products::Few(block, up) => pass.multiply_few_experts(&block.up, *up),
-            Products::Many(block, up) => pass.multiply_experts(&block.up, *up),
+            ExpertProducts::Few(block, up) => pass.multiply_few_experts(&block.up, *up),
+            ExpertProducts::Many(block, up) => pass.multiply_experts(&block.up, *up),
         }
     }
 
@@ -43,14 +43,14 @@ impl<'a> Products<'a> {
     pub fn down(&self, pass: &mut Pass) {
         let (activation, row_per_choice) = (activation::PLAIN, 1);
         match self {
-            Products::Few(block, up) => {
+            ExpertProducts::Few(block, up) => {
                 let (x, w, y, n, k) = (up.y, block.down.weight.ptr(), block.scratch.out.ptr(), up.k, up.n);
                 // It starts when the first one has seen the choice.
                 let ids_settled = 1;
                 let down = MoeGemv { x, w, y, n, k, activation, row_per_choice, ids_settled, ..*up };
                 pass.multiply_few_experts(&block.down, down);
             }
-            Products::Many(block, up) => {
+            ExpertProducts::Many(block, up) => {
                 let (x, w, y, n, k) = (up.y, block.down.weight.ptr(), block.scratch.out.ptr(), up.k, up.n);
                 pass.multiply_experts(&block.down, MoeGemm { x, w, y, n, k, activation, row_per_choice, ..*up });
             }
