@@ -60,7 +60,7 @@ fn main() {
 
 /// Makes all rows of a part, and the scales beside them.
 fn load(part: &WeightPart, together: bool) {
-    let row_bytes = part.bytes_of_row();
+    let row_bytes = part.copied_bytes_of_row();
     let rows = (PIECE / row_bytes).max(1);
     let piece = |target: &mut Vec<u8>, first: usize| {
         target.resize(rows * row_bytes, 0);

@@ -73,6 +73,7 @@ macro_rules! for_each_kernel {
             moe_quant_gemv MoeQuantGemv,
             moe_route MoeRoute,
             moe_sort MoeSort,
+            nvfp4_rows Nvfp4Rows,
             penalize Penalize,
             publish Publish,
             quant_gemm QuantGemm,

@@ -2,7 +2,7 @@
 use bytes::Bytes;
 use half::bf16;
 use nemotron::device::cuda::{self, Cuda, Gpu, Options};
-use nemotron::device::{BufferId, BufferKind, Buffers, Converted, Device, Format, Weight, WeightPart};
+use nemotron::device::{BufferId, BufferKind, Buffers, Converted, Device, Format, RowSource, Weight, WeightPart};
 
 use gpu_kernels::Element;
 
@@ -70,6 +70,22 @@ fn exact(rows: usize, columns: usize) -> WeightPart {
     WeightPart::in_place(Format::F32, data, columns, 0..rows, 0..columns)
 }
 
+/// Codes and scales that come apart, which the GPU puts together.
+fn apart(rows: usize, columns: usize) -> WeightPart {
+    struct Numbers(usize);
+    impl RowSource for Numbers {
+        fn fill(&self, rows: std::ops::Range<usize>, target: &mut [u8]) -> nemotron::error::Result<()> {
+            let (codes, scales) = target.split_at_mut(rows.len() * self.0 / 2);
+            for (bytes, width) in [(codes, self.0 / 2), (scales, self.0 / 16)] {
+                let number = |i: usize| ((rows.start * width + i) as u32).wrapping_mul(2_654_435_761);
+                bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = (number(i) >> 24) as u8);
+            }
+            Ok(())
+        }
+    }
+    WeightPart::made(Format::Nvfp4, rows, columns, std::sync::Arc::new(Numbers(columns)))
+}
+
 fn weights_arrive() -> Result<String, String> {
     let whole = |rows, columns, seed| WeightPart::new(tensor(rows, columns, seed), columns, 0..rows, 0..columns);
     let cut = WeightPart::new(tensor(40, 120, 3), 120, 7..40, 8..96);
@@ -80,6 +96,9 @@ fn weights_arrive() -> Result<String, String> {
         Weight::new(vec![WeightPart::new(tensor(900, 9000, 7), 9000, 0..900, 8..8992)]),
         Weight::new(vec![wide(3000, 1200, 0..1200), wide(70, 1300, 16..1216)]),
         Weight::new(vec![exact(1, 128), exact(9000, 128)]),
+        // Twice as many pieces as are under way at a time, and a last one of few rows.
+        Weight::new(vec![apart(10_000, 4112), apart(3, 4112)]),
+        Weight::new(vec![apart(1, 16)]),
     ];
     for options in [Options::default(), Options { check: true, ..Options::default() }] {
         let mut buffers = Buffers::default();

@@ -59,7 +59,7 @@ impl Target for Launched {
         cuda.allocate(data.buffers()).map_err(text)?;
         for (number, buffer) in data.0.iter().enumerate() {
             let bytes = match &buffer.values {
-                Values::Reals(codes) if buffer.element == Element::Kv8 => {
+                Values::Reals(codes) if matches!(buffer.element, Element::Kv8 | Element::Packed) => {
                     codes.iter().map(|code| *code as u8).collect()
                 }
                 Values::Reals(_) | Values::Codes(..) => continue,

@@ -6,7 +6,7 @@ use nemotron_backend::device::{self, BufferKind, Buffers, WeightPart};
 /// What a buffer holds before the launch.
 #[derive(Clone)]
 pub enum Values {
-    /// Numbers, narrowed to the element; codes of keys and values are their own numbers.
+    /// Numbers, narrowed to the element; of elements of a byte, the byte's.
     Reals(Vec<f32>),
     /// Integers.
     Integers(Vec<i32>),
@@ -63,6 +63,11 @@ impl Data {
 
     pub fn weight(&mut self, name: &'static str, values: Vec<f32>, columns: usize) -> Ptr<Weight> {
         self.add(name, Values::Reals(values), columns)
+    }
+
+    /// Bytes, as numbers.
+    pub fn bytes<R: Role>(&mut self, name: &'static str, bytes: &[u8]) -> Ptr<R> {
+        self.reals(name, bytes.iter().copied().map(f32::from).collect())
     }
 
     /// Rows of `columns` columns in a packed format.
@@ -131,7 +136,7 @@ impl Data {
                     let weight = BufferKind::Weight(device::Weight::new(vec![part]));
                     buffers.add(buffer.name, element, codes.len() as u64, weight);
                 }
-                (Values::Reals(reals), element) if element != Element::Kv8 => {
+                (Values::Reals(reals), element) if !matches!(element, Element::Kv8 | Element::Packed) => {
                     buffers.add(buffer.name, element, reals.len() as u64, BufferKind::Constant(reals.clone()));
                 }
                 (_, element) => {

@@ -121,7 +121,7 @@ fn bytes(buffer: &Buffer) -> Vec<u8> {
         (Values::Undefined(_), _) => Vec::new(),
         (Values::Codes(_, codes), _) => codes.clone(),
         (Values::Integers(integers), _) => integers.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        (Values::Reals(codes), Element::Kv8) => codes.iter().map(|code| *code as u8).collect(),
+        (Values::Reals(codes), Element::Kv8 | Element::Packed) => codes.iter().map(|code| *code as u8).collect(),
         (Values::Reals(reals), Element::F32) => reals.iter().flat_map(|value| value.to_le_bytes()).collect(),
         (Values::Reals(reals), _) => reals.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
     }

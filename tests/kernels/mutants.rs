@@ -88,6 +88,10 @@ pub const STRIDE: Defect = defect(
     ],
 );
 
+/// A bit that is not there, or not turned.
+pub const BITS: Defect =
+    defect("a missing bit", &[edit("xor.b32", "", Change::KeepLast), edit("or.b32", "", Change::KeepLast)]);
+
 /// A page of another size.
 pub const PAGE: Defect = defect(
     "a page",

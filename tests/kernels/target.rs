@@ -44,7 +44,7 @@ fn reference<A: Activation>(kernel: &dyn PlannedKernel, data: &Data) -> Outcome 
             (Values::Integers(integers), _) => {
                 memory.write_all::<i32>(pointer::<i32>(number)).copy_from_slice(integers);
             }
-            (Values::Reals(codes), Element::Kv8) => {
+            (Values::Reals(codes), Element::Kv8 | Element::Packed) => {
                 let codes: Vec<u8> = codes.iter().map(|code| *code as u8).collect();
                 memory.write_all::<u8>(pointer::<i32>(number)).copy_from_slice(&codes);
             }

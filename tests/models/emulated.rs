@@ -2,15 +2,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use gpu_kernels::{Argmax, DeviceInfo, Element, Ptr, Role};
+use gpu_kernels::{Argmax, DeviceInfo, Element, Launch, Nvfp4Rows, Ptr, Role};
 use half::bf16;
 use nemotron::cpu;
 use nemotron::device::{
     AllGather, AllReduce, BufferId, BufferKind, BufferSpec, Buffers, Device, Gemm, GemmOperands, Inputs, Memory,
-    Output, Plan, PlanId, ScaledCodes, Seat, Step, Ticket,
+    Output, Plan, PlanId, PlannedKernel, ScaledCodes, Seat, Step, Ticket, WeightPart,
 };
 use nemotron::error::{Category, Error, Result};
-use ptx_emulator::{Fault, Launch, Module};
+use ptx_emulator::{Fault, Module};
 
 const ACT_BYTES: u64 = 2;
 const INFO: DeviceInfo = DeviceInfo {
@@ -76,13 +76,16 @@ impl Emulated {
         self.memory.write(address, bytemuck::cast_slice(values)).map_err(|fault| failure(&fault))
     }
 
-    fn upload(&self, id: BufferId, spec: &BufferSpec) -> Result<()> {
+    fn upload(&mut self, id: BufferId, spec: &BufferSpec) -> Result<()> {
         let start = (id.0, 0);
         match &spec.kind {
-            BufferKind::Weight(parts) => {
-                let parts = parts.clone().in_memory().unwrap();
-                let rows: Vec<u8> = (0..parts.rows()).flat_map(|row| parts.row_bytes(row).to_vec()).collect();
-                self.write(start, spec.element, &rows)
+            BufferKind::Weight(weight) => {
+                let mut address = self.address(id.0, 0, spec.element);
+                for part in weight.parts() {
+                    self.upload_part(part, address)?;
+                    address += (part.rows() * part.bytes_of_row()) as u64;
+                }
+                Ok(())
             }
             BufferKind::Constant(values) if spec.element == Element::F32 => self.write(start, spec.element, values),
             BufferKind::Constant(values) => {
@@ -96,21 +99,39 @@ impl Emulated {
         }
     }
 
+    /// Codes and scales that come apart become rows as on a GPU, by PTX.
+    fn upload_part(&mut self, part: &WeightPart, address: u64) -> Result<()> {
+        if !part.comes_apart() {
+            let part = part.clone().in_memory()?;
+            let rows: Vec<u8> = (0..part.rows()).flat_map(|row| part.row_bytes(row).to_vec()).collect();
+            return self.memory.write(address, &rows).map_err(|fault| failure(&fault));
+        }
+        let (rows, k) = (part.rows(), part.columns());
+        let mut bytes = vec![0; rows * part.copied_bytes_of_row()];
+        part.copy_rows(0..rows, &mut bytes)?;
+        let apart = self.memory.allocate("codes and scales", bytes.len());
+        self.memory.write(apart, &bytes).map_err(|fault| failure(&fault))?;
+        let (codes, scales, y) = (Ptr::new(0, 0), Ptr::new(0, (rows * k / 2) as u64), Ptr::new(1, 0));
+        let kernel = Nvfp4Rows { codes, scales, y, rows: rows as u32, k: k as u32 };
+        self.launch(&kernel, &mut |buffer, offset, _| [apart, address][buffer as usize] + offset)?;
+        self.memory.free(apart);
+        Ok(())
+    }
+
+    /// Runs a kernel whose pointers are where `address` says.
+    fn launch(&self, kernel: &dyn PlannedKernel, address: &mut dyn FnMut(u32, u64, Element) -> u64) -> Result<()> {
+        let Launch { symbol, grid, block, shared_bytes, cluster, .. } = kernel.launch(&INFO);
+        let shape = ptx_emulator::Launch { grid, block, shared_bytes, cluster };
+        let stats = self.module.launch(&self.memory, symbol, &shape, &kernel.args(address));
+        stats.map(drop).map_err(|fault| failure(&fault))
+    }
+
     fn run_step(&self, step: &Step) -> Result<()> {
         let mut ran = self.ran.lock().expect("no thread died");
         match step {
             Step::Launch(kernel) => {
-                let launch = kernel.launch(&INFO);
-                let shape = Launch {
-                    grid: launch.grid,
-                    block: launch.block,
-                    shared_bytes: launch.shared_bytes,
-                    cluster: launch.cluster,
-                };
-                let args = kernel.args(&mut |buffer, offset, element| self.address(buffer, offset, element));
                 *ran.kernels.entry(kernel.name()).or_default() += 1;
-                let stats = self.module.launch(&self.memory, launch.symbol, &shape, &args);
-                stats.map(drop).map_err(|fault| failure(&fault))
+                self.launch(&**kernel, &mut |buffer, offset, element| self.address(buffer, offset, element))
             }
             Step::Gemm(gemm) => {
                 ran.gemms += 1;

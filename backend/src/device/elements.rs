@@ -39,7 +39,8 @@ impl fmt::Debug for Converted {
 
 /// Makes rows of a weight from what a file has.
 pub trait RowSource: Send + Sync {
-    /// Fills `target` with rows `rows`, in the part's format.
+    /// Fills `target` with rows `rows`, in the part's format; of NVFP4 with the codes of all of them, then with their scales, as a file
+    /// has them.
     ///
     /// # Errors
     /// What the file has is not what a weight can be made of.

@@ -3,10 +3,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use gpu_kernels::format::NVFP4_GROUP;
 use rayon::prelude::*;
 
 use super::elements::{Check, Converted, Elements, RowSource, Rows};
-use super::{FileRange, Format};
+use super::{FileRange, Format, nvfp4_rows};
 use crate::error::Result;
 
 /// Bytes of packed rows that one task makes in memory.
@@ -171,6 +172,19 @@ impl WeightPart {
         !matches!(self.elements, Elements::InPlace(_))
     }
 
+    /// Whether rows are copied with codes and scales apart, as a file has them; [`nvfp4_rows`] makes rows of the part's format of those.
+    pub fn comes_apart(&self) -> bool {
+        self.format == Format::Nvfp4 && matches!(self.elements, Elements::Rows(_))
+    }
+
+    /// Bytes of a row as it is copied.
+    pub fn copied_bytes_of_row(&self) -> usize {
+        match self.comes_apart() {
+            true => self.columns() / 2 + self.columns() / NVFP4_GROUP as usize,
+            false => self.bytes_of_row(),
+        }
+    }
+
     /// Bytes of a row, in the part's format.
     pub fn bytes_of_row(&self) -> usize {
         row_bytes(self.format, self.columns())
@@ -216,7 +230,8 @@ impl WeightPart {
         self.copy(self.start_of(0) + first, target)
     }
 
-    /// Fills `target` with rows `rows`, in the part's format.
+    /// Fills `target` with rows `rows`, in the part's format. If the part [comes apart](WeightPart::comes_apart), the codes of all of them
+    /// come first, then their scales.
     ///
     /// # Errors
     /// As [`WeightPart::copy_adjacent`].
@@ -224,7 +239,7 @@ impl WeightPart {
     /// # Panics
     /// If it is not as long as those rows.
     pub fn copy_rows(&self, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
-        assert_eq!(target.len(), rows.len() * self.bytes_of_row());
+        assert_eq!(target.len(), rows.len() * self.copied_bytes_of_row());
         if let Elements::Rows(Rows(source)) = &self.elements {
             source.fill(self.rows.start + rows.start..self.rows.start + rows.end, target)?;
             return self.check.as_ref().map_or(Ok(()), |check| check.0(target));
@@ -319,8 +334,14 @@ impl WeightPart {
         let most = (TASK_BYTES / bytes).max(1);
         let target = &mut bytemuck::cast_slice_mut::<u32, u8>(&mut words)[..rows * bytes];
         target.par_chunks_mut(most * bytes).enumerate().try_for_each(|(task, target)| {
-            let first = task * most;
-            self.copy_rows(first..first + target.len() / bytes, target)
+            let (first, count) = (task * most, target.len() / bytes);
+            if !self.comes_apart() {
+                return self.copy_rows(first..first + count, target);
+            }
+            let mut apart = vec![0; count * self.copied_bytes_of_row()];
+            self.copy_rows(first..first + count, &mut apart)?;
+            nvfp4_rows(self.columns(), &apart, target);
+            Ok(())
         })?;
         Ok(Bytes::from_owner(super::elements::Words(words)))
     }

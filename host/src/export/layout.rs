@@ -1,7 +1,7 @@
 //! `FileLayout`: the tensors that a matrix of codes has in a file, and their bytes, made of rows as a device has them.
 use crate::checkpoint::Dtype;
 use crate::checkpoint::writing::TensorEntry;
-use crate::device::{Format, e2m1_codes};
+use crate::device::Format;
 use crate::quantized::{Recipe, int4_group};
 
 /// Bytes of codes of a block of 4-bit codes.
@@ -78,47 +78,38 @@ impl FileLayout {
         }
     }
 
-    /// Takes apart rows in `format`, whose scales are beside them.
+    /// Takes apart rows in `format` as they are copied, whose scales are beside them.
     pub fn split(&self, format: Format, rows: &[u8], scales: &[u8]) -> Rows {
-        let row_bytes = format.row_bytes(self.columns as u64) as usize;
-        let mut split = Rows::default();
-        for row in rows.chunks_exact(row_bytes) {
-            match self.recipe {
-                Recipe::Fp8 | Recipe::Int8 => split.codes.extend(&row[..self.columns]),
-                Recipe::Nvfp4 => {
-                    let begin = split.codes.len();
-                    self.blocks(row, format, &mut split, self.columns / 16);
-                    for word in split.codes[begin..].as_chunks_mut::<4>().0 {
-                        *word = e2m1_codes(u32::from_le_bytes(*word)).to_le_bytes();
-                    }
-                }
-                Recipe::Int4 => self.integers(row, format, &mut split),
+        let by_row = rows.chunks_exact(format.row_bytes(self.columns as u64) as usize);
+        match self.recipe {
+            Recipe::Fp8 => Rows { codes: self.codes(by_row), scales: Vec::new() },
+            Recipe::Int8 => Rows { codes: self.codes(by_row), scales: scales.to_vec() },
+            Recipe::Int4 => by_row.fold(Rows::default(), |split, row| self.integers(row, format, split)),
+            Recipe::Nvfp4 => {
+                // Half a byte to a column, and behind all codes a byte to 16.
+                let (codes, scales) = rows.split_at(rows.len() / 9 * 8);
+                Rows { codes: codes.to_vec(), scales: scales.to_vec() }
             }
         }
-        if self.recipe == Recipe::Int8 {
-            split.scales.extend(scales);
-        }
-        split
     }
 
-    /// Blocks of scales and codes, of which `scale_bytes` bytes of a row's scales are in use.
-    fn blocks(&self, row: &[u8], format: Format, split: &mut Rows, scale_bytes: usize) {
-        let (codes, scales) = (split.codes.len() + self.columns / 2, split.scales.len() + scale_bytes);
-        let front = format.block_scales() as usize;
+    /// Codes of a byte, without what fills up their rows.
+    fn codes<'a>(&self, rows: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+        rows.flat_map(|row| &row[..self.columns]).copied().collect()
+    }
+
+    /// Appends a row's blocks of scales and codes; a scale that serves several groups of the device is written once.
+    fn integers(&self, row: &[u8], format: Format, mut split: Rows) -> Rows {
+        let (front, entry) = (format.block_scales() as usize, format.group() as usize);
+        let mut scales: Vec<[u8; 4]> = Vec::new();
+        let codes = split.codes.len() + self.columns / 2;
         for block in row.chunks(front + BLOCK_CODES) {
-            split.scales.extend(&block[..front]);
+            scales.extend(block[..front].as_chunks::<4>().0);
             split.codes.extend(&block[front..]);
         }
         split.codes.truncate(codes);
-        split.scales.truncate(scales);
-    }
-
-    /// As [`FileLayout::blocks`]; a scale that serves several groups of the device is written once.
-    fn integers(&self, row: &[u8], format: Format, split: &mut Rows) {
-        let entry = format.group() as usize;
-        let mut one = Rows::default();
-        self.blocks(row, format, &mut one, self.columns.div_ceil(entry) * 4);
-        split.codes.extend(one.codes);
-        one.scales.chunks_exact(4).step_by((self.group() / entry).max(1)).for_each(|scale| split.scales.extend(scale));
+        scales.truncate(self.columns.div_ceil(entry));
+        split.scales.extend(scales.into_iter().step_by((self.group() / entry).max(1)).flatten());
+        split
     }
 }

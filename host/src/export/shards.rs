@@ -191,7 +191,7 @@ impl<'a> Shard<'a> {
 /// Rows `first` to `end` of a matrix, as its tensors have them.
 fn rows(matrix: &CodedMatrix, part: &WeightPart, first: usize, end: usize) -> Result<Rows> {
     let copied = |part: &WeightPart| {
-        let mut bytes = vec![0; (end - first) * part.bytes_of_row()];
+        let mut bytes = vec![0; (end - first) * part.copied_bytes_of_row()];
         part.copy_rows(first..end, &mut bytes).map(|()| bytes)
     };
     let scales = part.scales().map(copied).transpose()?.unwrap_or_default();

@@ -41,7 +41,7 @@ fn written(model: &Path, options: ExportOptions) -> (tempfile::TempDir, PathBuf,
 }
 
 fn bytes(part: &WeightPart) -> Vec<u8> {
-    let mut bytes = vec![0; part.rows() * part.bytes_of_row()];
+    let mut bytes = vec![0; part.rows() * part.copied_bytes_of_row()];
     part.copy_rows(0..part.rows(), &mut bytes).expect("the file is there");
     bytes
 }

@@ -76,7 +76,7 @@ pub fn range(stored: &StoredTensor) -> FileRange {
 
 /// Rows of one stored weight in a format.
 trait Codes: Send + Sync {
-    /// Fills `target` with rows in `format`, the one that was found or one that holds it.
+    /// Fills `target` with rows in `format`, the one that was found or one that holds it; of NVFP4 as [`RowSource::fill`] does.
     fn rows(&self, format: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()>;
 
     /// Fills `target` with the scales that stand beside those rows.

@@ -3,17 +3,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::grid::Grid;
-use super::{Codes, Module, Quantized, errors};
+use super::{Codes, Module, Quantized, errors, range};
 use crate::checkpoint::{Dtype, StoredTensor};
-use crate::device::{Format, e2m1_words};
+use crate::device::Format;
 use crate::error::Result;
 
 /// Columns that share an e4m3 scale.
 const GROUP: usize = 16;
-/// Columns, bytes of codes and bytes of scales of a block.
-const BLOCK: usize = 256;
-const CODES: usize = BLOCK / 2;
-const SCALES: usize = BLOCK / GROUP;
 
 struct Nvfp4 {
     name: Arc<str>,
@@ -53,19 +49,12 @@ pub fn find(module: &Module, codes: &str, global: &str, divides: bool) -> Result
 }
 
 impl Codes for Nvfp4 {
-    fn rows(&self, format: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
-        let (code_bytes, scale_bytes) = (self.columns / 2, self.columns / GROUP);
-        let row_bytes = format.row_bytes(self.columns as u64) as usize;
-        let (codes, scales) = (&self.codes.data()[rows.start * code_bytes..], self.scales.data());
-        let scales = &scales[rows.start * scale_bytes..][..rows.len() * scale_bytes];
-        let mut nan = false;
-        let stored = codes.chunks_exact(code_bytes).zip(scales.chunks_exact(scale_bytes));
-        let targets = target.chunks_exact_mut(row_bytes);
-        for (target, (codes, scales)) in targets.zip(stored) {
-            nan |= scales.iter().fold(false, |nan, scale| nan | (scale & 0x7f == 0x7f));
-            row(codes, scales, target);
-        }
-        if nan {
+    fn rows(&self, _: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
+        let [code_bytes, scale_bytes] = [self.columns / 2, self.columns / GROUP];
+        let (codes, scales) = target.split_at_mut(rows.len() * code_bytes);
+        range(&self.codes).read((rows.start * code_bytes) as u64, codes)?;
+        range(&self.scales).read((rows.start * scale_bytes) as u64, scales)?;
+        if scales.iter().fold(false, |nan, scale| nan | (scale & 0x7f == 0x7f)) {
             return Err(errors::not_finite(&self.scales, &self.name, rows, f32::NAN));
         }
         Ok(())
@@ -80,21 +69,4 @@ impl Codes for Nvfp4 {
         }
         Ok(())
     }
-}
-
-/// A row's blocks, scales first.
-fn row(codes: &[u8], scales: &[u8], target: &mut [u8]) {
-    let blocks = codes.chunks(CODES).zip(scales.chunks(SCALES));
-    for (target, (codes, scales)) in target.chunks_mut(SCALES + CODES).zip(blocks) {
-        let (front, back) = target.split_at_mut(SCALES);
-        fill_up(front, scales, <[u8]>::copy_from_slice);
-        fill_up(back, codes, |words, codes| e2m1_words(codes, words));
-    }
-}
-
-/// Makes of what there is as many bytes, and fills up with zeros.
-fn fill_up(target: &mut [u8], source: &[u8], make: impl Fn(&mut [u8], &[u8])) {
-    let (target, rest) = target.split_at_mut(source.len());
-    make(target, source);
-    rest.fill(0);
 }

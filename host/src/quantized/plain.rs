@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::order::Order;
 use super::{Quantized, errors, grid, lines};
 use crate::checkpoint::StoredTensor;
-use crate::device::{RowSource, unpack};
+use crate::device::{Format, RowSource, nvfp4_rows, unpack};
 use crate::error::Result;
 
 /// Widens what a packed format would hold; what changes the input is undone or multiplied in.
@@ -18,6 +18,19 @@ impl Plain {
     pub fn of(weight: Quantized) -> Plain {
         let factor = weight.factor.as_ref().map(|factor| Factors(factor.clone()).values());
         Plain { weight, factor }
+    }
+
+    /// Rows of the packed format.
+    fn packed(&self, rows: Range<usize>) -> Result<Vec<u8>> {
+        let Quantized { packed: format, shape: [_, columns], codes, .. } = &self.weight;
+        let mut packed = vec![0; rows.len() * format.row_bytes(*columns as u64) as usize];
+        if *format != Format::Nvfp4 {
+            return codes.rows(*format, rows, &mut packed).map(|()| packed);
+        }
+        let mut apart = vec![0; rows.len() * (columns / 2 + columns / 16)];
+        codes.rows(*format, rows, &mut apart)?;
+        nvfp4_rows(*columns, &apart, &mut packed);
+        Ok(packed)
     }
 }
 
@@ -47,8 +60,7 @@ impl RowSource for Plain {
         let per_row = format.scales(*columns as u64) as usize;
         let (row_bytes, mut values) = (format.row_bytes(*columns as u64) as usize, vec![0.0; *columns]);
         for (rows, target) in lines::bands(rows, lines::TOGETHER, 4 * columns, target) {
-            let (mut packed, mut scales) = (vec![0; rows.len() * row_bytes], vec![0.0; rows.len() * per_row]);
-            codes.rows(*format, rows.clone(), &mut packed)?;
+            let (packed, mut scales) = (self.packed(rows.clone())?, vec![0.0; rows.len() * per_row]);
             codes.scales(*format, rows, &mut scales)?;
             let packed = packed.chunks_exact(row_bytes);
             for (row, (packed, target)) in packed.zip(target.chunks_exact_mut(4 * columns)).enumerate() {

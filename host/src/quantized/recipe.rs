@@ -8,7 +8,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::{WEIGHT, errors};
-use crate::device::{Format, RowSource, WeightPart, e2m1_code, e2m1_word, e4m3, e4m3_code};
+use crate::device::{Format, RowSource, WeightPart, e2m1_code, e4m3, e4m3_code};
 use crate::error::Result;
 
 /// Rows that are read together.
@@ -159,8 +159,22 @@ impl Maker {
                 row.iter().zip(target).for_each(|(w, target)| *target = code(w).cast_unsigned());
             }
             Format::Int4 { group, .. } => self.integers(row, group as usize, target),
-            _ => nvfp4(row, scale, target),
+            other => unreachable!("{other:?} has no rows of codes alone"),
         }
+    }
+
+    /// Does `make` with each row and its target.
+    fn each<T>(
+        &self,
+        rows: Range<usize>,
+        mut targets: impl Iterator<Item = T>,
+        make: impl Fn(&[f32], T),
+    ) -> Result<()> {
+        for first in rows.clone().step_by(TOGETHER) {
+            let values = rows_of(&self.name, &self.weight, first..rows.end.min(first + TOGETHER))?;
+            values.chunks_exact(self.weight.columns()).zip(&mut targets).for_each(|(row, target)| make(row, target));
+        }
+        Ok(())
     }
 
     fn integers(&self, row: &[f32], entry: usize, target: &mut [u8]) {
@@ -181,19 +195,15 @@ impl Maker {
     }
 }
 
-/// Scales of 16 columns and the codes behind them; `global` is the matrix's scale.
-fn nvfp4(row: &[f32], global: f32, target: &mut [u8]) {
+/// Codes, two in a byte, and scales of 16 columns; `global` is the matrix's scale.
+fn nvfp4(row: &[f32], global: f32, codes: &mut [u8], scales: &mut [u8]) {
     /// The least scale that is not zero.
     const LEAST: u8 = 1;
-    for (row, target) in row.chunks(256).zip(target.chunks_mut(16 + 128)) {
-        let (front, back) = target.split_at_mut(16);
-        for ((values, code), words) in row.chunks(16).zip(front).zip(back.as_chunks_mut::<8>().0) {
-            *code = e4m3_code(magnitude(values) / (6.0 * global)).max(LEAST);
-            let scale = e4m3(*code) * global;
-            for (values, word) in values.chunks(8).zip(words.as_chunks_mut::<4>().0) {
-                let codes = values.iter().rfold(0, |codes, w| codes << 4 | u32::from(e2m1_code(w / scale)));
-                *word = e2m1_word(codes).to_le_bytes();
-            }
+    for ((values, code), bytes) in row.chunks(16).zip(scales).zip(codes.as_chunks_mut::<8>().0) {
+        *code = e4m3_code(magnitude(values) / (6.0 * global)).max(LEAST);
+        let scale = e4m3(*code) * global;
+        for ([even, odd], byte) in values.as_chunks::<2>().0.iter().zip(bytes) {
+            *byte = e2m1_code(even / scale) | e2m1_code(odd / scale) << 4;
         }
     }
 }
@@ -201,15 +211,13 @@ fn nvfp4(row: &[f32], global: f32, target: &mut [u8]) {
 impl RowSource for Maker {
     fn fill(&self, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
         let columns = self.weight.columns();
-        let row_bytes = self.format.row_bytes(columns as u64) as usize;
-        for (first, target) in rows.step_by(TOGETHER).zip(target.chunks_mut(TOGETHER * row_bytes)) {
-            let values = rows_of(&self.name, &self.weight, first..first + target.len() / row_bytes)?;
-            values
-                .chunks_exact(columns)
-                .zip(target.chunks_exact_mut(row_bytes))
-                .for_each(|(row, target)| self.row(row, target));
+        if self.format == Format::Nvfp4 {
+            let (codes, scales) = target.split_at_mut(rows.len() * columns / 2);
+            let targets = codes.chunks_exact_mut(columns / 2).zip(scales.chunks_exact_mut(columns / 16));
+            return self.each(rows, targets, |row, (codes, scales)| nvfp4(row, self.scale(row), codes, scales));
         }
-        Ok(())
+        let row_bytes = self.format.row_bytes(columns as u64) as usize;
+        self.each(rows, target.chunks_exact_mut(row_bytes), |row, target| self.row(row, target))
     }
 }
 

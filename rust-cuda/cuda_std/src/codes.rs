@@ -8,7 +8,7 @@ use crate::instruction::ptx;
 
 mod e2m1;
 
-pub use e2m1::{E2M1_REST, e2m1, e2m1_bits, e2m1_pair, e2m1_scales};
+pub use e2m1::{E2M1_REST, e2m1, e2m1_bits, e2m1_pair, e2m1_scales, e2m1_word};
 
 /// Both halves of a register.
 const fn twice(half: u32) -> u32 {

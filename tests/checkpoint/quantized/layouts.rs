@@ -1,6 +1,6 @@
 //! Every layout becomes the numbers that it stands for.
 use nemotron::checkpoint::Dtype;
-use nemotron::device::{Format, Weight, unpack};
+use nemotron::device::{Format, Weight, nvfp4_rows, unpack};
 use nemotron::models::spec::{Block, ModelSpec, Product, Tensor};
 use nemotron::weights::Weights;
 use serde_json::json;
@@ -32,7 +32,7 @@ fn numbers(weight: &Weight) -> Vec<f32> {
 fn assert_copies(weight: &Weight) {
     for part in weight.parts() {
         let whole = part.clone().in_memory().unwrap();
-        let bytes = part.bytes_of_row();
+        let bytes = part.copied_bytes_of_row();
         let mut copied = vec![0xaa; part.rows() * bytes];
         for (piece, target) in copied.chunks_mut(13 * bytes).enumerate() {
             if part.is_adjacent() {
@@ -41,6 +41,14 @@ fn assert_copies(weight: &Weight) {
                 part.copy_rows(13 * piece..13 * piece + target.len() / bytes, target).unwrap();
             }
         }
+        if part.comes_apart() {
+            // What was copied together becomes rows together.
+            let mut rows = vec![0xaa; part.rows() * part.bytes_of_row()];
+            let together = copied.chunks(13 * bytes).zip(rows.chunks_mut(13 * part.bytes_of_row()));
+            together.for_each(|(apart, rows)| nvfp4_rows(part.columns(), apart, rows));
+            copied = rows;
+        }
+        let bytes = part.bytes_of_row();
         assert!((0..part.rows()).all(|row| whole.row_bytes(row) == &copied[row * bytes..][..bytes]));
     }
 }

@@ -7,6 +7,7 @@ use gpu_kernels::{DeviceInfo, Element, Launch};
 
 use super::extended::Extended;
 use super::failure::{Answer, failed};
+use super::module::Kernels;
 use super::program::PrepareContext;
 use crate::device::PlannedKernel;
 use crate::error::{Category, Error, Result};
@@ -31,19 +32,32 @@ impl KernelLaunch {
         context: &mut PrepareContext,
         address: &mut dyn FnMut(u32, u64, Element) -> u64,
     ) -> Result<KernelLaunch> {
-        let name = kernel.name();
-        kernel.check().map_err(|reason| failed(format_args!("checking the arguments of `{name}`"), reason))?;
-        let launch = kernel.launch(context.info);
-        fits(&launch, context.info)?;
-        let function = context.kernels.function(&launch)?;
-        let args = kernel.args(address);
-        let overlaps = launch.overlaps && context.overlap && context.extended.is_some();
-        let extended = context.extended.filter(|_| overlaps || launch.cluster > 1);
-        if launch.cluster > 1 && extended.is_none() {
-            let doing = format_args!("preparing to launch `{}` in clusters", launch.symbol);
+        let plain = KernelLaunch::plain(kernel, context.kernels, context.info, address)?;
+        let overlaps = plain.launch.overlaps && context.overlap && context.extended.is_some();
+        let extended = context.extended.filter(|_| overlaps || plain.launch.cluster > 1);
+        if plain.launch.cluster > 1 && extended.is_none() {
+            let doing = format_args!("preparing to launch `{}` in clusters", plain.launch.symbol);
             return Err(failed(doing, "the driver has no cuLaunchKernelEx"));
         }
-        Ok(KernelLaunch { function, launch, args, extended, overlaps })
+        Ok(KernelLaunch { extended, overlaps, ..plain })
+    }
+
+    /// As [`KernelLaunch::new`], of a kernel that is launched without attributes, whatever it would do with them.
+    ///
+    /// # Errors
+    /// As of [`KernelLaunch::new`].
+    pub fn plain(
+        kernel: &dyn PlannedKernel,
+        kernels: &mut Kernels,
+        info: &DeviceInfo,
+        address: &mut dyn FnMut(u32, u64, Element) -> u64,
+    ) -> Result<KernelLaunch> {
+        let name = kernel.name();
+        kernel.check().map_err(|reason| failed(format_args!("checking the arguments of `{name}`"), reason))?;
+        let launch = kernel.launch(info);
+        fits(&launch, info)?;
+        let function = kernels.function(&launch)?;
+        Ok(KernelLaunch { function, launch, args: kernel.args(address), extended: None, overlaps: false })
     }
 
     /// Whether all its clusters run at once; no launch but one in clusters is to be asked.

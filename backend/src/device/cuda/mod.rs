@@ -2,7 +2,7 @@
 //!
 //! * `driver`: libcuda, opened at run time
 //! * `gpu`: which GPUs there are; `open`: one of them; `module`: its compiled kernels
-//! * `arena`, `upload`, `pinned`, `staging`: device memory, and what goes in and out
+//! * `arena`, `upload`, `pinned`, `interleaver`, `staging`: device memory, and what goes in and out
 //! * `program`, `joins`, `launch`, `gemm`, `graph`: a plan, ready to run; `lane`: where; `library`: that of cuBLASLt
 //! * `communicator`, `rank`, `collective`, `shots`: GPUs that hold a model together; `reach`, `met_words`: in whose memory they meet
 #![expect(unsafe_code, reason = "the driver's interface is C")]
@@ -16,6 +16,7 @@ mod gemm;
 mod gpu;
 mod graph;
 mod host_words;
+mod interleaver;
 mod joins;
 mod lane;
 mod launch;
@@ -47,6 +48,7 @@ use arena::Arena;
 use extended::Extended;
 use failure::{Answer, lost};
 use gemm::CublasLt;
+use interleaver::Interleaver;
 use lane::Lane;
 use module::Kernels;
 use open::{Opening, timed};
@@ -276,9 +278,12 @@ impl Device for Cuda {
         let arena = Arc::new(Arena::new(&buffers, self.options.check)?);
         let wanted = wanted.then_some(&mut self.cublas);
         let context = &self.context;
+        let interleaver = Interleaver::new(&mut self.kernels, &self.gpu.info);
         let (uploaded, warmed) = std::thread::scope(|scope| {
             let warming = wanted.map(|cublas| scope.spawn(|| timed(|| cublas.warm(context))));
-            let uploaded = upload::upload(&buffers, &arena, &self.stream, self.progress.take());
+            let uploaded = interleaver.and_then(|interleaver| {
+                upload::upload(&buffers, &arena, &self.stream, interleaver, self.progress.take())
+            });
             (uploaded, warming.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
         });
         self.uploaded = uploaded?;

@@ -5,13 +5,14 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cust::event::{Event, EventFlags};
+use cust::event::Event;
 use cust::stream::Stream;
 use gpu_kernels::Element;
 use half::bf16;
 
 use super::arena::Arena;
 use super::failure::Answer;
+use super::interleaver::{Interleaver, recorded};
 use super::pinned::Pinned;
 use crate::device::{BufferKind, BufferSpec, Buffers, WeightPart};
 use crate::error::Result;
@@ -22,6 +23,8 @@ const CHUNK: usize = 2 << 20;
 const COPYING: usize = 6;
 /// One thread reads the page cache at a tenth of what PCIe 5 takes: 12 read 48 GB/s where 16 read 54.
 const MOST_READERS: usize = 16;
+/// Slots begin at multiples of this.
+const SLOT_ALIGNMENT: usize = 256;
 
 /// Told after each piece: bytes that are on their way, and bytes in all.
 pub type Progress = Box<dyn FnMut(u64, u64) + Send>;
@@ -55,11 +58,20 @@ enum Source<'a> {
 /// A piece and where it goes.
 struct Piece<'a> {
     address: u64,
+    /// Bytes that are copied; where codes and scales come apart, other ones arrive.
     bytes: usize,
     source: Source<'a>,
 }
 
 impl Piece<'_> {
+    /// Rows and columns of what comes apart; none where the copy is all.
+    fn apart(&self) -> Option<[usize; 2]> {
+        match &self.source {
+            Source::Rows(part, rows) if part.comes_apart() => Some([rows.len(), part.columns()]),
+            _ => None,
+        }
+    }
+
     /// Elements that are not in their weight's format in the file are converted here: no more of them is in memory than the
     /// chunks hold.
     fn read(&self, chunk: &mut [u8]) -> Result<()> {
@@ -75,11 +87,17 @@ impl Piece<'_> {
     }
 }
 
-/// Copies every weight and constant of `buffers` to its place.
+/// Copies every weight and constant of `buffers` to its place; what comes apart, `interleaver` puts there.
 ///
 /// # Errors
-/// Pinned memory is short, a weight's file can not be read, or a copy failed.
-pub fn upload(buffers: &Buffers, arena: &Arena, stream: &Stream, mut progress: Option<Progress>) -> Result<Uploaded> {
+/// Memory is short, pinned or the GPU's, a weight's file can not be read, or a copy or a kernel failed.
+pub fn upload(
+    buffers: &Buffers,
+    arena: &Arena,
+    stream: &Stream,
+    mut interleaver: Interleaver,
+    mut progress: Option<Progress>,
+) -> Result<Uploaded> {
     let start = Instant::now();
     let pieces = pieces(buffers, arena);
     let total: u64 = pieces.iter().map(|piece| piece.bytes as u64).sum();
@@ -103,9 +121,9 @@ pub fn upload(buffers: &Buffers, arena: &Arena, stream: &Stream, mut progress: O
         }
         drop(filled);
         let mut report = |done| progress.iter_mut().for_each(|progress| progress(done, total));
-        let copied = copy(&pieces, arrivals, give_back, stream, &mut report);
+        let copied = copy((&pieces, widest), arrivals, give_back, (stream, &mut interleaver), &mut report);
         // The chunks are freed when this function returns, so no copy may be under way then, whatever happened.
-        copied.and(stream.synchronize().or_failed("finishing the upload"))
+        copied.and(stream.synchronize().or_failed("finishing the upload")).and(interleaver.finish())
     })?;
     Ok(Uploaded { bytes: total, duration: start.elapsed() })
 }
@@ -138,12 +156,12 @@ fn read<'c>(
     }
 }
 
-/// Copies filled chunks and gives each back when its copy has ended.
+/// Copies filled chunks and gives each back when its copy has ended, and what is made of it.
 fn copy<'c>(
-    pieces: &[Piece],
+    (pieces, widest): (&[Piece], usize),
     arrivals: Receiver<Result<(usize, &'c mut [u8])>>,
     give_back: Sender<&'c mut [u8]>,
-    stream: &Stream,
+    (stream, interleaver): (&Stream, &mut Interleaver),
     report: &mut dyn FnMut(u64),
 ) -> Result<()> {
     let mut copying: VecDeque<(Event, &mut [u8])> = VecDeque::new();
@@ -151,12 +169,20 @@ fn copy<'c>(
     for arrival in arrivals {
         let (index, chunk) = arrival?;
         let piece = &pieces[index];
-        let (address, bytes) = (piece.address, piece.bytes);
-        // SAFETY: the piece lies in a buffer of the arena, and its chunk stays untouched until the event behind it.
+        let (apart, bytes) = (piece.apart(), piece.bytes);
+        let address = match apart {
+            // Fewer pieces than slots are under way.
+            Some(_) => interleaver.slot(COPYING, widest.next_multiple_of(SLOT_ALIGNMENT))?,
+            None => piece.address,
+        };
+        // SAFETY: the piece lies in a buffer of the arena or a slot, and its chunk stays untouched until the event behind it.
         unsafe { cust_raw::cuMemcpyHtoDAsync_v2(address, chunk.as_ptr().cast(), bytes, stream.as_inner()) }
             .or_failed("copying weights to the GPU")?;
-        let event = Event::new(EventFlags::DISABLE_TIMING).or_failed("creating an event")?;
-        event.record(stream).or_failed("recording an event")?;
+        let copied = recorded(stream)?;
+        let event = match apart {
+            Some(shape) => interleaver.interleave(address, shape, piece.address, copied)?,
+            None => copied,
+        };
         copying.push_back((event, chunk));
         done += bytes as u64;
         report(done);
@@ -200,10 +226,13 @@ fn push_part<'a>(pieces: &mut Vec<Piece<'a>>, part: &'a WeightPart, mut address:
         }
         return address;
     }
-    let rows_per_piece = (CHUNK / row_bytes).max(1);
+    let copied_bytes = part.copied_bytes_of_row();
+    let rows_per_piece = (CHUNK / copied_bytes).max(1);
     for first in (0..part.rows()).step_by(rows_per_piece) {
         let rows = first..part.rows().min(first + rows_per_piece);
-        address = push(pieces, address, rows.len() * row_bytes, Source::Rows(part, rows));
+        let count = rows.len();
+        push(pieces, address, count * copied_bytes, Source::Rows(part, rows));
+        address += (count * row_bytes) as u64;
     }
     address
 }

@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gpu_kernels::format::BLOCK;
+use gpu_kernels::format::{BLOCK, NVFP4_GROUP};
 
 use super::super::elements::{Elements, RowSource, Words};
 use super::{Beside, Format, WeightPart, row_bytes};
@@ -25,10 +25,15 @@ impl WeightPart {
     /// zeros behind them end so.
     ///
     /// # Panics
-    /// If it has not so many, or they have an order.
+    /// If it has not so many, or they have an order, or are of NVFP4 and in memory already.
     pub fn some_columns(&self, columns: Range<usize>, width: usize) -> WeightPart {
         assert!(columns.end <= self.columns() && columns.len() <= width, "the part has the columns");
         assert!(self.order().is_none(), "an order goes over all columns");
+        if self.format == Format::Nvfp4 {
+            assert!(self.comes_apart(), "codes and scales are cut while they are apart");
+            let bounds = [columns.start, columns.end, width].map(|column| column as u32);
+            assert!(bounds.iter().all(|column| column.is_multiple_of(NVFP4_GROUP)), "groups are whole");
+        }
         let per_row = self.format.scales(self.columns() as u64) as usize;
         let scales = self.scales().map(|scales| match self.format.group() as usize {
             group if per_row > 1 => scales.some_columns(
@@ -108,9 +113,12 @@ struct Columns {
 
 impl RowSource for Columns {
     fn fill(&self, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
+        target.fill(0);
+        if self.whole.comes_apart() {
+            return self.apart(rows, target);
+        }
         let format = self.whole.format;
         let width = row_bytes(format, self.width);
-        target.fill(0);
         if let (Some(bytes), false) = (element_bytes(format), matches!(self.whole.elements, Elements::Rows(_))) {
             let (first, count) = (self.columns.start * bytes, self.columns.len() * bytes);
             return rows.zip(target.chunks_exact_mut(width)).try_for_each(|(row, target)| {
@@ -128,6 +136,35 @@ impl RowSource for Columns {
             rows.for_each(|(whole, target)| copy_columns(format, whole, self.columns.clone(), target));
         }
         Ok(())
+    }
+}
+
+impl Columns {
+    /// As [`RowSource::fill`], of codes and scales that come apart.
+    fn apart(&self, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
+        let (bytes, group) = (self.whole.copied_bytes_of_row(), NVFP4_GROUP as usize);
+        let together = (WHOLE / bytes).max(1);
+        let mut whole = vec![0; together.min(rows.len()) * bytes];
+        let (codes, scales) = target.split_at_mut(rows.len() * self.width / 2);
+        let bands = codes.chunks_mut(together * self.width / 2).zip(scales.chunks_mut(together * self.width / group));
+        for (first, (codes, scales)) in rows.clone().step_by(together).zip(bands) {
+            let count = together.min(rows.end - first);
+            let whole = &mut whole[..count * bytes];
+            self.whole.copy_rows(first..first + count, whole)?;
+            let (all_codes, all_scales) = whole.split_at(count * self.whole.columns() / 2);
+            self.cut(2, all_codes, codes);
+            self.cut(group, all_scales, scales);
+        }
+        Ok(())
+    }
+
+    /// Copies the columns of rows, of which `share` have a byte together.
+    fn cut(&self, share: usize, rows: &[u8], targets: &mut [u8]) {
+        let columns = self.columns.start / share..self.columns.end / share;
+        let rows = rows.chunks_exact(self.whole.columns() / share);
+        for (row, target) in rows.zip(targets.chunks_exact_mut(self.width / share)) {
+            target[..columns.len()].copy_from_slice(&row[columns.clone()]);
+        }
     }
 }
 
@@ -176,19 +213,14 @@ mod tests {
         let mut row = vec![0; row_bytes(format, columns)];
         let number = |i: usize| (i * 37 + i / 7 * 11) as u8;
         match format {
-            Format::Int4 { .. } | Format::Nvfp4 => {
+            Format::Int4 { .. } => {
                 let (scales, block) = (format.block_scales() as usize, BLOCK as usize);
                 for (index, block) in row.chunks_mut(scales + block / 2).enumerate() {
                     let (front, back) = block.split_at_mut(scales);
                     back.iter_mut().enumerate().for_each(|(i, byte)| *byte = number(i + 128 * index));
-                    match format {
-                        Format::Nvfp4 => {
-                            front.iter_mut().enumerate().for_each(|(i, byte)| *byte = 0x30 + (i + index) as u8)
-                        }
-                        _ => front.as_chunks_mut::<4>().0.iter_mut().enumerate().for_each(|(i, entry)| {
-                            *entry = (((i + index) as f32 + 1.0).to_bits() | (i as u32 & 15)).to_le_bytes();
-                        }),
-                    }
+                    front.as_chunks_mut::<4>().0.iter_mut().enumerate().for_each(|(i, entry)| {
+                        *entry = (((i + index) as f32 + 1.0).to_bits() | (i as u32 & 15)).to_le_bytes();
+                    });
                 }
             }
             _ => row[..columns].iter_mut().enumerate().for_each(|(i, byte)| *byte = number(i) & 0x7e),
@@ -206,7 +238,6 @@ mod tests {
             Format::Int4 { group: 64, zeros: false },
             Format::Int4 { group: 64, zeros: true },
             Format::Int4 { group: 32, zeros: true },
-            Format::Nvfp4,
         ] {
             let data = row(format, columns);
             let scales: Vec<f32> = (0..format.scales(columns as u64)).map(|i| 1.0 + i as f32).collect();
@@ -230,6 +261,42 @@ mod tests {
                 unpack(format, share.row_bytes(0), &scales, &mut found);
                 assert_eq!(found[..some.len()], whole[some.clone()], "{format:?}, {some:?}");
                 assert!(found[some.len()..].iter().all(|value| *value == 0.0), "{format:?}, {some:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn columns_of_codes_and_scales_that_come_apart_are_the_same_numbers() {
+        const COLUMNS: usize = 576;
+        struct Apart;
+        impl RowSource for Apart {
+            fn fill(&self, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
+                let (codes, scales) = target.split_at_mut(rows.len() * COLUMNS / 2);
+                let scale = |row: usize, i: usize| 0x30 + ((row + i) % 16) as u8;
+                for (row, target) in rows.clone().zip(codes.chunks_exact_mut(COLUMNS / 2)) {
+                    target.iter_mut().enumerate().for_each(|(i, byte)| *byte = (row * 31 + i * 7) as u8);
+                }
+                for (row, target) in rows.zip(scales.chunks_exact_mut(COLUMNS / 16)) {
+                    target.iter_mut().enumerate().for_each(|(i, byte)| *byte = scale(row, i));
+                }
+                Ok(())
+            }
+        }
+        let numbers = |part: &WeightPart, row: usize| {
+            let mut found = vec![0.0; part.columns()];
+            unpack(Format::Nvfp4, part.row_bytes(row), &[1.0], &mut found);
+            found
+        };
+        // Three times what is read at a time, and some.
+        let rows = 3 * WHOLE / (COLUMNS / 16 * 9) + 5;
+        let part = WeightPart::made(Format::Nvfp4, rows, COLUMNS, Arc::new(Apart));
+        let whole = part.clone().in_memory().expect("bytes in memory");
+        for (some, width) in [(0..192, 192), (192..384, 192), (320..576, 256), (448..576, 192)] {
+            let share = part.some_columns(some.clone(), width).in_memory().expect("bytes in memory");
+            for row in (0..rows).step_by(97).chain([rows - 1]) {
+                let (found, all) = (numbers(&share, row), numbers(&whole, row));
+                assert_eq!(found[..some.len()], all[some.clone()], "row {row}, {some:?}");
+                assert!(found[some.len()..].iter().all(|value| *value == 0.0), "row {row}, {some:?}");
             }
         }
     }

@@ -44,6 +44,45 @@ pub fn e2m1_pair(word: u32, pair: u32, scale: u32) -> u32 {
     multiply(bits & E2M1_PLACES, scale)
 }
 
+/// Where pairs have the magnitudes and signs of codes.
+const MAGNITUDES: u32 = twice(0x01c0);
+const SIGNS: u32 = twice(0x8000);
+
+/// The word that [`e2m1_bits`] takes apart, of eight codes, that of the first column lowest: the sums of its bits that a pair
+/// is, solved for all lanes at once.
+#[inline(always)]
+pub fn e2m1_word(codes: u32) -> u32 {
+    let [first, second, third, fourth] = placed(even_and_odd(codes));
+    // Bits that only one shift of the word brings to a place: the first two pairs, and of the fourth what these tell.
+    let fourth = fourth ^ (first << 2 ^ first.rotate_left(8)) & E2M1_PLACES;
+    let known = first | (fourth & 0x8080_8080) >> 2 | (fourth & 0x0100_0100) >> 8;
+    // With those the third pair tells all but two bits, which the fourth has beside one of the third's.
+    let third = third ^ (known << 2 ^ known << 6) & E2M1_PLACES;
+    let last = ((third ^ fourth) & 0x0040_0040).rotate_right(8);
+    known | second.rotate_right(12) | (third & 0x0040_0040) >> 2 | (third & 0x8180_8180) >> 6 | last
+}
+
+/// Eight nibbles, those at even places in the lower half.
+#[inline(always)]
+fn even_and_odd(nibbles: u32) -> u32 {
+    let swapped = |word: u32, mask: u32, by: u32| {
+        let differ = (word ^ word >> by) & mask;
+        word ^ differ ^ differ << by
+    };
+    swapped(swapped(nibbles, 0x00f0_00f0, 4), 0x0000_ff00, 8)
+}
+
+/// The pairs as [`e2m1_bits`] makes them of a word.
+#[inline(always)]
+fn placed(halves: u32) -> [u32; 4] {
+    [
+        halves << 6 & MAGNITUDES | halves << 12 & SIGNS,
+        halves << 2 & MAGNITUDES | halves << 8 & SIGNS,
+        halves >> 2 & MAGNITUDES | halves << 4 & SIGNS,
+        halves >> 6 & MAGNITUDES | halves & SIGNS,
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -92,6 +131,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_word_is_made_of_its_codes() {
+        let all = |word: u32| (0..8).fold(0, |codes, column| codes | code(word, column) << (4 * column));
+        for word in words(3).chain((0..32).map(|bit| 1 << bit)).chain([0, !0]) {
+            assert_eq!(e2m1_word(all(word)), word, "{word:#x}");
+        }
+        // The example of docs/formats.md.
+        assert_eq!(e2m1_word(0x7654_3210), 0x4872_0c37);
     }
 
     #[test]

@@ -1,0 +1,40 @@
+//! Codes and scales of NVFP4, as a file has them, become rows as devices read them (docs/formats.md): the reference of
+//! `gpu_kernels::nvfp4_rows`, and what a device does that has no kernel for it.
+use gpu_kernels::Format;
+use gpu_kernels::format::{BLOCK, NVFP4_GROUP};
+
+use super::e2m1_word;
+
+/// Bytes of scales and of codes of a block of columns.
+const SCALES: usize = (BLOCK / NVFP4_GROUP) as usize;
+const CODES: usize = BLOCK as usize / 2;
+
+/// Makes rows of `columns` columns of what `apart` has: their codes, two in a byte, the earlier column lower; then their scales.
+///
+/// # Panics
+/// If there are not as many rows of `apart` as of `rows`.
+pub fn nvfp4_rows(columns: usize, apart: &[u8], rows: &mut [u8]) {
+    let row_bytes = Format::Nvfp4.row_bytes(columns as u64) as usize;
+    let count = rows.len() / row_bytes;
+    assert_eq!(apart.len(), count * (columns / 2 + columns / NVFP4_GROUP as usize), "as many rows");
+    let (codes, scales) = apart.split_at(count * columns / 2);
+    let stored = codes.chunks_exact(columns / 2).zip(scales.chunks_exact(columns / NVFP4_GROUP as usize));
+    for (row, (codes, scales)) in rows.chunks_exact_mut(row_bytes).zip(stored) {
+        let blocks = codes.chunks(CODES).zip(scales.chunks(SCALES));
+        for (block, (codes, scales)) in row.chunks_mut(SCALES + CODES).zip(blocks) {
+            let (front, back) = block.split_at_mut(SCALES);
+            filled_up(front, scales.len()).copy_from_slice(scales);
+            let words = filled_up(back, codes.len()).as_chunks_mut::<4>().0;
+            for (word, codes) in words.iter_mut().zip(codes.as_chunks::<4>().0) {
+                *word = e2m1_word(u32::from_le_bytes(*codes)).to_le_bytes();
+            }
+        }
+    }
+}
+
+/// The first bytes, with zeros behind them.
+fn filled_up(target: &mut [u8], count: usize) -> &mut [u8] {
+    let (target, rest) = target.split_at_mut(count);
+    rest.fill(0);
+    target
+}
