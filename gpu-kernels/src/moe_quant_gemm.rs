@@ -19,6 +19,15 @@
 //! L2 cache but for the first, and then every so many of the rows of all tiles. Two blocks stay on each multiprocessor. An entry
 //! for each format of `quant_gemm`: `_wgmma` on compute capability 9.0, others elsewhere.
 //!
+//! There, where experts have 16 choices on average, codes are widened once for 128 of them, by the entries `_wide`: one block stays
+//! on each multiprocessor, of three warpgroups for 192 rows of the weight, or of two for 128 where sums of groups stand beside sums
+//! of all. A part has products of 64, 96 or 128 columns, as many as its choices need. A step is 64 columns of the weight; while its
+//! products are under way the next step's codes become operands, behind the barrier that says that those have landed. So a stage of
+//! tokens is free two steps later, one of codes as soon as they are widened. The last warpgroup asks for codes, the others for
+//! tokens. A warp has 210 instructions for a step of FP8, of which 80 widen 16 rows of 64 codes; `_wgmma` has 540 for two of them and
+//! 64 choices. `ptxas` for sm_90a spills nothing and gives a thread at most 168 registers, or 255 with two warpgroups; shared memory
+//! is 176 to 209 KB.
+//!
 //! # Requires
 //! At least 1 choice, and less than 2³¹ times 128 rows of all tiles; `k` divisible by 8, `n` by 16; a format that `quant_gemm` takes;
 //! fewer than 2³² rows of all experts; no code or scale is NaN; `x` and `w` 16-byte aligned; `y` overlaps nothing that is read.
@@ -28,23 +37,28 @@
 //! for `moe_gemv`.
 //!
 //! # Numerics
-//! As `quant_gemm`'s, whatever else is in the tile: c = 16, d = 4.
+//! As `quant_gemm`'s, in the same order whatever else is in the tile and however many choices there are: c = 16, d = 4.
 use crate::format::Format;
 use crate::kernel::{kernel_args, require};
 use crate::moe_gemv::met;
 use crate::moe_sort::max_tiles;
 use crate::quant_gemm::{RESIDENT, Rings};
-use crate::skinny_gemm::{THREADS, TILE};
+use crate::skinny_gemm::TILE;
 use crate::{Act, DeviceInfo, Kernel, Launch, MoeGemm, Packed, Ptr, StepShape};
 
 #[cfg(target_arch = "nvptx64")]
 mod entry;
 #[cfg(target_arch = "nvptx64")]
 mod parts;
-
-/// Choices that are multiplied together.
 #[cfg(target_arch = "nvptx64")]
-const PART: u32 = 64;
+mod ring;
+#[cfg(target_arch = "nvptx64")]
+mod wide;
+
+/// Choices that are multiplied together, where experts have many.
+const MOST: u32 = 128;
+/// Choices of an expert, on average, that are many.
+const MANY: u32 = 16;
 
 kernel_args! {
     /// Arguments of `moe_quant_gemm`.
@@ -113,9 +127,14 @@ impl MoeQuantGemm {
         MoeGemm { x, w, order, tiles, y, rows, top_k, experts, first, held, n, k, activation, row_per_choice }
     }
 
-    /// At least the 128s of rows of all tiles.
-    fn most_items(&self) -> u64 {
-        u64::from(max_tiles(self.rows * self.top_k, self.experts)) * u64::from(self.n.div_ceil(TILE))
+    /// At least how many times `rows` rows all tiles have.
+    fn most_items(&self, rows: u32) -> u64 {
+        u64::from(max_tiles(self.rows * self.top_k, self.experts)) * u64::from(self.n.div_ceil(rows))
+    }
+
+    /// Whether experts have many choices.
+    const fn is_many(&self) -> bool {
+        self.rows as u64 * self.top_k as u64 >= MANY as u64 * self.experts as u64
     }
 }
 
@@ -126,7 +145,7 @@ impl Kernel for MoeQuantGemm {
         self.around().check()?;
         let beside = Format::of(self.format, self.group).map(|format| format.scales(u64::from(self.k)));
         require! {
-            self.most_items() < 1 << 31 => "less than 2^31 times 128 rows of all tiles",
+            self.most_items(TILE) < 1 << 31 => "less than 2^31 times 128 rows of all tiles",
             u64::from(self.n) * u64::from(self.experts) < 1 << 32 => "fewer than 2^32 rows of all experts",
             Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two, 64 at least",
             beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",
@@ -135,9 +154,15 @@ impl Kernel for MoeQuantGemm {
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
         let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
-        let (symbol, shared_bytes) = rings.of_experts(device);
-        let blocks = u64::from(RESIDENT * device.multiprocessors).min(self.most_items()) as u32;
-        Launch { shared_bytes, overlaps: true, ..Launch::linear(symbol, blocks, THREADS) }
+        let (symbol, shared_bytes, [rows, resident]) = if device.has_wgmma() && self.is_many() {
+            let (symbol, rows, bytes) = rings.of_many(MOST);
+            (symbol, bytes, [rows, 1])
+        } else {
+            let (symbol, bytes) = rings.of_experts(device);
+            (symbol, bytes, [TILE, RESIDENT])
+        };
+        let blocks = u64::from(resident * device.multiprocessors).min(self.most_items(rows)) as u32;
+        Launch { shared_bytes, overlaps: true, ..Launch::linear(symbol, blocks, rows * 2) }
     }
 
     fn bytes_moved(&self, shape: &StepShape) -> u64 {

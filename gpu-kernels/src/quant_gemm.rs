@@ -49,7 +49,7 @@ use crate::activation::SWIGLU;
 use crate::all_reduce::meeting::Outbox;
 use crate::format::{BLOCK, FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
 use crate::kernel::{kernel_args, require};
-use crate::skinny_gemm::{MOST_SPLITS, SUMS, THREADS, TILE, clusters, in_clusters, partial_index, sums};
+use crate::skinny_gemm::{DEPTH, MOST_SPLITS, SUMS, THREADS, TILE, clusters, in_clusters, partial_index, sums};
 use crate::{Act, DeviceInfo, Kernel, Launch, Packed, Ptr, SkinnyGemm, SkinnyJoin, StepShape, Weight};
 
 #[cfg(target_arch = "nvptx64")]
@@ -62,7 +62,7 @@ pub(crate) mod multiply;
 pub(crate) mod ring;
 
 /// Bytes of a row's codes in a stage.
-const CODE_BYTES: u32 = 128;
+pub(crate) const CODE_BYTES: u32 = 128;
 /// Most blocks that share tiles out, two to a multiprocessor of Hopper.
 const FILL: u32 = 256;
 /// Blocks that a multiprocessor has room for.
@@ -94,11 +94,13 @@ pub(crate) struct Rings {
     variants: [Variant; 2],
     /// The entries of `moe_quant_gemm`, with the rings of the second variant's.
     experts: [&'static str; 2],
+    /// Its entry for experts of many choices, the weight's rows in a tile, and stages of codes and of tokens.
+    many: (&'static str, [u32; 3]),
 }
 
 /// The entries of a format.
 macro_rules! variants {
-    ($format:literal, $($rows:literal $wgmma:tt $warps:tt;)*) => {(
+    ($format:literal, $many:expr, $($rows:literal $wgmma:tt $warps:tt;)*) => {(
         [$(Variant {
             rows: $rows,
             entries: [
@@ -108,6 +110,7 @@ macro_rules! variants {
             clustered: concat!("quant_gemm_cluster_", $format, "_", $rows),
         }),*],
         [concat!("moe_quant_gemm_wgmma_", $format), concat!("moe_quant_gemm_", $format)],
+        (concat!("moe_quant_gemm_wide_", $format), $many),
     )};
     ($symbol:expr, [$codes:literal $tokens:literal $columns:literal]) => {
         Entry { symbol: $symbol, codes: $codes, tokens: $tokens, columns: $columns }
@@ -117,20 +120,28 @@ macro_rules! variants {
 impl Rings {
     /// Of a format's number and group; none for formats that are not streamed.
     pub(crate) const fn of(kind: u32, group: u32) -> Option<Rings> {
-        let (columns, scales, (variants, experts)) = match (kind, group) {
+        let (columns, scales, (variants, experts, many)) = match (kind, group) {
             (FP8 | INT8, 1..) if group < 64 || !group.is_power_of_two() => return None,
-            (FP8, 0) => (BLOCK / 2, 0, variants!("fp8", 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];)),
-            (FP8, _) => (BLOCK / 2, 0, variants!("fp8_grouped", 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];)),
-            (INT8, 0) => (BLOCK / 2, 0, variants!("int8", 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];)),
-            (INT8, _) => (BLOCK / 2, 0, variants!("int8_grouped", 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];)),
-            (INT4 | INT4_ZEROS, 64) => (BLOCK, 16, variants!("int4", 32 [3 3 256] [2 3 128]; 64 [3 3 128] [2 3 128];)),
-            (INT4 | INT4_ZEROS, 32) => {
-                (BLOCK, 32, variants!("int4_fine", 32 [3 3 256] [2 3 128]; 64 [3 3 128] [2 3 128];))
+            (FP8, 0) => (BLOCK / 2, 0, variants!("fp8", [192, 4, 7], 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];)),
+            (FP8, _) => {
+                (BLOCK / 2, 0, variants!("fp8_grouped", [128, 4, 7], 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];))
             }
-            (NVFP4, _) => (BLOCK, 16, variants!("nvfp4", 32 [3 3 256] [2 3 128]; 64 [3 3 128] [2 3 128];)),
+            (INT8, 0) => {
+                (BLOCK / 2, 0, variants!("int8", [192, 4, 7], 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];))
+            }
+            (INT8, _) => {
+                (BLOCK / 2, 0, variants!("int8_grouped", [128, 4, 7], 32 [4 4 128] [3 3 128]; 64 [4 3 128] [3 3 128];))
+            }
+            (INT4 | INT4_ZEROS, 64) => {
+                (BLOCK, 16, variants!("int4", [128, 3, 8], 32 [3 3 256] [2 3 128]; 64 [3 3 128] [2 3 128];))
+            }
+            (INT4 | INT4_ZEROS, 32) => {
+                (BLOCK, 32, variants!("int4_fine", [128, 3, 8], 32 [3 3 256] [2 3 128]; 64 [3 3 128] [2 3 128];))
+            }
+            (NVFP4, _) => (BLOCK, 16, variants!("nvfp4", [192, 3, 8], 32 [3 3 256] [2 3 128]; 64 [3 3 128] [2 3 128];)),
             _ => return None,
         };
-        Some(Rings { columns, scales, variants, experts })
+        Some(Rings { columns, scales, variants, experts, many })
     }
 
     /// Shared memory of the variant's entry on a device.
@@ -142,6 +153,12 @@ impl Rings {
     /// The entry of `moe_quant_gemm` on a device, and its shared memory.
     pub(crate) fn of_experts(&self, device: &DeviceInfo) -> (&'static str, u32) {
         (self.experts[usize::from(!device.has_wgmma())], self.bytes(&self.variants[1], device))
+    }
+
+    /// The entry of `moe_quant_gemm` for parts of `most` choices, the weight's rows in a tile, and its shared memory.
+    pub(crate) fn of_many(&self, most: u32) -> (&'static str, u32, u32) {
+        let (symbol, [rows, codes, tokens]) = self.many;
+        (symbol, rows, codes * rows * (CODE_BYTES + self.scales) + tokens * most * DEPTH * 2)
     }
 }
 

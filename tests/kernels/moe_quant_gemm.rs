@@ -5,7 +5,7 @@ use gpu_kernels::{Format, MoeGemm, MoeQuantGemm, Ptr};
 use crate::data::Data;
 use crate::moe_gemm;
 use crate::moe_sort::sorted;
-use crate::mutants::{BARRIER, COPY_EDGE, Defect};
+use crate::mutants::{BARRIER, COPY_EDGE, Defect, PRODUCT};
 use crate::oracle::{Oracle, Precision, Row, Written};
 use crate::packed;
 use crate::random::Random;
@@ -48,23 +48,63 @@ const FORMATS: [Format; 8] = [
 
 /// More parts than there are blocks.
 const TURNS: [(Format, Shape); 3] = [
-    (Format::Nvfp4, shape(130, 2, 6, 6800, 24)),
-    (Format::Fp8 { group: 0 }, Shape { row_per_choice: true, ..shape(70, 2, 3, 11600, 136) }),
-    (Format::Int8 { group: 64 }, shape(65, 1, 1, 34400, 72)),
+    (Format::Nvfp4, shape(130, 2, 20, 2112, 24)),
+    (Format::Fp8 { group: 0 }, Shape { row_per_choice: true, ..shape(70, 2, 10, 3600, 136) }),
+    (Format::Int8 { group: 64 }, shape(65, 1, 5, 7200, 72)),
 ];
+
+/// Choices of each expert: few on average, and three parts of one.
+const FEW: [usize; 12] = [130, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+
+/// Choices of each expert: many on average.
+const CHOICES: [usize; 11] = [0, 1, 63, 64, 65, 96, 97, 127, 128, 129, 200];
+
+/// More experts than there are blocks: behind one of some more choices a block has one of few.
+const MANY: [usize; 134] = {
+    let mut choices = [49; 134];
+    (choices[0], choices[1], choices[132], choices[133]) = (70, 100, 20, 20);
+    choices
+};
+
+/// Products with experts of so many choices each, for which `n` and `k` are given.
+fn of_choices() -> Vec<(Format, Shape, Vec<usize>)> {
+    let shape = |choices: &[usize], n, k| shape(choices.iter().sum(), 1, choices.len(), n, k);
+    let fp8 = Format::Fp8 { group: 0 };
+    let few = FORMATS.map(|format| (format, shape(&FEW, 16, 136), FEW.to_vec()));
+    let many = FORMATS.map(|format| (format, shape(&CHOICES, 16, 136), CHOICES.to_vec()));
+    // Two tiles of the weight, the second one not whole, and stages that are used again.
+    let whole = [fp8, Format::Nvfp4].map(|format| {
+        let relu2 = Shape { activation: RELU2, ..shape(&CHOICES[4..6], 224, 840) };
+        (format, relu2, CHOICES[4..6].to_vec())
+    });
+    few.into_iter().chain(many).chain(whole).chain([(fp8, shape(&MANY, 16, 520), MANY.to_vec())]).collect()
+}
 
 pub fn rows() -> Vec<Row<MoeQuantGemm>> {
     let all = FORMATS.into_iter().flat_map(|format| SHAPES.map(|shape| (format, shape))).chain(TURNS);
-    all.enumerate().map(|(seed, (format, shape))| row(seed as u64, format, &shape)).collect()
+    let mut rows: Vec<_> =
+        all.enumerate().map(|(seed, (format, shape))| any_row(seed as u64, format, &shape)).collect();
+    for (seed, (format, shape, choices)) in of_choices().into_iter().enumerate() {
+        let mut random = Random::new(300 + seed as u64);
+        let ids: Vec<i32> = choices.iter().zip(0..).flat_map(|(count, expert)| vec![expert; *count]).collect();
+        let ids = random.permutation(ids.len()).into_iter().map(|at| ids[at]).collect();
+        rows.push(row(random, format, &shape, ids));
+    }
+    rows
 }
 
-fn row(seed: u64, format: Format, shape: &Shape) -> Row<MoeQuantGemm> {
-    let Shape { rows, top_k, experts, n, k, activation, row_per_choice } = *shape;
+/// A row with experts that are drawn.
+fn any_row(seed: u64, format: Format, shape: &Shape) -> Row<MoeQuantGemm> {
     let mut random = Random::new(seed);
+    let ids = (0..shape.rows).flat_map(|_| random.permutation(shape.experts)[..shape.top_k].to_vec());
+    let ids = ids.map(|id| id as i32).collect();
+    row(random, format, shape, ids)
+}
+
+fn row(mut random: Random, format: Format, shape: &Shape, ids: Vec<i32>) -> Row<MoeQuantGemm> {
+    let Shape { rows, top_k, experts, n, k, activation, row_per_choice } = *shape;
     let mut data = Data::default();
     let x_rows = if row_per_choice { rows * top_k } else { rows };
-    let ids = (0..rows).flat_map(|_| random.permutation(experts)[..top_k].to_vec());
-    let ids: Vec<i32> = ids.map(|id| id as i32).collect();
     let (order, tiles) = sorted(&ids, experts as u32);
     let x = data.reals("x", random.reals(x_rows * k, 1.0));
     let w = packed::weight(&mut data, &mut random, format, [experts * n, k], 1.0);
@@ -95,6 +135,8 @@ impl Oracle for MoeQuantGemm {
         Defect { entries: "_fp8", ..COPY_EDGE },
         Defect { entries: "_fp8", ..BARRIER },
         Defect { entries: "_nvfp4", ..BARRIER },
+        Defect { entries: "_wide_fp8", ..PRODUCT },
+        Defect { entries: "_wide_int4_fine", ..PRODUCT },
     ];
 
     fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {

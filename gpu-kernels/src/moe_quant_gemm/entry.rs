@@ -1,6 +1,6 @@
 //! The entry points of `moe_quant_gemm`.
-use super::parts::{Asked, Part};
-use super::{MoeQuantGemm, PART};
+use super::MoeQuantGemm;
+use super::parts::{Asked, MOST, Narrow};
 use crate::activation::RELU2;
 use crate::quant_gemm::RESIDENT;
 use crate::quant_gemm::bits::{Bits8, Codes, E4m3, I8, Int4, Nvfp4};
@@ -11,13 +11,13 @@ use crate::relu2::entry::relu2_of;
 use crate::skinny_gemm::multiply::{Sums, Warpgroups, Warps};
 use crate::skinny_gemm::store::exchange;
 use crate::skinny_gemm::{THREADS, WARPS};
-use cuda_std::unroll::unroll;
+use cuda_std::unroll::{array, unroll};
 use cuda_std::{bf16, fragment, global, grid, kernel, thread, wgmma};
 
 /// Blocks on a multiprocessor where one needs more registers.
 const ALONE: u32 = 1;
 /// Eights of choices that are multiplied together.
-const TILES: usize = (PART / fragment::N) as usize;
+const TILES: usize = (MOST / fragment::N) as usize;
 
 /// Entries by blocks that find room in registers, stages of codes and of tokens, operands together, the format, and who multiplies: as
 /// `quant_gemm`'s of so many rows, but where two blocks would leave too few registers.
@@ -64,12 +64,13 @@ unsafe fn product<
     grid::wait_for_dependencies();
     // SAFETY: parts and steps are the same for the whole block, so all its threads come to the barriers.
     unsafe {
-        let mut part = Part::<F, STEPS>::of_block(args);
+        let mut part = Narrow::<F, STEPS>::of_block(args);
         let row = thread::thread_idx_x() % wgmma::THREADS / PIECES;
         let asked = Asked::new(args, part, row);
         let mut rings = Rings::<Asked<F, STEPS>, F, TILES, CODES, TOKENS, PARTS, STEPS>::new(asked, false);
         while part.is_live() {
-            let mut product = Product::<TILES>::new(&part.product, part.rows);
+            let sixteen = part.rows * WARPS + thread::warp_id();
+            let mut product = Product::<TILES>::new(&part.product, sixteen);
             let mut has_more = true;
             while has_more {
                 let stage = rings.next();
@@ -80,34 +81,39 @@ unsafe fn product<
                     || has_more = rings.ask_behind(),
                 );
             }
-            store(args, &part, &product.sums::<F, STEPS>(&part.product, rings.end()));
+            let place = [sixteen, part.first, part.product.rows];
+            store(args, place, &product.sums_to::<F, STEPS>(&part.product, rings.end()));
             part.advance(args);
         }
     }
 }
 
-/// Stores the outputs of a part. Lanes of neighbouring rows of the weight exchange their sums, so that each has two neighbours of a
-/// choice.
+/// Stores the outputs of a part: of the 16 rows of the weight number `sixteen`, and of `live` choices from place `first` on. Lanes of
+/// neighbouring rows of the weight exchange their sums, so that each has two neighbours of a choice.
 ///
 /// # Safety
 /// The kernel's Requires hold; the whole warp comes here.
 #[inline(always)]
-unsafe fn store<F, const STEPS: usize>(args: &MoeQuantGemm, part: &Part<F, STEPS>, sums: &Sums<TILES>) {
+pub unsafe fn store<const TILES: usize>(args: &MoeQuantGemm, [sixteen, first, live]: [u32; 3], sums: &Sums<TILES>) {
     let (row, token) = fragment::c_element(thread::lane_id(), 0);
-    let column = (part.rows * WARPS + thread::warp_id()) * fragment::M + row / 2 * 2;
-    let first = token + row % 2;
+    let column = sixteen * fragment::M + row / 2 * 2;
+    let own = token + row % 2;
     let output = |sum: f32| if args.activation == RELU2 { relu2_of(bf16::round(sum)) } else { sum };
+    // All at once: one behind the other, each would be waited for.
+    let choices: [u32; TILES] = array(
+        #[inline(always)]
+        // SAFETY: the place is there.
+        |i| unsafe { args.choice(first + (own + i as u32 * fragment::N).min(live - 1)) },
+    );
     unroll::<TILES>(
         #[inline(always)]
         |i| {
-            let place = first + i as u32 * fragment::N;
             let [a, b, c, d] = sums[i];
             // SAFETY: the whole warp is here. Sixteens of columns are there or not.
             unsafe {
                 let pairs = [exchange(row, a, b), exchange(row, c, d)];
-                if place < part.product.rows && column < args.n {
-                    let choice = args.choice(part.first + place);
-                    let y = args.y.addr + (u64::from(choice) * u64::from(args.n) + u64::from(column)) * 2;
+                if own + (i as u32) * fragment::N < live && column < args.n {
+                    let y = args.y.addr + (u64::from(choices[i]) * u64::from(args.n) + u64::from(column)) * 2;
                     global::store(y, bf16::pack(pairs[0].map(output)));
                     // Eight columns on.
                     global::store(y + 16, bf16::pack(pairs[1].map(output)));

@@ -1,5 +1,5 @@
 //! The parts of a block of `moe_quant_gemm`: rows of an expert's weight with some of the choices of a tile, one after the other.
-use super::{MoeQuantGemm, PART};
+use super::MoeQuantGemm;
 use crate::format::{Format, NVFP4};
 use crate::moe_sort::max_tiles;
 use crate::quant_gemm::QuantGemm;
@@ -13,27 +13,29 @@ use core::num::NonZero;
 use cuda_std::unroll::{array, unroll};
 use cuda_std::{cp_async, global, thread};
 
+/// Choices that are multiplied together.
+pub const MOST: u32 = 64;
 /// Token rows of a part that a thread copies a piece of.
-const COPIES: usize = (PART / TOGETHER) as usize;
+const COPIES: usize = (MOST / TOGETHER) as usize;
 
 /// No token row.
-const NONE: u32 = u32::MAX;
+pub const NONE: u32 = u32::MAX;
 
-/// A part of a block, and how to come to the next one, of experts in a format.
+/// A part of a block, and how to come to the next one, of experts in a format: `TILE` rows of a weight, and at most `MOST` choices.
 #[derive(Clone, Copy)]
-pub struct Part<F, const STEPS: usize> {
+pub struct Part<F, const STEPS: usize, const TILE: u32, const MOST: u32> {
     /// The product with the expert's weight, of as many token rows as choices are left of the tile.
     pub product: QuantGemm,
-    /// Which 128 rows of which tile, counted through all tiles.
+    /// Which rows of which tile, counted through all tiles.
     item: u32,
     /// The first choice's place.
     pub first: u32,
-    /// Which 128 rows of the expert's weight.
+    /// Which rows of the expert's weight.
     pub rows: u32,
     form: PhantomData<F>,
 }
 
-impl<F: Codes<STEPS>, const STEPS: usize> Part<F, STEPS> {
+impl<F: Codes<STEPS>, const STEPS: usize, const TILE: u32, const MOST: u32> Part<F, STEPS, TILE, MOST> {
     /// The block's first part.
     ///
     /// # Safety
@@ -59,9 +61,9 @@ impl<F: Codes<STEPS>, const STEPS: usize> Part<F, STEPS> {
     /// As for [`Part::of_block`].
     #[inline(always)]
     pub unsafe fn advance(&mut self, args: &MoeQuantGemm) {
-        if self.product.rows > PART {
-            self.product.rows -= PART;
-            self.first += PART;
+        if self.product.rows > MOST {
+            self.product.rows -= MOST;
+            self.first += MOST;
             return;
         }
         self.item += thread::grid_dim_x();
@@ -127,7 +129,7 @@ impl MoeQuantGemm {
 
     /// The token row of a choice.
     #[inline(always)]
-    fn token(&self, choice: u32) -> u32 {
+    pub fn token(&self, choice: u32) -> u32 {
         match NonZero::new(self.top_k) {
             Some(top_k) if self.row_per_choice == 0 => choice / top_k,
             _ => choice,
@@ -135,11 +137,14 @@ impl MoeQuantGemm {
     }
 }
 
+/// A part of 128 rows of a weight, with few choices.
+pub type Narrow<F, const STEPS: usize> = Part<F, STEPS, TILE, MOST>;
+
 /// The parts that a block asks for, with the token rows that this thread copies.
 #[derive(Clone, Copy)]
 pub struct Asked<'a, F, const STEPS: usize> {
     args: &'a MoeQuantGemm,
-    part: Part<F, STEPS>,
+    part: Narrow<F, STEPS>,
     /// The thread's token rows; [`NONE`] where there is none. Addresses would take twice the registers.
     tokens: [u32; COPIES],
     /// The number of the first of them.
@@ -152,7 +157,7 @@ impl<'a, F: Codes<STEPS>, const STEPS: usize> Asked<'a, F, STEPS> {
     /// # Safety
     /// As for [`Part::of_block`].
     #[inline(always)]
-    pub unsafe fn new(args: &'a MoeQuantGemm, part: Part<F, STEPS>, row: u32) -> Self {
+    pub unsafe fn new(args: &'a MoeQuantGemm, part: Narrow<F, STEPS>, row: u32) -> Self {
         let mut asked = Asked { args, part, tokens: [NONE; COPIES], row };
         // SAFETY: the caller's promise.
         unsafe { asked.find_tokens() };

@@ -5,7 +5,6 @@
 use super::ring::Stage;
 use super::{CODE_BYTES, QuantGemm};
 use crate::format::{BLOCK, INT4_ZEROS};
-use crate::skinny_gemm::TILE;
 use cuda_std::unroll::{array, unroll};
 use cuda_std::{codes, fragment, shared, thread, wgmma};
 
@@ -116,7 +115,7 @@ impl<W: Widen, const IN_GROUPS: bool, const STEPS: usize> Codes<STEPS> for Bits8
         let two: [[u16; 4]; STEPS] = array(
             #[inline(always)]
             |step| {
-                let piece = (row ^ (unit * STEPS as u32 + step as u32) * 16) + within;
+                let piece = (row ^ (stage.first / 16 + unit * STEPS as u32 + step as u32) * 16) + within;
                 // SAFETY: the caller's promise.
                 [0, BELOW, 8, 8 + BELOW].map(|further| unsafe { shared::Word::load(piece + further) })
             },
@@ -155,7 +154,7 @@ fn of_pairs<const STEPS: usize>(pair: impl Fn(usize, usize) -> u32) -> [[u32; 4]
 /// The shared address of a lane's row of scales in a stage.
 #[inline(always)]
 fn own_scales(stage: &Stage, room: u32) -> u32 {
-    stage.codes + TILE * CODE_BYTES + (thread::warp_id() * fragment::M + thread::lane_id() / 4) * room
+    stage.scales + (thread::warp_id() * fragment::M + thread::lane_id() / 4) * room
 }
 
 /// `Int4`, in groups of `GROUP` columns.

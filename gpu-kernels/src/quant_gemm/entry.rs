@@ -99,7 +99,7 @@ unsafe fn product<
         let mut tile = Blocks::<CLUSTERED>::tile();
         let (is_among, is_full) = (matches!(F::SCALES, Scales::Among(_)), F::SCALES == Scales::Among(32));
         while tile < with_rows(is_full, args).tiles() {
-            let mut product = Product::<TILES>::new(args, tile);
+            let mut product = Product::<TILES>::new(args, tile * WARPS + thread::warp_id());
             let mut has_more = true;
             while has_more {
                 let stage = rings.next();
@@ -113,7 +113,7 @@ unsafe fn product<
             let args = with_rows(is_full || !is_among, args);
             if CLUSTERED {
                 let cluster = Cluster::of(bytes, sums(0, args.rows)[1]);
-                return cluster.join(&outputs(&args), tile, &product.sums::<F, STEPS>(&args, rings.end()));
+                return cluster.join(&outputs(&args), tile, &product.sums_to::<F, STEPS>(&args, rings.end()));
             }
             product.finish::<F, STEPS>(&args, tile, rings.end());
             tile += Blocks::<CLUSTERED>::apart();
@@ -139,15 +139,15 @@ pub struct Product<const TILES: usize> {
     /// Its rows of the weight; others where they are not there.
     rows: [u32; 2],
     /// Sums of what the scale of a group or of the row is still to multiply, and of all else.
-    part: Sums<TILES>,
+    pub part: Sums<TILES>,
     whole: Sums<TILES>,
 }
 
 impl<const TILES: usize> Product<TILES> {
-    /// No sums yet of a tile of the weight.
+    /// No sums yet of the warp's 16 rows of the weight, number `sixteen`.
     #[inline(always)]
-    pub fn new(args: &QuantGemm, tile: u32) -> Self {
-        let (sixteen, own) = (tile * WARPS + thread::warp_id(), thread::lane_id() / 4);
+    pub fn new(args: &QuantGemm, sixteen: u32) -> Self {
+        let own = thread::lane_id() / 4;
         let rows = if args.activation == SWIGLU {
             let gate = sixteen * (fragment::M / 2) + own;
             [gate, gate + args.n / 2]
@@ -219,7 +219,7 @@ impl<const TILES: usize> Product<TILES> {
     /// # Safety
     /// As for [`Multiplier::start`].
     #[inline(always)]
-    unsafe fn start<F: Codes<STEPS>, const STEPS: usize, M: Multiplier<TILES>>(
+    pub unsafe fn start<F: Codes<STEPS>, const STEPS: usize, M: Multiplier<TILES>>(
         &mut self,
         a: &mut [[u32; 4]; STEPS],
         stage: &Stage,
@@ -244,7 +244,7 @@ impl<const TILES: usize> Product<TILES> {
     /// # Safety
     /// The kernel's Requires hold; the format has such scales.
     #[inline(always)]
-    unsafe fn beside(&self, args: &QuantGemm, end: u32) -> [f32; 2] {
+    pub unsafe fn beside(&self, args: &QuantGemm, end: u32) -> [f32; 2] {
         let last = if end < args.k { end - 1 } else { args.k - 1 };
         let (group, of_row) = match core::num::NonZero::new(args.group) {
             Some(group) if args.format != NVFP4 => (last / group, args.k.div_ceil(group.get())),
@@ -259,7 +259,7 @@ impl<const TILES: usize> Product<TILES> {
 
     /// Adds the part, each row's multiplied by its scale.
     #[inline(always)]
-    fn close(&mut self, scales: [f32; 2]) {
+    pub fn close(&mut self, scales: [f32; 2]) {
         unroll::<TILES>(
             #[inline(always)]
             |i| {
@@ -272,21 +272,38 @@ impl<const TILES: usize> Product<TILES> {
         self.part = [[0.0; 4]; TILES];
     }
 
-    /// The tile's sums, whose columns end in front of `end`.
+    /// What is left to multiply sums by whose columns end in front of `end`; nothing where all groups have been closed.
     ///
     /// # Safety
     /// The kernel's Requires hold.
     #[inline(always)]
-    pub unsafe fn sums<F: Codes<STEPS>, const STEPS: usize>(mut self, args: &QuantGemm, end: u32) -> Sums<TILES> {
-        if !matches!(F::SCALES, Scales::Among(_)) {
-            // SAFETY: the caller's promise.
-            self.close(unsafe { self.beside(args, end) });
+    pub unsafe fn rest<F: Codes<STEPS>, const STEPS: usize>(&self, args: &QuantGemm, end: u32) -> Option<[f32; 2]> {
+        // SAFETY: the caller's promise.
+        (!matches!(F::SCALES, Scales::Among(_))).then(|| unsafe { self.beside(args, end) })
+    }
+
+    /// The tile's sums, of which [`Product::rest`] is left.
+    #[inline(always)]
+    pub fn sums<F: Codes<STEPS>, const STEPS: usize>(mut self, rest: Option<[f32; 2]>) -> Sums<TILES> {
+        if let Some(scales) = rest {
+            self.close(scales);
         }
         unroll::<TILES>(
             #[inline(always)]
             |i| self.whole[i] = self.whole[i].map(|sum| sum * F::REST),
         );
         self.whole
+    }
+
+    /// The tile's sums, whose columns end in front of `end`.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold.
+    #[inline(always)]
+    pub unsafe fn sums_to<F: Codes<STEPS>, const STEPS: usize>(self, args: &QuantGemm, end: u32) -> Sums<TILES> {
+        // SAFETY: the caller's promise.
+        let rest = unsafe { self.rest::<F, STEPS>(args, end) };
+        self.sums::<F, STEPS>(rest)
     }
 
     /// Stores what the tile gives, whose columns end in front of `end`.
@@ -298,7 +315,7 @@ impl<const TILES: usize> Product<TILES> {
         let sixteen = tile * WARPS + thread::warp_id();
         // SAFETY: the caller's promise.
         unsafe {
-            let sums_of_tile = self.sums::<F, STEPS>(args, end);
+            let sums_of_tile = self.sums_to::<F, STEPS>(args, end);
             if args.partial.is_null() {
                 return store::store(&outputs(args), [sixteen, 0], &sums_of_tile);
             }

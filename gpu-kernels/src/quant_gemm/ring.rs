@@ -132,10 +132,11 @@ pub struct Rings<T, F, const TILES: usize, const CODES: u32, const TOKENS: u32, 
     form: PhantomData<F>,
 }
 
-/// Shared addresses of the codes of a step, or of those that they are a part of, and of its tokens.
+/// Shared addresses of the codes of a step, or of those that they are a part of, of the scales among them, and of its tokens.
 #[derive(Clone, Copy)]
 pub struct Stage {
     pub codes: u32,
+    pub scales: u32,
     pub tokens: u32,
     /// The step's first column among those of the codes, and among all.
     pub first: u32,
@@ -319,9 +320,9 @@ impl<
     pub unsafe fn next(&mut self) -> Stage {
         let share = self.share();
         if self.weighs && share == 0 {
-            wait::<CODES>();
+            wait_for(CODES - 2);
         } else if !self.weighs {
-            wait::<TOKENS>();
+            wait_for(TOKENS - 2);
             wgmma::publish();
         }
         // SAFETY: the caller's promise.
@@ -335,7 +336,8 @@ impl<
         let start = shared::dynamic::<u8>().address();
         let codes = start + self.codes * Self::STAGE_BYTES;
         let tokens = start + CODES * Self::STAGE_BYTES + self.tokens * Self::TOKEN_BYTES;
-        Stage { codes, tokens, first: share * Self::STEP, column: self.taken * Self::STEP }
+        let scales = codes + TILE * CODE_BYTES;
+        Stage { codes, scales, tokens, first: share * Self::STEP, column: self.taken * Self::STEP }
     }
 
     /// Asks for another step's, where [`Rings::next`] has come to new codes or tokens. Says whether the tile has more steps.
@@ -362,17 +364,20 @@ impl<
 
 /// The stage in front of stage `stage` in a ring of `stages`.
 #[inline(always)]
-fn before(stage: u32, stages: u32) -> u32 {
+pub fn before(stage: u32, stages: u32) -> u32 {
     if stage == 0 { stages - 1 } else { stage - 1 }
 }
 
-/// Waits for the first of all stages that are on their way in a ring of `STAGES`: one is used.
+/// Waits until `newest` stages at most are on their way.
 #[inline(always)]
-fn wait<const STAGES: u32>() {
-    match STAGES {
-        4 => cp_async::wait::<2>(),
-        3 => cp_async::wait::<1>(),
-        _ => cp_async::wait::<0>(),
+pub fn wait_for(newest: u32) {
+    match newest {
+        0 => cp_async::wait::<0>(),
+        1 => cp_async::wait::<1>(),
+        2 => cp_async::wait::<2>(),
+        3 => cp_async::wait::<3>(),
+        4 => cp_async::wait::<4>(),
+        _ => cp_async::wait::<5>(),
     }
 }
 
