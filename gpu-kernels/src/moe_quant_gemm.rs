@@ -19,7 +19,7 @@
 //! L2 cache but for the first, and then every so many of the rows of all tiles. Two blocks stay on each multiprocessor. An entry
 //! for each format of `quant_gemm`: `_wgmma` on compute capability 9.0, others elsewhere.
 //!
-//! There, where experts have 16 choices on average, codes are widened once for 128 of them, by the entries `_wide`: one block stays
+//! There, where experts have 64 choices on average, codes are widened once for 128 of them, by the entries `_wide`: one block stays
 //! on each multiprocessor, of three warpgroups for 192 rows of the weight, or of two for 128 where sums of groups stand beside sums
 //! of all. A part has products of 64, 96 or 128 columns, as many as its choices need. A step is 64 columns of the weight; while its
 //! products are under way the next step's codes become operands, behind the barrier that says that those have landed. So a stage of
@@ -58,7 +58,7 @@ mod wide;
 /// Choices that are multiplied together, where experts have many.
 const MOST: u32 = 128;
 /// Choices of an expert, on average, that are many.
-const MANY: u32 = 16;
+const MANY: u32 = 64;
 
 kernel_args! {
     /// Arguments of `moe_quant_gemm`.

@@ -18,9 +18,14 @@ pub fn summary(all: &[Results]) -> String {
         let program = run.programs().first().cloned().unwrap_or_default();
         let cells: Vec<String> = COLUMNS.iter().map(|work| cell(run, work, &program)).collect();
         let gpu = results.gpu.trim_start_matches("NVIDIA ");
-        text += &format!("| {} | {} | {gpu} | {} |\n", run.model, run.format.to_uppercase(), cells.join(" | "));
+        text += &format!("| {} | {} | {gpu} | {} |\n", run.model, weights(&run.format), cells.join(" | "));
     }
     text
+}
+
+/// What a run's weights are.
+fn weights(format: &str) -> String {
+    if format == "mixed" { "NVFP4 and FP8".into() } else { format.to_uppercase() }
 }
 
 /// All rows of all runs.
@@ -37,7 +42,7 @@ fn caption(gpu: &str, run: &Run) -> String {
     format!(
         "\n**{}** in {}, {:.2} billion parameters, weights {}: {gpu}{driver}, {}. Peaks: {:.0} GB/s of reads, {:.0} TFLOP/s.{note}\n",
         run.model,
-        run.format.to_uppercase(),
+        weights(&run.format),
         run.parameters / 1e9,
         run.weights,
         run.date,

@@ -61,8 +61,8 @@ const CHOICES: [usize; 11] = [0, 1, 63, 64, 65, 96, 97, 127, 128, 129, 200];
 
 /// More experts than there are blocks: behind one of some more choices a block has one of few.
 const MANY: [usize; 134] = {
-    let mut choices = [49; 134];
-    (choices[0], choices[1], choices[132], choices[133]) = (70, 100, 20, 20);
+    let mut choices = [65; 134];
+    (choices[0], choices[1], choices[132], choices[133]) = (90, 120, 20, 20);
     choices
 };
 
