@@ -120,8 +120,8 @@ kernel_args! {
         /// Whether the next kernel starts only when the one in front of this has ended, so that it may read at once what is
         /// older than this one's outputs: 0 or 1. Without a norm.
         pub holds_next: u32,
-        /// Whether `x` was written before the kernel in front could start, so that this one runs beside that: 0 or 1. Without a norm,
-        /// a residual and an outbox, with `y` or `y_f32` that nothing in front uses.
+        /// Whether `x` was written, and `y` used for the last time, before the kernel in front could start, so that this one runs beside
+        /// that: 0 or 1. With `y` alone, without a norm and a residual.
         pub x_settled: u32,
     }
 }
@@ -170,7 +170,7 @@ impl Gemv {
     /// Whether nothing but `x` could be what the kernel in front gives.
     fn runs_beside(&self) -> bool {
         let reads = !self.norm_weight.is_null() || !self.residual.is_null() || self.made != 0;
-        !reads && !self.outbox.sends() && self.holds_next == 0
+        !reads && !self.y.is_null() && self.holds_next == 0
     }
 
     pub(crate) fn has_one_result(&self) -> bool {
@@ -209,7 +209,7 @@ impl Kernel for Gemv {
             self.has_one_result() => "exactly one of y, y_f32 and an outbox",
             self.activation == PLAIN || (!self.y.is_null() && self.residual.is_null()) => "activations with y alone, and without residual",
             !normed || !self.outbox.sends() => "an outbox without a norm",
-            self.x_settled == 0 || self.runs_beside() => "settled rows with neither norm, residual, outbox nor a weight that is made",
+            self.x_settled == 0 || self.runs_beside() => "settled rows with y alone, neither norm, residual nor a weight that is made",
             self.has_room() => "an outbox with room, of at most 8 rows and columns divisible by 4",
         }
     }

@@ -42,7 +42,8 @@ pub struct Launch {
     /// Dynamic shared memory of a block, bytes.
     pub shared_bytes: u32,
     /// Whether the entry point may start before the kernel in front has ended: it waits for that by
-    /// `cuda_std::grid::wait_for_dependencies` before it reads what is not constant, and before it writes.
+    /// `cuda_std::grid::wait_for_dependencies` before it reads what is not constant, and before it writes; or at its end, where its
+    /// arguments say that both are settled (`Gemv::x_settled`).
     pub overlaps: bool,
     /// Blocks, neighbours in x, that run at the same time and reach each other's shared memory; 1 where each is for itself.
     pub cluster: u32,

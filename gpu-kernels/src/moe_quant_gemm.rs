@@ -19,7 +19,7 @@
 //! L2 cache but for the first, and then every so many of the rows of all tiles. Two blocks stay on each multiprocessor. An entry
 //! for each format of `quant_gemm`: `_wgmma` on compute capability 9.0, others elsewhere.
 //!
-//! There, where experts have 64 choices on average, codes are widened once for 128 of them, by the entries `_wide`: one block stays
+//! There, where experts have at least 64 choices on average, codes are widened once for 128 of them, by the entries `_wide`: one block stays
 //! on each multiprocessor, of three warpgroups for 192 rows of the weight, or of two for 128 where sums of groups stand beside sums
 //! of all. A part has products of 64, 96 or 128 columns, as many as its choices need. A step is 64 columns of the weight; while its
 //! products are under way the next step's codes become operands, behind the barrier that says that those have landed. So a stage of
@@ -56,7 +56,7 @@ mod ring;
 mod wide;
 
 /// Choices that are multiplied together, where experts have many.
-const MOST: u32 = 128;
+const MOST_WIDE: u32 = 128;
 /// Choices of an expert, on average, that are many.
 const MANY: u32 = 64;
 
@@ -155,7 +155,7 @@ impl Kernel for MoeQuantGemm {
     fn launch(&self, device: &DeviceInfo) -> Launch {
         let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
         let (symbol, shared_bytes, [rows, resident]) = if device.has_wgmma() && self.is_many() {
-            let (symbol, rows, bytes) = rings.of_many(MOST);
+            let (symbol, rows, bytes) = rings.of_many(MOST_WIDE);
             (symbol, bytes, [rows, 1])
         } else {
             let (symbol, bytes) = rings.of_experts(device);

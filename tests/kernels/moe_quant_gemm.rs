@@ -73,7 +73,7 @@ fn of_choices() -> Vec<(Format, Shape, Vec<usize>)> {
     let few = FORMATS.map(|format| (format, shape(&FEW, 16, 136), FEW.to_vec()));
     let many = FORMATS.map(|format| (format, shape(&CHOICES, 16, 136), CHOICES.to_vec()));
     // Two tiles of the weight, the second one not whole, and stages that are used again.
-    let whole = [fp8, Format::Nvfp4].map(|format| {
+    let whole = FORMATS.map(|format| {
         let relu2 = Shape { activation: RELU2, ..shape(&CHOICES[4..6], 224, 840) };
         (format, relu2, CHOICES[4..6].to_vec())
     });
@@ -153,7 +153,10 @@ fn a_choice_has_the_same_bits_in_any_company() {
     use crate::target::Target;
     let (n, k, most) = (32, 392, 150);
     let x = Random::new(97).reals(most * k, 1.0);
-    for format in [Format::Fp8 { group: 0 }, Format::Int4 { group: 64, zeros: false }, Format::Nvfp4] {
+    let grouped = [Format::Fp8 { group: 128 }, Format::Int4 { group: 32, zeros: false }];
+    for format in
+        [Format::Fp8 { group: 0 }, Format::Int4 { group: 64, zeros: false }, Format::Nvfp4].into_iter().chain(grouped)
+    {
         let run = |rows: std::ops::Range<usize>, device: usize| {
             let mut data = Data::default();
             let own = data.reals("x", x[rows.start * k..rows.end * k].to_vec());
@@ -180,7 +183,9 @@ fn a_choice_has_the_same_bits_in_any_company() {
             };
             let kernel = MoeQuantGemm::new(ones, w, format);
             let mut emulator = Emulator::new();
-            emulator.device = devices(&kernel).nth(device).expect("with warpgroups and without");
+            emulator.device = devices(&kernel)
+                .nth(device)
+                .expect("with warpgroups, where many and few choices have entries of their own, and without");
             emulator.run(&kernel, &data).expect("it runs").pop().expect("y")
         };
         for device in [0, 1] {

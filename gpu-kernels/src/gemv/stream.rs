@@ -89,6 +89,7 @@ impl Overlap {
         if self != Overlap::RunsBeside {
             grid::wait_for_dependencies();
         }
+        // For one that holds the next; of the others it repeats the first.
         grid::launch_dependents();
         begun
     }

@@ -1,6 +1,6 @@
 //! The entry points of `moe_quant_gemm`.
 use super::MoeQuantGemm;
-use super::parts::{Asked, MOST, Narrow};
+use super::parts::{Asked, MOST_NARROW, Narrow};
 use crate::activation::RELU2;
 use crate::quant_gemm::RESIDENT;
 use crate::quant_gemm::bits::{Bits8, Codes, E4m3, I8, Int4, Nvfp4};
@@ -17,7 +17,7 @@ use cuda_std::{bf16, fragment, global, grid, kernel, thread, wgmma};
 /// Blocks on a multiprocessor where one needs more registers.
 const ALONE: u32 = 1;
 /// Eights of choices that are multiplied together.
-const TILES: usize = (MOST / fragment::N) as usize;
+const TILES: usize = (MOST_NARROW / fragment::N) as usize;
 
 /// Entries by blocks that find room in registers, stages of codes and of tokens, operands together, the format, and who multiplies: as
 /// `quant_gemm`'s of so many rows, but where two blocks would leave too few registers.

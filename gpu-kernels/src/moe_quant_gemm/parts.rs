@@ -14,9 +14,9 @@ use cuda_std::unroll::{array, unroll};
 use cuda_std::{cp_async, global, thread};
 
 /// Choices that are multiplied together.
-pub const MOST: u32 = 64;
+pub const MOST_NARROW: u32 = 64;
 /// Token rows of a part that a thread copies a piece of.
-const COPIES: usize = (MOST / TOGETHER) as usize;
+const COPIES: usize = (MOST_NARROW / TOGETHER) as usize;
 
 /// No token row.
 pub const NONE: u32 = u32::MAX;
@@ -138,7 +138,7 @@ impl MoeQuantGemm {
 }
 
 /// A part of 128 rows of a weight, with few choices.
-pub type Narrow<F, const STEPS: usize> = Part<F, STEPS, TILE, MOST>;
+pub type Narrow<F, const STEPS: usize> = Part<F, STEPS, TILE, MOST_NARROW>;
 
 /// The parts that a block asks for, with the token rows that this thread copies.
 #[derive(Clone, Copy)]

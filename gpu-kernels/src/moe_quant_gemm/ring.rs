@@ -1,6 +1,6 @@
 //! The way of codes and tokens through shared memory for parts of many choices: a ring of each, for all parts of a block.
 use super::parts::{NONE, Part};
-use super::{MOST, MoeQuantGemm};
+use super::{MOST_WIDE, MoeQuantGemm};
 use crate::quant_gemm::CODE_BYTES;
 use crate::quant_gemm::bits::Codes;
 use crate::quant_gemm::ring::{PIECES, Stage, TOGETHER, before, wait_for};
@@ -11,7 +11,7 @@ use cuda_std::unroll::{array, unroll};
 use cuda_std::{cp_async, grid, shared, thread, wgmma};
 
 /// Bytes of a stage of tokens.
-const TOKEN_BYTES: u32 = MOST * ROW_BYTES;
+const TOKEN_BYTES: u32 = MOST_WIDE * ROW_BYTES;
 /// Most pieces of a row of scales that a thread copies.
 const MOST_SCALES: usize = 2;
 
@@ -30,7 +30,7 @@ pub struct Ring<
 > {
     args: &'a MoeQuantGemm,
     /// The part to ask for next, and the step of it.
-    part: Part<F, STEPS, TILE, MOST>,
+    part: Part<F, STEPS, TILE, MOST_WIDE>,
     step: u32,
     /// Whether this thread copies codes.
     weighs: bool,
@@ -58,14 +58,14 @@ impl<
     /// Steps that a stage of codes is for.
     const SHARES: u32 = CODE_BYTES * 8 / F::BITS / DEPTH;
     /// Token rows that are copied together.
-    const ROWS_TOGETHER: u32 = MOST / COPIES as u32;
+    const ROWS_TOGETHER: u32 = MOST_WIDE / COPIES as u32;
 
     /// The rings with their first stages on their way.
     ///
     /// # Safety
     /// The kernel's Requires hold; the whole block comes here, and the kernel in front has ended.
     #[inline(always)]
-    pub unsafe fn new(args: &'a MoeQuantGemm, part: Part<F, STEPS, TILE, MOST>) -> Self {
+    pub unsafe fn new(args: &'a MoeQuantGemm, part: Part<F, STEPS, TILE, MOST_WIDE>) -> Self {
         let weighs = thread::thread_idx_x() >= TILE * 2 - wgmma::THREADS;
         let (codes, tokens) = (CODES - 1, TOKENS - 1);
         let (tokens_at, live) = ([0; COPIES], 0);
@@ -139,7 +139,7 @@ impl<
     #[inline(always)]
     unsafe fn find_tokens(&mut self) {
         let row = thread::thread_idx_x() / PIECES;
-        let left = self.part.product.rows.min(MOST);
+        let left = self.part.product.rows.min(MOST_WIDE);
         self.live = left.saturating_sub(row).div_ceil(Self::ROWS_TOGETHER);
         // All at once: one behind the other, each would be waited for.
         let choices: [u32; COPIES] = array(

@@ -3,7 +3,7 @@
 use super::entry::store;
 use super::parts::Part;
 use super::ring::Ring;
-use super::{MOST, MoeQuantGemm};
+use super::{MOST_WIDE, MoeQuantGemm};
 use crate::quant_gemm::QuantGemm;
 use crate::quant_gemm::bits::{Bits8, Codes, E4m3, I8, Int4, Nvfp4, Scales};
 use crate::quant_gemm::entry::Product;
@@ -55,7 +55,7 @@ unsafe fn product<
     grid::wait_for_dependencies();
     // SAFETY: parts and steps are the same for the whole block, so all its threads come to the barriers.
     unsafe {
-        let mut part = Part::<F, STEPS, TILE, MOST>::of_block(args);
+        let mut part = Part::<F, STEPS, TILE, MOST_WIDE>::of_block(args);
         let mut ring = Ring::<F, STEPS, TILE, ROWS, COPIES, CODES, TOKENS>::new(args, part);
         while part.is_live() {
             let sixteen = part.rows * (TILE / 16) + thread::warp_id();
@@ -85,7 +85,7 @@ impl<
     /// # Safety
     /// The kernel's Requires hold; the whole block comes here, and the ring's next steps are the part's.
     #[inline(always)]
-    unsafe fn multiply<const TILES: usize>(&mut self, part: &Part<F, STEPS, TILE, MOST>) -> Sums<TILES>
+    unsafe fn multiply<const TILES: usize>(&mut self, part: &Part<F, STEPS, TILE, MOST_WIDE>) -> Sums<TILES>
     where
         Warpgroups: Multiplier<TILES>,
     {

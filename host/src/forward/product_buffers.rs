@@ -29,7 +29,8 @@ pub(crate) struct ProductBuffer {
     pub k: usize,
 }
 
-/// Where a rank's part of a product's results goes: of as few rows as `gemv` takes unrounded.
+/// Where a rank's part of a product's results goes: of as few rows as `gemv` takes unrounded, but where a weight that does not stream has
+/// something added to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PartOfRank {
     /// `[rows up to GEMV_MAX_ROWS, n]` f32.

@@ -37,8 +37,8 @@ pub(crate) struct Multiply<'a> {
     pub out: Output,
     /// Token rows.
     pub rows: u32,
-    /// Whether `x` was written before the kernel in front could start, so that a product of a few rows runs beside that; and `out` is
-    /// nothing that one uses. Without a norm and a residual.
+    /// Whether a product of a few rows runs beside the kernel in front: `x` was written, and `out` used for the last time, before that one
+    /// could start. Without a norm and a residual.
     pub x_settled: bool,
 }
 
@@ -66,8 +66,13 @@ impl<'a> Multiply<'a> {
 impl Pass<'_> {
     /// Appends a product, with what stands in front of it and behind.
     pub fn multiply(&mut self, product: Multiply) {
+        // By the rows of the step: a part of more rows may be as small, and nothing holds that one back.
+        let product = Multiply { x_settled: product.x_settled && product.rows <= GEMV_MAX_ROWS, ..product };
         match product.weight.part_of_rank {
-            None => self.multiply_here(product),
+            None => {
+                assert!(product.beside.is_null(), "ranks meet where one has something beside its part");
+                self.multiply_here(product);
+            }
             Some(part) => self.multiply_on_all_ranks(&product, part),
         }
     }
@@ -260,8 +265,7 @@ impl Pass<'_> {
             Some(norm) if fused.is_none() => self.norm(norm, x, rows),
             _ => x,
         };
-        let x_settled = u32::from(product.x_settled && rows <= GEMV_MAX_ROWS);
-        let plain = Gemv { x_settled, ..Gemv::new(x, Ptr::NULL, weight.shape(rows)) };
+        let plain = Gemv { x_settled: product.x_settled.into(), ..Gemv::new(x, Ptr::NULL, weight.shape(rows)) };
         let (y, y_f32) = match product.out {
             Output::Act(y) => (y, Ptr::NULL),
             Output::F32(y_f32) => (Ptr::NULL, y_f32),

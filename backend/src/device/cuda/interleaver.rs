@@ -9,13 +9,18 @@ use super::launch::KernelLaunch;
 use super::module::Kernels;
 use crate::error::{Result, size};
 
+/// Slots that pieces are copied to in turn: fewer of them are under way at a time.
+pub const SLOTS: usize = 6;
+/// Slots begin at multiples of this.
+const ALIGNMENT: usize = 256;
+
 /// Launches `nvfp4_rows` on a stream of its own: so copies and kernels run beside each other.
 pub struct Interleaver<'a> {
     kernels: &'a mut Kernels,
     info: &'a DeviceInfo,
     stream: Stream,
-    /// Where pieces are copied to that come apart, from the first one on.
-    slots: Option<DeviceBuffer<u8>>,
+    /// Where pieces are copied to that come apart, from the first one on, and the bytes of each.
+    slots: Option<(DeviceBuffer<u8>, usize)>,
     taken: usize,
 }
 
@@ -29,18 +34,21 @@ impl<'a> Interleaver<'a> {
         Ok(Interleaver { kernels, info, stream, slots: None, taken: 0 })
     }
 
-    /// The next of `count` slots of `bytes` bytes, in turn: whoever takes one has seen that the rows of what stood in it are made.
+    /// The next of [`SLOTS`] slots, in turn: whoever takes one has seen that the rows of what stood in it are made. `most` is the bytes of
+    /// the longest piece, the same in every call.
     ///
     /// # Errors
     /// The GPU has no memory for them.
-    pub fn slot(&mut self, count: usize, bytes: usize) -> Result<u64> {
+    pub fn slot(&mut self, most: usize) -> Result<u64> {
         if self.slots.is_none() {
-            let doing = || format!("allocating {} for codes and scales of NVFP4", size((count * bytes) as u64));
+            let bytes = most.next_multiple_of(ALIGNMENT);
+            let doing = || format!("allocating {} for codes and scales of NVFP4", size((SLOTS * bytes) as u64));
             // SAFETY: a slot is read where a copy has written it.
-            self.slots = Some(unsafe { DeviceBuffer::uninitialized(count * bytes) }.or_failed(doing())?);
+            let slots = unsafe { DeviceBuffer::uninitialized(SLOTS * bytes) }.or_failed(doing())?;
+            self.slots = Some((slots, bytes));
         }
-        let slots = self.slots.as_ref().expect("they were allocated");
-        let slot = self.taken % count;
+        let (slots, bytes) = self.slots.as_ref().expect("they were allocated");
+        let slot = self.taken % SLOTS;
         self.taken += 1;
         Ok(slots.as_device_ptr().as_raw() + (slot * bytes) as u64)
     }

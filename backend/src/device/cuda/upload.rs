@@ -12,7 +12,7 @@ use half::bf16;
 
 use super::arena::Arena;
 use super::failure::Answer;
-use super::interleaver::{Interleaver, recorded};
+use super::interleaver::{Interleaver, SLOTS, recorded};
 use super::pinned::Pinned;
 use crate::device::{BufferKind, BufferSpec, Buffers, WeightPart};
 use crate::error::Result;
@@ -20,11 +20,9 @@ use crate::error::Result;
 /// Bytes of a pinned chunk: 40 µs of PCIe 5, so that starting a copy costs little beside it.
 const CHUNK: usize = 2 << 20;
 /// Chunks that are being copied while the readers fill others.
-const COPYING: usize = 6;
+const COPYING: usize = SLOTS;
 /// One thread reads the page cache at a tenth of what PCIe 5 takes: 12 read 48 GB/s where 16 read 54.
 const MOST_READERS: usize = 16;
-/// Slots begin at multiples of this.
-const SLOT_ALIGNMENT: usize = 256;
 
 /// Told after each piece: bytes that are on their way, and bytes in all.
 pub type Progress = Box<dyn FnMut(u64, u64) + Send>;
@@ -34,7 +32,7 @@ pub type Progress = Box<dyn FnMut(u64, u64) + Send>;
 pub struct Uploaded {
     /// Bytes copied.
     pub bytes: u64,
-    /// From the first read to the last copy's end.
+    /// From the first read to the end of the last copy, and of what is made of copies.
     pub duration: Duration,
 }
 
@@ -172,7 +170,7 @@ fn copy<'c>(
         let (apart, bytes) = (piece.apart(), piece.bytes);
         let address = match apart {
             // Fewer pieces than slots are under way.
-            Some(_) => interleaver.slot(COPYING, widest.next_multiple_of(SLOT_ALIGNMENT))?,
+            Some(_) => interleaver.slot(widest)?,
             None => piece.address,
         };
         // SAFETY: the piece lies in a buffer of the arena or a slot, and its chunk stays untouched until the event behind it.

@@ -113,6 +113,7 @@ fn scratch(block: &Moe, builder: &mut Builder) -> Scratch {
     let choices = rows * router.top_k;
     let tiles = moe_sort::max_tiles(choices as u32, router.experts as u32) as usize;
     let (latent, widened) = block.latent.as_ref().map_or((0, 0), |[into, out]| (rows * into.rows(), rows * out.rows()));
+    let in_parts = block.down.is_partial();
     Scratch {
         logits: builder.scratch("moe.logits", Element::F32, rows * router.experts),
         counters: builder.counters("moe.counters", rows.div_ceil(moe_route::ROWS as usize)),
@@ -122,10 +123,11 @@ fn scratch(block: &Moe, builder: &mut Builder) -> Scratch {
         tiles: builder.scratch("moe.tiles", Element::I32, 4 * tiles),
         activated: builder.scratch("moe.activated", Element::Act, choices * block.intermediate),
         out: builder.scratch("moe.out", Element::Act, choices * block.width),
-        part_of_rank: (block.down.is_partial() && block.latent.is_none())
+        part_of_rank: (in_parts && block.latent.is_none())
             .then(|| builder.scratch("moe.part_of_rank", Element::Act, rows * block.width)),
         latent: builder.scratch("moe.latent", Element::Act, latent.max(1)),
-        widened: builder.scratch("moe.widened", Element::Act, widened.max(1)),
+        // Where ranks meet behind `out`, that writes to the stream.
+        widened: builder.scratch("moe.widened", Element::Act, if in_parts { 1 } else { widened.max(1) }),
     }
 }
 

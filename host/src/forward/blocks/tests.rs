@@ -1,5 +1,5 @@
 //! A toy block kind, as docs/add-a-block.md adds it: laid out, planned and run on the CPU beside plain arithmetic.
-use gpu_kernels::{Element, Gemv, MoeGemv, MoeQuantGemv, MoeRoute, QuantGemv, Relu2, Widen};
+use gpu_kernels::{DeviceInfo, Element, Gemv, MoeGemv, MoeQuantGemv, MoeRoute, QuantGemv, Relu2};
 use half::bf16;
 
 use super::{Kind, PlacedBlock};
@@ -223,13 +223,19 @@ fn many_rows_of_fp8_weights_are_multiplied_in_parts_as_panels_or_in_fp8() {
     assert_eq!(counts(&spec, 65), [0, 4, 0, 4]);
 }
 
-/// Whether kernels behind `step` start only when all in front of the step has ended.
+/// Whether kernels behind `step` start only when all in front of the step has ended: those that overlap with nothing in front, and two
+/// that let the next ones start behind their wait.
 fn holds_next(step: &Step) -> bool {
+    const HOPPER: DeviceInfo = DeviceInfo {
+        compute_capability: (9, 0),
+        multiprocessors: 132,
+        shared_bytes_per_block: 227 << 10,
+        clusters: true,
+    };
     let Step::Launch(kernel) = step else { return true };
-    let kernel = kernel.as_any();
-    let routes = kernel.downcast_ref::<MoeRoute>().is_some_and(|route| route.rows <= 64);
+    let routes = kernel.as_any().downcast_ref::<MoeRoute>().is_some_and(|route| route.rows <= 64);
     let chooses = few_experts(step).is_some_and(|experts| experts.ids_settled == 0);
-    routes || chooses || kernel.is::<Widen>() || kernel.downcast_ref::<Gemv>().is_some_and(|product| product.made != 0)
+    routes || chooses || !kernel.launch(&HOPPER).overlaps
 }
 
 fn few_experts(step: &Step) -> Option<MoeGemv> {
@@ -276,21 +282,24 @@ fn what_runs_beside_the_kernel_in_front_reads_what_is_older() {
     ];
     for config in configs.map(|config| serde_json::from_str(config).expect("a config.json")) {
         let plain = models::read(&config, None).expect("a known family");
-        for (recipe, rows) in
-            [None, Some(Recipe::Fp8), Some(Recipe::Nvfp4)].into_iter().flat_map(|it| [(it, 1), (it, 8), (it, 9)])
+        for (recipe, rows) in [None, Some(Recipe::Fp8), Some(Recipe::Nvfp4)]
+            .into_iter()
+            .flat_map(|it| [1, 8, 9, 64, 65, 72].map(|rows| (it, rows)))
         {
             let mut spec = plain.clone();
             recipe.map(|recipe| models::quantize(&mut spec, recipe, true));
-            let limits = Limits { small_weight: 0, skinny_rows: 64, ..Limits::new(128, rows, rows) };
+            let limits = Limits { small_weight: 0, skinny_rows: 64, gemms: rows != 72, ..Limits::new(128, rows, rows) };
             let steps = plan(&Layout::new(&spec, limits).0, &Bucket::decode(rows, 1)).steps;
             let early: Vec<_> = (0..steps.len()).filter(|i| !used_early(&steps[*i]).is_empty()).collect();
             for &reader in &early {
                 let held = steps[..reader].iter().rposition(holds_next).expect("one that holds the next ones");
-                let x = used_early(&steps[reader])[0];
-                let between = &steps[held + 1..reader];
-                let reads_the_same = |step: &&Step| used_early(step).first() == Some(&x);
-                let used: Vec<_> = between.iter().filter(|it| !reads_the_same(it)).flat_map(buffers).collect();
                 let named = used_early(&steps[reader]);
+                // Others may read the same rows so early.
+                let used_by = |step: &Step| {
+                    let shared = used_early(step).first().copied().filter(|it| *it == named[0]);
+                    buffers(step).into_iter().filter(move |it| Some(*it) != shared)
+                };
+                let used: Vec<_> = steps[held + 1..reader].iter().flat_map(used_by).collect();
                 assert!(named.iter().all(|it| !used.contains(it)), "{recipe:?}, {rows} rows: {reader} of {steps:?}");
                 let of_held = buffers(&steps[held]);
                 let is_free = |it: &u32| !of_held.contains(it) || read_by_holder(&steps[held]) == Some(*it);
