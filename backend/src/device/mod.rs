@@ -27,7 +27,7 @@ pub use exchange::Seat;
 pub use file_range::FileRange;
 pub use gpu_kernels::Format;
 pub use memory::{Memory, Storage, Stored};
-pub use nvfp4_rows::nvfp4_rows;
+pub use nvfp4_rows::{nvfp4_apart, nvfp4_rows};
 pub use plan::{Gemm, GemmOperands, Output, Plan, PlannedKernel, Reference, ScaledCodes, Step};
 pub use ranks::Ranks;
 pub use unpack::{e2m1, e4m3, unpack};

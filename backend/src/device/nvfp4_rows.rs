@@ -9,16 +9,21 @@ use super::e2m1_word;
 const SCALES: usize = (BLOCK / NVFP4_GROUP) as usize;
 const CODES: usize = BLOCK as usize / 2;
 
+/// Bytes of the codes of a row of `columns` columns, and of its scales, as a file has them.
+pub const fn nvfp4_apart(columns: usize) -> [usize; 2] {
+    [columns / 2, columns / NVFP4_GROUP as usize]
+}
+
 /// Makes rows of `columns` columns of what `apart` has: their codes, two in a byte, the earlier column lower; then their scales.
 ///
 /// # Panics
 /// If there are not as many rows of `apart` as of `rows`.
 pub fn nvfp4_rows(columns: usize, apart: &[u8], rows: &mut [u8]) {
     let row_bytes = Format::Nvfp4.row_bytes(columns as u64) as usize;
-    let count = rows.len() / row_bytes;
-    assert_eq!(apart.len(), count * (columns / 2 + columns / NVFP4_GROUP as usize), "as many rows");
-    let (codes, scales) = apart.split_at(count * columns / 2);
-    let stored = codes.chunks_exact(columns / 2).zip(scales.chunks_exact(columns / NVFP4_GROUP as usize));
+    let (count, [code_bytes, scale_bytes]) = (rows.len() / row_bytes, nvfp4_apart(columns));
+    assert_eq!(apart.len(), count * (code_bytes + scale_bytes), "as many rows");
+    let (codes, scales) = apart.split_at(count * code_bytes);
+    let stored = codes.chunks_exact(code_bytes).zip(scales.chunks_exact(scale_bytes));
     for (row, (codes, scales)) in rows.chunks_exact_mut(row_bytes).zip(stored) {
         let blocks = codes.chunks(CODES).zip(scales.chunks(SCALES));
         for (block, (codes, scales)) in row.chunks_mut(SCALES + CODES).zip(blocks) {

@@ -3,11 +3,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gpu_kernels::format::NVFP4_GROUP;
 use rayon::prelude::*;
 
 use super::elements::{Check, Converted, Elements, RowSource, Rows};
-use super::{FileRange, Format, nvfp4_rows};
+use super::{FileRange, Format, nvfp4_apart, nvfp4_rows};
 use crate::error::Result;
 
 /// Bytes of packed rows that one task makes in memory.
@@ -180,7 +179,7 @@ impl WeightPart {
     /// Bytes of a row as it is copied.
     pub fn copied_bytes_of_row(&self) -> usize {
         match self.comes_apart() {
-            true => self.columns() / 2 + self.columns() / NVFP4_GROUP as usize,
+            true => nvfp4_apart(self.columns()).iter().sum(),
             false => self.bytes_of_row(),
         }
     }

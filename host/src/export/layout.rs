@@ -1,7 +1,7 @@
 //! `FileLayout`: the tensors that a matrix of codes has in a file, and their bytes, made of rows as a device has them.
 use crate::checkpoint::Dtype;
 use crate::checkpoint::writing::TensorEntry;
-use crate::device::Format;
+use crate::device::{Format, nvfp4_apart};
 use crate::quantized::{Recipe, int4_group};
 
 /// Bytes of codes of a block of 4-bit codes.
@@ -86,8 +86,8 @@ impl FileLayout {
             Recipe::Int8 => Rows { codes: self.codes(by_row), scales: scales.to_vec() },
             Recipe::Int4 => by_row.fold(Rows::default(), |split, row| self.integers(row, format, split)),
             Recipe::Nvfp4 => {
-                // Half a byte to a column, and behind all codes a byte to 16.
-                let (codes, scales) = rows.split_at(rows.len() / 9 * 8);
+                let [codes, scales] = nvfp4_apart(self.columns);
+                let (codes, scales) = rows.split_at(rows.len() / (codes + scales) * codes);
                 Rows { codes: codes.to_vec(), scales: scales.to_vec() }
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::grid::Grid;
 use super::{Codes, Module, Quantized, errors, range};
 use crate::checkpoint::{Dtype, StoredTensor};
-use crate::device::Format;
+use crate::device::{Format, nvfp4_apart};
 use crate::error::Result;
 
 /// Columns that share an e4m3 scale.
@@ -50,7 +50,7 @@ pub fn find(module: &Module, codes: &str, global: &str, divides: bool) -> Result
 
 impl Codes for Nvfp4 {
     fn rows(&self, _: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
-        let [code_bytes, scale_bytes] = [self.columns / 2, self.columns / GROUP];
+        let [code_bytes, scale_bytes] = nvfp4_apart(self.columns);
         let (codes, scales) = target.split_at_mut(rows.len() * code_bytes);
         range(&self.codes).read((rows.start * code_bytes) as u64, codes)?;
         range(&self.scales).read((rows.start * scale_bytes) as u64, scales)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::order::Order;
 use super::{Quantized, errors, grid, lines};
 use crate::checkpoint::StoredTensor;
-use crate::device::{Format, RowSource, nvfp4_rows, unpack};
+use crate::device::{Format, RowSource, nvfp4_apart, nvfp4_rows, unpack};
 use crate::error::Result;
 
 /// Widens what a packed format would hold; what changes the input is undone or multiplied in.
@@ -27,7 +27,7 @@ impl Plain {
         if *format != Format::Nvfp4 {
             return codes.rows(*format, rows, &mut packed).map(|()| packed);
         }
-        let mut apart = vec![0; rows.len() * (columns / 2 + columns / 16)];
+        let mut apart = vec![0; rows.len() * nvfp4_apart(*columns).iter().sum::<usize>()];
         codes.rows(*format, rows, &mut apart)?;
         nvfp4_rows(*columns, &apart, &mut packed);
         Ok(packed)

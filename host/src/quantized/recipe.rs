@@ -8,7 +8,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::{WEIGHT, errors};
-use crate::device::{Format, RowSource, WeightPart, e2m1_code, e4m3, e4m3_code};
+use crate::device::{Format, RowSource, WeightPart, e2m1_code, e4m3, e4m3_code, nvfp4_apart};
 use crate::error::Result;
 
 /// Rows that are read together.
@@ -212,8 +212,9 @@ impl RowSource for Maker {
     fn fill(&self, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
         let columns = self.weight.columns();
         if self.format == Format::Nvfp4 {
-            let (codes, scales) = target.split_at_mut(rows.len() * columns / 2);
-            let targets = codes.chunks_exact_mut(columns / 2).zip(scales.chunks_exact_mut(columns / 16));
+            let [code_bytes, scale_bytes] = nvfp4_apart(columns);
+            let (codes, scales) = target.split_at_mut(rows.len() * code_bytes);
+            let targets = codes.chunks_exact_mut(code_bytes).zip(scales.chunks_exact_mut(scale_bytes));
             return self.each(rows, targets, |row, (codes, scales)| nvfp4(row, self.scale(row), codes, scales));
         }
         let row_bytes = self.format.row_bytes(columns as u64) as usize;
