@@ -13,15 +13,15 @@
 //! | `w` | `[experts, hidden]` | f32 | row-major |
 //! | `bias` | `[experts]` | f32 | |
 //! | `logits` | `[rows, experts]` | f32 | row-major, written |
-//! | `counters` | `[⌈rows/8⌉]` | i32 | 0 before and after; more than 64 rows need a fourth of it |
+//! | `counters` | `[⌈rows/8⌉]` | i32 | 0 before and after; more than 8 rows need a half of it, more than 64 a fourth |
 //! | `ids` | `[rows, top_k]` | i32 | row-major, written |
 //! | `weights` | `[rows, top_k]` | f32 | row-major, written |
 //!
 //! # Launch
-//! A block has 4 experts, one to a warp, and 8 token rows; it asks for the first 4096 columns of its weights before the kernel
-//! in front has ended. With more than 64 rows it has 32 of both, 8 experts and 16 rows to a warp, which pass through shared
-//! memory 256 columns at a time. A block counts itself when its logits are stored; the last one of the rows chooses, a row
-//! to a warp.
+//! Of up to 8 rows a block has 4 experts, one to a warp; it asks for the first 4096 columns of its weights before the kernel
+//! in front has ended. Of more, it has 8 experts and 16 rows, and from 65 on 16 and 32, for the tensor core: a warp multiplies every
+//! 16th 32 columns, of which lanes load eight neighbours each, and splits the weights into three bf16 in registers. A block counts
+//! itself when its logits are stored; the last one of the rows chooses, a row to a warp.
 //!
 //! # Requires
 //! At least 1 row; `hidden` divisible by 8; at most 1024 experts, a multiple of `groups`;
@@ -32,31 +32,25 @@
 //! `experts · hidden · 4 + rows · (hidden · act + experts · 8 + top_k · 8)` bytes.
 //!
 //! # Numerics
-//! In f32: a lane sums every 32nd group of 8 products in order, then the lanes join by a butterfly, whatever `rows` is.
-//! The weights' sum is in the order of choice. c = 16, d = 0.
+//! In f32. Of up to 8 rows a lane sums every 32nd group of 8 products in order, then the lanes join by a butterfly. Of more, a weight is
+//! the sum of three bf16, whose products with a token are exact; the tensor core adds those of the first parts and those of the
+//! others, 16 at once, and the warps' sums are added in their order. Neither order depends on `rows`. The chosen weights' sum is in
+//! the order of choice. c = 16, d = 0.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape};
 
 /// Warps of a block, and experts that it has.
 const FEW_WARPS: u32 = 4;
-/// Groups of a lane in a batch; batches of a warp's ring, and its bytes.
+/// Groups of weights, or experts, of a lane in a batch; batches of a warp's ring, and its bytes.
 const BATCH: usize = 4;
 const AHEAD: u32 = 4;
 const RING_BYTES: u32 = AHEAD * BATCH as u32 * 32 * 8 * 4;
-/// Warps of a block where there are more rows.
-const WARPS: u32 = 8;
-/// Token rows of a block.
+/// Warps of a block where there are more rows: they share the columns.
+const WARPS: u32 = 16;
+/// Most token rows whose products are no matter for the tensor core.
 pub const ROWS: u32 = 8;
-/// The most rows for which blocks are so small.
+/// The most rows for which blocks of more are small.
 const FEW: u32 = 64;
-/// Token rows and experts of a block where there are more.
-const TILE_ROWS: u32 = 32;
-const TILE_EXPERTS: u32 = 32;
-/// Columns of a stage, a group of 8 to a lane; stages that are asked for ahead of the one in use where there is room, and bytes
-/// of one: tokens, then weights.
-const DEPTH: u32 = 256;
-const MOST_AHEAD: u32 = 3;
-const STAGE_BYTES: u32 = DEPTH * (TILE_ROWS * 2 + TILE_EXPERTS * 4);
 /// Most experts of a layer.
 pub const MAX_EXPERTS: u32 = 1024;
 /// Most experts that a row goes to.
@@ -64,8 +58,23 @@ pub const MAX_TOP_K: u32 = 32;
 /// Most groups of experts.
 pub const MAX_GROUPS: u32 = 32;
 
-/// Shared memory of a row that chooses: all experts and zeros behind them, and its lanes' best.
-const ROOM_BYTES: u32 = 8 * (MAX_EXPERTS + 32 + MAX_TOP_K);
+/// Experts of a batch of a warp that chooses.
+const LISTED: u32 = BATCH as u32 * 32;
+
+/// Places of the list of a row that chooses: for all experts in whole batches, and zeros behind them.
+const fn listed(experts: u32) -> u32 {
+    experts.next_multiple_of(LISTED) + 32
+}
+
+/// Rows of many that a block chooses for together, as shared memory has room.
+const fn together(experts: u32) -> u32 {
+    if experts <= 2 * LISTED { 16 } else { 8 }
+}
+
+/// Shared memory of such a row: its list, its lanes' best, and scores.
+const fn room_bytes(experts: u32) -> u32 {
+    8 * (listed(experts) + MAX_TOP_K) + 4 * experts.next_multiple_of(LISTED)
+}
 
 kernel_args! {
     /// Arguments of `moe_route`.
@@ -120,20 +129,16 @@ impl Kernel for MoeRoute {
         }
     }
 
-    fn launch(&self, device: &DeviceInfo) -> Launch {
-        let (symbol, warps, [experts, rows], bytes) = if self.rows > FEW {
-            let all = (MOST_AHEAD + 1) * STAGE_BYTES;
-            // Beside them the system takes 1 KB, and the counter 16 bytes.
-            let (symbol, stages) = if device.shared_bytes_per_block > all + 1024 {
-                ("moe_route_tiles_ahead", all)
-            } else {
-                ("moe_route_tiles", 2 * STAGE_BYTES)
-            };
-            (symbol, WARPS, [TILE_EXPERTS, TILE_ROWS], stages)
-        } else {
-            (Self::NAME, FEW_WARPS, [FEW_WARPS, ROWS], FEW_WARPS * RING_BYTES)
+    fn launch(&self, _: &DeviceInfo) -> Launch {
+        // The rings of few rows, or the warps' sums of more, in whose place a row then chooses.
+        let sums = |experts: u32, rows: u32| WARPS * experts * rows * 4;
+        let (symbol, warps, [experts, rows], bytes) = match self.rows {
+            ..=ROWS => (Self::NAME, FEW_WARPS, [FEW_WARPS, ROWS], FEW_WARPS * RING_BYTES),
+            ..=FEW => ("moe_route_16", WARPS, [8, 16], sums(8, 16)),
+            _ => ("moe_route_32", WARPS, [16, 32], sums(16, 32)),
         };
-        let shared_bytes = bytes.max(ROWS * ROOM_BYTES);
+        let choosing = if self.rows > ROWS { together(self.experts) } else { self.rows };
+        let shared_bytes = bytes.max(choosing * room_bytes(self.experts));
         let grid = [self.experts.div_ceil(experts), self.rows.div_ceil(rows), 1];
         Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(symbol, 1, warps * 32) }
     }

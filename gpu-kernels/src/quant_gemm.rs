@@ -26,8 +26,7 @@
 //! the columns of a tile, and `skinny_join` adds their sums; without, they are a cluster where they can, as in `skinny_gemm`. A multiprocessor has room for two blocks, of which one widens while
 //! the other multiplies; where there are more tiles, blocks take them by turns. There is an entry for 32 and for 64 token rows of
 //! each format, of codes of 8 bits with and without groups, and of INT4 in groups of 64 and of 32: `_wgmma` on compute capability
-//! 9.0, others elsewhere. `ptxas` 13.0 spills nothing of `_wgmma`'s; of the others for 64 rows 20 to 40 bytes of INT4's, and for sm_89 16 of
-//! those of FP8 in groups.
+//! 9.0, others elsewhere. `ptxas` 13.0 spills nothing: without warpgroups, codes in groups and 64 rows have one block to a multiprocessor.
 //!
 //! # Requires
 //! 1 to 64 rows; `k` and `n` divisible by 8, `n` with `swiglu` by 16; a packed format, whose scales beside the codes are for whole

@@ -23,7 +23,7 @@ const fn shape(rows: usize, hidden: usize, experts: usize, top_k: usize) -> Shap
     Shape { rows, hidden, experts, top_k, groups: (1, 1), normalize: true, kinds: usize::MAX }
 }
 
-const SHAPES: [Shape; 53] = [
+const SHAPES: [Shape; 92] = [
     shape(1, 8, 1, 1),
     shape(1, 8, 2, 2),
     shape(2, 264, 8, 2),
@@ -77,6 +77,47 @@ const SHAPES: [Shape; 53] = [
     Shape { kinds: 8, groups: (32, 5), ..shape(65, 24, 64, 9) },
     Shape { kinds: 16, groups: (32, 5), ..shape(65, 24, 64, 9) },
     Shape { kinds: 32, groups: (32, 5), ..shape(65, 24, 64, 9) },
+    // From 9 rows on another entry, from 65 on a third.
+    shape(33, 1032, 33, 5),
+    shape(30, 2056, 17, 6),
+    shape(9, 16, 512, 22),
+    shape(9, 16, 600, 32),
+    Shape { groups: (4, 2), ..shape(12, 136, 64, 9) },
+    Shape { groups: (8, 3), normalize: false, ..shape(10, 24, 16, 3) },
+    Shape { groups: (32, 31), ..shape(9, 40, 64, 32) },
+    Shape { kinds: 3, ..shape(11, 72, 40, 7) },
+    Shape { kinds: 33, ..shape(10, 72, 130, 12) },
+    Shape { kinds: 5, groups: (4, 2), ..shape(10, 40, 40, 6) },
+    Shape { kinds: 1, ..shape(10, 24, 80, 9) },
+    Shape { kinds: 2, ..shape(10, 24, 80, 9) },
+    Shape { kinds: 4, ..shape(10, 24, 80, 9) },
+    Shape { kinds: 8, ..shape(10, 24, 80, 9) },
+    Shape { kinds: 16, ..shape(10, 24, 80, 9) },
+    Shape { kinds: 32, ..shape(10, 24, 160, 9) },
+    Shape { kinds: 2, groups: (32, 5), ..shape(9, 24, 64, 9) },
+    Shape { kinds: 4, groups: (32, 5), ..shape(9, 24, 64, 9) },
+    Shape { kinds: 8, groups: (32, 5), ..shape(9, 24, 64, 9) },
+    Shape { kinds: 16, groups: (32, 5), ..shape(9, 24, 64, 9) },
+    Shape { kinds: 32, groups: (32, 5), ..shape(9, 24, 64, 9) },
+    Shape { groups: (4, 1), ..shape(13, 40, 128, 6) },
+    Shape { kinds: 34, groups: (2, 1), ..shape(13, 40, 136, 6) },
+    shape(65, 1544, 17, 6),
+    Shape { groups: (4, 2), ..shape(66, 136, 64, 9) },
+    Shape { groups: (8, 3), ..shape(70, 264, 64, 9) },
+    shape(10, 8, 1000, 22),
+    Shape { groups: (4, 2), ..shape(20, 40, 256, 8) },
+    Shape { groups: (4, 2), ..shape(72, 40, 256, 8) },
+    // Groups that end where all lanes have had an expert, and groups whose best two are one lane's.
+    Shape { groups: (2, 1), ..shape(8, 8, 64, 6) },
+    Shape { groups: (2, 1), ..shape(8, 16, 64, 6) },
+    Shape { groups: (2, 1), ..shape(8, 24, 64, 6) },
+    Shape { groups: (2, 1), ..shape(8, 32, 64, 6) },
+    Shape { groups: (2, 1), ..shape(8, 40, 64, 6) },
+    Shape { groups: (4, 2), ..shape(64, 8, 256, 8) },
+    Shape { groups: (4, 1), ..shape(60, 24, 512, 8) },
+    Shape { kinds: 96, groups: (2, 1), ..shape(40, 24, 256, 8) },
+    shape(65, 264, 48, 22),
+    shape(65, 40, 60, 32),
 ];
 
 pub fn rows() -> Vec<Row<MoeRoute>> {
@@ -89,7 +130,7 @@ fn row(seed: u64, shape: &Shape) -> Row<MoeRoute> {
     let mut data = Data::default();
     let x = data.reals("x", random.reals(rows * hidden, 1.0));
     // Logits of a few units, whatever the width.
-    let kind = random.reals(experts.min(kinds) * hidden, 2.0 / (hidden as f32).sqrt());
+    let kind = random.reals_in_full(experts.min(kinds) * hidden, 2.0 / (hidden as f32).sqrt());
     let weight: Vec<f32> = (0..experts).flat_map(|e| kind[e % kinds * hidden..][..hidden].to_vec()).collect();
     let bias = random.reals(experts.min(kinds), 0.5);
     let bias = (0..experts).map(|e| bias[e % kinds]).collect();

@@ -36,6 +36,11 @@ impl Random {
         (0..count).map(|_| real()).collect()
     }
 
+    /// The same with as many digits as f32 holds.
+    pub fn reals_in_full(&mut self, count: usize, scale: f32) -> Vec<f32> {
+        (0..count).map(|_| (0..3).map(|_| self.uniform()).sum::<f32>() * scale).collect()
+    }
+
     /// The numbers below `count` in random order.
     pub fn permutation(&mut self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..count).collect();

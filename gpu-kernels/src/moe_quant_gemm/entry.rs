@@ -36,8 +36,8 @@ entries! {
     moe_quant_gemm_fp8_grouped RESIDENT 3 3 2 Bits8<E4m3, true>, Warps;
     moe_quant_gemm_int8 RESIDENT 3 3 4 Bits8<I8, false>, Warps;
     moe_quant_gemm_int8_grouped RESIDENT 3 3 2 Bits8<I8, true>, Warps;
-    moe_quant_gemm_int4 RESIDENT 2 3 2 Int4<64>, Warps;
-    moe_quant_gemm_int4_fine RESIDENT 2 3 2 Int4<32>, Warps;
+    moe_quant_gemm_int4 ALONE 2 3 2 Int4<64>, Warps;
+    moe_quant_gemm_int4_fine ALONE 2 3 2 Int4<32>, Warps;
     moe_quant_gemm_nvfp4 RESIDENT 2 3 4 Nvfp4, Warps;
     moe_quant_gemm_wgmma_fp8 RESIDENT 4 3 4 Bits8<E4m3, false>, Warpgroups;
     moe_quant_gemm_wgmma_fp8_grouped RESIDENT 4 3 2 Bits8<E4m3, true>, Warpgroups;

@@ -1,16 +1,15 @@
-//! The choice of experts, of up to eight rows by a block: the scores by all threads, then a row to a warp.
+//! The choice of experts, of some rows by a block: the scores by all warps, then a row to a warp.
 //!
 //! A lane has every 32nd expert. The best of the lanes' best are as many experts as are chosen, so no other that comes behind
 //! the last of them is: few are left, and the place of each is the count of those in front of it.
 use super::groups::keep_best_groups;
-use super::{MAX_EXPERTS, MoeRoute, ROOM_BYTES};
+use super::{BATCH, LISTED, MAX_TOP_K, MoeRoute, listed, room_bytes};
+use core::num::NonZero;
 use cuda_std::barrier::sync_threads;
 use cuda_std::shared::{self, Shared};
 use cuda_std::unroll::{array, unroll};
 use cuda_std::{global, math, thread, warp};
 
-/// Experts of a thread or lane that are asked for together.
-pub const BATCH: usize = 4;
 /// Candidates that are counted together.
 const COUNTED: usize = 8;
 
@@ -20,15 +19,20 @@ const COUNTED: usize = 8;
 /// The whole block comes here; the rows' logits are stored, and nobody uses the dynamic shared memory.
 #[inline(always)]
 pub unsafe fn choose<const WARPS: u32>(args: &MoeRoute, first: u32, live: u32) {
+    // A divisor that may be zero would bring a panic, and its message, into the kernel.
+    let Some(batches) = NonZero::new(batches(args)) else { return };
     // SAFETY: a row has its own room.
     unsafe {
-        for row in 0..live {
-            store_scores::<WARPS>(args, first + row, Room::of(row).list);
+        let mut batch = thread::warp_id();
+        while batch < live * batches.get() {
+            let row = batch / batches;
+            store_scores(args, first + row, batch % batches, Room::of(args, row));
+            batch += WARPS;
         }
         sync_threads();
         let mut row = thread::warp_id();
         while row < live {
-            choose_of(args, first + row, Room::of(row));
+            choose_of(args, first + row, Room::of(args, row));
             row += WARPS;
         }
     }
@@ -37,53 +41,54 @@ pub unsafe fn choose<const WARPS: u32>(args: &MoeRoute, first: u32, live: u32) {
 /// What a row has of the shared memory.
 #[derive(Clone, Copy)]
 struct Room {
-    /// `[MAX_EXPERTS + 32]`: all experts as [`candidate`]s; later those that are left; zeros behind them.
+    /// `[listed]`: all experts as [`candidate`]s; later those that are left; zeros behind them.
     list: Shared<u64>,
-    /// `[MAX_TOP_K]`: the lanes' best in pairs of words; later the experts in the order of choice.
-    chosen: Shared<u32>,
+    /// `[MAX_TOP_K]`: the lanes' best.
+    bests: Shared<u64>,
+    /// `[MAX_TOP_K]`, later in that place: the chosen experts' scores without the bias, in the order of choice, and zeros.
+    weights: Shared<f32>,
+    /// `[experts]`: the scores without the bias.
+    sigmoids: Shared<f32>,
 }
 
 impl Room {
     #[inline(always)]
-    fn of(row: u32) -> Room {
-        let list = shared::dynamic::<u8>().offset(row * ROOM_BYTES).cast();
-        Room { list, chosen: list.offset(MAX_EXPERTS + 32).cast() }
+    fn of(args: &MoeRoute, row: u32) -> Room {
+        let list = shared::dynamic::<u8>().offset(row * room_bytes(args.experts)).cast::<u64>();
+        let bests = list.offset(listed(args.experts));
+        Room { list, bests, weights: bests.cast(), sigmoids: bests.offset(MAX_TOP_K).cast() }
     }
 }
 
-/// Stores a row's experts, and zeros behind them to the end of a batch of all threads.
+/// Stores a batch of a row's experts, a lane's together; zeros behind the last one.
 ///
 /// # Safety
-/// The whole block comes here; the logits are stored, and nobody uses the list.
+/// The whole warp comes here; the logits are stored, and nobody uses the list.
 #[inline(always)]
-unsafe fn store_scores<const WARPS: u32>(args: &MoeRoute, row: u32, list: Shared<u64>) {
-    let threads = WARPS * thread::WARP_SIZE;
-    let mut expert = thread::thread_idx_x();
-    for _ in 0..args.experts.div_ceil(BATCH as u32 * threads) {
-        let there = |i: usize| expert + i as u32 * threads < args.experts;
-        let (mut logits, mut biases) = ([0.0; BATCH], [0.0; BATCH]);
-        // SAFETY: the experts are there.
-        unsafe {
-            unroll::<BATCH>(
-                #[inline(always)]
-                |i| {
-                    if there(i) {
-                        let expert = expert + i as u32 * threads;
-                        logits[i] = global::load(args.logit(row, expert));
-                        biases[i] = global::load(args.bias.addr + 4 * u64::from(expert));
-                    }
-                },
-            );
-            unroll::<BATCH>(
-                #[inline(always)]
-                |i| {
-                    let expert = expert + i as u32 * threads;
-                    let own = candidate(sigmoid(logits[i]) + biases[i], expert);
-                    list.store(expert, if there(i) { own } else { 0 });
-                },
-            );
-        }
-        expert += BATCH as u32 * threads;
+unsafe fn store_scores(args: &MoeRoute, row: u32, batch: u32, room: Room) {
+    let first = batch * LISTED + thread::lane_id();
+    let expert = |i: usize| first + i as u32 * thread::WARP_SIZE;
+    let (mut logits, mut biases) = ([0.0; BATCH], [0.0; BATCH]);
+    // SAFETY: the experts are there.
+    unsafe {
+        unroll::<BATCH>(
+            #[inline(always)]
+            |i| {
+                if expert(i) < args.experts {
+                    logits[i] = global::load(args.logit(row, expert(i)));
+                    biases[i] = global::load(args.bias.addr + 4 * u64::from(expert(i)));
+                }
+            },
+        );
+        unroll::<BATCH>(
+            #[inline(always)]
+            |i| {
+                let score = sigmoid(logits[i]);
+                let own = candidate(score + biases[i], expert(i));
+                room.list.store(expert(i), if expert(i) < args.experts { own } else { 0 });
+                room.sigmoids.store(expert(i), score);
+            },
+        );
     }
 }
 
@@ -106,19 +111,20 @@ unsafe fn choose_of(args: &MoeRoute, row: u32, room: Room) {
             keep_best_groups(args, room.list);
         }
         let count = keep_candidates(args, least(args, room), room.list);
+        if lane >= args.top_k {
+            room.weights.store(lane, 0.0);
+        }
         for round in 0..count.div_ceil(thread::WARP_SIZE) {
             let own = room.list.load(round * thread::WARP_SIZE + lane);
-            let place = count_above(own, count, room.list);
+            let (place, expert) = (count_above(own, count, room.list), !(own as u32));
             if place < args.top_k {
-                global::store(args.ids.addr + first + 4 * u64::from(place), !(own as u32));
-                room.chosen.store(place, !(own as u32));
+                global::store(args.ids.addr + first + 4 * u64::from(place), expert);
+                room.weights.store(place, room.sigmoids.load(expert));
             }
         }
         warp::sync();
-        let chosen = if lane < args.top_k { room.chosen.load(lane) } else { 0 };
-        let weight = weighted(args, sigmoid(global::load(args.logit(row, chosen))));
         if lane < args.top_k {
-            global::store(args.weights.addr + first + 4 * u64::from(lane), weight);
+            global::store(args.weights.addr + first + 4 * u64::from(lane), weighted(args, room.weights));
         }
     }
 }
@@ -151,7 +157,7 @@ pub fn order(value: f32) -> u32 {
 /// They are stored.
 #[inline(always)]
 pub unsafe fn own(list: Shared<u64>, batch: u32) -> [u64; BATCH] {
-    let first = batch * BATCH as u32 * thread::WARP_SIZE + thread::lane_id();
+    let first = batch * LISTED + thread::lane_id();
     // SAFETY: the caller's promise.
     array(|i| unsafe { list.load(first + i as u32 * thread::WARP_SIZE) })
 }
@@ -159,7 +165,7 @@ pub unsafe fn own(list: Shared<u64>, batch: u32) -> [u64; BATCH] {
 /// Batches of a lane.
 #[inline(always)]
 pub fn batches(args: &MoeRoute) -> u32 {
-    args.experts.div_ceil(BATCH as u32 * thread::WARP_SIZE)
+    args.experts.div_ceil(LISTED)
 }
 
 /// The `top_k`-th of the lanes' best: so many experts are as good or better.
@@ -168,7 +174,7 @@ pub fn batches(args: &MoeRoute) -> u32 {
 /// The whole warp comes here; the candidates are stored.
 #[inline(always)]
 unsafe fn least(args: &MoeRoute, room: Room) -> u64 {
-    let (mut best, bests) = (0, room.chosen.cast::<u64>());
+    let (mut best, bests) = (0, room.bests);
     // SAFETY: the caller's promise.
     unsafe {
         for batch in 0..batches(args) {
@@ -244,16 +250,20 @@ unsafe fn keep_candidates(args: &MoeRoute, least: u64, list: Shared<u64>) -> u32
 /// What the lane's choice counts.
 ///
 /// # Safety
-/// The whole warp comes here.
+/// The chosen experts' scores are stored.
 #[inline(always)]
-unsafe fn weighted(args: &MoeRoute, score: f32) -> f32 {
-    if args.normalize == 0 {
-        return args.scale * score;
+unsafe fn weighted(args: &MoeRoute, scores: Shared<f32>) -> f32 {
+    // SAFETY: the caller's promise; behind them are zeros, which change no sum.
+    unsafe {
+        let own = scores.load(thread::lane_id());
+        if args.normalize == 0 {
+            return args.scale * own;
+        }
+        let mut sum = 0.0;
+        unroll::<{ MAX_TOP_K as usize / 4 }>(
+            #[inline(always)]
+            |four| scores.cast::<[f32; 4]>().load(four as u32).iter().for_each(|score| sum += score),
+        );
+        args.scale * (own / (sum + 1e-20))
     }
-    let mut sum = 0.0;
-    for choice in 0..args.top_k {
-        // SAFETY: the caller's promise.
-        sum += unsafe { warp::shuffle(score, choice) };
-    }
-    args.scale * (score / (sum + 1e-20))
 }

@@ -13,10 +13,8 @@ const STAGE_BYTES: u32 = RING_BYTES / (AHEAD * BATCH as u32);
 const HALF_BYTES: u32 = STAGE_BYTES / 2;
 
 kernel! {
-    /// An expert to a warp, eight token rows to a block.
+    /// Up to eight token rows, an expert to a warp.
     pub fn moe_route(args: MoeRoute) {
-        let first = thread::block_idx_y() * ROWS;
-        let live = (args.rows - first).min(ROWS);
         let expert = thread::block_idx_x() * FEW_WARPS + thread::warp_id();
         let mut asked = 0;
         if expert < args.experts {
@@ -28,18 +26,18 @@ kernel! {
         // Behind that wait, so that the next kernels may take the rows as settled.
         grid::launch_dependents();
         if expert < args.experts {
-            let sums = logits(&args, expert, (first, live), asked);
+            let sums = logits(&args, expert, asked);
             if thread::lane_id() == 0 {
                 unroll::<{ ROWS as usize }>(
                     #[inline(always)]
-                    |row| if (row as u32) < live {
-                        global::store(args.logit(first + row as u32, expert), sums[row]);
+                    |row| if (row as u32) < args.rows {
+                        global::store(args.logit(row as u32, expert), sums[row]);
                     },
                 );
             }
         }
-        if is_last(&args) {
-            choose::<FEW_WARPS>(&args, first, live);
+        if is_last(&args, 0) {
+            choose::<FEW_WARPS>(&args, 0, args.rows);
         }
     }
 }
@@ -124,28 +122,28 @@ unsafe fn weights(batch: u32) -> [[f32; 8]; BATCH] {
     all
 }
 
-/// The logits of an expert for the block's rows, in every lane.
+/// The logits of an expert for all rows, in every lane.
 ///
 /// # Safety
 /// The whole warp comes here, with an expert that exists, of which `asked` batches are asked for.
 #[inline(always)]
-unsafe fn logits(args: &MoeRoute, expert: u32, (first, live): (u32, u32), mut asked: u32) -> [f32; ROWS as usize] {
+unsafe fn logits(args: &MoeRoute, expert: u32, mut asked: u32) -> [f32; ROWS as usize] {
     let mut sums = [0.0; ROWS as usize];
     // SAFETY: rows are tested before they are read; stages are filled when all lanes have used what was there.
     unsafe {
-        let mut next = tokens(args, first, 0);
+        let mut next = tokens(args, 0, 0);
         for batch in 0..batches(args) {
             cp_async::wait::<{ AHEAD - 1 }>();
             warp::sync();
             let weights = weights(batch);
             // Those of a lone row come while its last ones are in use.
             let of_first = next;
-            next = tokens(args, first, batch + 1);
+            next = tokens(args, 0, batch + 1);
             unroll::<{ ROWS as usize }>(
                 #[inline(always)]
                 |row| {
-                    if (row as u32) < live {
-                        let words = if row == 0 { of_first } else { tokens(args, first + row as u32, batch) };
+                    if (row as u32) < args.rows {
+                        let words = if row == 0 { of_first } else { tokens(args, row as u32, batch) };
                         unroll::<BATCH>(
                             #[inline(always)]
                             |i| {
@@ -167,7 +165,7 @@ unsafe fn logits(args: &MoeRoute, expert: u32, (first, live): (u32, u32), mut as
     array(
         #[inline(always)]
         // SAFETY: the caller's promise.
-        |row| if (row as u32) < live { unsafe { warp::sum_f32(sums[row]) } } else { 0.0 },
+        |row| if (row as u32) < args.rows { unsafe { warp::sum_f32(sums[row]) } } else { 0.0 },
     )
 }
 
@@ -192,15 +190,15 @@ unsafe fn tokens(args: &MoeRoute, row: u32, batch: u32) -> [[u32; 4]; BATCH] {
     words
 }
 
-/// Whether the logits of all experts are stored for the block's rows: true in one block.
+/// Whether the logits of all experts are stored for the rows of tile `tile`: true in one of its blocks.
 ///
 /// # Safety
 /// All threads of the block call it together.
 #[inline(always)]
-pub unsafe fn is_last(args: &MoeRoute) -> bool {
+pub unsafe fn is_last(args: &MoeRoute, tile: u32) -> bool {
     // SAFETY: the caller's promise; the barrier orders what the block has stored.
     unsafe {
         sync_threads();
-        grid::arrives_last(args.counters.addr + 4 * u64::from(thread::block_idx_y()), thread::grid_dim_x())
+        grid::arrives_last(args.counters.addr + 4 * u64::from(tile), thread::grid_dim_x())
     }
 }

@@ -1,6 +1,6 @@
 //! The groups of experts that a row may choose from, by one warp.
-use super::MoeRoute;
-use super::choose::{BATCH, batches, candidate, order, own, score};
+use super::choose::{batches, candidate, order, own, score};
+use super::{BATCH, MoeRoute};
 use core::num::NonZero;
 use cuda_std::shared::Shared;
 use cuda_std::unroll::unroll;

@@ -18,7 +18,7 @@ macro_rules! entries {
     ($($name:ident $tiles:literal $codes:literal $tokens:literal $parts:literal $steps:literal $form:ty, $multiplier:ty, $clustered:literal;)*) => { kernel! {$(
         #[doc = concat!("Up to ", $tiles, " times eight token rows.")]
         pub fn $name(args: QuantGemm) {
-            thread::blocks_at_once::<THREADS, RESIDENT>();
+            thread::blocks_at_once::<THREADS, { resident::<$form, $multiplier, $tiles, $steps>() }>();
             product::<$form, $tiles, $codes, $tokens, $parts, $steps, $multiplier, $clustered>(&args);
         }
     )*} };
@@ -69,6 +69,12 @@ entries! {
     quant_gemm_cluster_nvfp4_64 8 3 3 2 4 Nvfp4, Warpgroups, true;
 }
 
+/// Blocks that a multiprocessor has room for in registers: one without warpgroups where sums of groups stand beside sums of all for
+/// 64 token rows. Most chips on which that runs have shared memory for one as well.
+const fn resident<F: Codes<STEPS>, M: Multiplier<TILES>, const TILES: usize, const STEPS: usize>() -> u32 {
+    if M::RUNS_ON || TILES < 8 || matches!(F::SCALES, Scales::OfRows) { RESIDENT } else { 1 }
+}
+
 /// Most units of a step.
 const MOST_UNITS: usize = 8;
 
@@ -97,7 +103,8 @@ unsafe fn product<
         let tiles = OfWeight::<CLUSTERED>::of_block(args);
         let mut rings = Rings::<_, F, TILES, CODES, TOKENS, PARTS, STEPS>::new(tiles, true);
         let mut tile = Blocks::<CLUSTERED>::tile();
-        let (is_among, is_full) = (matches!(F::SCALES, Scales::Among(_)), F::SCALES == Scales::Among(32));
+        let is_among = matches!(F::SCALES, Scales::Among(_));
+        let is_full = F::SCALES == Scales::Among(32) || is_among && !M::RUNS_ON;
         while tile < with_rows(is_full, args).tiles() {
             let mut product = Product::<TILES>::new(args, tile * WARPS + thread::warp_id());
             let mut has_more = true;
@@ -115,7 +122,7 @@ unsafe fn product<
                 let cluster = Cluster::of(bytes, sums(0, args.rows)[1]);
                 return cluster.join(&outputs(&args), tile, &product.sums_to::<F, STEPS>(&args, rings.end()));
             }
-            product.finish::<F, STEPS>(&args, tile, rings.end());
+            product.finish::<F, STEPS, M>(&args, tile, rings.end());
             tile += Blocks::<CLUSTERED>::apart();
         }
     }
@@ -311,7 +318,12 @@ impl<const TILES: usize> Product<TILES> {
     /// # Safety
     /// The kernel's Requires hold; the whole warp comes here.
     #[inline(always)]
-    unsafe fn finish<F: Codes<STEPS>, const STEPS: usize>(self, args: &QuantGemm, tile: u32, end: u32) {
+    unsafe fn finish<F: Codes<STEPS>, const STEPS: usize, M: Multiplier<TILES>>(
+        self,
+        args: &QuantGemm,
+        tile: u32,
+        end: u32,
+    ) {
         let sixteen = tile * WARPS + thread::warp_id();
         // SAFETY: the caller's promise.
         unsafe {
@@ -319,8 +331,10 @@ impl<const TILES: usize> Product<TILES> {
             if args.partial.is_null() {
                 return store::store(&outputs(args), [sixteen, 0], &sums_of_tile);
             }
-            let [sixteens, eights] = sums(args.tiles(), args.rows);
-            let own = (thread::block_idx_y() * sixteens + sixteen) * eights * SUMS as u32 + thread::lane_id() * 4;
+            // Read anew for warps, as in `with_rows`.
+            let anew = |number: u32| if M::RUNS_ON { number } else { thread::anew(number) };
+            let [sixteens, eights] = sums(args.tiles(), anew(args.rows));
+            let own = (anew(thread::block_idx_y()) * sixteens + sixteen) * eights * SUMS as u32 + thread::lane_id() * 4;
             let first = args.partial.addr + u64::from(own) * 4;
             unroll::<TILES>(
                 #[inline(always)]

@@ -61,6 +61,8 @@ where
             }
             at += 1;
         }
+        // Made again, it takes no register in the loop, where they are short.
+        state.first = first_column(thread::anew(thread::thread_idx_x()) - wgmma::THREADS);
         if span.completes(last) {
             let mut b = state.start(&room.stage(last));
             state.finish(&mut b);
@@ -84,6 +86,12 @@ unsafe fn ask_ahead<const DIM: u32>(span: &Span, room: &Room, inputs: &Inputs, a
     cp_async::commit();
 }
 
+/// The first column of S that the warp of thread `thread` of these warpgroups has.
+#[inline(always)]
+fn first_column(thread: u32) -> u32 {
+    thread / thread::WARP_SIZE * fragment::M
+}
+
 /// What a lane holds of S: of each eight channels two neighbours, for column `column` and the eighth behind it.
 struct Half<const TILES: usize> {
     sums: [[f32; 4]; TILES],
@@ -101,7 +109,7 @@ where
     /// The kernel's Requires hold; the kernel in front has ended.
     #[inline(always)]
     unsafe fn load(args: &SsmScan, span: &Span, thread: u32) -> Self {
-        let mut half = Half { sums: [[0.0; 4]; TILES], first: thread / 32 * fragment::M };
+        let mut half = Half { sums: [[0.0; 4]; TILES], first: first_column(thread) };
         if span.front > 0 {
             let start = half.address(args, span);
             unroll::<TILES>(
