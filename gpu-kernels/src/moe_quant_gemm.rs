@@ -19,7 +19,7 @@
 //! L2 cache but for the first, and then every so many of the rows of all tiles. Two blocks stay on each multiprocessor. An entry
 //! for each format of `quant_gemm`: `_wgmma` on compute capability 9.0, others elsewhere.
 //!
-//! There, where experts have at least 64 choices on average, codes are widened once for 128 of them, by the entries `_wide`: one block stays
+//! There, where experts have fewer than 17 choices on average, 32 are multiplied at a time, by the entries `_few`. Where experts have at least 64 choices on average, codes are widened once for 128 of them, by the entries `_wide`: one block stays
 //! on each multiprocessor, of three warpgroups for 192 rows of the weight, or of two for 128 where sums of groups stand beside sums
 //! of all. A part has products of 64, 96 or 128 columns, as many as its choices need. A step is 64 columns of the weight; while its
 //! products are under way the next step's codes become operands, behind the barrier that says that those have landed. So a stage of
@@ -59,6 +59,8 @@ mod wide;
 const MOST_WIDE: u32 = 128;
 /// Choices of an expert, on average, that are many.
 const MANY: u32 = 64;
+/// Choices of an expert, on average, of which 32 at a time are too few.
+const SOME: u32 = 17;
 
 kernel_args! {
     /// Arguments of `moe_quant_gemm`.
@@ -132,9 +134,9 @@ impl MoeQuantGemm {
         u64::from(max_tiles(self.rows * self.top_k, self.experts)) * u64::from(self.n.div_ceil(rows))
     }
 
-    /// Whether experts have many choices.
-    const fn is_many(&self) -> bool {
-        self.rows as u64 * self.top_k as u64 >= MANY as u64 * self.experts as u64
+    /// Whether experts have `least` choices or more, on average.
+    const fn has(&self, least: u32) -> bool {
+        self.rows as u64 * self.top_k as u64 >= least as u64 * self.experts as u64
     }
 }
 
@@ -154,11 +156,11 @@ impl Kernel for MoeQuantGemm {
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
         let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
-        let (symbol, shared_bytes, [rows, resident]) = if device.has_wgmma() && self.is_many() {
+        let (symbol, shared_bytes, [rows, resident]) = if device.has_wgmma() && self.has(MANY) {
             let (symbol, rows, bytes) = rings.of_many(MOST_WIDE);
             (symbol, bytes, [rows, 1])
         } else {
-            let (symbol, bytes) = rings.of_experts(device);
+            let (symbol, bytes) = rings.of_experts(!self.has(SOME), device);
             (symbol, bytes, [TILE, RESIDENT])
         };
         let blocks = u64::from(resident * device.multiprocessors).min(self.most_items(rows)) as u32;

@@ -92,8 +92,8 @@ pub(crate) struct Rings {
     /// Bytes of a row's scales in it.
     scales: u32,
     variants: [Variant; 2],
-    /// The entries of `moe_quant_gemm`, with the rings of the second variant's.
-    experts: [&'static str; 2],
+    /// The entries of `moe_quant_gemm`, with the rings of the second variant's, and that for few choices, with those of the first.
+    experts: [&'static str; 3],
     /// Its entry for experts of many choices, the weight's rows in a tile, and stages of codes and of tokens.
     many: (&'static str, [u32; 3]),
 }
@@ -109,7 +109,11 @@ macro_rules! variants {
             ],
             clustered: concat!("quant_gemm_cluster_", $format, "_", $rows),
         }),*],
-        [concat!("moe_quant_gemm_wgmma_", $format), concat!("moe_quant_gemm_", $format)],
+        [
+            concat!("moe_quant_gemm_wgmma_", $format),
+            concat!("moe_quant_gemm_", $format),
+            concat!("moe_quant_gemm_few_", $format),
+        ],
         (concat!("moe_quant_gemm_wide_", $format), $many),
     )};
     ($symbol:expr, [$codes:literal $tokens:literal $columns:literal]) => {
@@ -150,9 +154,13 @@ impl Rings {
         entry.codes * TILE * (CODE_BYTES + self.scales) + entry.tokens * variant.rows * entry.columns * 2
     }
 
-    /// The entry of `moe_quant_gemm` on a device, and its shared memory.
-    pub(crate) fn of_experts(&self, device: &DeviceInfo) -> (&'static str, u32) {
-        (self.experts[usize::from(!device.has_wgmma())], self.bytes(&self.variants[1], device))
+    /// The entry of `moe_quant_gemm` on a device, of experts with `few` choices or with more, and its shared memory.
+    pub(crate) fn of_experts(&self, few: bool, device: &DeviceInfo) -> (&'static str, u32) {
+        if few && device.has_wgmma() {
+            (self.experts[2], self.bytes(&self.variants[0], device))
+        } else {
+            (self.experts[usize::from(!device.has_wgmma())], self.bytes(&self.variants[1], device))
+        }
     }
 
     /// The entry of `moe_quant_gemm` for parts of `most` choices, the weight's rows in a tile, and its shared memory.

@@ -53,8 +53,11 @@ const TURNS: [(Format, Shape); 3] = [
     (Format::Int8 { group: 64 }, shape(65, 1, 5, 7200, 72)),
 ];
 
-/// Choices of each expert: few on average, and three parts of one.
+/// Choices of each expert: few on average, and five parts of one.
 const FEW: [usize; 12] = [130, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+
+/// Choices of each expert: some on average, and three parts of one.
+const SOME: [usize; 6] = [130, 20, 40, 0, 33, 9];
 
 /// Choices of each expert: many on average.
 const CHOICES: [usize; 11] = [0, 1, 63, 64, 65, 96, 97, 127, 128, 129, 200];
@@ -77,7 +80,17 @@ fn of_choices() -> Vec<(Format, Shape, Vec<usize>)> {
         let relu2 = Shape { activation: RELU2, ..shape(&CHOICES[4..6], 224, 840) };
         (format, relu2, CHOICES[4..6].to_vec())
     });
-    few.into_iter().chain(many).chain(whole).chain([(fp8, shape(&MANY, 16, 520), MANY.to_vec())]).collect()
+    let some = FORMATS.map(|format| (format, shape(&SOME, 16, 136), SOME.to_vec()));
+    few.into_iter()
+        .chain(many)
+        .chain(whole)
+        .chain([(fp8, shape(&MANY, 16, 520), MANY.to_vec())])
+        .chain(some)
+        .chain(
+            [(16, 8), (32, 264), (144, 392), (16, 520)]
+                .map(|(n, k)| (fp8, shape(&SOME[1..3], n, k), SOME[1..3].to_vec())),
+        )
+        .collect()
 }
 
 pub fn rows() -> Vec<Row<MoeQuantGemm>> {

@@ -1,6 +1,6 @@
 //! The entry points of `moe_quant_gemm`.
 use super::MoeQuantGemm;
-use super::parts::{Asked, MOST_NARROW, Narrow};
+use super::parts::{Asked, Narrow};
 use crate::activation::RELU2;
 use crate::quant_gemm::RESIDENT;
 use crate::quant_gemm::bits::{Bits8, Codes, E4m3, I8, Int4, Nvfp4};
@@ -16,36 +16,46 @@ use cuda_std::{bf16, fragment, global, grid, kernel, thread, wgmma};
 
 /// Blocks on a multiprocessor where one needs more registers.
 const ALONE: u32 = 1;
-/// Eights of choices that are multiplied together.
-const TILES: usize = (MOST_NARROW / fragment::N) as usize;
-
-/// Entries by blocks that find room in registers, stages of codes and of tokens, operands together, the format, and who multiplies: as
-/// `quant_gemm`'s of so many rows, but where two blocks would leave too few registers.
+/// Entries by the most choices of an expert at a time, eights of those, and how many of them a thread copies; blocks that find room in
+/// registers, stages of codes and of tokens, matrices of 64 columns in one of these, operands together, the format, and who
+/// multiplies: as `quant_gemm`'s of so many rows, but where two blocks would leave too few registers.
 macro_rules! entries {
-    ($($name:ident $resident:ident $codes:literal $tokens:literal $steps:literal $form:ty, $multiplier:ty;)*) => { kernel! {$(
-        /// Up to 64 choices of an expert at a time.
+    ($most:literal $tiles:literal $copies:literal: $($name:ident $resident:ident $codes:literal $tokens:literal $parts:literal $steps:literal $form:ty, $multiplier:ty;)*) => { kernel! {$(
+        #[doc = concat!("Up to ", $most, " choices of an expert at a time.")]
         pub fn $name(args: MoeQuantGemm) {
             thread::blocks_at_once::<THREADS, $resident>();
-            product::<$form, $codes, $tokens, 2, $steps, $multiplier>(&args);
+            product::<$form, $tiles, $codes, $tokens, $parts, $steps, $multiplier, $most, $copies>(&args);
         }
     )*} };
 }
 
 entries! {
-    moe_quant_gemm_fp8 RESIDENT 3 3 4 Bits8<E4m3, false>, Warps;
-    moe_quant_gemm_fp8_grouped RESIDENT 3 3 2 Bits8<E4m3, true>, Warps;
-    moe_quant_gemm_int8 RESIDENT 3 3 4 Bits8<I8, false>, Warps;
-    moe_quant_gemm_int8_grouped RESIDENT 3 3 2 Bits8<I8, true>, Warps;
-    moe_quant_gemm_int4 ALONE 2 3 2 Int4<64>, Warps;
-    moe_quant_gemm_int4_fine ALONE 2 3 2 Int4<32>, Warps;
-    moe_quant_gemm_nvfp4 RESIDENT 2 3 4 Nvfp4, Warps;
-    moe_quant_gemm_wgmma_fp8 RESIDENT 4 3 4 Bits8<E4m3, false>, Warpgroups;
-    moe_quant_gemm_wgmma_fp8_grouped RESIDENT 4 3 2 Bits8<E4m3, true>, Warpgroups;
-    moe_quant_gemm_wgmma_int8 RESIDENT 4 3 4 Bits8<I8, false>, Warpgroups;
-    moe_quant_gemm_wgmma_int8_grouped RESIDENT 4 3 2 Bits8<I8, true>, Warpgroups;
-    moe_quant_gemm_wgmma_int4 RESIDENT 3 3 2 Int4<64>, Warpgroups;
-    moe_quant_gemm_wgmma_int4_fine ALONE 3 3 2 Int4<32>, Warpgroups;
-    moe_quant_gemm_wgmma_nvfp4 RESIDENT 3 3 4 Nvfp4, Warpgroups;
+    64 8 4:
+    moe_quant_gemm_fp8 RESIDENT 3 3 2 4 Bits8<E4m3, false>, Warps;
+    moe_quant_gemm_fp8_grouped RESIDENT 3 3 2 2 Bits8<E4m3, true>, Warps;
+    moe_quant_gemm_int8 RESIDENT 3 3 2 4 Bits8<I8, false>, Warps;
+    moe_quant_gemm_int8_grouped RESIDENT 3 3 2 2 Bits8<I8, true>, Warps;
+    moe_quant_gemm_int4 ALONE 2 3 2 2 Int4<64>, Warps;
+    moe_quant_gemm_int4_fine ALONE 2 3 2 2 Int4<32>, Warps;
+    moe_quant_gemm_nvfp4 RESIDENT 2 3 2 4 Nvfp4, Warps;
+    moe_quant_gemm_wgmma_fp8 RESIDENT 4 3 2 4 Bits8<E4m3, false>, Warpgroups;
+    moe_quant_gemm_wgmma_fp8_grouped RESIDENT 4 3 2 2 Bits8<E4m3, true>, Warpgroups;
+    moe_quant_gemm_wgmma_int8 RESIDENT 4 3 2 4 Bits8<I8, false>, Warpgroups;
+    moe_quant_gemm_wgmma_int8_grouped RESIDENT 4 3 2 2 Bits8<I8, true>, Warpgroups;
+    moe_quant_gemm_wgmma_int4 RESIDENT 3 3 2 2 Int4<64>, Warpgroups;
+    moe_quant_gemm_wgmma_int4_fine ALONE 3 3 2 2 Int4<32>, Warpgroups;
+    moe_quant_gemm_wgmma_nvfp4 RESIDENT 3 3 2 4 Nvfp4, Warpgroups;
+}
+
+entries! {
+    32 4 2:
+    moe_quant_gemm_few_fp8 RESIDENT 4 4 2 4 Bits8<E4m3, false>, Warpgroups;
+    moe_quant_gemm_few_fp8_grouped RESIDENT 4 4 2 4 Bits8<E4m3, true>, Warpgroups;
+    moe_quant_gemm_few_int8 RESIDENT 4 4 2 4 Bits8<I8, false>, Warpgroups;
+    moe_quant_gemm_few_int8_grouped RESIDENT 4 4 2 4 Bits8<I8, true>, Warpgroups;
+    moe_quant_gemm_few_int4 RESIDENT 3 3 4 4 Int4<64>, Warpgroups;
+    moe_quant_gemm_few_int4_fine RESIDENT 3 3 4 2 Int4<32>, Warpgroups;
+    moe_quant_gemm_few_nvfp4 RESIDENT 3 3 4 4 Nvfp4, Warpgroups;
 }
 
 /// # Safety
@@ -53,21 +63,24 @@ entries! {
 #[inline(always)]
 unsafe fn product<
     F: Codes<STEPS>,
+    const TILES: usize,
     const CODES: u32,
     const TOKENS: u32,
     const PARTS: usize,
     const STEPS: usize,
     M: Multiplier<TILES>,
+    const MOST: u32,
+    const COPIES: usize,
 >(
     args: &MoeQuantGemm,
 ) {
     grid::wait_for_dependencies();
     // SAFETY: parts and steps are the same for the whole block, so all its threads come to the barriers.
     unsafe {
-        let mut part = Narrow::<F, STEPS>::of_block(args);
+        let mut part = Narrow::<F, STEPS, MOST>::of_block(args);
         let row = thread::thread_idx_x() % wgmma::THREADS / PIECES;
-        let asked = Asked::new(args, part, row);
-        let mut rings = Rings::<Asked<F, STEPS>, F, TILES, CODES, TOKENS, PARTS, STEPS>::new(asked, false);
+        let asked = Asked::<F, STEPS, MOST, COPIES>::new(args, part, row);
+        let mut rings = Rings::<_, F, TILES, CODES, TOKENS, PARTS, STEPS>::new(asked, false);
         while part.is_live() {
             let sixteen = part.rows * WARPS + thread::warp_id();
             let mut product = Product::<TILES>::new(&part.product, sixteen);

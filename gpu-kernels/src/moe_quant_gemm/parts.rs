@@ -13,11 +13,6 @@ use core::num::NonZero;
 use cuda_std::unroll::{array, unroll};
 use cuda_std::{cp_async, global, thread};
 
-/// Choices that are multiplied together.
-pub const MOST_NARROW: u32 = 64;
-/// Token rows of a part that a thread copies a piece of.
-const COPIES: usize = (MOST_NARROW / TOGETHER) as usize;
-
 /// No token row.
 pub const NONE: u32 = u32::MAX;
 
@@ -137,27 +132,28 @@ impl MoeQuantGemm {
     }
 }
 
-/// A part of 128 rows of a weight, with few choices.
-pub type Narrow<F, const STEPS: usize> = Part<F, STEPS, TILE, MOST_NARROW>;
+/// A part of 128 rows of a weight.
+pub type Narrow<F, const STEPS: usize, const MOST: u32> = Part<F, STEPS, TILE, MOST>;
 
-/// The parts that a block asks for, with the token rows that this thread copies.
+/// The parts that a block asks for, with the token rows of which this thread copies a piece, `COPIES` at most.
 #[derive(Clone, Copy)]
-pub struct Asked<'a, F, const STEPS: usize> {
+pub struct Asked<'a, F, const STEPS: usize, const MOST: u32, const COPIES: usize> {
     args: &'a MoeQuantGemm,
-    part: Narrow<F, STEPS>,
+    part: Narrow<F, STEPS, MOST>,
     /// The thread's token rows; [`NONE`] where there is none. Addresses would take twice the registers.
     tokens: [u32; COPIES],
     /// The number of the first of them.
     row: u32,
 }
 
-impl<'a, F: Codes<STEPS>, const STEPS: usize> Asked<'a, F, STEPS> {
+impl<'a, F: Codes<STEPS>, const STEPS: usize, const MOST: u32, const COPIES: usize> Asked<'a, F, STEPS, MOST, COPIES> {
     /// The block's parts from the first on, for a thread whose token rows are every `TOGETHER`th from `row` on.
     ///
     /// # Safety
     /// As for [`Part::of_block`].
     #[inline(always)]
-    pub unsafe fn new(args: &'a MoeQuantGemm, part: Narrow<F, STEPS>, row: u32) -> Self {
+    pub unsafe fn new(args: &'a MoeQuantGemm, part: Narrow<F, STEPS, MOST>, row: u32) -> Self {
+        const { assert!(COPIES as u32 * TOGETHER == MOST) };
         let mut asked = Asked { args, part, tokens: [NONE; COPIES], row };
         // SAFETY: the caller's promise.
         unsafe { asked.find_tokens() };
@@ -183,7 +179,9 @@ impl<'a, F: Codes<STEPS>, const STEPS: usize> Asked<'a, F, STEPS> {
     }
 }
 
-impl<F: Codes<STEPS>, const STEPS: usize> Tiles for Asked<'_, F, STEPS> {
+impl<F: Codes<STEPS>, const STEPS: usize, const MOST: u32, const COPIES: usize> Tiles
+    for Asked<'_, F, STEPS, MOST, COPIES>
+{
     #[inline(always)]
     fn product(&self) -> &QuantGemm {
         &self.part.product
