@@ -16,7 +16,7 @@
 //! # Launch
 //! A block multiplies 128 rows of an expert's weight with 64 choices of a tile at a time, as `quant_gemm` does with token rows: by
 //! the same rings, with the same lanes. It takes the choices of the tile one part after the other, so that codes come out of the
-//! L2 cache but for the first, and then every so many of the rows of all tiles. Two blocks stay on each multiprocessor. An entry
+//! L2 cache but for the first, and then every so many of the rows of all tiles. Two blocks stay on each multiprocessor, or one where registers allow no more. An entry
 //! for each format of `quant_gemm`: `_wgmma` on compute capability 9.0, others elsewhere.
 //!
 //! There, where experts have fewer than 17 choices on average, 32 are multiplied at a time, by the entries `_few`. Where experts have at least 64 choices on average, codes are widened once for 128 of them, by the entries `_wide`: one block stays
@@ -134,9 +134,9 @@ impl MoeQuantGemm {
         u64::from(max_tiles(self.rows * self.top_k, self.experts)) * u64::from(self.n.div_ceil(rows))
     }
 
-    /// Whether experts have `least` choices or more, on average.
-    const fn has(&self, least: u32) -> bool {
-        self.rows as u64 * self.top_k as u64 >= least as u64 * self.experts as u64
+    /// Whether experts have so many choices or more, on average.
+    const fn have(&self, choices: u32) -> bool {
+        self.rows as u64 * self.top_k as u64 >= choices as u64 * self.experts as u64
     }
 }
 
@@ -156,11 +156,11 @@ impl Kernel for MoeQuantGemm {
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
         let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
-        let (symbol, shared_bytes, [rows, resident]) = if device.has_wgmma() && self.has(MANY) {
+        let (symbol, shared_bytes, [rows, resident]) = if device.has_wgmma() && self.have(MANY) {
             let (symbol, rows, bytes) = rings.of_many(MOST_WIDE);
             (symbol, bytes, [rows, 1])
         } else {
-            let (symbol, bytes) = rings.of_experts(!self.has(SOME), device);
+            let (symbol, bytes) = rings.of_experts(self.have(SOME), device);
             (symbol, bytes, [TILE, RESIDENT])
         };
         let blocks = u64::from(resident * device.multiprocessors).min(self.most_items(rows)) as u32;

@@ -19,25 +19,25 @@
 //!
 //! # Launch
 //! Of up to 8 rows a block has 4 experts, one to a warp; it asks for the first 4096 columns of its weights before the kernel
-//! in front has ended. Of more, it has 8 experts and 16 rows, and from 65 on 16 and 32, for the tensor core: a warp multiplies every
+//! in front has ended, and lets the next one start behind its wait, the other entries in front of it. Of more, it has 8 experts and 16 rows, and from 65 on 16 and 32, for the tensor core: a warp multiplies every
 //! 16th 32 columns, of which lanes load eight neighbours each, and splits the weights into three bf16 in registers. A block counts
 //! itself when its logits are stored; the last one of the rows chooses, a row to a warp.
 //!
 //! # Requires
 //! At least 1 row; `hidden` divisible by 8; at most 1024 experts, a multiple of `groups`;
 //! 1 to 32 groups, of at least 2 experts where there are several; `top_k` from 1 to 32 and at most the experts of
-//! `top_groups` groups; `x` and `w` 16-byte aligned.
+//! `top_groups` groups; `x` and `w` 16-byte aligned, of finite numbers.
 //!
 //! # Moves
 //! `experts · hidden · 4 + rows · (hidden · act + experts · 8 + top_k · 8)` bytes.
 //!
 //! # Numerics
-//! In f32. Of up to 8 rows a lane sums every 32nd group of 8 products in order, then the lanes join by a butterfly. Of more, a weight is
-//! the sum of three bf16, whose products with a token are exact; the tensor core adds those of the first parts and those of the
+//! In f32. Of up to 8 rows a lane sums every 32nd group of 8 products in order, then the lanes join by a butterfly. Of more, a weight of
+//! 2⁻¹¹⁰ or more is exactly the sum of three bf16, whose products with a token are exact in f32; the tensor core adds those of the first parts and those of the
 //! others, 16 at once, and the warps' sums are added in their order. Neither order depends on `rows`. The chosen weights' sum is in
 //! the order of choice. c = 16, d = 0.
 use crate::kernel::{kernel_args, require};
-use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape};
+use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape};
 
 /// Warps of a block, and experts that it has.
 const FEW_WARPS: u32 = 4;
@@ -47,8 +47,10 @@ const AHEAD: u32 = 4;
 const RING_BYTES: u32 = AHEAD * BATCH as u32 * 32 * 8 * 4;
 /// Warps of a block where there are more rows: they share the columns.
 const WARPS: u32 = 16;
-/// Most token rows whose products are no matter for the tensor core.
+/// Most token rows of the entry without the tensor core. It lets the next kernels start behind its wait, so that products of settled rows
+/// may run beside it.
 pub const ROWS: u32 = 8;
+const _: () = assert!(GEMV_MAX_ROWS <= ROWS);
 /// The most rows for which blocks of more are small.
 const FEW: u32 = 64;
 /// Most experts of a layer.
@@ -71,10 +73,13 @@ const fn together(experts: u32) -> u32 {
     if experts <= 2 * LISTED { 16 } else { 8 }
 }
 
-/// Shared memory of such a row: its list, its lanes' best, and scores.
+/// Shared memory of such a row: its list, and the scores of those that are chosen and of all.
 const fn room_bytes(experts: u32) -> u32 {
-    8 * (listed(experts) + MAX_TOP_K) + 4 * experts.next_multiple_of(LISTED)
+    8 * listed(experts) + 4 * (MAX_TOP_K + experts.next_multiple_of(LISTED))
 }
+
+/// What the smallest GPUs give a block.
+const _: () = assert!(ROWS * room_bytes(MAX_EXPERTS) <= 99 << 10 && 16 * room_bytes(2 * LISTED) <= 99 << 10);
 
 kernel_args! {
     /// Arguments of `moe_route`.
@@ -132,10 +137,12 @@ impl Kernel for MoeRoute {
     fn launch(&self, _: &DeviceInfo) -> Launch {
         // The rings of few rows, or the warps' sums of more, in whose place a row then chooses.
         let sums = |experts: u32, rows: u32| WARPS * experts * rows * 4;
-        let (symbol, warps, [experts, rows], bytes) = match self.rows {
-            ..=ROWS => (Self::NAME, FEW_WARPS, [FEW_WARPS, ROWS], FEW_WARPS * RING_BYTES),
-            ..=FEW => ("moe_route_16", WARPS, [8, 16], sums(8, 16)),
-            _ => ("moe_route_32", WARPS, [16, 32], sums(16, 32)),
+        let (symbol, warps, [experts, rows], bytes) = if self.rows <= ROWS {
+            (Self::NAME, FEW_WARPS, [FEW_WARPS, ROWS], FEW_WARPS * RING_BYTES)
+        } else if self.rows <= FEW {
+            ("moe_route_16", WARPS, [8, 16], sums(8, 16))
+        } else {
+            ("moe_route_32", WARPS, [16, 32], sums(16, 32))
         };
         let choosing = if self.rows > ROWS { together(self.experts) } else { self.rows };
         let shared_bytes = bytes.max(choosing * room_bytes(self.experts));

@@ -23,10 +23,10 @@
 //! its first operand: in the order of the columns, so that tokens stay as they are. Warpgroups widen the next 64 columns (of INT4
 //! with more than 32 token rows, or in groups of 32, 32) while the products of those before are under way, as far as registers
 //! are left: not where sums of groups stand beside sums of all for more than 32 token rows. With `partial`, up to 8 blocks share
-//! the columns of a tile, and `skinny_join` adds their sums; without, they are a cluster where they can, as in `skinny_gemm`. A multiprocessor has room for two blocks, of which one widens while
+//! the columns of a tile, and `skinny_join` adds their sums; without, they are a cluster where they can, as in `skinny_gemm`. A multiprocessor has room for two blocks (codes in groups with more than 32 rows, without warpgroups, for one), of which one widens while
 //! the other multiplies; where there are more tiles, blocks take them by turns. There is an entry for 32 and for 64 token rows of
 //! each format, of codes of 8 bits with and without groups, and of INT4 in groups of 64 and of 32: `_wgmma` on compute capability
-//! 9.0, others elsewhere. `ptxas` 13.0 spills nothing: without warpgroups, codes in groups and 64 rows have one block to a multiprocessor.
+//! 9.0, others elsewhere. `ptxas` 13.0 spills nothing.
 //!
 //! # Requires
 //! 1 to 64 rows; `k` and `n` divisible by 8, `n` with `swiglu` by 16; a packed format, whose scales beside the codes are for whole
@@ -154,12 +154,13 @@ impl Rings {
         entry.codes * TILE * (CODE_BYTES + self.scales) + entry.tokens * variant.rows * entry.columns * 2
     }
 
-    /// The entry of `moe_quant_gemm` on a device, of experts with `few` choices or with more, and its shared memory.
-    pub(crate) fn of_experts(&self, few: bool, device: &DeviceInfo) -> (&'static str, u32) {
-        if few && device.has_wgmma() {
-            (self.experts[2], self.bytes(&self.variants[0], device))
-        } else {
-            (self.experts[usize::from(!device.has_wgmma())], self.bytes(&self.variants[1], device))
+    /// The entry of `moe_quant_gemm` on a device, for `some` choices of an expert or for few, and its shared memory.
+    pub(crate) fn of_experts(&self, some: bool, device: &DeviceInfo) -> (&'static str, u32) {
+        let [wgmma, plain, few] = self.experts;
+        match (device.has_wgmma(), some) {
+            (true, false) => (few, self.bytes(&self.variants[0], device)),
+            (true, true) => (wgmma, self.bytes(&self.variants[1], device)),
+            (false, _) => (plain, self.bytes(&self.variants[1], device)),
         }
     }
 

@@ -47,10 +47,11 @@ const FORMATS: [Format; 8] = [
 ];
 
 /// More parts than there are blocks.
-const TURNS: [(Format, Shape); 3] = [
+const TURNS: [(Format, Shape); 4] = [
     (Format::Nvfp4, shape(130, 2, 20, 2112, 24)),
     (Format::Fp8 { group: 0 }, Shape { row_per_choice: true, ..shape(70, 2, 10, 3600, 136) }),
     (Format::Int8 { group: 64 }, shape(65, 1, 5, 7200, 72)),
+    (Format::Nvfp4, shape(400, 1, 20, 2112, 24)),
 ];
 
 /// Choices of each expert: few on average, and five parts of one.
@@ -86,10 +87,10 @@ fn of_choices() -> Vec<(Format, Shape, Vec<usize>)> {
         .chain(whole)
         .chain([(fp8, shape(&MANY, 16, 520), MANY.to_vec())])
         .chain(some)
-        .chain(
-            [(16, 8), (32, 264), (144, 392), (16, 520)]
-                .map(|(n, k)| (fp8, shape(&SOME[1..3], n, k), SOME[1..3].to_vec())),
-        )
+        .chain([(16, 8, PLAIN), (32, 264, PLAIN), (144, 392, PLAIN), (16, 520, RELU2)].map(|(n, k, activation)| {
+            let choices = &SOME[1..3];
+            (fp8, Shape { activation, ..shape(choices, n, k) }, choices.to_vec())
+        }))
         .collect()
 }
 

@@ -23,7 +23,7 @@ const fn shape(rows: usize, hidden: usize, experts: usize, top_k: usize) -> Shap
     Shape { rows, hidden, experts, top_k, groups: (1, 1), normalize: true, kinds: usize::MAX }
 }
 
-const SHAPES: [Shape; 92] = [
+const SHAPES: [Shape; 93] = [
     shape(1, 8, 1, 1),
     shape(1, 8, 2, 2),
     shape(2, 264, 8, 2),
@@ -118,6 +118,7 @@ const SHAPES: [Shape; 92] = [
     Shape { kinds: 96, groups: (2, 1), ..shape(40, 24, 256, 8) },
     shape(65, 264, 48, 22),
     shape(65, 40, 60, 32),
+    shape(120, 776, 33, 5),
 ];
 
 pub fn rows() -> Vec<Row<MoeRoute>> {

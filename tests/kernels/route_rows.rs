@@ -1,9 +1,10 @@
 //! A token row has the same bits from `moe_route` in any company of 1 to 8 rows, and in any of more.
-use gpu_kernels::MoeRoute;
+use gpu_kernels::{Kernel, MoeRoute};
 
 use crate::data::Values;
-use crate::emulator::Emulator;
+use crate::emulator::{DEVICES, Emulator};
 use crate::moe_route;
+use crate::oracle::Row;
 use crate::target::Target;
 
 #[test]
@@ -18,9 +19,23 @@ fn rows_of_many_have_the_same_bits() {
     check(usize::MAX, 65, &[3, 40]);
 }
 
-/// Compares `few` rows from each of `firsts` on, by themselves, with the same among the most rows of a test, as far as `most`.
+#[test]
+fn every_device_has_room_for_any_number_of_experts() {
+    let plain = moe_route::rows().remove(0).kernel;
+    for (rows, experts) in [1, 8, 9, 64, 65, 4096].into_iter().flat_map(|rows| (1..=1024).map(move |e| (rows, e))) {
+        let kernel = MoeRoute { rows, experts, top_k: 1, ..plain };
+        for device in DEVICES {
+            let bytes = kernel.launch(&device).shared_bytes;
+            assert!(bytes <= device.shared_bytes_per_block, "{rows} rows, {experts} experts: {bytes}");
+        }
+    }
+}
+
+/// Compares `few` rows from each of `firsts` on, by themselves, with the same among the rows of a test, `most` of them at most: of one whose
+/// columns give every warp several turns.
 fn check(most: usize, few: usize, firsts: &[usize]) {
-    let mut many = moe_route::rows().into_iter().max_by_key(|row| row.kernel.rows).expect("there are rows");
+    let has_turns = |row: &Row<_>| matches!(row.kernel, MoeRoute { rows: 105.., hidden: 520.., .. });
+    let mut many = moe_route::rows().into_iter().find(has_turns).expect("there is such a row");
     let MoeRoute { rows, hidden, experts, top_k, .. } = many.kernel;
     let (hidden, experts, top_k) = (hidden as usize, experts as usize, top_k as usize);
     many.kernel.rows = rows.min(most as u32);

@@ -43,11 +43,11 @@ pub unsafe fn choose<const WARPS: u32>(args: &MoeRoute, first: u32, live: u32) {
 struct Room {
     /// `[listed]`: all experts as [`candidate`]s; later those that are left; zeros behind them.
     list: Shared<u64>,
-    /// `[MAX_TOP_K]`: the lanes' best.
+    /// The last 32 of those places, of which none is in use until some are left: the lanes' best.
     bests: Shared<u64>,
-    /// `[MAX_TOP_K]`, later in that place: the chosen experts' scores without the bias, in the order of choice, and zeros.
+    /// `[MAX_TOP_K]`: the chosen experts' scores without the bias, in the order of choice, and zeros.
     weights: Shared<f32>,
-    /// `[experts]`: the scores without the bias.
+    /// The experts' scores without the bias, in whole batches.
     sigmoids: Shared<f32>,
 }
 
@@ -55,8 +55,9 @@ impl Room {
     #[inline(always)]
     fn of(args: &MoeRoute, row: u32) -> Room {
         let list = shared::dynamic::<u8>().offset(row * room_bytes(args.experts)).cast::<u64>();
-        let bests = list.offset(listed(args.experts));
-        Room { list, bests, weights: bests.cast(), sigmoids: bests.offset(MAX_TOP_K).cast() }
+        let weights = list.offset(listed(args.experts)).cast::<f32>();
+        let bests = list.offset(listed(args.experts) - thread::WARP_SIZE);
+        Room { list, bests, weights, sigmoids: weights.offset(MAX_TOP_K) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The entry points of `moe_route` for more than eight rows: logits on the tensor core.
 //!
-//! A weight of f32 is the sum of three bf16, so its products with a token are exact, as those of f32 would be in more bits.
+//! A weight of f32 is split into three bf16: as many bits as it has, but where they end below what a bf16 holds.
 use super::choose::choose;
 use super::entry::is_last;
 use super::{MoeRoute, WARPS, together};
@@ -19,11 +19,13 @@ type Sums = [[f32; 4]; 2];
 kernel! {
     /// 16 token rows and 8 experts.
     pub fn moe_route_16(args: MoeRoute) {
+        thread::blocks_at_once::<{ WARPS * 32 }, 1>();
         route::<1, 1>(&args);
     }
 
     /// 32 token rows and 16 experts.
     pub fn moe_route_32(args: MoeRoute) {
+        thread::blocks_at_once::<{ WARPS * 32 }, 1>();
         route::<2, 2>(&args);
     }
 }

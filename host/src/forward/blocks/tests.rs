@@ -1,5 +1,5 @@
 //! A toy block kind, as docs/add-a-block.md adds it: laid out, planned and run on the CPU beside plain arithmetic.
-use gpu_kernels::{DeviceInfo, Element, Gemv, MoeGemv, MoeQuantGemv, MoeRoute, QuantGemv, Relu2};
+use gpu_kernels::{DeviceInfo, Element, Gemv, MoeGemv, MoeQuantGemv, MoeRoute, QuantGemv, Relu2, moe_route};
 use half::bf16;
 
 use super::{Kind, PlacedBlock};
@@ -233,7 +233,7 @@ fn holds_next(step: &Step) -> bool {
         clusters: true,
     };
     let Step::Launch(kernel) = step else { return matches!(step, Step::Gemm(_)) };
-    let routes = kernel.as_any().downcast_ref::<MoeRoute>().is_some_and(|route| route.rows <= 64);
+    let routes = kernel.as_any().downcast_ref::<MoeRoute>().is_some_and(|route| route.rows <= moe_route::ROWS);
     let chooses = few_experts(step).is_some_and(|experts| experts.ids_settled == 0);
     routes || chooses || !kernel.launch(&HOPPER).overlaps
 }
