@@ -14,19 +14,21 @@
 //! | `y` | `[rows · top_k, n]` | act | row-major, written |
 //!
 //! # Launch
-//! A block multiplies 128 rows of an expert's weight with 64 choices of a tile at a time, as `quant_gemm` does with token rows: by
-//! the same rings, with the same lanes. It takes the choices of the tile one part after the other, so that codes come out of the
-//! L2 cache but for the first, and then every so many of the rows of all tiles. Two blocks stay on each multiprocessor, or one where registers allow no more. An entry
-//! for each format of `quant_gemm`: `_wgmma` on compute capability 9.0, others elsewhere.
+//! A block multiplies 128 rows of an expert's weight with 64 choices of a tile at a time, as `quant_gemm` does with token
+//! rows: by the same rings, with the same lanes. It takes the choices of the tile one part after the other, so that codes
+//! come out of the L2 cache but for the first, and then every so many of the rows of all tiles. Two blocks stay on each
+//! multiprocessor, or one where registers allow no more. An entry for each format of `quant_gemm`: `_wgmma` on compute
+//! capability 9.0, others elsewhere.
 //!
-//! There, where experts have fewer than 17 choices on average, 32 are multiplied at a time, by the entries `_few`. Where experts have at least 64 choices on average, codes are widened once for 128 of them, by the entries `_wide`: one block stays
-//! on each multiprocessor, of three warpgroups for 192 rows of the weight, or of two for 128 where sums of groups stand beside sums
-//! of all. A part has products of 64, 96 or 128 columns, as many as its choices need. A step is 64 columns of the weight; while its
-//! products are under way the next step's codes become operands, behind the barrier that says that those have landed. So a stage of
-//! tokens is free two steps later, one of codes as soon as they are widened. The last warpgroup asks for codes, the others for
-//! tokens. A warp has 210 instructions for a step of FP8, of which 80 widen 16 rows of 64 codes; `_wgmma` has 540 for two of them and
-//! 64 choices. `ptxas` for sm_90a spills nothing and gives a thread at most 168 registers, or 255 with two warpgroups; shared memory
-//! is 176 to 209 KB.
+//! There, where experts have fewer than 17 choices on average, 32 are multiplied at a time, by the entries `_few`. Where
+//! experts have at least 64 choices on average, codes are widened once for 128 of them, by the entries `_wide`: one block
+//! stays on each multiprocessor, of three warpgroups for 192 rows of the weight, or of two for 128 where sums of groups stand
+//! beside sums of all. A part has products of 64, 96 or 128 columns, as many as its choices need. A step is 64 columns of the
+//! weight; while its products are under way the next step's codes become operands, behind the barrier that says that those
+//! have landed. So a stage of tokens is free two steps later, one of codes as soon as they are widened. The last warpgroup
+//! asks for codes, the others for tokens. A warp has 210 instructions for a step of FP8, of which 80 widen 16 rows of 64
+//! codes; `_wgmma` has 540 for two of them and 64 choices. `ptxas` for sm_90a spills nothing and gives a thread at most 168
+//! registers, or 255 with two warpgroups; shared memory is 176 to 209 KB.
 //!
 //! # Requires
 //! At least 1 choice, and less than 2³¹ times 128 rows of all tiles; `k` divisible by 8, `n` by 16; a format that `quant_gemm` takes;

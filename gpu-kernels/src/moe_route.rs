@@ -19,9 +19,10 @@
 //!
 //! # Launch
 //! Of up to 8 rows a block has 4 experts, one to a warp; it asks for the first 4096 columns of its weights before the kernel
-//! in front has ended, and lets the next one start behind its wait, the other entries in front of it. Of more, it has 8 experts and 16 rows, and from 65 on 16 and 32, for the tensor core: a warp multiplies every
-//! 16th 32 columns, of which lanes load eight neighbours each, and splits the weights into three bf16 in registers. A block counts
-//! itself when its logits are stored; the last one of the rows chooses, a row to a warp.
+//! in front has ended, and lets the next one start behind its wait, the other entries in front of it. Of more, it has 8
+//! experts and 16 rows, and from 65 on 16 and 32, for the tensor core: a warp multiplies every 16th 32 columns, of which
+//! lanes load eight neighbours each, and splits the weights into three bf16 in registers. A block counts itself when its
+//! logits are stored; the last one of the rows chooses, a row to a warp.
 //!
 //! # Requires
 //! At least 1 row; `hidden` divisible by 8; at most 1024 experts, a multiple of `groups`;
@@ -32,10 +33,10 @@
 //! `experts · hidden · 4 + rows · (hidden · act + experts · 8 + top_k · 8)` bytes.
 //!
 //! # Numerics
-//! In f32. Of up to 8 rows a lane sums every 32nd group of 8 products in order, then the lanes join by a butterfly. Of more, a weight of
-//! 2⁻¹¹⁰ or more is exactly the sum of three bf16, whose products with a token are exact in f32; the tensor core adds those of the first parts and those of the
-//! others, 16 at once, and the warps' sums are added in their order. Neither order depends on `rows`. The chosen weights' sum is in
-//! the order of choice. c = 16, d = 0.
+//! In f32. Of up to 8 rows a lane sums every 32nd group of 8 products in order, then the lanes join by a butterfly. Of more,
+//! a weight of 2⁻¹¹⁰ or more is exactly the sum of three bf16, whose products with a token are exact in f32; the tensor core
+//! adds those of the first parts and those of the others, 16 at once, and the warps' sums are added in their order. Neither
+//! order depends on `rows`. The chosen weights' sum is in the order of choice. c = 16, d = 0.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape};
 

@@ -17,16 +17,17 @@
 //! | `partial` | `[partials()]`, or null | f32 | as `skinny_gemm`'s; written |
 //!
 //! # Launch
-//! A block multiplies a tile of 128 rows of the weight (with `swiglu` 64 gates and the 64 rows beside them) with all token rows.
-//! Codes, the scales among them, and tokens pass through rings in shared memory; the first codes are on their way before the
-//! kernel in front has ended. A lane widens its codes in registers, by arithmetic on their bits, to what the tensor core takes as
-//! its first operand: in the order of the columns, so that tokens stay as they are. Warpgroups widen the next 64 columns (of INT4
-//! with more than 32 token rows, or in groups of 32, 32) while the products of those before are under way, as far as registers
-//! are left: not where sums of groups stand beside sums of all for more than 32 token rows. With `partial`, up to 8 blocks share
-//! the columns of a tile, and `skinny_join` adds their sums; without, they are a cluster where they can, as in `skinny_gemm`. A multiprocessor has room for two blocks (codes in groups with more than 32 rows, without warpgroups, for one), of which one widens while
-//! the other multiplies; where there are more tiles, blocks take them by turns. There is an entry for 32 and for 64 token rows of
-//! each format, of codes of 8 bits with and without groups, and of INT4 in groups of 64 and of 32: `_wgmma` on compute capability
-//! 9.0, others elsewhere. `ptxas` 13.0 spills nothing.
+//! A block multiplies a tile of 128 rows of the weight (with `swiglu` 64 gates and the 64 rows beside them) with all token
+//! rows. Codes, the scales among them, and tokens pass through rings in shared memory; the first codes are on their way
+//! before the kernel in front has ended. A lane widens its codes in registers, by arithmetic on their bits, to what the
+//! tensor core takes as its first operand: in the order of the columns, so that tokens stay as they are. Warpgroups widen the
+//! next 64 columns (of INT4 with more than 32 token rows, or in groups of 32, 32) while the products of those before are
+//! under way, as far as registers are left: not where sums of groups stand beside sums of all for more than 32 token rows.
+//! With `partial`, up to 8 blocks share the columns of a tile, and `skinny_join` adds their sums; without, they are a cluster
+//! where they can, as in `skinny_gemm`. A multiprocessor has room for two blocks (codes in groups with more than 32 rows,
+//! without warpgroups, for one), of which one widens while the other multiplies; where there are more tiles, blocks take them
+//! by turns. There is an entry for 32 and for 64 token rows of each format, of codes of 8 bits with and without groups, and
+//! of INT4 in groups of 64 and of 32: `_wgmma` on compute capability 9.0, others elsewhere. `ptxas` 13.0 spills nothing.
 //!
 //! # Requires
 //! 1 to 64 rows; `k` and `n` divisible by 8, `n` with `swiglu` by 16; a packed format, whose scales beside the codes are for whole
