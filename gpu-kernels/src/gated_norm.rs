@@ -81,7 +81,7 @@ impl Kernel for GatedNorm {
 }
 
 #[cfg(target_arch = "nvptx64")]
-mod entry {
+pub(crate) mod entry {
     use super::GatedNorm;
     use crate::row::{self, GROUP};
     use crate::ssm::arithmetic::silu;
@@ -92,6 +92,9 @@ mod entry {
     /// Pieces of eight that a lane keeps.
     const KEPT: usize = 5;
 
+    /// What a lane keeps of a group.
+    type Kept = [[u32; 4]; KEPT];
+
     kernel! {
         /// A group of a row to a warp.
         pub fn gated_norm(args: GatedNorm) {
@@ -99,66 +102,153 @@ mod entry {
             let (row, group) = divide(owned, args.groups);
             grid::launch_dependents();
             if row < args.rows {
-                norm(&args, row, group);
+                let at = |width: u32| 2 * u64::from(row) * u64::from(width);
+                let pieces = divide(args.width, args.groups).0 / GROUP;
+                let row = Gated { y: args.y.addr + at(args.width), z: args.z.addr + at(args.z_stride), weight: args.weight.addr, pieces };
+                let (own, out) = (row.group(group), args.out.addr + at(args.width));
+                let weights = own.weights();
+                grid::wait_for_dependencies();
+                own.normalise(weights, args.eps, |piece, words| global::store(row::at(out, piece), words));
             }
         }
     }
 
-    /// # Safety
-    /// The kernel's Requires hold; the whole warp comes here.
-    #[inline(always)]
-    unsafe fn norm(args: &GatedNorm, row: u32, group: u32) {
-        let width = divide(args.width, args.groups).0;
-        let (pieces, first) = (width / GROUP, 2 * u64::from(group * width));
-        let at = |row_width: u32| 2 * u64::from(row) * u64::from(row_width) + first;
-        let [y, z] = [args.y.addr + at(args.width), args.z.addr + at(args.z_stride)];
-        let (weight, out) = (args.weight.addr + first, args.out.addr + at(args.width));
-        let own = |k: usize| thread::lane_id() + k as u32 * thread::WARP_SIZE;
-        // SAFETY: pieces are the group's; no lane reads what another one writes.
-        unsafe {
-            let load = |from: u64| {
-                array::<KEPT, [u32; 4]>(
-                    #[inline(always)]
-                    |k| if own(k) < pieces { global::load(row::at(from, own(k))) } else { [0; 4] },
-                )
-            };
-            let weights = load(weight);
-            grid::wait_for_dependencies();
-            let (ys, zs) = (load(y), load(z));
-            let kept = array::<KEPT, [f32; 8]>(
-                #[inline(always)]
-                |k| gated(ys[k], zs[k]),
-            );
-            let again = |piece: u32| gated(global::load(row::at(y, piece)), global::load(row::at(z, piece)));
-            let mut squares = 0.0;
-            unroll::<KEPT>(
-                #[inline(always)]
-                |k| squares = add_squares(squares, kept[k]),
-            );
-            let mut piece = own(KEPT);
-            while piece < pieces {
-                squares = add_squares(squares, again(piece));
-                piece += thread::WARP_SIZE;
-            }
-            let scale = math::rsqrt(warp::sum_f32(squares) / width as f32 + args.eps);
-            let store = |piece: u32, g: [f32; 8], weight: [u32; 4]| {
-                let weight = bf16::unpack_8(weight);
-                global::store(row::at(out, piece), bf16::pack_8(core::array::from_fn(|i| weight[i] * (g[i] * scale))));
-            };
-            unroll::<KEPT>(
-                #[inline(always)]
-                |k| {
-                    if own(k) < pieces {
-                        store(own(k), kept[k], weights[k]);
-                    }
-                },
-            );
-            let mut piece = own(KEPT);
-            while piece < pieces {
-                store(piece, again(piece), global::load(row::at(weight, piece)));
-                piece += thread::WARP_SIZE;
+    /// A row behind a state space model, or a group of it, its gates and the weights of the norm, by their addresses.
+    #[derive(Clone, Copy)]
+    pub struct Gated {
+        pub y: u64,
+        pub z: u64,
+        pub weight: u64,
+        /// Pieces of eight of a group.
+        pub pieces: u32,
+    }
+
+    /// A group of such a row.
+    #[derive(Clone, Copy)]
+    pub struct Group {
+        own: Gated,
+        /// Its first piece in the row.
+        first: u32,
+    }
+
+    impl Gated {
+        /// A group of the row.
+        #[inline(always)]
+        pub fn group(&self, number: u32) -> Group {
+            let first = number * self.pieces;
+            let [y, z, weight] = [self.y, self.z, self.weight].map(|row| row::at(row, first));
+            Group { own: Gated { y, z, weight, pieces: self.pieces }, first }
+        }
+
+        /// The first group of the warp, of those that share a row of so many out, and what the lane keeps of its weights.
+        ///
+        /// # Safety
+        /// The weights are there.
+        #[inline(always)]
+        pub unsafe fn first_of_warp(&self, groups: u32) -> (Group, Kept) {
+            let group = self.group(thread::warp_id());
+            // SAFETY: the group is the row's.
+            (group, if thread::warp_id() < groups { unsafe { group.weights() } } else { [[0; 4]; KEPT] })
+        }
+
+        /// Calls `emit` as [`Group::normalise`] does, for all of the row's groups, which the warps of the block share out.
+        ///
+        /// # Safety
+        /// As for that, with [`Gated::first_of_warp`]; the whole block comes here.
+        #[inline(always)]
+        pub unsafe fn normalise(
+            self,
+            groups: u32,
+            first: (Group, Kept),
+            eps: f32,
+            mut emit: impl FnMut(u32, [u32; 4]),
+        ) {
+            let (mut number, (mut group, mut weights)) = (thread::warp_id(), first);
+            while number < groups {
+                // SAFETY: the group is the row's, and this warp's alone.
+                unsafe { group.normalise(weights, eps, &mut emit) };
+                number += thread::block_dim_x() / thread::WARP_SIZE;
+                if number < groups {
+                    group = self.group(number);
+                    // SAFETY: as above.
+                    weights = unsafe { group.weights() };
+                }
             }
         }
+    }
+
+    impl Group {
+        /// What the lane keeps of the weights.
+        ///
+        /// # Safety
+        /// The group is the row's.
+        #[inline(always)]
+        pub unsafe fn weights(&self) -> Kept {
+            // SAFETY: the caller's promise.
+            unsafe { self.load(self.own.weight) }
+        }
+
+        /// The lane's first pieces of what begins at `from`.
+        #[inline(always)]
+        unsafe fn load(&self, from: u64) -> Kept {
+            array(
+                #[inline(always)]
+                // SAFETY: the piece is the group's.
+                |k| if own(k) < self.own.pieces { unsafe { global::load(row::at(from, own(k))) } } else { [0; 4] },
+            )
+        }
+
+        /// Calls `emit` with the number of each of the lane's pieces in the row, and its outputs.
+        ///
+        /// # Safety
+        /// The whole warp comes here, with the group's weights; y and z are written; what `emit` writes no other lane reads.
+        #[inline(always)]
+        pub unsafe fn normalise(self, weights: Kept, eps: f32, mut emit: impl FnMut(u32, [u32; 4])) {
+            let Gated { y, z, weight, pieces } = self.own;
+            // SAFETY: pieces are the group's.
+            unsafe {
+                let (ys, zs) = (self.load(y), self.load(z));
+                let kept = array::<KEPT, [f32; 8]>(
+                    #[inline(always)]
+                    |k| gated(ys[k], zs[k]),
+                );
+                let again = |piece: u32| gated(global::load(row::at(y, piece)), global::load(row::at(z, piece)));
+                let mut squares = 0.0;
+                unroll::<KEPT>(
+                    #[inline(always)]
+                    |k| squares = add_squares(squares, kept[k]),
+                );
+                let mut piece = own(KEPT);
+                while piece < pieces {
+                    squares = add_squares(squares, again(piece));
+                    piece += thread::WARP_SIZE;
+                }
+                let scale = math::rsqrt(warp::sum_f32(squares) / (pieces * GROUP) as f32 + eps);
+                let mut emit = |piece: u32, g: [f32; 8], weight: [u32; 4]| {
+                    let weight = bf16::unpack_8(weight);
+                    emit(self.first + piece, bf16::pack_8(core::array::from_fn(|i| weight[i] * (g[i] * scale))));
+                };
+                unroll::<KEPT>(
+                    #[inline(always)]
+                    |k| {
+                        if own(k) < pieces {
+                            emit(own(k), kept[k], weights[k]);
+                        }
+                    },
+                );
+                let mut piece = own(KEPT);
+                while piece < pieces {
+                    emit(piece, again(piece), global::load(row::at(weight, piece)));
+                    piece += thread::WARP_SIZE;
+                }
+            }
+        }
+    }
+
+    /// The lane's `k`-th piece of a group.
+    #[inline(always)]
+    fn own(k: usize) -> u32 {
+        thread::lane_id() + k as u32 * thread::WARP_SIZE
     }
 
     /// Eight outputs behind their gates.

@@ -3,7 +3,7 @@
 //!
 //! # Formula
 //! `s[t, n] = Σ_k a[t, k] · w[n, k] + bias[n]`, where `a` is `x`, or with `norm_weight` the row of `x` as `layer_norm_1p`
-//! (with `norm_bias`) or `rms_norm` (without; with `roundings`) gives it. Then `y_f32 = s`, with `residual` `s + residual`, or
+//! (with `norm_bias`), `gated_norm` (with `gate`) or `rms_norm` (without; with `roundings`) gives it. Then `y_f32 = s`, with `residual` `s + residual`, or
 //! `y = r(s)`, with `residual` `y = r(residual + r(s))`, or with an activation `y = f(r(s))`, where f is `relu2`: `r(max(s, 0)²)`, or `swiglu`,
 //! of rows n and `n + N/2` of the weight: `r(r(silu(s[t, n])) · s[t, n + N/2])`. `r` rounds to the activation type.
 //!
@@ -13,6 +13,7 @@
 //! | `x` | `[rows, k]` | act | row-major |
 //! | `norm_weight` | `[k]` or null | weight | |
 //! | `norm_bias` | `[k]` or null | weight | |
+//! | `gate` | `[k]` or null | act | what `gated_norm` calls z; without `norm_bias` |
 //! | `w` | `[n, k]` | weight | row-major |
 //! | `bias` | `[n]` or null | weight | |
 //! | `residual` | as the result, or null | act | row-major; may be `y` |
@@ -25,14 +26,14 @@
 //! share the columns, 128 at a time, or 64 (`_narrow`: short rows, and GPUs with little shared memory). A warp's weights
 //! pass through a ring in shared memory, some steps ahead and from one tile on into the next, and its part of the token
 //! rows comes into registers a step ahead; the tensor core multiplies, and behind each tile the warps' sums meet. In y
-//! there is a block for every eight token rows, and each of those reads the weight. `gemv_rms_norm` and
-//! `gemv_layer_norm_1p` take one token row, which every block normalises for itself. The first weights are on their way
+//! there is a block for every eight token rows, and each of those reads the weight. `gemv_rms_norm`,
+//! `gemv_layer_norm_1p` and `gemv_gated_norm` take one token row, which every block normalises for itself. The first weights are on their way
 //! before the kernel in front has ended, unless weights are what that kernel makes. With `x_settled` all runs beside it; the first
 //! block waits for it at its end, so that what waits for this kernel has waited for that one too.
 //!
 //! # Requires
 //! At least 1 row, with a norm 1 row of at most 16 384; `k` divisible by 8; `n` even with `swiglu`; `x`, `w`,
-//! `norm_weight` and `norm_bias` 16-byte aligned; exactly one of `y`, `y_f32` and `outbox`, an activation
+//! `norm_weight`, `norm_bias` and `gate` 16-byte aligned; with `gate` a multiple of 8 columns to each of `norm_groups`; exactly one of `y`, `y_f32` and `outbox`, an activation
 //! with `y` alone and without `residual`; `y` overlaps nothing that is read but `residual`; an outbox without a norm and
 //! with room for at most 8 rows, and `n` is divisible by 4 then.
 //!
@@ -79,6 +80,15 @@ const FIXED_BYTES: u32 = 2 * WARPS * TILE * GEMV_MAX_ROWS * 4 + 128 + SYSTEM_BYT
 /// wants others than the next.
 pub const SMALL_WEIGHT: u64 = 1 << 20;
 
+/// The wide and the narrow entry.
+const ENTRIES: [&str; 2] = ["gemv", "gemv_narrow"];
+/// Those behind each norm.
+const NORM_ENTRIES: [[&str; 2]; 3] = [
+    ["gemv_rms_norm", "gemv_rms_norm_narrow"],
+    ["gemv_layer_norm_1p", "gemv_layer_norm_1p_narrow"],
+    ["gemv_gated_norm", "gemv_gated_norm_narrow"],
+];
+
 /// Longest row that a product normalises on its way.
 pub const MAX_NORMED: usize = 16_384;
 
@@ -91,6 +101,8 @@ kernel_args! {
         pub norm_weight: Ptr<Weight>,
         /// `[k]` or null.
         pub norm_bias: Ptr<Weight>,
+        /// `[k]` or null: the gates of `gated_norm`, before their SiLU.
+        pub gate: Ptr<Act>,
         /// `[n, k]`.
         pub w: Ptr<Weight>,
         /// `[n]` or null.
@@ -115,13 +127,15 @@ kernel_args! {
         pub eps: f32,
         /// Of `rms_norm`: [`rms_norm::ONCE`] or [`rms_norm::TWICE`].
         pub roundings: u32,
+        /// Of `gated_norm`: groups of the row, each with a norm of its own.
+        pub norm_groups: u32,
         /// Whether a kernel in front makes `w`, so that nothing of it can be read ahead: 0 or 1.
         pub made: u32,
         /// Whether the next kernel starts only when the one in front of this has ended, so that it may read at once what is
         /// older than this one's outputs: 0 or 1. Without a norm.
         pub holds_next: u32,
         /// Whether `x` was written, and `y` used for the last time, before the kernel in front could start, so that this one runs beside
-        /// that: 0 or 1. With `y` alone, without a norm and a residual.
+        /// that: 0 or 1. With `y` alone, without a gate and a residual.
         pub x_settled: u32,
     }
 }
@@ -133,6 +147,7 @@ impl Gemv {
             x,
             norm_weight: Ptr::NULL,
             norm_bias: Ptr::NULL,
+            gate: Ptr::NULL,
             w,
             bias: Ptr::NULL,
             residual: Ptr::NULL,
@@ -145,6 +160,7 @@ impl Gemv {
             activation: PLAIN,
             eps: 0.0,
             roundings: rms_norm::TWICE,
+            norm_groups: 0,
             made: 0,
             holds_next: 0,
             x_settled: 0,
@@ -169,8 +185,24 @@ impl Gemv {
 
     /// Whether nothing but `x` could be what the kernel in front gives.
     fn runs_beside(&self) -> bool {
-        let reads = !self.norm_weight.is_null() || !self.residual.is_null() || self.made != 0;
+        let reads = !self.gate.is_null() || !self.residual.is_null() || self.made != 0;
         !reads && !self.y.is_null() && self.holds_next == 0
+    }
+
+    /// Whether the gates' norm has a row of groups in front of it.
+    fn has_groups(&self) -> bool {
+        let groups = self.norm_groups > 0 && self.k.is_multiple_of(8 * self.norm_groups);
+        self.gate.is_null() || (!self.norm_weight.is_null() && self.norm_bias.is_null() && groups)
+    }
+
+    /// Which norm stands in front, if one does: as many entries are in front of its own.
+    pub(crate) fn norm(&self) -> Option<usize> {
+        match (self.norm_weight.is_null(), self.norm_bias.is_null(), self.gate.is_null()) {
+            (true, ..) => None,
+            (_, _, false) => Some(2),
+            (_, false, _) => Some(1),
+            _ => Some(0),
+        }
     }
 
     pub(crate) fn has_one_result(&self) -> bool {
@@ -203,23 +235,20 @@ impl Kernel for Gemv {
             self.k > 0 && self.k.is_multiple_of(8) => "k divisible by 8",
             !normed || (self.rows == 1 && self.k as usize <= MAX_NORMED) => "one row of at most 16384 behind a norm",
             normed || self.norm_bias.is_null() => "norm_bias with norm_weight alone",
+            self.has_groups() => "a gate with norm_weight alone, and columns for its groups",
             matches!(self.roundings, rms_norm::ONCE | rms_norm::TWICE) => "one rounding or two",
             self.activation <= SWIGLU => "a known activation",
             self.activation != SWIGLU || self.n.is_multiple_of(2) => "as many gates as others",
             self.has_one_result() => "exactly one of y, y_f32 and an outbox",
             self.activation == PLAIN || (!self.y.is_null() && self.residual.is_null()) => "activations with y alone, and without residual",
             !normed || !self.outbox.sends() => "an outbox without a norm",
-            self.x_settled == 0 || self.runs_beside() => "settled rows with y alone, neither norm, residual nor a weight that is made",
+            self.x_settled == 0 || self.runs_beside() => "settled rows with y alone, neither gate, residual nor a weight that is made",
             self.has_room() => "an outbox with room, of at most 8 rows and columns divisible by 4",
         }
     }
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
-        let (symbols, normed) = match (self.norm_weight.is_null(), self.norm_bias.is_null()) {
-            (true, _) => (["gemv", "gemv_narrow"], 0),
-            (false, true) => (["gemv_rms_norm", "gemv_rms_norm_narrow"], self.k * 2),
-            (false, false) => (["gemv_layer_norm_1p", "gemv_layer_norm_1p_narrow"], self.k * 2),
-        };
+        let (symbols, normed) = self.norm().map_or((ENTRIES, 0), |norm| (NORM_ENTRIES[norm], self.k * 2));
         // By what the longest normalised row needs, so that a row has one order of summation with a norm and without.
         let most = WARPS * SLOTS * slot_bytes(WIDE) + MAX_NORMED as u32 * 2 + FIXED_BYTES;
         let wide = self.k >= WARPS * WIDE * 32 && device.shared_bytes_per_block >= most;

@@ -16,7 +16,7 @@
 //! # Launch
 //! As `moe_gemv`'s, with the rings of `quant_gemv`, but that a block has several tiles at a time: `team` of its 8 warps share one, as
 //! few as make 1320 warps of the tiles of one token row, so that with 22 of 512 experts a warp has a tile alone, and with 6 of 128 two
-//! share one.
+//! share one. With one token row a team copies its tile's row to shared memory first (`_row`), in the order in which codes are widened.
 //!
 //! # Requires
 //! 1 to 384 choices, `rows · top_k`; `k` divisible by 8, `n` by 16; ids from 0 to `experts` − 1; a format that `quant_gemv`
@@ -148,7 +148,12 @@ impl Kernel for MoeQuantGemv {
         let in_all = device.shared_bytes_per_block + SYSTEM_BYTES;
         let resident = (in_all / (rings.bytes + FIXED_BYTES)).clamp(1, BLOCKS);
         let blocks = (device.multiprocessors * resident).clamp(1, self.rows * self.top_k * (self.n / TILE));
-        Launch { shared_bytes: rings.bytes, overlaps: true, ..Launch::linear(rings.expert_symbol, blocks, WARPS * 32) }
+        let staged = WARPS / self.team * 2 * self.k.next_multiple_of(rings.columns / WARPS);
+        let has_room = rings.bytes + staged + FIXED_BYTES <= in_all / resident;
+        let [several, one] = rings.expert_symbols;
+        let (symbol, staged) =
+            if self.rows == 1 && self.top_k <= WARPS * 32 && has_room { (one, staged) } else { (several, 0) };
+        Launch { shared_bytes: rings.bytes + staged, overlaps: true, ..Launch::linear(symbol, blocks, WARPS * 32) }
     }
 
     fn bytes_moved(&self, shape: &StepShape) -> u64 {

@@ -10,6 +10,7 @@
 //! | `x` | `[rows, k]` | act | row-major |
 //! | `norm_weight` | `[k]` or null | weight | |
 //! | `norm_bias` | `[k]` or null | weight | |
+//! | `gate` | `[k]` or null | act | as `gemv`'s |
 //! | `w` | `[n, k]` | packed | rows as docs/formats.md has them |
 //! | `scales` | `[n, Format::scales(k)]`, or null where that is 0 | f32 | row-major |
 //! | `bias` | `[n]` or null | weight | |
@@ -23,7 +24,7 @@
 //! Codes and the scales among them pass through rings in shared memory, three steps deep; the first ones are on their way
 //! before the kernel in front has ended. A lane widens eight columns of two rows in registers, by arithmetic on their bits.
 //! One token row of at most 8192 columns, with codes of 4 bits 16 384, is copied to shared memory first (`_row`), in the order in which
-//! codes are widened; `_rms_norm` and `_layer_norm_1p` take one, which every block normalises for itself.
+//! codes are widened; `_rms_norm`, `_layer_norm_1p` and `_gated_norm` take one, which every block normalises for itself.
 //!
 //! # Requires
 //! 1 to 8 rows, with a norm 1 row of at most 8 192; `k` divisible by 8; `n` even with `swiglu`; a packed format, whose scales
@@ -91,6 +92,8 @@ kernel_args! {
         pub norm_weight: Ptr<Weight>,
         /// `[k]` or null.
         pub norm_bias: Ptr<Weight>,
+        /// `[k]` or null.
+        pub gate: Ptr<Act>,
         /// `[n, k]`, the codes.
         pub w: Ptr<Packed>,
         /// `[n, Format::scales(k)]`, or null where the format has none beside the codes.
@@ -121,6 +124,8 @@ kernel_args! {
         pub eps: f32,
         /// Of `rms_norm`: `rms_norm::ONCE` or `rms_norm::TWICE`.
         pub roundings: u32,
+        /// Of `gated_norm`: groups of the row.
+        pub norm_groups: u32,
         /// As in `gemv`: 0 or 1.
         pub holds_next: u32,
         /// As in `gemv`: 0 or 1.
@@ -140,6 +145,7 @@ impl QuantGemv {
             x,
             norm_weight,
             norm_bias,
+            gate,
             bias,
             residual,
             y,
@@ -151,6 +157,7 @@ impl QuantGemv {
             activation,
             eps,
             roundings,
+            norm_groups,
             holds_next,
             x_settled,
             ..
@@ -160,6 +167,7 @@ impl QuantGemv {
             x,
             norm_weight,
             norm_bias,
+            gate,
             w,
             scales,
             bias,
@@ -175,6 +183,7 @@ impl QuantGemv {
             activation,
             eps,
             roundings,
+            norm_groups,
             holds_next,
             x_settled,
         }
@@ -197,6 +206,7 @@ impl QuantGemv {
             x: self.x,
             norm_weight: self.norm_weight,
             norm_bias: self.norm_bias,
+            gate: self.gate,
             w: Ptr::NULL,
             bias: self.bias,
             residual: self.residual,
@@ -209,6 +219,7 @@ impl QuantGemv {
             activation: self.activation,
             eps: self.eps,
             roundings: self.roundings,
+            norm_groups: self.norm_groups,
             made: 0,
             holds_next: self.holds_next,
             x_settled: self.x_settled,
@@ -218,10 +229,10 @@ impl QuantGemv {
 
 /// The rings of a format.
 pub(crate) struct Rings {
-    /// The entries of several rows, of one row, of one behind `rms_norm` and of one behind `layer_norm_1p`.
-    symbols: [&'static str; 4],
-    /// That of `moe_quant_gemv`.
-    pub(crate) expert_symbol: &'static str,
+    /// The entries of several rows, of one row, and of one behind each norm in the order of `gemv`'s.
+    symbols: [&'static str; 5],
+    /// Those of `moe_quant_gemv`, of several rows and of one.
+    pub(crate) expert_symbols: [&'static str; 2],
     /// Bytes of all rings of a block.
     pub(crate) bytes: u32,
     /// Columns of a step of all warps.
@@ -237,8 +248,9 @@ macro_rules! symbols {
                 concat!("quant_gemv_", $format, "_row"),
                 concat!("quant_gemv_", $format, "_rms_norm"),
                 concat!("quant_gemv_", $format, "_layer_norm_1p"),
+                concat!("quant_gemv_", $format, "_gated_norm"),
             ],
-            concat!("moe_quant_gemv_", $format),
+            [concat!("moe_quant_gemv_", $format), concat!("moe_quant_gemv_", $format, "_row")],
         )
     };
 }
@@ -246,7 +258,7 @@ macro_rules! symbols {
 impl Rings {
     /// Of a format's number and group; none for formats that are not streamed.
     pub(crate) const fn of(kind: u32, group: u32) -> Option<Rings> {
-        let ((symbols, expert_symbol), scales) = match (kind, group) {
+        let ((symbols, expert_symbols), scales) = match (kind, group) {
             (FP8 | INT8, 1..) if group < 32 || !group.is_power_of_two() => return None,
             (FP8, _) => (symbols!("fp8"), 0),
             (INT8, _) => (symbols!("int8"), 0),
@@ -256,7 +268,7 @@ impl Rings {
             _ => return None,
         };
         let columns = WARPS * PIECES * if matches!(kind, FP8 | INT8) { 16 } else { 32 };
-        Some(Rings { symbols, expert_symbol, bytes: WARPS * SLOTS * TILE * (PIECES * 16 + scales), columns })
+        Some(Rings { symbols, expert_symbols, bytes: WARPS * SLOTS * TILE * (PIECES * 16 + scales), columns })
     }
 }
 
@@ -278,13 +290,10 @@ impl Kernel for QuantGemv {
         let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
         let staged = 2 * self.k.next_multiple_of(rings.columns);
         let has_room = rings.bytes + staged + FIXED_BYTES <= device.shared_bytes_per_block + SYSTEM_BYTES;
-        let (symbol, staged) = match (self.norm_weight.is_null(), self.norm_bias.is_null()) {
-            (true, _) if self.rows == 1 && self.k <= longest_staged(self.format) && has_room => {
-                (rings.symbols[1], staged)
-            }
-            (true, _) => (rings.symbols[0], 0),
-            (false, true) => (rings.symbols[2], staged),
-            (false, false) => (rings.symbols[3], staged),
+        let (symbol, staged) = match self.around().norm() {
+            Some(norm) => (rings.symbols[2 + norm], staged),
+            None if self.rows == 1 && self.k <= longest_staged(self.format) && has_room => (rings.symbols[1], staged),
+            None => (rings.symbols[0], 0),
         };
         let shared_bytes = rings.bytes + staged;
         let in_all = device.shared_bytes_per_block + SYSTEM_BYTES;

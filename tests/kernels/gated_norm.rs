@@ -62,12 +62,14 @@ impl Oracle for GatedNorm {
         let (y, z, weight) = (data.f64s(self.y), data.f64s(self.z), data.f64s(self.weight));
         let rows = y.chunks(width).zip(z.chunks(self.z_stride as usize));
         let groups = rows.flat_map(|(y, z)| y.chunks(group).zip(z.chunks(group)).zip(weight.chunks(group)));
-        let out = groups.flat_map(|((y, z), weight)| normed((y, z), weight, f64::from(self.eps), precision));
-        vec![Written::new(self.out, out.collect())]
+        let out = groups.flat_map(|((y, z), weight)| normed((y, z), weight, f64::from(self.eps)));
+        let want = |out: Approx| Want::near(precision.round(out.value), out.error);
+        vec![Written::new(self.out, out.map(want).collect())]
     }
 }
 
-fn normed((y, z): (&[f64], &[f64]), weight: &[f64], eps: f64, precision: Precision) -> Vec<Want> {
+/// The outputs of a group, before they are rounded.
+pub fn normed((y, z): (&[f64], &[f64]), weight: &[f64], eps: f64) -> Vec<Approx> {
     let gated: Vec<Approx> = y.iter().zip(z).map(|(y, z)| Approx::exact(*z).silu() * Approx::exact(*y)).collect();
     let count = gated.len() as f64;
     let mean = gated.iter().map(|g| g.value * g.value).sum::<f64>() / count + eps;
@@ -78,7 +80,7 @@ fn normed((y, z): (&[f64], &[f64]), weight: &[f64], eps: f64, precision: Precisi
         let value = weight * g.value / root;
         // The root and its reciprocal, two products.
         let error = weight.abs() * g.error / root + value.abs() * (share + 4.0);
-        Want::near(precision.round(value), error)
+        Approx::near(value, error)
     };
     gated.iter().zip(weight).map(want).collect()
 }

@@ -5,6 +5,7 @@ use gpu_kernels::{Gemv, Ptr, rms_norm};
 
 use crate::approx::Approx;
 use crate::data::Data;
+use crate::gated_norm;
 use crate::meeting::{By, meeting, sent_ahead};
 use crate::mutants::{BARRIER, COPY_EDGE, Defect, LANES, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
@@ -18,6 +19,8 @@ pub enum Norm {
     /// With one rounding.
     RmsOnce,
     LayerNorm1p,
+    /// Of so many groups.
+    Gated(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +97,25 @@ const SHAPES: [Shape; 53] = [
     Shape { norm: Norm::LayerNorm1p, residual: true, ..shape(1, 40, 1032) },
 ];
 
+/// Groups of which warps have none, one or several, with pieces in all lanes, in some, and in more than a lane keeps; the last
+/// are narrow steps. Of the longest groups, what no lane keeps decides the norm.
+const GATED: [Shape; 14] = [
+    Shape { norm: Norm::Gated(8), residual: true, ..shape(1, 35, 4096) },
+    Shape { norm: Norm::Gated(8), ..shape(1, 17, 7680) },
+    Shape { norm: Norm::Gated(2), bias: true, ..shape(1, 9, 8208) },
+    Shape { norm: Norm::Gated(1), logits: true, ..shape(1, 9, 4104) },
+    Shape { norm: Norm::Gated(1), logits: true, ..shape(1, 19, 1304) },
+    Shape { norm: Norm::Gated(20), residual: true, ..shape(1, 33, 2080) },
+    Shape { norm: Norm::Gated(4), activation: RELU2, ..shape(1, 18, 1056) },
+    Shape { norm: Norm::Gated(9), ..shape(1, 3, 12_888) },
+    Shape { norm: Norm::Gated(4), activation: SWIGLU, scale: 0.1, ..shape(1, 22, 2080) },
+    Shape { norm: Norm::Gated(4), activation: SWIGLU, scale: 0.1, ..shape(1, 22, 544) },
+    Shape { norm: Norm::Gated(3), residual: true, ..shape(1, 35, 72) },
+    Shape { norm: Norm::Gated(9), ..shape(1, 21, 792) },
+    Shape { norm: Norm::Gated(1), logits: true, ..shape(1, 7, 520) },
+    Shape { norm: Norm::Gated(1), logits: true, ..shape(1, 5, 1000) },
+];
+
 /// Depths at which a warp has no, one or several steps of a tile, and the last one ends inside it.
 const DEPTHS: [usize; 8] = [264, 520, 776, 1032, 1288, 2056, 2824, 4872];
 
@@ -102,7 +124,7 @@ const TURNS: [Shape; 5] =
     [shape(1, 3500, 8), shape(8, 3480, 520), shape(30, 900, 8), shape(1, 1750, 1024), shape(3, 1750, 1032)];
 
 /// Elements of a row that the threads of a block keep in registers while they normalise it.
-const KEPT: usize = 8192;
+pub const KEPT: usize = 8192;
 
 pub fn rows() -> Vec<Row<Gemv>> {
     let every_variant = DEPTHS.iter().flat_map(|k| [1, 2, 4, 8].map(|rows| shape(rows, 3, *k)));
@@ -110,13 +132,15 @@ pub fn rows() -> Vec<Row<Gemv>> {
     let told = shapes.enumerate().map(|(seed, shape)| row(seed as u64, &shape));
     let sent = [[1, 36, 264], [8, 20, 1032], [3, 4, 8]].into_iter().flat_map(|it| [(it, false), (it, true)]);
     let told = told.chain(sent.map(|(shape, residual)| sending_row(shape, residual)));
-    let told = told.chain([[1, 35, 264], [5, 18, 1032]].map(settled_row));
-    told.chain([row(1, &Shape { residual: true, logits: true, ..shape(5, 18, 1032) })]).collect()
+    let told = told.chain([[1, 35, 264], [5, 18, 1032]].map(|shape| settled_row(shape, Norm::None)));
+    let told = told.chain([row(1, &Shape { residual: true, logits: true, ..shape(5, 18, 1032) })]);
+    let told = told.chain([Norm::Rms, Norm::LayerNorm1p].map(|norm| settled_row([1, 35, 1032], norm)));
+    told.chain(GATED.into_iter().enumerate().map(|(seed, shape)| row(seed as u64, &shape))).collect()
 }
 
 /// A row that may run beside the kernel in front.
-fn settled_row([rows, n, k]: [usize; 3]) -> Row<Gemv> {
-    let row = row((rows * n) as u64, &Shape { activation: RELU2, ..shape(rows, n, k) });
+fn settled_row([rows, n, k]: [usize; 3], norm: Norm) -> Row<Gemv> {
+    let row = row((rows * n) as u64, &Shape { activation: RELU2, norm, ..shape(rows, n, k) });
     Row { name: format!("{}, settled", row.name), kernel: Gemv { x_settled: 1, ..row.kernel }, ..row }
 }
 
@@ -143,6 +167,9 @@ fn row(seed: u64, shape: &Shape) -> Row<Gemv> {
     }
     // Of the longest rows, what no thread keeps decides the norm.
     x.iter_mut().skip(if k > 10_240 { KEPT } else { rows * k }).for_each(|x| *x *= 64.0);
+    if let Norm::Gated(groups) = norm {
+        x.iter_mut().enumerate().filter(|(i, _)| i % (k / groups) >= 1280).for_each(|(_, x)| *x *= 64.0);
+    }
     let x = data.reals("x", x);
     let w = data.weight("w", random.reals(n * k, scale), k);
     let mut kernel = Gemv { activation, eps: 1e-5, ..Gemv::new(x, w, [rows as u32, n as u32, k as u32]) };
@@ -158,6 +185,9 @@ fn row(seed: u64, shape: &Shape) -> Row<Gemv> {
     }
     if norm == Norm::LayerNorm1p {
         kernel.norm_bias = data.weight("norm_bias", random.reals(k, 0.5), k);
+    }
+    if let Norm::Gated(groups) = norm {
+        (kernel.gate, kernel.norm_groups) = (data.reals("gate", random.reals(k, 1.0)), groups as u32);
     }
     match (logits, residual) {
         (true, false) => kernel.y_f32 = data.undefined("y_f32", rows * n),
@@ -229,7 +259,8 @@ pub fn finished(gemv: &Gemv, sums: Vec<Approx>, data: &Data, precision: Precisio
     vec![Written::new(gemv.y, values.iter().map(Approx::want).collect())]
 }
 
-fn dot(a: &[Approx], w: &[f64]) -> Approx {
+/// The product of a row, whose error is that of its terms in any order.
+pub fn dot(a: &[Approx], w: &[f64]) -> Approx {
     let zero = Approx::exact(0.0);
     // A term's share of the error is its magnitude, not that of the sum so far.
     let sum = a.iter().zip(w).fold(zero, |sum, (a, w)| sum.plus_term(a.times(*w)));
@@ -243,7 +274,8 @@ fn gated<'a>((gates, ups): (&'a [Approx], &'a [Approx]), precision: Precision) -
     })
 }
 
-trait Normed {
+pub trait Normed {
+    /// The row `x` as it meets the weight.
     fn normed(&self, x: &[f64], data: &Data, precision: Precision) -> Vec<Approx>;
 }
 
@@ -255,6 +287,12 @@ impl Normed for Gemv {
             return x.iter().map(|x| Approx::exact(*x)).collect();
         }
         let weight = data.f64s(self.norm_weight);
+        if !self.gate.is_null() {
+            let (gate, group) = (data.f64s(self.gate), x.len() / self.norm_groups as usize);
+            let groups = x.chunks(group).zip(gate.chunks(group)).zip(weight.chunks(group));
+            let outputs = groups.flat_map(|(yz, weight)| gated_norm::normed(yz, weight, eps));
+            return outputs.map(|output| output.rounded(precision)).collect();
+        }
         if self.norm_bias.is_null() {
             let root = (mean_of(&|x| x * x) + eps).sqrt();
             // The root, its reciprocal and the product.

@@ -12,6 +12,7 @@ mod distribution;
 mod emulator;
 mod meeting;
 mod mutants;
+mod norm_bits;
 mod oracle;
 mod packed;
 mod paged;

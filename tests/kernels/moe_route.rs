@@ -1,8 +1,10 @@
 //! Rows of `moe_route`.
-use gpu_kernels::MoeRoute;
+use gpu_kernels::{Gemv, MoeRoute, Ptr, rms_norm};
 
+use crate::approx::Approx;
 use crate::data::Data;
-use crate::mutants::{Defect, EDGE, LANES, RANK, STRIDE, TERM};
+use crate::gemv::{self, KEPT, Normed};
+use crate::mutants::{BARRIER, Defect, EDGE, LANES, RANK, STRIDE, TERM};
 use crate::oracle::{Oracle, Precision, Row, Want, Written};
 use crate::random::Random;
 
@@ -121,15 +123,44 @@ const SHAPES: [Shape; 93] = [
     shape(120, 776, 33, 5),
 ];
 
+/// Of one row, which the router normalises, and its roundings: rows of which threads have no piece, one, or more than they keep.
+const NORMED: [(Shape, u32); 9] = [
+    (shape(1, 2688, 128, 6), rms_norm::ONCE),
+    (shape(1, 8, 2, 2), rms_norm::ONCE),
+    (shape(1, 264, 17, 6), rms_norm::TWICE),
+    (shape(1, 4360, 5, 2), rms_norm::ONCE),
+    (shape(1, 8192, 5, 2), rms_norm::ONCE),
+    (shape(1, 8456, 6, 2), rms_norm::TWICE),
+    (shape(1, 10_400, 5, 2), rms_norm::TWICE),
+    (Shape { groups: (4, 2), ..shape(1, 136, 512, 22) }, rms_norm::ONCE),
+    (Shape { kinds: 300, ..shape(1, 24, 1024, 32) }, rms_norm::ONCE),
+];
+
 pub fn rows() -> Vec<Row<MoeRoute>> {
-    SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, shape)).collect()
+    let plain = SHAPES.iter().enumerate().map(|(seed, shape)| row(seed as u64, shape));
+    // What chooses is compiled anew.
+    let few = SHAPES.iter().filter(|shape| shape.rows <= 8);
+    let few = few.flat_map(|shape| vec![(Shape { rows: 1, ..*shape }, rms_norm::ONCE); shape.rows]);
+    let normed = NORMED.into_iter().chain(few).enumerate();
+    plain.chain(normed.map(|(seed, normed)| normed_row(seed as u64, &normed))).collect()
+}
+
+fn normed_row(seed: u64, (shape, roundings): &(Shape, u32)) -> Row<MoeRoute> {
+    let Row { name, kernel, mut data } = row(seed, shape);
+    let norm_weight = data.weight("norm_weight", Random::new(seed).reals(shape.hidden, 1.5), shape.hidden);
+    let normed = data.undefined("normed", shape.hidden);
+    let kernel = MoeRoute { norm_weight, normed, eps: 1e-5, roundings: *roundings, ..kernel };
+    Row { name: format!("{name}, normalised"), kernel, data }
 }
 
 fn row(seed: u64, shape: &Shape) -> Row<MoeRoute> {
     let Shape { rows, hidden, experts, top_k, groups, normalize, kinds } = *shape;
     let mut random = Random::new(seed);
     let mut data = Data::default();
-    let x = data.reals("x", random.reals(rows * hidden, 1.0));
+    let mut x = random.reals(rows * hidden, 1.0);
+    // Of the longest rows, what no thread of a norm keeps decides it.
+    x.iter_mut().skip(if hidden > KEPT { KEPT } else { rows * hidden }).for_each(|x| *x *= 64.0);
+    let x = data.reals("x", x);
     // Logits of a few units, whatever the width.
     let kind = random.reals_in_full(experts.min(kinds) * hidden, 2.0 / (hidden as f32).sqrt());
     let weight: Vec<f32> = (0..experts).flat_map(|e| kind[e % kinds * hidden..][..hidden].to_vec()).collect();
@@ -137,6 +168,8 @@ fn row(seed: u64, shape: &Shape) -> Row<MoeRoute> {
     let bias = (0..experts).map(|e| bias[e % kinds]).collect();
     let kernel = MoeRoute {
         x,
+        norm_weight: Ptr::NULL,
+        normed: Ptr::NULL,
         w: data.reals("w", weight),
         bias: data.reals("bias", bias),
         logits: data.undefined("logits", rows * experts),
@@ -151,47 +184,53 @@ fn row(seed: u64, shape: &Shape) -> Row<MoeRoute> {
         top_groups: groups.1 as u32,
         normalize: normalize.into(),
         scale: 2.5,
+        eps: 0.0,
+        roundings: rms_norm::ONCE,
     };
     Row { name: format!("{shape:?}"), kernel, data }
 }
 
-/// A value, and its error as in [`Want::Value`].
-type Near = (f64, f64);
-
 /// What one row of `x` gives.
 struct Routed {
-    logits: Vec<Near>,
+    logits: Vec<Approx>,
     ids: Vec<usize>,
-    weights: Vec<Near>,
+    weights: Vec<Approx>,
 }
 
 impl Oracle for MoeRoute {
     const C: f64 = 16.0;
-    const D: f64 = 0.0;
-    const DEFECTS: &[Defect] = &[EDGE, STRIDE, LANES, RANK, TERM];
+    const D: f64 = 4.0;
+    const DEFECTS: &[Defect] = &[EDGE, STRIDE, LANES, RANK, TERM, Defect { entries: "norm", ..BARRIER }];
 
-    fn oracle(&self, data: &Data, _: Precision) -> Vec<Written> {
+    /// Lanes exchange what other entries and other products behind a norm do; few rows of one token miss any.
+    fn spares(entry: &str, defect: &Defect) -> bool {
+        entry == "moe_route_rms_norm" && defect.name == LANES.name
+    }
+
+    fn oracle(&self, data: &Data, precision: Precision) -> Vec<Written> {
         let (x, w, bias) = (data.f64s(self.x), data.f64s(self.w), data.f64s(self.bias));
-        let rows: Vec<Routed> = x.chunks(self.hidden as usize).map(|x| routed(self, x, &w, &bias)).collect();
-        let near = |(value, error): &Near| Want::near(*value, *error);
+        let norm = Gemv::new(self.x, Ptr::NULL, [self.rows, 0, self.hidden]);
+        let norm = Gemv { norm_weight: self.norm_weight, eps: self.eps, roundings: self.roundings, ..norm };
+        let x: Vec<Vec<Approx>> = x.chunks(self.hidden as usize).map(|x| norm.normed(x, data, precision)).collect();
+        let rows: Vec<Routed> = x.iter().map(|x| routed(self, x, &w, &bias)).collect();
         let ids = rows.iter().flat_map(|row| row.ids.iter().map(|id| Want::exact(*id as f64)));
-        vec![
-            Written::new(self.logits, rows.iter().flat_map(|row| row.logits.iter().map(near)).collect()),
+        let mut written = vec![
+            Written::new(self.logits, rows.iter().flat_map(|row| row.logits.iter().map(Approx::want)).collect()),
             Written::new(self.counters, vec![Want::exact(0.0); data.i32s(self.counters).len()]),
             Written::new(self.ids, ids.collect()),
-            Written::new(self.weights, rows.iter().flat_map(|row| row.weights.iter().map(near)).collect()),
-        ]
+            Written::new(self.weights, rows.iter().flat_map(|row| row.weights.iter().map(Approx::want)).collect()),
+        ];
+        if !self.normed.is_null() {
+            written.push(Written::new(self.normed, x.iter().flatten().map(Approx::want).collect()));
+        }
+        written
     }
 }
 
-fn routed(route: &MoeRoute, x: &[f64], w: &[f64], bias: &[f64]) -> Routed {
-    let dot = |w: &[f64]| {
-        let terms = x.iter().zip(w).map(|(x, w)| x * w);
-        terms.fold((0.0, 0.0), |(sum, error), term| (sum + term, error + term.abs()))
-    };
-    let logits: Vec<Near> = w.chunks(x.len()).map(dot).collect();
-    let scores: Vec<Near> = logits.iter().map(|&logit| sigmoid(logit)).collect();
-    let mut choice: Vec<f64> = scores.iter().zip(bias).map(|((score, _), bias)| score + bias).collect();
+fn routed(route: &MoeRoute, x: &[Approx], w: &[f64], bias: &[f64]) -> Routed {
+    let logits: Vec<Approx> = w.chunks(x.len()).map(|w| gemv::dot(x, w)).collect();
+    let scores: Vec<Approx> = logits.iter().map(|&logit| sigmoid(logit)).collect();
+    let mut choice: Vec<f64> = scores.iter().zip(bias).map(|(score, bias)| score.value + bias).collect();
     let size = choice.len() / route.groups as usize;
     let group_scores: Vec<f64> =
         choice.chunks(size).map(|group| best(group, 2).iter().map(|i| group[*i]).sum()).collect();
@@ -202,22 +241,23 @@ fn routed(route: &MoeRoute, x: &[f64], w: &[f64], bias: &[f64]) -> Routed {
         }
     }
     let ids = best(&choice, route.top_k as usize);
-    let total = ids.iter().fold((1e-20, 0.0), |sum, id| (sum.0 + scores[*id].0, sum.1 + scores[*id].1));
-    let total = if route.normalize == 0 { (1.0, 0.0) } else { total };
+    let total = ids.iter().fold(Approx::exact(1e-20), |sum, id| sum.plus_term(scores[*id]));
+    let total = if route.normalize == 0 { Approx::exact(1.0) } else { total };
     let scale = f64::from(route.scale);
     let weight = |id: &usize| {
-        let (score, error) = scores[*id];
-        let share = score / total.0;
-        (scale * share, scale * (error / total.0 + share * total.1 / total.0 + 4.0 * share))
+        let share = scores[*id].times(1.0 / total.value);
+        // The total's errors, as a share of it.
+        let off = total.times(share.value / total.value);
+        Approx { value: 0.0, ..off }.plus_term(share).times(scale).with_error(scale * 4.0 * share.value)
     };
     let weights = ids.iter().map(weight).collect();
     Routed { logits, ids, weights }
 }
 
-fn sigmoid((logit, error): Near) -> Near {
-    let score = 1.0 / (1.0 + (-logit).exp());
+fn sigmoid(logit: Approx) -> Approx {
+    let value = 1.0 / (1.0 + (-logit.value).exp());
     // The exponential is within 4 ulp; the sum and the quotient add one each.
-    (score, score * (1.0 - score) * error + 6.0 * score)
+    Approx { value, ..logit.times(value * (1.0 - value)).with_error(6.0 * value) }
 }
 
 /// Where the largest values stand, the largest first; of equal ones the first.

@@ -75,6 +75,15 @@ const STREAMED: [Format; 5] = [
     Format::Nvfp4,
 ];
 
+/// As `gemv`'s.
+const GATED: [Shape; 5] = [
+    Shape { norm: Norm::Gated(8), residual: true, ..shape(1, 35, 4096) },
+    Shape { norm: Norm::Gated(8), ..shape(1, 17, 7680) },
+    Shape { norm: Norm::Gated(20), bias: true, ..shape(1, 33, 2080) },
+    Shape { norm: Norm::Gated(3), logits: true, ..shape(1, 35, 72) },
+    Shape { norm: Norm::Gated(2), residual: true, ..shape(1, 9, 5152) },
+];
+
 /// More tiles than blocks, with a step each.
 const TURNS: [Shape; 2] =
     [Shape { activation: SWIGLU, bias: true, ..shape(3, 7000, 40) }, Shape { residual: true, ..shape(1, 7000, 40) }];
@@ -96,14 +105,18 @@ pub fn rows() -> Vec<Row<QuantGemv>> {
     let sent =
         FORMATS.into_iter().flat_map(|format| [shape(1, 20, 1032), shape(5, 36, 520)].map(|shape| (format, shape)));
     let sent = sent.flat_map(|(format, shape)| [false, true].map(|residual| (format, Shape { residual, ..shape })));
-    let settled = STREAMED.into_iter().flat_map(|format| [1, 5].map(|rows| settled_row(format, rows)));
+    let settled = STREAMED.into_iter().flat_map(|format| [1, 5].map(|rows| settled_row(format, rows, Norm::None)));
     let sent = sent.map(|(format, shape)| sending_row(format, &shape));
-    random.chain(every_code()).chain(sent).chain(settled).collect()
+    let told = random.chain(every_code()).chain(sent).chain(settled);
+    let gated = STREAMED.into_iter().flat_map(|format| GATED.map(|shape| (format, shape)));
+    let gated = gated.enumerate().map(|(seed, (format, shape))| row(seed as u64, format, &shape));
+    let settled = STREAMED.into_iter().flat_map(|format| [Norm::Rms, Norm::LayerNorm1p].map(|norm| (format, norm)));
+    told.chain(gated).chain(settled.map(|(format, norm)| settled_row(format, 1, norm))).collect()
 }
 
 /// A row that may run beside the kernel in front.
-fn settled_row(format: Format, rows: usize) -> Row<QuantGemv> {
-    let row = row(rows as u64, format, &Shape { activation: RELU2, ..shape(rows, 35, 1032) });
+fn settled_row(format: Format, rows: usize, norm: Norm) -> Row<QuantGemv> {
+    let row = row(rows as u64, format, &Shape { activation: RELU2, norm, ..shape(rows, 35, 1032) });
     Row { name: format!("{}, settled", row.name), kernel: QuantGemv { x_settled: 1, ..row.kernel }, ..row }
 }
 
@@ -136,6 +149,9 @@ fn row(seed: u64, format: Format, shape: &Shape) -> Row<QuantGemv> {
     }
     if norm == Norm::LayerNorm1p {
         kernel.norm_bias = data.weight("norm_bias", random.reals(k, 0.5), k);
+    }
+    if let Norm::Gated(groups) = norm {
+        (kernel.gate, kernel.norm_groups) = (data.reals("gate", random.reals(k, 1.0)), groups as u32);
     }
     match (logits, residual) {
         (true, false) => kernel.y_f32 = data.undefined("y_f32", rows * n),

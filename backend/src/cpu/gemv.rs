@@ -2,7 +2,7 @@
 use gpu_kernels::{Gemv, activation};
 
 use super::product::Matrix;
-use super::{layer_norm_1p, meeting, product, relu2, residual, rms_norm, swiglu};
+use super::{gated_norm, layer_norm_1p, meeting, product, relu2, residual, rms_norm, swiglu};
 use crate::device::{Activation, Memory, Reference};
 
 impl Reference for Gemv {
@@ -54,7 +54,10 @@ fn normed<A: Activation>(gemv: &Gemv, memory: &Memory) -> Vec<A> {
         return x;
     }
     let (row, weight) = (x.clone(), memory.weight(gemv.norm_weight));
-    if gemv.norm_bias.is_null() {
+    if !gemv.gate.is_null() {
+        let (gate, group) = (memory.read::<A>(gemv.gate, gemv.k as usize), (gemv.k / gemv.norm_groups) as usize);
+        gated_norm::normalise([&row, &gate], weight.row(0), (group, gemv.eps), &mut x);
+    } else if gemv.norm_bias.is_null() {
         rms_norm::normalise(&row, weight.row(0), (gemv.eps, gemv.roundings), &mut x);
     } else {
         layer_norm_1p::normalise(&row, weight.row(0), memory.weight(gemv.norm_bias).row(0), gemv.eps, &mut x);

@@ -4,13 +4,14 @@ use std::cmp::Ordering;
 use gpu_kernels::MoeRoute;
 
 use super::parallel::for_each;
+use super::rms_norm;
 use super::sum::sum;
 use crate::device::{Activation, Memory, Reference};
 
 impl Reference for MoeRoute {
     fn reference<A: Activation>(&self, memory: &Memory) {
         let (rows, hidden, experts) = (self.rows as usize, self.hidden as usize, self.experts as usize);
-        let x = memory.read::<A>(self.x, rows * hidden);
+        let x = normed::<A>(self, memory);
         let w = memory.read::<f32>(self.w, experts * hidden);
         let w: &[f32] = &w;
         let bias = memory.read::<f32>(self.bias, experts);
@@ -28,6 +29,17 @@ impl Reference for MoeRoute {
             choose(self, logits, bias, ids, shares);
         });
     }
+}
+
+/// The rows that meet the router's weights.
+fn normed<A: Activation>(route: &MoeRoute, memory: &Memory) -> Vec<A> {
+    let x = memory.read::<A>(route.x, (route.rows * route.hidden) as usize).to_vec();
+    if route.norm_weight.is_null() {
+        return x;
+    }
+    let mut normed = memory.write::<A>(route.normed, x.len());
+    rms_norm::normalise(&x, memory.weight(route.norm_weight).row(0), (route.eps, route.roundings), &mut normed);
+    normed.to_vec()
 }
 
 fn choose(route: &MoeRoute, logits: &[f32], bias: &[f32], ids: &mut [i32], shares: &mut [f32]) {

@@ -3,8 +3,10 @@ use super::store::Sums;
 use super::stream::{Overlap, Stream, Tokens};
 use super::{Gemv, NARROW, SLOTS, WARPS, WIDE, slot_bytes};
 use crate::all_reduce::meeting::Outbox;
+use crate::gated_norm::entry::Gated;
 use crate::row::{self, Row};
 use crate::{GEMV_MAX_ROWS, Ptr, Role, layer_norm_1p, rms_norm};
+use core::num::NonZero;
 use cuda_std::barrier::sync_threads;
 use cuda_std::shared::{self, Shared};
 use cuda_std::unroll::unroll;
@@ -47,6 +49,16 @@ kernel! {
     pub fn gemv_layer_norm_1p_narrow(args: Gemv) {
         behind_layer_norm_1p::<N>(&args);
     }
+
+    /// One token row behind `gated_norm`.
+    pub fn gemv_gated_norm(args: Gemv) {
+        behind_gated_norm::<W>(&args);
+    }
+
+    /// One token row behind `gated_norm`, narrow steps.
+    pub fn gemv_gated_norm_narrow(args: Gemv) {
+        behind_gated_norm::<N>(&args);
+    }
 }
 
 /// The product of the block's own token rows.
@@ -80,9 +92,36 @@ unsafe fn behind_rms_norm<const QUADS: usize>(args: &Gemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let weight = Row::load(args.norm_weight.addr, args.k);
-        let stream = Stream::<QUADS, _>::new(*args, Overlap::Waits);
+        let stream = Stream::<QUADS, _>::new(*args, Overlap::of(args));
         let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
         rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| normed.store(group, words));
+        sync_threads();
+        product(&Gemv { outbox: Outbox::NONE, ..*args }, stream, Some(normed));
+        grid::first_block_waits_for_dependencies();
+    }
+}
+
+impl Gemv {
+    /// The row and its gates.
+    #[inline(always)]
+    pub fn gated(&self) -> Option<Gated> {
+        // A divisor that may be zero would bring a panic, and its message, into the kernel.
+        let pieces = self.k / row::GROUP / NonZero::new(self.norm_groups)?;
+        Some(Gated { y: self.x.addr, z: self.gate.addr, weight: self.norm_weight.addr, pieces })
+    }
+}
+
+/// # Safety
+/// The kernel's Requires hold; the whole block comes here.
+#[inline(always)]
+unsafe fn behind_gated_norm<const QUADS: usize>(args: &Gemv) {
+    let Some(row) = args.gated() else { return };
+    // SAFETY: the block's warps share the row out, and use it behind a barrier.
+    unsafe {
+        let first = row.first_of_warp(args.norm_groups);
+        let stream = Stream::<QUADS, _>::new(*args, Overlap::Waits);
+        let normed = behind_the_rings(QUADS as u32);
+        row.normalise(args.norm_groups, first, args.eps, |group, words| normed.store(group, words));
         sync_threads();
         product(&Gemv { outbox: Outbox::NONE, ..*args }, stream, Some(normed));
     }
@@ -95,11 +134,12 @@ unsafe fn behind_layer_norm_1p<const QUADS: usize>(args: &Gemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
-        let stream = Stream::<QUADS, _>::new(*args, Overlap::Waits);
+        let stream = Stream::<QUADS, _>::new(*args, Overlap::of(args));
         let (x, normed) = (Row::load(args.x.addr, args.k), behind_the_rings(QUADS as u32));
         layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| normed.store(group, words));
         sync_threads();
         product(&Gemv { outbox: Outbox::NONE, ..*args }, stream, Some(normed));
+        grid::first_block_waits_for_dependencies();
     }
 }
 

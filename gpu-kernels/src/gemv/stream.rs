@@ -69,7 +69,7 @@ pub enum Overlap {
 }
 
 impl Overlap {
-    /// That of a product without a norm.
+    /// That of a product.
     #[inline(always)]
     pub fn of(args: &Gemv) -> Overlap {
         match (args.x_settled != 0, args.holds_next != 0) {

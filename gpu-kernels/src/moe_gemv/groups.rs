@@ -41,9 +41,19 @@ pub unsafe fn find(args: &MoeGemv) -> u32 {
     let choices = args.choices();
     if args.rows == 1 && choices <= thread::block_dim_x() {
         // SAFETY: the caller's promise.
-        unsafe { of_one_row(args, choices) };
-        return choices;
+        return unsafe { of_one_row(args) };
     }
+    // SAFETY: the caller's promise.
+    unsafe { of_rows(args) }
+}
+
+/// The groups of any number of rows.
+///
+/// # Safety
+/// As for [`find`].
+#[inline(always)]
+pub unsafe fn of_rows(args: &MoeGemv) -> u32 {
+    let choices = args.choices();
     // SAFETY: each thread writes the words of its own choices, and reads those of others behind a barrier.
     unsafe {
         load(args, choices);
@@ -85,8 +95,8 @@ pub unsafe fn find(args: &MoeGemv) -> u32 {
 /// # Safety
 /// As for [`find`].
 #[inline(always)]
-unsafe fn of_one_row(args: &MoeGemv, choices: u32) {
-    let choice = thread::thread_idx_x();
+pub unsafe fn of_one_row(args: &MoeGemv) -> u32 {
+    let (choices, choice) = (args.choices(), thread::thread_idx_x());
     // SAFETY: each thread writes the words of its own choice, which are read behind the barrier.
     unsafe {
         if choice < choices {
@@ -97,6 +107,7 @@ unsafe fn of_one_row(args: &MoeGemv, choices: u32) {
         }
         sync_threads();
     }
+    choices
 }
 
 /// The choice that this thread has in a share.

@@ -11,7 +11,7 @@ pub struct Team {
     /// Which of them this one is.
     pub rank: u32,
     /// Which of the block's teams it is.
-    number: u32,
+    pub number: u32,
     /// Teams of a block, as a power of two.
     log_teams: u32,
 }
@@ -46,6 +46,12 @@ impl Team {
     #[inline(always)]
     pub fn thread(&self) -> u32 {
         self.rank * thread::WARP_SIZE + thread::lane_id()
+    }
+
+    /// That number, and the threads that the team has.
+    #[inline(always)]
+    pub fn share(&self) -> (u32, u32) {
+        (self.thread(), self.warps * thread::WARP_SIZE)
     }
 
     /// The first of its warps.

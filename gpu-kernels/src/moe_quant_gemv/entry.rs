@@ -7,28 +7,36 @@ use crate::moe_gemv::{entry as moe, groups};
 use crate::quant_gemv::BLOCKS;
 use crate::quant_gemv::bits4::{Groups32, Groups64, Nvfp4};
 use crate::quant_gemv::bits8::{Bits8, E4m3, I8};
-use crate::quant_gemv::entry::multiply_next;
+use crate::quant_gemv::entry::{multiply_next, multiply_staged};
 use crate::quant_gemv::forms::{Form, Matrix, Place, Sums};
-use crate::quant_gemv::ring::Tiles;
+use crate::quant_gemv::ring::{Steps, Tiles};
+use crate::quant_gemv::tokens::Staged;
+use crate::row;
 use core::num::NonZero;
-use cuda_std::{grid, kernel, thread};
+use cuda_std::{grid, kernel, shared, thread};
 
 macro_rules! entries {
-    ($($name:ident $form:ty;)*) => { kernel! {$(
+    ($($name:ident $row:ident $form:ty;)*) => { kernel! {$(
         /// The experts of a few rows.
         pub fn $name(args: MoeQuantGemv) {
             thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
-            run::<$form>(&args);
+            run::<$form, false>(&args);
+        }
+
+        /// The experts of one row.
+        pub fn $row(args: MoeQuantGemv) {
+            thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
+            run::<$form, true>(&args);
         }
     )*} };
 }
 
 entries! {
-    moe_quant_gemv_fp8 Bits8<E4m3>;
-    moe_quant_gemv_int8 Bits8<I8>;
-    moe_quant_gemv_int4 Groups64;
-    moe_quant_gemv_int4_32 Groups32;
-    moe_quant_gemv_nvfp4 Nvfp4;
+    moe_quant_gemv_fp8 moe_quant_gemv_fp8_row Bits8<E4m3>;
+    moe_quant_gemv_int8 moe_quant_gemv_int8_row Bits8<I8>;
+    moe_quant_gemv_int4 moe_quant_gemv_int4_row Groups64;
+    moe_quant_gemv_int4_32 moe_quant_gemv_int4_32_row Groups32;
+    moe_quant_gemv_nvfp4 moe_quant_gemv_nvfp4_row Nvfp4;
 }
 
 /// The tiles of all groups of choices, one group's behind another's.
@@ -76,7 +84,7 @@ impl Tiles for Experts {
 /// # Safety
 /// The kernel's Requires hold; the whole block comes here.
 #[inline(always)]
-unsafe fn run<F: Form>(args: &MoeQuantGemv) {
+unsafe fn run<F: Form, const STAGED: bool>(args: &MoeQuantGemv) {
     if args.ids_settled == 0 {
         grid::wait_for_dependencies();
     }
@@ -88,9 +96,11 @@ unsafe fn run<F: Form>(args: &MoeQuantGemv) {
     let team = Team::of(args.team);
     // SAFETY: tiles are the same for the whole team, so all its threads come to the barriers.
     unsafe {
-        let tiles = Experts { n: args.n, per_group, tiles: groups::find(&around) * per_group.get() };
+        let groups = if STAGED { groups::of_one_row(&around) } else { groups::of_rows(&around) };
+        let tiles = Experts { n: args.n, per_group, tiles: groups * per_group.get() };
         let mut ring = Ring::<F, _>::begun(tiles, matrix, team);
         grid::wait_for_dependencies();
+        let staged = if STAGED { Some(staged::<F>(args, team)) } else { None };
         let mut tile = team.first_tile();
         let mut odd = false;
         while tile < tiles.tiles {
@@ -100,8 +110,19 @@ unsafe fn run<F: Form>(args: &MoeQuantGemv) {
             let row_scales = F::of_rows(&matrix, rows);
             let mut sums = Sums::ZERO;
             let (mut column, apart) = ring.columns();
+            if let Some(staged) = staged {
+                // The team is done with the row in front: it has met behind its products.
+                staged.bring(tokens.row, tokens.groups, team.share());
+                team.sync();
+            }
             while column < args.k {
-                multiply_next(&mut sums, &mut ring, Place { rows, column }, &tokens);
+                let place = Place { rows, column };
+                if let Some(staged) = staged {
+                    let step = ring.next();
+                    multiply_staged(&mut sums, &matrix, place, &step, staged);
+                } else {
+                    multiply_next(&mut sums, &mut ring, place, &tokens);
+                }
                 column += apart;
             }
             let sums = sums.finished(row_scales);
@@ -110,4 +131,16 @@ unsafe fn run<F: Form>(args: &MoeQuantGemv) {
             tile = team.behind(tile);
         }
     }
+}
+
+/// The team's place for a token row, behind the rings.
+///
+/// # Safety
+/// The whole team comes here.
+#[inline(always)]
+unsafe fn staged<F: Form>(args: &MoeQuantGemv, team: Team) -> Staged<F> {
+    let all = args.k.next_multiple_of(Ring::<F, Experts>::STEP) / row::GROUP;
+    let room = shared::dynamic::<u8>().offset(Ring::<F, Experts>::ALL).cast::<[u32; 4]>().offset(team.number * all);
+    // SAFETY: the caller's promise.
+    unsafe { Staged::in_room(room, [args.k / row::GROUP, all], team.share()) }
 }

@@ -35,6 +35,10 @@ pub struct Ring<F, T> {
 impl<F: Form, T: Tiles> Ring<F, T> {
     /// Bytes of a slot.
     const SLOT: u32 = TILE * (PIECES * 16 + F::SCALES);
+    /// Columns of a step.
+    pub const STEP: u32 = PIECES * (128 / F::BITS);
+    /// Bytes of all rings of a block.
+    pub const ALL: u32 = WARPS * SLOTS * Self::SLOT;
     /// Rows from one of a lane's copies to the next.
     const APART: u32 = thread::WARP_SIZE / PIECES;
 
@@ -185,8 +189,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// The first column of the warp's first step of a tile, and columns from a step of its own to the next.
     #[inline(always)]
     pub fn columns(&self) -> (u32, u32) {
-        let step = PIECES * (128 / F::BITS);
-        (self.team.rank * step, self.team.warps * step)
+        (self.team.rank * Self::STEP, self.team.warps * Self::STEP)
     }
 }
 

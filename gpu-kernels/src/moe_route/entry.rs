@@ -1,7 +1,8 @@
 //! The entry point of `moe_route`: logits of the block's experts, and the last block's choice.
 use super::choose::choose;
-use super::{AHEAD, BATCH, FEW_WARPS, MoeRoute, RING_BYTES, ROWS};
-use crate::row::{self, GROUP};
+use super::{AHEAD, BATCH, FEW_WARPS, MoeRoute, NORM_WARPS, RING_BYTES, ROWS};
+use crate::rms_norm;
+use crate::row::{self, GROUP, Row};
 use cuda_std::barrier::sync_threads;
 use cuda_std::shared::{self, Shared};
 use cuda_std::unroll::{array, unroll};
@@ -15,29 +16,86 @@ const HALF_BYTES: u32 = STAGE_BYTES / 2;
 kernel! {
     /// Up to eight token rows, an expert to a warp.
     pub fn moe_route(args: MoeRoute) {
-        let expert = thread::block_idx_x() * FEW_WARPS + thread::warp_id();
-        let mut asked = 0;
-        if expert < args.experts {
-            // What the router was trained to is older than the kernel in front; the last block reads the bias.
-            global::prefetch(args.bias.addr + 4 * u64::from(expert));
-            asked = ask_first(&args, expert);
-        }
+        let (expert, asked) = begin(&args);
         grid::wait_for_dependencies();
         // Behind that wait, so that the next kernels may take the rows as settled.
         grid::launch_dependents();
-        if expert < args.experts {
-            let sums = logits(&args, expert, asked);
-            if thread::lane_id() == 0 {
-                unroll::<{ ROWS as usize }>(
-                    #[inline(always)]
-                    |row| if (row as u32) < args.rows {
-                        global::store(args.logit(row as u32, expert), sums[row]);
-                    },
-                );
-            }
-        }
+        store_logits::<{ ROWS as usize }>(&args, expert, asked, |row, batch| tokens(&args, row, batch));
         if is_last(&args, 0) {
             choose::<FEW_WARPS>(&args, 0, args.rows);
+        }
+    }
+
+    /// One token row behind `rms_norm`, which the first block keeps.
+    pub fn moe_route_rms_norm(args: MoeRoute) {
+        let ((expert, asked), weight) = (begin(&args), Row::load(args.norm_weight.addr, args.hidden));
+        grid::wait_for_dependencies();
+        // As above.
+        grid::launch_dependents();
+        let normed = shared::dynamic::<u8>().offset(FEW_WARPS * RING_BYTES).cast::<[u32; 4]>();
+        let x = Row::load(args.x.addr, args.hidden);
+        rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| {
+            normed.store(group, words);
+            if thread::block_idx_x() == 0 {
+                global::store(row::at(args.normed.addr, group), words);
+            }
+        });
+        sync_threads();
+        store_logits::<1>(&args, expert, asked, |_, batch| own_groups(&args, batch, |group| normed.load(group)));
+        if is_last(&args, 0) {
+            choose::<NORM_WARPS>(&args, 0, 1);
+        }
+    }
+}
+
+/// The warp's expert, and how many of its batches are asked for: none of an expert that does not exist.
+///
+/// # Safety
+/// As for [`ask`].
+#[inline(always)]
+unsafe fn begin(args: &MoeRoute) -> (u32, u32) {
+    if thread::warp_id() >= FEW_WARPS {
+        return (args.experts, 0);
+    }
+    let expert = thread::block_idx_x() * FEW_WARPS + thread::warp_id();
+    let mut asked = 0;
+    if expert < args.experts {
+        // SAFETY: the caller's promise.
+        unsafe {
+            // What the router was trained to is older than the kernel in front; the last block reads the bias.
+            global::prefetch(args.bias.addr + 4 * u64::from(expert));
+            asked = ask_first(args, expert);
+        }
+    }
+    (expert, asked)
+}
+
+/// Stores the logits of an expert, if it exists, for `MOST` rows at most, whose groups `tokens` gives.
+///
+/// # Safety
+/// As for [`logits`].
+#[inline(always)]
+unsafe fn store_logits<const MOST: usize>(
+    args: &MoeRoute,
+    expert: u32,
+    asked: u32,
+    tokens: impl Fn(u32, u32) -> [[u32; 4]; BATCH],
+) {
+    if expert >= args.experts {
+        return;
+    }
+    // SAFETY: the caller's promise; the expert exists.
+    unsafe {
+        let sums = logits::<MOST>(args, expert, asked, tokens);
+        if thread::lane_id() == 0 {
+            unroll::<MOST>(
+                #[inline(always)]
+                |row| {
+                    if (row as u32) < args.rows {
+                        global::store(args.logit(row as u32, expert), sums[row]);
+                    }
+                },
+            );
         }
     }
 }
@@ -122,28 +180,33 @@ unsafe fn weights(batch: u32) -> [[f32; 8]; BATCH] {
     all
 }
 
-/// The logits of an expert for all rows, in every lane.
+/// The logits of an expert for `MOST` rows at most, whose groups of a batch `tokens` gives, in every lane.
 ///
 /// # Safety
 /// The whole warp comes here, with an expert that exists, of which `asked` batches are asked for.
 #[inline(always)]
-unsafe fn logits(args: &MoeRoute, expert: u32, mut asked: u32) -> [f32; ROWS as usize] {
-    let mut sums = [0.0; ROWS as usize];
+unsafe fn logits<const MOST: usize>(
+    args: &MoeRoute,
+    expert: u32,
+    mut asked: u32,
+    tokens: impl Fn(u32, u32) -> [[u32; 4]; BATCH],
+) -> [f32; MOST] {
+    let mut sums = [0.0; MOST];
     // SAFETY: rows are tested before they are read; stages are filled when all lanes have used what was there.
     unsafe {
-        let mut next = tokens(args, 0, 0);
+        let mut next = tokens(0, 0);
         for batch in 0..batches(args) {
             cp_async::wait::<{ AHEAD - 1 }>();
             warp::sync();
             let weights = weights(batch);
             // Those of a lone row come while its last ones are in use.
             let of_first = next;
-            next = tokens(args, 0, batch + 1);
-            unroll::<{ ROWS as usize }>(
+            next = tokens(0, batch + 1);
+            unroll::<MOST>(
                 #[inline(always)]
                 |row| {
                     if (row as u32) < args.rows {
-                        let words = if row == 0 { of_first } else { tokens(args, row as u32, batch) };
+                        let words = if row == 0 { of_first } else { tokens(row as u32, batch) };
                         unroll::<BATCH>(
                             #[inline(always)]
                             |i| {
@@ -176,14 +239,20 @@ unsafe fn logits(args: &MoeRoute, expert: u32, mut asked: u32) -> [f32; ROWS as 
 #[inline(always)]
 unsafe fn tokens(args: &MoeRoute, row: u32, batch: u32) -> [[u32; 4]; BATCH] {
     let x = args.x.addr + u64::from(row) * u64::from(args.hidden) * 2;
+    // SAFETY: the group is within the row.
+    own_groups(args, batch, |group| unsafe { global::load(row::at(x, group)) })
+}
+
+/// The lane's groups of a batch of a row, as `load` gives them by their numbers; zeros behind it.
+#[inline(always)]
+fn own_groups(args: &MoeRoute, batch: u32, load: impl Fn(u32) -> [u32; 4]) -> [[u32; 4]; BATCH] {
     let mut words = [[0; 4]; BATCH];
     unroll::<BATCH>(
         #[inline(always)]
         |i| {
             let group = (batch * BATCH as u32 + i as u32) * thread::WARP_SIZE + thread::lane_id();
             if group < args.hidden / GROUP {
-                // SAFETY: the group is within the row.
-                words[i] = unsafe { global::load(row::at(x, group)) };
+                words[i] = load(group);
             }
         },
     );

@@ -19,7 +19,7 @@ use cuda_std::{grid, kernel, thread};
 const MOST_GROUPS: usize = 8;
 
 macro_rules! entries {
-    ($($plain:ident $row:ident $rms_norm:ident $layer_norm_1p:ident $form:ty;)*) => { kernel! {$(
+    ($($plain:ident $row:ident $rms_norm:ident $layer_norm_1p:ident $gated_norm:ident $form:ty;)*) => { kernel! {$(
         /// Up to eight token rows.
         pub fn $plain(args: QuantGemv) {
             thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
@@ -46,15 +46,21 @@ macro_rules! entries {
             thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
             behind_layer_norm_1p::<$form>(&args);
         }
+
+        /// One token row behind `gated_norm`.
+        pub fn $gated_norm(args: QuantGemv) {
+            thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
+            behind_gated_norm::<$form>(&args);
+        }
     )*} };
 }
 
 entries! {
-    quant_gemv_fp8 quant_gemv_fp8_row quant_gemv_fp8_rms_norm quant_gemv_fp8_layer_norm_1p Bits8<E4m3>;
-    quant_gemv_int8 quant_gemv_int8_row quant_gemv_int8_rms_norm quant_gemv_int8_layer_norm_1p Bits8<I8>;
-    quant_gemv_int4 quant_gemv_int4_row quant_gemv_int4_rms_norm quant_gemv_int4_layer_norm_1p Groups64;
-    quant_gemv_int4_32 quant_gemv_int4_32_row quant_gemv_int4_32_rms_norm quant_gemv_int4_32_layer_norm_1p Groups32;
-    quant_gemv_nvfp4 quant_gemv_nvfp4_row quant_gemv_nvfp4_rms_norm quant_gemv_nvfp4_layer_norm_1p Nvfp4;
+    quant_gemv_fp8 quant_gemv_fp8_row quant_gemv_fp8_rms_norm quant_gemv_fp8_layer_norm_1p quant_gemv_fp8_gated_norm Bits8<E4m3>;
+    quant_gemv_int8 quant_gemv_int8_row quant_gemv_int8_rms_norm quant_gemv_int8_layer_norm_1p quant_gemv_int8_gated_norm Bits8<I8>;
+    quant_gemv_int4 quant_gemv_int4_row quant_gemv_int4_rms_norm quant_gemv_int4_layer_norm_1p quant_gemv_int4_gated_norm Groups64;
+    quant_gemv_int4_32 quant_gemv_int4_32_row quant_gemv_int4_32_rms_norm quant_gemv_int4_32_layer_norm_1p quant_gemv_int4_32_gated_norm Groups32;
+    quant_gemv_nvfp4 quant_gemv_nvfp4_row quant_gemv_nvfp4_rms_norm quant_gemv_nvfp4_layer_norm_1p quant_gemv_nvfp4_gated_norm Nvfp4;
 }
 
 #[inline(always)]
@@ -107,11 +113,12 @@ unsafe fn behind_rms_norm<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let weight = Row::load(args.norm_weight.addr, args.k);
-        let ring = Ring::<F, _>::new(around, matrix, Overlap::Waits);
+        let ring = Ring::<F, _>::new(around, matrix, Overlap::of(&around));
         let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, ring.steps));
         rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| staged.store(group, words));
         sync_threads();
         product(&around, matrix, ring, Some(staged));
+        grid::first_block_waits_for_dependencies();
     }
 }
 
@@ -123,9 +130,27 @@ unsafe fn behind_layer_norm_1p<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
-        let ring = Ring::<F, _>::new(around, matrix, Overlap::Waits);
+        let ring = Ring::<F, _>::new(around, matrix, Overlap::of(&around));
         let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, ring.steps));
         layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| staged.store(group, words));
+        sync_threads();
+        product(&around, matrix, ring, Some(staged));
+        grid::first_block_waits_for_dependencies();
+    }
+}
+
+/// # Safety
+/// The kernel's Requires hold; the whole block comes here.
+#[inline(always)]
+unsafe fn behind_gated_norm<F: Form>(args: &QuantGemv) {
+    let (around, matrix) = (Gemv { outbox: Outbox::NONE, ..args.around() }, matrix::<F>(args));
+    let Some(row) = around.gated() else { return };
+    // SAFETY: the block's warps share the row out, and use it behind a barrier.
+    unsafe {
+        let first = row.first_of_warp(args.norm_groups);
+        let ring = Ring::<F, _>::new(around, matrix, Overlap::Waits);
+        let staged = Staged::<F>::new(args.k, ring.steps);
+        row.normalise(args.norm_groups, first, args.eps, |group, words| staged.store(group, words));
         sync_threads();
         product(&around, matrix, ring, Some(staged));
     }
@@ -154,8 +179,7 @@ unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>,
                 let step = ring.next();
                 // The same for the whole warp: in a last step, some have no columns.
                 if place.column < args.k {
-                    let columns = staged.columns(place.column);
-                    multiply_step(&mut sums, &matrix, place, &step, |i| columns.load(group_offset::<F>(i)));
+                    multiply_staged(&mut sums, &matrix, place, &step, staged);
                 }
             }
             let sums = sums.finished(row_scales);
@@ -178,6 +202,23 @@ pub unsafe fn multiply_next<F: Form>(sums: &mut Sums, ring: &mut impl Steps<F>, 
         let step = ring.next();
         multiply_step(sums, &matrix, place, &step, |i| F::paired(columns.next(&mut x, i)));
     }
+}
+
+/// Adds the products of a step with a row in shared memory.
+///
+/// # Safety
+/// As for [`multiply_step`]; the row is there.
+#[inline(always)]
+pub unsafe fn multiply_staged<F: Form>(
+    sums: &mut Sums,
+    matrix: &Matrix,
+    place: Place,
+    step: &Step<F>,
+    staged: Staged<F>,
+) {
+    let columns = staged.columns(place.column);
+    // SAFETY: the caller's promise.
+    unsafe { multiply_step(sums, matrix, place, step, |i| columns.load(group_offset::<F>(i))) };
 }
 
 /// Adds the products of a step with `tokens(i)`, the lane's group number i of eight columns.

@@ -7,10 +7,13 @@ use crate::gemv::WARPS;
 use crate::gemv::stream::Tokens;
 use crate::{Gemv, row};
 use cuda_std::shared::{self, Shared};
+use cuda_std::unroll::{array, unroll};
 use cuda_std::{global, thread};
 
 /// Groups of tokens that are asked for before they are used: more take too many registers.
 const AHEAD: usize = 4;
+/// Groups that a thread asks for together, of a row that is copied: of 2688 elements all that a thread of two warps has.
+const BROUGHT: usize = 6;
 
 /// The lane's first group of eight columns of the step that begins with column `column`.
 #[inline(always)]
@@ -40,13 +43,53 @@ impl<F: Form> Staged<F> {
     #[inline(always)]
     pub unsafe fn new(k: u32, steps: u32) -> Self {
         let room = shared::dynamic::<u8>().offset(Ring::<F, Gemv>::ALL).cast::<[u32; 4]>();
-        let mut group = k / row::GROUP + thread::thread_idx_x();
-        while group < steps * WARPS * 4 * groups::<F>() {
+        let share = (thread::thread_idx_x(), thread::block_dim_x());
+        // SAFETY: the caller's promise.
+        unsafe { Staged::in_room(room, [k / row::GROUP, steps * WARPS * 4 * groups::<F>()], share) }
+    }
+
+    /// The same in `room`, of rows of so many groups and steps that end behind so many, by a thread of some.
+    ///
+    /// # Safety
+    /// They all come here; nobody uses the room.
+    #[inline(always)]
+    pub unsafe fn in_room(room: Shared<[u32; 4]>, [own, all]: [u32; 2], (thread, threads): (u32, u32)) -> Self {
+        let mut group = own + thread;
+        while group < all {
             // SAFETY: the group is behind the row.
             unsafe { room.store(group, [0; 4]) };
-            group += thread::block_dim_x();
+            group += threads;
         }
         Staged { groups: room, form: PhantomData }
+    }
+
+    /// Copies the row of so many groups at `from`, by a thread of some.
+    ///
+    /// # Safety
+    /// They all come here; the row is written, and nobody uses the room.
+    #[inline(always)]
+    pub unsafe fn bring(&self, from: u64, groups: u32, (thread, threads): (u32, u32)) {
+        let mut first = thread;
+        while first < groups {
+            let group = |i: usize| first + i as u32 * threads;
+            // SAFETY: the group is within the row, and this thread's.
+            unsafe {
+                // All asked for before the first is stored.
+                let words = array::<BROUGHT, [u32; 4]>(
+                    #[inline(always)]
+                    |i| if group(i) < groups { global::load(row::at(from, group(i))) } else { [0; 4] },
+                );
+                unroll::<BROUGHT>(
+                    #[inline(always)]
+                    |i| {
+                        if group(i) < groups {
+                            self.store(group(i), words[i]);
+                        }
+                    },
+                );
+            }
+            first += BROUGHT as u32 * threads;
+        }
     }
 
     /// Stores eight elements.

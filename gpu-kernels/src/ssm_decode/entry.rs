@@ -2,6 +2,7 @@
 use super::channels::{Channels, store_entry};
 use super::heads::{Room, Token, ask_for_entries, ask_for_state, state_address};
 use super::{SsmDecode, THREADS, state_rows, x_stride};
+use crate::Ptr;
 use crate::row::GROUP;
 use crate::ssm::arithmetic::{dt_address, integer, number, step_width, store_sums};
 use crate::ssm::{CHUNK, divide};
@@ -16,15 +17,17 @@ kernel! {
     pub fn ssm_decode(args: SsmDecode) {
         grid::launch_dependents();
         let sequence = thread::block_idx_y();
-        let row = integer(args.row_start, sequence);
-        if integer(args.row_start, sequence + 1) - row != 1 {
+        // As loads of relaxed order they are asked for together, and not each behind the test of the one before.
+        let word = |of: Ptr<i32>, at: u32| global::load_relaxed(of.addr + 4 * u64::from(at));
+        let [slot, length] = [args.slots, args.lengths].map(|of| word(of, sequence));
+        let [row, end] = [sequence, sequence + 1].map(|at| word(args.row_start, at));
+        if end - row != 1 {
             return;
         }
-        let slot = integer(args.slots, sequence);
-        if slot < 0 {
-            return fill(&args, row as u32);
+        if (slot as i32) < 0 {
+            return fill(&args, row);
         }
-        let token = token(&args, row as u32, slot as u32, (integer(args.lengths, sequence) - 1) as u32);
+        let token = token(&args, row, slot, length - 1);
         let room = Room::new(&args);
         if token.front() > 0 {
             ask_for_state(&args, &token, &room, (0, state_rows(args.head_dim, args.state_size)));

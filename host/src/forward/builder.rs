@@ -23,19 +23,36 @@ pub(crate) struct Builder {
     ropes: Vec<(Rope, [BufferId; 2])>,
 }
 
-/// A norm whose result goes to a scratch buffer of all norms.
+/// A norm, and where its result goes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NormBuffers {
     pub weights: NormWeights,
-    /// `[rows, hidden]`.
+    /// `[rows, columns]`: a scratch buffer.
     pub normed: BufferId,
 }
 
 /// The kind of a norm, with its weights.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NormWeights {
-    LayerNorm1p { weight: BufferId, bias: BufferId, eps: f32 },
-    Rms { weight: BufferId, eps: f32, roundings: u32 },
+    LayerNorm1p {
+        weight: BufferId,
+        bias: BufferId,
+        eps: f32,
+    },
+    Rms {
+        weight: BufferId,
+        eps: f32,
+        roundings: u32,
+    },
+    /// Behind a state space model, in place: rows of `columns` elements, whose gates are the first of rows of `stride`.
+    Gated {
+        weight: BufferId,
+        eps: f32,
+        gate: BufferId,
+        stride: u32,
+        columns: u32,
+        groups: u32,
+    },
 }
 
 impl Builder {

@@ -2,8 +2,9 @@
 use std::ops::Range;
 
 use gpu_kernels::{
-    Act, DenseGemm, GEMV_MAX_ROWS, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemm, MoeQuantGemv, Ptr,
-    QuantGemm, QuantGemv, QuantizeRows, Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, activation, skinny_gemm,
+    Act, DenseGemm, GEMV_MAX_ROWS, GatedNorm, GatherColumns, Gemv, LayerNorm1p, MoeGemm, MoeGemv, MoeQuantGemm,
+    MoeQuantGemv, Ptr, QuantGemm, QuantGemv, QuantizeRows, Relu2, RmsNorm, SkinnyGemm, Swiglu, Weight, activation,
+    skinny_gemm,
 };
 
 use super::builder::{NormBuffers, NormWeights};
@@ -38,7 +39,7 @@ pub(crate) struct Multiply<'a> {
     /// Token rows.
     pub rows: u32,
     /// Whether a product of a few rows runs beside the kernel in front: `x` was written, and `out` used for the last time, before that one
-    /// could start. Without a norm and a residual.
+    /// could start. Without gates and a residual.
     pub x_settled: bool,
 }
 
@@ -284,6 +285,9 @@ impl Pass<'_> {
             Some(NormWeights::Rms { weight, eps, roundings }) => {
                 Gemv { norm_weight: weight.ptr(), eps, roundings, ..gemv }
             }
+            Some(NormWeights::Gated { weight, eps, gate, groups, .. }) => {
+                Gemv { norm_weight: weight.ptr(), eps, gate: gate.ptr(), norm_groups: groups, ..gemv }
+            }
         }
     }
 
@@ -315,7 +319,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Appends a norm over rows of the residual stream; returns its result.
+    /// Appends a norm; returns its result.
     pub fn norm(&mut self, norm: &NormBuffers, x: Ptr<Act>, rows: u32) -> Ptr<Act> {
         let (y, hidden) = (norm.normed.ptr(), self.shared.hidden as u32);
         match norm.weights {
@@ -326,14 +330,24 @@ impl Pass<'_> {
             NormWeights::Rms { weight, eps, roundings } => {
                 self.plan.launch(RmsNorm { x, weight: weight.ptr(), y, rows, hidden, eps, roundings });
             }
+            NormWeights::Gated { weight, eps, gate, stride, columns, groups } => {
+                let (z, weight) = (gate.ptr(), weight.ptr());
+                let shape = GatedNorm { rows, width: columns, groups, z_stride: stride, eps, y: x, z, weight, out: y };
+                self.plan.launch(shape);
+            }
         }
         y
     }
 }
 
 /// Whether the row is normalised inside the product. Every block of `gemv` reads the whole row then, while others write their
-/// part of the result: so the result must not go to where the row comes from.
+/// part of the result: so the result must not go to where the row comes from, and what ranks send has no norm.
 fn norm_fuses(product: &Multiply) -> bool {
     let in_place = matches!(product.out, Output::Act(out) if out.addr == product.x.addr);
-    product.rows == 1 && product.weight.k <= NORMED_COLUMNS && !in_place
+    product.rows == 1 && takes_norm(product.weight) && !in_place
+}
+
+/// Whether a product of one row with the weight normalises it on the way.
+pub(crate) fn takes_norm(weight: &ProductBuffer) -> bool {
+    weight.streams() && weight.input.is_none() && weight.part_of_rank.is_none() && weight.k <= NORMED_COLUMNS
 }

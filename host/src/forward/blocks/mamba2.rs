@@ -1,10 +1,10 @@
 //! A Mamba-2 mixer: two products, and between them convolution, state and gated norm.
 use gpu_kernels::ssm::{CHUNK, Mixer, WINDOW};
-use gpu_kernels::{Element, GatedNorm, SsmConv, SsmCopy, SsmDecode, SsmScan};
+use gpu_kernels::{Element, SsmConv, SsmCopy, SsmDecode, SsmScan};
 
 use super::{Kind, PlacedBlock};
 use crate::device::{BufferId, Output};
-use crate::forward::builder::{Builder, NormBuffers};
+use crate::forward::builder::{Builder, NormBuffers, NormWeights};
 use crate::forward::pass::Pass;
 use crate::forward::product_buffers::ProductBuffer;
 use crate::forward::products::Multiply;
@@ -18,13 +18,12 @@ struct PlacedMamba2 {
     a_log: BufferId,
     d: BufferId,
     dt_bias: BufferId,
-    gate_norm: BufferId,
+    gate_norm: NormBuffers,
     out_proj: ProductBuffer,
     state: State,
     scratch: Scratch,
     mixer: Mixer,
     dt_min: f32,
-    eps: f32,
 }
 
 /// What each sequence keeps in its slot: see [`gpu_kernels::ssm`].
@@ -53,6 +52,7 @@ struct Scratch {
 impl Kind for Mamba2 {
     fn lay_out(&self, builder: &mut Builder) -> Box<dyn PlacedBlock> {
         let mixer = mixer(self);
+        let scratch = scratch(self, &mixer, builder);
         Box::new(PlacedMamba2 {
             norm: builder.norm(&self.norm),
             in_proj: builder.product("in_proj", &self.in_proj),
@@ -61,13 +61,12 @@ impl Kind for Mamba2 {
             a_log: builder.tensor(&self.a_log),
             d: builder.tensor(&self.d),
             dt_bias: builder.tensor(&self.dt_bias),
-            gate_norm: builder.tensor(&self.gate_norm),
+            gate_norm: gate_norm(self, &scratch, builder),
             out_proj: builder.product("out_proj", &self.out_proj),
             state: state(&mixer, builder),
-            scratch: scratch(self, &mixer, builder),
+            scratch,
             mixer,
             dt_min: self.dt_min,
-            eps: self.eps,
         })
     }
 }
@@ -108,6 +107,20 @@ fn scratch(block: &Mamba2, mixer: &Mixer, builder: &mut Builder) -> Scratch {
     }
 }
 
+/// The norm of y behind its gates, which are z.
+fn gate_norm(block: &Mamba2, scratch: &Scratch, builder: &mut Builder) -> NormBuffers {
+    let mixer = mixer(block);
+    let weights = NormWeights::Gated {
+        weight: builder.tensor(&block.gate_norm),
+        eps: block.eps,
+        gate: scratch.zxbcdt,
+        stride: block.in_proj.rows() as u32,
+        columns: mixer.inner(),
+        groups: mixer.groups,
+    };
+    NormBuffers { weights, normed: scratch.y }
+}
+
 impl PlacedBlock for PlacedMamba2 {
     fn steps(&self, pass: &mut Pass) {
         let (x, rows) = (pass.shared.x.ptr(), pass.rows());
@@ -120,9 +133,8 @@ impl PlacedBlock for PlacedMamba2 {
         if pass.bucket.splits > 0 {
             self.decode(pass);
         }
-        self.gated_norm(pass);
         let out = Multiply::new(self.scratch.y.ptr(), &self.out_proj, Output::Act(x), rows);
-        pass.multiply(Multiply { residual: x, ..out });
+        pass.multiply(Multiply { norm: Some(&self.gate_norm), residual: x, ..out });
     }
 
     fn copy_slots(&self, pass: &mut Pass) {
@@ -232,22 +244,6 @@ impl PlacedMamba2 {
             groups,
             state_size,
             dt_min: self.dt_min,
-        });
-    }
-
-    /// In place: y becomes what the last product reads.
-    fn gated_norm(&self, pass: &mut Pass) {
-        let y = self.scratch.y.ptr();
-        pass.plan.launch(GatedNorm {
-            y,
-            z: self.scratch.zxbcdt.ptr(),
-            weight: self.gate_norm.ptr(),
-            out: y,
-            rows: pass.rows(),
-            width: self.mixer.inner(),
-            groups: self.mixer.groups,
-            z_stride: self.in_proj.n as u32,
-            eps: self.eps,
         });
     }
 }

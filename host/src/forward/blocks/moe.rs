@@ -1,13 +1,13 @@
 //! Experts: a router, the products of the experts that are chosen, a shared expert, and their sum.
-use gpu_kernels::{Act, Element, MoeCombine, MoeRoute, Ptr, moe_route, moe_sort};
+use gpu_kernels::{Act, Element, MoeCombine, MoeRoute, Ptr, moe_route, moe_sort, rms_norm};
 
 use self::experts::ExpertProducts;
 use super::{Kind, PlacedBlock};
 use crate::device::{AllReduce, BufferId, Output};
-use crate::forward::builder::{Builder, NormBuffers};
+use crate::forward::builder::{Builder, NormBuffers, NormWeights};
 use crate::forward::pass::Pass;
 use crate::forward::product_buffers::ProductBuffer;
-use crate::forward::products::{Activated, Multiply};
+use crate::forward::products::{Activated, Multiply, takes_norm};
 use crate::models::spec::{Activation, Moe, Product, Router, SharedExpert};
 
 mod experts;
@@ -135,12 +135,11 @@ impl PlacedBlock for PlacedMoe {
     /// Of a few rows, what is not chosen runs beside what is: the first products of the normalised rows beside the router, which is slow
     /// and needs few multiprocessors, and the shared expert's second one beside the experts'.
     fn steps(&self, pass: &mut Pass) {
-        let (x, rows) = (pass.shared.x.ptr(), pass.rows());
-        let normed = pass.norm(&self.norm, x, rows);
-        self.route(pass, normed);
-        let into_experts = self.latent.as_ref().map_or(normed, |[into, _]| self.narrow(pass, normed, into));
+        let x = pass.shared.x.ptr();
+        let input = self.route(pass, x);
+        let into_experts = self.latent.as_ref().map_or(input.normed, |[into, _]| self.narrow(pass, &input, into));
         if let Some(shared) = &self.shared {
-            shared.up(pass, normed);
+            shared.up(pass, &input);
         }
         let products = ExpertProducts::of(self, pass, into_experts);
         products.up(pass);
@@ -155,13 +154,22 @@ impl PlacedBlock for PlacedMoe {
     fn copy_slots(&self, _: &mut Pass) {}
 }
 
+/// What the block's products read.
+struct Input<'a> {
+    /// Rows that are older than the router, and what normalises them, if they are not normalised.
+    x: Ptr<Act>,
+    norm: Option<&'a NormBuffers>,
+    /// The normalised rows, of which the router may be the last.
+    normed: Ptr<Act>,
+}
+
 impl Shared {
-    /// The activated rows, of normalised ones that are older than the router.
-    fn up(&self, pass: &mut Pass, normed: Ptr<Act>) {
+    /// The activated rows.
+    fn up(&self, pass: &mut Pass, input: &Input) {
         let (activated, rows) = (self.activated.ptr(), pass.rows());
         let activation = Some(Activated { by: Activation::Relu2, sums: activated });
-        let plain = Multiply::new(normed, &self.up, Output::Act(activated), rows);
-        pass.multiply(Multiply { activation, x_settled: true, ..plain });
+        let plain = Multiply::new(input.x, &self.up, Output::Act(activated), rows);
+        pass.multiply(Multiply { norm: input.norm, activation, x_settled: true, ..plain });
     }
 
     /// The shared expert's output.
@@ -173,10 +181,11 @@ impl Shared {
 }
 
 impl PlacedMoe {
-    /// The latent experts' input, of normalised rows that are older than the router.
-    fn narrow(&self, pass: &mut Pass, normed: Ptr<Act>, into: &ProductBuffer) -> Ptr<Act> {
+    /// The latent experts' input.
+    fn narrow(&self, pass: &mut Pass, input: &Input, into: &ProductBuffer) -> Ptr<Act> {
         let (latent, rows) = (self.scratch.latent.ptr(), pass.rows());
-        pass.multiply(Multiply { x_settled: true, ..Multiply::new(normed, into, Output::Act(latent), rows) });
+        let plain = Multiply::new(input.x, into, Output::Act(latent), rows);
+        pass.multiply(Multiply { norm: input.norm, x_settled: true, ..plain });
         latent
     }
 
@@ -202,9 +211,28 @@ impl PlacedMoe {
         pass.plan.launch(MoeCombine { experts: widened, weights, shared, residual: x, y: x, rows, top_k, n });
     }
 
-    fn route(&self, pass: &mut Pass, x: Ptr<Act>) {
-        pass.plan.launch(MoeRoute {
+    /// Appends the norm and the router: of one row the router normalises, as the products do that run beside it.
+    fn route<'a>(&'a self, pass: &mut Pass, x: Ptr<Act>) -> Input<'a> {
+        let beside = self.latent.iter().map(|[into, _]| into).chain(self.shared.iter().map(|shared| &shared.up));
+        let fuses = pass.rows() == 1 && { beside }.all(takes_norm);
+        if let (true, NormWeights::Rms { weight, eps, roundings }) = (fuses, self.norm.weights) {
+            let (weight, normed) = (weight.ptr(), self.norm.normed.ptr());
+            let route = self.router(pass, x);
+            pass.plan.launch(MoeRoute { norm_weight: weight, normed, eps, roundings, ..route });
+            return Input { x, norm: Some(&self.norm), normed };
+        }
+        let normed = pass.norm(&self.norm, x, pass.rows());
+        let route = self.router(pass, normed);
+        pass.plan.launch(route);
+        Input { x: normed, norm: None, normed }
+    }
+
+    /// The router, without a norm.
+    fn router(&self, pass: &Pass, x: Ptr<Act>) -> MoeRoute {
+        MoeRoute {
             x,
+            norm_weight: Ptr::NULL,
+            normed: Ptr::NULL,
             w: self.router_weight.ptr(),
             bias: self.router_bias.ptr(),
             logits: self.scratch.logits.ptr(),
@@ -219,7 +247,9 @@ impl PlacedMoe {
             top_groups: self.top_groups,
             normalize: self.normalize.into(),
             scale: self.scale,
-        });
+            eps: 0.0,
+            roundings: rms_norm::ONCE,
+        }
     }
 
     /// Adds up what a row's experts gave, weighted, and `[shared, residual]` where they are, to `y`.
