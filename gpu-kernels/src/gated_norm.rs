@@ -104,7 +104,8 @@ pub(crate) mod entry {
             if row < args.rows {
                 let at = |width: u32| 2 * u64::from(row) * u64::from(width);
                 let pieces = divide(args.width, args.groups).0 / GROUP;
-                let row = Gated { y: args.y.addr + at(args.width), z: args.z.addr + at(args.z_stride), weight: args.weight.addr, pieces };
+                let (y, z) = (args.y.addr + at(args.width), args.z.addr + at(args.z_stride));
+                let row = Gated { y, z, weight: args.weight.addr, pieces };
                 let (own, out) = (row.group(group), args.out.addr + at(args.width));
                 let weights = own.weights();
                 grid::wait_for_dependencies();

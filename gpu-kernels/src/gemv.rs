@@ -3,9 +3,10 @@
 //!
 //! # Formula
 //! `s[t, n] = Σ_k a[t, k] · w[n, k] + bias[n]`, where `a` is `x`, or with `norm_weight` the row of `x` as `layer_norm_1p`
-//! (with `norm_bias`), `gated_norm` (with `gate`) or `rms_norm` (without; with `roundings`) gives it. Then `y_f32 = s`, with `residual` `s + residual`, or
-//! `y = r(s)`, with `residual` `y = r(residual + r(s))`, or with an activation `y = f(r(s))`, where f is `relu2`: `r(max(s, 0)²)`, or `swiglu`,
-//! of rows n and `n + N/2` of the weight: `r(r(silu(s[t, n])) · s[t, n + N/2])`. `r` rounds to the activation type.
+//! (with `norm_bias`), `gated_norm` (with `gate`) or `rms_norm` (without; with `roundings`) gives it. Then `y_f32 = s`,
+//! with `residual` `s + residual`, or `y = r(s)`, with `residual` `y = r(residual + r(s))`, or with an activation `y =
+//! f(r(s))`, where f is `relu2`: `r(max(s, 0)²)`, or `swiglu`, of rows n and `n + N/2` of the weight: `r(r(silu(s[t, n])) ·
+//! s[t, n + N/2])`. `r` rounds to the activation type.
 //!
 //! # Arguments
 //! | name | shape | dtype | layout |
@@ -26,19 +27,19 @@
 //! share the columns, 128 at a time, or 64 (`_narrow`: short rows, and GPUs with little shared memory). A warp's weights
 //! pass through a ring in shared memory, some steps ahead and from one tile on into the next, and its part of the token
 //! rows comes into registers a step ahead; the tensor core multiplies, and behind each tile the warps' sums meet. In y
-//! there is a block for every eight token rows, and each of those reads the weight. `gemv_rms_norm`,
-//! `gemv_layer_norm_1p` and `gemv_gated_norm` take one token row, which every block normalises for itself. The first weights are on their way
-//! before the kernel in front has ended, unless weights are what that kernel makes. With `x_settled` all runs beside it; the first
-//! block waits for it at its end, so that what waits for this kernel has waited for that one too.
+//! there is a block for every eight token rows, and each of those reads the weight. `gemv_rms_norm`, `gemv_layer_norm_1p`
+//! and `gemv_gated_norm` take one token row, which every block normalises for itself. The first weights are on their way
+//! before the kernel in front has ended, unless weights are what that kernel makes. With `x_settled` all runs beside it;
+//! the first block waits for it at its end, so that what waits for this kernel has waited for that one too.
 //!
 //! # Requires
 //! At least 1 row, with a norm 1 row of at most 16 384; `k` divisible by 8; `n` even with `swiglu`; `x`, `w`,
-//! `norm_weight`, `norm_bias` and `gate` 16-byte aligned; with `gate` a multiple of 8 columns to each of `norm_groups`; exactly one of `y`, `y_f32` and `outbox`, an activation
-//! with `y` alone and without `residual`; `y` overlaps nothing that is read but `residual`; an outbox without a norm and
-//! with room for at most 8 rows, and `n` is divisible by 4 then.
+//! `norm_weight`, `norm_bias` and `gate` 16-byte aligned; with `gate` a multiple of 8 columns to each of `norm_groups`;
+//! exactly one of `y`, `y_f32` and `outbox`, an activation with `y` alone and without `residual`; `y` overlaps nothing that
+//! is read but `residual`; an outbox without a norm and with room for at most 8 rows, and `n` is divisible by 4 then.
 //!
 //! # Moves
-//! `2·n·k + rows·(k·act + n·out)` bytes, and `2·n` where there is a bias. On an H200, one row, one after the other in a
+//! `2·n·k + rows·(k·act + n·out)` bytes, `2·n` where there is a bias, and `2·k` each for a norm's weight and a gate. On an H200, one row, one after the other in a
 //! graph: 9.0, 5.9, 14.9, 15.5 and 348 µs for 5120×3072, 3072×3072, 9216×3072, 3072×9216 and 256000×3072, the first, the
 //! third and the last behind a norm (`nemotron bench kernels`).
 //!
@@ -132,7 +133,7 @@ kernel_args! {
         /// Whether a kernel in front makes `w`, so that nothing of it can be read ahead: 0 or 1.
         pub made: u32,
         /// Whether the next kernel starts only when the one in front of this has ended, so that it may read at once what is
-        /// older than this one's outputs: 0 or 1. Without a norm.
+        /// older than this one's outputs: 0 or 1.
         pub holds_next: u32,
         /// Whether `x` was written, and `y` used for the last time, before the kernel in front could start, so that this one runs beside
         /// that: 0 or 1. With `y` alone, without a gate and a residual.
@@ -266,7 +267,9 @@ impl Kernel for Gemv {
         let (rows, n, k) = (u64::from(self.rows), u64::from(self.n), u64::from(self.k));
         let out = if self.y.is_null() { 4 } else { 2 };
         let bias = if self.bias.is_null() { 0 } else { 2 * n };
-        2 * n * k + bias + rows * (k * 2 + n * out)
+        let norm = if self.norm_weight.is_null() { 0 } else { 2 * k };
+        let gate = if self.gate.is_null() { 0 } else { 2 * k };
+        2 * n * k + bias + norm + gate + rows * (k * 2 + n * out)
     }
 
     fn flops(&self, _: &StepShape) -> u64 {

@@ -14,9 +14,10 @@
 //! | `y` | `[rows · top_k, n]` | act | row-major, written |
 //!
 //! # Launch
-//! As `moe_gemv`'s, with the rings of `quant_gemv`, but that a block has several tiles at a time: `team` of its 8 warps share one, as
-//! few as make 1320 warps of the tiles of one token row, so that with 22 of 512 experts a warp has a tile alone, and with 6 of 128 two
-//! share one. With one token row a team copies its tile's row to shared memory first (`_row`), in the order in which codes are widened.
+//! As `moe_gemv`'s, with the rings of `quant_gemv`, but that a block has several tiles at a time: `team` of its 8 warps
+//! share one, as few as make 1320 warps of the tiles of one token row, so that with 22 of 512 experts a warp has a tile
+//! alone, and with 6 of 128 two share one. With one token row a team copies its tile's row to shared memory first, in the order
+//! in which codes are widened, where as many blocks find room with it (`_row`).
 //!
 //! # Requires
 //! 1 to 384 choices, `rows · top_k`; `k` divisible by 8, `n` by 16; ids from 0 to `experts` − 1; a format that `quant_gemv`
@@ -25,7 +26,8 @@
 //!
 //! # Moves
 //! The bytes of codes and scales of each expert that is met, and `rows · top_k · (k · act + n · act)`. Which are met the host
-//! does not know: it counts as many as random choices would meet. Registers and shared memory as `quant_gemv`.
+//! does not know: it counts as many as random choices would meet. Registers and rings as `quant_gemv`'s;
+//! a team's row takes `2 · k` bytes.
 //!
 //! # Numerics
 //! As `quant_gemv`'s, whatever else goes to an expert: c = 16, d = 4. `team` decides the order of sums, not `rows`.

@@ -21,12 +21,12 @@
 //! | `weights` | `[rows, top_k]` | f32 | row-major, written |
 //!
 //! # Launch
-//! Of up to 8 rows a block has 4 experts, one to a warp; it asks for the first 4096 columns of its weights before the kernel
-//! in front has ended, and lets the next one start behind its wait, the other entries in front of it. `moe_route_rms_norm` takes one token row, which every
-//! block normalises for itself, with as many threads as `rms_norm` has. Of more rows, it has 8
-//! experts and 16 rows, and from 65 on 16 and 32, for the tensor core: a warp multiplies every 16th 32 columns, of which
-//! lanes load eight neighbours each, and splits the weights into three bf16 in registers. A block counts itself when its
-//! logits are stored; the last one of the rows chooses, a row to a warp.
+//! Of up to 8 rows a block has 4 experts, one to a warp; it asks for the first 4096 columns of its weights before the
+//! kernel in front has ended, and lets the next one start behind its wait.
+//! `moe_route_rms_norm` does so with one token row, which every block normalises for itself, with as many threads as
+//! `rms_norm` has. `moe_route_16` and `moe_route_32` let the next one start at once. Of more than 8 rows, it has 8 experts and 16 rows, and from 65 on 16 and 32, for the tensor core: a warp multiplies every
+//! 16th 32 columns, of which lanes load eight neighbours each, and splits the weights into three bf16 in registers. A block
+//! counts itself when its logits are stored; the last one of the rows chooses, a row to a warp.
 //!
 //! # Requires
 //! At least 1 row, with a norm 1 of at most 16 384; `hidden` divisible by 8; at most 1024 experts, a multiple of `groups`;
@@ -35,14 +35,14 @@
 //! numbers; `normed` is not `x`.
 //!
 //! # Moves
-//! `experts · hidden · 4 + rows · (hidden · act + experts · 8 + top_k · 8)` bytes.
+//! `experts · hidden · 4 + rows · (hidden · act + experts · 8 + top_k · 8)` bytes, and behind a norm `4 · hidden`.
 //!
 //! # Numerics
-//! In f32, what the norm gives rounded. Of up to 8 rows a lane sums every 32nd group of 8 products in order, then the lanes join by a butterfly. Of more,
-//! a weight of 2⁻¹¹⁰ or more is exactly the sum of three bf16, whose products with a token are exact in f32; the tensor core
-//! adds those of the first parts and those of the others, 16 at once, and the warps' sums are added in their order. Neither
-//! order depends on `rows`. The chosen weights' sum is in the order of choice. c = 16, d = 4: a normalised value may be the neighbour of
-//! what it is to be; without a norm d counts for nothing.
+//! In f32, what the norm gives rounded. Of up to 8 rows a lane sums every 32nd group of 8 products in order, then the lanes
+//! join by a butterfly. Of more, a weight of 2⁻¹¹⁰ or more is exactly the sum of three bf16, whose products with a token
+//! are exact in f32; the tensor core adds those of the first parts and those of the others, 16 at once, and the warps' sums
+//! are added in their order. Neither order depends on `rows`. The chosen weights' sum is in the order of choice.
+//! c = 16, d = 4: a normalised value may be the neighbour of what it is to be; without a norm d counts for nothing.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, GEMV_MAX_ROWS, Kernel, Launch, Ptr, StepShape, Weight, rms_norm};
 

@@ -20,16 +20,17 @@
 //! | `outbox` | or none | | as `gemv`'s |
 //!
 //! # Launch
-//! As `gemv`'s: tiles of 16 rows of the weight to a block, whose 8 warps share the columns: 128 at a time of 8 bits, 256 of 4.
-//! Codes and the scales among them pass through rings in shared memory, three steps deep; the first ones are on their way
-//! before the kernel in front has ended. A lane widens eight columns of two rows in registers, by arithmetic on their bits.
-//! One token row of at most 8192 columns, with codes of 4 bits 16 384, is copied to shared memory first (`_row`), in the order in which
-//! codes are widened; `_rms_norm`, `_layer_norm_1p` and `_gated_norm` take one, which every block normalises for itself.
+//! As `gemv`'s: tiles of 16 rows of the weight to a block, whose 8 warps share the columns: 128 at a time of 8 bits, 256 of
+//! 4. Codes and the scales among them pass through rings in shared memory, three steps deep; the first ones are on their
+//! way before the kernel in front has ended. A lane widens eight columns of two rows in registers, by arithmetic on their
+//! bits. One token row of at most 8192 columns, with codes of 4 bits 16 384, is copied to shared memory first (`_row`), in
+//! the order in which codes are widened; `_rms_norm`, `_layer_norm_1p` and `_gated_norm` take one, which every block
+//! normalises for itself.
 //!
 //! # Requires
 //! 1 to 8 rows, with a norm 1 row of at most 8 192; `k` divisible by 8; `n` even with `swiglu`; a packed format, whose scales
 //! beside the codes are for whole rows, or for groups of a power of two of columns, 32 at least; no code or scale is NaN;
-//! `x`, `w`, `norm_weight` and `norm_bias` 16-byte aligned; one of `y`, `y_f32` and `outbox`, the rest as `gemv`'s; `y`
+//! `x`, `w`, `norm_weight`, `norm_bias` and `gate` 16-byte aligned; one of `y`, `y_f32` and `outbox`, the rest as `gemv`'s; `y`
 //! overlaps nothing that is read but `residual`.
 //!
 //! # Moves
@@ -41,9 +42,9 @@
 //! # Numerics
 //! A code widens to bf16 exactly, an e2m1 with its e4m3 scale too, and a u4 less its zero point. The tensor core sums
 //! products in f32, 16 at once; scales of groups multiply the f32 sums of the columns that share them, of a row those of a
-//! warp, which are two where no group has a scale; the warps' sums are added in their order. No order depends on `rows`. The bias is added to the f32 sum. c = 16, d = 4: what a
-//! norm or an activation takes or gives is rounded, and may be the neighbour of what it is to be; without them d counts for
-//! nothing.
+//! warp, which are two where no group has a scale; the warps' sums are added in their order. No order depends on `rows`.
+//! The bias is added to the f32 sum. c = 16, d = 4: what a norm or an activation takes or gives is rounded, and may be the
+//! neighbour of what it is to be; without them d counts for nothing.
 use crate::all_reduce::meeting::Outbox;
 use crate::format::{FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
 use crate::gemv::{SYSTEM_BYTES, TILE, WARPS};

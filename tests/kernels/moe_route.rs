@@ -202,7 +202,8 @@ impl Oracle for MoeRoute {
     const D: f64 = 4.0;
     const DEFECTS: &[Defect] = &[EDGE, STRIDE, LANES, RANK, TERM, Defect { entries: "norm", ..BARRIER }];
 
-    /// Lanes exchange what other entries and other products behind a norm do; few rows of one token miss any.
+    /// What lanes exchange the other entries, and products behind a norm, exchange likewise; of one token few rows notice a lane that is
+    /// missing.
     fn spares(entry: &str, defect: &Defect) -> bool {
         entry == "moe_route_rms_norm" && defect.name == LANES.name
     }

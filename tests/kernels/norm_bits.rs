@@ -1,27 +1,35 @@
-//! A row that a kernel normalises on its way has the bits of the same kernel behind a norm of its own: so one token has them in any company.
-use gpu_kernels::{GatedNorm, Gemv, MoeRoute, Ptr, QuantGemv, RmsNorm, Role};
+//! One token row has the bits that it has among others: where a kernel normalises it on the way, those of a norm in front, and where a
+//! team of `moe_quant_gemv` copies it, those of several rows.
+use gpu_kernels::{GatedNorm, Gemv, LayerNorm1p, MoeQuantGemv, MoeRoute, Ptr, QuantGemv, RmsNorm, Role};
 use nemotron_backend::device::PlannedKernel;
 
 use crate::data::{Data, Values};
-use crate::emulator::Emulator;
+use crate::emulator::{DEVICES, Emulator};
 use crate::target::{Outcome, Target};
-use crate::{gemv, moe_route, quant_gemv};
+use crate::{gemv, moe_quant_gemv, moe_route, quant_gemv};
+
+/// A GPU with much shared memory, and one with little.
+const SIZES: [usize; 2] = [0, 1];
 
 #[test]
-fn gemv_behind_gates() {
-    for row in gemv::rows().into_iter().filter(|row| !row.kernel.gate.is_null()) {
-        let data = gated(&row.kernel, &row.data);
-        let plain = Gemv { norm_weight: Ptr::NULL, gate: Ptr::NULL, norm_groups: 0, ..row.kernel };
+fn gemv_behind_a_norm() {
+    let normed: Vec<_> = gemv::rows().into_iter().filter(|row| !row.kernel.norm_weight.is_null()).collect();
+    assert!(normed.len() > 20);
+    for row in normed {
+        let data = behind_norm(&row.kernel, &row.data);
+        let plain = Gemv { norm_weight: Ptr::NULL, norm_bias: Ptr::NULL, gate: Ptr::NULL, ..row.kernel };
         let results = [buffer(row.kernel.y), buffer(row.kernel.y_f32)];
         compare(&row.name, (&row.kernel, &row.data), (&plain, &data), &results);
     }
 }
 
 #[test]
-fn quant_gemv_behind_gates() {
-    for row in quant_gemv::rows().into_iter().filter(|row| !row.kernel.gate.is_null()) {
-        let data = gated(&row.kernel.around(), &row.data);
-        let plain = QuantGemv { norm_weight: Ptr::NULL, gate: Ptr::NULL, norm_groups: 0, ..row.kernel };
+fn quant_gemv_behind_a_norm() {
+    let normed: Vec<_> = quant_gemv::rows().into_iter().filter(|row| !row.kernel.norm_weight.is_null()).collect();
+    assert!(normed.len() > 50);
+    for row in normed {
+        let data = behind_norm(&row.kernel.around(), &row.data);
+        let plain = QuantGemv { norm_weight: Ptr::NULL, norm_bias: Ptr::NULL, gate: Ptr::NULL, ..row.kernel };
         let results = [buffer(row.kernel.y), buffer(row.kernel.y_f32)];
         compare(&row.name, (&row.kernel, &row.data), (&plain, &data), &results);
     }
@@ -29,28 +37,63 @@ fn quant_gemv_behind_gates() {
 
 #[test]
 fn moe_route_behind_rms_norm() {
-    for row in moe_route::rows().into_iter().filter(|row| !row.kernel.norm_weight.is_null()) {
+    let normed: Vec<_> = moe_route::rows().into_iter().filter(|row| !row.kernel.norm_weight.is_null()).collect();
+    assert!(normed.len() > 20);
+    for row in normed {
         let MoeRoute { x, norm_weight, normed, hidden, eps, roundings, .. } = row.kernel;
         let norm = RmsNorm { x, weight: norm_weight, y: normed, rows: 1, hidden, eps, roundings };
-        let data = with_x(&row.data, x, &run(&norm, &row.data), normed);
+        let behind = run(&norm, &row.data, 0);
+        let own = buffer(normed).expect("the router keeps the row");
+        assert_eq!(run(&row.kernel, &row.data, 0)[own], behind[own], "{}", row.name);
+        let data = with_x(&row.data, x, &behind[own]);
         let plain = MoeRoute { norm_weight: Ptr::NULL, normed: Ptr::NULL, ..row.kernel };
         let results = [buffer(row.kernel.logits), buffer(row.kernel.ids), buffer(row.kernel.weights)];
         compare(&row.name, (&row.kernel, &row.data), (&plain, &data), &results);
     }
 }
 
-/// The data with the row behind `gated_norm`.
-fn gated(gemv: &Gemv, data: &Data) -> Data {
-    let Gemv { x, gate, norm_weight, norm_groups, k, eps, .. } = *gemv;
-    let groups = norm_groups;
-    let norm = GatedNorm { y: x, z: gate, weight: norm_weight, out: x, rows: 1, width: k, groups, z_stride: k, eps };
-    with_x(data, x, &run(&norm, data), x)
+#[test]
+fn moe_quant_gemv_of_one_row_and_of_two() {
+    let few = |kernel: &MoeQuantGemv| kernel.rows == 1 && kernel.n < 1000;
+    let alone: Vec<_> = moe_quant_gemv::rows().into_iter().filter(|row| few(&row.kernel)).collect();
+    assert!(alone.len() > 10);
+    for row in alone {
+        let MoeQuantGemv { x, ids, y, .. } = row.kernel;
+        let mut twice = row.data.clone();
+        for of in [buffer(x), buffer(ids), buffer(y)].into_iter().flatten() {
+            match &mut twice.0[of].values {
+                Values::Reals(reals) => reals.extend_from_within(..),
+                Values::Integers(integers) => integers.extend_from_within(..),
+                Values::Undefined(count) => *count *= 2,
+                Values::Codes(..) => unreachable!("tokens are no codes"),
+            }
+        }
+        let own = buffer(y).expect("it has results");
+        let two = MoeQuantGemv { rows: 2, ..row.kernel };
+        let (one, two) = (run(&row.kernel, &row.data, 0), run(&two, &twice, 0));
+        assert_eq!([&one[own][..], &one[own][..]].concat(), two[own], "{}", row.name);
+    }
 }
 
-/// The data with what a run left in `from` for `x`.
-fn with_x<R: Role>(data: &Data, x: Ptr<R>, outcome: &Outcome, from: Ptr<R>) -> Data {
-    let own = buffer(from).expect("a norm has an output");
-    let values = outcome[own].iter().map(|value| value.expect("a norm writes its row") as f32).collect();
+/// The data with the row behind the product's norm.
+fn behind_norm(gemv: &Gemv, data: &Data) -> Data {
+    let Gemv { x, gate, norm_weight: weight, norm_bias: bias, norm_groups: groups, k, eps, roundings, .. } = *gemv;
+    let mut with_room = data.clone();
+    let y = with_room.undefined("normed", k as usize);
+    let behind = if !gate.is_null() {
+        let norm = GatedNorm { y: x, z: gate, weight, out: y, rows: 1, width: k, groups, z_stride: k, eps };
+        run(&norm, &with_room, 0)
+    } else if bias.is_null() {
+        run(&RmsNorm { x, weight, y, rows: 1, hidden: k, eps, roundings }, &with_room, 0)
+    } else {
+        run(&LayerNorm1p { x, weight, bias, y, rows: 1, hidden: k, eps }, &with_room, 0)
+    };
+    with_x(data, x, &behind[buffer(y).expect("a norm has an output")])
+}
+
+/// The data with other values of `x`.
+fn with_x<R: Role>(data: &Data, x: Ptr<R>, values: &[Option<f64>]) -> Data {
+    let values = values.iter().map(|value| value.expect("a norm writes its row") as f32).collect();
     let mut data = data.clone();
     data.0[buffer(x).expect("there is a row")].values = Values::Reals(values);
     data
@@ -60,8 +103,10 @@ fn buffer<R: Role>(of: Ptr<R>) -> Option<usize> {
     of.target().map(|(buffer, _)| buffer as usize)
 }
 
-fn run(kernel: &dyn PlannedKernel, data: &Data) -> Outcome {
-    Emulator::new().run(kernel, data).expect("it runs")
+fn run(kernel: &dyn PlannedKernel, data: &Data, device: usize) -> Outcome {
+    let mut emulator = Emulator::new();
+    emulator.device = DEVICES[device];
+    emulator.run(kernel, data).expect("it runs")
 }
 
 fn compare(
@@ -70,8 +115,10 @@ fn compare(
     (plain, behind): (&dyn PlannedKernel, &Data),
     results: &[Option<usize>],
 ) {
-    let (fused, plain) = (run(fused, data), run(plain, behind));
-    for buffer in results.iter().flatten() {
-        assert_eq!(fused[*buffer], plain[*buffer], "{name}");
+    for device in SIZES {
+        let (fused, plain) = (run(fused, data, device), run(plain, behind, device));
+        for buffer in results.iter().flatten() {
+            assert_eq!(fused[*buffer], plain[*buffer], "{name}, device {device}");
+        }
     }
 }

@@ -188,22 +188,19 @@ fn groups(plan: &Plan, spans: &[Span], names: &[BufferName]) -> Vec<Group> {
 
 /// The products of the chosen experts with their sum, and the whole block from its norm on, of all layers that have experts.
 fn together(plan: &Plan) -> Vec<Group> {
-    let is_norm = |step: &Step| matches!(step.name(), "rms_norm" | "layer_norm_1p");
+    let named = |step: usize, names: &[&str]| plan.steps.get(step).is_some_and(|step| names.contains(&step.name()));
+    let routes: Vec<usize> = (0..plan.steps.len()).filter(|&step| named(step, &["moe_route"])).collect();
     let (mut routed, mut blocks) = (Vec::new(), Vec::new());
-    let mut first = 0;
-    for (index, step) in plan.steps.iter().enumerate() {
-        if is_norm(step) {
-            first = index;
-        }
-        if step.name() == "moe_route" {
-            let rest = plan.steps.iter().enumerate().skip(index + 1);
-            let own: Vec<usize> = rest.take_while(|(_, step)| !is_norm(step)).map(|(index, _)| index).collect();
-            // What follows the sum belongs to the next block, whose norm may be inside its first product.
-            let end = own.iter().rfind(|&&step| plan.steps[step].name() == "moe_combine").map_or(index, |&step| step);
-            routed
-                .push(own.into_iter().filter(|&step| plan.steps[step].name().starts_with("moe_")).collect::<Vec<_>>());
-            blocks.push((first..=end).collect::<Vec<_>>());
-        }
+    for (layer, &route) in routes.iter().enumerate() {
+        // What follows the sum belongs to the next block.
+        let next = routes.get(layer + 1).copied().unwrap_or(plan.steps.len());
+        let end = (route..next).rfind(|&step| named(step, &["moe_combine"])).unwrap_or(route);
+        // The router may normalise the row itself.
+        let norm = route.wrapping_sub(1);
+        let first = if named(norm, &["rms_norm", "layer_norm_1p"]) { norm } else { route };
+        let of_experts = |step: &usize| plan.steps[*step].name().starts_with("moe_");
+        routed.push((route + 1..=end).filter(of_experts).collect::<Vec<_>>());
+        blocks.push((first..=end).collect::<Vec<_>>());
     }
     let group = |name, layers: Vec<Vec<usize>>| {
         let together = layers.first().map_or(0, Vec::len);
@@ -248,5 +245,26 @@ mod tests {
     #[test]
     fn a_weight_is_named_without_its_layer() {
         assert_eq!((role("blocks.31.qkv"), role("head"), role("model.embed.weight")), ("qkv", "head", "embed"));
+    }
+
+    #[test]
+    fn a_block_of_experts_begins_with_its_norm_or_its_router_and_ends_with_its_sum() {
+        let config = include_str!("../../../tests/golden/nemotron_h_moe/config.json");
+        let config = serde_json::from_str(config).expect("a config.json");
+        let spec = crate::models::read(&config, None).expect("a known family");
+        // One row is normalised by the router and the shared expert's product.
+        for (rows, routed, block) in [(1, 3, 6), (2, 3, 7)] {
+            let layout = crate::forward::Layout::new(&spec, crate::forward::Limits::new(128, rows, rows)).0;
+            let plan = forward::plan(&layout, &Bucket::decode(rows, 1));
+            let layers = plan.steps.iter().filter(|step| step.name() == "moe_route").count();
+            let groups = together(&plan);
+            let sizes: Vec<_> = groups.iter().map(|group| (group.name, group.together, group.steps.len())).collect();
+            assert!(layers > 1);
+            assert_eq!(
+                sizes,
+                [("routed experts", routed, layers * routed), ("experts block", block, layers * block)],
+                "{rows} rows"
+            );
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::models::spec::Activation;
 
 /// Longest row that is normalised on its way into a product: with a longer one beside its weights, a multiprocessor of
 /// Hopper has room for one block instead of two.
-const NORMED_COLUMNS: usize = 4480;
+pub(crate) const NORMED_COLUMNS: usize = 4480;
 
 /// `out = residual + f(norm(x) · wᵀ + bias)` of `rows` rows, where norm, f and residual may be missing.
 #[derive(Clone, Copy)]

@@ -7,7 +7,7 @@ use crate::device::{AllReduce, BufferId, Output};
 use crate::forward::builder::{Builder, NormBuffers, NormWeights};
 use crate::forward::pass::Pass;
 use crate::forward::product_buffers::ProductBuffer;
-use crate::forward::products::{Activated, Multiply, takes_norm};
+use crate::forward::products::{Activated, Multiply, NORMED_COLUMNS, takes_norm};
 use crate::models::spec::{Activation, Moe, Product, Router, SharedExpert};
 
 mod experts;
@@ -132,8 +132,8 @@ fn scratch(block: &Moe, builder: &mut Builder) -> Scratch {
 }
 
 impl PlacedBlock for PlacedMoe {
-    /// Of a few rows, what is not chosen runs beside what is: the first products of the normalised rows beside the router, which is slow
-    /// and needs few multiprocessors, and the shared expert's second one beside the experts'.
+    /// Of a few rows, what is not chosen runs beside what is: the first products beside the router, which is slow and needs few
+    /// multiprocessors, and the shared expert's second one beside the experts'. They read normalised rows, or normalise one.
     fn steps(&self, pass: &mut Pass) {
         let x = pass.shared.x.ptr();
         let input = self.route(pass, x);
@@ -213,8 +213,8 @@ impl PlacedMoe {
 
     /// Appends the norm and the router: of one row the router normalises, as the products do that run beside it.
     fn route<'a>(&'a self, pass: &mut Pass, x: Ptr<Act>) -> Input<'a> {
-        let beside = self.latent.iter().map(|[into, _]| into).chain(self.shared.iter().map(|shared| &shared.up));
-        let fuses = pass.rows() == 1 && { beside }.all(takes_norm);
+        let mut beside = self.latent.iter().map(|[into, _]| into).chain(self.shared.iter().map(|shared| &shared.up));
+        let fuses = pass.rows() == 1 && pass.shared.hidden <= NORMED_COLUMNS && beside.all(takes_norm);
         if let (true, NormWeights::Rms { weight, eps, roundings }) = (fuses, self.norm.weights) {
             let (weight, normed) = (weight.ptr(), self.norm.normed.ptr());
             let route = self.router(pass, x);

@@ -204,6 +204,39 @@ fn many_rows_go_to_what_is_fastest() {
     }
 }
 
+/// One row is normalised by the products and routers that read it, but by those of ranks, of rows that are too long, and of weights
+/// that want another input; more rows by norms of their own.
+#[test]
+fn a_lone_row_is_normalised_where_it_is_read() {
+    let counts = |spec: &ModelSpec, rows: usize| {
+        let steps = plan(&Layout::new(spec, Limits::new(128, rows, rows)).0, &Bucket::decode(rows, 1)).steps;
+        for step in &steps {
+            if let Step::Launch(kernel) = step {
+                assert_eq!(kernel.check(), Ok(()), "{}", step.name());
+            }
+        }
+        ["rms_norm", "gated_norm"].map(|name| steps.iter().filter(|step| step.name() == name).count())
+    };
+    let experts = include_str!("../../../../tests/golden/nemotron_h_moe/config.json");
+    let experts = models::read(&serde_json::from_str(experts).expect("a config.json"), None).expect("a known family");
+    let mixers = experts.blocks.iter().filter(|block| format!("{block:?}").starts_with("Mamba2")).count();
+    assert!(mixers > 0);
+    let norms = experts.blocks.len() + 1;
+    for recipe in [None, Some(Recipe::Fp8), Some(Recipe::Nvfp4)] {
+        let mut spec = experts.clone();
+        recipe.map(|recipe| models::quantize(&mut spec, recipe, true));
+        assert_eq!(counts(&spec, 1), [0, 0], "{recipe:?}");
+        assert_eq!(counts(&spec, 2), [norms, mixers], "{recipe:?}");
+        // Behind the mixers' last products the ranks meet.
+        let (share, _) = spec.shard(2).expect("it divides");
+        assert_eq!(counts(&share, 1), [0, mixers], "{recipe:?}, two ranks");
+    }
+    // Mixers of 7 680 columns.
+    let long = Preset::named("3-nano-4b").expect("a preset").config(Some(1));
+    let long = models::read(&long, None).expect("a known family");
+    assert_eq!(counts(&long, 1), [0, 1]);
+}
+
 #[test]
 fn many_rows_of_fp8_weights_are_multiplied_in_parts_as_panels_or_in_fp8() {
     let mini = Preset::named("nemotron-mini-4b").expect("a preset");
