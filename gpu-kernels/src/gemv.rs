@@ -39,9 +39,9 @@
 //! is read but `residual`; an outbox without a norm and with room for at most 8 rows, and `n` is divisible by 4 then.
 //!
 //! # Moves
-//! `2·n·k + rows·(k·act + n·out)` bytes, `2·n` where there is a bias, and `2·k` each for a norm's weight and a gate. On an H200, one row, one after the other in a
-//! graph: 9.0, 5.9, 14.9, 15.5 and 348 µs for 5120×3072, 3072×3072, 9216×3072, 3072×9216 and 256000×3072, the first, the
-//! third and the last behind a norm (`nemotron bench kernels`).
+//! `2·n·k + rows·(k·act + n·out)` bytes, `2·n` where there is a bias, and `2·k` each for a norm's weight and
+//! a gate. On an H200, one row, one after the other in a graph: 9.0, 5.9, 14.9, 15.5 and 348 µs for 5120×3072, 3072×3072, 9216×3072, 3072×9216 and
+//! 256000×3072, the first, the third and the last behind a norm (`nemotron bench kernels`).
 //!
 //! # Numerics
 //! The tensor core sums products in f32, 16 at once; the warps' sums are added in their order. Neither order depends on

@@ -22,11 +22,14 @@
 //!
 //! # Launch
 //! Of up to 8 rows a block has 4 experts, one to a warp; it asks for the first 4096 columns of its weights before the
-//! kernel in front has ended, and lets the next one start behind its wait.
-//! `moe_route_rms_norm` does so with one token row, which every block normalises for itself, with as many threads as
-//! `rms_norm` has. `moe_route_16` and `moe_route_32` let the next one start at once. Of more than 8 rows, it has 8 experts and 16 rows, and from 65 on 16 and 32, for the tensor core: a warp multiplies every
-//! 16th 32 columns, of which lanes load eight neighbours each, and splits the weights into three bf16 in registers. A block
-//! counts itself when its logits are stored; the last one of the rows chooses, a row to a warp.
+//! kernel in front has ended, and lets the next one start behind its wait. `moe_route_rms_norm` does the same with one token
+//! row, which every block normalises for itself, with as many threads as `rms_norm` has.
+//!
+//! Of 9 to 64 rows a block has 8 experts and 16 rows (`moe_route_16`), of more 16 and 32 (`moe_route_32`), and lets the next
+//! kernel start at once. Its warps share the columns: each multiplies every 16th 32 of them on the tensor core, of which
+//! lanes load eight neighbours each, and splits the weights into three bf16 in registers.
+//!
+//! A block counts itself when its logits are stored; the last one of the rows chooses, a row to a warp.
 //!
 //! # Requires
 //! At least 1 row, with a norm 1 of at most 16 384; `hidden` divisible by 8; at most 1024 experts, a multiple of `groups`;
