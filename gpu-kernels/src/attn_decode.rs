@@ -9,8 +9,8 @@
 //! kv head `g = h / (heads / kv_heads)`:
 //! `m_i = max_j scale · q[h]·k[j, g]`, `e_j = e^(scale · q[h]·k[j, g] − m_i)`, `l_i = Σ_j e_j`, `o_i = Σ_j r(e_j) · v[j, g]`,
 //! and with `M = max_i m_i`: `out[t, h, :] = r(Σ_i e^(m_i − M) · o_i / Σ_i e^(m_i − M) · l_i)`.
-//! Where a sequence has several such splits, `partial[s, h, i, :] = o_i` and `stats[s, h, i] = (m_i, l_i)` remain, but for launches in
-//! clusters, which leave neither.
+//! Where a sequence has several such splits, `partial[s, h, i, :] = o_i` and `stats[s, h, i] = (m_i, l_i)` remain, but for splits that
+//! a block or a cluster has all of, which leave neither.
 //! Zeros in row t where `lengths[s]` is 0; nothing for other sequences. `r` rounds to the activation type. In pools of codes k and v
 //! are the codes times `k_scale` and `v_scale`.
 //!
@@ -23,28 +23,32 @@
 //! | `block_table` | `[sequences, pages_per_sequence]` | i32 | page ids |
 //! | `row_start` | `[sequences + 1]` | i32 | first row of each sequence |
 //! | `lengths` | `[sequences]` | i32 | keys of each sequence, this step's included; 0 marks a pad |
-//! | `partial` | `[sequences, heads, splits, head_dim]` | f32 | written, not in clusters |
-//! | `stats` | `[sequences, heads, splits, 2]` | f32 | maximum and sum, written, not in clusters |
+//! | `partial` | `[sequences, heads, splits, head_dim]` | f32 | written where splits are joined through memory |
+//! | `stats` | `[sequences, heads, splits, 2]` | f32 | maximum and sum, written as `partial` |
 //! | `counters` | `[sequences, heads]` | i32 | 0 before and after; a team has one; not used in clusters |
 //! | `out` | `[rows, heads·head_dim]` | act | row-major, written |
 //!
 //! # Launch
-//! A block owns a split of one kv head of one sequence and serves a team of query heads of that group, 16 at most. Larger
-//! groups have several teams, side by side in the grid, so that what one reads is in L2 for the others. Keys and values are
-//! asked for at once, before anything is waited for, and land in shared memory (from heads of 192 on, the values when the
-//! scores are done). A warp scores 16 keys for all heads on the tensor core; behind the maximum and the weights, which pass
-//! through shared memory, it adds up every eighth column of eight values, of all keys. Each block rotates its queries for
-//! itself; those with the last key rotate that too, and the first team stores key and value. A block counts itself when its
-//! split is stored, and the last one of a sequence and team joins the splits, in an order that does not depend on which block
-//! that is; a split that is alone needs neither.
+//! A block owns a split of one kv head of one sequence and serves a team of query heads of that group, 8 at most. Larger groups have
+//! several teams, whose blocks are neighbours, so that what one reads is in L2 for the others. Each of its eight warps has 16 of the
+//! keys to itself: it asks for them and their values before anything is waited for, into shared memory of its own (from heads of 192
+//! on, for the values when the scores are done), scores them for all heads on the tensor core, weighs them by their own
+//! maximum and adds up the values. So nothing waits for another warp until all have left their sums, in the place of their
+//! keys; then the block joins those. Each block rotates its queries for itself; those with the last key rotate that too, and
+//! the first team stores key and value. A block counts itself when its split is stored, and the last one of a sequence and team
+//! joins the splits, in an order that does not depend on which block that is; a split that is alone needs neither.
+//!
+//! Where there are more blocks than run at once, a block may work through two splits, one after the other: their sums stay
+//! apart, and are joined as those of two blocks are. So all launches of a kernel give the same bits.
 //!
 //! From compute capability 9.0 on, where a launch has 2 to 8 splits and at most two blocks to a multiprocessor, the splits of a
 //! sequence and team are a cluster. Each live one adds some columns: the others store sums, maxima and totals right into its shared
 //! memory, where an `mbarrier` counts the bytes. So no block waits for a fence, nor for a barrier behind its stores, and the one at
 //! which the blocks of a cluster let each other know that they are there is over before. Blocks of splits that are not live end
 //! at once. The join is in the same order as the other one, and gives the same bits.
-//! One variant per head size: `attn_decode_128` and so on, `attn_decode_cluster_128`, and `attn_decode_fp8_128` for pools of codes: those land as they are, so that
-//! four blocks find room, and become bf16 in registers; threads of their own make codes of a fresh key and value.
+//! One variant per head size: `attn_decode_128` and so on, `attn_decode_cluster_128`, and `attn_decode_fp8_128` for pools of codes:
+//! those land as they are, so that four blocks find room, and become bf16 in registers; threads of their own make codes of a fresh
+//! key and value.
 //!
 //! # Requires
 //! `head_dim` one of [`crate::HEAD_DIMS`]; `heads` divisible by `kv_heads`, at most 64 of them to one; `rotary_dims` even
@@ -55,14 +59,14 @@
 //!
 //! # Moves
 //! The live keys and values, the new rows and the outputs; 8 bytes per element of `partial` and `stats` where a sequence
-//! has several of more than 8 splits. In clusters, 32 query heads on 8 of 128 on an H200: one sequence of 129 keys 3.1 µs, of 901
-//! 3.7; without 4.9, 5.4. Else, on an H200, 24 query heads on 8 of 128, in a graph of launches that overlap, in µs: one sequence of 129
-//! keys 4.8, of 4 032 9.0; 8 sequences of 4 032 45.5, 32 of them 157 (3.4 TB/s); before the tensor core 6.7, 12.2, 60.7, 215. On an
-//! H100, 32 sequences of 4 000: 190 in bf16 (92 % of the bandwidth), 119 in FP8 (77 %).
+//! has several of more than 8 splits. On an H200, in a graph of launches that overlap, in µs: 32 query heads on 8 of 128, one
+//! sequence of 129 keys in a cluster 3.3, 32 of them 8.6 (2.0 TB/s), 64 16.7; 24 on 8, 32 sequences of 3 969 keys 151 (3.6 TB/s);
+//! when all warps shared a block's weights 3.1, 12.4, 21.1, 154.
 //!
 //! # Numerics
-//! Rotation as in `rope_kv_append`. Scores and sums in f32; e_j is rounded to the activation type before it meets the
-//! values, its sum is not. Splits are added in their order, by fused multiply-add; the sum of their totals goes by
+//! Rotation as in `rope_kv_append`. Scores and sums in f32. Each 16 keys have weights by their own maximum, which are rounded to the
+//! activation type before they meet the values; their unrounded sum and the values' sums are multiplied by what that maximum is off
+//! m_i, and added in the keys' order, by fused multiply-add: l_i and o_i. Splits are added likewise; the sum of their totals goes by
 //! every 32nd, or every so many as shared memory has room for. One rounding at the store. c = 16, d = 2. A code is exact in bf16,
 //! and its scale multiplies sums.
 use crate::kernel::{kernel_args, require};
@@ -71,26 +75,29 @@ use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, KvFormat, Launch, Ptr, SPLIT
 #[cfg(target_arch = "nvptx64")]
 mod cluster;
 #[cfg(target_arch = "nvptx64")]
-mod e4m3;
-#[cfg(target_arch = "nvptx64")]
 mod entry;
 #[cfg(target_arch = "nvptx64")]
 mod join;
 #[cfg(target_arch = "nvptx64")]
-mod plain;
-#[cfg(target_arch = "nvptx64")]
 mod rotate;
+#[cfg(target_arch = "nvptx64")]
+mod rows;
 #[cfg(target_arch = "nvptx64")]
 mod score;
 #[cfg(target_arch = "nvptx64")]
 mod split;
+#[cfg(target_arch = "nvptx64")]
+mod warps;
 
-/// Query heads that a block works on together: the rows of an `mma`.
-const HEADS_AT_ONCE: u32 = 16;
+/// Query heads that a block works on together: the columns of an `mma`.
+const HEADS_AT_ONCE: u32 = 8;
 
-/// Threads of a block; each of its warps scores an equal share of the split's keys.
+/// Threads of a block; in a turn each of its warps has an equal share of the keys.
 const THREADS: u32 = 256;
 const WARPS: u32 = THREADS / 32;
+
+/// Most splits that a block works through by turns.
+const MOST_TURNS: u32 = 2;
 
 /// The teams that share the query heads of a kv head, as even as can be, and the heads of all but the last.
 const fn teams(group: u32) -> (u32, u32) {
@@ -98,39 +105,82 @@ const fn teams(group: u32) -> (u32, u32) {
     (teams, group.div_ceil(teams))
 }
 
-/// Whether shared memory has room for keys and values of `bytes` together; values take the keys' place where it has not.
-const fn values_apart(bytes: u32) -> bool {
-    bytes <= 256
+/// Bytes of a query in shared memory: so many more than it has that eight lanes which read it find different banks.
+const fn query_bytes(head_dim: u32) -> u32 {
+    head_dim * 2 + 64
 }
 
-/// Bytes of a row of `bytes` in shared memory: 16 more than it has, so that `ldmatrix` finds neighbouring rows in different banks.
-const fn row_bytes(bytes: u32) -> u32 {
-    bytes + 16
+/// Shared bytes of a warp's sums of a head.
+const fn sum_bytes(head_dim: u32) -> u32 {
+    head_dim * 4 + 16
 }
 
-/// Shared bytes of the keys of a split, or of its values, of `bytes` each.
-const fn split_bytes(bytes: u32) -> u32 {
-    SPLIT_TOKENS * row_bytes(bytes)
+/// Bytes from a value of `bytes` to the next in shared memory, and the same of keys: so many more than they have that lanes which read
+/// together find different banks.
+const fn row_bytes(kv: KvFormat, bytes: u32) -> [u32; 2] {
+    match kv {
+        KvFormat::Act => [bytes + 32, bytes + 16],
+        KvFormat::Fp8 => [bytes + 16, bytes + 32],
+    }
 }
 
-/// Shared bytes of a number for every head and warp.
-const STAT_BYTES: u32 = HEADS_AT_ONCE * WARPS * 4;
-
-/// Places of the size of a split in shared memory: keys and values together, or one after the other.
-const fn shared_places(bytes: u32) -> u32 {
-    if values_apart(bytes) { 2 } else { 1 }
+/// Whether a warp's slot has room for values beside keys; they take the keys' place where it has not.
+const fn values_apart(head_dim: u32) -> bool {
+    head_dim <= 128
 }
 
-/// Keys and values, the warps' maxima and sums, and for each of `heads` a query, whose place the weights of the keys take.
-const fn shared_bytes(heads: u32, head_dim: u32, kv: KvFormat) -> u32 {
+/// Shared bytes of a warp's values and keys in a turn; in the keys' place it leaves its sums of a team's heads.
+const fn slot_bytes(head_dim: u32, kv: KvFormat) -> u32 {
+    let [values, keys] = row_bytes(kv, head_dim * kv.bytes());
+    let (values, keys, sums) =
+        (SPLIT_TOKENS / WARPS * values, SPLIT_TOKENS / WARPS * keys, HEADS_AT_ONCE * sum_bytes(head_dim));
+    let keys = if keys > sums { keys } else { sums };
+    if values_apart(head_dim) {
+        values + keys
+    } else if values > keys {
+        values
+    } else {
+        keys
+    }
+}
+
+/// Where in a slot the keys are, and sums.
+#[cfg(target_arch = "nvptx64")]
+const fn keys_at(head_dim: u32, kv: KvFormat) -> u32 {
+    if values_apart(head_dim) { SPLIT_TOKENS / WARPS * row_bytes(kv, head_dim * kv.bytes())[0] } else { 0 }
+}
+
+/// Shared bytes of the warps' largest scores and totals of all turns and heads; or of weights of splits, when those are done with.
+const STAT_BYTES: u32 = 1024;
+
+/// Most shared bytes of the sums of splits that are joined at once, outside clusters.
+const JOIN_BYTES: u32 = 64 << 10;
+
+/// Shared bytes of what a block keeps of its work.
+const KEPT_BYTES: u32 = 32;
+
+/// What is kept, queries, a fresh key and its value, scores, slots of the warps, and behind them sums of all turns but the last. In the place of the slots
+/// and what follows a block joins `joined` splits, if it does.
+const fn shared_bytes(heads: u32, head_dim: u32, kv: KvFormat, turns: u32, joined: u32) -> u32 {
     let bytes = head_dim * kv.bytes();
-    let (query, weights) = (row_bytes(head_dim * 2), row_bytes(SPLIT_TOKENS * 2));
-    let row = if query > weights { query } else { weights };
-    shared_places(bytes) * split_bytes(bytes) + 2 * STAT_BYTES + heads * row
+    let rows = HEADS_AT_ONCE * query_bytes(head_dim) + 2 * bytes;
+    let sums = (turns - 1) * WARPS * heads * sum_bytes(head_dim);
+    let (slots, splits) = (WARPS * slot_bytes(head_dim, kv) + sums, joined * heads * head_dim * 4);
+    let splits = if splits < JOIN_BYTES { splits } else { JOIN_BYTES };
+    KEPT_BYTES + rows + STAT_BYTES + if slots > splits { slots } else { splits }
 }
 
 /// Most splits that are a cluster, of as many blocks as every chip with clusters runs together.
 const MOST_CLUSTERED: u32 = 8;
+
+/// Whether blocks work through two splits each, instead of `blocks` through one: where there are more than run at once, and that was faster
+/// on an H200. Of two splits none is left to join then; of many, a block is less often new to its work.
+const fn takes_turns(kv: KvFormat, splits: u32, blocks: u32, device: &DeviceInfo) -> bool {
+    match kv {
+        KvFormat::Act => blocks > 2 * device.multiprocessors && (splits == 2 || splits > 8),
+        KvFormat::Fp8 => blocks > 4 * device.multiprocessors && splits == 2,
+    }
+}
 
 /// Most blocks to a multiprocessor of a launch in clusters.
 const CLUSTERED_BLOCKS: u32 = 2;
@@ -196,9 +246,9 @@ kernel_args! {
         pub row_start: Ptr<i32>,
         /// `[sequences]`.
         pub lengths: Ptr<i32>,
-        /// `[sequences, heads, splits, head_dim]`, written but in clusters.
+        /// `[sequences, heads, splits, head_dim]`, written where splits are joined through memory.
         pub partial: Ptr<f32>,
-        /// `[sequences, heads, splits, 2]`, written but in clusters.
+        /// `[sequences, heads, splits, 2]`, written where splits are joined through memory.
         pub stats: Ptr<f32>,
         /// `[sequences, heads]`: 0 between launches.
         pub counters: Ptr<i32>,
@@ -251,11 +301,17 @@ impl Kernel for AttnDecode {
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
         let (teams, heads) = teams(self.heads / self.kv_heads);
-        let grid = [self.splits * teams, self.kv_heads, self.sequences];
+        let blocks = self.splits * teams * self.kv_heads * self.sequences;
         // Of more blocks than run at once, those that are free to run alone are through sooner.
-        let clustered = device.clusters
-            && (2..=MOST_CLUSTERED).contains(&self.splits)
-            && grid.iter().product::<u32>() <= CLUSTERED_BLOCKS * device.multiprocessors;
+        let clusters = device.clusters && blocks <= CLUSTERED_BLOCKS * device.multiprocessors;
+        let clustered = clusters && (2..=MOST_CLUSTERED).contains(&self.splits);
+        let bytes = |turns| {
+            let joined = if self.splits > turns { self.splits.min(32) } else { 0 };
+            shared_bytes(heads, self.head_dim, self.kv, turns, joined)
+        };
+        let fits = bytes(MOST_TURNS) <= device.shared_bytes_per_block;
+        let turns = if fits && takes_turns(self.kv, self.splits, blocks, device) { MOST_TURNS } else { 1 };
+        let grid = [self.splits.div_ceil(turns), self.kv_heads * teams, self.sequences];
         let entries = match (self.kv, clustered) {
             (KvFormat::Act, false) => &ENTRIES,
             (KvFormat::Act, true) => &CLUSTER_ENTRIES,
@@ -265,8 +321,11 @@ impl Kernel for AttnDecode {
         let symbol = entries[HEAD_DIMS.iter().position(|dim| *dim == self.head_dim).unwrap_or(0)];
         Launch {
             grid,
-            shared_bytes: shared_bytes(heads, self.head_dim, self.kv)
-                + if clustered { sent_bytes(heads, self.head_dim) } else { 0 },
+            shared_bytes: if clustered {
+                shared_bytes(heads, self.head_dim, self.kv, 1, 0) + sent_bytes(heads, self.head_dim)
+            } else {
+                bytes(turns)
+            },
             overlaps: true,
             cluster: if clustered { self.splits } else { 1 },
             ..Launch::linear(symbol, 1, THREADS)

@@ -62,7 +62,7 @@ mod kernels {
         /// Bytes of one.
         const BYTES: u32 = Self::FORMAT.bytes();
         /// As many of them as `A` has activations.
-        type Of<A: Access>: global::Word + shared::Word;
+        type Of<A: Access>: global::Word + shared::Word + Default;
 
         /// What a sum over elements is to be multiplied by, where that is `scale` for divided ones.
         fn rest(scale: f32) -> f32;
@@ -74,9 +74,6 @@ mod kernels {
         /// # Safety
         /// They are the thread's own.
         unsafe fn share<A: Access>(row: u32, at: u32, activations: A);
-
-        /// Activations that a thread makes elements of together.
-        type Share: Access;
 
         /// What the pool keeps of some activations.
         fn made<A: Access>(activations: A, scale: Divisor) -> Self::Of<A>;
@@ -115,7 +112,6 @@ mod kernels {
     impl Cached for Plain {
         const FORMAT: KvFormat = KvFormat::Act;
         type Of<A: Access> = A;
-        type Share = [u32; 4];
         const RAISE: f32 = 1.0;
 
         #[inline(always)]
@@ -142,14 +138,12 @@ mod kernels {
     impl Cached for E4m3 {
         const FORMAT: KvFormat = KvFormat::Fp8;
         type Of<A: Access> = A::Codes;
-        // Each costs many instructions: as many threads as can be have some.
-        type Share = u32;
         const RAISE: f32 = codes::E4M3_HALF_REST;
 
         #[inline(always)]
         unsafe fn share<A: Access>(row: u32, at: u32, activations: A) {
             // SAFETY: the caller's promise.
-            unsafe { activations.share_by_turns(row, at) };
+            unsafe { shared::Word::store(row + at * 2, activations.raised()) };
         }
 
         #[inline(always)]

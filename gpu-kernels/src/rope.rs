@@ -24,21 +24,17 @@ pub fn for_each_from(first: u32, heads: u32, parts: u32, visit: impl Fn(u32, u32
 }
 
 /// Neighbouring elements that one access moves.
-pub trait Access: global::Word + shared::Word {
+pub trait Access: global::Word + shared::Word + Default {
     /// How many.
     const COUNT: u32;
     /// As many codes of a byte.
-    type Codes: global::Word + shared::Word;
+    type Codes: global::Word + shared::Word + Default;
 
     /// The rotated `(low, high)`.
     fn rotate(low: Self, high: Self, cos: Self, sin: Self) -> (Self, Self);
 
-    /// Leaves elements `at` and following of a row at shared address `row`, times [`codes::E4M3_HALF_REST`], the pairs of each 16 in the
-    /// order 0, 2, 4, 6, 1, 3, 5, 7: as `ldmatrix` has those of codes of a byte.
-    ///
-    /// # Safety
-    /// They are the thread's own.
-    unsafe fn share_by_turns(self, row: u32, at: u32);
+    /// The elements times [`codes::E4M3_HALF_REST`].
+    fn raised(self) -> Self;
 
     /// The e4m3 codes of the elements divided by a scale.
     fn codes(self, scale: Divisor) -> Self::Codes;
@@ -55,10 +51,8 @@ impl Access for u16 {
     }
 
     #[inline(always)]
-    unsafe fn share_by_turns(self, row: u32, at: u32) {
-        let raised = bf16::from_f32(bf16::to_f32(self) * codes::E4M3_HALF_REST);
-        // SAFETY: the caller's promise.
-        unsafe { shared::Word::store(pair_by_turns(row, at) + at % 2 * 2, raised) };
+    fn raised(self) -> u16 {
+        bf16::from_f32(bf16::to_f32(self) * codes::E4M3_HALF_REST)
     }
 
     #[inline(always)]
@@ -78,9 +72,8 @@ impl Access for u32 {
     }
 
     #[inline(always)]
-    unsafe fn share_by_turns(self, row: u32, at: u32) {
-        // SAFETY: the caller's promise.
-        unsafe { shared::Word::store(pair_by_turns(row, at), codes::times_half_rest(self)) };
+    fn raised(self) -> u32 {
+        codes::times_half_rest(self)
     }
 
     #[inline(always)]
@@ -101,14 +94,8 @@ impl Access for [u32; 4] {
     }
 
     #[inline(always)]
-    unsafe fn share_by_turns(self, row: u32, at: u32) {
-        let [a, b, c, d] = self.map(codes::times_half_rest);
-        let to = pair_by_turns(row, at);
-        // SAFETY: the caller's promise.
-        unsafe {
-            shared::Word::store(to, [a, c]);
-            shared::Word::store(to + 16, [b, d]);
-        }
+    fn raised(self) -> [u32; 4] {
+        self.map(codes::times_half_rest)
     }
 
     #[inline(always)]
@@ -117,13 +104,6 @@ impl Access for [u32; 4] {
         let word = |at: usize| codes[at] | codes[at + 1] << 8 | codes[at + 2] << 16 | codes[at + 3] << 24;
         [word(0), word(4)]
     }
-}
-
-/// Where [`Access::share_by_turns`] leaves the pair with element `at`.
-#[inline(always)]
-fn pair_by_turns(row: u32, at: u32) -> u32 {
-    let pair = at % 16 / 2;
-    row + at / 16 * 32 + (pair / 2 + pair % 2 * 4) * 4
 }
 
 /// Each product rounded to bf16; the sums are not yet.

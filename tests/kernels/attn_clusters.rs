@@ -1,8 +1,10 @@
-//! Both joins of `attn_decode`, in clusters and through memory, give the same bits.
-use gpu_kernels::{AttnDecode, SPLIT_TOKENS};
+//! All ways in which `attn_decode` shares splits out give the same bits: a block for each that joins through memory, clusters, and
+//! blocks that work through two.
+use gpu_kernels::{AttnDecode, DeviceInfo, HEAD_DIMS, KvFormat, SPLIT_TOKENS};
 use nemotron_backend::device::PlannedKernel;
 
 use crate::attn_decode::{rows, written};
+use crate::data::Data;
 use crate::emulator::{DEVICES, Emulator};
 use crate::oracle::Row;
 use crate::target::Target;
@@ -16,19 +18,48 @@ fn clusters_join_to_the_bits_of_blocks_that_join_through_memory() {
         if splits == 1 {
             continue;
         }
-        let of = |device| {
-            let mut emulator = Emulator::new();
-            emulator.device = device;
-            written(&kernel, &emulator.run(&kernel, &data).unwrap_or_else(|fault| panic!("{name}: {fault}")))
-        };
-        // NaN equals NaN here.
-        let bits = |values: [Vec<Option<f64>>; 3]| {
-            values.map(|values| values.into_iter().map(|v| v.map(f64::to_bits)).collect::<Vec<_>>())
-        };
-        assert!(bits(of(blocks)) == bits(of(clusters)), "{name}, {splits} splits");
+        assert!(bits(&kernel, &data, blocks) == bits(&kernel, &data, clusters), "{name}, {splits} splits");
         joined[splits] += 1;
     }
     assert!(joined.iter().sum::<u32>() > 100 && [2, 3, 4, 7, 8].iter().all(|splits| joined[*splits] > 0), "{joined:?}");
+}
+
+#[test]
+fn blocks_of_two_splits_give_the_bits_of_blocks_of_one() {
+    let [many, one] = [DEVICES[0], DEVICES[3]];
+    let mut compared = [0; 2];
+    for Row { name, kernel, data } in rows() {
+        let blocks = |device| PlannedKernel::launch(&kernel, &device).grid[0];
+        if blocks(one) == blocks(many) {
+            continue;
+        }
+        assert_eq!(blocks(one), kernel.splits.div_ceil(2), "{name}");
+        assert!(bits(&kernel, &data, many) == bits(&kernel, &data, one), "{name}");
+        compared[usize::from(kernel.kv == KvFormat::Fp8)] += 1;
+    }
+    assert!(compared[0] > 20 && compared[1] > 5, "{compared:?}");
+}
+
+#[test]
+fn every_launch_finds_room() {
+    let Row { kernel, .. } = rows().swap_remove(0);
+    let heads = || HEAD_DIMS.into_iter().flat_map(|dim| (1..=64).map(move |heads| (dim, heads)));
+    let kinds = || [KvFormat::Act, KvFormat::Fp8].into_iter().flat_map(|kv| [1, 2, 8, 64].map(|splits| (kv, splits)));
+    for device in DEVICES {
+        for ((head_dim, heads), (kv, splits)) in heads().flat_map(|heads| kinds().map(move |kind| (heads, kind))) {
+            let kernel = AttnDecode { head_dim, heads, kv_heads: 1, kv, splits, sequences: 64, ..kernel };
+            let bytes = PlannedKernel::launch(&kernel, &device).shared_bytes;
+            assert!(bytes <= device.shared_bytes_per_block, "{bytes} bytes: {kernel:?}, {device:?}");
+        }
+    }
+}
+
+/// The bits that are written on a device; NaN equals NaN here.
+fn bits(kernel: &AttnDecode, data: &Data, device: DeviceInfo) -> [Vec<Option<u64>>; 3] {
+    let mut emulator = Emulator::new();
+    emulator.device = device;
+    let outcome = emulator.run(kernel, data).unwrap_or_else(|fault| panic!("{kernel:?}: {fault}"));
+    written(kernel, &outcome).map(|values| values.into_iter().map(|value| value.map(f64::to_bits)).collect())
 }
 
 /// The row with no more splits than its longest sequence has: a model's length may leave any number of them.

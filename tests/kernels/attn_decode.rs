@@ -33,26 +33,28 @@ const SHAPES: [Shape; 12] = [
 ];
 
 /// For every head size: from one query head per kv head to more than are worked on together; pages and splits that end
-/// early, exactly and late; a window that hides whole splits; more splits than are joined at once.
-const fn every_size(dim: usize) -> [Shape; 10] {
+/// early, exactly and late; a window that hides whole splits, the first of two among them; more splits than are joined at once.
+const fn every_size(dim: usize) -> [Shape; 11] {
     [
+        rotating(dim, shape((3, 1, dim), 70, &[(1, 200), (1, 256), (1, 140)])),
         rotating(dim, shape((2, 2, dim), 0, &[(1, 33), (1, 64), (1, 65), (1, 127)])),
         rotating(dim / 2, shape((3, 1, dim), 0, &[(1, 130), (1, 384), (1, 0)])),
         rotating(dim, shape((8, 1, dim), 0, &[(1, 128), (1, 31)])),
         shape((5, 1, dim), 0, &[(1, 129), (1, 385)]),
         shape((4, 1, dim), 130, &[(1, 300), (1, 129), (1, 131)]),
         rotating(dim, shape((6, 2, dim), 40, &[(1, 1), (1, 400), (1, 150)])),
-        rotating(dim - 4, shape((4, 2, dim), 0, &[(1, 100), (1, 0)])),
+        rotating(dim - 2, shape((4, 2, dim), 0, &[(1, 100), (1, 0)])),
         rotating(dim, shape((11, 1, dim), 0, &[(1, 77), (1, 200)])),
-        shape((40, 2, dim), 20, &[(1, 139)]),
+        shape((40, 2, dim), 20, &[(1, 139), (1, 0)]),
         rotating(dim, shape((2, 1, dim), 0, &[(1, 5000)])),
     ]
 }
 
 /// For every head size, with pools of codes: pages and splits that end early, exactly and late, rotations that no access of eight
-/// or of two divides, teams, a window, more splits than are joined at once.
-const fn every_size_in_fp8(dim: usize) -> [Shape; 7] {
+/// or of two divides, teams, windows, more splits than are joined at once.
+const fn every_size_in_fp8(dim: usize) -> [Shape; 8] {
     [
+        in_fp8(rotating(dim, shape((3, 1, dim), 70, &[(1, 200), (1, 256), (1, 140)]))),
         in_fp8(rotating(dim, shape((2, 2, dim), 0, &[(1, 33), (1, 64), (1, 65), (1, 127)]))),
         in_fp8(rotating(dim - 2, shape((3, 1, dim), 0, &[(1, 190), (1, 389), (1, 0)]))),
         in_fp8(rotating(dim - 4, shape((4, 2, dim), 0, &[(1, 70), (1, 0)]))),

@@ -2,9 +2,9 @@
 //!
 //! Columns are shared out by blocks of eight: block b of B belongs to split ⌊b·n/B⌋ of n. There it has the place b·n mod B, and
 //! the n − 1 behind it, one for each split: these are a split's own, since its blocks are n apart.
+use super::rows::Operand;
 use super::split::Split;
 use super::{HEADS_AT_ONCE, MOST_CLUSTERED, THREADS, column_blocks};
-use crate::cached::Cached;
 use core::f32::consts::LOG2_E;
 use core::num::NonZero;
 use cuda_std::cluster::{self, MAILBOX_BYTES, Mailbox};
@@ -18,17 +18,16 @@ const MOST: usize = MOST_CLUSTERED as usize;
 /// What two words that are sent take.
 const PAIR_BYTES: u32 = 8;
 
-impl<const DIM: u32, E: Cached> Split<DIM, E> {
+impl<const DIM: u32, E: Operand> Split<DIM, E> {
     /// Blocks of eight columns.
     const BLOCKS: u32 = column_blocks(DIM);
     /// Places for such a block of a head.
     const PLACES: u32 = Self::BLOCKS + MOST_CLUSTERED;
 
-    /// What the others' sums and statistics are counted in: it stands behind the queries.
+    /// What the others' sums and statistics are counted in: it stands behind the warps' slots.
     #[inline(always)]
     fn mailbox(&self) -> u32 {
-        let row = if Self::QUERY > Self::WEIGHTS { Self::QUERY } else { Self::WEIGHTS };
-        self.queries() + self.group * row
+        self.behind_slots()
     }
 
     /// `[MOST, HEADS_AT_ONCE]`: the largest score and the total of each split.
@@ -61,8 +60,8 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
             && let Some(count) = NonZero::new(self.live.count)
         {
             let first = |split: u32| (split * Self::BLOCKS + count.get() - 1) / count;
-            let columns = (first(self.number() + 1) - first(self.number())) * fragment::N;
-            let bytes = self.group * count.get() * (columns * 4 + PAIR_BYTES);
+            let columns = (first(self.number(0) + 1) - first(self.number(0))) * fragment::N;
+            let bytes = self.heads.count * count.get() * (columns * 4 + PAIR_BYTES);
             // SAFETY: nothing else is kept there.
             unsafe { Mailbox(self.mailbox()).open(bytes) };
         }
@@ -72,16 +71,16 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// Sends the largest score and the total of each head to all splits.
     ///
     /// # Safety
-    /// The whole block comes here, behind a barrier that follows the totals; the split is not alone.
+    /// The whole block comes here, behind a barrier that follows the warps' sums; the split is not alone.
     #[inline(always)]
     pub unsafe fn send_stats(&self) {
         cluster::wait_for_all();
         const { assert!(MOST_CLUSTERED * HEADS_AT_ONCE <= THREADS) };
         let (split, head) = (thread::thread_idx_x() / HEADS_AT_ONCE, thread::thread_idx_x() % HEADS_AT_ONCE);
-        if split < self.live.count && head < self.group {
-            let to = self.sent_stats().offset(self.number() * HEADS_AT_ONCE + head).address();
+        if split < self.live.count && head < self.heads.count {
+            let to = self.sent_stats().offset(self.number(0) * HEADS_AT_ONCE + head).address();
             // SAFETY: a pair per thread; the cluster's blocks have opened their mailboxes.
-            unsafe { self.send_to(split, to, [self.largest_of(head), self.total_of(head)]) };
+            unsafe { self.send_to(split, to, self.joined(0, head).stats) };
         }
     }
 
@@ -91,7 +90,7 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// Behind [`Split::send_stats`]; the elements are the lane's own.
     #[inline(always)]
     pub unsafe fn send(&self, head: u32, column: u32, sums: [f32; 2]) {
-        let (owner, place) = self.place_of(head, column, self.number());
+        let (owner, place) = self.place_of(head, column, self.number(0));
         // SAFETY: a pair per lane; the cluster's blocks have opened their mailboxes.
         unsafe { self.send_to(owner, place.address(), sums) };
     }
@@ -117,14 +116,14 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
         // SAFETY: it was opened in front of several barriers.
         unsafe { Mailbox(self.mailbox()).wait() };
         let mut pair = thread::thread_idx_x();
-        while pair < self.group * (DIM / 2) {
+        while pair < self.heads.count * (DIM / 2) {
             let (head, column) = (pair / (DIM / 2), pair % (DIM / 2) * 2);
             let (owner, place) = self.place_of(head, column, 0);
-            if owner == self.number() {
+            if owner == self.number(0) {
                 // SAFETY: all has come.
-                let joined = bf16::pack(unsafe { self.joined(head, place) });
+                let joined = bf16::pack(unsafe { self.joined_output(head, place) });
                 // SAFETY: within the head; the elements are the thread's own.
-                unsafe { global::store(self.out + u64::from(head * DIM + column) * 2, joined) };
+                unsafe { global::store(self.out() + u64::from(head * DIM + column) * 2, joined) };
             }
             pair += THREADS;
         }
@@ -135,7 +134,7 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// # Safety
     /// All has come.
     #[inline(always)]
-    unsafe fn joined(&self, head: u32, place: Shared<[f32; 2]>) -> [f32; 2] {
+    unsafe fn joined_output(&self, head: u32, place: Shared<[f32; 2]>) -> [f32; 2] {
         let (mut stats, mut sums) = ([[f32::NEG_INFINITY, 0.0]; MOST], [[0.0; 2]; MOST]);
         unroll::<MOST>(|i| {
             if (i as u32) < self.live.count {

@@ -1,6 +1,6 @@
 //! The splits of `attn_decode` joined by the last of their blocks, where they are no cluster.
 use super::split::Split;
-use super::{STAT_BYTES, THREADS, WARPS, shared_places, split_bytes};
+use super::{JOIN_BYTES, STAT_BYTES, THREADS, WARPS};
 use crate::cached::Cached;
 use crate::row;
 use core::f32::consts::LOG2_E;
@@ -25,8 +25,6 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     const COLUMNS: u32 = DIM / 4;
     /// Heads that are joined at once: a thread owns four elements, a warp the weights of a head's splits.
     const HEADS: u32 = if THREADS / Self::COLUMNS < WARPS { THREADS / Self::COLUMNS } else { WARPS };
-    /// Elements of the place of keys and values.
-    const PLACE: u32 = shared_places(Self::BYTES) * split_bytes(Self::BYTES) / 16;
 
     /// Counts this block; whether it is the last of its sequence and team, so that it sees what all the others stored.
     ///
@@ -35,19 +33,19 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     #[inline(always)]
     pub unsafe fn arrives_last(&self) -> bool {
         // SAFETY: the caller's promise.
-        unsafe { grid::arrives_last(self.args.counters.addr + self.counter * 4, self.live.count) }
+        unsafe { grid::arrives_last(self.args.counters.addr + u64::from(self.counter()) * 4, self.live_blocks()) }
     }
 
     /// Joins all live splits and stores the outputs of the team.
     ///
     /// # Safety
-    /// The whole block comes here, done with keys and values; all splits are stored.
+    /// The whole block comes here, done with its warps' sums; all splits are stored.
     #[inline(always)]
     pub unsafe fn join(&self) {
         let mut head = 0;
-        while head < self.group {
+        while head < self.heads.count {
             // SAFETY: the whole block is here.
-            unsafe { self.join_heads(head, (self.group - head).min(Self::HEADS)) };
+            unsafe { self.join_heads(head, (self.heads.count - head).min(Self::HEADS)) };
             head += Self::HEADS;
         }
     }
@@ -61,7 +59,7 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
         let (head, column) = (thread::thread_idx_x() / Self::COLUMNS, thread::thread_idx_x() % Self::COLUMNS);
         // A divisor that may be zero would bring a panic, and its message, into the kernel.
         let Some(rows) = NonZero::new(heads * Self::COLUMNS) else { return };
-        let room = (Self::PLACE / rows).min(thread::WARP_SIZE);
+        let room = (JOIN_BYTES / 16 / rows).min(thread::WARP_SIZE).min(self.args.splits);
         let (mut total, mut values) = (0.0, [0.0; 4]);
         let mut largest = f32::NEG_INFINITY;
         let mut split = 0;
@@ -93,33 +91,27 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
             let values = values.map(|value| value / total);
             let pairs = [bf16::pack([values[0], values[1]]), bf16::pack([values[2], values[3]])];
             // SAFETY: within the head, 8-byte aligned; the elements are the thread's own.
-            unsafe { global::store(self.out + u64::from((first + head) * DIM + column * 4) * 2, pairs) };
+            unsafe { global::store(self.out() + u64::from((first + head) * DIM + column * 4) * 2, pairs) };
         }
     }
 
     /// Four elements of the `number`-th split in shared memory.
     #[inline(always)]
-    fn place(&self, number: u32, column: u32) -> Shared<[f32; 4]> {
-        Shared::from_address(self.keys()).offset(number * Self::COLUMNS + column)
+    fn sums_of(&self, number: u32, column: u32) -> Shared<[f32; 4]> {
+        Shared::from_address(self.slots()).offset(number * Self::COLUMNS + column)
     }
 
     /// The weights of a head's splits, in the place of the warps' maxima.
     #[inline(always)]
     fn split_weights(&self, head: u32) -> Shared<f32> {
-        const { assert!(WARPS * thread::WARP_SIZE * 4 <= 2 * STAT_BYTES) };
-        self.maxima().offset(head * thread::WARP_SIZE)
+        const { assert!(WARPS * thread::WARP_SIZE * 4 <= STAT_BYTES) };
+        Shared::from_address(self.statistics()).offset(head * thread::WARP_SIZE)
     }
 
     /// A head's total of all splits, in the queries' place.
     #[inline(always)]
     fn joined_totals(&self) -> Shared<f32> {
         Shared::from_address(self.queries())
-    }
-
-    /// Index in `stats` of a head's `split`-th live split.
-    #[inline(always)]
-    fn live_at(&self, head: u32, split: u32) -> u64 {
-        self.index + u64::from(head) * u64::from(self.args.splits) + u64::from(self.live.first + split)
     }
 
     /// Asks for the sums of a part.
@@ -137,7 +129,7 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
             while split < part.splits {
                 let address = row::at(from + u64::from(split) * u64::from(DIM * 4), column);
                 // SAFETY: the split is live.
-                unsafe { cp_async::copy_16(self.place(head * part.room + split, column).address(), address) };
+                unsafe { cp_async::copy_16(self.sums_of(head * part.room + split, column).address(), address) };
                 split += rows;
             }
             head += 1;
@@ -192,7 +184,7 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// Weights and sums are there.
     #[inline(always)]
     unsafe fn add(&self, values: &mut [f32; 4], head: u32, column: u32, part: &Part) {
-        let (weights, sums) = (self.split_weights(head), self.place(head * part.room, column));
+        let (weights, sums) = (self.split_weights(head), self.sums_of(head * part.room, column));
         let mut split = 0;
         while split < part.splits {
             // SAFETY: the caller's promise.

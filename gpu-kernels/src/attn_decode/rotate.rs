@@ -3,39 +3,46 @@ use super::THREADS;
 use super::split::Split;
 use crate::cached::{Cached, Divisor};
 use crate::rope::{Access, for_each_from};
-use crate::{Kv, Ptr, row};
-use cuda_std::shared::{self, Shared};
+use crate::row;
+use cuda_std::shared;
 use cuda_std::{global, thread};
 
 /// Threads that rotate queries while others make codes of a key.
-const BEHIND: u32 = 64;
+const BEHIND: u32 = 128;
 
 impl<const DIM: u32, E: Cached> Split<DIM, E> {
-    /// Leaves the group's queries in shared memory, and a fresh key among the keys; rotated where the launch has angles.
+    /// Leaves the group's queries and a fresh key in shared memory; rotated where the launch has angles.
     ///
     /// # Safety
     /// The whole block comes here; the row is there.
     #[inline(always)]
     pub unsafe fn share_rows(&self) {
         let half = if self.args.cos.is_null() { 0 } else { self.args.rotary_dims / 2 };
-        // SAFETY: the caller's promise; the width divides the half.
+        // SAFETY: the caller's promise; the width divides the half. Wider ones would take the registers of keys under way.
         unsafe {
-            let apart = E::Share::COUNT < row::GROUP;
-            let (thread, heads) = (thread::thread_idx_x(), self.group + u32::from(self.adds() && !apart));
-            if half.is_multiple_of(row::GROUP) {
-                self.share_by::<[u32; 4]>(half, thread, (0, heads));
+            if half.is_multiple_of(u32::COUNT) {
+                self.share_all::<u32>(half);
             } else {
-                self.share_by::<u16>(half, thread, (0, heads));
+                self.share_all::<u16>(half);
             }
-            if apart && self.adds() {
-                // Threads behind those that the queries of a small group take.
-                let thread = (thread + THREADS - BEHIND) % THREADS;
-                if half.is_multiple_of(E::Share::COUNT) {
-                    self.share_by::<E::Share>(half, thread, (self.group, 1));
-                } else {
-                    self.share_by::<u16>(half, thread, (self.group, 1));
-                }
+        }
+    }
+
+    /// Shares the queries and a fresh key.
+    ///
+    /// # Safety
+    /// As for [`Split::share_rows`]; `half` divides by `A::COUNT`.
+    #[inline(always)]
+    unsafe fn share_all<A: Access>(&self, half: u32) {
+        let (thread, fresh) = (thread::thread_idx_x(), u32::from(self.has_fresh()));
+        // SAFETY: the caller's promise.
+        unsafe {
+            if E::BYTES == 2 {
+                return self.share_by::<A>(half, thread, (0, self.heads.count + fresh));
             }
+            self.share_by::<A>(half, thread, (0, self.heads.count));
+            // To make codes costs many instructions: threads behind those that the queries of a small group take.
+            self.share_by::<A>(half, (thread + THREADS - BEHIND) % THREADS, (self.heads.count, fresh));
         }
     }
 
@@ -46,7 +53,7 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     #[inline(always)]
     unsafe fn share_by<A: Access>(&self, half: u32, thread: u32, (first, heads): (u32, u32)) {
         let pairs = half / A::COUNT;
-        let angles = u64::from(self.position) * u64::from(half) * 2;
+        let angles = u64::from(self.length - 1) * u64::from(half) * 2;
         // First all pairs of a head, then what no rotation reaches.
         for_each_from(
             thread,
@@ -79,12 +86,12 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// Address of the group's query head `head`, or of its key behind the last of them.
     #[inline(always)]
     fn head(&self, head: u32) -> u64 {
-        let number = if head < self.group { self.first_head + head } else { self.args.heads + self.kv_head };
-        self.qkv + u64::from(number * DIM) * 2
+        let number =
+            if head < self.heads.count { self.heads.first + head } else { self.args.heads + self.heads.kv_head };
+        self.qkv() + u64::from(number * DIM) * 2
     }
 
-    /// Leaves elements of a query, or of the key behind the last of them, in shared memory; the key's also in the pool, if
-    /// that is the block's to do.
+    /// Leaves elements of a query, or of the key behind the last of them, in shared memory.
     ///
     /// # Safety
     /// The elements from `at` on are the thread's own.
@@ -92,47 +99,31 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     unsafe fn share<A: Access>(&self, head: u32, at: u32, elements: A) {
         // SAFETY: the caller's promise.
         unsafe {
-            if head < self.group {
+            if head < self.heads.count {
                 return E::share(self.queries() + head * Self::QUERY, at, elements);
             }
-            self.keep(self.keys(), self.args.k_pool, at, E::made(elements, Divisor::new(self.args.k_scale)));
+            shared::Word::store(self.fresh_rows() + at * E::BYTES, E::made(elements, Divisor::new(self.args.k_scale)));
         }
     }
 
-    /// Leaves elements `at` and following of the fresh key or value in its row in shared memory, and in the pool, if that is the
-    /// block's to do.
+    /// Leaves a fresh key's value behind it in shared memory.
     ///
     /// # Safety
-    /// They are the thread's own; `place` is that of the keys or values, `pool` theirs.
+    /// The whole block comes here; the row is there.
     #[inline(always)]
-    unsafe fn keep<T: shared::Word + global::Word>(&self, place: u32, pool: Ptr<Kv>, at: u32, elements: T) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            Shared::from_address(place + self.fresh * Self::ROW + at * E::BYTES).store(0, elements);
-            if self.stores {
-                global::store(pool.addr + self.offset(self.fresh) + u64::from(at * E::BYTES), elements);
-            }
-        }
-    }
-
-    /// Adds a fresh key's value to the values in shared memory, and to the pool if that is the block's to do.
-    ///
-    /// # Safety
-    /// The row is there; the values' place is free.
-    #[inline(always)]
-    pub unsafe fn add_value(&self) {
+    pub unsafe fn share_value(&self) {
         // The last threads: the first ones rotate.
-        let group = thread::block_dim_x() - 1 - thread::thread_idx_x();
-        if !self.adds() || group >= DIM / E::Share::COUNT {
+        let pair = thread::block_dim_x() - 1 - thread::thread_idx_x();
+        if !self.has_fresh() || pair >= DIM / u32::COUNT {
             return;
         }
-        let head = self.args.heads + self.args.kv_heads + self.kv_head;
-        // SAFETY: the group is the thread's own.
+        let head = self.args.heads + self.args.kv_heads + self.heads.kv_head;
+        // SAFETY: the pair is the thread's own.
         unsafe {
-            let at = group * E::Share::COUNT;
-            let value: E::Share = global::load(self.qkv + u64::from(head * DIM + at) * 2);
-            let value = E::made(value, Divisor::new(self.args.v_scale));
-            self.keep(self.values(), self.args.v_pool, at, value);
+            let at = pair * u32::COUNT;
+            let value: u32 = global::load(self.qkv() + u64::from(head * DIM + at) * 2);
+            let to = self.fresh_rows() + Self::BYTES + at * E::BYTES;
+            shared::Word::store(to, E::made(value, Divisor::new(self.args.v_scale)));
         }
     }
 }

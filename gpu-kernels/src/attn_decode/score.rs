@@ -1,189 +1,230 @@
-//! Scores, weights and sums of the split that a block of `attn_decode` owns.
-use super::WARPS;
-use super::split::{KEYS, Scores, Split};
-use crate::SPLIT_TOKENS;
-use crate::cached::Cached;
+//! Scores, weights and sums of a warp's keys of a turn.
+use super::rows::{KEYS, Keys, Operand, Piece, Values};
+use super::split::{Split, own_lane, own_warp};
+use super::{WARPS, sum_bytes};
 use core::f32::consts::LOG2_E;
-use cuda_std::shared::Shared;
+use cuda_std::shared::{self, Shared};
 use cuda_std::unroll::{array, unroll};
-use cuda_std::{bf16, fragment, global, math, mma, thread, warp};
+use cuda_std::{bf16, cp_async, math, mma, thread, warp};
 
-/// Depths of `mma` that a split has.
-pub const DEPTHS: usize = (SPLIT_TOKENS / fragment::K) as usize;
+/// A lane's scores: of its query head, those of two keys, and of the two that are eight further on.
+type Scores = [[f32; 2]; 2];
 
-/// The products of a kind of element.
-pub trait Multiply: Cached {
-    /// The warp's scores without their factor; `STEPS` depths of `mma` make a head.
+/// The sums of two neighbouring heads, in eight columns: `c` of `mma`, four times.
+type Columns = [[f32; 4]; 4];
+
+impl<const DIM: u32, E: Operand> Split<DIM, E> {
+    /// Works through the warp's keys turn by turn, the first of which are asked for, and leaves in shared memory what they come to. A
+    /// lane has `K` pieces of a key, `V` of a value; in clusters there is one turn.
     ///
     /// # Safety
-    /// The whole block comes here; queries and keys are there.
-    unsafe fn multiply<const DIM: u32, const STEPS: usize>(split: &Split<DIM, Self>) -> Scores;
-
-    /// Adds up the weighted values and stores the sums, or the output if the split is alone.
-    ///
-    /// # Safety
-    /// The whole block comes here; behind a barrier, weights and values are there.
-    unsafe fn sum<const DIM: u32>(split: &Split<DIM, Self>);
-}
-
-impl<const DIM: u32, E: Multiply> Split<DIM, E> {
-    /// The warp's scores; of keys that are not live, −∞.
-    ///
-    /// # Safety
-    /// The whole block comes here; queries and keys are there.
+    /// The whole warp comes here; behind a barrier, queries and fresh rows are there.
     #[inline(always)]
-    pub unsafe fn score<const STEPS: usize>(&self) -> Scores {
-        // SAFETY: the caller's promise.
-        let mut scores = unsafe { E::multiply::<DIM, STEPS>(self) };
-        let factor = self.args.scale * E::rest(self.args.k_scale) * E::RAISE;
-        unroll::<8>(|i| {
-            let score = scores[i / 4][i % 4] * factor;
-            scores[i / 4][i % 4] = if self.lives(own_key(i)) { score } else { f32::NEG_INFINITY };
-        });
-        scores
-    }
-
-    /// Leaves the warp's largest score of each head in shared memory.
-    ///
-    /// # Safety
-    /// The whole warp comes here.
-    #[inline(always)]
-    pub unsafe fn share_maxima(&self, scores: &Scores) {
-        unroll::<2>(|half| {
-            let [a, b, c, d] = of_half(scores, half);
-            // SAFETY: the whole warp is here; a word per head and warp.
+    pub unsafe fn work<const K: usize, const V: usize, const CLUSTERED: bool>(&self) {
+        // SAFETY: they are there.
+        let turns = if CLUSTERED { 1 } else { unsafe { self.kept().load(0)[0] } };
+        let mut turn = 0;
+        while turn < turns {
+            let next = thread::anew(turn + 1);
+            let sums = self.sums(turns, turn, own_warp());
+            // SAFETY: the whole warp is here. What it waits for is its own, but for the group that came last.
             unsafe {
-                let largest = warp::reduce::<4, f32>(math::max(math::max(a, b), math::max(c, d)), math::max);
-                if thread::lane_id() % 4 == 0 {
-                    self.maxima().store(own_head(half) * WARPS + thread::warp_id(), largest);
+                if self.warp_lives(turn) {
+                    let (adds, asks) = (self.adds(turn), next < turns && self.warp_lives(next));
+                    cp_async::wait::<1>();
+                    warp::sync();
+                    if adds {
+                        self.add_fresh::<Keys>(turn);
+                    }
+                    let mut seen = 0;
+                    let scores = self.score::<K>(&mut seen, turn);
+                    // The keys' place is free: for the next ones, or for values.
+                    warp::sync();
+                    if !Self::APART {
+                        self.ask::<Values>(turn);
+                    } else if asks {
+                        self.ask::<Keys>(next);
+                    }
+                    cp_async::commit();
+                    let (stats, weights) = weigh(scores, E::RAISE);
+                    if Self::APART {
+                        cp_async::wait::<1>();
+                    } else {
+                        cp_async::wait::<0>();
+                    }
+                    warp::sync();
+                    if adds {
+                        self.add_fresh::<Values>(turn);
+                    }
+                    self.add_values::<V>(&mut seen, sums, weights);
+                    let is_number = !warp::any(E::has_nan(seen));
+                    self.leave_stats(turn, [stats[0], if is_number { stats[1] } else { f32::NAN }]);
+                    // All lanes are done with the values: they have voted.
+                    if asks && Self::APART {
+                        self.ask::<Values>(next);
+                    } else if asks {
+                        self.ask::<Keys>(next);
+                        cp_async::commit();
+                    }
+                    cp_async::commit();
+                } else {
+                    // Those that join need not ask.
+                    self.leave_stats(turn, [f32::NEG_INFINITY, 0.0]);
+                    unroll::<V>(|n| self.leave(sums, own_lane() / 4 + n as u32 * 8, &[[0.0; 4]; 4]));
                 }
             }
-        });
+            turn = next;
+        }
     }
 
-    /// Leaves the rounded weights of the warp's keys in shared memory, and beside them the sums of the unrounded ones.
+    /// The turn whose keys a warp asks for first, if there is one.
+    #[inline(always)]
+    pub fn first_turn(&self) -> Option<u32> {
+        if self.warp_lives(0) { Some(0) } else { self.warp_lives(1).then_some(1) }
+    }
+
+    /// The lane's scores; of keys that are not live, −∞.
     ///
     /// # Safety
-    /// The whole warp comes here; behind a barrier, the maxima are there.
+    /// The whole warp comes here; queries and keys are there.
     #[inline(always)]
-    pub unsafe fn weigh(&self, scores: &Scores) {
+    unsafe fn score<const K: usize>(&self, seen: &mut u32, turn: u32) -> Scores {
+        let lane = own_lane();
+        let query = self.queries() + (lane / 4).min(self.heads.count - 1) * Self::QUERY + lane % 4 * 16;
+        let mut scores = [[0.0; 4]; 2];
+        unroll::<K>(
+            #[inline(always)]
+            |n| {
+                // SAFETY: the whole warp is here; the pieces are within their rows.
+                unsafe {
+                    let query: [u32; 4] = shared::Word::load(query + n as u32 * 64);
+                    unroll::<2>(
+                        #[inline(always)]
+                        |i| {
+                            let (row, piece) = (E::row(lane / 4) + i as u32 * 8, lane % 4 + n as u32 * 4);
+                            let key = self.piece::<Keys>(row, piece);
+                            *seen = E::note_nan(*seen, key);
+                            let key = E::widen(key);
+                            // There are no queries in the lower rows.
+                            let [first, second] = [[query[0], 0, query[1], 0], [query[2], 0, query[3], 0]];
+                            scores[i] = mma::m16n8k16_bf16(first, [key[0], key[1]], scores[i]);
+                            scores[i] = mma::m16n8k16_bf16(second, [key[2], key[3]], scores[i]);
+                        },
+                    );
+                }
+            },
+        );
+        let factor = self.args.scale * E::rest(self.args.k_scale) * E::RAISE;
+        let masked = |i: usize, e: usize| {
+            let lives = self.lives(self.base(turn) + E::row(lane % 4 * 2 + e as u32) + i as u32 * 8);
+            if lives { scores[i][e] * factor } else { f32::NEG_INFINITY }
+        };
+        [[masked(0, 0), masked(0, 1)], [masked(1, 0), masked(1, 1)]]
+    }
+
+    /// Leaves the sums of the weighted values at shared address `sums`.
+    ///
+    /// # Safety
+    /// The whole warp comes here; values are there, and it is done with the keys.
+    #[inline(always)]
+    unsafe fn add_values<const V: usize>(&self, seen: &mut u32, sums: u32, weights: [u32; 2]) {
+        const { assert!(KEYS == 16) };
+        let (lane, mut columns) = (own_lane(), [[[0.0; 4]; 4]; V]);
+        unroll::<V>(
+            #[inline(always)]
+            |n| {
+                // Behind the last piece, that once more, for columns that nobody stores.
+                let piece = (lane / 4 + n as u32 * 8).min(Self::PIECES - 1);
+                let rows: [Piece<E>; 4] = array(|i| {
+                    let row = E::row(lane % 4 * 2 + i as u32 % 2) + i as u32 / 2 * 8;
+                    // SAFETY: the piece is within its row.
+                    let value = unsafe { self.piece::<Values>(row, piece) };
+                    *seen = E::note_nan(*seen, value);
+                    value
+                });
+                unroll::<4>(
+                    #[inline(always)]
+                    |e| {
+                        let pair = |row: usize, last| E::pair(rows[row], rows[row + 1], last, e);
+                        let values = [pair(0, false), pair(0, true), pair(2, false), pair(2, true)];
+                        // SAFETY: the whole warp is here.
+                        columns[n][e] = unsafe { mma::m16n8k16_bf16(values, weights, [0.0; 4]) };
+                    },
+                );
+                if Self::APART {
+                    // SAFETY: the whole warp is here.
+                    unsafe { self.leave(sums, lane / 4 + n as u32 * 8, &columns[n]) };
+                }
+            },
+        );
+        if !Self::APART {
+            // SAFETY: the whole warp is here; behind this, it is done with the values.
+            unsafe {
+                warp::sync();
+                unroll::<V>(|n| self.leave(sums, lane / 4 + n as u32 * 8, &columns[n]));
+            }
+        }
+    }
+
+    /// Leaves the largest score and the sum of weights of the lane's head.
+    ///
+    /// # Safety
+    /// The whole warp comes here; the four lanes of a head have the same.
+    #[inline(always)]
+    pub unsafe fn leave_stats(&self, turn: u32, [largest, total]: [f32; 2]) {
+        let (lane, warp) = (own_lane(), own_warp());
+        if lane.is_multiple_of(4) {
+            // SAFETY: the words are the lane's own.
+            unsafe {
+                self.maxima(turn).store(lane / 4 * WARPS + warp, largest);
+                self.totals(turn).store(lane / 4 * WARPS + warp, total);
+            }
+        }
+    }
+
+    /// Leaves sums of the columns of piece `piece`, still without [`Cached::rest`].
+    ///
+    /// # Safety
+    /// The whole warp comes here, done with its keys.
+    #[inline(always)]
+    unsafe fn leave(&self, sums: u32, piece: u32, columns: &Columns) {
+        let lane = own_lane();
         unroll::<2>(
             #[inline(always)]
-            |half| {
-                let head = own_head(half);
-                // SAFETY: the whole warp is here; the words are the lane's own.
-                unsafe {
-                    let largest = self.largest_of(head);
-                    let weights = of_half(scores, half).map(|score| math::ex2_flushed((score - largest) * LOG2_E));
-                    let sum = (weights[0] + weights[1]) + (weights[2] + weights[3]);
-                    let sum = warp::reduce::<4, f32>(sum, |a, b| a + b);
-                    if thread::lane_id() % 4 == 0 {
-                        self.totals().store(head * WARPS + thread::warp_id(), sum);
-                    }
-                    if head < self.group {
-                        let row = Shared::<u32>::from_address(self.weights() + head * Self::WEIGHTS);
-                        let weights = weights.map(|weight| weight * E::RAISE);
-                        row.store(own_key(0) / 2, bf16::pack([weights[0], weights[1]]));
-                        row.store(own_key(4) / 2, bf16::pack([weights[2], weights[3]]));
+            |own| {
+                let head = lane % 4 * 2 + own as u32;
+                if head < self.heads.count && piece < Self::PIECES {
+                    let four = |half: usize| array(|e| columns[e][half * 2 + own]);
+                    // SAFETY: the words are the lane's own.
+                    unsafe {
+                        let to = Shared::<[f32; 4]>::from_address(sums + head * sum_bytes(DIM));
+                        to.store(piece * 2, four(0));
+                        to.store(piece * 2 + 1, four(1));
                     }
                 }
             },
         );
     }
-
-    /// The rounded weights of the block's heads as operands a of `mma`.
-    ///
-    /// # Safety
-    /// The whole warp comes here; behind a barrier, they are there.
-    #[inline(always)]
-    pub unsafe fn load_weights(&self) -> [[u32; 4]; DEPTHS] {
-        let (row, column) = fragment::a_source(thread::lane_id());
-        let weights = self.weights() + row.min(self.group - 1) * Self::WEIGHTS + column * 2;
-        // SAFETY: the whole warp is here.
-        array(|k| unsafe { mma::ldmatrix_x4(weights + k as u32 * fragment::K * 2) })
-    }
-
-    /// Stores two of the lane's sums, those of column `column` and the next, of one of its heads.
-    ///
-    /// # Safety
-    /// The totals are there.
-    #[inline(always)]
-    pub unsafe fn store(&self, half: usize, column: u32, sums: [f32; 2]) {
-        let head = own_head(half);
-        if head >= self.group {
-            return;
-        }
-        // SAFETY: two elements per lane.
-        unsafe {
-            if self.live.count == 1 {
-                let total = self.total_of(head);
-                let pair = bf16::pack(sums.map(|sum| sum / total));
-                return global::store(self.out + u64::from(head * DIM + column) * 2, pair);
-            }
-            if self.clustered {
-                return self.send(head, column, sums);
-            }
-            global::store(self.args.partial.addr + (self.at(head) * u64::from(DIM) + u64::from(column)) * 4, sums);
-        }
-    }
-
-    /// Stores maximum and sum of each head, where the split is not alone and nobody has sent them.
-    ///
-    /// # Safety
-    /// They are there.
-    #[inline(always)]
-    pub unsafe fn store_stats(&self) {
-        let head = thread::thread_idx_x();
-        if self.live.count > 1 && head < self.group && !self.clustered {
-            // SAFETY: a pair per thread.
-            unsafe {
-                global::store(self.args.stats.addr + self.at(head) * 8, [self.largest_of(head), self.total_of(head)])
-            };
-        }
-    }
 }
 
-impl<const DIM: u32, E: Cached> Split<DIM, E> {
-    /// The largest score of a head.
-    ///
-    /// # Safety
-    /// The warps' maxima are there.
-    #[inline(always)]
-    pub unsafe fn largest_of(&self, head: u32) -> f32 {
-        // SAFETY: the caller's promise.
-        let [a, b]: [[f32; 4]; 2] = array(|i| unsafe { self.maxima().cast::<[f32; 4]>().load(head * 2 + i as u32) });
-        let pairs: [f32; 4] = array(|i| math::max(a[i], b[i]));
-        math::max(math::max(pairs[0], pairs[1]), math::max(pairs[2], pairs[3]))
-    }
-
-    /// The sum of a head's weights.
-    ///
-    /// # Safety
-    /// The warps' sums are there.
-    #[inline(always)]
-    pub unsafe fn total_of(&self, head: u32) -> f32 {
-        // SAFETY: the caller's promise.
-        let [a, b]: [[f32; 4]; 2] = array(|i| unsafe { self.totals().cast::<[f32; 4]>().load(head * 2 + i as u32) });
-        let pairs: [f32; 4] = array(|i| a[i] + b[i]);
-        (pairs[0] + pairs[1]) + (pairs[2] + pairs[3])
-    }
-}
-
-/// The lane's row among the block's heads: of its scores the first half is one head's, the second another's.
+/// The largest score of the lane's head and the sum of its weights, and the rounded weights as operand b, times `raise`.
+///
+/// # Safety
+/// The whole warp comes here.
 #[inline(always)]
-fn own_head(half: usize) -> u32 {
-    fragment::c_element(thread::lane_id(), half as u32 * 2).0
+unsafe fn weigh(scores: Scores, raise: f32) -> ([f32; 2], [u32; 2]) {
+    let own = math::max(math::max(scores[0][0], scores[0][1]), math::max(scores[1][0], scores[1][1]));
+    // SAFETY: the whole warp is here.
+    let largest = unsafe { warp::reduce::<4, f32>(own, math::max) };
+    let weights = scores.map(|pair| pair.map(|score| weight(score, largest)));
+    let total = (weights[0][0] + weights[0][1]) + (weights[1][0] + weights[1][1]);
+    // SAFETY: the whole warp is here.
+    let total = unsafe { warp::reduce::<4, f32>(total, |a, b| a + b) };
+    ([largest, total], weights.map(|pair| bf16::pack(pair.map(|weight| weight * raise))))
 }
 
-/// The key of the lane's `i`-th score.
+/// What a weight or sums are multiplied by whose score or largest score is `own`, where the largest of all is `largest`.
 #[inline(always)]
-fn own_key(i: usize) -> u32 {
-    let (_, column) = fragment::c_element(thread::lane_id(), i as u32 % 4);
-    thread::warp_id() * KEYS + i as u32 / 4 * fragment::N + column
-}
-
-/// The lane's scores of a head.
-#[inline(always)]
-fn of_half(scores: &Scores, half: usize) -> [f32; 4] {
-    [scores[0][2 * half], scores[0][2 * half + 1], scores[1][2 * half], scores[1][2 * half + 1]]
+pub fn weight(own: f32, largest: f32) -> f32 {
+    math::ex2_flushed((own - largest) * LOG2_E)
 }

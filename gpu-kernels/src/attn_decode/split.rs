@@ -1,17 +1,15 @@
 //! The split of keys and values that a block of `attn_decode` owns.
-use super::{AttnDecode, STAT_BYTES, THREADS, WARPS, row_bytes, split_bytes, values_apart};
+use super::rows::KEYS;
+use super::{AttnDecode, HEADS_AT_ONCE, KEPT_BYTES, MOST_TURNS, STAT_BYTES, WARPS};
+use super::{keys_at, query_bytes, slot_bytes, sum_bytes, values_apart};
 use crate::cached::Cached;
-use crate::pages::{Pages, first_key, one_new_row};
-use crate::{Kv, PAGE_TOKENS, Ptr, SPLIT_TOKENS, row};
+use crate::pages::{first_key, one_new_row};
+use crate::{PAGE_TOKENS, SPLIT_TOKENS, row};
 use core::marker::PhantomData;
 use core::num::NonZero;
+use core::ops::Range;
 use cuda_std::shared::{self, Shared};
-use cuda_std::{cp_async, global, thread};
-
-/// Keys that a warp scores.
-pub const KEYS: u32 = SPLIT_TOKENS / WARPS;
-/// A lane's scores: two results of `mma` side by side.
-pub type Scores = [[f32; 4]; 2];
+use cuda_std::{global, thread};
 
 /// The splits of a sequence that hold a key in sight.
 #[derive(Clone, Copy)]
@@ -24,13 +22,15 @@ pub struct Live {
 pub struct Split<const DIM: u32, E> {
     /// A copy: a reference in an `Option` would keep the struct in local memory.
     pub args: AttnDecode,
-    /// Offsets in both pools of the split's two pages, of the kv head's part of them; anything where a page has no live key.
-    pages: [u64; 2],
-    pub kv_head: u32,
-    /// Position of the token.
-    pub position: u32,
-    /// Position of key 0.
-    start: u32,
+    /// The page with the warp's keys in the first turn; any where they are not live.
+    page: u32,
+    /// Keys of the sequence, and the token's row.
+    pub length: u32,
+    row: u32,
+    /// Splits that the block works through by turns: 1 or 2.
+    pub turns: u32,
+    /// Number of the first, from which keys count.
+    split: u32,
     /// The live keys.
     first: u32,
     end: u32,
@@ -38,96 +38,102 @@ pub struct Split<const DIM: u32, E> {
     pub fresh: u32,
     /// The splits that are to be joined.
     pub live: Live,
-    /// Query heads of the block's team.
-    pub group: u32,
-    /// The first of them.
-    pub first_head: u32,
-    /// Whether a fresh key and its value are this block's to store.
-    pub stores: bool,
-    /// Address of the token's row of queries, keys and values.
-    pub qkv: u64,
-    /// Address of the first query head's output.
-    pub out: u64,
-    /// Index in `stats` of the first query head and split 0; the next head is `args.splits` further on.
-    pub index: u64,
-    /// Index in `counters`.
-    pub counter: u64,
-    /// Whether the splits of a team are a cluster, which joins them in shared memory.
-    pub clustered: bool,
+    /// The team's query heads.
+    pub heads: Heads,
     /// Shared address of what the block keeps there.
     shared: u32,
     element: PhantomData<E>,
 }
 
-impl<const DIM: u32, E: Cached> Split<DIM, E> {
-    /// Bytes of a key, and of its row in shared memory; the same of a value.
-    pub const BYTES: u32 = DIM * E::BYTES;
-    pub const ROW: u32 = row_bytes(Self::BYTES);
-    /// Bytes of a query's row in shared memory, and of a row of weights.
-    pub const QUERY: u32 = row_bytes(DIM * 2);
-    pub const WEIGHTS: u32 = row_bytes(SPLIT_TOKENS * 2);
-    /// Whether four blocks find room in shared memory, and so are to find it in registers: codes of a split are half the bytes to be
-    /// on their way.
-    pub const CROWDED: bool = E::BYTES == 1 && 64 <= DIM && DIM <= 128;
-    /// Whether values have a place of their own in shared memory.
-    pub const APART: bool = values_apart(Self::BYTES);
+/// A team: the query heads that a block works for.
+#[derive(Clone, Copy)]
+pub struct Heads {
+    /// The first query head, and how many they are.
+    pub first: u32,
+    pub count: u32,
+    /// Their kv head.
+    pub kv_head: u32,
+    /// Whether the team is its first: it stores a fresh key and its value.
+    pub is_first: bool,
+}
 
-    /// The split of this block, whose launch is `clustered` or not; none where nothing is to be done.
+impl<const DIM: u32, E: Cached> Split<DIM, E> {
+    /// Bytes of a key, or of a value.
+    pub const BYTES: u32 = DIM * E::BYTES;
+    /// Whether values have a place of their own in a warp's slot.
+    pub const APART: bool = values_apart(DIM);
+    /// Bytes of a query's row in shared memory.
+    pub const QUERY: u32 = query_bytes(DIM);
+
+    /// The splits of this block; none where nothing is to be done.
     ///
     /// # Safety
     /// The kernel's Requires hold.
     #[inline(always)]
-    pub unsafe fn of_block(args: &AttnDecode, clustered: bool) -> Option<Split<DIM, E>> {
-        let (kv_head, sequence) = (thread::block_idx_y(), thread::block_idx_z());
-        // A divisor that may be zero would bring a panic, and its message, into the kernel.
-        let all = args.heads / NonZero::new(args.kv_heads)?;
-        let teams = NonZero::new(thread::grid_dim_x() / NonZero::new(args.splits)?)?;
-        let (split, team) = if clustered {
-            // Blocks of a cluster are neighbours.
-            let splits = NonZero::new(args.splits)?;
-            (thread::block_idx_x() % splits, thread::block_idx_x() / splits)
-        } else {
-            (thread::block_idx_x() / teams, thread::block_idx_x() % teams)
-        };
-        let size = (all + teams.get() - 1) / teams;
+    pub unsafe fn of_block(args: &AttnDecode) -> Option<Split<DIM, E>> {
+        let sequence = thread::block_idx_z();
         // SAFETY: the sequence exists.
-        let (row, length, pages) = unsafe {
+        unsafe {
             let length: u32 = global::load(args.lengths.addr + u64::from(sequence) * 4);
-            // Asked for beside the length, so that they need not wait for it.
-            let pages = pages(args, sequence, kv_head, split, Self::BYTES);
-            (u64::from(one_new_row(args.row_start, sequence)?), length, pages)
-        };
-        let start = split * SPLIT_TOKENS;
+            let turns = if thread::grid_dim_x() < args.splits { MOST_TURNS } else { 1 };
+            // Asked for beside the length, so that it need not wait for it.
+            let page = page_of(args, thread::block_idx_x() * turns, 0);
+            let row = one_new_row(args.row_start, sequence)?;
+            Self::new(args, heads(args)?, [turns, row, length, page])
+        }
+    }
+
+    /// Leaves in shared memory what [`Split::anew`] needs.
+    ///
+    /// # Safety
+    /// The whole block comes here.
+    #[inline(always)]
+    pub unsafe fn keep(&self) {
+        if thread::thread_idx_x_again() == 0 {
+            let Heads { first, count, .. } = self.heads;
+            // SAFETY: nothing else is kept there.
+            unsafe {
+                self.kept().store(0, [self.turns, self.row, self.length, 0]);
+                self.kept().store(1, [first, count, 0, 0]);
+            }
+        }
+    }
+
+    /// The splits, made anew for what joins them: so they took no registers in between.
+    ///
+    /// # Safety
+    /// The whole block comes here, behind a barrier that follows [`Split::keep`].
+    #[inline(always)]
+    pub unsafe fn anew(&self) -> Option<Split<DIM, E>> {
+        // SAFETY: the caller's promise.
+        let ([turns, row, length, page], [first, count, ..]) = unsafe { (self.kept().load(0), self.kept().load(1)) };
+        Self::new(&self.args, Heads { first, count, kv_head: 0, is_first: false }, [turns, row, length, page])
+    }
+
+    #[inline(always)]
+    fn new(args: &AttnDecode, heads: Heads, [turns, row, length, page]: [u32; 4]) -> Option<Split<DIM, E>> {
+        let split = thread::block_idx_x() * turns;
+        let (start, tokens) = (split * SPLIT_TOKENS, turns * SPLIT_TOKENS);
         let sight = first_key(length, args.window);
         let first = sight.saturating_sub(start);
-        if start >= length || first >= SPLIT_TOKENS {
+        if start >= length || first >= tokens {
             return None;
         }
-        let group = size.min(all - team * size);
-        let first_head = kv_head * all + team * size;
-        let head = u64::from(first_head);
-        let (sequence, heads, dim) = (u64::from(sequence), u64::from(args.heads), u64::from(DIM));
-        let end = (length - start).min(SPLIT_TOKENS);
+        let end = (length - start).min(tokens);
         let live = Live { first: sight / SPLIT_TOKENS, count: length.div_ceil(SPLIT_TOKENS) - sight / SPLIT_TOKENS };
         let adds = !args.cos.is_null() && start + end == length;
         Some(Split {
             args: *args,
-            pages,
-            kv_head,
-            position: length - 1,
-            start,
+            page,
+            length,
+            row,
+            turns,
+            split,
             first,
             end,
             fresh: if adds { end - 1 } else { end },
             live,
-            group,
-            first_head,
-            stores: team == 0,
-            qkv: args.qkv.addr + row * u64::from(args.q_stride) * 2,
-            out: args.out.addr + (row * heads + head) * dim * 2,
-            index: (sequence * heads + head) * u64::from(args.splits),
-            counter: sequence * heads + head,
-            clustered,
+            heads,
             shared: shared::dynamic::<u8>().address(),
             element: PhantomData,
         })
@@ -141,101 +147,192 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
 
     /// Whether the block has a fresh key.
     #[inline(always)]
-    pub fn adds(&self) -> bool {
+    pub fn has_fresh(&self) -> bool {
         self.fresh < self.end
     }
 
-    /// Offset in both pools of a key's row.
+    /// The warp's first key in a turn.
     #[inline(always)]
-    pub fn offset(&self, key: u32) -> u64 {
-        let page = if key < PAGE_TOKENS { self.pages[0] } else { self.pages[1] };
-        page + u64::from(key % PAGE_TOKENS * Self::BYTES)
+    pub fn base(&self, turn: u32) -> u32 {
+        turn * SPLIT_TOKENS + own_warp() * KEYS
     }
 
-    /// Asks for the rows of `pool` that are there already, to the place at shared address `to`. Rows that are not live
-    /// become zeros; that of a fresh key is left alone.
+    /// The warp's keys of a turn that are live and there already.
+    #[inline(always)]
+    pub fn older(&self, turn: u32) -> Range<u32> {
+        self.first.max(self.base(turn))..self.fresh.min(self.base(turn) + KEYS)
+    }
+
+    /// Whether the fresh key is one of the warp's in a turn.
+    #[inline(always)]
+    pub fn adds(&self, turn: u32) -> bool {
+        self.has_fresh() && (self.base(turn)..self.base(turn) + KEYS).contains(&self.fresh)
+    }
+
+    /// Whether a turn's split has a live key.
+    #[inline(always)]
+    pub fn turn_lives(&self, turn: u32) -> bool {
+        self.first < (turn + 1) * SPLIT_TOKENS && turn * SPLIT_TOKENS < self.end
+    }
+
+    /// Whether the block has all live keys of the sequence.
+    #[inline(always)]
+    pub fn is_whole(&self) -> bool {
+        self.split <= self.live.first && self.live.first + self.live.count <= self.split + self.turns
+    }
+
+    /// Blocks of the sequence and team that have a live key.
+    #[inline(always)]
+    pub fn live_blocks(&self) -> u32 {
+        // Turns are 1 or 2.
+        let block = |split: u32| split >> (self.turns - 1);
+        block(self.live.first + self.live.count - 1) - block(self.live.first) + 1
+    }
+
+    /// Whether the warp has a live key in a turn.
+    #[inline(always)]
+    pub fn warp_lives(&self, turn: u32) -> bool {
+        self.first < self.base(turn) + KEYS && self.base(turn) < self.end
+    }
+
+    /// Offset in both pools of the row of one of the warp's keys in a turn.
     ///
     /// # Safety
-    /// The whole block comes here; the place is free.
+    /// The sequence exists.
     #[inline(always)]
-    pub unsafe fn copy<const SHARES: usize>(&self, pool: Ptr<Kv>, to: u32) {
-        const {
-            assert!(SHARES as u32 * 32 == Self::BYTES && SPLIT_TOKENS == 2 * PAGE_TOKENS && THREADS == 2 * SPLIT_TOKENS)
-        };
-        row::for_each_piece::<SHARES>(Self::BYTES / 16, THREADS, |key, piece| {
-            let bytes = if self.first <= key && key < self.fresh { 16 } else { 0 };
-            if key != self.fresh || !self.adds() {
-                // SAFETY: only live keys are read.
-                unsafe {
-                    let from = row::at(pool.addr + self.offset(key), piece);
-                    cp_async::copy_16_or_zero(to + key * Self::ROW + piece * 16, from, bytes);
-                }
-            }
-        });
-        cp_async::commit();
-    }
-
-    /// Where the keys are: `SPLIT_TOKENS` rows.
-    #[inline(always)]
-    pub fn keys(&self) -> u32 {
-        self.shared
-    }
-
-    /// Where the values are.
-    #[inline(always)]
-    pub fn values(&self) -> u32 {
-        self.shared + if Self::APART { split_bytes(Self::BYTES) } else { 0 }
-    }
-
-    /// `[HEADS_AT_ONCE, WARPS]`: the largest score of a head among a warp's keys.
-    #[inline(always)]
-    pub fn maxima(&self) -> Shared<f32> {
-        Shared::from_address(self.values() + split_bytes(Self::BYTES))
-    }
-
-    /// `[HEADS_AT_ONCE, WARPS]`: the sum of a head's weights of a warp's keys.
-    #[inline(always)]
-    pub fn totals(&self) -> Shared<f32> {
-        Shared::from_address(self.maxima().address() + STAT_BYTES)
+    pub unsafe fn offset(&self, turn: u32, key: u32) -> u64 {
+        // SAFETY: the caller's promise. The entry is in the L1 cache.
+        let page = if turn == 0 { self.page } else { unsafe { page_of(&self.args, self.split, turn) } };
+        let head = u64::from(page) * u64::from(self.args.kv_heads) + u64::from(self.heads.kv_head);
+        (head * u64::from(PAGE_TOKENS) + u64::from(key % PAGE_TOKENS)) * u64::from(Self::BYTES)
     }
 
     /// Where the queries are: a row for each head.
     #[inline(always)]
     pub fn queries(&self) -> u32 {
-        self.totals().address() + STAT_BYTES
+        self.shared + KEPT_BYTES
     }
 
-    /// Where the rounded weights are, in the queries' place: a row of `SPLIT_TOKENS` for each head.
+    /// Where the fresh key is, and its value behind it.
     #[inline(always)]
-    pub fn weights(&self) -> u32 {
-        self.queries()
+    pub fn fresh_rows(&self) -> u32 {
+        self.queries() + HEADS_AT_ONCE * Self::QUERY
     }
 
-    /// Number of the split among those that are to be joined.
+    /// `[HEADS_AT_ONCE, WARPS]`: the largest score of a head among a warp's keys of a turn.
     #[inline(always)]
-    pub fn number(&self) -> u32 {
-        self.start / SPLIT_TOKENS - self.live.first
+    pub fn maxima(&self, turn: u32) -> Shared<f32> {
+        const { assert!(STAT_BYTES == MOST_TURNS * 2 * HEADS_AT_ONCE * WARPS * 4) };
+        Shared::from_address(self.statistics()).offset(turn * 2 * HEADS_AT_ONCE * WARPS)
     }
 
-    /// Index in `stats` of the split of query head `head`.
+    /// `[HEADS_AT_ONCE, WARPS]`: the sum of a head's weights of a warp's keys of a turn.
     #[inline(always)]
-    pub fn at(&self, head: u32) -> u64 {
-        self.index + u64::from(head) * u64::from(self.args.splits) + u64::from(self.start / SPLIT_TOKENS)
+    pub fn totals(&self, turn: u32) -> Shared<f32> {
+        self.maxima(turn).offset(HEADS_AT_ONCE * WARPS)
+    }
+
+    /// Where both are, of all turns.
+    #[inline(always)]
+    pub fn statistics(&self) -> u32 {
+        self.fresh_rows() + 2 * Self::BYTES
+    }
+
+    /// Where the warps' slots are.
+    #[inline(always)]
+    pub fn slots(&self) -> u32 {
+        self.statistics() + STAT_BYTES
+    }
+
+    /// A warp's slot: values and keys of a turn. In the place of the keys are its sums of the last turn then.
+    #[inline(always)]
+    pub fn slot(&self, warp: u32) -> u32 {
+        self.slots() + warp * slot_bytes(DIM, E::FORMAT)
+    }
+
+    /// `[heads, DIM]`: a warp's sums in the last turn of `turns`, or in the one in front of it, which are behind the slots.
+    #[inline(always)]
+    pub fn sums(&self, turns: u32, turn: u32, warp: u32) -> u32 {
+        if turn > 0 || turns == 1 {
+            self.slot(warp) + keys_at(DIM, E::FORMAT)
+        } else {
+            self.behind_slots() + warp * thread::anew(self.heads.count) * sum_bytes(DIM)
+        }
+    }
+
+    /// Turns, the token's row and the keys of the sequence; the first query head and how many they are.
+    #[inline(always)]
+    pub fn kept(&self) -> Shared<[u32; 4]> {
+        Shared::from_address(self.shared)
+    }
+
+    /// What is behind the slots.
+    #[inline(always)]
+    pub fn behind_slots(&self) -> u32 {
+        self.slot(WARPS)
+    }
+
+    /// Number of a turn's split among those that are to be joined.
+    #[inline(always)]
+    pub fn number(&self, turn: u32) -> u32 {
+        self.split + turn - self.live.first
+    }
+
+    /// Index in `stats` of the `number`-th live split of query head `head`.
+    #[inline(always)]
+    pub fn live_at(&self, head: u32, number: u32) -> u64 {
+        let row = u64::from(self.counter() + head) * u64::from(self.args.splits);
+        row + u64::from(self.live.first + number)
+    }
+
+    /// Index in `counters`.
+    #[inline(always)]
+    pub fn counter(&self) -> u32 {
+        thread::block_idx_z() * self.args.heads + self.heads.first
+    }
+
+    /// Address of the token's row of queries, keys and values.
+    #[inline(always)]
+    pub fn qkv(&self) -> u64 {
+        self.args.qkv.addr + u64::from(self.row) * u64::from(self.args.q_stride) * 2
+    }
+
+    /// Address of the first query head's output.
+    #[inline(always)]
+    pub fn out(&self) -> u64 {
+        let head = u64::from(self.row) * u64::from(self.args.heads) + u64::from(self.heads.first);
+        self.args.out.addr + head * u64::from(DIM) * 2
     }
 }
 
-/// Offsets in both pools of the two pages of split `split`, of a kv head's part of them, whose rows have so many bytes; of the last page of the table,
-/// where it ends before.
+/// The block's team, where it has one.
+#[inline(always)]
+fn heads(args: &AttnDecode) -> Option<Heads> {
+    // A divisor that may be zero would bring a panic, and its message, into the kernel; a division of what is known to be small
+    // becomes a call, which takes registers.
+    let kv_heads = NonZero::new(args.kv_heads)?;
+    let [block, blocks] = [thread::block_idx_y(), thread::grid_dim_y()].map(thread::anew);
+    let all = args.heads / kv_heads;
+    if blocks == kv_heads.get() {
+        return Some(Heads { first: block * all, count: all, kv_head: block, is_first: true });
+    }
+    let teams = NonZero::new(blocks / kv_heads)?;
+    let (kv_head, team, most) = (block / teams, block % teams, (all + teams.get() - 1) / teams);
+    let count = most.min(all - team * most);
+    Some(Heads { first: kv_head * all + team * most, count, kv_head, is_first: team == 0 })
+}
+
+/// The page with the warp's keys of the `turn`-th split from `split` on; the last of the table, where it ends before.
 ///
 /// # Safety
 /// The sequence exists.
 #[inline(always)]
-unsafe fn pages(args: &AttnDecode, sequence: u32, kv_head: u32, split: u32, row_bytes: u32) -> [u64; 2] {
-    let table = args.block_table.addr + u64::from(sequence) * u64::from(args.pages_per_sequence) * 4;
-    let pages = Pages { table, kv_heads: args.kv_heads, kv_head, row_bytes };
-    let last = args.pages_per_sequence - 1;
-    // SAFETY: the pages are the table's.
-    [2 * split, 2 * split + 1].map(|page| unsafe { pages.offset(page.min(last) * PAGE_TOKENS) })
+unsafe fn page_of(args: &AttnDecode, split: u32, turn: u32) -> u32 {
+    const { assert!(SPLIT_TOKENS == WARPS * KEYS && PAGE_TOKENS.is_multiple_of(KEYS)) };
+    let page = ((split + turn) * SPLIT_TOKENS + own_warp() * KEYS) / PAGE_TOKENS;
+    let entry = thread::block_idx_z() * args.pages_per_sequence + page.min(args.pages_per_sequence - 1);
+    // SAFETY: the page is the table's.
+    unsafe { global::load(args.block_table.addr + u64::from(entry) * 4) }
 }
 
 /// Writes the zeros of a pad's heads, where the block is the first of one.
@@ -244,21 +341,32 @@ unsafe fn pages(args: &AttnDecode, sequence: u32, kv_head: u32, split: u32, row_
 /// The kernel's Requires hold; the block has no split.
 #[inline(always)]
 pub unsafe fn clear_pad<const DIM: u32>(args: &AttnDecode) {
-    let (sequence, kv_head) = (thread::block_idx_z(), thread::block_idx_y());
+    let sequence = thread::block_idx_z();
     // SAFETY: the sequence exists; the heads are this block's.
     unsafe {
         let Some(row) = one_new_row(args.row_start, sequence) else { return };
         let length: u32 = global::load(args.lengths.addr + u64::from(sequence) * 4);
-        let Some(kv_heads) = NonZero::new(args.kv_heads) else { return };
+        let Some(heads) = heads(args) else { return };
         if length > 0 || thread::block_idx_x() > 0 {
             return;
         }
-        let group = args.heads / kv_heads;
-        let first = u64::from(row) * u64::from(args.heads) + u64::from(kv_head * group);
+        let first = u64::from(row) * u64::from(args.heads) + u64::from(heads.first);
         let mut i = thread::thread_idx_x();
-        while i < group * (DIM / row::GROUP) {
+        while i < heads.count * (DIM / row::GROUP) {
             global::store(row::at(args.out.addr + first * u64::from(DIM * 2), i), [0_u32; 4]);
             i += thread::block_dim_x();
         }
     }
+}
+
+/// The lane, and the warp, read again where they are needed: they take no registers.
+#[inline(always)]
+pub fn own_lane() -> u32 {
+    thread::thread_idx_x_again() % thread::WARP_SIZE
+}
+
+/// See [`own_lane`].
+#[inline(always)]
+pub fn own_warp() -> u32 {
+    thread::thread_idx_x_again() / thread::WARP_SIZE
 }

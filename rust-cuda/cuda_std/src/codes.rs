@@ -211,10 +211,10 @@ pub fn e4m3_small(word: u32) -> [u32; 2] {
     [permute::<0x9180>(word, 0), permute::<0xb3a2>(word, 0)].map(e4m3_bits)
 }
 
-/// The first and third code of e4m3 of a word, and the second and fourth, as [`e4m3_small`] has them.
+/// Code `place` of e4m3, up to 3, of two words, as [`e4m3_small`] has them.
 #[inline(always)]
-pub fn e4m3_small_by_turns(word: u32) -> [u32; 2] {
-    [permute::<0xa280>(word, 0), permute::<0xb391>(word, 0)].map(e4m3_bits)
+pub fn e4m3_small_of_two(even: u32, odd: u32, place: u32) -> u32 {
+    e4m3_bits(permute_by(even, odd, 0xc480 + 0x1111 * place))
 }
 
 /// Two codes of e4m3 in the lower half, in their order.
@@ -286,10 +286,13 @@ mod tests {
             assert_eq!(to_e4m3(value), code);
             assert!(!has_nan(note_nan(0, code << 8 | 0x7e80_007e)), "{code:#x}");
             let all = |pair: u32| unpack(pair).map(|small| small * E4M3_HALF_REST * E4M3_HALF_REST);
-            let [even, odd] = e4m3_small_by_turns(code << 8 | 0x38c3_0038).map(all);
-            assert_eq!([even, odd], [[1.0, float(0xc3, 4, 3, 7)], [value, 1.0]]);
             assert_eq!(unpack(times_half_rest(0xbf80_3fc0)), [1.5, -1.0].map(|x| x * E4M3_HALF_REST));
-            assert_eq!(e4m3_small(code << 8 | 0x38).map(all)[0], [1.0, value]);
+            assert_eq!(e4m3_small(code << 8 | 0xc338_0038).map(all), [[1.0, value], [1.0, float(0xc3, 4, 3, 7)]]);
+            assert!(
+                (0..4)
+                    .all(|i| all(e4m3_small_of_two(code << (8 * i), 0xc3 << (8 * i), i))
+                        == [value, float(0xc3, 4, 3, 7)])
+            );
         }
         assert_eq!([449.0, f32::INFINITY, -1e30, f32::NAN, -f32::NAN].map(to_e4m3), [0x7e, 0x7e, 0xfe, 0x7f, 0x7f]);
         assert!((0..4).all(|place| has_nan(note_nan(0, 0x7f << (8 * place) | 0x00fe_0080 & !(0xff << (8 * place))))));

@@ -91,6 +91,15 @@ pub fn anew(number: u32) -> u32 {
     same
 }
 
+/// [`thread_idx_x`], read again where this stands: it takes no register in front of it.
+#[inline(always)]
+pub fn thread_idx_x_again() -> u32 {
+    let number: u32;
+    // SAFETY: a copy of a special register.
+    ptx!("mov.u32 {}, %tid.x;", out(reg32) number, options(nomem, nostack));
+    number
+}
+
 /// This thread's warp in a block whose threads lie along x.
 #[inline(always)]
 pub fn warp_id() -> u32 {
