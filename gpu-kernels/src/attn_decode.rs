@@ -8,7 +8,7 @@
 //! a key in `max(0, n − window) .. n` (from 0 where `window` is 0), with j over those keys of the split, query head h and
 //! kv head `g = h / (heads / kv_heads)`:
 //! `m_i = max_j scale · q[h]·k[j, g]`, `e_j = e^(scale · q[h]·k[j, g] − m_i)`, `l_i = Σ_j e_j`, `o_i = Σ_j r(e_j) · v[j, g]`,
-//! and with `M = max_i m_i`: `out[t, h, :] = r(Σ_i e^(m_i − M) · o_i / Σ_i e^(m_i − M) · l_i)`.
+//! rounded as Numerics says, and with `M = max_i m_i`: `out[t, h, :] = r(Σ_i e^(m_i − M) · o_i / Σ_i e^(m_i − M) · l_i)`.
 //! Where a sequence has several such splits, `partial[s, h, i, :] = o_i` and `stats[s, h, i] = (m_i, l_i)` remain, but for splits that
 //! a block or a cluster has all of, which leave neither.
 //! Zeros in row t where `lengths[s]` is 0; nothing for other sequences. `r` rounds to the activation type. In pools of codes k and v
@@ -29,17 +29,18 @@
 //! | `out` | `[rows, heads·head_dim]` | act | row-major, written |
 //!
 //! # Launch
-//! A block owns a split of one kv head of one sequence and serves a team of query heads of that group, 8 at most. Larger groups have
-//! several teams, whose blocks are neighbours, so that what one reads is in L2 for the others. Each of its eight warps has 16 of the
-//! keys to itself: it asks for them and their values before anything is waited for, into shared memory of its own (from heads of 192
+//! A block owns a split of one kv head of one sequence, or two that are neighbours, and serves a team of query heads of that group, 8 at
+//! most. Larger groups have several teams, whose blocks for a split are one row of the grid apart: as long as the keys and values of a row
+//! fit L2, what one reads is there for the others. Each of its eight warps has 16 of the
+//! keys to itself: it asks for them and their values, before it waits for the kernel in front where `cos` is not null, into shared memory of its own (from heads of 192
 //! on, for the values when the scores are done), scores them for all heads on the tensor core, weighs them by their own
 //! maximum and adds up the values. So nothing waits for another warp until all have left their sums, in the place of their
 //! keys; then the block joins those. Each block rotates its queries for itself; those with the last key rotate that too, and
 //! the first team stores key and value. A block counts itself when its split is stored, and the last one of a sequence and team
 //! joins the splits, in an order that does not depend on which block that is; a split that is alone needs neither.
 //!
-//! Where there are more blocks than run at once, a block may work through two splits, one after the other: their sums stay
-//! apart, and are joined as those of two blocks are. So all launches of a kernel give the same bits.
+//! Of more than two blocks to a multiprocessor (four with codes), a block takes two splits, one after the other, where there are 2, or in
+//! bf16 more than 8: their sums stay apart, and are joined as those of two blocks are. So all launches give the same bits.
 //!
 //! From compute capability 9.0 on, where a launch has 2 to 8 splits and at most two blocks to a multiprocessor, the splits of a
 //! sequence and team are a cluster. Each live one adds some columns: the others store sums, maxima and totals right into its shared
@@ -47,7 +48,7 @@
 //! which the blocks of a cluster let each other know that they are there is over before. Blocks of splits that are not live end
 //! at once. The join is in the same order as the other one, and gives the same bits.
 //! One variant per head size: `attn_decode_128` and so on, `attn_decode_cluster_128`, and `attn_decode_fp8_128` for pools of codes:
-//! those land as they are, so that four blocks find room, and become bf16 in registers; threads of their own make codes of a fresh
+//! those land as they are, so that up to four blocks find room, and become bf16 in registers; threads of their own make codes of a fresh
 //! key and value.
 //!
 //! # Requires
@@ -68,7 +69,7 @@
 //! activation type before they meet the values; their unrounded sum and the values' sums are multiplied by what that maximum is off
 //! m_i, and added in the keys' order, by fused multiply-add: l_i and o_i. Splits are added likewise; the sum of their totals goes by
 //! every 32nd, or every so many as shared memory has room for. One rounding at the store. c = 16, d = 2. A code is exact in bf16,
-//! and its scale multiplies sums.
+//! and its scale multiplies sums; one that is no number, of a live key or value, makes all outputs of its team's heads none.
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, KvFormat, Launch, Ptr, SPLIT_TOKENS, StepShape};
 
@@ -150,7 +151,7 @@ const fn keys_at(head_dim: u32, kv: KvFormat) -> u32 {
     if values_apart(head_dim) { SPLIT_TOKENS / WARPS * row_bytes(kv, head_dim * kv.bytes())[0] } else { 0 }
 }
 
-/// Shared bytes of the warps' largest scores and totals of all turns and heads; or of weights of splits, when those are done with.
+/// Shared bytes of the statistics: the warps' largest scores and totals of all turns and heads; or weights of splits, when those are done with.
 const STAT_BYTES: u32 = 1024;
 
 /// Most shared bytes of the sums of splits that are joined at once, outside clusters.
@@ -159,7 +160,7 @@ const JOIN_BYTES: u32 = 64 << 10;
 /// Shared bytes of what a block keeps of its work.
 const KEPT_BYTES: u32 = 32;
 
-/// What is kept, queries, a fresh key and its value, scores, slots of the warps, and behind them sums of all turns but the last. In the place of the slots
+/// What is kept, queries, a fresh key and its value, statistics, slots of the warps, and behind them sums of all turns but the last. In the place of the slots
 /// and what follows a block joins `joined` splits, if it does.
 const fn shared_bytes(heads: u32, head_dim: u32, kv: KvFormat, turns: u32, joined: u32) -> u32 {
     let bytes = head_dim * kv.bytes();
@@ -173,8 +174,8 @@ const fn shared_bytes(heads: u32, head_dim: u32, kv: KvFormat, turns: u32, joine
 /// Most splits that are a cluster, of as many blocks as every chip with clusters runs together.
 const MOST_CLUSTERED: u32 = 8;
 
-/// Whether blocks work through two splits each, instead of `blocks` through one: where there are more than run at once, and that was faster
-/// on an H200. Of two splits none is left to join then; of many, a block is less often new to its work.
+/// Whether blocks work through two splits each, instead of `blocks` through one: as was faster on an H200 with teams of 3 and 4 heads of 128.
+/// Of two splits none is left to join then; of many, a block is less often new to its work. With codes of many it was not tried.
 const fn takes_turns(kv: KvFormat, splits: u32, blocks: u32, device: &DeviceInfo) -> bool {
     match kv {
         KvFormat::Act => blocks > 2 * device.multiprocessors && (splits == 2 || splits > 8),
@@ -310,7 +311,8 @@ impl Kernel for AttnDecode {
             shared_bytes(heads, self.head_dim, self.kv, turns, joined)
         };
         let fits = bytes(MOST_TURNS) <= device.shared_bytes_per_block;
-        let turns = if fits && takes_turns(self.kv, self.splits, blocks, device) { MOST_TURNS } else { 1 };
+        let turns =
+            if !clustered && fits && takes_turns(self.kv, self.splits, blocks, device) { MOST_TURNS } else { 1 };
         let grid = [self.splits.div_ceil(turns), self.kv_heads * teams, self.sequences];
         let entries = match (self.kv, clustered) {
             (KvFormat::Act, false) => &ENTRIES,

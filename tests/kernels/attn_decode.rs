@@ -23,7 +23,7 @@ const SHAPES: [Shape; 12] = [
     rotating(64, shape((4, 2, 64), 0, &[(1, 70), (1, 300), (1, 0), (1, 0)])),
     Shape { scale: 6.0, ..rotating(128, shape((4, 1, 128), 0, &[(1, 200)])) },
     Shape { scale: 6.0, ..shape((4, 1, 128), 0, &[(1, 800)]) },
-    // Rotations that no access of eight divides, and none at all.
+    // Rotations of other widths, and none at all.
     rotating(60, shape((2, 1, 64), 0, &[(1, 65), (1, 129)])),
     rotating(36, shape((3, 3, 96), 0, &[(1, 128)])),
     rotating(2, shape((4, 2, 256), 0, &[(1, 7), (1, 130)])),
@@ -50,8 +50,8 @@ const fn every_size(dim: usize) -> [Shape; 11] {
     ]
 }
 
-/// For every head size, with pools of codes: pages and splits that end early, exactly and late, rotations that no access of eight
-/// or of two divides, teams, windows, more splits than are joined at once.
+/// For every head size, with pools of codes: pages and splits that end early, exactly and late, rotations that no access
+/// of two divides, teams, windows, more splits than are joined at once.
 const fn every_size_in_fp8(dim: usize) -> [Shape; 8] {
     [
         in_fp8(rotating(dim, shape((3, 1, dim), 70, &[(1, 200), (1, 256), (1, 140)]))),

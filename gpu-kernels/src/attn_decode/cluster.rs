@@ -36,7 +36,7 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
         Shared::from_address(self.mailbox() + MAILBOX_BYTES)
     }
 
-    /// `[group, PLACES, 8]`: sums of this block's columns.
+    /// `[heads, PLACES, 8]`: sums of this block's columns.
     #[inline(always)]
     fn sent_sums(&self) -> Shared<[f32; 2]> {
         self.sent_stats().offset(MOST_CLUSTERED * HEADS_AT_ONCE)

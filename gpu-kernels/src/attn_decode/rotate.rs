@@ -11,7 +11,7 @@ use cuda_std::{global, thread};
 const BEHIND: u32 = 128;
 
 impl<const DIM: u32, E: Cached> Split<DIM, E> {
-    /// Leaves the group's queries and a fresh key in shared memory; rotated where the launch has angles.
+    /// Leaves the team's queries and a fresh key in shared memory; rotated where the launch has angles.
     ///
     /// # Safety
     /// The whole block comes here; the row is there.
@@ -83,7 +83,7 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
         );
     }
 
-    /// Address of the group's query head `head`, or of its key behind the last of them.
+    /// Address of the team's query head `head`, or of its key behind the last of them.
     #[inline(always)]
     fn head(&self, head: u32) -> u64 {
         let number =

@@ -27,7 +27,8 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
         while turn < turns {
             let next = thread::anew(turn + 1);
             let sums = self.sums(turns, turn, own_warp());
-            // SAFETY: the whole warp is here. What it waits for is its own, but for the group that came last.
+            // SAFETY: the whole warp is here. Groups of copies in order: keys, values, the next turn's keys, its values; a wait leaves
+            // the newest under way. Where values take the keys' place, they come when the scores are done, and keys behind them.
             unsafe {
                 if self.warp_lives(turn) {
                     let (adds, asks) = (self.adds(turn), next < turns && self.warp_lives(next));
@@ -59,7 +60,7 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
                     self.add_values::<V>(&mut seen, sums, weights);
                     let is_number = !warp::any(E::has_nan(seen));
                     self.leave_stats(turn, [stats[0], if is_number { stats[1] } else { f32::NAN }]);
-                    // All lanes are done with the values: they have voted.
+                    // All lanes are done with the values: the tensor core, for which they meet, has them.
                     if asks && Self::APART {
                         self.ask::<Values>(next);
                     } else if asks {
@@ -68,7 +69,7 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
                     }
                     cp_async::commit();
                 } else {
-                    // Those that join need not ask.
+                    // Zeros, so that the join need not ask whether the warp had keys.
                     self.leave_stats(turn, [f32::NEG_INFINITY, 0.0]);
                     unroll::<V>(|n| self.leave(sums, own_lane() / 4 + n as u32 * 8, &[[0.0; 4]; 4]));
                 }

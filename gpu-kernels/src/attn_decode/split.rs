@@ -1,4 +1,4 @@
-//! The split of keys and values that a block of `attn_decode` owns.
+//! The split of keys and values that a block of `attn_decode` owns, or two that are neighbours.
 use super::rows::KEYS;
 use super::{AttnDecode, HEADS_AT_ONCE, KEPT_BYTES, MOST_TURNS, STAT_BYTES, WARPS};
 use super::{keys_at, query_bytes, slot_bytes, sum_bytes, values_apart};
@@ -18,7 +18,7 @@ pub struct Live {
     pub count: u32,
 }
 
-/// The block's split of the keys of one kv head. Keys count from its start.
+/// The block's split of the keys of one kv head, or two that are neighbours. Keys count from the start of the first.
 pub struct Split<const DIM: u32, E> {
     /// A copy: a reference in an `Option` would keep the struct in local memory.
     pub args: AttnDecode,
@@ -250,7 +250,7 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
         self.slots() + warp * slot_bytes(DIM, E::FORMAT)
     }
 
-    /// `[heads, DIM]`: a warp's sums in the last turn of `turns`, or in the one in front of it, which are behind the slots.
+    /// A warp's sums of all heads, [`sum_bytes`] apart: the last turn's are in the keys' place, the first's of two behind the slots.
     #[inline(always)]
     pub fn sums(&self, turns: u32, turn: u32, warp: u32) -> u32 {
         if turn > 0 || turns == 1 {

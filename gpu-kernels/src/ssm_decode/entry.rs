@@ -18,7 +18,7 @@ kernel! {
         grid::launch_dependents();
         let sequence = thread::block_idx_y();
         // As loads of relaxed order they are asked for together, and not each behind the test of the one before.
-        let word = |of: Ptr<i32>, at: u32| -> u32 { global::load_relaxed(of.addr + 4 * u64::from(at)) };
+        let word = |of: Ptr<i32>, at: u32| global::load_relaxed(of.addr + 4 * u64::from(at));
         let [slot, length] = [args.slots, args.lengths].map(|of| word(of, sequence));
         let [row, end] = [sequence, sequence + 1].map(|at| word(args.row_start, at));
         if end - row != 1 {

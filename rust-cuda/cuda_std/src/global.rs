@@ -26,11 +26,6 @@ pub trait Word: Copy {
     /// # Safety
     /// As for [`load_volatile`].
     unsafe fn load_volatile(address: u64) -> Self;
-    /// See [`load_relaxed`].
-    ///
-    /// # Safety
-    /// As for [`load_relaxed`].
-    unsafe fn load_relaxed(address: u64) -> Self;
     /// See [`store`].
     ///
     /// # Safety
@@ -49,7 +44,6 @@ access! { Word, u64, reg64;
         load_readonly "ld.global.nc"
         load_streaming "ld.global.nc.L1::no_allocate.L2::128B"
         load_volatile "ld.volatile.global"
-        load_relaxed "ld.relaxed.gpu.global"
     }
     stores {
         store "st.global"
@@ -96,17 +90,6 @@ pub unsafe fn load_streaming<T: Word>(address: u64) -> T {
 pub unsafe fn load_volatile<T: Word>(address: u64) -> T {
     // SAFETY: the caller's promise.
     unsafe { T::load_volatile(address) }
-}
-
-/// Loads a word that other blocks may write, without ordering anything else. The assembler leaves it where it stands: it is asked for
-/// in front of a branch or a wait that follows.
-///
-/// # Safety
-/// `address` is an aligned global address of a live, written word.
-#[inline(always)]
-pub unsafe fn load_relaxed<T: Word>(address: u64) -> T {
-    // SAFETY: the caller's promise.
-    unsafe { T::load_relaxed(address) }
 }
 
 /// Brings the line of the L2 cache that `address` lies in from memory, without waiting for it.
@@ -167,6 +150,8 @@ macro_rules! ordered {
 
 ordered! {
     loads {
+        /// Loads a word that other blocks write, without ordering anything else.
+        load_relaxed "ld.relaxed.gpu.global.b32";
         /// Loads a word; what its writer wrote before its [`store_release`] is visible behind it.
         load_acquire "ld.acquire.gpu.global.b32";
         /// Loads a word; what its writer, a thread of another GPU or the host, wrote before its [`store_release_system`] is

@@ -1,6 +1,6 @@
 //! Indices and sizes of the thread, its block and its grid.
 //!
-//! Every function is one special register; the compiler reads it once and keeps it.
+//! Every function is one special register; the compiler reads it once and keeps it, but for [`thread_idx_x_again`].
 use crate::instruction::{intrinsics, ptx};
 
 /// Lanes of a warp.
