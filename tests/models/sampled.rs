@@ -46,8 +46,8 @@ fn the_emulator_tells_the_log_probabilities_that_the_references_tell() {
         let wanted = told(&mut references, sampling.clone(), Some(20));
         for ((token, got), (other, wanted)) in got.iter().zip(&wanted) {
             let (got, wanted) = (got.as_ref().expect("asked for"), wanted.as_ref().expect("asked for"));
-            // The logits are not the same to the bit.
-            let near = |a: f64, b: f64| (a - b).abs() < 0.02;
+            // Both round to bf16, whose steps are 0.8 % apart, in other places: attn_decode its weights by 16 keys.
+            let near = |a: f64, b: f64| (a - b).abs() < 0.04;
             assert!(token == other && near(got.logprob, wanted.logprob), "{sampling:?}: {got:?} {wanted:?}");
             assert_eq!(got.best.len(), 20);
             for ((id, logprob), (_, other)) in got.best.iter().zip(&wanted.best) {
