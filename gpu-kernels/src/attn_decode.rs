@@ -125,51 +125,34 @@ const fn row_bytes(kv: KvFormat, bytes: u32) -> [u32; 2] {
     }
 }
 
-/// Whether a warp's slot has room for values beside keys; they take the keys' place where it has not.
-const fn values_apart(head_dim: u32) -> bool {
-    head_dim <= 128
-}
-
-/// Shared bytes of a warp's values and keys in a turn; in the keys' place it leaves its sums of a team's heads.
-const fn slot_bytes(head_dim: u32, kv: KvFormat) -> u32 {
+/// Shared bytes of a warp's values and keys in a turn, or of the larger of both where values take the keys' place. In the keys' place
+/// it leaves its sums of a team's heads.
+const fn slot_bytes(head_dim: u32, kv: KvFormat, compact: bool) -> u32 {
     let [values, keys] = row_bytes(kv, head_dim * kv.bytes());
     let (values, keys, sums) =
         (SPLIT_TOKENS / WARPS * values, SPLIT_TOKENS / WARPS * keys, HEADS_AT_ONCE * sum_bytes(head_dim));
     let keys = if keys > sums { keys } else { sums };
-    if values_apart(head_dim) {
-        values + keys
-    } else if values > keys {
-        values
-    } else {
-        keys
+    match compact {
+        false => values + keys,
+        true if values > keys => values,
+        true => keys,
     }
 }
 
 /// Where in a slot the keys are, and sums.
 #[cfg(target_arch = "nvptx64")]
-const fn keys_at(head_dim: u32, kv: KvFormat) -> u32 {
-    if values_apart(head_dim) { SPLIT_TOKENS / WARPS * row_bytes(kv, head_dim * kv.bytes())[0] } else { 0 }
+const fn keys_at(head_dim: u32, kv: KvFormat, compact: bool) -> u32 {
+    if compact { 0 } else { SPLIT_TOKENS / WARPS * row_bytes(kv, head_dim * kv.bytes())[0] }
 }
 
 /// Shared bytes of the statistics: the warps' largest scores and totals of all turns and heads; or weights of splits, when those are done with.
 const STAT_BYTES: u32 = 1024;
 
 /// Most shared bytes of the sums of splits that are joined at once, outside clusters.
-const JOIN_BYTES: u32 = 64 << 10;
+const JOIN_BYTES: u32 = 48 << 10;
 
 /// Shared bytes of what a block keeps of its work.
 const KEPT_BYTES: u32 = 32;
-
-/// What is kept, queries, a fresh key and its value, statistics, slots of the warps, and behind them sums of all turns but the last. In the place of the slots
-/// and what follows a block joins `joined` splits, if it does.
-const fn shared_bytes(heads: u32, head_dim: u32, kv: KvFormat, turns: u32, joined: u32) -> u32 {
-    let bytes = head_dim * kv.bytes();
-    let rows = HEADS_AT_ONCE * query_bytes(head_dim) + 2 * bytes;
-    let sums = (turns - 1) * WARPS * heads * sum_bytes(head_dim);
-    let (slots, splits) = (WARPS * slot_bytes(head_dim, kv) + sums, joined * heads * head_dim * 4);
-    let splits = if splits < JOIN_BYTES { splits } else { JOIN_BYTES };
-    KEPT_BYTES + rows + STAT_BYTES + if slots > splits { slots } else { splits }
-}
 
 /// Most splits that are a cluster, of as many blocks as every chip with clusters runs together.
 const MOST_CLUSTERED: u32 = 8;
@@ -181,6 +164,14 @@ const fn takes_turns(kv: KvFormat, splits: u32, blocks: u32, device: &DeviceInfo
         KvFormat::Act => blocks > 2 * device.multiprocessors && (splits == 2 || splits > 8),
         KvFormat::Fp8 => blocks > 4 * device.multiprocessors && splits == 2,
     }
+}
+
+/// The heads of which four blocks find room on a multiprocessor where values take the keys' place, and three or two where they do not.
+const COMPACT_DIM: u32 = 128;
+
+/// Blocks of as many turns to a multiprocessor up to which values are asked for beside the keys.
+const fn most_apart(turns: u32) -> u32 {
+    if turns == 1 { 3 } else { 2 }
 }
 
 /// Most blocks to a multiprocessor of a launch in clusters.
@@ -199,7 +190,9 @@ const fn sent_bytes(heads: u32, head_dim: u32) -> u32 {
 /// The entries for the sizes of [`HEAD_DIMS`].
 const ENTRIES: [&str; HEAD_DIMS.len()] =
     ["attn_decode_32", "attn_decode_64", "attn_decode_96", "attn_decode_128", "attn_decode_192", "attn_decode_256"];
-/// The same for pools of codes.
+/// That of [`COMPACT_DIM`] where values take the keys' place.
+const COMPACT_ENTRY: &str = "attn_decode_compact_128";
+/// [`ENTRIES`] for pools of codes.
 const FP8_ENTRIES: [&str; HEAD_DIMS.len()] = [
     "attn_decode_fp8_32",
     "attn_decode_fp8_64",
@@ -284,6 +277,45 @@ kernel_args! {
     }
 }
 
+impl AttnDecode {
+    /// Whether two slots of a warp's keys and values would be too large.
+    const fn is_wide(&self) -> bool {
+        self.head_dim > 128
+    }
+
+    /// Splits that each of `blocks` works through, outside clusters, and whether values take the keys' place.
+    fn turns(&self, heads: u32, blocks: u32, device: &DeviceInfo) -> (u32, bool) {
+        let compact = |turns: u32| {
+            let compacts = self.kv == KvFormat::Act && self.head_dim == COMPACT_DIM;
+            self.is_wide() || compacts && blocks.div_ceil(turns) > most_apart(turns) * device.multiprocessors
+        };
+        let takes = takes_turns(self.kv, self.splits, blocks, device);
+        let fits = self.joining_bytes(heads, MOST_TURNS, compact(MOST_TURNS)) <= device.shared_bytes_per_block;
+        let turns = if takes && fits { MOST_TURNS } else { 1 };
+        (turns, compact(turns))
+    }
+
+    /// Shared bytes of a block that joins splits, if any are left to join.
+    fn joining_bytes(&self, heads: u32, turns: u32, compact: bool) -> u32 {
+        let splits = if self.splits > turns { self.splits.min(32) } else { 0 };
+        let sums = (splits * heads * self.head_dim * 4).min(JOIN_BYTES);
+        self.shared_bytes(heads, turns, compact).max(self.before_slots() + sums)
+    }
+
+    /// Shared bytes of a block that serves `heads` query heads: what is in front of the slots of the warps, those, queries, and sums of
+    /// all turns but the last.
+    const fn shared_bytes(&self, heads: u32, turns: u32, compact: bool) -> u32 {
+        let sums = (turns - 1) * WARPS * sum_bytes(self.head_dim);
+        let slots = WARPS * slot_bytes(self.head_dim, self.kv, compact);
+        self.before_slots() + slots + heads * (query_bytes(self.head_dim) + sums)
+    }
+
+    /// Shared bytes of what is kept, a fresh key and its value, and statistics.
+    const fn before_slots(&self) -> u32 {
+        KEPT_BYTES + 2 * self.head_dim * self.kv.bytes() + STAT_BYTES
+    }
+}
+
 impl Kernel for AttnDecode {
     const NAME: &'static str = "attn_decode";
 
@@ -306,27 +338,23 @@ impl Kernel for AttnDecode {
         // Of more blocks than run at once, those that are free to run alone are through sooner.
         let clusters = device.clusters && blocks <= CLUSTERED_BLOCKS * device.multiprocessors;
         let clustered = clusters && (2..=MOST_CLUSTERED).contains(&self.splits);
-        let bytes = |turns| {
-            let joined = if self.splits > turns { self.splits.min(32) } else { 0 };
-            shared_bytes(heads, self.head_dim, self.kv, turns, joined)
-        };
-        let fits = bytes(MOST_TURNS) <= device.shared_bytes_per_block;
-        let turns =
-            if !clustered && fits && takes_turns(self.kv, self.splits, blocks, device) { MOST_TURNS } else { 1 };
-        let grid = [self.splits.div_ceil(turns), self.kv_heads * teams, self.sequences];
+        let (turns, compact) = if clustered { (1, self.is_wide()) } else { self.turns(heads, blocks, device) };
         let entries = match (self.kv, clustered) {
             (KvFormat::Act, false) => &ENTRIES,
             (KvFormat::Act, true) => &CLUSTER_ENTRIES,
             (KvFormat::Fp8, false) => &FP8_ENTRIES,
             (KvFormat::Fp8, true) => &CLUSTER_FP8_ENTRIES,
         };
-        let symbol = entries[HEAD_DIMS.iter().position(|dim| *dim == self.head_dim).unwrap_or(0)];
+        let symbol = match compact && !self.is_wide() {
+            true => COMPACT_ENTRY,
+            false => entries[HEAD_DIMS.iter().position(|dim| *dim == self.head_dim).unwrap_or(0)],
+        };
         Launch {
-            grid,
+            grid: [self.splits.div_ceil(turns), self.kv_heads * teams, self.sequences],
             shared_bytes: if clustered {
-                shared_bytes(heads, self.head_dim, self.kv, 1, 0) + sent_bytes(heads, self.head_dim)
+                self.shared_bytes(HEADS_AT_ONCE, 1, compact) + sent_bytes(heads, self.head_dim)
             } else {
-                bytes(turns)
+                self.joining_bytes(heads, turns, compact)
             },
             overlaps: true,
             cluster: if clustered { self.splits } else { 1 },

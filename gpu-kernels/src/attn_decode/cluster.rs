@@ -18,7 +18,7 @@ const MOST: usize = MOST_CLUSTERED as usize;
 /// What two words that are sent take.
 const PAIR_BYTES: u32 = 8;
 
-impl<const DIM: u32, E: Operand> Split<DIM, E> {
+impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// Blocks of eight columns.
     const BLOCKS: u32 = column_blocks(DIM);
     /// Places for such a block of a head.
@@ -27,7 +27,7 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
     /// What the others' sums and statistics are counted in: it stands behind the warps' slots.
     #[inline(always)]
     fn mailbox(&self) -> u32 {
-        self.behind_slots()
+        self.behind_slots() + HEADS_AT_ONCE * Self::QUERY
     }
 
     /// `[MOST, HEADS_AT_ONCE]`: the largest score and the total of each split.

@@ -9,131 +9,146 @@ use cuda_std::{cluster, cp_async, grid, kernel, thread};
 kernel! {
     /// Heads of 32.
     pub fn attn_decode_32(args: AttnDecode) {
-        attend::<32, 1, 1, Plain, false>(&args);
+        attend::<32, 1, 1, Plain, false, false>(&args);
     }
 
     /// Heads of 64.
     pub fn attn_decode_64(args: AttnDecode) {
-        attend::<64, 2, 1, Plain, false>(&args);
+        attend::<64, 2, 1, Plain, false, false>(&args);
     }
 
     /// Heads of 96.
     pub fn attn_decode_96(args: AttnDecode) {
-        attend::<96, 3, 2, Plain, false>(&args);
+        attend::<96, 3, 2, Plain, false, false>(&args);
     }
 
     /// Heads of 128.
     pub fn attn_decode_128(args: AttnDecode) {
-        attend::<128, 4, 2, Plain, false>(&args);
+        attend::<128, 4, 2, Plain, false, false>(&args);
     }
 
     /// Heads of 192.
     pub fn attn_decode_192(args: AttnDecode) {
-        attend::<192, 6, 3, Plain, false>(&args);
+        attend::<192, 6, 3, Plain, false, true>(&args);
     }
 
     /// Heads of 256.
     pub fn attn_decode_256(args: AttnDecode) {
-        attend::<256, 8, 4, Plain, false>(&args);
+        attend::<256, 8, 4, Plain, false, true>(&args);
+    }
+
+    /// Heads of 128, values in the keys' place.
+    pub fn attn_decode_compact_128(args: AttnDecode) {
+        attend::<128, 4, 2, Plain, false, true>(&args);
     }
 
     /// Heads of 32, with pools of codes.
     pub fn attn_decode_fp8_32(args: AttnDecode) {
-        attend::<32, 1, 1, E4m3, false>(&args);
+        attend::<32, 1, 1, E4m3, false, false>(&args);
     }
 
     /// Heads of 64, with pools of codes.
     pub fn attn_decode_fp8_64(args: AttnDecode) {
-        attend::<64, 2, 1, E4m3, false>(&args);
+        attend::<64, 2, 1, E4m3, false, false>(&args);
     }
 
     /// Heads of 96, with pools of codes.
     pub fn attn_decode_fp8_96(args: AttnDecode) {
-        attend::<96, 3, 2, E4m3, false>(&args);
+        attend::<96, 3, 2, E4m3, false, false>(&args);
     }
 
     /// Heads of 128, with pools of codes.
     pub fn attn_decode_fp8_128(args: AttnDecode) {
-        attend::<128, 4, 2, E4m3, false>(&args);
+        attend::<128, 4, 2, E4m3, false, false>(&args);
     }
 
     /// Heads of 192, with pools of codes.
     pub fn attn_decode_fp8_192(args: AttnDecode) {
-        attend::<192, 6, 3, E4m3, false>(&args);
+        attend::<192, 6, 3, E4m3, false, true>(&args);
     }
 
     /// Heads of 256, with pools of codes.
     pub fn attn_decode_fp8_256(args: AttnDecode) {
-        attend::<256, 8, 4, E4m3, false>(&args);
+        attend::<256, 8, 4, E4m3, false, true>(&args);
     }
 
     /// Heads of 32, splits in clusters.
     pub fn attn_decode_cluster_32(args: AttnDecode) {
-        attend::<32, 1, 1, Plain, true>(&args);
+        attend::<32, 1, 1, Plain, true, false>(&args);
     }
 
     /// Heads of 64, splits in clusters.
     pub fn attn_decode_cluster_64(args: AttnDecode) {
-        attend::<64, 2, 1, Plain, true>(&args);
+        attend::<64, 2, 1, Plain, true, false>(&args);
     }
 
     /// Heads of 96, splits in clusters.
     pub fn attn_decode_cluster_96(args: AttnDecode) {
-        attend::<96, 3, 2, Plain, true>(&args);
+        attend::<96, 3, 2, Plain, true, false>(&args);
     }
 
     /// Heads of 128, splits in clusters.
     pub fn attn_decode_cluster_128(args: AttnDecode) {
-        attend::<128, 4, 2, Plain, true>(&args);
+        attend::<128, 4, 2, Plain, true, false>(&args);
     }
 
     /// Heads of 192, splits in clusters.
     pub fn attn_decode_cluster_192(args: AttnDecode) {
-        attend::<192, 6, 3, Plain, true>(&args);
+        attend::<192, 6, 3, Plain, true, true>(&args);
     }
 
     /// Heads of 256, splits in clusters.
     pub fn attn_decode_cluster_256(args: AttnDecode) {
-        attend::<256, 8, 4, Plain, true>(&args);
+        attend::<256, 8, 4, Plain, true, true>(&args);
     }
 
     /// Heads of 32, with pools of codes, splits in clusters.
     pub fn attn_decode_cluster_fp8_32(args: AttnDecode) {
-        attend::<32, 1, 1, E4m3, true>(&args);
+        attend::<32, 1, 1, E4m3, true, false>(&args);
     }
 
     /// Heads of 64, with pools of codes, splits in clusters.
     pub fn attn_decode_cluster_fp8_64(args: AttnDecode) {
-        attend::<64, 2, 1, E4m3, true>(&args);
+        attend::<64, 2, 1, E4m3, true, false>(&args);
     }
 
     /// Heads of 96, with pools of codes, splits in clusters.
     pub fn attn_decode_cluster_fp8_96(args: AttnDecode) {
-        attend::<96, 3, 2, E4m3, true>(&args);
+        attend::<96, 3, 2, E4m3, true, false>(&args);
     }
 
     /// Heads of 128, with pools of codes, splits in clusters.
     pub fn attn_decode_cluster_fp8_128(args: AttnDecode) {
-        attend::<128, 4, 2, E4m3, true>(&args);
+        attend::<128, 4, 2, E4m3, true, false>(&args);
     }
 
     /// Heads of 192, with pools of codes, splits in clusters.
     pub fn attn_decode_cluster_fp8_192(args: AttnDecode) {
-        attend::<192, 6, 3, E4m3, true>(&args);
+        attend::<192, 6, 3, E4m3, true, true>(&args);
     }
 
     /// Heads of 256, with pools of codes, splits in clusters.
     pub fn attn_decode_cluster_fp8_256(args: AttnDecode) {
-        attend::<256, 8, 4, E4m3, true>(&args);
+        attend::<256, 8, 4, E4m3, true, true>(&args);
     }
 }
 
-/// A lane has `K` pieces of a key, `V` of a value. The splits of a team are a cluster, or not.
+/// A lane has `K` pieces of a key, `V` of a value. The splits of a team are a cluster, or not; values
+/// take the keys' place, or not.
 ///
 /// # Safety
 /// The kernel's Requires hold.
 #[inline(always)]
-unsafe fn attend<const DIM: u32, const K: usize, const V: usize, E: Operand, const CLUSTERED: bool>(args: &AttnDecode) {
+unsafe fn attend<
+    const DIM: u32,
+    const K: usize,
+    const V: usize,
+    E: Operand,
+    const CLUSTERED: bool,
+    const COMPACT: bool,
+>(
+    args: &AttnDecode,
+) {
     const { assert!(K as u32 * 32 == DIM && V as u32 == DIM.div_ceil(64)) };
     // SAFETY: the splits are the same for the whole block, so all its threads come to the barriers.
     unsafe {
@@ -141,13 +156,14 @@ unsafe fn attend<const DIM: u32, const K: usize, const V: usize, E: Operand, con
             () if CLUSTERED || DIM > 128 => thread::blocks_at_once::<THREADS, 2>(),
             // As many as shared memory has room for.
             () if E::BYTES == 1 => thread::blocks_at_once::<THREADS, 4>(),
+            () if COMPACT => thread::blocks_at_once::<THREADS, 4>(),
             () => thread::blocks_at_once::<THREADS, 3>(),
         }
         if CLUSTERED {
             cluster::always();
         }
         grid::launch_dependents();
-        let Some(split) = Split::<DIM, E>::of_block(args) else {
+        let Some(split) = Split::<DIM, E, COMPACT>::of_block(args) else {
             grid::wait_for_dependencies();
             return clear_pad::<DIM>(args);
         };
@@ -159,7 +175,7 @@ unsafe fn attend<const DIM: u32, const K: usize, const V: usize, E: Operand, con
         if let Some(turn) = split.first_turn() {
             split.ask::<Keys>(turn);
             cp_async::commit();
-            if Split::<DIM, E>::APART {
+            if !COMPACT {
                 split.ask::<Values>(turn);
             }
             cp_async::commit();

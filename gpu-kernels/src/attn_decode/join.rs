@@ -20,7 +20,7 @@ struct Part {
     room: u32,
 }
 
-impl<const DIM: u32, E: Cached> Split<DIM, E> {
+impl<const DIM: u32, E: Cached, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// Four elements each of a head.
     const COLUMNS: u32 = DIM / 4;
     /// Heads that are joined at once: a thread owns four elements, a warp the weights of a head's splits.
@@ -111,7 +111,7 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// A head's total of all splits, in the queries' place.
     #[inline(always)]
     fn joined_totals(&self) -> Shared<f32> {
-        Shared::from_address(self.queries())
+        Shared::from_address(self.fresh_rows())
     }
 
     /// Asks for the sums of a part.
@@ -191,7 +191,7 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
             let (weight, sum) = unsafe { (weights.load(split), sums.load(split * Self::COLUMNS)) };
             *values = array(|e| math::fma(weight, sum[e], values[e]));
             // A step that LLVM does not know, so that it does not unroll the loop: registers are short.
-            split += thread::block_dim_x() / THREADS;
+            split += thread::anew(1);
         }
     }
 }

@@ -10,7 +10,7 @@ use cuda_std::{global, thread};
 /// Threads that rotate queries while others make codes of a key.
 const BEHIND: u32 = 128;
 
-impl<const DIM: u32, E: Cached> Split<DIM, E> {
+impl<const DIM: u32, E: Cached, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// Leaves the team's queries and a fresh key in shared memory; rotated where the launch has angles.
     ///
     /// # Safety
@@ -113,7 +113,7 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     #[inline(always)]
     pub unsafe fn share_value(&self) {
         // The last threads: the first ones rotate.
-        let pair = thread::block_dim_x() - 1 - thread::thread_idx_x();
+        let pair = THREADS - 1 - thread::thread_idx_x();
         if !self.has_fresh() || pair >= DIM / u32::COUNT {
             return;
         }

@@ -129,7 +129,7 @@ impl Rows for Values {
     }
 }
 
-impl<const DIM: u32, E: Operand> Split<DIM, E> {
+impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// Pieces of a row, and bytes of one.
     pub const PIECES: u32 = DIM / GROUP;
     const PIECE: u32 = GROUP * E::BYTES;
@@ -139,7 +139,7 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
     /// Where the warp has keys or values, and bytes from a row to the next.
     #[inline(always)]
     fn rows_of<R: Rows>(&self) -> (u32, u32) {
-        let place = self.slot(own_warp()) + if R::ARE_KEYS { keys_at(DIM, E::FORMAT) } else { 0 };
+        let place = self.slot(own_warp()) + if R::ARE_KEYS { keys_at(DIM, E::FORMAT, COMPACT) } else { 0 };
         (place, row_bytes(E::FORMAT, Self::BYTES)[usize::from(R::ARE_KEYS)])
     }
 
@@ -191,9 +191,12 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
     #[inline(always)]
     pub unsafe fn add_fresh<R: Rows>(&self, turn: u32) {
         let (place, apart) = self.rows_of::<R>();
-        let place = place + (self.fresh - self.base(turn)) * apart;
+        let fresh = thread::anew(self.fresh);
+        let place = place + (fresh - self.base(turn)) * apart;
         // SAFETY: the sequence exists.
-        let kept = R::pool(&self.args).addr + unsafe { self.offset(turn, self.fresh) };
+        let kept = R::pool(&self.args).addr + unsafe { self.offset(turn, fresh) };
+        // SAFETY: it is there.
+        let [.., is_first] = unsafe { self.kept().load(0) };
         let mut i = own_lane();
         while i < Self::COPIES {
             let from = self.fresh_rows() + if R::ARE_KEYS { 0 } else { Self::BYTES } + i * COPY;
@@ -201,7 +204,7 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
             unsafe {
                 let elements: [u32; 4] = shared::Word::load(from);
                 shared::Word::store(place + i * COPY, elements);
-                if self.heads.is_first {
+                if is_first > 0 {
                     global::store(kept + u64::from(i * COPY), elements);
                 }
             }
@@ -211,14 +214,15 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
         unsafe { warp::sync() };
     }
 
-    /// Piece `piece` of row `row`.
-    ///
-    /// # Safety
-    /// The rows have landed, and the warp knows.
+    /// Where piece `piece` of row `row` is.
     #[inline(always)]
-    pub unsafe fn piece<R: Rows>(&self, row: u32, piece: u32) -> Piece<E> {
-        let (place, apart) = self.rows_of::<R>();
-        // SAFETY: the caller's promise.
-        unsafe { shared::Word::load(place + row * apart + piece * Self::PIECE) }
+    pub fn piece_at<R: Rows>(&self, row: u32, piece: u32) -> u32 {
+        self.rows_of::<R>().0 + Self::between::<R>(row, piece)
+    }
+
+    /// Bytes from a piece to the one that is so many rows and pieces further on.
+    #[inline(always)]
+    pub fn between<R: Rows>(rows: u32, pieces: u32) -> u32 {
+        rows * row_bytes(E::FORMAT, Self::BYTES)[usize::from(R::ARE_KEYS)] + pieces * Self::PIECE
     }
 }

@@ -13,7 +13,7 @@ type Scores = [[f32; 2]; 2];
 /// The sums of two neighbouring heads, in eight columns: `c` of `mma`, four times.
 type Columns = [[f32; 4]; 4];
 
-impl<const DIM: u32, E: Operand> Split<DIM, E> {
+impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// Works through the warp's keys turn by turn, the first of which are asked for, and leaves in shared memory what they come to. A
     /// lane has `K` pieces of a key, `V` of a value; in clusters there is one turn.
     ///
@@ -21,17 +21,17 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
     /// The whole warp comes here; behind a barrier, queries and fresh rows are there.
     #[inline(always)]
     pub unsafe fn work<const K: usize, const V: usize, const CLUSTERED: bool>(&self) {
-        // SAFETY: they are there.
-        let turns = if CLUSTERED { 1 } else { unsafe { self.kept().load(0)[0] } };
+        // SAFETY: they are there, and read again each time: registers are short.
+        let turns = || if CLUSTERED { 1 } else { unsafe { self.kept().load(0)[0] } };
         let mut turn = 0;
-        while turn < turns {
+        while turn < turns() {
             let next = thread::anew(turn + 1);
-            let sums = self.sums(turns, turn, own_warp());
+            let sums = || self.sums(turns(), turn, own_warp());
             // SAFETY: the whole warp is here. Groups of copies in order: keys, values, the next turn's keys, its values; a wait leaves
             // the newest under way. Where values take the keys' place, they come when the scores are done, and keys behind them.
             unsafe {
                 if self.warp_lives(turn) {
-                    let (adds, asks) = (self.adds(turn), next < turns && self.warp_lives(next));
+                    let (adds, asks) = (self.adds(turn), next < turns() && self.warp_lives(next));
                     cp_async::wait::<1>();
                     warp::sync();
                     if adds {
@@ -41,14 +41,14 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
                     let scores = self.score::<K>(&mut seen, turn);
                     // The keys' place is free: for the next ones, or for values.
                     warp::sync();
-                    if !Self::APART {
+                    if COMPACT {
                         self.ask::<Values>(turn);
                     } else if asks {
                         self.ask::<Keys>(next);
                     }
                     cp_async::commit();
                     let (stats, weights) = weigh(scores, E::RAISE);
-                    if Self::APART {
+                    if !COMPACT {
                         cp_async::wait::<1>();
                     } else {
                         cp_async::wait::<0>();
@@ -61,7 +61,7 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
                     let is_number = !warp::any(E::has_nan(seen));
                     self.leave_stats(turn, [stats[0], if is_number { stats[1] } else { f32::NAN }]);
                     // All lanes are done with the values: the tensor core, for which they meet, has them.
-                    if asks && Self::APART {
+                    if asks && !COMPACT {
                         self.ask::<Values>(next);
                     } else if asks {
                         self.ask::<Keys>(next);
@@ -71,7 +71,7 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
                 } else {
                     // Zeros, so that the join need not ask whether the warp had keys.
                     self.leave_stats(turn, [f32::NEG_INFINITY, 0.0]);
-                    unroll::<V>(|n| self.leave(sums, own_lane() / 4 + n as u32 * 8, &[[0.0; 4]; 4]));
+                    unroll::<V>(|n| self.leave(sums(), own_lane() / 4 + n as u32 * 8, &[[0.0; 4]; 4]));
                 }
             }
             turn = next;
@@ -91,7 +91,8 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
     #[inline(always)]
     unsafe fn score<const K: usize>(&self, seen: &mut u32, turn: u32) -> Scores {
         let lane = own_lane();
-        let query = self.queries() + (lane / 4).min(self.heads.count - 1) * Self::QUERY + lane % 4 * 16;
+        let query = self.queries() + (lane / 4).min(self.kept_heads() - 1) * Self::QUERY + lane % 4 * 16;
+        let key = thread::anew(self.piece_at::<Keys>(E::row(lane / 4), lane % 4));
         let mut scores = [[0.0; 4]; 2];
         unroll::<K>(
             #[inline(always)]
@@ -102,8 +103,7 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
                     unroll::<2>(
                         #[inline(always)]
                         |i| {
-                            let (row, piece) = (E::row(lane / 4) + i as u32 * 8, lane % 4 + n as u32 * 4);
-                            let key = self.piece::<Keys>(row, piece);
+                            let key: Piece<E> = shared::Word::load(key + Self::between::<Keys>(i as u32 * 8, n as u32 * 4));
                             *seen = E::note_nan(*seen, key);
                             let key = E::widen(key);
                             // There are no queries in the lower rows.
@@ -128,7 +128,7 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
     /// # Safety
     /// The whole warp comes here; values are there, and it is done with the keys.
     #[inline(always)]
-    unsafe fn add_values<const V: usize>(&self, seen: &mut u32, sums: u32, weights: [u32; 2]) {
+    unsafe fn add_values<const V: usize>(&self, seen: &mut u32, sums: impl Fn() -> u32, weights: [u32; 2]) {
         const { assert!(KEYS == 16) };
         let (lane, mut columns) = (own_lane(), [[[0.0; 4]; 4]; V]);
         unroll::<V>(
@@ -139,10 +139,17 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
                 let rows: [Piece<E>; 4] = array(|i| {
                     let row = E::row(lane % 4 * 2 + i as u32 % 2) + i as u32 / 2 * 8;
                     // SAFETY: the piece is within its row.
-                    let value = unsafe { self.piece::<Values>(row, piece) };
+                    let value = unsafe { shared::Word::load(self.piece_at::<Values>(row, piece)) };
                     *seen = E::note_nan(*seen, value);
                     value
                 });
+                if COMPACT && n + 1 == V {
+                    // SAFETY: the whole warp is here; behind this, it has all values.
+                    unsafe {
+                        warp::sync();
+                        unroll::<V>(|n| if n + 1 < V { self.leave(sums(), lane / 4 + n as u32 * 8, &columns[n]) });
+                    }
+                }
                 unroll::<4>(
                     #[inline(always)]
                     |e| {
@@ -152,19 +159,12 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
                         columns[n][e] = unsafe { mma::m16n8k16_bf16(values, weights, [0.0; 4]) };
                     },
                 );
-                if Self::APART {
+                if !COMPACT || n + 1 == V {
                     // SAFETY: the whole warp is here.
-                    unsafe { self.leave(sums, lane / 4 + n as u32 * 8, &columns[n]) };
+                    unsafe { self.leave(sums(), lane / 4 + n as u32 * 8, &columns[n]) };
                 }
             },
         );
-        if !Self::APART {
-            // SAFETY: the whole warp is here; behind this, it is done with the values.
-            unsafe {
-                warp::sync();
-                unroll::<V>(|n| self.leave(sums, lane / 4 + n as u32 * 8, &columns[n]));
-            }
-        }
     }
 
     /// Leaves the largest score and the sum of weights of the lane's head.
@@ -189,12 +189,12 @@ impl<const DIM: u32, E: Operand> Split<DIM, E> {
     /// The whole warp comes here, done with its keys.
     #[inline(always)]
     unsafe fn leave(&self, sums: u32, piece: u32, columns: &Columns) {
-        let lane = own_lane();
+        let (lane, heads) = (own_lane(), self.kept_heads());
         unroll::<2>(
             #[inline(always)]
             |own| {
                 let head = lane % 4 * 2 + own as u32;
-                if head < self.heads.count && piece < Self::PIECES {
+                if head < heads && piece < Self::PIECES {
                     let four = |half: usize| array(|e| columns[e][half * 2 + own]);
                     // SAFETY: the words are the lane's own.
                     unsafe {

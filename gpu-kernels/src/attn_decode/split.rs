@@ -1,7 +1,7 @@
 //! The split of keys and values that a block of `attn_decode` owns, or two that are neighbours.
 use super::rows::KEYS;
-use super::{AttnDecode, HEADS_AT_ONCE, KEPT_BYTES, MOST_TURNS, STAT_BYTES, WARPS};
-use super::{keys_at, query_bytes, slot_bytes, sum_bytes, values_apart};
+use super::{AttnDecode, HEADS_AT_ONCE, KEPT_BYTES, MOST_TURNS, STAT_BYTES, THREADS, WARPS};
+use super::{keys_at, query_bytes, slot_bytes, sum_bytes};
 use crate::cached::Cached;
 use crate::pages::{first_key, one_new_row};
 use crate::{PAGE_TOKENS, SPLIT_TOKENS, row};
@@ -19,7 +19,7 @@ pub struct Live {
 }
 
 /// The block's split of the keys of one kv head, or two that are neighbours. Keys count from the start of the first.
-pub struct Split<const DIM: u32, E> {
+pub struct Split<const DIM: u32, E, const COMPACT: bool> {
     /// A copy: a reference in an `Option` would keep the struct in local memory.
     pub args: AttnDecode,
     /// The page with the warp's keys in the first turn; any where they are not live.
@@ -57,11 +57,9 @@ pub struct Heads {
     pub is_first: bool,
 }
 
-impl<const DIM: u32, E: Cached> Split<DIM, E> {
+impl<const DIM: u32, E: Cached, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// Bytes of a key, or of a value.
     pub const BYTES: u32 = DIM * E::BYTES;
-    /// Whether values have a place of their own in a warp's slot.
-    pub const APART: bool = values_apart(DIM);
     /// Bytes of a query's row in shared memory.
     pub const QUERY: u32 = query_bytes(DIM);
 
@@ -70,7 +68,7 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// # Safety
     /// The kernel's Requires hold.
     #[inline(always)]
-    pub unsafe fn of_block(args: &AttnDecode) -> Option<Split<DIM, E>> {
+    pub unsafe fn of_block(args: &AttnDecode) -> Option<Self> {
         let sequence = thread::block_idx_z();
         // SAFETY: the sequence exists.
         unsafe {
@@ -90,10 +88,10 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     #[inline(always)]
     pub unsafe fn keep(&self) {
         if thread::thread_idx_x_again() == 0 {
-            let Heads { first, count, .. } = self.heads;
+            let Heads { first, count, is_first, .. } = self.heads;
             // SAFETY: nothing else is kept there.
             unsafe {
-                self.kept().store(0, [self.turns, self.row, self.length, 0]);
+                self.kept().store(0, [self.turns, self.row, self.length, u32::from(is_first)]);
                 self.kept().store(1, [first, count, 0, 0]);
             }
         }
@@ -104,14 +102,14 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// # Safety
     /// The whole block comes here, behind a barrier that follows [`Split::keep`].
     #[inline(always)]
-    pub unsafe fn anew(&self) -> Option<Split<DIM, E>> {
+    pub unsafe fn anew(&self) -> Option<Self> {
         // SAFETY: the caller's promise.
-        let ([turns, row, length, page], [first, count, ..]) = unsafe { (self.kept().load(0), self.kept().load(1)) };
-        Self::new(&self.args, Heads { first, count, kv_head: 0, is_first: false }, [turns, row, length, page])
+        let ([turns, row, length, _], [first, count, ..]) = unsafe { (self.kept().load(0), self.kept().load(1)) };
+        Self::new(&self.args, Heads { first, count, kv_head: 0, is_first: false }, [turns, row, length, 0])
     }
 
     #[inline(always)]
-    fn new(args: &AttnDecode, heads: Heads, [turns, row, length, page]: [u32; 4]) -> Option<Split<DIM, E>> {
+    fn new(args: &AttnDecode, heads: Heads, [turns, row, length, page]: [u32; 4]) -> Option<Self> {
         let split = thread::block_idx_x() * turns;
         let (start, tokens) = (split * SPLIT_TOKENS, turns * SPLIT_TOKENS);
         let sight = first_key(length, args.window);
@@ -210,13 +208,13 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// Where the queries are: a row for each head.
     #[inline(always)]
     pub fn queries(&self) -> u32 {
-        self.shared + KEPT_BYTES
+        self.behind_slots()
     }
 
     /// Where the fresh key is, and its value behind it.
     #[inline(always)]
     pub fn fresh_rows(&self) -> u32 {
-        self.queries() + HEADS_AT_ONCE * Self::QUERY
+        self.shared + KEPT_BYTES
     }
 
     /// `[HEADS_AT_ONCE, WARPS]`: the largest score of a head among a warp's keys of a turn.
@@ -235,41 +233,48 @@ impl<const DIM: u32, E: Cached> Split<DIM, E> {
     /// Where both are, of all turns.
     #[inline(always)]
     pub fn statistics(&self) -> u32 {
-        self.fresh_rows() + 2 * Self::BYTES
+        thread::anew(self.fresh_rows()) + 2 * Self::BYTES
     }
 
     /// Where the warps' slots are.
     #[inline(always)]
     pub fn slots(&self) -> u32 {
-        self.statistics() + STAT_BYTES
+        self.fresh_rows() + 2 * Self::BYTES + STAT_BYTES
     }
 
     /// A warp's slot: values and keys of a turn. In the place of the keys are its sums of the last turn then.
     #[inline(always)]
     pub fn slot(&self, warp: u32) -> u32 {
-        self.slots() + warp * slot_bytes(DIM, E::FORMAT)
+        self.slots() + warp * slot_bytes(DIM, E::FORMAT, COMPACT)
     }
 
     /// A warp's sums of all heads, [`sum_bytes`] apart: the last turn's are in the keys' place, the first's of two behind the slots.
     #[inline(always)]
     pub fn sums(&self, turns: u32, turn: u32, warp: u32) -> u32 {
         if turn > 0 || turns == 1 {
-            self.slot(warp) + keys_at(DIM, E::FORMAT)
+            self.slot(warp) + keys_at(DIM, E::FORMAT, COMPACT)
         } else {
-            self.behind_slots() + warp * thread::anew(self.heads.count) * sum_bytes(DIM)
+            self.behind_slots() + self.kept_heads() * (Self::QUERY + warp * sum_bytes(DIM))
         }
     }
 
-    /// Turns, the token's row and the keys of the sequence; the first query head and how many they are.
+    /// Turns, the token's row, the keys of the sequence, and whether the team is its first; the first query head and how many they are.
     #[inline(always)]
     pub fn kept(&self) -> Shared<[u32; 4]> {
         Shared::from_address(self.shared)
     }
 
+    /// The team's query heads, as they are kept: so that their number takes no register.
+    #[inline(always)]
+    pub fn kept_heads(&self) -> u32 {
+        // SAFETY: it is there, behind the barrier that follows [`Split::keep`].
+        unsafe { self.kept().load(1)[1] }
+    }
+
     /// What is behind the slots.
     #[inline(always)]
     pub fn behind_slots(&self) -> u32 {
-        self.slot(WARPS)
+        thread::anew(self.slot(WARPS))
     }
 
     /// Number of a turn's split among those that are to be joined.
@@ -354,7 +359,7 @@ pub unsafe fn clear_pad<const DIM: u32>(args: &AttnDecode) {
         let mut i = thread::thread_idx_x();
         while i < heads.count * (DIM / row::GROUP) {
             global::store(row::at(args.out.addr + first * u64::from(DIM * 2), i), [0_u32; 4]);
-            i += thread::block_dim_x();
+            i += THREADS;
         }
     }
 }

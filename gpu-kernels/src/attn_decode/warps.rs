@@ -15,7 +15,7 @@ pub struct Joined {
     pub stats: [f32; 2],
 }
 
-impl<const DIM: u32, E: Operand> Split<DIM, E> {
+impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// Joins the warps' sums, and stores what they come to, or in clusters sends it.
     ///
     /// # Safety
