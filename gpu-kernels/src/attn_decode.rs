@@ -32,15 +32,17 @@
 //! A block owns a split of one kv head of one sequence, or two that are neighbours, and serves a team of query heads of that group, 8 at
 //! most. Larger groups have several teams, whose blocks for a split are one row of the grid apart: as long as the keys and values of a row
 //! fit L2, what one reads is there for the others. Each of its eight warps has 16 of the
-//! keys to itself: it asks for them and their values, before it waits for the kernel in front where `cos` is not null, into shared memory of its own (from heads of 192
-//! on, for the values when the scores are done), scores them for all heads on the tensor core, weighs them by their own
-//! maximum and adds up the values. So nothing waits for another warp until all have left their sums, in the place of their
+//! keys to itself: it asks for them and their values, before it waits for the kernel in front where `cos` is not null, into shared memory of its own,
+//! scores them for all heads on the tensor core, weighs them by their own maximum and adds up the values. So nothing waits for
+//! another warp until all have left their sums, in the place of their
 //! keys; then the block joins those. Each block rotates its queries for itself; those with the last key rotate that too, and
 //! the first team stores key and value. A block counts itself when its split is stored, and the last one of a sequence and team
 //! joins the splits, in an order that does not depend on which block that is; a split that is alone needs neither.
 //!
-//! Of more than two blocks to a multiprocessor (four with codes), a block takes two splits, one after the other, where there are 2, or in
-//! bf16 more than 8: their sums stay apart, and are joined as those of two blocks are. So all launches give the same bits.
+//! Of more than two blocks to a multiprocessor (four with codes), a block takes two splits, one after the other: their sums stay apart,
+//! and are joined as those of two blocks are. Where more such blocks are left than find room at once, values of heads of 128 are asked for
+//! when the keys are done with, into their place (`attn_decode_compact_128`): four blocks find room then instead of two or three. Larger
+//! heads always do so. All launches give the same bits.
 //!
 //! From compute capability 9.0 on, where a launch has 2 to 8 splits and at most two blocks to a multiprocessor, the splits of a
 //! sequence and team are a cluster. Each live one adds some columns: the others store sums, maxima and totals right into its shared
@@ -61,8 +63,8 @@
 //! # Moves
 //! The live keys and values, the new rows and the outputs; 8 bytes per element of `partial` and `stats` where a sequence
 //! has several of more than 8 splits. On an H200, in a graph of launches that overlap, in µs: 32 query heads on 8 of 128, one
-//! sequence of 129 keys in a cluster 3.3, 32 of them 8.6 (2.0 TB/s), 64 16.7; 24 on 8, 32 sequences of 3 969 keys 151 (3.6 TB/s);
-//! when all warps shared a block's weights 3.1, 12.4, 21.1, 154.
+//! sequence of 129 keys in a cluster 3.1, 32 of them 8.5 (2.1 TB/s), 64 12.8; 24 on 8, 32 sequences of 3 969 keys 131 (4.2 TB/s), with
+//! codes 98.
 //!
 //! # Numerics
 //! Rotation as in `rope_kv_append`. Scores and sums in f32. Each 16 keys have weights by their own maximum, which are rounded to the
@@ -157,21 +159,26 @@ const KEPT_BYTES: u32 = 32;
 /// Most splits that are a cluster, of as many blocks as every chip with clusters runs together.
 const MOST_CLUSTERED: u32 = 8;
 
-/// Whether blocks work through two splits each, instead of `blocks` through one: as was faster on an H200 with teams of 3 and 4 heads of 128.
-/// Of two splits none is left to join then; of many, a block is less often new to its work. With codes of many it was not tried.
-const fn takes_turns(kv: KvFormat, splits: u32, blocks: u32, device: &DeviceInfo) -> bool {
+/// Blocks to a multiprocessor up to which each works through one split; where there are more, through two: of two splits none is left
+/// to join then, and of many, a block is less often new to its work.
+const fn most_single(kv: KvFormat) -> u32 {
     match kv {
-        KvFormat::Act => blocks > 2 * device.multiprocessors && (splits == 2 || splits > 8),
-        KvFormat::Fp8 => blocks > 4 * device.multiprocessors && splits == 2,
+        KvFormat::Act => 2,
+        KvFormat::Fp8 => 4,
     }
 }
 
-/// The heads of which four blocks find room on a multiprocessor where values take the keys' place, and three or two where they do not.
+/// Heads of which, where values take the keys' place, four blocks find room on a multiprocessor, whatever their turns.
 const COMPACT_DIM: u32 = 128;
 
-/// Blocks of as many turns to a multiprocessor up to which values are asked for beside the keys.
-const fn most_apart(turns: u32) -> u32 {
-    if turns == 1 { 3 } else { 2 }
+/// Blocks to a multiprocessor up to which values of such heads are asked for beside the keys: as many as find room then.
+const fn most_apart(kv: KvFormat, turns: u32) -> u32 {
+    match kv {
+        KvFormat::Act => 4 - turns,
+        // Four find room, while they have no sums of another turn.
+        KvFormat::Fp8 if turns == 1 => u32::MAX,
+        KvFormat::Fp8 => 3,
+    }
 }
 
 /// Most blocks to a multiprocessor of a launch in clusters.
@@ -190,8 +197,8 @@ const fn sent_bytes(heads: u32, head_dim: u32) -> u32 {
 /// The entries for the sizes of [`HEAD_DIMS`].
 const ENTRIES: [&str; HEAD_DIMS.len()] =
     ["attn_decode_32", "attn_decode_64", "attn_decode_96", "attn_decode_128", "attn_decode_192", "attn_decode_256"];
-/// That of [`COMPACT_DIM`] where values take the keys' place.
-const COMPACT_ENTRY: &str = "attn_decode_compact_128";
+/// Those of [`COMPACT_DIM`] where values take the keys' place, and of pools of codes.
+const COMPACT_ENTRIES: [&str; 2] = ["attn_decode_compact_128", "attn_decode_compact_fp8_128"];
 /// [`ENTRIES`] for pools of codes.
 const FP8_ENTRIES: [&str; HEAD_DIMS.len()] = [
     "attn_decode_fp8_32",
@@ -286,10 +293,10 @@ impl AttnDecode {
     /// Splits that each of `blocks` works through, outside clusters, and whether values take the keys' place.
     fn turns(&self, heads: u32, blocks: u32, device: &DeviceInfo) -> (u32, bool) {
         let compact = |turns: u32| {
-            let compacts = self.kv == KvFormat::Act && self.head_dim == COMPACT_DIM;
-            self.is_wide() || compacts && blocks.div_ceil(turns) > most_apart(turns) * device.multiprocessors
+            let most = most_apart(self.kv, turns).saturating_mul(device.multiprocessors);
+            self.is_wide() || self.head_dim == COMPACT_DIM && blocks.div_ceil(turns) > most
         };
-        let takes = takes_turns(self.kv, self.splits, blocks, device);
+        let takes = self.splits > 1 && blocks > most_single(self.kv) * device.multiprocessors;
         let fits = self.joining_bytes(heads, MOST_TURNS, compact(MOST_TURNS)) <= device.shared_bytes_per_block;
         let turns = if takes && fits { MOST_TURNS } else { 1 };
         (turns, compact(turns))
@@ -346,7 +353,7 @@ impl Kernel for AttnDecode {
             (KvFormat::Fp8, true) => &CLUSTER_FP8_ENTRIES,
         };
         let symbol = match compact && !self.is_wide() {
-            true => COMPACT_ENTRY,
+            true => COMPACT_ENTRIES[usize::from(self.kv == KvFormat::Fp8)],
             false => entries[HEAD_DIMS.iter().position(|dim| *dim == self.head_dim).unwrap_or(0)],
         };
         Launch {

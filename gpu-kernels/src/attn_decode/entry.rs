@@ -62,6 +62,11 @@ kernel! {
         attend::<128, 4, 2, E4m3, false, false>(&args);
     }
 
+    /// Heads of 128, with pools of codes, values in the keys' place.
+    pub fn attn_decode_compact_fp8_128(args: AttnDecode) {
+        attend::<128, 4, 2, E4m3, false, true>(&args);
+    }
+
     /// Heads of 192, with pools of codes.
     pub fn attn_decode_fp8_192(args: AttnDecode) {
         attend::<192, 6, 3, E4m3, false, true>(&args);
