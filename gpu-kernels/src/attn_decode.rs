@@ -39,7 +39,8 @@
 //! the first team stores key and value. A block counts itself when its split is stored, and the last one of a sequence and team
 //! joins the splits, in an order that does not depend on which block that is; a split that is alone needs neither.
 //!
-//! Of more than two blocks to a multiprocessor (four with codes), a block takes two splits, one after the other: their sums stay apart,
+//! Of more than two blocks to a multiprocessor (five where there are more than 2 splits, four with codes), a block takes two splits, one
+//! after the other: their sums stay apart,
 //! and are joined as those of two blocks are. Where more such blocks are left than find room at once, values of heads of 128 are asked for
 //! when the keys are done with, into their place (`attn_decode_compact_128`): four blocks find room then instead of two or three. Larger
 //! heads always do so. All launches give the same bits.
@@ -159,11 +160,12 @@ const KEPT_BYTES: u32 = 32;
 /// Most splits that are a cluster, of as many blocks as every chip with clusters runs together.
 const MOST_CLUSTERED: u32 = 8;
 
-/// Blocks to a multiprocessor up to which each works through one split; where there are more, through two: of two splits none is left
-/// to join then, and of many, a block is less often new to its work.
-const fn most_single(kv: KvFormat) -> u32 {
+/// Blocks to a multiprocessor up to which each works through one split; where there are more, through two. Of two splits none is left to
+/// join then, and of many, a block is less often new to its work.
+const fn most_single(kv: KvFormat, splits: u32) -> u32 {
     match kv {
-        KvFormat::Act => 2,
+        KvFormat::Act if splits == 2 => 2,
+        KvFormat::Act => 5,
         KvFormat::Fp8 => 4,
     }
 }
@@ -179,6 +181,13 @@ const fn most_apart(kv: KvFormat, turns: u32) -> u32 {
         KvFormat::Fp8 if turns == 1 => u32::MAX,
         KvFormat::Fp8 => 3,
     }
+}
+
+/// Most turns of a block that leaves some of a sequence's splits to others: of bf16, [`most_apart`] blocks of two turns have less splits
+/// than [`most_single`] leaves single.
+#[cfg(target_arch = "nvptx64")]
+const fn most_partial_turns(head_dim: u32, kv: KvFormat, compact: bool) -> u32 {
+    if head_dim == COMPACT_DIM && !compact && 2 * most_apart(kv, 2) < most_single(kv, 3) { 1 } else { MOST_TURNS }
 }
 
 /// Most blocks to a multiprocessor of a launch in clusters.
@@ -296,7 +305,7 @@ impl AttnDecode {
             let most = most_apart(self.kv, turns).saturating_mul(device.multiprocessors);
             self.is_wide() || self.head_dim == COMPACT_DIM && blocks.div_ceil(turns) > most
         };
-        let takes = self.splits > 1 && blocks > most_single(self.kv) * device.multiprocessors;
+        let takes = self.splits > 1 && blocks > most_single(self.kv, self.splits) * device.multiprocessors;
         let fits = self.joining_bytes(heads, MOST_TURNS, compact(MOST_TURNS)) <= device.shared_bytes_per_block;
         let turns = if takes && fits { MOST_TURNS } else { 1 };
         (turns, compact(turns))

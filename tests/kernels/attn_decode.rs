@@ -34,7 +34,7 @@ const SHAPES: [Shape; 12] = [
 
 /// For every head size: from one query head per kv head to more than are worked on together; pages and splits that end
 /// early, exactly and late; a window that hides whole splits, the first of two among them; more splits than are joined at once.
-const fn every_size(dim: usize) -> [Shape; 11] {
+const fn every_size(dim: usize) -> [Shape; 13] {
     [
         rotating(dim, shape((3, 1, dim), 70, &[(1, 200), (1, 256), (1, 140)])),
         rotating(dim, shape((2, 2, dim), 0, &[(1, 33), (1, 64), (1, 65), (1, 127)])),
@@ -47,6 +47,9 @@ const fn every_size(dim: usize) -> [Shape; 11] {
         rotating(dim, shape((11, 1, dim), 0, &[(1, 77), (1, 200)])),
         shape((40, 2, dim), 20, &[(1, 139), (1, 0)]),
         rotating(dim, shape((2, 1, dim), 0, &[(1, 5000)])),
+        // Few enough blocks for two turns whose values have a place of their own.
+        rotating(dim, shape((3, 1, dim), 0, &[(1, 256), (1, 140)])),
+        shape((4, 1, dim), 70, &[(1, 190), (1, 227)]),
     ]
 }
 

@@ -26,7 +26,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
         let mut turn = 0;
         while turn < turns() {
             let next = thread::anew(turn + 1);
-            let sums = || self.sums(turns(), turn, own_warp());
+            let sums = || self.sums([turns(), turn], self.kept_heads(), own_warp());
             // SAFETY: the whole warp is here. Groups of copies in order: keys, values, the next turn's keys, its values; a wait leaves
             // the newest under way. Where values take the keys' place, they come when the scores are done, and keys behind them.
             unsafe {
@@ -103,7 +103,8 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
                     unroll::<2>(
                         #[inline(always)]
                         |i| {
-                            let key: Piece<E> = shared::Word::load(key + Self::between::<Keys>(i as u32 * 8, n as u32 * 4));
+                            let key: Piece<E> =
+                                shared::Word::load(key + Self::between::<Keys>(i as u32 * 8, n as u32 * 4));
                             *seen = E::note_nan(*seen, key);
                             let key = E::widen(key);
                             // There are no queries in the lower rows.
@@ -147,7 +148,11 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
                     // SAFETY: the whole warp is here; behind this, it has all values.
                     unsafe {
                         warp::sync();
-                        unroll::<V>(|n| if n + 1 < V { self.leave(sums(), lane / 4 + n as u32 * 8, &columns[n]) });
+                        unroll::<V>(|n| {
+                            if n + 1 < V {
+                                self.leave(sums(), lane / 4 + n as u32 * 8, &columns[n])
+                            }
+                        });
                     }
                 }
                 unroll::<4>(

@@ -250,11 +250,11 @@ impl<const DIM: u32, E: Cached, const COMPACT: bool> Split<DIM, E, COMPACT> {
 
     /// A warp's sums of all heads, [`sum_bytes`] apart: the last turn's are in the keys' place, the first's of two behind the slots.
     #[inline(always)]
-    pub fn sums(&self, turns: u32, turn: u32, warp: u32) -> u32 {
+    pub fn sums(&self, [turns, turn]: [u32; 2], heads: u32, warp: u32) -> u32 {
         if turn > 0 || turns == 1 {
             self.slot(warp) + keys_at(DIM, E::FORMAT, COMPACT)
         } else {
-            self.behind_slots() + self.kept_heads() * (Self::QUERY + warp * sum_bytes(DIM))
+            self.behind_slots() + heads * (Self::QUERY + warp * sum_bytes(DIM))
         }
     }
 

@@ -2,7 +2,7 @@
 use super::rows::Operand;
 use super::score::weight;
 use super::split::Split;
-use super::{MOST_TURNS, THREADS, WARPS, sum_bytes};
+use super::{MOST_TURNS, THREADS, WARPS, most_partial_turns, sum_bytes};
 use cuda_std::shared::{self, Shared};
 use cuda_std::unroll::{array, unroll};
 use cuda_std::{bf16, global, math, thread};
@@ -31,7 +31,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
                     self.store_output::<CLUSTERED>(head, column);
                 } else if CLUSTERED {
                     let joined = self.joined(0, head);
-                    self.send(head, column, self.joined_sums(&joined, 0, head, column));
+                    self.send(head, column, self.joined_sums(&joined, [1, 0], head, column));
                 } else {
                     self.store_partials(head, column);
                 }
@@ -55,7 +55,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
                     unsafe {
                         let joined = self.joined(turn as u32, head);
                         stats[turn] = joined.stats;
-                        sums[turn] = self.joined_sums(&joined, turn as u32, head, column);
+                        sums[turn] = self.joined_sums(&joined, [self.turns, turn as u32], head, column);
                     }
                 }
             },
@@ -74,16 +74,18 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// As for [`Split::join_warps`].
     #[inline(always)]
     unsafe fn store_partials(&self, head: u32, column: u32) {
+        let most = most_partial_turns(DIM, E::FORMAT, COMPACT);
+        let turns = if most == 1 { 1 } else { self.turns };
         unroll::<{ MOST_TURNS as usize }>(
             #[inline(always)]
             |turn| {
                 let turn = turn as u32;
-                if self.turn_lives(turn) {
+                if turn < most && self.turn_lives(turn) {
                     let at = self.live_at(head, self.number(turn));
                     // SAFETY: the caller's promise.
                     unsafe {
                         let joined = self.joined(turn, head);
-                        let sums = self.joined_sums(&joined, turn, head, column);
+                        let sums = self.joined_sums(&joined, [turns, turn], head, column);
                         global::store(self.args.partial.addr + (at * u64::from(DIM) + u64::from(column)) * 4, sums);
                         if column == 0 {
                             global::store(self.args.stats.addr + at * 8, joined.stats);
@@ -114,16 +116,16 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
         Joined { maxima, stats: [largest, total] }
     }
 
-    /// The sums of two columns of a head, `column` and the next, in a turn.
+    /// The sums of two columns of a head, `column` and the next, in a turn of so many.
     ///
     /// # Safety
     /// As for [`Split::joined`], whose result is the head's.
     #[inline(always)]
-    pub unsafe fn joined_sums(&self, joined: &Joined, turn: u32, head: u32, column: u32) -> [f32; 2] {
+    pub unsafe fn joined_sums(&self, joined: &Joined, turn: [u32; 2], head: u32, column: u32) -> [f32; 2] {
         let at = head * sum_bytes(DIM) + column * 4;
         // SAFETY: the caller's promise.
         let all: [[f32; 2]; WARPS as usize] =
-            array(|i| unsafe { shared::Word::load(self.sums(self.turns, turn, i as u32) + at) });
+            array(|i| unsafe { shared::Word::load(self.sums(turn, self.heads.count, i as u32) + at) });
         let mut sums = [0.0; 2];
         unroll::<{ WARPS as usize }>(|i| {
             let weight = weight(joined.maxima[i], joined.stats[0]);
