@@ -64,8 +64,8 @@
 //! # Moves
 //! The live keys and values, the new rows and the outputs; 8 bytes per element of `partial` and `stats` where a sequence
 //! has several of more than 8 splits. On an H200, in a graph of launches that overlap, in µs: 32 query heads on 8 of 128, one
-//! sequence of 129 keys in a cluster 3.1, 32 of them 8.5 (2.1 TB/s), 64 12.8; 24 on 8, 32 sequences of 3 969 keys 131 (4.2 TB/s), with
-//! codes 98.
+//! sequence of 129 keys in a cluster 3.1, 32 of them 8.1 (2.2 TB/s), 64 13.0; 24 on 8, 32 sequences of 3 969 keys 131 (4.2 TB/s), with
+//! codes 97.
 //!
 //! # Numerics
 //! Rotation as in `rope_kv_append`. Scores and sums in f32. Each 16 keys have weights by their own maximum, which are rounded to the

@@ -34,7 +34,7 @@ const SHAPES: [Shape; 12] = [
 
 /// For every head size: from one query head per kv head to more than are worked on together; pages and splits that end
 /// early, exactly and late; a window that hides whole splits, the first of two among them; more splits than are joined at once.
-const fn every_size(dim: usize) -> [Shape; 13] {
+const fn every_size(dim: usize) -> [Shape; 11] {
     [
         rotating(dim, shape((3, 1, dim), 70, &[(1, 200), (1, 256), (1, 140)])),
         rotating(dim, shape((2, 2, dim), 0, &[(1, 33), (1, 64), (1, 65), (1, 127)])),
@@ -47,9 +47,16 @@ const fn every_size(dim: usize) -> [Shape; 13] {
         rotating(dim, shape((11, 1, dim), 0, &[(1, 77), (1, 200)])),
         shape((40, 2, dim), 20, &[(1, 139), (1, 0)]),
         rotating(dim, shape((2, 1, dim), 0, &[(1, 5000)])),
-        // Few enough blocks for two turns whose values have a place of their own.
+    ]
+}
+
+/// For every head size, what a block of two turns does on a GPU of one multiprocessor: values with a place of their own, since blocks
+/// are few; and two teams, whose blocks leave sums to join in memory.
+const fn every_size_by_turns(dim: usize) -> [Shape; 3] {
+    [
         rotating(dim, shape((3, 1, dim), 0, &[(1, 256), (1, 140)])),
         shape((4, 1, dim), 70, &[(1, 190), (1, 227)]),
+        rotating(dim, shape((11, 1, dim), 0, &[(1, 300), (1, 513)])),
     ]
 }
 
@@ -86,7 +93,8 @@ fn shapes() -> impl Iterator<Item = Shape> {
     let every_size = HEAD_DIMS.iter().flat_map(|dim| every_size(*dim as usize));
     let in_fp8 = HEAD_DIMS.iter().flat_map(|dim| every_size_in_fp8(*dim as usize));
     let in_clusters = HEAD_DIMS.iter().flat_map(|dim| every_size_in_clusters(*dim as usize));
-    SHAPES.into_iter().chain(every_size).chain(in_fp8).chain([deep]).chain(coarse).chain(in_clusters)
+    let by_turns = HEAD_DIMS.iter().flat_map(|dim| every_size_by_turns(*dim as usize));
+    SHAPES.into_iter().chain(every_size).chain(in_fp8).chain([deep]).chain(coarse).chain(in_clusters).chain(by_turns)
 }
 
 pub fn rows() -> Vec<Row<AttnDecode>> {

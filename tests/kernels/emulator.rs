@@ -39,7 +39,7 @@ pub const DEVICES: [DeviceInfo; 4] = [
 pub fn devices(kernel: &dyn PlannedKernel) -> impl Iterator<Item = DeviceInfo> {
     let form = |device: &DeviceInfo| {
         let launch = kernel.launch(device);
-        (launch.symbol, launch.block, launch.shared_bytes)
+        (launch.symbol, launch.grid, launch.block, launch.shared_bytes)
     };
     let is_new = move |at: &usize| DEVICES[..*at].iter().all(|other| form(other) != form(&DEVICES[*at]));
     (0..DEVICES.len()).filter(is_new).map(|at| DEVICES[at])

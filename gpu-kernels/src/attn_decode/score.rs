@@ -57,15 +57,19 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
                     if adds {
                         self.add_fresh::<Values>(turn);
                     }
-                    self.add_values::<V>(&mut seen, sums, weights);
+                    // Where values took the keys' place, the next keys take theirs.
+                    self.add_values::<V>(&mut seen, sums, weights, || {
+                        if COMPACT && asks {
+                            self.ask::<Keys>(next);
+                        }
+                    });
                     let is_number = !warp::any(E::has_nan(seen));
                     self.leave_stats(turn, [stats[0], if is_number { stats[1] } else { f32::NAN }]);
                     // All lanes are done with the values: the tensor core, for which they meet, has them.
-                    if asks && !COMPACT {
-                        self.ask::<Values>(next);
-                    } else if asks {
-                        self.ask::<Keys>(next);
+                    if COMPACT {
                         cp_async::commit();
+                    } else if asks {
+                        self.ask::<Values>(next);
                     }
                     cp_async::commit();
                 } else {
@@ -129,7 +133,13 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// # Safety
     /// The whole warp comes here; values are there, and it is done with the keys.
     #[inline(always)]
-    unsafe fn add_values<const V: usize>(&self, seen: &mut u32, sums: impl Fn() -> u32, weights: [u32; 2]) {
+    unsafe fn add_values<const V: usize>(
+        &self,
+        seen: &mut u32,
+        sums: impl Fn() -> u32,
+        weights: [u32; 2],
+        ask: impl Fn(),
+    ) {
         const { assert!(KEYS == 16) };
         let (lane, mut columns) = (own_lane(), [[[0.0; 4]; 4]; V]);
         unroll::<V>(
@@ -148,6 +158,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
                     // SAFETY: the whole warp is here; behind this, it has all values.
                     unsafe {
                         warp::sync();
+                        ask();
                         unroll::<V>(|n| {
                             if n + 1 < V {
                                 self.leave(sums(), lane / 4 + n as u32 * 8, &columns[n])
