@@ -1,10 +1,10 @@
 //! The entry points of `attn_decode`.
-use super::rows::{Keys, Operand, Values};
+use super::rows::Operand;
 use super::split::{Split, clear_pad};
 use super::{AttnDecode, THREADS};
 use crate::cached::{E4m3, Plain};
 use cuda_std::barrier::sync_threads;
-use cuda_std::{cluster, cp_async, grid, kernel, thread};
+use cuda_std::{cluster, grid, kernel, thread};
 
 kernel! {
     /// Heads of 32.
@@ -138,8 +138,7 @@ kernel! {
     }
 }
 
-/// A lane has `K` pieces of a key, `V` of a value. The splits of a team are a cluster, or not; values
-/// take the keys' place, or not.
+/// A lane has `K` pieces of a key, `V` of a value. The splits of a team are a cluster, or not; values take the keys' place, or not.
 ///
 /// # Safety
 /// The kernel's Requires hold.
@@ -160,8 +159,7 @@ unsafe fn attend<
         match () {
             () if CLUSTERED || DIM > 128 => thread::blocks_at_once::<THREADS, 2>(),
             // As many as shared memory has room for.
-            () if E::BYTES == 1 => thread::blocks_at_once::<THREADS, 4>(),
-            () if COMPACT => thread::blocks_at_once::<THREADS, 4>(),
+            () if COMPACT || E::BYTES == 1 => thread::blocks_at_once::<THREADS, 4>(),
             () => thread::blocks_at_once::<THREADS, 3>(),
         }
         if CLUSTERED {
@@ -177,14 +175,7 @@ unsafe fn attend<
             grid::wait_for_dependencies();
         }
         split.keep();
-        if let Some(turn) = split.first_turn() {
-            split.ask::<Keys>(turn);
-            cp_async::commit();
-            if !COMPACT {
-                split.ask::<Values>(turn);
-            }
-            cp_async::commit();
-        }
+        split.ask_first();
         let sends = CLUSTERED && split.live.count > 1;
         if sends {
             split.open_mailbox();

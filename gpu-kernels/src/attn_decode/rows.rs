@@ -166,6 +166,28 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
         }
     }
 
+    /// Asks for the rows of the first turn in which the warp has a live key, if there is one: keys, and values where they have a place.
+    ///
+    /// # Safety
+    /// The whole warp comes here.
+    #[inline(always)]
+    pub unsafe fn ask_first(&self) {
+        let turn = match () {
+            () if self.warp_lives(0) => 0,
+            () if self.warp_lives(1) => 1,
+            () => return,
+        };
+        // SAFETY: nothing is there yet.
+        unsafe {
+            self.ask::<Keys>(turn);
+            cp_async::commit();
+            if !COMPACT {
+                self.ask::<Values>(turn);
+            }
+            cp_async::commit();
+        }
+    }
+
     /// Calls `copy` with the row and both addresses for each of the lane's copies of the warp's rows, which are neighbours in memory.
     #[inline(always)]
     fn copy_rows(place: u32, apart: u32, from: u64, copy: impl Fn(u32, u32, u64)) {

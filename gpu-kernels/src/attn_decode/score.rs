@@ -27,51 +27,11 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
         while turn < turns() {
             let next = thread::anew(turn + 1);
             let sums = || self.sums([turns(), turn], self.kept_heads(), own_warp());
-            // SAFETY: the whole warp is here. Groups of copies in order: keys, values, the next turn's keys, its values; a wait leaves
-            // the newest under way. Where values take the keys' place, they come when the scores are done, and keys behind them.
+            // SAFETY: the whole warp is here.
             unsafe {
                 if self.warp_lives(turn) {
-                    let (adds, asks) = (self.adds(turn), next < turns() && self.warp_lives(next));
-                    cp_async::wait::<1>();
-                    warp::sync();
-                    if adds {
-                        self.add_fresh::<Keys>(turn);
-                    }
-                    let mut seen = 0;
-                    let scores = self.score::<K>(&mut seen, turn);
-                    // The keys' place is free: for the next ones, or for values.
-                    warp::sync();
-                    if COMPACT {
-                        self.ask::<Values>(turn);
-                    } else if asks {
-                        self.ask::<Keys>(next);
-                    }
-                    cp_async::commit();
-                    let (stats, weights) = weigh(scores, E::RAISE);
-                    if !COMPACT {
-                        cp_async::wait::<1>();
-                    } else {
-                        cp_async::wait::<0>();
-                    }
-                    warp::sync();
-                    if adds {
-                        self.add_fresh::<Values>(turn);
-                    }
-                    // Where values took the keys' place, the next keys take theirs.
-                    self.add_values::<V>(&mut seen, sums, weights, || {
-                        if COMPACT && asks {
-                            self.ask::<Keys>(next);
-                        }
-                    });
-                    let is_number = !warp::any(E::has_nan(seen));
-                    self.leave_stats(turn, [stats[0], if is_number { stats[1] } else { f32::NAN }]);
-                    // All lanes are done with the values: the tensor core, for which they meet, has them.
-                    if COMPACT {
-                        cp_async::commit();
-                    } else if asks {
-                        self.ask::<Values>(next);
-                    }
-                    cp_async::commit();
+                    let asked = (next < turns() && self.warp_lives(next)).then_some(next);
+                    self.work_through::<K, V>(turn, asked, sums);
                 } else {
                     // Zeros, so that the join need not ask whether the warp had keys.
                     self.leave_stats(turn, [f32::NEG_INFINITY, 0.0]);
@@ -82,10 +42,62 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
         }
     }
 
-    /// The turn whose keys a warp asks for first, if there is one.
+    /// Works through the warp's keys of a turn, and asks for those of turn `next`. Groups of copies come in order: keys, values, the next
+    /// turn's keys, its values; a wait leaves the newest under way. Where values take the keys' place, they come when the scores are
+    /// done, and keys behind them.
+    ///
+    /// # Safety
+    /// As for [`Split::work`].
     #[inline(always)]
-    pub fn first_turn(&self) -> Option<u32> {
-        if self.warp_lives(0) { Some(0) } else { self.warp_lives(1).then_some(1) }
+    unsafe fn work_through<const K: usize, const V: usize>(
+        &self,
+        turn: u32,
+        next: Option<u32>,
+        sums: impl Fn() -> u32,
+    ) {
+        let (adds, mut seen) = (self.adds(turn), 0);
+        // SAFETY: the whole warp is here.
+        unsafe {
+            cp_async::wait::<1>();
+            warp::sync();
+            if adds {
+                self.add_fresh::<Keys>(turn);
+            }
+            let scores = self.score::<K>(&mut seen, turn);
+            // The keys' place is free: for the next ones, or for values.
+            warp::sync();
+            if COMPACT {
+                self.ask::<Values>(turn);
+            } else if let Some(next) = next {
+                self.ask::<Keys>(next);
+            }
+            cp_async::commit();
+            let (stats, weights) = weigh(scores, E::RAISE);
+            if COMPACT {
+                cp_async::wait::<0>();
+            } else {
+                cp_async::wait::<1>();
+            }
+            warp::sync();
+            if adds {
+                self.add_fresh::<Values>(turn);
+            }
+            let taken = || {
+                if let (true, Some(next)) = (COMPACT, next) {
+                    self.ask::<Keys>(next);
+                }
+            };
+            self.add_values::<V>(&mut seen, sums, weights, taken);
+            let is_number = !warp::any(E::has_nan(seen));
+            self.leave_stats(turn, [stats[0], if is_number { stats[1] } else { f32::NAN }]);
+            // All lanes are done with the values: the tensor core, for which they meet, has them.
+            if COMPACT {
+                cp_async::commit();
+            } else if let Some(next) = next {
+                self.ask::<Values>(next);
+            }
+            cp_async::commit();
+        }
     }
 
     /// The lane's scores; of keys that are not live, −∞.
@@ -128,7 +140,8 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
         [[masked(0, 0), masked(0, 1)], [masked(1, 0), masked(1, 1)]]
     }
 
-    /// Leaves the sums of the weighted values at shared address `sums`.
+    /// Leaves the sums of the weighted values at the shared address that `sums` gives. Where they took the keys' place, calls `taken`
+    /// when all lanes have the last of them: nobody reads the place any more.
     ///
     /// # Safety
     /// The whole warp comes here; values are there, and it is done with the keys.
@@ -138,7 +151,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
         seen: &mut u32,
         sums: impl Fn() -> u32,
         weights: [u32; 2],
-        ask: impl Fn(),
+        taken: impl Fn(),
     ) {
         const { assert!(KEYS == 16) };
         let (lane, mut columns) = (own_lane(), [[[0.0; 4]; 4]; V]);
@@ -158,7 +171,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
                     // SAFETY: the whole warp is here; behind this, it has all values.
                     unsafe {
                         warp::sync();
-                        ask();
+                        taken();
                         unroll::<V>(|n| {
                             if n + 1 < V {
                                 self.leave(sums(), lane / 4 + n as u32 * 8, &columns[n])
