@@ -39,11 +39,11 @@
 //! the first team stores key and value. A block counts itself when its split is stored, and the last one of a sequence and team
 //! joins the splits, in an order that does not depend on which block that is; a split that is alone needs neither.
 //!
-//! Of more than two blocks to a multiprocessor (five where there are more than 2 splits, four with codes), a block takes two splits, one
-//! after the other: their sums stay apart,
-//! and are joined as those of two blocks are. Where more such blocks are left than find room at once, values of heads of 128 are asked for
-//! when the keys are done with, into their place (`attn_decode_compact_128`): four blocks find room then instead of two or three. Larger
-//! heads always do so. All launches give the same bits.
+//! Of more than two blocks to a multiprocessor (five where there are more than 2 splits, four with codes), each takes two splits, one
+//! after the other, where shared memory has room for that: their sums stay apart, and are joined as those of two blocks are. Where
+//! more blocks are left than find room at once, values of heads of 128 are asked for when the keys are done with, into their place
+//! (`attn_decode_compact_128`), if more find room then: four instead of two or three for teams of up to four heads on an H100 or H200.
+//! Larger heads always do so. All launches give the same bits.
 //!
 //! From compute capability 9.0 on, where a launch has 2 to 8 splits and at most two blocks to a multiprocessor, the splits of a
 //! sequence and team are a cluster. Each live one adds some columns: the others store sums, maxima and totals right into its shared
@@ -65,7 +65,7 @@
 //! The live keys and values, the new rows and the outputs; 8 bytes per element of `partial` and `stats` where a sequence
 //! has several of more than 8 splits. On an H200, in a graph of launches that overlap, in µs: 32 query heads on 8 of 128, one
 //! sequence of 129 keys in a cluster 3.1, 32 of them 8.1 (2.2 TB/s), 64 13.0; 24 on 8, 32 sequences of 3 969 keys 131 (4.2 TB/s), with
-//! codes 97.
+//! codes 97; from call to call up to 5 % else.
 //!
 //! # Numerics
 //! Rotation as in `rope_kv_append`. Scores and sums in f32. Each 16 keys have weights by their own maximum, which are rounded to the
@@ -73,8 +73,10 @@
 //! m_i, and added in the keys' order, by fused multiply-add: l_i and o_i. Splits are added likewise; the sum of their totals goes by
 //! every 32nd, or every so many as shared memory has room for. One rounding at the store. c = 16, d = 2. A code is exact in bf16,
 //! and its scale multiplies sums; one that is no number, of a live key or value, makes all outputs of its team's heads none.
+use crate::gemv::SYSTEM_BYTES;
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, KvFormat, Launch, Ptr, SPLIT_TOKENS, StepShape};
+use layout::{JOIN_BYTES, KEPT_BYTES, STAT_BYTES, query_bytes, sent_bytes, slot_bytes, sum_bytes};
 
 #[cfg(target_arch = "nvptx64")]
 mod cluster;
@@ -82,6 +84,7 @@ mod cluster;
 mod entry;
 #[cfg(target_arch = "nvptx64")]
 mod join;
+mod layout;
 #[cfg(target_arch = "nvptx64")]
 mod rotate;
 #[cfg(target_arch = "nvptx64")]
@@ -109,54 +112,6 @@ const fn teams(group: u32) -> (u32, u32) {
     (teams, group.div_ceil(teams))
 }
 
-/// Bytes of a query in shared memory: so many more than it has that eight lanes which read it find different banks.
-const fn query_bytes(head_dim: u32) -> u32 {
-    head_dim * 2 + 64
-}
-
-/// Shared bytes of a warp's sums of a head.
-const fn sum_bytes(head_dim: u32) -> u32 {
-    head_dim * 4 + 16
-}
-
-/// Bytes from a value of `bytes` to the next in shared memory, and the same of keys: so many more than they have that lanes which read
-/// together find different banks.
-const fn row_bytes(kv: KvFormat, bytes: u32) -> [u32; 2] {
-    match kv {
-        KvFormat::Act => [bytes + 32, bytes + 16],
-        KvFormat::Fp8 => [bytes + 16, bytes + 32],
-    }
-}
-
-/// Shared bytes of a warp's values and keys in a turn, or of the larger of both where values take the keys' place. In the keys' place
-/// it leaves its sums of a team's heads.
-const fn slot_bytes(head_dim: u32, kv: KvFormat, compact: bool) -> u32 {
-    let [values, keys] = row_bytes(kv, head_dim * kv.bytes());
-    let (values, keys, sums) =
-        (SPLIT_TOKENS / WARPS * values, SPLIT_TOKENS / WARPS * keys, HEADS_AT_ONCE * sum_bytes(head_dim));
-    let keys = if keys > sums { keys } else { sums };
-    match compact {
-        false => values + keys,
-        true if values > keys => values,
-        true => keys,
-    }
-}
-
-/// Where in a slot the keys are, and sums.
-#[cfg(target_arch = "nvptx64")]
-const fn keys_at(head_dim: u32, kv: KvFormat, compact: bool) -> u32 {
-    if compact { 0 } else { SPLIT_TOKENS / WARPS * row_bytes(kv, head_dim * kv.bytes())[0] }
-}
-
-/// Shared bytes of the statistics: the warps' largest scores and totals of all turns and heads; or weights of splits, when those are done with.
-const STAT_BYTES: u32 = 1024;
-
-/// Most shared bytes of the sums of splits that are joined at once, outside clusters.
-const JOIN_BYTES: u32 = 48 << 10;
-
-/// Shared bytes of what a block keeps of its work.
-const KEPT_BYTES: u32 = 32;
-
 /// Most splits that are a cluster, of as many blocks as every chip with clusters runs together.
 const MOST_CLUSTERED: u32 = 8;
 
@@ -170,38 +125,28 @@ const fn most_single(kv: KvFormat, splits: u32) -> u32 {
     }
 }
 
-/// Heads of which, where values take the keys' place, four blocks find room on a multiprocessor, whatever their turns.
+/// Heads of which values take the keys' place where so more blocks find room. Larger ones always do, of smaller ones enough find room.
 const COMPACT_DIM: u32 = 128;
 
-/// Blocks to a multiprocessor up to which values of such heads are asked for beside the keys: as many as find room then.
-const fn most_apart(kv: KvFormat, turns: u32) -> u32 {
+/// Most blocks to a multiprocessor: as many as registers are shared out for, and of two turns in bf16 fewer.
+const fn most_resident(kv: KvFormat, turns: u32, compact: bool) -> u32 {
     match kv {
-        KvFormat::Act => 4 - turns,
-        // Four find room, while they have no sums of another turn.
-        KvFormat::Fp8 if turns == 1 => u32::MAX,
-        KvFormat::Fp8 => 3,
+        KvFormat::Act if !compact => 4 - turns,
+        _ => 4,
     }
 }
 
-/// Most turns of a block that leaves some of a sequence's splits to others: of bf16, [`most_apart`] blocks of two turns have less splits
-/// than [`most_single`] leaves single.
-#[cfg(target_arch = "nvptx64")]
+/// Most turns of a block that leaves some of a sequence's splits to others. Two in bf16 with values apart are for 2 splits alone: of more
+/// there are many blocks wherever turns are taken, and values take the keys' place.
 const fn most_partial_turns(head_dim: u32, kv: KvFormat, compact: bool) -> u32 {
-    if head_dim == COMPACT_DIM && !compact && 2 * most_apart(kv, 2) < most_single(kv, 3) { 1 } else { MOST_TURNS }
+    match kv {
+        KvFormat::Act if head_dim == COMPACT_DIM && !compact => 1,
+        _ => MOST_TURNS,
+    }
 }
 
 /// Most blocks to a multiprocessor of a launch in clusters.
 const CLUSTERED_BLOCKS: u32 = 2;
-
-/// Blocks of eight columns, which a split of a cluster adds or does not, of a head.
-const fn column_blocks(head_dim: u32) -> u32 {
-    head_dim / 8
-}
-
-/// Shared bytes of what the other splits of a cluster send: see `cluster.rs`.
-const fn sent_bytes(heads: u32, head_dim: u32) -> u32 {
-    8 + MOST_CLUSTERED * HEADS_AT_ONCE * 8 + heads * (column_blocks(head_dim) + MOST_CLUSTERED) * 32
-}
 
 /// The entries for the sizes of [`HEAD_DIMS`].
 const ENTRIES: [&str; HEAD_DIMS.len()] =
@@ -294,21 +239,31 @@ kernel_args! {
 }
 
 impl AttnDecode {
-    /// Whether two slots of a warp's keys and values would be too large.
+    /// Whether a slot with keys and values side by side would be too large.
     const fn is_wide(&self) -> bool {
         self.head_dim > 128
     }
 
-    /// Splits that each of `blocks` works through, outside clusters, and whether values take the keys' place.
-    fn turns(&self, heads: u32, blocks: u32, device: &DeviceInfo) -> (u32, bool) {
+    /// Splits that a block works through, outside clusters, and whether values take the keys' place, where a split is for `of_split` blocks.
+    fn turns(&self, heads: u32, of_split: u32, device: &DeviceInfo) -> (u32, bool) {
+        let takes =
+            self.splits > 1 && self.splits * of_split > most_single(self.kv, self.splits) * device.multiprocessors;
         let compact = |turns: u32| {
-            let most = most_apart(self.kv, turns).saturating_mul(device.multiprocessors);
-            self.is_wide() || self.head_dim == COMPACT_DIM && blocks.div_ceil(turns) > most
+            let [apart, compact] = [false, true].map(|compact| self.resident(heads, turns, compact, device));
+            let blocks = self.splits.div_ceil(turns) * of_split;
+            self.head_dim == COMPACT_DIM && blocks > apart * device.multiprocessors && compact > apart
         };
-        let takes = self.splits > 1 && blocks > most_single(self.kv, self.splits) * device.multiprocessors;
-        let fits = self.joining_bytes(heads, MOST_TURNS, compact(MOST_TURNS)) <= device.shared_bytes_per_block;
-        let turns = if takes && fits { MOST_TURNS } else { 1 };
-        (turns, compact(turns))
+        let form = |turns| (turns, self.is_wide() || compact(turns));
+        let (turns, two) = form(MOST_TURNS);
+        let may = self.splits <= turns || turns <= most_partial_turns(self.head_dim, self.kv, two);
+        if takes && may && self.resident(heads, turns, two, device) > 0 { (turns, two) } else { form(1) }
+    }
+
+    /// Blocks that find room on a multiprocessor.
+    fn resident(&self, heads: u32, turns: u32, compact: bool, device: &DeviceInfo) -> u32 {
+        let in_all = device.shared_bytes_per_block + SYSTEM_BYTES;
+        let room = in_all / (self.joining_bytes(heads, turns, compact) + SYSTEM_BYTES);
+        room.min(most_resident(self.kv, turns, compact))
     }
 
     /// Shared bytes of a block that joins splits, if any are left to join.
@@ -350,11 +305,11 @@ impl Kernel for AttnDecode {
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
         let (teams, heads) = teams(self.heads / self.kv_heads);
-        let blocks = self.splits * teams * self.kv_heads * self.sequences;
+        let of_split = teams * self.kv_heads * self.sequences;
         // Of more blocks than run at once, those that are free to run alone are through sooner.
-        let clusters = device.clusters && blocks <= CLUSTERED_BLOCKS * device.multiprocessors;
+        let clusters = device.clusters && self.splits * of_split <= CLUSTERED_BLOCKS * device.multiprocessors;
         let clustered = clusters && (2..=MOST_CLUSTERED).contains(&self.splits);
-        let (turns, compact) = if clustered { (1, self.is_wide()) } else { self.turns(heads, blocks, device) };
+        let (turns, compact) = if clustered { (1, self.is_wide()) } else { self.turns(heads, of_split, device) };
         let entries = match (self.kv, clustered) {
             (KvFormat::Act, false) => &ENTRIES,
             (KvFormat::Act, true) => &CLUSTER_ENTRIES,

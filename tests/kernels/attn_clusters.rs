@@ -1,5 +1,7 @@
 //! All ways in which `attn_decode` shares splits out give the same bits: a block for each that joins through memory, clusters,
 //! blocks that work through two, and blocks whose values take the keys' place.
+use std::collections::BTreeSet;
+
 use gpu_kernels::{AttnDecode, DeviceInfo, HEAD_DIMS, KvFormat, SPLIT_TOKENS};
 use nemotron_backend::device::PlannedKernel;
 
@@ -13,7 +15,7 @@ use crate::target::Target;
 fn clusters_join_to_the_bits_of_blocks_that_join_through_memory() {
     let [blocks, clusters] = [DEVICES[0], DEVICES[2]];
     let mut joined = [0; 9];
-    for Row { name, kernel, data } in rows().into_iter().chain(rows().into_iter().map(without_dead_splits)) {
+    for Row { name, kernel, data } in all_rows() {
         let splits = PlannedKernel::launch(&kernel, &clusters).cluster as usize;
         if splits == 1 {
             continue;
@@ -27,21 +29,48 @@ fn clusters_join_to_the_bits_of_blocks_that_join_through_memory() {
 #[test]
 fn crowded_launches_give_the_bits_of_others() {
     let [many, one] = [DEVICES[0], DEVICES[3]];
-    let [mut turns, mut compact] = [[0; 2]; 2];
-    for Row { name, kernel, data } in rows() {
+    let mut forms = BTreeSet::new();
+    for Row { name, kernel, data } in all_rows() {
         let [crowded, other] = [one, many].map(|device| PlannedKernel::launch(&kernel, &device));
-        if (crowded.grid, crowded.symbol) == (other.grid, other.symbol) {
-            continue;
+        if (crowded.grid, crowded.symbol) != (other.grid, other.symbol) {
+            assert!(bits(&kernel, &data, many) == bits(&kernel, &data, one), "{name}");
+            forms.insert((crowded.symbol, turns(&kernel, one), turns(&kernel, one) < kernel.splits));
         }
-        assert!(bits(&kernel, &data, many) == bits(&kernel, &data, one), "{name}");
-        let codes = usize::from(kernel.kv == KvFormat::Fp8);
-        if crowded.grid != other.grid {
-            assert_eq!(crowded.grid[0], kernel.splits.div_ceil(2), "{name}");
-            turns[codes] += 1;
-        }
-        compact[codes] += u32::from(crowded.symbol.contains("compact"));
     }
-    assert!(turns[0] > 20 && turns[1] > 5 && compact[0] > 10 && compact[1] > 3, "{turns:?} {compact:?}");
+    // Entry, turns, and whether blocks leave sums to join in memory.
+    for form in [
+        ("attn_decode_64", 2, true),
+        ("attn_decode_128", 2, false),
+        ("attn_decode_compact_128", 1, false),
+        ("attn_decode_compact_128", 1, true),
+        ("attn_decode_compact_128", 2, false),
+        ("attn_decode_compact_128", 2, true),
+        ("attn_decode_192", 2, true),
+        ("attn_decode_fp8_128", 2, false),
+        ("attn_decode_fp8_128", 2, true),
+        ("attn_decode_compact_fp8_128", 2, false),
+        ("attn_decode_compact_fp8_128", 2, true),
+    ] {
+        assert!(forms.contains(&form), "{form:?} is not among {forms:?}");
+    }
+}
+
+#[test]
+fn two_turns_with_values_apart_in_bf16_are_of_two_splits() {
+    let Row { kernel, .. } = rows().swap_remove(0);
+    let shapes = (1..=80).flat_map(|splits| (1..=200).map(move |sequences| (splits, sequences)));
+    let mut found = 0;
+    for ((splits, sequences), heads) in shapes.flat_map(|shape| [1, 4, 8, 16].map(|heads| (shape, heads))) {
+        let kernel = AttnDecode { head_dim: 128, heads, kv_heads: 1, splits, sequences, ..kernel };
+        for device in DEVICES {
+            let is_apart = PlannedKernel::launch(&kernel, &device).symbol == "attn_decode_128";
+            if is_apart && turns(&kernel, device) == 2 {
+                assert_eq!(splits, 2, "{kernel:?}, {device:?}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 0);
 }
 
 #[test]
@@ -56,6 +85,16 @@ fn every_launch_finds_room() {
             assert!(bytes <= device.shared_bytes_per_block, "{bytes} bytes: {kernel:?}, {device:?}");
         }
     }
+}
+
+/// The rows, and the same without splits that hold no key.
+fn all_rows() -> impl Iterator<Item = Row<AttnDecode>> {
+    rows().into_iter().chain(rows().into_iter().map(without_dead_splits))
+}
+
+/// Splits that a block works through on a device.
+fn turns(kernel: &AttnDecode, device: DeviceInfo) -> u32 {
+    kernel.splits.div_ceil(PlannedKernel::launch(kernel, &device).grid[0])
 }
 
 /// The bits that are written on a device; NaN equals NaN here.

@@ -50,13 +50,14 @@ const fn every_size(dim: usize) -> [Shape; 11] {
     ]
 }
 
-/// For every head size, what a block of two turns does on a GPU of one multiprocessor: values with a place of their own, since blocks
-/// are few; and two teams, whose blocks leave sums to join in memory.
-const fn every_size_by_turns(dim: usize) -> [Shape; 3] {
+/// For every head size, what few blocks do on a GPU of one multiprocessor: two turns of two splits, with a window too; two teams, whose
+/// blocks leave sums to join in memory; a turn each, of more blocks than find room.
+const fn every_size_by_turns(dim: usize) -> [Shape; 4] {
     [
         rotating(dim, shape((3, 1, dim), 0, &[(1, 256), (1, 140)])),
         shape((4, 1, dim), 70, &[(1, 190), (1, 227)]),
         rotating(dim, shape((11, 1, dim), 0, &[(1, 300), (1, 513)])),
+        rotating(dim, shape((3, 1, dim), 0, &[(1, 400)])),
     ]
 }
 
@@ -98,16 +99,19 @@ fn shapes() -> impl Iterator<Item = Shape> {
 }
 
 pub fn rows() -> Vec<Row<AttnDecode>> {
-    shapes().enumerate().map(|(seed, shape)| row(seed as u64, &shape)).collect()
+    // A depth class is a power of two.
+    let rows = shapes().enumerate().map(|(seed, shape)| row(seed as u64, &shape, usize::next_power_of_two));
+    // But the last one, which a model's length ends: five splits, by turns of few blocks that leave sums to join in memory.
+    let five = in_fp8(rotating(128, shape((4, 1, 128), 0, &[(1, 600)])));
+    rows.chain([row(1000, &five, |splits| splits)]).collect()
 }
 
-fn row(seed: u64, shape: &Shape) -> Row<AttnDecode> {
+fn row(seed: u64, shape: &Shape, class: impl Fn(usize) -> usize) -> Row<AttnDecode> {
     let mut random = Random::new(seed);
     let (Heads { heads, kv_heads, dim }, sequences) = (shape.heads, sequences(shape));
     let batch = batch(shape, &mut random);
     let longest = sequences.iter().map(|s| s.length).max().unwrap_or(0);
-    // A depth class is a power of two.
-    let splits = longest.div_ceil(SPLIT_TOKENS as usize).max(2).next_power_of_two();
+    let splits = class(longest.div_ceil(SPLIT_TOKENS as usize).max(2));
     let mut data = Data::default();
     let mut table = |name, f| match shape.rotary {
         Some(rotary) => data.reals(name, angles(longest, rotary, f)),
@@ -339,7 +343,7 @@ fn join(splits: &[(usize, Split)], dim: usize, precision: Precision) -> Vec<Want
 
 /// `rope_kv_append` and then attention without angles, on the emulator.
 fn in_two_launches(seed: u64, shape: &Shape) -> [Vec<Option<f64>>; 3] {
-    let Row { kernel, mut data, .. } = row(seed, shape);
+    let Row { kernel, mut data, .. } = row(seed, shape, usize::next_power_of_two);
     let (positions, slots) = places(&Batch::new(&sequences(shape), &mut Random::new(seed)));
     let rope = RopeKvAppend {
         qkv: kernel.qkv,
@@ -381,7 +385,7 @@ fn rotation_within_equals_rotation_before_to_the_bit() {
         if shape.rotary.is_none() || shape.sequences.iter().any(|(_, length)| *length == 0) {
             continue;
         }
-        let Row { name, kernel, data } = row(seed as u64, &shape);
+        let Row { name, kernel, data } = row(seed as u64, &shape, usize::next_power_of_two);
         let once = written(&kernel, &Emulator::new().run(&kernel, &data).expect("attn_decode runs"));
         assert!(once == in_two_launches(seed as u64, &shape), "{name}");
     }

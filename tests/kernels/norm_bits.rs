@@ -5,6 +5,7 @@ use nemotron_backend::device::PlannedKernel;
 
 use crate::data::{Data, Values};
 use crate::emulator::{DEVICES, Emulator};
+use crate::oracle::Row;
 use crate::target::{Outcome, Target};
 use crate::{gemv, moe_quant_gemv, moe_route, quant_gemv};
 
@@ -13,25 +14,29 @@ const SIZES: [usize; 2] = [0, 1];
 
 #[test]
 fn gemv_behind_a_norm() {
-    let normed: Vec<_> = gemv::rows().into_iter().filter(|row| !row.kernel.norm_weight.is_null()).collect();
-    assert!(normed.len() > 20);
-    for row in normed {
-        let data = behind_norm(&row.kernel, &row.data);
-        let plain = Gemv { norm_weight: Ptr::NULL, norm_bias: Ptr::NULL, gate: Ptr::NULL, ..row.kernel };
-        let results = [buffer(row.kernel.y), buffer(row.kernel.y_f32)];
-        compare(&row.name, (&row.kernel, &row.data), (&plain, &data), &results);
-    }
+    let alone = |of: &Gemv| Gemv { norm_weight: Ptr::NULL, norm_bias: Ptr::NULL, gate: Ptr::NULL, ..*of };
+    behind_a_norm(gemv::rows(), 20, |of| *of, alone);
 }
 
 #[test]
 fn quant_gemv_behind_a_norm() {
-    let normed: Vec<_> = quant_gemv::rows().into_iter().filter(|row| !row.kernel.norm_weight.is_null()).collect();
-    assert!(normed.len() > 50);
-    for row in normed {
-        let data = behind_norm(&row.kernel.around(), &row.data);
-        let plain = QuantGemv { norm_weight: Ptr::NULL, norm_bias: Ptr::NULL, gate: Ptr::NULL, ..row.kernel };
-        let results = [buffer(row.kernel.y), buffer(row.kernel.y_f32)];
-        compare(&row.name, (&row.kernel, &row.data), (&plain, &data), &results);
+    let alone = |of: &QuantGemv| QuantGemv { norm_weight: Ptr::NULL, norm_bias: Ptr::NULL, gate: Ptr::NULL, ..*of };
+    behind_a_norm(quant_gemv::rows(), 50, QuantGemv::around, alone);
+}
+
+/// Of products that have a norm, more than `least`: `around` is what stands around one, and `alone` the product without its norm.
+fn behind_a_norm<K: PlannedKernel>(
+    rows: Vec<Row<K>>,
+    least: usize,
+    around: impl Fn(&K) -> Gemv,
+    alone: impl Fn(&K) -> K,
+) {
+    let normed: Vec<_> = rows.into_iter().filter(|row| !around(&row.kernel).norm_weight.is_null()).collect();
+    assert!(normed.len() > least);
+    for Row { name, kernel, data } in normed {
+        let Gemv { y, y_f32, .. } = around(&kernel);
+        let behind = behind_norm(&around(&kernel), &data);
+        compare(&name, (&kernel, &data), (&alone(&kernel), &behind), &[buffer(y), buffer(y_f32)]);
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Columns are shared out by blocks of eight: block b of B belongs to split ⌊b·n/B⌋ of n. There it has the place b·n mod B, and
 //! the n − 1 behind it, one for each split: these are a split's own, since its blocks are n apart.
+use super::layout::column_blocks;
 use super::rows::Operand;
 use super::split::Split;
-use super::{HEADS_AT_ONCE, MOST_CLUSTERED, THREADS, column_blocks};
+use super::{HEADS_AT_ONCE, MOST_CLUSTERED, THREADS};
 use core::f32::consts::LOG2_E;
 use core::num::NonZero;
 use cuda_std::cluster::{self, MAILBOX_BYTES, Mailbox};
@@ -24,7 +25,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// Places for such a block of a head.
     const PLACES: u32 = Self::BLOCKS + MOST_CLUSTERED;
 
-    /// What the others' sums and statistics are counted in: it stands behind the warps' slots.
+    /// What the others' sums and statistics are counted in: it stands behind the queries.
     #[inline(always)]
     fn mailbox(&self) -> u32 {
         self.behind_slots() + HEADS_AT_ONCE * Self::QUERY

@@ -1,6 +1,7 @@
 //! The splits of `attn_decode` joined by the last of their blocks, where they are no cluster.
+use super::layout::{JOIN_BYTES, STAT_BYTES};
 use super::split::Split;
-use super::{JOIN_BYTES, STAT_BYTES, THREADS, WARPS};
+use super::{THREADS, WARPS};
 use crate::cached::Cached;
 use crate::row;
 use core::f32::consts::LOG2_E;
@@ -108,7 +109,7 @@ impl<const DIM: u32, E: Cached, const COMPACT: bool> Split<DIM, E, COMPACT> {
         Shared::from_address(self.statistics()).offset(head * thread::WARP_SIZE)
     }
 
-    /// A head's total of all splits, in the queries' place.
+    /// A head's total of all splits, in the place of the fresh key.
     #[inline(always)]
     fn joined_totals(&self) -> Shared<f32> {
         Shared::from_address(self.fresh_rows())

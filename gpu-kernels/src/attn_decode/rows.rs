@@ -3,8 +3,9 @@
 //! A lane has pieces of eight neighbouring elements. Sums over the elements of a head go in any order, if queries have the same: so a
 //! lane's piece of a key is its part of operand b for two depths of `mma`. A piece each of four values is its part of operand a,
 //! transposed, for four times 16 columns: its first four elements are in the upper rows, the others in the lower ones.
+use super::layout::{keys_at, row_bytes};
 use super::split::{Split, own_lane, own_warp};
-use super::{AttnDecode, WARPS, keys_at, row_bytes};
+use super::{AttnDecode, WARPS};
 use crate::cached::{Cached, E4m3, Plain};
 use crate::row::GROUP;
 use crate::{Kv, Ptr, SPLIT_TOKENS};

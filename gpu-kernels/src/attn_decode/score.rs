@@ -1,7 +1,8 @@
 //! Scores, weights and sums of a warp's keys of a turn.
+use super::WARPS;
+use super::layout::sum_bytes;
 use super::rows::{KEYS, Keys, Operand, Piece, Values};
 use super::split::{Split, own_lane, own_warp};
-use super::{WARPS, sum_bytes};
 use core::f32::consts::LOG2_E;
 use cuda_std::shared::{self, Shared};
 use cuda_std::unroll::{array, unroll};
@@ -215,7 +216,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// Leaves sums of the columns of piece `piece`, still without [`Cached::rest`].
     ///
     /// # Safety
-    /// The whole warp comes here, done with its keys.
+    /// The whole warp comes here, done with its keys, and with values where they took the keys' place.
     #[inline(always)]
     unsafe fn leave(&self, sums: u32, piece: u32, columns: &Columns) {
         let (lane, heads) = (own_lane(), self.kept_heads());

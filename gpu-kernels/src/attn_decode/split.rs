@@ -1,7 +1,8 @@
 //! The split of keys and values that a block of `attn_decode` owns, or two that are neighbours.
+use super::layout::{KEPT_BYTES, STAT_BYTES};
+use super::layout::{keys_at, query_bytes, slot_bytes, sum_bytes};
 use super::rows::KEYS;
-use super::{AttnDecode, HEADS_AT_ONCE, KEPT_BYTES, MOST_TURNS, STAT_BYTES, THREADS, WARPS};
-use super::{keys_at, query_bytes, slot_bytes, sum_bytes};
+use super::{AttnDecode, HEADS_AT_ONCE, MOST_TURNS, THREADS, WARPS};
 use crate::cached::Cached;
 use crate::pages::{first_key, one_new_row};
 use crate::{PAGE_TOKENS, SPLIT_TOKENS, row};
@@ -242,7 +243,7 @@ impl<const DIM: u32, E: Cached, const COMPACT: bool> Split<DIM, E, COMPACT> {
         self.fresh_rows() + 2 * Self::BYTES + STAT_BYTES
     }
 
-    /// A warp's slot: values and keys of a turn. In the place of the keys are its sums of the last turn then.
+    /// A warp's slot: values and keys of a turn, or one after the other. In the place of the keys are its sums of the last turn then.
     #[inline(always)]
     pub fn slot(&self, warp: u32) -> u32 {
         self.slots() + warp * slot_bytes(DIM, E::FORMAT, COMPACT)

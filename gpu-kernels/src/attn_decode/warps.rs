@@ -1,8 +1,9 @@
 //! What the warps of a block of `attn_decode` have left, joined: to the output, or to what its splits are joined from.
+use super::layout::sum_bytes;
 use super::rows::Operand;
 use super::score::weight;
 use super::split::Split;
-use super::{MOST_TURNS, THREADS, WARPS, most_partial_turns, sum_bytes};
+use super::{MOST_TURNS, THREADS, WARPS, most_partial_turns};
 use cuda_std::shared::{self, Shared};
 use cuda_std::unroll::{array, unroll};
 use cuda_std::{bf16, global, math, thread};
