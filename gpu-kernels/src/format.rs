@@ -1,7 +1,7 @@
 //! `Format`: how the elements of a weight stand in a device's memory; docs/formats.md has the same in words.
 use crate::Element;
 
-/// Columns of a block of 4-bit codes: what shares one run of scales.
+/// Columns of a block of 4-bit codes: what shares 16 or 32 bytes of scales.
 pub const BLOCK: u32 = 256;
 
 /// Columns of 4-bit codes in the 16 bytes that a thread copies at a time.
@@ -10,8 +10,11 @@ pub const CHUNK: u32 = 32;
 /// Columns that share an e4m3 scale in NVFP4.
 pub const NVFP4_GROUP: u32 = 16;
 
-/// Bytes that rows are padded to, and that a thread copies at a time.
+/// Bytes that rows of 8-bit codes are padded to, and that a thread copies at a time.
 const ALIGNMENT: u32 = 16;
+
+/// Bytes that rows of 4-bit codes are padded to: what the L2 cache hands out at a time.
+const SECTOR: u32 = 32;
 
 /// [`Format::kind`] of `Format::F32`.
 pub const F32: u32 = 1;
@@ -45,15 +48,29 @@ pub enum Format {
         /// As of `Fp8`.
         group: u32,
     },
-    /// 4-bit unsigned integers less a zero point, and f32 scales among them.
+    /// 4-bit unsigned integers less a zero point, and f32 scales behind them.
     Int4 {
         /// Columns of a row that share a scale: 32 or 64.
         group: u32,
         /// Whether each group has a zero point, in the four lowest bits of its scale; else it is 8.
         zeros: bool,
     },
-    /// Floats of 2 exponent bits and 1 mantissa bit (e2m1), e4m3 scales of 16 among them, and an f32 scale of each row.
+    /// Floats of 2 exponent bits and 1 mantissa bit (e2m1), e4m3 scales of 16 behind them, and an f32 scale of each row.
     Nvfp4,
+}
+
+/// Bytes of the 4-bit codes of a row of `columns` columns. Behind them stand its scales.
+pub const fn nibble_bytes(columns: u32) -> u32 {
+    columns.div_ceil(CHUNK) * ALIGNMENT
+}
+
+/// Bytes from one row of `columns` columns to the next: of its codes, and if a block has `block_scales` bytes of scales, of those too,
+/// and what fills up a sector.
+pub const fn row_bytes(columns: u32, code_bytes: u32, block_scales: u32) -> u32 {
+    match block_scales {
+        0 => code_bytes,
+        _ => (code_bytes + columns.div_ceil(BLOCK) * block_scales).next_multiple_of(SECTOR),
+    }
 }
 
 impl Format {
@@ -99,13 +116,13 @@ impl Format {
             Format::F32 | Format::I32 => 4 * columns,
             Format::Fp8 { .. } | Format::Int8 { .. } => columns.next_multiple_of(ALIGNMENT as u64),
             Format::Int4 { .. } | Format::Nvfp4 => {
-                let codes = columns.div_ceil(CHUNK as u64) * ALIGNMENT as u64;
-                columns.div_ceil(BLOCK as u64) * self.block_scales() as u64 + codes
+                let columns = columns as u32;
+                row_bytes(columns, nibble_bytes(columns), self.block_scales()) as u64
             }
         }
     }
 
-    /// Bytes of scales in front of the codes of each block of 256 columns; 0 but for 4-bit codes.
+    /// Bytes of scales behind the codes for each block of 256 columns; 0 but for 4-bit codes.
     pub const fn block_scales(self) -> u32 {
         match self {
             Format::Int4 { group, .. } => BLOCK / group * 4,

@@ -1,19 +1,19 @@
 //! `nvfp4_rows`: codes and scales of NVFP4, as a file has them, become the rows that products read (docs/formats.md).
 //!
 //! # Formula
-//! In row `t` of `y`, the block of columns `256 · b ..` begins at byte `144 · b`: 16 bytes of scales, `scales[t, 16 · b + i]`, then words
-//! of eight columns, `w(codes[t, 128 · b + 4 · i ..])`, where `w` puts the bits of eight codes of e2m1 in the order of docs/formats.md.
-//! Behind the last column scales and codes are zero.
+//! Row `t` of `y` begins with `16·⌈k/32⌉` bytes of codes: words of eight columns, `w(codes[t, 4 · i ..])`, where `w` puts the bits of eight
+//! codes of e2m1 in the order of docs/formats.md. Behind those stand `16·⌈k/256⌉` bytes of scales, `scales[t, i]`. Behind the last column
+//! codes and scales are zero, and so is what fills the row up.
 //!
 //! # Arguments
 //! | name | shape | dtype | layout |
 //! |---|---|---|---|
 //! | `codes` | `[rows, k / 2]` | two e2m1, the earlier column lower | row-major |
 //! | `scales` | `[rows, k / 16]` | e4m3 | row-major |
-//! | `y` | `[rows, 16·⌈k/256⌉ + 16·⌈k/32⌉]` | `Nvfp4` | written; does not overlap the others |
+//! | `y` | `[rows, Format::row_bytes(k)]` | `Nvfp4` | written; does not overlap the others |
 //!
 //! # Launch
-//! A thread owns 16 columns, and where a row ends behind them, what fills its last block.
+//! A thread owns 16 columns; those of a row go on to where its scales end, and the last one fills the row up.
 //!
 //! # Requires
 //! At least 1 row; `k` divisible by 16; fewer than 2³² threads; `codes` 8-byte aligned, `y` 16-byte aligned.
@@ -78,15 +78,12 @@ impl Kernel for Nvfp4Rows {
 #[cfg(target_arch = "nvptx64")]
 mod entry {
     use super::{GROUPS, Nvfp4Rows};
-    use crate::Format;
-    use crate::format::{CHUNK, NVFP4_GROUP};
+    use crate::format::{NVFP4_GROUP, nibble_bytes, row_bytes};
     use cuda_std::codes::e2m1_word;
     use cuda_std::{global, kernel, thread};
 
     /// Bytes of the codes of a group.
     const CODES: u32 = NVFP4_GROUP / 2;
-    /// Bytes of a block: its scales and its codes.
-    const BLOCK_BYTES: u32 = GROUPS * (1 + CODES);
 
     kernel! {
         /// 16 columns per thread: a scale and two words.
@@ -102,13 +99,18 @@ mod entry {
                 } else {
                     (0, [0; 2])
                 };
-                let start = u64::from(row) * Format::Nvfp4.row_bytes(u64::from(args.k));
-                let block = args.y.addr + start + u64::from(group / GROUPS * BLOCK_BYTES);
-                let within = group % GROUPS;
-                global::store(block + u64::from(within), scale);
-                if group < args.k.div_ceil(CHUNK) * (CHUNK / NVFP4_GROUP) {
+                let code_bytes = nibble_bytes(args.k);
+                let row_bytes = row_bytes(args.k, code_bytes, GROUPS);
+                let row = args.y.addr + u64::from(row) * u64::from(row_bytes);
+                global::store(row + u64::from(code_bytes + group), scale);
+                if group * CODES < code_bytes {
                     let words = [e2m1_word(codes[0]), e2m1_word(codes[1])];
-                    global::store(block + u64::from(GROUPS + within * CODES), words);
+                    global::store(row + u64::from(group * CODES), words);
+                }
+                let scaled = code_bytes + groups.get();
+                if group + 1 == groups.get() && scaled < row_bytes {
+                    // Both are multiples of 16, and less than 32 apart.
+                    global::store(row + u64::from(scaled), [0u32; 4]);
                 }
             }
         }

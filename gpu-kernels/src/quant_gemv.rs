@@ -21,11 +21,11 @@
 //!
 //! # Launch
 //! As `gemv`'s: tiles of 16 rows of the weight to a block, whose 8 warps share the columns: 128 at a time of 8 bits, 256 of
-//! 4. Codes and the scales among them pass through rings in shared memory, three steps deep; the first ones are on their
-//! way before the kernel in front has ended. A lane widens eight columns of two rows in registers, by arithmetic on their
-//! bits. One token row of at most 8192 columns, with codes of 4 bits 16 384, is copied to shared memory first (`_row`), in
-//! the order in which codes are widened; `_rms_norm`, `_layer_norm_1p` and `_gated_norm` take one, which every block
-//! normalises for itself.
+//! 4. Codes and the scales among them pass through rings in shared memory, three steps deep. The first two are on their way
+//! before the kernel in front has ended; with one token row the second one is asked for behind that, since the row comes
+//! behind all that was asked for before it. A lane widens eight columns of two rows in registers, by arithmetic on their
+//! bits. One token row of at most 16 384 columns is copied to shared memory first (`_row`), in the order in which codes are
+//! widened; `_rms_norm`, `_layer_norm_1p` and `_gated_norm` take one, which every block normalises for itself.
 //!
 //! # Requires
 //! 1 to 8 rows, with a norm 1 row of at most 8 192; `k` divisible by 8; `n` even with `swiglu`; a packed format, whose scales
@@ -36,7 +36,7 @@
 //! # Moves
 //! The bytes of codes and scales, `rows·(k·act + n·out)`, and `2·n` where there is a bias. `ptxas` for sm_90: 256 threads of at
 //! most 128 registers; 48 KB of shared memory for 8 bits, 54 KB for 4 (60 KB in groups of 32), 8 KB of sums, and one token row:
-//! two blocks to a multiprocessor. A warp's step of NVFP4 takes about 340 instructions for 2304 bytes, 192 of them
+//! two blocks to a multiprocessor. A warp's step of NVFP4 takes about 330 instructions for 2304 bytes, 192 of them
 //! to widen. docs/performance.md says what bounds it.
 //!
 //! # Numerics
@@ -75,11 +75,8 @@ pub(crate) const BLOCKS: u32 = 2;
 /// Longest row that a product normalises on its way.
 pub const MAX_NORMED: usize = 8_192;
 
-/// Longest row that a block copies to shared memory as it is: beside codes of 8 bits, which are bound by their bytes, the next
-/// product's blocks are worth more.
-const fn longest_staged(kind: u32) -> u32 {
-    if matches!(kind, FP8 | INT8) { 8_192 } else { 16_384 }
-}
+/// Longest row that a block copies to shared memory as it is.
+const MAX_STAGED: u32 = 16_384;
 
 /// What a block has beside its rings and the normalised row: two tiles' sums, a norm's sums, the system's share.
 const FIXED_BYTES: u32 = 2 * WARPS * TILE * GEMV_MAX_ROWS * 4 + 128 + SYSTEM_BYTES;
@@ -293,7 +290,7 @@ impl Kernel for QuantGemv {
         let has_room = rings.bytes + staged + FIXED_BYTES <= device.shared_bytes_per_block + SYSTEM_BYTES;
         let (symbol, staged) = match self.around().norm() {
             Some(norm) => (rings.symbols[2 + norm], staged),
-            None if self.rows == 1 && self.k <= longest_staged(self.format) && has_room => (rings.symbols[1], staged),
+            None if self.rows == 1 && self.k <= MAX_STAGED && has_room => (rings.symbols[1], staged),
             None => (rings.symbols[0], 0),
         };
         let shared_bytes = rings.bytes + staged;

@@ -219,7 +219,7 @@ mod entry {
         )
     }
 
-    /// Codes of 4 bits behind their block's scales.
+    /// Codes of 4 bits, and behind all of a row's the scales.
     ///
     /// # Safety
     /// The row has the columns, and its scale.
@@ -229,14 +229,14 @@ mod entry {
         let group = args.group.max(1);
         let scale_bytes = if floats { BLOCK / group } else { BLOCK / group * 4 };
         let (block, within) = (column / BLOCK, column % BLOCK);
-        let block = row + u64::from(block) * u64::from(scale_bytes + BLOCK / 2);
+        let entries = row + u64::from(format::nibble_bytes(args.k) + block * scale_bytes);
         // SAFETY: the caller's promise; 8 columns are 4 bytes of a chunk.
-        let word: u32 = unsafe { global::load(block + u64::from(scale_bytes + within / 2)) };
+        let word: u32 = unsafe { global::load(row + u64::from(column / 2)) };
         if floats {
             // SAFETY: as above. Two scales are loaded, of which the columns have one.
             let (pair, scale): (u16, f32) = unsafe {
                 let scale = args.scales.addr + 4 * u64::from(number);
-                (global::load(block + u64::from(within / 32 * 2)), global::load(scale))
+                (global::load(entries + u64::from(within / 32 * 2)), global::load(scale))
             };
             let group_scale = e4m3(u32::from(pair) >> (within / 16 % 2 * 8) & 0xff);
             let pairs = codes::e2m1_bits(word);
@@ -247,7 +247,7 @@ mod entry {
         }
         let code = |index: usize| (word >> (4 * index)) & 15;
         // SAFETY: as above.
-        let entry: u32 = unsafe { global::load(block + u64::from(within / group * 4)) };
+        let entry: u32 = unsafe { global::load(entries + u64::from(within / group * 4)) };
         let zeros = args.kind == format::INT4_ZEROS;
         let (zero, scale) = if zeros { (entry & 15, entry & !15) } else { (8, entry) };
         core::array::from_fn(

@@ -62,14 +62,15 @@ impl Oracle for Nvfp4Rows {
         let k = self.k as usize;
         let words = data.0.iter().position(|buffer| buffer.name == WORDS).expect("every row has its words");
         let (words, scales) = (data.f64s(Ptr::<Packed>::new(words as u32, 0)), data.f64s(self.scales));
-        let blocks = words.chunks(k / 2).zip(scales.chunks(k / 16)).flat_map(|(words, scales)| {
-            words.chunks(128).zip(scales.chunks(16)).flat_map(|(words, scales)| {
-                let (mut words, mut scales) = (words.to_vec(), scales.to_vec());
-                scales.resize(16, 0.0);
-                words.resize(words.len().next_multiple_of(16), 0.0);
-                [scales, words].concat()
-            })
-        });
-        vec![Written::new(self.y, blocks.map(Want::exact).collect())]
+        let filled_up = |values: &[f64], to: usize| {
+            let mut values = values.to_vec();
+            values.resize(values.len().next_multiple_of(to), 0.0);
+            values
+        };
+        let rows = words
+            .chunks(k / 2)
+            .zip(scales.chunks(k / 16))
+            .flat_map(|(words, scales)| filled_up(&[filled_up(words, 16), filled_up(scales, 16)].concat(), 32));
+        vec![Written::new(self.y, rows.map(Want::exact).collect())]
     }
 }

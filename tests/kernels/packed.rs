@@ -50,25 +50,15 @@ fn row(random: &mut Random, format: Format, k: usize, scale: f32) -> Vec<u8> {
     match format {
         Format::Fp8 { .. } => padded((0..k).map(|_| e4m3_code(random)).collect()),
         Format::Int8 { .. } => padded((0..k).map(|_| byte(random)).collect()),
-        Format::Int4 { group, zeros } => (0..k.div_ceil(BLOCK))
-            .flat_map(|block| {
-                let entries = (0..BLOCK / group as usize).flat_map(|_| {
-                    let entry = number(random, scale / 5.0).to_bits();
-                    let entry = if zeros { entry & !15 | random.below(16) as u32 } else { entry };
-                    entry.to_le_bytes()
-                });
-                let mut bytes: Vec<u8> = entries.collect();
-                bytes.extend(nibbles(random, k - block * BLOCK));
-                bytes
-            })
-            .collect(),
-        Format::Nvfp4 => (0..k.div_ceil(BLOCK))
-            .flat_map(|block| {
-                let mut bytes: Vec<u8> = (0..BLOCK / 16).map(|_| e4m3_code(random)).collect();
-                bytes.extend(nibbles(random, k - block * BLOCK));
-                bytes
-            })
-            .collect(),
+        Format::Int4 { group, zeros } => of_blocks(random, k, |random| {
+            let entry = |_| {
+                let entry = number(random, scale / 5.0).to_bits();
+                let entry = if zeros { entry & !15 | random.below(16) as u32 } else { entry };
+                entry.to_le_bytes()
+            };
+            (0..BLOCK / group as usize).flat_map(entry).collect()
+        }),
+        Format::Nvfp4 => of_blocks(random, k, |random| (0..BLOCK / 16).map(|_| e4m3_code(random)).collect()),
         _ => panic!("{format:?} has no codes"),
     }
 }
@@ -79,15 +69,29 @@ fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// The codes of a row of `k` columns, behind them each block's `scales`, and what fills up a sector and nothing counts.
+fn of_blocks(random: &mut Random, k: usize, scales: impl Fn(&mut Random) -> Vec<u8>) -> Vec<u8> {
+    let blocks = (0..k).step_by(BLOCK).map(|column| (scales(random), nibbles(random, k - column)));
+    let (scales, codes): (Vec<_>, Vec<_>) = blocks.unzip();
+    let mut bytes = [codes.concat(), scales.concat()].concat();
+    bytes.resize(bytes.len().next_multiple_of(32), 0xa5);
+    bytes
+}
+
 /// The chunks of a block that has `columns` columns or more; zeros behind them.
 fn nibbles(random: &mut Random, columns: usize) -> Vec<u8> {
-    let bytes = columns.min(BLOCK).div_ceil(CHUNK) * 16;
+    let bytes = code_bytes(columns.min(BLOCK));
     let byte = |at: usize| match columns.saturating_sub(2 * at) {
         0 => 0,
         1 => byte(random) & 15,
         _ => byte(random),
     };
     (0..bytes).map(byte).collect()
+}
+
+/// Bytes of the codes of a row of `columns` columns, in whole chunks.
+fn code_bytes(columns: usize) -> usize {
+    columns.div_ceil(CHUNK) * 16
 }
 
 /// A float of bias, exponent and mantissa bits, by the definition of OCP's formats.
@@ -123,33 +127,29 @@ pub fn values(data: &Data, (codes, scales): Weight, format: Format, k: usize) ->
     let rows = data.packed(codes).chunks(row_bytes).enumerate();
     let row = |(row, bytes): (usize, &[u8])| -> Vec<f64> {
         let scales = &beside[row * row_scales..][..row_scales];
-        (0..k).map(|column| value(format, bytes, scales, column)).collect()
+        (0..k).map(|column| value(format, bytes, scales, (k, column))).collect()
     };
     rows.flat_map(row).collect()
 }
 
-fn value(format: Format, bytes: &[u8], scales: &[f64], column: usize) -> f64 {
+/// Column `column` of a row of `k`.
+fn value(format: Format, bytes: &[u8], scales: &[f64], (k, column): (usize, usize)) -> f64 {
     let (block, within) = (column / BLOCK, column % BLOCK);
-    let in_block = |block_scales: usize| {
-        let block = &bytes[block * (block_scales + BLOCK / 2)..];
-        (&block[..block_scales], block[block_scales + within / 2] >> (column % 2 * 4) & 15)
-    };
+    let of_block = |block_scales: usize| &bytes[code_bytes(k) + block * block_scales..];
     let group_of = |group: u32| if group == 0 { 0 } else { column / group as usize };
     match format {
         Format::Fp8 { group } => float(bytes[column], 4, 3, 7) * scales[group_of(group)],
         Format::Int8 { group } => f64::from(bytes[column].cast_signed()) * scales[group_of(group)],
         Format::Int4 { group, zeros } => {
-            let (entries, code) = in_block(BLOCK / group as usize * 4);
-            let entry = entries.as_chunks::<4>().0[within / group as usize];
+            let code = bytes[column / 2] >> (column % 2 * 4) & 15;
+            let entry = of_block(BLOCK / group as usize * 4).as_chunks::<4>().0[within / group as usize];
             let entry = u32::from_le_bytes(entry);
             let (zero, scale) = if zeros { (entry & 15, entry & !15) } else { (8, entry) };
             (f64::from(code) - f64::from(zero)) * f64::from(f32::from_bits(scale))
         }
         Format::Nvfp4 => {
-            let (groups, _) = in_block(BLOCK / 16);
-            let codes = &bytes[block * (BLOCK / 16 + BLOCK / 2) + BLOCK / 16..];
-            let code = e2m1_code(&codes[within / 8 * 4..], column % 8);
-            float(code, 2, 1, 1) * float(groups[within / 16], 4, 3, 7) * scales[0]
+            let code = e2m1_code(&bytes[column / 8 * 4..], column % 8);
+            float(code, 2, 1, 1) * float(of_block(BLOCK / 16)[within / 16], 4, 3, 7) * scales[0]
         }
         _ => panic!("{format:?} has no codes"),
     }

@@ -180,12 +180,13 @@ fn every_code() -> Vec<Row<QuantGemv>> {
         let scales = (0..16).map(move |group| e4m3((row / 2 + group * 17) % 256));
         let code = move |column: u32| (column + row as u32) % 16;
         let codes = (0..32).map(move |eight| (0..8).rfold(0, |codes, own| codes << 4 | code(eight * 8 + own)));
-        scales.chain(codes.flat_map(|codes| e2m1_word(codes).to_le_bytes()))
+        codes.flat_map(|codes| e2m1_word(codes).to_le_bytes()).chain(scales).chain([0; 16])
     });
     let int4 = (0..16u32).flat_map(|zero| {
         let entries =
             (0..4).flat_map(move |group| ((group + 1) as f32 * 0.75).to_bits().wrapping_add(zero).to_le_bytes());
-        entries.chain((0..128).map(move |pair| ((pair * 2 % 16) | (((pair * 2 + 1) % 16) << 4)) as u8))
+        let codes = (0..128).map(move |pair| ((pair * 2 % 16) | (((pair * 2 + 1) % 16) << 4)) as u8);
+        codes.chain(entries).chain([0; 16])
     });
     let zeros = Format::Int4 { group: 64, zeros: true };
     vec![

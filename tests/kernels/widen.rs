@@ -74,21 +74,16 @@ fn codes(format: Format, columns: usize, random: &mut Random) -> Vec<u8> {
             row.as_chunks_mut::<4>().0.iter_mut().zip(reals).for_each(|(row, real)| *row = real.to_le_bytes());
         }
         _ => {
-            let scale_bytes = format.block_scales() as usize;
-            for (block, row) in row.chunks_mut(scale_bytes + 128).enumerate() {
-                let (scales, codes) = row.split_at_mut(scale_bytes);
-                match format {
-                    Format::Nvfp4 => scales.iter_mut().for_each(|scale| *scale = finite(random)),
-                    _ => scales.as_chunks_mut::<4>().0.iter_mut().for_each(|entry| {
-                        let (scale, zero) = (random.reals(1, 0.05)[0].to_bits(), random.below(16) as u32);
-                        *entry =
-                            (if matches!(format, Format::Int4 { zeros: true, .. }) { scale | zero } else { scale })
-                                .to_le_bytes();
-                    }),
-                }
-                let live = (columns - block * 256).min(256) / 2;
-                codes[..live].iter_mut().for_each(|code| *code = random.below(256) as u8);
+            let (codes, scales) = row.split_at_mut(columns.div_ceil(32) * 16);
+            match format {
+                Format::Nvfp4 => scales.iter_mut().for_each(|scale| *scale = finite(random)),
+                _ => scales.as_chunks_mut::<4>().0.iter_mut().for_each(|entry| {
+                    let (scale, zero) = (random.reals(1, 0.05)[0].to_bits(), random.below(16) as u32);
+                    *entry = (if matches!(format, Format::Int4 { zeros: true, .. }) { scale | zero } else { scale })
+                        .to_le_bytes();
+                }),
             }
+            codes[..columns / 2].iter_mut().for_each(|code| *code = random.below(256) as u8);
         }
     }
     row
@@ -119,18 +114,17 @@ impl Oracle for Widen {
             let row = source(row);
             let codes = &data.packed(self.codes)[row * row_bytes..][..row_bytes];
             let scales = scales.get(row * self.row_scales as usize..).unwrap_or_default();
-            (0..columns).map(|column| number(format, codes, scales, column)).collect::<Vec<_>>()
+            (0..columns).map(|column| number(format, codes, scales, (columns, column))).collect::<Vec<_>>()
         });
         vec![Written::new(self.y, wants.map(|value| Want::near(precision.round(value), value.abs())).collect())]
     }
 }
 
-/// Column `column` of a row, as docs/formats.md has it.
-fn number(format: Format, row: &[u8], scales: &[f64], column: usize) -> f64 {
+/// Column `column` of a row of `columns`, as docs/formats.md has it.
+fn number(format: Format, row: &[u8], scales: &[f64], (columns, column): (usize, usize)) -> f64 {
     let own_scale = |group: u32| scales[if group == 0 { 0 } else { column / group as usize }];
     let scale_bytes = format.block_scales() as usize;
-    let block = |row: &[u8]| row[column / 256 * (scale_bytes + 128)..].to_vec();
-    let nibble = |block: &[u8]| block[scale_bytes + column % 256 / 2] >> (column % 2 * 4) & 15;
+    let block = |row: &[u8]| row[columns.div_ceil(32) * 16 + column / 256 * scale_bytes..].to_vec();
     match format {
         Format::Fp8 { group } => e4m3(row[column]) * own_scale(group),
         Format::Int8 { group } => f64::from(row[column] as i8) * own_scale(group),
@@ -140,12 +134,11 @@ fn number(format: Format, row: &[u8], scales: &[f64], column: usize) -> f64 {
             let entry = &block[column % 256 / group as usize * 4..][..4];
             let entry = u32::from_le_bytes(entry.try_into().expect("4 bytes"));
             let (zero, scale) = if zeros { (entry % 16, entry / 16 * 16) } else { (8, entry) };
-            (f64::from(nibble(&block)) - f64::from(zero)) * f64::from(f32::from_bits(scale))
+            (f64::from(row[column / 2] >> (column % 2 * 4) & 15) - f64::from(zero)) * f64::from(f32::from_bits(scale))
         }
         Format::Nvfp4 => {
-            let block = block(row);
-            let code = packed::e2m1_code(&block[scale_bytes + column % 256 / 8 * 4..], column % 8);
-            e2m1(code) * e4m3(block[column % 256 / 16]) * scales[0]
+            let code = packed::e2m1_code(&row[column / 8 * 4..], column % 8);
+            e2m1(code) * e4m3(block(row)[column % 256 / 16]) * scales[0]
         }
         Format::Bf16 | Format::I32 => panic!("no codes"),
     }

@@ -1,13 +1,9 @@
 //! Codes and scales of NVFP4, as a file has them, become rows as devices read them (docs/formats.md): the reference of
 //! `gpu_kernels::nvfp4_rows`, and what a device does that has no kernel for it.
 use gpu_kernels::Format;
-use gpu_kernels::format::{BLOCK, NVFP4_GROUP};
+use gpu_kernels::format::{NVFP4_GROUP, nibble_bytes};
 
 use super::e2m1_word;
-
-/// Bytes of scales and of codes of a block of columns.
-const SCALES: usize = (BLOCK / NVFP4_GROUP) as usize;
-const CODES: usize = BLOCK as usize / 2;
 
 /// Bytes of the codes of a row of `columns` columns, and of its scales, as a file has them.
 pub const fn nvfp4_apart(columns: usize) -> [usize; 2] {
@@ -25,15 +21,12 @@ pub fn nvfp4_rows(columns: usize, apart: &[u8], rows: &mut [u8]) {
     let (codes, scales) = apart.split_at(count * code_bytes);
     let stored = codes.chunks_exact(code_bytes).zip(scales.chunks_exact(scale_bytes));
     for (row, (codes, scales)) in rows.chunks_exact_mut(row_bytes).zip(stored) {
-        let blocks = codes.chunks(CODES).zip(scales.chunks(SCALES));
-        for (block, (codes, scales)) in row.chunks_mut(SCALES + CODES).zip(blocks) {
-            let (front, back) = block.split_at_mut(SCALES);
-            filled_up(front, scales.len()).copy_from_slice(scales);
-            let words = filled_up(back, codes.len()).as_chunks_mut::<4>().0;
-            for (word, codes) in words.iter_mut().zip(codes.as_chunks::<4>().0) {
-                *word = e2m1_word(u32::from_le_bytes(*codes)).to_le_bytes();
-            }
+        let (front, back) = row.split_at_mut(nibble_bytes(columns as u32) as usize);
+        let words = filled_up(front, codes.len()).as_chunks_mut::<4>().0;
+        for (word, codes) in words.iter_mut().zip(codes.as_chunks::<4>().0) {
+            *word = e2m1_word(u32::from_le_bytes(*codes)).to_le_bytes();
         }
+        filled_up(back, scales.len()).copy_from_slice(scales);
     }
 }
 

@@ -1,5 +1,5 @@
 //! Codes of a packed format become numbers: docs/formats.md, in f32.
-use gpu_kernels::format::{BLOCK, CHUNK, NVFP4_GROUP};
+use gpu_kernels::format::{BLOCK, NVFP4_GROUP, nibble_bytes};
 
 use super::{Format, e2m1_codes};
 
@@ -48,6 +48,7 @@ pub fn e2m1(code: u8) -> f32 {
 /// If the row or its scales are too short, or the format is I32.
 pub fn unpack(format: Format, row: &[u8], scales: &[f32], out: &mut [f32]) {
     let scale_of = |column: usize, group: u32| scales[if group == 0 { 0 } else { column / group as usize }];
+    let columns = out.len();
     let numbers = out.iter_mut().enumerate();
     match format {
         Format::Bf16 => numbers.for_each(|(j, out)| {
@@ -61,27 +62,25 @@ pub fn unpack(format: Format, row: &[u8], scales: &[f32], out: &mut [f32]) {
             numbers.for_each(|(j, out)| *out = f32::from(row[j].cast_signed()) * scale_of(j, group));
         }
         Format::Int4 { group, zeros } => numbers.for_each(|(j, out)| {
-            let (word, scale) = word(format, row, j, group, 4);
+            let (word, scale) = word(format, row, (columns, j), group, 4);
             let code = word >> (j % 8 * 4) & 15;
             let entry = u32::from_le_bytes(scale.try_into().expect("4 bytes"));
             let (zero, scale) = if zeros { (entry & 15, entry & !15) } else { (8, entry) };
             *out = (code as f32 - zero as f32) * f32::from_bits(scale);
         }),
         Format::Nvfp4 => numbers.for_each(|(j, out)| {
-            let (word, scale) = word(format, row, j, NVFP4_GROUP, 1);
+            let (word, scale) = word(format, row, (columns, j), NVFP4_GROUP, 1);
             *out = e2m1((e2m1_codes(word) >> (j % 8 * 4) & 15) as u8) * e4m3(scale[0]) * scales[0];
         }),
         Format::I32 => panic!("integers are no codes"),
     }
 }
 
-/// The word of the eight codes among which column `j` has its own, and its group's entry of `entry_bytes` bytes.
-fn word(format: Format, row: &[u8], j: usize, group: u32, entry_bytes: usize) -> (u32, &[u8]) {
-    let (scale_bytes, chunk_bytes) = (format.block_scales() as usize, CHUNK as usize / 2);
-    let (block, within) = (j / BLOCK as usize, j % BLOCK as usize);
-    let start = block * (scale_bytes + BLOCK as usize / CHUNK as usize * chunk_bytes);
-    let word = row[start + scale_bytes + within / 8 * 4..][..4].try_into().expect("4 bytes");
-    (u32::from_le_bytes(word), &row[start + within / group as usize * entry_bytes..][..entry_bytes])
+/// The word of the eight codes among which column `j` of a row of `columns` has its own, and its group's entry of `entry_bytes` bytes.
+fn word(format: Format, row: &[u8], (columns, j): (usize, usize), group: u32, entry_bytes: usize) -> (u32, &[u8]) {
+    let scales = &row[nibble_bytes(columns as u32) as usize + j / BLOCK as usize * format.block_scales() as usize..];
+    let word = row[j / 8 * 4..][..4].try_into().expect("4 bytes");
+    (u32::from_le_bytes(word), &scales[j % BLOCK as usize / group as usize * entry_bytes..][..entry_bytes])
 }
 
 #[cfg(test)]
@@ -111,20 +110,20 @@ mod tests {
 
     #[test]
     fn columns_find_their_codes_and_scales() {
-        // 258 columns: a whole block, and one of a single chunk.
+        // 258 columns: a whole block, and one of a single chunk; 16 bytes fill the row up.
         let mut row = vec![0u8; Format::Nvfp4.row_bytes(258) as usize];
-        assert_eq!(row.len(), 16 + 128 + 16 + 16);
-        row[16..20].copy_from_slice(&e2m1_word(0x7200).to_le_bytes()); // columns 2 and 3: 1 and 6
-        row[160..164].copy_from_slice(&e2m1_word(0x0001).to_le_bytes()); // column 256: 0.5
-        (row[0], row[144]) = (0x38, 0x40); // times 1 and 2
+        assert_eq!(row.len(), 128 + 16 + 16 + 16 + 16);
+        row[0..4].copy_from_slice(&e2m1_word(0x7200).to_le_bytes()); // columns 2 and 3: 1 and 6
+        row[128..132].copy_from_slice(&e2m1_word(0x0001).to_le_bytes()); // column 256: 0.5
+        (row[144], row[160]) = (0x38, 0x40); // times 1 and 2
         let mut out = vec![0.0; 258];
         unpack(Format::Nvfp4, &row, &[10.0], &mut out);
         assert_eq!((out[2], out[3], out[256]), (10.0, 60.0, 10.0));
 
         let format = Format::Int4 { group: 64, zeros: true };
         let mut row = vec![0u8; format.row_bytes(96) as usize];
-        row[4..8].copy_from_slice(&(0.5f32.to_bits() | 3).to_le_bytes()); // columns 64 to 127: scale 0.5, zero 3
-        row[16 + 32] = 0xf1;
+        row[48 + 4..48 + 8].copy_from_slice(&(0.5f32.to_bits() | 3).to_le_bytes()); // columns 64 to 127: scale 0.5, zero 3
+        row[32] = 0xf1;
         let mut out = vec![0.0; 96];
         unpack(format, &row, &[], &mut out);
         assert_eq!((out[64], out[65]), (-1.0, 6.0));

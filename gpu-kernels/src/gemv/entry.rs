@@ -156,7 +156,7 @@ fn behind_the_rings(quads: u32) -> Normed {
 /// The kernel's Requires hold; the whole block comes here, behind a barrier where the row is `normed`.
 #[inline(always)]
 unsafe fn product<const QUADS: usize>(args: &Gemv, mut stream: Stream<QUADS, Gemv>, normed: Option<Normed>) {
-    let mut sums = Sums::new(args);
+    let mut sums = Sums::<false>::new(args);
     let mut tile = thread::block_idx_x();
     let rows = Tokens::new(args);
     // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.

@@ -4,7 +4,7 @@ use crate::activation::{RELU2, SWIGLU};
 use crate::relu2::entry::relu2_of;
 use crate::swiglu::entry::gated;
 use crate::{GEMV_MAX_ROWS, Ptr, Role};
-use cuda_std::barrier::sync_threads;
+use cuda_std::barrier::{arrive_named, sync_named, sync_threads};
 use cuda_std::unroll::unroll;
 use cuda_std::{bf16, fragment, global, shared, thread};
 
@@ -16,7 +16,11 @@ shared! {
 }
 
 /// Where the warps' sums meet: two places by turns, so that one barrier to a tile is enough.
-pub struct Sums {
+///
+/// Of a `LONE` token row, the outputs of a tile are one warp's, those of the next tile the next warp's, and it alone waits for the other
+/// warps' sums. Those have eight places by turns: before a warp comes to a place again it has had a turn of its own since, and has waited
+/// there until all were done with the place.
+pub struct Sums<const LONE: bool> {
     args: Gemv,
     place: u32,
     /// Row in the tile and token of the output that this thread stores.
@@ -32,11 +36,11 @@ pub struct Addends {
     epoch: u32,
 }
 
-impl Sums {
+impl<const LONE: bool> Sums<LONE> {
     #[inline(always)]
-    pub fn new(args: &Gemv) -> Sums {
+    pub fn new(args: &Gemv) -> Self {
         // Not by division: it is one of two constants.
-        let thread = thread::thread_idx_x();
+        let thread = if LONE { thread::lane_id() } else { thread::thread_idx_x() };
         let (row, token) = match args.tile_width() {
             TILE => (thread % TILE, thread / TILE),
             _ => (thread % (TILE / 2), thread / (TILE / 2)),
@@ -44,11 +48,17 @@ impl Sums {
         Sums { args: *args, place: 0, row, token }
     }
 
+    /// Whether the warp stores outputs of the tile whose sums go to this place.
+    #[inline(always)]
+    fn is_its_turn(&self) -> bool {
+        !LONE || self.place == thread::warp_id()
+    }
+
     /// The column of the output that this thread stores of a tile, if any.
     #[inline(always)]
     fn column(&self, tile: u32) -> Option<u32> {
         let column = tile * self.args.tile_width() + self.row;
-        (self.token < self.args.rows && column < self.args.width()).then_some(column)
+        (self.is_its_turn() && self.token < self.args.rows && column < self.args.width()).then_some(column)
     }
 
     /// Requests what is added to the thread's output.
@@ -91,8 +101,21 @@ impl Sums {
     /// The whole block comes here.
     #[inline(always)]
     pub unsafe fn finish(&mut self, tile: u32, c: [f32; 4], addends: Addends) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if LONE {
+                self.finish_alone(tile, c, addends);
+            } else {
+                self.finish_together(tile, c, addends);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Sums::finish`].
+    #[inline(always)]
+    unsafe fn finish_together(&mut self, tile: u32, c: [f32; 4], addends: Addends) {
         let sums = gemv_sums().offset(self.place * WARPS * SUMS);
-        self.place = 1 - self.place;
         let own = sums.offset(thread::warp_id() * SUMS).cast::<[f32; 2]>();
         // SAFETY: each thread has its own words, and what is read lies behind the barrier.
         unsafe {
@@ -101,14 +124,50 @@ impl Sums {
                 own.store((row * GEMV_MAX_ROWS + token) / 2, [c[2 * i], c[2 * i + 1]]);
             });
             sync_threads();
-            let Some(column) = self.column(tile) else { return };
-            let sum = |row: u32| {
-                let mut sum = 0.0;
-                unroll::<{ WARPS as usize }>(|w| {
-                    sum += sums.load(w as u32 * SUMS + row * GEMV_MAX_ROWS + self.token);
-                });
-                sum
-            };
+            self.emit(tile, |w, row| sums.load(w * SUMS + row * GEMV_MAX_ROWS + self.token), addends);
+        }
+        self.place = 1 - self.place;
+    }
+
+    /// # Safety
+    /// As for [`Sums::finish`].
+    #[inline(always)]
+    unsafe fn finish_alone(&mut self, tile: u32, c: [f32; 4], addends: Addends) {
+        let sums = gemv_sums().offset(self.place * WARPS * TILE);
+        // Barrier 0 is `sync_threads`'s.
+        let barrier = 1 + self.place;
+        // SAFETY: as in `finish_together`; whose turn it is is the same for the whole warp.
+        unsafe {
+            unroll::<2>(|i| {
+                let (row, token) = fragment::c_element(thread::lane_id(), 2 * i as u32);
+                if token == 0 {
+                    sums.store(thread::warp_id() * TILE + row, c[2 * i]);
+                }
+            });
+            if self.is_its_turn() {
+                sync_named(barrier, WARPS * 32);
+                self.emit(tile, |w, row| sums.load(w * TILE + row), addends);
+            } else {
+                arrive_named(barrier, WARPS * 32);
+            }
+        }
+        self.place = (self.place + 1) % WARPS;
+    }
+
+    /// Stores the thread's output of a tile, if any, of what `of_warp(warp, row)` gives.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold.
+    #[inline(always)]
+    unsafe fn emit(&self, tile: u32, of_warp: impl Fn(u32, u32) -> f32, addends: Addends) {
+        let Some(column) = self.column(tile) else { return };
+        let sum = |row: u32| {
+            let mut sum = 0.0;
+            unroll::<{ WARPS as usize }>(|w| sum += of_warp(w as u32, row));
+            sum
+        };
+        // SAFETY: the column is this thread's alone.
+        unsafe {
             let first = sum(self.row) + addends.bias[0];
             let args = &self.args;
             if args.y.is_null() {

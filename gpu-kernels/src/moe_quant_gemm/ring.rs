@@ -168,10 +168,10 @@ impl<
         let of_row = |row: u32| args.w.addr + u64::from(self.part.rows * TILE + row) * u64::from(row_bytes);
         let live = |row: u32, apart: u32| args.n.saturating_sub(self.part.rows * TILE + row).div_ceil(apart);
         let rows = if unit * PIECES + piece < F::pieces(args) { live(own / PIECES, TOGETHER) } else { 0 };
-        let block = unit * (CODE_BYTES + F::ROOM);
+        let scales = F::pieces(args) * 16 + unit * F::ROOM;
         // The other copies are whole atoms of eight rows behind: the place in their rows stays.
         let to = first + wgmma::place(own / PIECES, piece);
-        let mut from = of_row(own / PIECES) + u64::from(block + F::ROOM + piece * 16);
+        let mut from = of_row(own / PIECES) + u64::from(unit * CODE_BYTES + piece * 16);
         let apart = u64::from(TOGETHER * row_bytes);
         unroll::<ROWS>(
             #[inline(always)]
@@ -190,7 +190,7 @@ impl<
                 |i| {
                     if (i as u32) < F::ROOM / 16 && row < TILE {
                         let to = first + TILE * CODE_BYTES + row * F::ROOM + i as u32 * 16;
-                        let from = of_row(row) + u64::from(block + i as u32 * 16);
+                        let from = of_row(row) + u64::from(scales + i as u32 * 16);
                         // SAFETY: only scales of rows that are there are read.
                         unsafe { cp_async::copy_16_or_zero(to, from, if live(row, 1) > 0 { 16 } else { 0 }) };
                     }

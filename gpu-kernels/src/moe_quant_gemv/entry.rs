@@ -9,7 +9,7 @@ use crate::quant_gemv::bits4::{Groups32, Groups64, Nvfp4};
 use crate::quant_gemv::bits8::{Bits8, E4m3, I8};
 use crate::quant_gemv::entry::{multiply_next, multiply_staged};
 use crate::quant_gemv::forms::{Form, Matrix, Place, Sums};
-use crate::quant_gemv::ring::{Steps, Tiles};
+use crate::quant_gemv::ring::{AHEAD, EARLY, Steps, Tiles};
 use crate::quant_gemv::tokens::Staged;
 use crate::row;
 use core::num::NonZero;
@@ -98,9 +98,14 @@ unsafe fn run<F: Form, const STAGED: bool>(args: &MoeQuantGemv) {
     unsafe {
         let groups = if STAGED { groups::of_one_row(&around) } else { groups::of_rows(&around) };
         let tiles = Experts { n: args.n, per_group, tiles: groups * per_group.get() };
-        let mut ring = Ring::<F, _>::begun(tiles, matrix, team);
+        let mut ring = if STAGED {
+            Ring::<F, _>::begun::<EARLY>(tiles, matrix, team)
+        } else {
+            Ring::<F, _>::begun::<AHEAD>(tiles, matrix, team)
+        };
         grid::wait_for_dependencies();
         let staged = if STAGED { Some(staged::<F>(args, team)) } else { None };
+        let mut is_first = true;
         let mut tile = team.first_tile();
         let mut odd = false;
         while tile < tiles.tiles {
@@ -112,7 +117,12 @@ unsafe fn run<F: Form, const STAGED: bool>(args: &MoeQuantGemv) {
             let (mut column, apart) = ring.columns();
             if let Some(staged) = staged {
                 // The team is done with the row in front: it has met behind its products.
-                staged.bring(tokens.row, tokens.groups, team.share());
+                staged.bring(tokens.row, tokens.groups, team.share(), || {
+                    if is_first {
+                        ring.fill_up();
+                    }
+                    is_first = false;
+                });
                 team.sync();
             }
             while column < args.k {

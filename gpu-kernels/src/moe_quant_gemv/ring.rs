@@ -3,7 +3,7 @@
 use crate::gemv::{TILE, WARPS};
 use crate::moe_gemv::team::Team;
 use crate::quant_gemv::forms::{Form, Matrix};
-use crate::quant_gemv::ring::{AHEAD, COPIES, HALF, Step, Steps, Tiles, copy, place};
+use crate::quant_gemv::ring::{AHEAD, COPIES, EARLY, HALF, Step, Steps, Tiles, copy, place};
 use crate::quant_gemv::{PIECES, SLOTS};
 use core::marker::PhantomData;
 use cuda_std::unroll::unroll;
@@ -42,15 +42,15 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// Rows from one of a lane's copies to the next.
     const APART: u32 = thread::WARP_SIZE / PIECES;
 
-    /// The warp's ring, with its first steps on their way.
+    /// The warp's ring, with the first `STEPS` on their way.
     ///
     /// # Safety
     /// The kernel's Requires hold; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn begun(tiles: T, matrix: Matrix, team: Team) -> Self {
+    pub unsafe fn begun<const STEPS: usize>(tiles: T, matrix: Matrix, team: Team) -> Self {
         let mut ring = Ring::empty(tiles, matrix, team);
         // SAFETY: the slots are free.
-        unsafe { ring.fill() };
+        unsafe { ring.fill::<STEPS>() };
         ring
     }
 
@@ -65,13 +65,23 @@ impl<F: Form, T: Tiles> Ring<F, T> {
         ring
     }
 
-    /// Asks for the first steps.
+    /// Asks for the first steps behind the first [`EARLY`].
+    ///
+    /// # Safety
+    /// It comes once, before a step is taken.
+    #[inline(always)]
+    pub unsafe fn fill_up(&mut self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.fill::<{ AHEAD - EARLY }>() };
+    }
+
+    /// Asks for so many of the first steps.
     ///
     /// # Safety
     /// The slots are free.
     #[inline(always)]
-    unsafe fn fill(&mut self) {
-        unroll::<AHEAD>(
+    unsafe fn fill<const STEPS: usize>(&mut self) {
+        unroll::<STEPS>(
             #[inline(always)]
             |_| {
                 // SAFETY: the caller's promise.
@@ -96,18 +106,12 @@ impl<F: Form, T: Tiles> Ring<F, T> {
             self.matrix.codes + u64::from(row) * u64::from(self.matrix.row_bytes) + u64::from(ahead)
         };
         let (own, piece) = (thread::lane_id() / PIECES, thread::lane_id() % PIECES);
-        self.codes = self.tiles.rows(self.tile, own).map(|row| at(row, F::SCALES + piece * 16));
+        self.codes = self.tiles.rows(self.tile, own).map(|row| at(row, piece * 16));
         if F::SCALES > 0 {
             let (row, piece) = Self::scaled();
             let [low, high] = self.tiles.rows(self.tile, row % HALF);
-            self.scaled = at(if row % TILE < HALF { low } else { high }, piece * 16);
+            self.scaled = at(if row % TILE < HALF { low } else { high }, (self.matrix.pieces + piece) * 16);
         }
-    }
-
-    /// Bytes from the first step of a row to the one to ask for.
-    #[inline(always)]
-    fn ahead(&self) -> u32 {
-        self.piece * (16 + F::SCALES / PIECES)
     }
 
     /// Starts the copies of the codes of the next step. With `CHECKED`, what is not there is not read, and zero; behind the
@@ -125,7 +129,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
                     #[inline(always)]
                     |i| {
                         let row = i as u32 * Self::APART;
-                        let from = self.codes[half] + u64::from(row * self.matrix.row_bytes + self.ahead());
+                        let from = self.codes[half] + u64::from(row * self.matrix.row_bytes + self.piece * 16);
                         let to = slot + place::<F>(half as u32 * HALF + own + row, piece);
                         let there = || {
                             self.piece + piece < self.matrix.pieces && self.tiles.has(self.tile, half as u32, own + row)
@@ -148,7 +152,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
             return;
         }
         let (row, piece) = Self::scaled();
-        let from = self.scaled + u64::from(self.ahead());
+        let from = self.scaled + u64::from(self.piece * (F::SCALES / PIECES));
         let to = slot + TILE * PIECES * 16 + row * F::SCALES + piece * 16;
         let there = || self.piece < self.matrix.pieces && self.tiles.has(self.tile, row / HALF, row % HALF);
         // SAFETY: only scales of rows that are there are read.
@@ -172,7 +176,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
             if self.piece + PIECES <= self.whole {
                 self.copy_codes::<false>(self.fill);
                 self.copy_scales::<false>(self.fill);
-            } else {
+            } else if self.tiles.has(self.tile, 0, 0) {
                 self.copy_codes::<true>(self.fill);
                 self.copy_scales::<true>(self.fill);
             }

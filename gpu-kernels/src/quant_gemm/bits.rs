@@ -4,7 +4,7 @@
 //! number among four says, of its row in the warp's 16 and of the row eight further on.
 use super::ring::Stage;
 use super::{CODE_BYTES, QuantGemm};
-use crate::format::{BLOCK, INT4_ZEROS};
+use crate::format::{BLOCK, INT4_ZEROS, row_bytes};
 use cuda_std::unroll::{array, unroll};
 use cuda_std::{codes, fragment, shared, thread, wgmma};
 
@@ -26,7 +26,7 @@ pub enum Scales {
 pub trait Codes<const STEPS: usize>: Copy {
     /// Bits of a code.
     const BITS: u32;
-    /// Room for the scales of a row in a stage, in bytes.
+    /// Bytes of the scales of a row in a stage; they stand behind the row's codes.
     const ROOM: u32;
     /// What all sums are still to be multiplied by.
     const REST: f32;
@@ -42,8 +42,7 @@ pub trait Codes<const STEPS: usize>: Copy {
     /// Bytes of a row of codes.
     #[inline(always)]
     fn row_bytes(args: &QuantGemm) -> u32 {
-        let blocks = if Self::ROOM == 0 { 0 } else { args.k.div_ceil(BLOCK) };
-        Self::pieces(args) * 16 + blocks * Self::ROOM
+        row_bytes(args.k, Self::pieces(args) * 16, Self::ROOM)
     }
 
     /// The unit number `unit` of a step as operands, and the f32 scales among the codes that multiply both rows' sums of it; where

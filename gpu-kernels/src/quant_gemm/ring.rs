@@ -259,8 +259,8 @@ impl<
         let live = if unit * PIECES + piece < F::pieces(args) { live } else { 0 };
         // The other copies are whole atoms of eight rows behind: the place in their rows stays.
         let to = first + wgmma::place(thread / PIECES, piece);
-        let block = unit * (CODE_BYTES + F::ROOM);
-        let mut from = row + u64::from(block + F::ROOM + piece * 16);
+        let scales = F::pieces(args) * 16 + unit * F::ROOM;
+        let mut from = row + u64::from(unit * CODE_BYTES + piece * 16);
         let apart = u64::from(apart * F::row_bytes(args));
         unroll::<COPIES>(
             #[inline(always)]
@@ -282,7 +282,7 @@ impl<
                     let to = first + TILE * CODE_BYTES + thread * F::ROOM + i as u32 * 16;
                     // SAFETY: only scales of rows that are there are read.
                     unsafe {
-                        let from = row + u64::from(block + i as u32 * 16);
+                        let from = row + u64::from(scales + i as u32 * 16);
                         cp_async::copy_16_or_zero(to, from, if live > 0 { 16 } else { 0 });
                     }
                 }

@@ -13,12 +13,12 @@ pub struct Groups64;
 #[derive(Clone, Copy)]
 pub struct Groups32;
 
-/// The zero points of two groups as [`codes::u4`] takes them, and their scales.
+/// The zero points of two groups as [`codes::u4`] takes them, and their scales. With `ZEROS` the zero points are the lowest bits; else
+/// 8, and those bits are the scale's.
 #[inline(always)]
-fn zeros_and_scales(matrix: &Matrix, entries: [u32; 2]) -> ([u32; 2], [f32; 2]) {
-    // With zero points they are the lowest bits; else 8, and those bits are the scale's.
-    let (mask, zero) = if matrix.kind == INT4_ZEROS { (0xf, 0) } else { (0, 8) };
-    let zeros = entries.map(|entry| codes::zero_point(entry & mask | zero));
+fn zeros_and_scales<const ZEROS: bool>(entries: [u32; 2]) -> ([u32; 2], [f32; 2]) {
+    let mask = if ZEROS { 0xf } else { 0 };
+    let zeros = entries.map(|entry| codes::zero_point(if ZEROS { entry & mask } else { 8 }));
     (zeros, entries.map(|entry| f32::from_bits(entry & !mask)))
 }
 
@@ -27,6 +27,7 @@ impl Form for Groups64 {
     const SCALES: u32 = Format::Int4 { group: 64, zeros: false }.block_scales();
     const REST: f32 = codes::INTEGER_REST;
     const GROUPS: usize = 2;
+    const VARIES: bool = true;
     type Word = [u32; 2];
     type Scales = [[u32; 4]; 2];
 
@@ -36,22 +37,27 @@ impl Form for Groups64 {
     }
 
     #[inline(always)]
+    fn is_varied(matrix: &Matrix) -> bool {
+        matrix.kind == INT4_ZEROS
+    }
+
+    #[inline(always)]
     unsafe fn of_step(step: &Step<Self>) -> [[u32; 4]; 2] {
         // SAFETY: the caller's promise.
         unsafe { step.scales(0) }
     }
 
     #[inline(always)]
-    unsafe fn add<const GROUPED: bool>(
+    unsafe fn add<const VARIED: bool>(
         sums: &mut Sums,
-        matrix: &Matrix,
+        _: &Matrix,
         _: Place,
         entries: &[[u32; 4]; 2],
         unit: u32,
         [low, high]: [[u32; 2]; 2],
         tokens: [[u32; 4]; 2],
     ) {
-        let (zeros, scales) = zeros_and_scales(matrix, entries.map(|entries| entries[unit as usize]));
+        let (zeros, scales) = zeros_and_scales::<VARIED>(entries.map(|entries| entries[unit as usize]));
         unroll::<2>(
             #[inline(always)]
             |i| {
@@ -74,6 +80,7 @@ impl Form for Groups32 {
     const SCALES: u32 = Format::Int4 { group: 32, zeros: false }.block_scales();
     const REST: f32 = codes::INTEGER_REST;
     const GROUPS: usize = 1;
+    const VARIES: bool = true;
     type Word = u32;
     type Scales = [[[u32; 4]; 2]; 2];
 
@@ -83,15 +90,20 @@ impl Form for Groups32 {
     }
 
     #[inline(always)]
+    fn is_varied(matrix: &Matrix) -> bool {
+        matrix.kind == INT4_ZEROS
+    }
+
+    #[inline(always)]
     unsafe fn of_step(step: &Step<Self>) -> [[[u32; 4]; 2]; 2] {
         // SAFETY: the caller's promise.
         unsafe { [step.scales(0), step.scales(16)] }
     }
 
     #[inline(always)]
-    unsafe fn add<const GROUPED: bool>(
+    unsafe fn add<const VARIED: bool>(
         sums: &mut Sums,
-        matrix: &Matrix,
+        _: &Matrix,
         _: Place,
         entries: &[[[u32; 4]; 2]; 2],
         unit: u32,
@@ -99,7 +111,7 @@ impl Form for Groups32 {
         [tokens, _]: [[u32; 4]; 2],
     ) {
         let entries = entries[unit as usize / 4].map(|entries| entries[unit as usize % 4]);
-        let (zeros, scales) = zeros_and_scales(matrix, entries);
+        let (zeros, scales) = zeros_and_scales::<VARIED>(entries);
         let (low, high) = (codes::u4(low, zeros[0]), codes::u4(high, zeros[1]));
         // SAFETY: the caller's promise.
         unsafe { sums.multiply_eight::<false>(low, high, tokens) };
@@ -131,7 +143,7 @@ impl Form for Nvfp4 {
     }
 
     #[inline(always)]
-    unsafe fn add<const GROUPED: bool>(
+    unsafe fn add<const VARIED: bool>(
         sums: &mut Sums,
         _: &Matrix,
         _: Place,

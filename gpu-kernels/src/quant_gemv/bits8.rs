@@ -49,15 +49,20 @@ impl<W: Widen> Form for Bits8<W> {
     const SCALES: u32 = 0;
     const GROUPS: usize = 1;
     const REST: f32 = W::REST;
-    const GROUPABLE: bool = true;
+    const VARIES: bool = true;
     type Word = [u32; 2];
     type Scales = ();
+
+    #[inline(always)]
+    fn is_varied(matrix: &Matrix) -> bool {
+        matrix.group > 0
+    }
 
     #[inline(always)]
     unsafe fn of_step(_: &Step<Self>) {}
 
     #[inline(always)]
-    unsafe fn add<const GROUPED: bool>(
+    unsafe fn add<const VARIED: bool>(
         sums: &mut Sums,
         matrix: &Matrix,
         place: Place,
@@ -70,7 +75,7 @@ impl<W: Widen> Form for Bits8<W> {
         unsafe {
             sums.multiply::<false>(W::widen(low[0]), W::widen(high[0]), [tokens[0], tokens[1]]);
             let (low, high, tokens) = (W::widen(low[1]), W::widen(high[1]), [tokens[2], tokens[3]]);
-            if !GROUPED {
+            if !VARIED {
                 sums.multiply::<true>(low, high, tokens);
             } else {
                 sums.multiply::<false>(low, high, tokens);

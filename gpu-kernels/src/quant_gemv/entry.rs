@@ -2,14 +2,14 @@
 use super::bits4::{Groups32, Groups64, Nvfp4};
 use super::bits8::{Bits8, E4m3, I8};
 use super::forms::{Form, Matrix, Place, Sums, groups};
-use super::ring::{Ring, Step, Steps, Tiles};
-use super::tokens::{Columns, Staged, group_offset};
+use super::ring::{AHEAD, EARLY, Ring, Step, Steps, Tiles};
+use super::tokens::{Columns, MOST_BROUGHT, Share, Staged, group_offset};
 use super::{BLOCKS, QuantGemv};
 use crate::activation::SWIGLU;
 use crate::all_reduce::meeting::Outbox;
 use crate::gemv::stream::{Overlap, Tokens};
 use crate::gemv::{TILE, WARPS, store};
-use crate::row::Row;
+use crate::row::{self, Row};
 use crate::{Gemv, layer_norm_1p, rms_norm};
 use cuda_std::barrier::sync_threads;
 use cuda_std::unroll::unroll;
@@ -24,8 +24,8 @@ macro_rules! entries {
         pub fn $plain(args: QuantGemv) {
             thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
             let (around, matrix) = (args.around(), matrix::<$form>(&args));
-            let ring = Ring::<$form, _>::new(around, matrix, Overlap::of(&around));
-            product(&around, matrix, ring, None);
+            let ring = Ring::<$form, _>::new::<AHEAD>(around, matrix, Overlap::of(&around));
+            product(&around, matrix, ring);
             grid::first_block_waits_for_dependencies();
         }
 
@@ -96,11 +96,15 @@ unsafe fn of_row<F: Form>(args: &QuantGemv) {
     let (around, matrix) = (args.around(), matrix::<F>(args));
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
-        let ring = Ring::<F, _>::new(around, matrix, Overlap::of(&around));
-        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, ring.steps));
-        x.for_each_with([], |group, words, []| staged.store(group, words));
+        let mut ring = Ring::<F, _>::new::<EARLY>(around, matrix, Overlap::of(&around));
+        let share =
+            Share::<MOST_BROUGHT> { first: thread::thread_idx_x(), apart: WARPS * 32, groups: args.k / row::GROUP };
+        let words = share.ask(args.x.addr);
+        ring.fill_up();
+        let staged = Staged::<F>::new(args.k, ring.steps);
+        staged.put(share, words);
         sync_threads();
-        product(&around, matrix, ring, Some(staged));
+        product_of_row(&around, matrix, ring, staged);
         grid::first_block_waits_for_dependencies();
     }
 }
@@ -113,11 +117,13 @@ unsafe fn behind_rms_norm<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let weight = Row::load(args.norm_weight.addr, args.k);
-        let ring = Ring::<F, _>::new(around, matrix, Overlap::of(&around));
-        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, ring.steps));
+        let mut ring = Ring::<F, _>::new::<EARLY>(around, matrix, Overlap::of(&around));
+        let x = Row::load(args.x.addr, args.k);
+        ring.fill_up();
+        let staged = Staged::<F>::new(args.k, ring.steps);
         rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| staged.store(group, words));
         sync_threads();
-        product(&around, matrix, ring, Some(staged));
+        product_of_row(&around, matrix, ring, staged);
         grid::first_block_waits_for_dependencies();
     }
 }
@@ -130,11 +136,13 @@ unsafe fn behind_layer_norm_1p<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
-        let ring = Ring::<F, _>::new(around, matrix, Overlap::of(&around));
-        let (x, staged) = (Row::load(args.x.addr, args.k), Staged::<F>::new(args.k, ring.steps));
+        let mut ring = Ring::<F, _>::new::<EARLY>(around, matrix, Overlap::of(&around));
+        let x = Row::load(args.x.addr, args.k);
+        ring.fill_up();
+        let staged = Staged::<F>::new(args.k, ring.steps);
         layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| staged.store(group, words));
         sync_threads();
-        product(&around, matrix, ring, Some(staged));
+        product_of_row(&around, matrix, ring, staged);
         grid::first_block_waits_for_dependencies();
     }
 }
@@ -148,40 +156,83 @@ unsafe fn behind_gated_norm<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's warps share the row out, and use it behind a barrier.
     unsafe {
         let first = row.first_of_warp(args.norm_groups);
-        let ring = Ring::<F, _>::new(around, matrix, Overlap::Waits);
+        let ring = Ring::<F, _>::new::<AHEAD>(around, matrix, Overlap::Waits);
         let staged = Staged::<F>::new(args.k, ring.steps);
         row.normalise(args.norm_groups, first, args.eps, |group, words| staged.store(group, words));
         sync_threads();
-        product(&around, matrix, ring, Some(staged));
+        product_of_row(&around, matrix, ring, staged);
     }
 }
 
+/// Multiplies with several token rows, which stay where they are.
+///
+/// # Safety
+/// The kernel's Requires hold; the whole block comes here.
+#[inline(always)]
+unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>) {
+    let tokens = Tokens::new(args);
+    // SAFETY: the caller's promise.
+    unsafe {
+        for_each_tile::<F, false>(
+            args,
+            matrix,
+            #[inline(always)]
+            |sums, rows| {
+                for at in 0..ring.steps {
+                    let place = Place { rows, column: ring.first_column(at) };
+                    multiply_next(sums, &mut ring, place, &tokens);
+                }
+            },
+        );
+    }
+}
+
+/// Multiplies with one token row.
+///
 /// # Safety
 /// The kernel's Requires hold; the whole block comes here, behind a barrier where the row is `staged`.
 #[inline(always)]
-unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>, staged: Option<Staged<F>>) {
-    let mut store = store::Sums::new(args);
+unsafe fn product_of_row<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>, staged: Staged<F>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for_each_tile::<F, true>(
+            args,
+            matrix,
+            #[inline(always)]
+            |sums, rows| {
+                for at in 0..ring.steps {
+                    let place = Place { rows, column: ring.first_column(at) };
+                    let step = ring.next();
+                    // The same for the whole warp: in a last step, some have no columns.
+                    if place.column < args.k {
+                        multiply_staged(sums, &matrix, place, &step, staged);
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// Stores the outputs of the block's tiles, whose sums `multiply` makes, of these rows of the weight.
+///
+/// # Safety
+/// The kernel's Requires hold; the whole block comes here.
+#[inline(always)]
+unsafe fn for_each_tile<F: Form, const LONE: bool>(
+    args: &Gemv,
+    matrix: Matrix,
+    mut multiply: impl FnMut(&mut Sums, [u32; 2]),
+) {
+    let mut store = store::Sums::<LONE>::new(args);
     let mut tile = thread::block_idx_x();
-    let tokens = Tokens::new(args);
-    // SAFETY: tiles and steps are the same for the whole block, so all its threads come to the barriers.
+    // SAFETY: tiles are the same for the whole block, so all its threads come to the barriers.
     unsafe {
         while tile < args.tiles() {
             let addends = store.addends(tile);
             let rows = existing(args, tile);
             let row_scales = F::of_rows(&matrix, rows);
             let mut sums = Sums::ZERO;
-            for at in 0..ring.steps {
-                let place = Place { rows, column: ring.first_column(at) };
-                let Some(staged) = staged else {
-                    multiply_next(&mut sums, &mut ring, place, &tokens);
-                    continue;
-                };
-                let step = ring.next();
-                // The same for the whole warp: in a last step, some have no columns.
-                if place.column < args.k {
-                    multiply_staged(&mut sums, &matrix, place, &step, staged);
-                }
-            }
+            multiply(&mut sums, rows);
             let sums = sums.finished(row_scales);
             store.finish(tile, sums.map(|sum| sum * F::REST), addends);
             tile += thread::grid_dim_x();
@@ -235,7 +286,7 @@ unsafe fn multiply_step<F: Form>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        if F::GROUPABLE && matrix.group > 0 {
+        if F::VARIES && F::is_varied(matrix) {
             multiply_units::<F, true>(sums, matrix, place, step, tokens);
         } else {
             multiply_units::<F, false>(sums, matrix, place, step, tokens);
@@ -246,7 +297,7 @@ unsafe fn multiply_step<F: Form>(
 /// # Safety
 /// As for [`multiply_step`].
 #[inline(always)]
-unsafe fn multiply_units<F: Form, const GROUPED: bool>(
+unsafe fn multiply_units<F: Form, const VARIED: bool>(
     sums: &mut Sums,
     matrix: &Matrix,
     place: Place,
@@ -262,7 +313,7 @@ unsafe fn multiply_units<F: Form, const GROUPED: bool>(
                 if first % F::GROUPS == 0 && (first as u32) < groups::<F>() {
                     let unit = (first / F::GROUPS) as u32;
                     let x = [tokens(first), if F::GROUPS > 1 { tokens(first + 1) } else { [0; 4] }];
-                    F::add::<GROUPED>(sums, matrix, place, &scales, unit, step.codes(unit), x);
+                    F::add::<VARIED>(sums, matrix, place, &scales, unit, step.codes(unit), x);
                 }
             },
         );

@@ -4,6 +4,7 @@
 use super::PIECES;
 use super::ring::Step;
 use crate::Ptr;
+use crate::format::row_bytes;
 use cuda_std::unroll::unroll;
 use cuda_std::{global, math, mma, shared};
 
@@ -16,7 +17,7 @@ pub struct Matrix {
     pub scales: u64,
     /// Bytes of a row.
     pub row_bytes: u32,
-    /// 16-byte pieces of codes in a row.
+    /// 16-byte pieces of codes in a row; its scales stand behind them.
     pub pieces: u32,
     /// The format's number.
     pub kind: u32,
@@ -31,9 +32,8 @@ impl Matrix {
     #[inline(always)]
     pub fn new<F: Form>((codes, scales): (Ptr<crate::Packed>, Ptr<f32>), k: u32, (kind, group): (u32, u32)) -> Matrix {
         let pieces = k.div_ceil(128 / F::BITS);
-        let blocks = k.div_ceil(crate::format::BLOCK);
         let row_scales = if F::BITS == 8 && group > 0 { k.div_ceil(group) } else { 1 };
-        let row_bytes = pieces * 16 + blocks * F::SCALES;
+        let row_bytes = row_bytes(k, pieces * 16, F::SCALES);
         Matrix { codes: codes.addr, scales: scales.addr, row_bytes, pieces, kind, group, row_scales }
     }
 
@@ -124,7 +124,7 @@ pub struct Place {
 pub trait Form: Copy {
     /// Bits of a code.
     const BITS: u32;
-    /// Bytes of scales in front of 256 columns.
+    /// Bytes of scales of 256 columns.
     const SCALES: u32;
     /// Groups of eight columns that a lane has of a unit.
     const GROUPS: usize;
@@ -141,32 +141,27 @@ pub trait Form: Copy {
         tokens
     }
 
-    /// Bytes from a row's start to its `number`-th piece of codes.
-    #[inline(always)]
-    fn piece(number: u32) -> u32 {
-        number * 16 + Self::SCALES * (number / 8 + 1)
-    }
-
-    /// Bytes from a row's start to the scales of the block that begins with piece `first`.
-    #[inline(always)]
-    fn scales(first: u32) -> u32 {
-        first * 16 + Self::SCALES * (first / 8)
-    }
-
     /// # Safety
     /// The step is the one that its ring gave last.
     unsafe fn of_step(step: &Step<Self>) -> Self::Scales;
 
     /// What all sums are still to be multiplied by.
     const REST: f32 = 1.0;
-    /// Whether f32 scales beside the codes may be those of groups: then `GROUPED` says whether they are.
-    const GROUPABLE: bool = false;
+    /// Whether there are weights of this form with scales beside the codes for groups of columns, or with zero points: of those `add` is
+    /// called with `VARIED`.
+    const VARIES: bool = false;
+
+    /// Whether the weight is such a one.
+    #[inline(always)]
+    fn is_varied(_: &Matrix) -> bool {
+        false
+    }
 
     /// Adds the products of a unit.
     ///
     /// # Safety
     /// The whole warp comes here.
-    unsafe fn add<const GROUPED: bool>(
+    unsafe fn add<const VARIED: bool>(
         sums: &mut Sums,
         matrix: &Matrix,
         place: Place,

@@ -10,6 +10,9 @@ use cuda_std::{cp_async, shared, thread, warp};
 
 /// Steps on their way.
 pub const AHEAD: usize = SLOTS as usize - 1;
+/// Of those, how many a product of one token row asks for before it has asked for the row, which comes behind all that was asked for
+/// before it.
+pub const EARLY: usize = 1;
 /// Copies of a lane for a half of a tile.
 pub const COPIES: usize = PIECES as usize / 4;
 /// Rows of half a tile.
@@ -67,14 +70,14 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// Rows from one of a lane's copies to the next.
     const APART: u32 = thread::WARP_SIZE / PIECES;
 
-    /// The warp's ring, with its first steps on their way, when the `overlap` lets the product go on.
+    /// The warp's ring, with the first `STEPS` on their way, when the `overlap` lets the product go on.
     ///
     /// # Safety
     /// The kernel's Requires hold, weights are nobody's output, and which they are is constant; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn new(tiles: T, matrix: Matrix, overlap: Overlap) -> Self {
+    pub unsafe fn new<const STEPS: usize>(tiles: T, matrix: Matrix, overlap: Overlap) -> Self {
         // SAFETY: the caller's promise.
-        overlap.begin(|| unsafe { Ring::begun(tiles, matrix) })
+        overlap.begin(|| unsafe { Ring::begun::<STEPS>(tiles, matrix) })
     }
 
     /// As [`Ring::new`], without the wait.
@@ -82,10 +85,10 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// # Safety
     /// The kernel's Requires hold; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn begun(tiles: T, matrix: Matrix) -> Self {
+    unsafe fn begun<const STEPS: usize>(tiles: T, matrix: Matrix) -> Self {
         let mut ring = Ring::empty(tiles, matrix);
         // SAFETY: the slots are free.
-        unsafe { ring.fill() };
+        unsafe { ring.fill::<STEPS>() };
         ring
     }
 
@@ -100,17 +103,27 @@ impl<F: Form, T: Tiles> Ring<F, T> {
         ring
     }
 
-    /// Asks for the first steps.
+    /// Asks for so many of the first steps.
     ///
     /// # Safety
     /// The slots are free.
     #[inline(always)]
-    unsafe fn fill(&mut self) {
-        unroll::<AHEAD>(
+    unsafe fn fill<const STEPS: usize>(&mut self) {
+        unroll::<STEPS>(
             #[inline(always)]
             // SAFETY: the caller's promise.
             |_| unsafe { self.ask() },
         );
+    }
+
+    /// Asks for the first steps behind the first [`EARLY`].
+    ///
+    /// # Safety
+    /// It comes once, before a step is taken.
+    #[inline(always)]
+    pub unsafe fn fill_up(&mut self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.fill::<{ AHEAD - EARLY }>() };
     }
 
     /// The row of a tile of which this lane copies scales, and their 16 bytes.
@@ -128,7 +141,8 @@ impl<F: Form, T: Tiles> Ring<F, T> {
         if F::SCALES > 0 {
             let (row, piece) = Self::scaled();
             let [low, high] = self.tiles.rows(self.tile, row % HALF);
-            self.scaled = at(if row % TILE < HALF { low } else { high }) + u64::from(piece) * 16;
+            let behind = (self.matrix.pieces + piece) * 16;
+            self.scaled = at(if row % TILE < HALF { low } else { high }) + u64::from(behind);
         }
     }
 
@@ -141,7 +155,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     unsafe fn copy_codes<const CHECKED: bool>(&self, slot: u32) {
         let (own, piece) = (thread::lane_id() / PIECES, thread::lane_id() % PIECES);
         let number = self.first_piece(self.step) + piece;
-        let within = F::piece(number);
+        let within = number * 16;
         unroll::<2>(
             #[inline(always)]
             |half| {
@@ -168,7 +182,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     unsafe fn copy_scales<const CHECKED: bool>(&self, slot: u32) {
         let ((row, piece), first) = (Self::scaled(), self.first_piece(self.step));
         if F::SCALES > 0 && row < TILE {
-            let from = self.scaled + u64::from(F::scales(first));
+            let from = self.scaled + u64::from(first / PIECES * F::SCALES);
             let to = slot + TILE * PIECES * 16 + row * F::SCALES + piece * 16;
             let there = || first < self.matrix.pieces && self.tiles.has(self.tile, row / HALF, row % HALF);
             // SAFETY: only scales of rows that are there are read.
@@ -189,7 +203,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
             if whole {
                 self.copy_codes::<false>(self.fill);
                 self.copy_scales::<false>(self.fill);
-            } else {
+            } else if self.tiles.has(self.tile, 0, 0) {
                 self.copy_codes::<true>(self.fill);
                 self.copy_scales::<true>(self.fill);
             }

@@ -12,8 +12,10 @@ use cuda_std::{global, thread};
 
 /// Groups of tokens that are asked for before they are used: more take too many registers.
 const AHEAD: usize = 4;
-/// Groups that a thread asks for together, of a row that is copied: of 2688 elements all that a thread of two warps has.
+/// Groups that a thread asks for together, of a row that some warps copy: of 2688 elements all that a thread of two warps has.
 const BROUGHT: usize = 6;
+/// Groups that a thread has of the longest row that a block copies.
+pub const MOST_BROUGHT: usize = 8;
 
 /// The lane's first group of eight columns of the step that begins with column `column`.
 #[inline(always)]
@@ -63,33 +65,44 @@ impl<F: Form> Staged<F> {
         Staged { groups: room, form: PhantomData }
     }
 
-    /// Copies the row of so many groups at `from`, by a thread of some.
+    /// Copies the row of so many groups at `from`, by a thread of some; calls `asked` when the first are asked for, and
+    /// perhaps again behind others.
     ///
     /// # Safety
     /// They all come here; the row is written, and nobody uses the room.
     #[inline(always)]
-    pub unsafe fn bring(&self, from: u64, groups: u32, (thread, threads): (u32, u32)) {
+    pub unsafe fn bring(&self, from: u64, groups: u32, (thread, threads): (u32, u32), mut asked: impl FnMut()) {
         let mut first = thread;
-        while first < groups {
-            let group = |i: usize| first + i as u32 * threads;
-            // SAFETY: the group is within the row, and this thread's.
+        loop {
+            let share = Share::<BROUGHT> { first, apart: threads, groups };
+            // SAFETY: the caller's promise. All are asked for before the first is stored.
             unsafe {
-                // All asked for before the first is stored.
-                let words = array::<BROUGHT, [u32; 4]>(
-                    #[inline(always)]
-                    |i| if group(i) < groups { global::load(row::at(from, group(i))) } else { [0; 4] },
-                );
-                unroll::<BROUGHT>(
-                    #[inline(always)]
-                    |i| {
-                        if group(i) < groups {
-                            self.store(group(i), words[i]);
-                        }
-                    },
-                );
+                let words = share.ask(from);
+                asked();
+                self.put(share, words);
             }
             first += BROUGHT as u32 * threads;
+            if first >= groups {
+                return;
+            }
         }
+    }
+
+    /// Stores a thread's share of a row.
+    ///
+    /// # Safety
+    /// As for [`Staged::store`].
+    #[inline(always)]
+    pub unsafe fn put<const N: usize>(&self, share: Share<N>, words: [[u32; 4]; N]) {
+        unroll::<N>(
+            #[inline(always)]
+            |i| {
+                if share.group(i) < share.groups {
+                    // SAFETY: the caller's promise.
+                    unsafe { self.store(share.group(i), words[i]) };
+                }
+            },
+        );
     }
 
     /// Stores eight elements.
@@ -106,6 +119,39 @@ impl<F: Form> Staged<F> {
     #[inline(always)]
     pub fn columns(&self, column: u32) -> Shared<[u32; 4]> {
         self.groups.offset(first_group::<F>(column))
+    }
+}
+
+/// Up to `N` groups of a row, `apart` from each other.
+#[derive(Clone, Copy)]
+pub struct Share<const N: usize> {
+    /// The first.
+    pub first: u32,
+    pub apart: u32,
+    /// Those of the row: what is not below is not there.
+    pub groups: u32,
+}
+
+impl<const N: usize> Share<N> {
+    #[inline(always)]
+    fn group(&self, i: usize) -> u32 {
+        self.first + i as u32 * self.apart
+    }
+
+    /// Asks for those of the row at `from`, all at once.
+    ///
+    /// # Safety
+    /// The row is written.
+    #[inline(always)]
+    pub unsafe fn ask(&self, from: u64) -> [[u32; 4]; N] {
+        array(
+            #[inline(always)]
+            |i| {
+                let group = self.group(i);
+                // SAFETY: the group is within the row.
+                if group < self.groups { unsafe { global::load(row::at(from, group)) } } else { [0; 4] }
+            },
+        )
     }
 }
 

@@ -3,9 +3,7 @@ use crate::checkpoint::Dtype;
 use crate::checkpoint::writing::TensorEntry;
 use crate::device::{Format, nvfp4_apart};
 use crate::quantized::{Recipe, int4_group};
-
-/// Bytes of codes of a block of 4-bit codes.
-const BLOCK_CODES: usize = 128;
+use gpu_kernels::format::nibble_bytes;
 
 /// The tensors of a matrix `[rows, columns]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,18 +96,13 @@ impl FileLayout {
         rows.flat_map(|row| &row[..self.columns]).copied().collect()
     }
 
-    /// Appends a row's blocks of scales and codes; a scale that serves several groups of the device is written once.
+    /// Appends a row's codes and scales; a scale that serves several groups of the device is written once.
     fn integers(&self, row: &[u8], format: Format, mut split: Rows) -> Rows {
-        let (front, entry) = (format.block_scales() as usize, format.group() as usize);
-        let mut scales: Vec<[u8; 4]> = Vec::new();
-        let codes = split.codes.len() + self.columns / 2;
-        for block in row.chunks(front + BLOCK_CODES) {
-            scales.extend(block[..front].as_chunks::<4>().0);
-            split.codes.extend(&block[front..]);
-        }
-        split.codes.truncate(codes);
-        scales.truncate(self.columns.div_ceil(entry));
-        split.scales.extend(scales.into_iter().step_by((self.group() / entry).max(1)).flatten());
+        let (codes, scales) = row.split_at(nibble_bytes(self.columns as u32) as usize);
+        let group = format.group() as usize;
+        split.codes.extend(&codes[..self.columns / 2]);
+        let scales = &scales.as_chunks::<4>().0[..self.columns.div_ceil(group)];
+        split.scales.extend(scales.iter().step_by((self.group() / group).max(1)).flatten());
         split
     }
 }

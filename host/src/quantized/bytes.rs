@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::grid::Grid;
-use super::lines::{self, OrderedWords, Runs, WordLines, Words};
+use super::lines::{self, OrderedWords, WordLines, Words};
 use super::order::Order;
 use super::{Codes, errors, range};
 use crate::checkpoint::StoredTensor;
@@ -42,7 +42,7 @@ impl Codes for Bytes {
     fn rows(&self, format: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
         let [n, columns] = self.shape;
         let row_bytes = format.row_bytes(columns as u64) as usize;
-        let (runs, lines) = (Runs::side_by_side(row_bytes), WordLines { data: self.tensor.data(), words: n });
+        let lines = WordLines { data: self.tensor.data(), words: n };
         let (ordered, biased) = match &self.layout {
             ByteLayout::Rows => (None, false),
             ByteLayout::Biased => (None, true),
@@ -57,11 +57,11 @@ impl Codes for Bytes {
             match (&self.layout, ordered) {
                 (ByteLayout::Rows | ByteLayout::Biased, _) => {
                     let stored = self.tensor.data()[rows.start * columns..].chunks_exact(columns);
-                    stored.zip(target.chunks_exact_mut(row_bytes)).for_each(|(codes, row)| runs.put(codes, row));
+                    stored.zip(target.chunks_exact_mut(row_bytes)).for_each(|(codes, row)| lines::put(codes, row));
                 }
-                (ByteLayout::Words(_), None) => lines::make(Words { lines, rows }, runs, target),
+                (ByteLayout::Words(_), None) => lines::make(Words { lines, rows }, row_bytes, target),
                 (ByteLayout::Words(_), Some(order)) => {
-                    lines::make(OrderedWords::<8>::new(lines, rows, order), runs, target);
+                    lines::make(OrderedWords::<8>::new(lines, rows, order), row_bytes, target);
                 }
             }
             if biased {

@@ -17,40 +17,13 @@ const UNIT: usize = 64;
 /// The row, of its eight, that nibble i of an AWQ word has.
 pub const AWQ_ROWS: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
 
-/// Where the codes of rows go: run r of a row is at `first + r * step`.
-#[derive(Clone, Copy, Debug)]
-pub struct Runs {
-    /// Bytes from one row to the next.
-    pub row_bytes: usize,
-    /// Where a row's first run is.
-    pub first: usize,
-    /// Bytes from one run to the next.
-    pub step: usize,
-}
+/// Bytes of a run.
+const RUN_BYTES: usize = 4 * RUN;
 
-impl Runs {
-    /// Bytes of a run.
-    pub const BYTES: usize = 4 * RUN;
-
-    /// One behind the other.
-    pub fn side_by_side(row_bytes: usize) -> Runs {
-        Runs { row_bytes, first: 0, step: Self::BYTES }
-    }
-
-    /// Copies the codes of a row to their runs, and fills up with zeros behind them.
-    pub fn put(self, codes: &[u8], row: &mut [u8]) {
-        for (run, codes) in codes.chunks(Self::BYTES).enumerate() {
-            row[self.first + run * self.step..][..codes.len()].copy_from_slice(codes);
-        }
-        self.end(codes.len(), row);
-    }
-
-    /// Fills up with zeros what of a row is behind `bytes` bytes of codes.
-    pub fn end(self, bytes: usize, row: &mut [u8]) {
-        let runs = bytes.div_ceil(Self::BYTES);
-        let last = runs.saturating_sub(1);
-        row[self.first + last * self.step + bytes - last * Self::BYTES..].fill(0);
-    }
+/// Copies the codes of a row, and fills it up with zeros behind them.
+pub fn put(codes: &[u8], row: &mut [u8]) {
+    row[..codes.len()].copy_from_slice(codes);
+    row[codes.len()..].fill(0);
 }
 
 /// Cuts rows where their numbers are multiples of `together`, and with them what they become.
@@ -228,14 +201,14 @@ impl Source<TOGETHER> for Awq<'_> {
 
 /// Makes rows by way of tiles, in the widest vectors of this CPU.
 #[expect(private_bounds, reason = "the sources are those of this file")]
-pub fn make<const PLACES: usize>(source: impl Source<PLACES>, runs: Runs, target: &mut [u8]) {
+pub fn make<const PLACES: usize>(source: impl Source<PLACES>, row_bytes: usize, target: &mut [u8]) {
     assert!(source.places() <= PLACES, "no more rows than a tile has");
-    Arch::new().dispatch(Making { source, runs, target });
+    Arch::new().dispatch(Making { source, row_bytes, target });
 }
 
 struct Making<'a, S, const PLACES: usize> {
     source: S,
-    runs: Runs,
+    row_bytes: usize,
     target: &'a mut [u8],
 }
 
@@ -244,7 +217,7 @@ impl<T: Source<PLACES>, const PLACES: usize> WithSimd for Making<'_, T, PLACES> 
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Making { source, runs, target } = self;
+        let Making { source, row_bytes, target } = self;
         let mut tile = [[0; PLACES]; RUN];
         for (run, first) in (0..source.words()).step_by(RUN).enumerate() {
             let count = RUN.min(source.words() - first);
@@ -252,8 +225,8 @@ impl<T: Source<PLACES>, const PLACES: usize> WithSimd for Making<'_, T, PLACES> 
             for place in (0..source.places()).step_by(8) {
                 for (i, words) in transpose_words(&tile, place).iter().enumerate() {
                     if let Some(row) = source.row_at(place + i) {
-                        let target = &mut target[row * runs.row_bytes + runs.first + run * runs.step..];
-                        let words: &[u8; Runs::BYTES] = bytemuck::cast_ref(words);
+                        let target = &mut target[row * row_bytes + run * RUN_BYTES..];
+                        let words: &[u8; RUN_BYTES] = bytemuck::cast_ref(words);
                         match target.first_chunk_mut() {
                             Some(whole) if count == RUN => *whole = *words,
                             _ => target[..4 * count].copy_from_slice(&words[..4 * count]),
@@ -262,7 +235,7 @@ impl<T: Source<PLACES>, const PLACES: usize> WithSimd for Making<'_, T, PLACES> 
                 }
             }
         }
-        target.chunks_exact_mut(runs.row_bytes).for_each(|row| runs.end(4 * source.words(), row));
+        target.chunks_exact_mut(row_bytes).for_each(|row| row[4 * source.words()..].fill(0));
     }
 }
 

@@ -2,19 +2,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use gpu_kernels::format::nibble_bytes;
 use pulp::Arch;
 
 use super::grid::Grid;
-use super::lines::{self, Awq, OrderedWords, Runs, WordLines, Words};
+use super::lines::{self, Awq, OrderedWords, WordLines, Words};
 use super::order::Order;
 use super::zeros::Zeros;
 use super::{Codes, Module, Quantized, errors};
 use crate::checkpoint::StoredTensor;
 use crate::device::Format;
 use crate::error::Result;
-
-/// Columns of a block.
-const BLOCK: usize = 256;
 
 /// Where the codes are.
 #[derive(Clone, Copy)]
@@ -83,31 +81,31 @@ impl Nibbles {
         }
     }
 
-    /// The codes of some rows, two to a byte, to their runs; in `order` where there is one, which GPTQ alone has. No more rows
-    /// than are taken together.
-    fn codes(&self, rows: Range<usize>, order: Option<&Order>, runs: Runs, target: &mut [u8]) {
+    /// The codes of some rows, two to a byte, and zeros behind them; in `order` where there is one, which GPTQ alone has. No
+    /// more rows than are taken together.
+    fn codes(&self, rows: Range<usize>, order: Option<&Order>, row_bytes: usize, target: &mut [u8]) {
         let [n, columns] = self.shape;
         let data = self.codes.data();
         match (self.layout, order) {
             (NibbleLayout::Words, None) => {
-                lines::make(Words { lines: WordLines { data, words: n }, rows }, runs, target)
+                lines::make(Words { lines: WordLines { data, words: n }, rows }, row_bytes, target)
             }
             (NibbleLayout::Words, Some(order)) => {
                 let words = OrderedWords::<4>::new(WordLines { data, words: n }, rows, order);
-                lines::make(words, runs, target);
+                lines::make(words, row_bytes, target);
             }
             (NibbleLayout::Awq, _) => {
-                lines::make(Awq { lines: WordLines { data, words: n / 8 }, rows }, runs, target);
+                lines::make(Awq { lines: WordLines { data, words: n / 8 }, rows }, row_bytes, target);
             }
             (NibbleLayout::Rows, _) => {
                 let stored = data[rows.start * columns / 2..].chunks_exact(columns / 2);
-                stored.zip(target.chunks_exact_mut(runs.row_bytes)).for_each(|(codes, row)| runs.put(codes, row));
+                stored.zip(target.chunks_exact_mut(row_bytes)).for_each(|(codes, row)| lines::put(codes, row));
             }
             (NibbleLayout::RowPairs, _) => {
                 let mut codes = vec![0; columns.div_ceil(2)];
-                for (row, target) in rows.zip(target.chunks_exact_mut(runs.row_bytes)) {
+                for (row, target) in rows.zip(target.chunks_exact_mut(row_bytes)) {
                     row_of_pair(&data[row / 2 * columns..][..columns], row % 2, &mut codes);
-                    runs.put(&codes, target);
+                    lines::put(&codes, target);
                 }
             }
         }
@@ -124,20 +122,16 @@ impl Nibbles {
         Ok(scales.iter().zip(zeros).map(|(scale, zero)| scale.to_bits() & !15 | zero).collect())
     }
 
-    /// The scales in front of each block of some rows. `groups` has the file's group of each.
-    fn fronts(&self, format: Format, rows: Range<usize>, groups: &[Option<usize>], target: &mut [u8]) -> Result<()> {
+    /// The scales behind the codes of some rows. `groups` has the file's group of each.
+    fn backs(&self, format: Format, rows: Range<usize>, groups: &[usize], target: &mut [u8]) -> Result<()> {
         let Format::Int4 { zeros, .. } = format else { panic!("{format:?} holds no 4-bit integers") };
-        let scale_bytes = format.block_scales() as usize;
+        let code_bytes = nibble_bytes(self.shape[1] as u32) as usize;
         let row_bytes = format.row_bytes(self.shape[1] as u64) as usize;
         let entries = self.entries(rows, zeros)?;
         let entries = entries.chunks_exact(self.shape[1].div_ceil(self.group));
         for (entries, row) in entries.zip(target.chunks_exact_mut(row_bytes)) {
-            let blocks = row.chunks_mut(scale_bytes + Runs::BYTES).zip(groups.chunks_exact(scale_bytes / 4));
-            for (block, groups) in blocks {
-                let front = block[..scale_bytes].as_chunks_mut::<4>().0;
-                for (target, group) in front.iter_mut().zip(groups) {
-                    *target = group.map_or(0, |group| entries[group]).to_le_bytes();
-                }
+            for (target, group) in row[code_bytes..].as_chunks_mut::<4>().0.iter_mut().zip(groups) {
+                *target = entries[*group].to_le_bytes();
             }
         }
         Ok(())
@@ -149,14 +143,14 @@ impl Nibbles {
     /// A scale is not finite.
     pub fn plain_rows(&self, rows: Range<usize>, index: &[u32], target: &mut [u8]) -> Result<()> {
         let (columns, together) = (self.shape[1], self.together(None));
-        let runs = Runs::side_by_side(columns.div_ceil(2));
+        let row_bytes = columns.div_ceil(2);
         let groups = columns.div_ceil(self.group);
         for (rows, target) in lines::bands(rows, together, 4 * columns, target) {
-            let mut packed = vec![0; rows.len() * runs.row_bytes];
-            self.codes(rows.clone(), None, runs, &mut packed);
+            let mut packed = vec![0; rows.len() * row_bytes];
+            self.codes(rows.clone(), None, row_bytes, &mut packed);
             let (scales, zeros) = (self.scales.band(rows.clone(), groups)?, self.zeros.band(rows, groups));
             let fronts = scales.chunks_exact(groups).zip(zeros.chunks_exact(groups));
-            let packed = packed.chunks_exact(runs.row_bytes);
+            let packed = packed.chunks_exact(row_bytes);
             for (((scales, zeros), codes), target) in fronts.zip(packed).zip(target.chunks_exact_mut(4 * columns)) {
                 for (column, (group, target)) in index.iter().zip(target.as_chunks_mut::<4>().0).enumerate() {
                     let (group, code) = (*group as usize, codes[column / 2] >> (column % 2 * 4) & 15);
@@ -170,16 +164,14 @@ impl Nibbles {
 
 impl Codes for Nibbles {
     fn rows(&self, format: Format, rows: Range<usize>, target: &mut [u8]) -> Result<()> {
-        let (columns, scale_bytes) = (self.shape[1], format.block_scales() as usize);
+        let columns = self.shape[1];
         let row_bytes = format.row_bytes(columns as u64) as usize;
-        let runs = Runs { row_bytes, first: scale_bytes, step: scale_bytes + Runs::BYTES };
-        let columns_of = (0..columns.div_ceil(BLOCK) * BLOCK).step_by(format.group() as usize);
-        let groups: Vec<Option<usize>> =
-            columns_of.map(|column| (column < columns).then(|| column / self.group)).collect();
+        let groups: Vec<usize> =
+            (0..columns).step_by(format.group() as usize).map(|column| column / self.group).collect();
         let together = self.together(self.order.as_ref());
         for (rows, target) in lines::bands(rows, together, row_bytes, target) {
-            self.codes(rows.clone(), self.order.as_ref(), runs, target);
-            self.fronts(format, rows, &groups, target)?;
+            self.codes(rows.clone(), self.order.as_ref(), row_bytes, target);
+            self.backs(format, rows, &groups, target)?;
         }
         Ok(())
     }

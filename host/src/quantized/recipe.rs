@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use gpu_kernels::format::nibble_bytes;
 use half::bf16;
 use rayon::prelude::*;
 
@@ -180,17 +181,13 @@ impl Maker {
     fn integers(&self, row: &[f32], entry: usize, target: &mut [u8]) {
         let size = int4_group(row.len()).expect("the recipe said so");
         let scales: Vec<f32> = row.chunks(size).map(|group| scale(magnitude(group), 7.0)).collect();
-        let scale_bytes = self.format.block_scales() as usize;
-        for (block, (row, target)) in row.chunks(256).zip(target.chunks_mut(scale_bytes + 128)).enumerate() {
-            let (front, back) = target.split_at_mut(scale_bytes);
-            for (place, target) in front.as_chunks_mut::<4>().0.iter_mut().enumerate().take(row.len().div_ceil(entry)) {
-                *target = scales[(block * 256 + place * entry) / size].to_le_bytes();
-            }
-            for (column, w) in row.iter().enumerate() {
-                let scale = scales[(block * 256 + column) / size];
-                let code = (w / scale).round_ties_even().clamp(-8.0, 7.0) as i8 + 8;
-                back[column / 2] |= code.cast_unsigned() << (column % 2 * 4);
-            }
+        let (codes, entries) = target.split_at_mut(nibble_bytes(row.len() as u32) as usize);
+        for (place, target) in entries.as_chunks_mut::<4>().0.iter_mut().enumerate().take(row.len().div_ceil(entry)) {
+            *target = scales[place * entry / size].to_le_bytes();
+        }
+        for (column, w) in row.iter().enumerate() {
+            let code = (w / scales[column / size]).round_ties_even().clamp(-8.0, 7.0) as i8 + 8;
+            codes[column / 2] |= code.cast_unsigned() << (column % 2 * 4);
         }
     }
 }

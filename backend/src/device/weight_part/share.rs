@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gpu_kernels::format::{BLOCK, NVFP4_GROUP};
+use gpu_kernels::format::{BLOCK, NVFP4_GROUP, nibble_bytes};
 
 use super::super::elements::{Elements, RowSource, Words};
 use super::{Beside, Format, WeightPart, row_bytes};
@@ -133,7 +133,8 @@ impl RowSource for Columns {
             let whole = &mut whole[..targets.len() / width * bytes];
             self.whole.copy_rows(first..first + targets.len() / width, whole)?;
             let rows = whole.chunks_exact(bytes).zip(targets.chunks_exact_mut(width));
-            rows.for_each(|(whole, target)| copy_columns(format, whole, self.columns.clone(), target));
+            let widths = [self.whole.columns(), self.width];
+            rows.for_each(|(whole, target)| copy_columns(format, widths, whole, self.columns.clone(), target));
         }
         Ok(())
     }
@@ -178,29 +179,20 @@ fn element_bytes(format: Format) -> Option<usize> {
     }
 }
 
-/// Copies columns of a row in `format` to the begin of another.
-fn copy_columns(format: Format, row: &[u8], columns: Range<usize>, target: &mut [u8]) {
+/// Copies columns of a row in `format` to the begin of another; `widths` are the columns of both.
+fn copy_columns(format: Format, widths: [usize; 2], row: &[u8], columns: Range<usize>, target: &mut [u8]) {
     if let Some(bytes) = element_bytes(format) {
         let columns = columns.start * bytes..columns.end * bytes;
         return target[..columns.len()].copy_from_slice(&row[columns]);
     }
-    let (group, block) = (format.group() as usize, BLOCK as usize);
-    let scales = format.block_scales() as usize;
-    let entry = scales / (block / group);
-    // Where a column's pair of codes is, and the entry of its group: scales stand in front of each block's codes.
-    let code = |column: usize| column / block * (scales + block / 2) + scales + column % block / 2;
-    let scale = |column: usize| column / block * (scales + block / 2) + column % block / group * entry;
-    // Both have codes side by side up to the end of a block of either.
-    let mut from = columns.start;
-    while from < columns.end {
-        let to = from - columns.start;
-        let run = (block - from % block).min(block - to % block).min(columns.end - from);
-        target[code(to)..][..run.div_ceil(2)].copy_from_slice(&row[code(from)..][..run.div_ceil(2)]);
-        from += run;
-    }
-    for (to, from) in columns.step_by(group).enumerate() {
-        target[scale(to * group)..][..entry].copy_from_slice(&row[scale(from)..][..entry]);
-    }
+    let codes = columns.start / 2..columns.end.div_ceil(2);
+    target[..codes.len()].copy_from_slice(&row[codes]);
+    // The entries of groups stand side by side, from block to block too.
+    let group = format.group() as usize;
+    let entry = (format.block_scales() / (BLOCK / format.group())) as usize;
+    let [whole, part] = widths.map(|columns| nibble_bytes(columns as u32) as usize);
+    let scales = columns.start / group * entry..columns.end.div_ceil(group) * entry;
+    target[part..][..scales.len()].copy_from_slice(&row[whole..][scales]);
 }
 
 #[cfg(test)]
@@ -214,14 +206,11 @@ mod tests {
         let number = |i: usize| (i * 37 + i / 7 * 11) as u8;
         match format {
             Format::Int4 { .. } => {
-                let (scales, block) = (format.block_scales() as usize, BLOCK as usize);
-                for (index, block) in row.chunks_mut(scales + block / 2).enumerate() {
-                    let (front, back) = block.split_at_mut(scales);
-                    back.iter_mut().enumerate().for_each(|(i, byte)| *byte = number(i + 128 * index));
-                    front.as_chunks_mut::<4>().0.iter_mut().enumerate().for_each(|(i, entry)| {
-                        *entry = (((i + index) as f32 + 1.0).to_bits() | (i as u32 & 15)).to_le_bytes();
-                    });
-                }
+                let (codes, scales) = row.split_at_mut(nibble_bytes(columns as u32) as usize);
+                codes.iter_mut().enumerate().for_each(|(i, byte)| *byte = number(i));
+                scales.as_chunks_mut::<4>().0.iter_mut().enumerate().for_each(|(i, entry)| {
+                    *entry = ((i as f32 + 1.0).to_bits() | (i as u32 & 15)).to_le_bytes();
+                });
             }
             _ => row[..columns].iter_mut().enumerate().for_each(|(i, byte)| *byte = number(i) & 0x7e),
         }
