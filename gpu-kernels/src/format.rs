@@ -122,6 +122,14 @@ impl Format {
         }
     }
 
+    /// Bytes of the codes of a row of `columns` columns, up to what stands behind them in the row.
+    pub const fn code_bytes(self, columns: u64) -> u64 {
+        match self {
+            Format::Int4 { .. } | Format::Nvfp4 => nibble_bytes(columns as u32) as u64,
+            _ => self.row_bytes(columns),
+        }
+    }
+
     /// Bytes of scales behind the codes for each block of 256 columns; 0 but for 4-bit codes.
     pub const fn block_scales(self) -> u32 {
         match self {

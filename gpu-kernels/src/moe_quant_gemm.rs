@@ -93,6 +93,10 @@ kernel_args! {
         pub format: u32,
         /// [`Format::group`] of the weight.
         pub group: u32,
+        /// [`Format::row_bytes`] of the weight.
+        pub row_bytes: u32,
+        /// [`Format::code_bytes`] of the weight.
+        pub code_bytes: u32,
         /// `PLAIN` or `RELU2`.
         pub activation: u32,
         /// Whether `x` has a row for each choice instead of each token: 0 or 1.
@@ -104,6 +108,7 @@ impl MoeQuantGemm {
     /// The product of `moe_gemm` with a weight of these codes and scales in `format`.
     pub const fn new(around: MoeGemm, (w, scales): (Ptr<Packed>, Ptr<f32>), format: Format) -> MoeQuantGemm {
         let MoeGemm { x, order, tiles, y, rows, top_k, experts, n, k, activation, row_per_choice, .. } = around;
+        let (row_bytes, code_bytes) = (format.row_bytes(k as u64) as u32, format.code_bytes(k as u64) as u32);
         let (format, group) = (format.kind(), format.group());
         MoeQuantGemm {
             x,
@@ -119,6 +124,8 @@ impl MoeQuantGemm {
             k,
             format,
             group,
+            row_bytes,
+            code_bytes,
             activation,
             row_per_choice,
         }
@@ -147,12 +154,15 @@ impl Kernel for MoeQuantGemm {
 
     fn check(&self) -> Result<(), &'static str> {
         self.around().check()?;
-        let beside = Format::of(self.format, self.group).map(|format| format.scales(u64::from(self.k)));
+        let (format, k) = (Format::of(self.format, self.group), u64::from(self.k));
+        let beside = format.map(|format| format.scales(k));
+        let bytes = format.map(|format| [format.row_bytes(k), format.code_bytes(k)]);
         require! {
             self.most_items(TILE) < 1 << 31 => "less than 2^31 times 128 rows of all tiles",
             u64::from(self.n) * u64::from(self.experts) < 1 << 32 => "fewer than 2^32 rows of all experts",
             Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two, 64 at least",
             beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",
+            bytes.is_none_or(|bytes| bytes == [self.row_bytes, self.code_bytes].map(u64::from)) => "the bytes of the format's rows",
         }
     }
 

@@ -201,6 +201,10 @@ kernel_args! {
         pub format: u32,
         /// [`Format::group`] of the weight.
         pub group: u32,
+        /// [`Format::row_bytes`] of the weight.
+        pub row_bytes: u32,
+        /// [`Format::code_bytes`] of the weight.
+        pub code_bytes: u32,
         /// `PLAIN`, `RELU2` or `SWIGLU`.
         pub activation: u32,
     }
@@ -210,8 +214,26 @@ impl QuantGemm {
     /// The product of `skinny_gemm` with a weight of these codes and scales in `format`.
     pub const fn of(around: SkinnyGemm, (w, scales): (Ptr<Packed>, Ptr<f32>), format: Format) -> QuantGemm {
         let SkinnyGemm { x, bias, residual, y, y_f32, partial, rows, n, k, activation, .. } = around;
+        let (row_bytes, code_bytes) = (format.row_bytes(k as u64) as u32, format.code_bytes(k as u64) as u32);
         let (format, group) = (format.kind(), format.group());
-        QuantGemm { x, w, scales, bias, residual, y, y_f32, partial, rows, n, k, format, group, activation }
+        QuantGemm {
+            x,
+            w,
+            scales,
+            bias,
+            residual,
+            y,
+            y_f32,
+            partial,
+            rows,
+            n,
+            k,
+            format,
+            group,
+            row_bytes,
+            code_bytes,
+            activation,
+        }
     }
 
     /// Whether the kernel multiplies with weights of that format.
@@ -294,10 +316,13 @@ impl Kernel for QuantGemm {
 
     fn check(&self) -> Result<(), &'static str> {
         self.around().check()?;
-        let beside = Format::of(self.format, self.group).map(|format| format.scales(u64::from(self.k)));
+        let (format, k) = (Format::of(self.format, self.group), u64::from(self.k));
+        let beside = format.map(|format| format.scales(k));
+        let bytes = format.map(|format| [format.row_bytes(k), format.code_bytes(k)]);
         require! {
             Rings::of(self.format, self.group).is_some() => "a packed format with groups of a power of two, 64 at least",
             beside.is_none_or(|scales| (scales == 0) == self.scales.is_null()) => "scales where the format has them",
+            bytes.is_none_or(|bytes| bytes == [self.row_bytes, self.code_bytes].map(u64::from)) => "the bytes of the format's rows",
         }
     }
 

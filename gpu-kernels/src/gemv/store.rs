@@ -23,9 +23,6 @@ shared! {
 pub struct Sums<const LONE: bool> {
     args: Gemv,
     place: u32,
-    /// Row in the tile and token of the output that this thread stores.
-    row: u32,
-    token: u32,
 }
 
 /// What is added to a thread's output, requested before the sums are there.
@@ -39,13 +36,19 @@ pub struct Addends {
 impl<const LONE: bool> Sums<LONE> {
     #[inline(always)]
     pub fn new(args: &Gemv) -> Self {
+        Sums { args: *args, place: 0 }
+    }
+
+    /// Row in the tile and token of the output that this thread stores.
+    #[inline(always)]
+    fn own(&self) -> (u32, u32) {
+        // Anew where few threads need it, so that it takes no registers of the steps.
+        let thread = if LONE { thread::anew(thread::lane_id()) } else { thread::thread_idx_x() };
         // Not by division: it is one of two constants.
-        let thread = if LONE { thread::lane_id() } else { thread::thread_idx_x() };
-        let (row, token) = match args.tile_width() {
+        match self.args.tile_width() {
             TILE => (thread % TILE, thread / TILE),
             _ => (thread % (TILE / 2), thread / (TILE / 2)),
-        };
-        Sums { args: *args, place: 0, row, token }
+        }
     }
 
     /// Whether the warp stores outputs of the tile whose sums go to this place.
@@ -57,8 +60,9 @@ impl<const LONE: bool> Sums<LONE> {
     /// The column of the output that this thread stores of a tile, if any.
     #[inline(always)]
     fn column(&self, tile: u32) -> Option<u32> {
-        let column = tile * self.args.tile_width() + self.row;
-        (self.is_its_turn() && self.token < self.args.rows && column < self.args.width()).then_some(column)
+        let (row, token) = self.own();
+        let column = tile * self.args.tile_width() + row;
+        (self.is_its_turn() && token < self.args.rows && column < self.args.width()).then_some(column)
     }
 
     /// Requests what is added to the thread's output.
@@ -92,7 +96,9 @@ impl<const LONE: bool> Sums<LONE> {
     /// Index of the thread's output.
     #[inline(always)]
     fn at(&self, column: u32) -> u64 {
-        u64::from(self.token) * u64::from(self.args.width()) + u64::from(column)
+        // A lone row is the first.
+        let token = if LONE { 0 } else { self.own().1 };
+        u64::from(token) * u64::from(self.args.width()) + u64::from(column)
     }
 
     /// Joins the warps' sums `c` of a tile and stores the outputs.
@@ -124,7 +130,8 @@ impl<const LONE: bool> Sums<LONE> {
                 own.store((row * GEMV_MAX_ROWS + token) / 2, [c[2 * i], c[2 * i + 1]]);
             });
             sync_threads();
-            self.emit(tile, |w, row| sums.load(w * SUMS + row * GEMV_MAX_ROWS + self.token), addends);
+            let (_, token) = self.own();
+            self.emit(tile, |w, row| sums.load(w * SUMS + row * GEMV_MAX_ROWS + token), addends);
         }
         self.place = 1 - self.place;
     }
@@ -160,7 +167,7 @@ impl<const LONE: bool> Sums<LONE> {
     /// The kernel's Requires hold.
     #[inline(always)]
     unsafe fn emit(&self, tile: u32, of_warp: impl Fn(u32, u32) -> f32, addends: Addends) {
-        let Some(column) = self.column(tile) else { return };
+        let (Some(column), (row, _)) = (self.column(tile), self.own()) else { return };
         let sum = |row: u32| {
             let mut sum = 0.0;
             unroll::<{ WARPS as usize }>(|w| sum += of_warp(w as u32, row));
@@ -168,7 +175,7 @@ impl<const LONE: bool> Sums<LONE> {
         };
         // SAFETY: the column is this thread's alone.
         unsafe {
-            let first = sum(self.row) + addends.bias[0];
+            let first = sum(row) + addends.bias[0];
             let args = &self.args;
             if args.y.is_null() {
                 let sum = first + addends.residual;
@@ -179,7 +186,7 @@ impl<const LONE: bool> Sums<LONE> {
             }
             let value = match args.activation {
                 RELU2 => relu2_of(bf16::round(first)),
-                SWIGLU => gated(bf16::round(first), bf16::round(sum(self.row + TILE / 2) + addends.bias[1])),
+                SWIGLU => gated(bf16::round(first), bf16::round(sum(row + TILE / 2) + addends.bias[1])),
                 _ if args.residual.is_null() => first,
                 _ => addends.residual + bf16::round(first),
             };

@@ -84,7 +84,7 @@ impl<F: Codes<STEPS>, const STEPS: usize, const TILE: u32, const MOST: u32> Part
         let [expert, first, places, _]: [u32; 4] = unsafe { global::load(args.tiles.addr + 16 * u64::from(tile)) };
         (self.first, self.product.rows) = (first, places);
         let row = u64::from(expert) * u64::from(args.n);
-        self.product.w.addr = args.w.addr + row * u64::from(F::row_bytes(&self.product));
+        self.product.w.addr = args.w.addr + row * u64::from(args.row_bytes);
         self.product.scales.addr = args.scales.addr + row * scales_bytes(args);
     }
 }
@@ -109,7 +109,8 @@ impl MoeQuantGemm {
     pub fn of_experts(&self) -> QuantGemm {
         let around = SkinnyGemm::new(self.x, Ptr::NULL, [0, self.n, self.k]);
         let product = QuantGemm::of(around, (self.w, self.scales), Format::Nvfp4);
-        QuantGemm { format: self.format, group: self.group, ..product }
+        let MoeQuantGemm { format, group, row_bytes, code_bytes, .. } = *self;
+        QuantGemm { format, group, row_bytes, code_bytes, ..product }
     }
 
     /// The choice at a place of the order.

@@ -161,18 +161,18 @@ impl<
     /// As for [`Ring::ask`]; there is such a stage.
     #[inline(always)]
     unsafe fn ask_codes(&self, fill: u32) {
-        let (own, piece) = (thread::thread_idx_x() % wgmma::THREADS, thread::thread_idx_x() % PIECES);
+        let thread = thread::thread_idx_x_again();
+        let (own, piece) = (thread % wgmma::THREADS, thread % PIECES);
         let (args, unit) = (&self.part.product, self.step / Self::SHARES);
         let first = shared::dynamic::<u8>().address() + fill * Self::STAGE_BYTES;
-        let row_bytes = F::row_bytes(args);
-        let of_row = |row: u32| args.w.addr + u64::from(self.part.rows * TILE + row) * u64::from(row_bytes);
+        let of_row = |row: u32| args.w.addr + u64::from(self.part.rows * TILE + row) * u64::from(args.row_bytes);
         let live = |row: u32, apart: u32| args.n.saturating_sub(self.part.rows * TILE + row).div_ceil(apart);
         let rows = if unit * PIECES + piece < F::pieces(args) { live(own / PIECES, TOGETHER) } else { 0 };
-        let scales = F::pieces(args) * 16 + unit * F::ROOM;
+        let scales = args.code_bytes + unit * F::ROOM;
         // The other copies are whole atoms of eight rows behind: the place in their rows stays.
         let to = first + wgmma::place(own / PIECES, piece);
         let mut from = of_row(own / PIECES) + u64::from(unit * CODE_BYTES + piece * 16);
-        let apart = u64::from(TOGETHER * row_bytes);
+        let apart = u64::from(TOGETHER * args.row_bytes);
         unroll::<ROWS>(
             #[inline(always)]
             |i| {

@@ -4,7 +4,7 @@
 //! number among four says, of its row in the warp's 16 and of the row eight further on.
 use super::ring::Stage;
 use super::{CODE_BYTES, QuantGemm};
-use crate::format::{BLOCK, INT4_ZEROS, row_bytes};
+use crate::format::{BLOCK, INT4_ZEROS};
 use cuda_std::unroll::{array, unroll};
 use cuda_std::{codes, fragment, shared, thread, wgmma};
 
@@ -37,12 +37,6 @@ pub trait Codes<const STEPS: usize>: Copy {
     #[inline(always)]
     fn pieces(args: &QuantGemm) -> u32 {
         args.k.div_ceil(128 / Self::BITS)
-    }
-
-    /// Bytes of a row of codes.
-    #[inline(always)]
-    fn row_bytes(args: &QuantGemm) -> u32 {
-        row_bytes(args.k, Self::pieces(args) * 16, Self::ROOM)
     }
 
     /// The unit number `unit` of a step as operands, and the f32 scales among the codes that multiply both rows' sums of it; where

@@ -104,7 +104,7 @@ unsafe fn product<
         let mut rings = Rings::<_, F, TILES, CODES, TOKENS, PARTS, STEPS>::new(tiles, true);
         let mut tile = Blocks::<CLUSTERED>::tile();
         let is_among = matches!(F::SCALES, Scales::Among(_));
-        let is_full = F::SCALES == Scales::Among(32) || is_among && !M::RUNS_ON;
+        let is_full = is_among && (!M::RUNS_ON || TILES == 8);
         while tile < with_rows(is_full, args).tiles() {
             let mut product = Product::<TILES>::new(args, tile * WARPS + thread::warp_id());
             let mut has_more = true;
@@ -134,11 +134,12 @@ fn outputs(args: &QuantGemm) -> Outputs {
     Outputs { bias, residual, y, y_f32, rows, n, activation }
 }
 
-/// The arguments, if so with rows of the weight that are read `anew`: what is made of those takes no registers in loops around. Where there are
+/// The arguments, if so with rows of the weight and an activation that are read `anew`: what is made of those takes no registers in loops around. Where there are
 /// none to spare is what `ptxas` says of spills.
 #[inline(always)]
 fn with_rows(anew: bool, args: &QuantGemm) -> QuantGemm {
-    QuantGemm { n: if anew { thread::anew(args.n) } else { args.n }, ..*args }
+    let read = |number: u32| if anew { thread::anew(number) } else { number };
+    QuantGemm { n: read(args.n), activation: read(args.activation), ..*args }
 }
 
 /// A lane's sums for a tile.

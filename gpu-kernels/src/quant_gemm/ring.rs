@@ -242,7 +242,7 @@ impl<
         } else {
             (tile * TILE + row, tile * TILE + row)
         };
-        let at = args.w.addr + u64::from(first) * u64::from(F::row_bytes(args));
+        let at = args.w.addr + u64::from(first) * u64::from(args.row_bytes);
         (at, width.saturating_sub(bound).div_ceil(apart))
     }
 
@@ -255,13 +255,30 @@ impl<
         let first = shared::dynamic::<u8>().address() + fill * Self::STAGE_BYTES;
         let args = self.tiles.product();
         let apart = if args.activation == SWIGLU { TOGETHER / 2 } else { TOGETHER };
+        // First, so that what they take of registers is free again.
+        if F::ROOM > 0 {
+            let scales = args.code_bytes + unit * F::ROOM;
+            let (row, live) = self.codes_of(thread, 1);
+            unroll::<2>(
+                #[inline(always)]
+                |i| {
+                    if (i as u32) < F::ROOM / 16 {
+                        let to = first + TILE * CODE_BYTES + thread * F::ROOM + i as u32 * 16;
+                        // SAFETY: only scales of rows that are there are read.
+                        unsafe {
+                            let from = row + u64::from(scales + i as u32 * 16);
+                            cp_async::copy_16_or_zero(to, from, if live > 0 { 16 } else { 0 });
+                        }
+                    }
+                },
+            );
+        }
         let (row, live) = self.codes_of(thread / PIECES, apart);
         let live = if unit * PIECES + piece < F::pieces(args) { live } else { 0 };
         // The other copies are whole atoms of eight rows behind: the place in their rows stays.
         let to = first + wgmma::place(thread / PIECES, piece);
-        let scales = F::pieces(args) * 16 + unit * F::ROOM;
         let mut from = row + u64::from(unit * CODE_BYTES + piece * 16);
-        let apart = u64::from(apart * F::row_bytes(args));
+        let apart = u64::from(apart * args.row_bytes);
         unroll::<COPIES>(
             #[inline(always)]
             |i| {
@@ -269,23 +286,6 @@ impl<
                 // SAFETY: only pieces within rows that are there are read.
                 unsafe { cp_async::copy_16_or_zero(to + i as u32 * TOGETHER * CODE_BYTES, from, bytes) };
                 from += apart;
-            },
-        );
-        if F::ROOM == 0 {
-            return;
-        }
-        let (row, live) = self.codes_of(thread, 1);
-        unroll::<2>(
-            #[inline(always)]
-            |i| {
-                if (i as u32) < F::ROOM / 16 {
-                    let to = first + TILE * CODE_BYTES + thread * F::ROOM + i as u32 * 16;
-                    // SAFETY: only scales of rows that are there are read.
-                    unsafe {
-                        let from = row + u64::from(scales + i as u32 * 16);
-                        cp_async::copy_16_or_zero(to, from, if live > 0 { 16 } else { 0 });
-                    }
-                }
             },
         );
     }

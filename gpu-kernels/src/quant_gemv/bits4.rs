@@ -9,16 +9,16 @@ use cuda_std::{codes, thread};
 #[derive(Clone, Copy)]
 pub struct Groups64;
 
-/// `Int4` in groups of 32 columns.
+/// `Int4` in groups of 32 columns. It does not vary by zero points, which would take more registers than there are.
 #[derive(Clone, Copy)]
 pub struct Groups32;
 
-/// The zero points of two groups as [`codes::u4`] takes them, and their scales. With `ZEROS` the zero points are the lowest bits; else
-/// 8, and those bits are the scale's.
+/// The zero points of two groups as [`codes::u4`] takes them, and their scales.
 #[inline(always)]
-fn zeros_and_scales<const ZEROS: bool>(entries: [u32; 2]) -> ([u32; 2], [f32; 2]) {
-    let mask = if ZEROS { 0xf } else { 0 };
-    let zeros = entries.map(|entry| codes::zero_point(if ZEROS { entry & mask } else { 8 }));
+fn zeros_and_scales(has_zeros: bool, entries: [u32; 2]) -> ([u32; 2], [f32; 2]) {
+    // With zero points they are the lowest bits; else 8, and those bits are the scale's.
+    let (mask, zero) = if has_zeros { (0xf, 0) } else { (0, 8) };
+    let zeros = entries.map(|entry| codes::zero_point(entry & mask | zero));
     (zeros, entries.map(|entry| f32::from_bits(entry & !mask)))
 }
 
@@ -57,7 +57,7 @@ impl Form for Groups64 {
         [low, high]: [[u32; 2]; 2],
         tokens: [[u32; 4]; 2],
     ) {
-        let (zeros, scales) = zeros_and_scales::<VARIED>(entries.map(|entries| entries[unit as usize]));
+        let (zeros, scales) = zeros_and_scales(VARIED, entries.map(|entries| entries[unit as usize]));
         unroll::<2>(
             #[inline(always)]
             |i| {
@@ -80,18 +80,12 @@ impl Form for Groups32 {
     const SCALES: u32 = Format::Int4 { group: 32, zeros: false }.block_scales();
     const REST: f32 = codes::INTEGER_REST;
     const GROUPS: usize = 1;
-    const VARIES: bool = true;
     type Word = u32;
     type Scales = [[[u32; 4]; 2]; 2];
 
     #[inline(always)]
     fn paired(tokens: [u32; 4]) -> [u32; 4] {
         codes::apart_by_4(tokens)
-    }
-
-    #[inline(always)]
-    fn is_varied(matrix: &Matrix) -> bool {
-        matrix.kind == INT4_ZEROS
     }
 
     #[inline(always)]
@@ -103,7 +97,7 @@ impl Form for Groups32 {
     #[inline(always)]
     unsafe fn add<const VARIED: bool>(
         sums: &mut Sums,
-        _: &Matrix,
+        matrix: &Matrix,
         _: Place,
         entries: &[[[u32; 4]; 2]; 2],
         unit: u32,
@@ -111,7 +105,7 @@ impl Form for Groups32 {
         [tokens, _]: [[u32; 4]; 2],
     ) {
         let entries = entries[unit as usize / 4].map(|entries| entries[unit as usize % 4]);
-        let (zeros, scales) = zeros_and_scales::<VARIED>(entries);
+        let (zeros, scales) = zeros_and_scales(matrix.kind == INT4_ZEROS, entries);
         let (low, high) = (codes::u4(low, zeros[0]), codes::u4(high, zeros[1]));
         // SAFETY: the caller's promise.
         unsafe { sums.multiply_eight::<false>(low, high, tokens) };
