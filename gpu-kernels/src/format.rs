@@ -109,7 +109,7 @@ impl Format {
         }
     }
 
-    /// Bytes from one row of `columns` columns to the next.
+    /// Bytes from one row of `columns` columns, fewer than 2³², to the next.
     pub const fn row_bytes(self, columns: u64) -> u64 {
         match self {
             Format::Bf16 => 2 * columns,

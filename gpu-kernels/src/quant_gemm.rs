@@ -18,7 +18,7 @@
 //!
 //! # Launch
 //! A block multiplies a tile of 128 rows of the weight (with `swiglu` 64 gates and the 64 rows beside them) with all token
-//! rows. Codes, the scales among them, and tokens pass through rings in shared memory; the first codes are on their way
+//! rows. Codes, the scales behind them, and tokens pass through rings in shared memory; the first codes are on their way
 //! before the kernel in front has ended. A lane widens its codes in registers, by arithmetic on their bits, to what the
 //! tensor core takes as its first operand: in the order of the columns, so that tokens stay as they are. Warpgroups widen the
 //! next 64 columns (of INT4 with more than 32 token rows, or in groups of 32, 32) while the products of those before are

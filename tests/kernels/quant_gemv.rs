@@ -27,7 +27,7 @@ const fn shape(rows: usize, n: usize, k: usize) -> Shape {
 }
 
 /// Each in every format.
-const SHAPES: [Shape; 21] = [
+const SHAPES: [Shape; 23] = [
     shape(1, 1, 8),
     shape(1, 7, 24),
     Shape { logits: true, ..shape(8, 35, 264) },
@@ -51,6 +51,9 @@ const SHAPES: [Shape; 21] = [
     Shape { norm: Norm::LayerNorm1p, activation: RELU2, bias: true, ..shape(1, 21, 776) },
     Shape { norm: Norm::LayerNorm1p, logits: true, ..shape(1, 9, 8192) },
     Shape { norm: Norm::Rms, activation: SWIGLU, ..shape(1, 38, 4488) },
+    // The longest row that is copied to shared memory, and one that is not.
+    shape(1, 3, 16_384),
+    shape(1, 3, 16_392),
 ];
 
 const FORMATS: [Format; 10] = [
@@ -213,8 +216,7 @@ fn one_by_one(format: Format, k: usize, bytes: Vec<u8>, scales: Vec<f32>) -> Row
 impl Oracle for QuantGemv {
     const C: f64 = 16.0;
     const D: f64 = 4.0;
-    // Of the entries of one row, where sums of other rows come to nothing, the rows cover what they do not share with the others:
-    // the barrier behind the row's copy, and a norm's lanes.
+    // Of the entries of one row, where sums of other rows come to nothing, the rows cover the barriers, and a norm's lanes.
     const DEFECTS: &[Defect] = &[
         Defect { entries: "fp8", ..COPY_EDGE },
         Defect { entries: "int8", ..COPY_EDGE },

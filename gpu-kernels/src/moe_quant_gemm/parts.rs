@@ -95,7 +95,7 @@ fn scales_bytes(args: &MoeQuantGemm) -> u64 {
     if args.scales.is_null() {
         return 0;
     }
-    // Those of NVFP4's groups are among the codes.
+    // Those of NVFP4's groups are behind the codes.
     let of_row = match NonZero::new(args.group) {
         Some(group) if args.format != NVFP4 => args.k.div_ceil(group.get()),
         _ => 1,

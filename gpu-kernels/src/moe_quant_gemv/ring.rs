@@ -114,8 +114,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
         }
     }
 
-    /// Starts the copies of the codes of the next step. With `CHECKED`, what is not there is not read, and zero; behind the
-    /// last tile that is all.
+    /// Starts the copies of the codes of the next step. With `CHECKED`, what is not there is not read, and zero.
     ///
     /// # Safety
     /// The slot is free; without `CHECKED`, all of the step is there.

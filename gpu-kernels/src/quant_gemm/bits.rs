@@ -39,7 +39,7 @@ pub trait Codes<const STEPS: usize>: Copy {
         args.k.div_ceil(128 / Self::BITS)
     }
 
-    /// The unit number `unit` of a step as operands, and the f32 scales among the codes that multiply both rows' sums of it; where
+    /// The unit number `unit` of a step as operands, and the f32 scales behind the codes that multiply both rows' sums of it; where
     /// there are none, 1.
     ///
     /// # Safety

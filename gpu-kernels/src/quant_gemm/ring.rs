@@ -132,7 +132,7 @@ pub struct Rings<T, F, const TILES: usize, const CODES: u32, const TOKENS: u32, 
     form: PhantomData<F>,
 }
 
-/// Shared addresses of the codes of a step, or of those that they are a part of, of the scales among them, and of its tokens.
+/// Shared addresses of the codes of a step, or of those that they are a part of, of the scales behind them, and of its tokens.
 #[derive(Clone, Copy)]
 pub struct Stage {
     pub codes: u32,

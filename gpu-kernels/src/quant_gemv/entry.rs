@@ -190,7 +190,7 @@ unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>)
 /// Multiplies with one token row.
 ///
 /// # Safety
-/// The kernel's Requires hold; the whole block comes here, behind a barrier where the row is `staged`.
+/// The kernel's Requires hold; the whole block comes here, behind a barrier behind which the row is `staged`.
 #[inline(always)]
 unsafe fn product_of_row<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>, staged: Staged<F>) {
     // SAFETY: the caller's promise.

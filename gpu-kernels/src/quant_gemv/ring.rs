@@ -11,7 +11,7 @@ use cuda_std::{cp_async, shared, thread, warp};
 /// Steps on their way.
 pub const AHEAD: usize = SLOTS as usize - 1;
 /// Of those, how many a product of one token row asks for before it has asked for the row, which comes behind all that was asked for
-/// before it.
+/// before it. Behind `gated_norm` all of them, since its rows are asked for where they are used.
 pub const EARLY: usize = 1;
 /// Copies of a lane for a half of a tile.
 pub const COPIES: usize = PIECES as usize / 4;
@@ -146,8 +146,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
         }
     }
 
-    /// Starts the copies of the codes of the next step. With `CHECKED`, what is not there is not read, and zero; behind the
-    /// last tile that is all.
+    /// Starts the copies of the codes of the next step. With `CHECKED`, what is not there is not read, and zero.
     ///
     /// # Safety
     /// The slot is free; without `CHECKED`, all of the step is there.

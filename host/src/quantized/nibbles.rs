@@ -149,9 +149,9 @@ impl Nibbles {
             let mut packed = vec![0; rows.len() * row_bytes];
             self.codes(rows.clone(), None, row_bytes, &mut packed);
             let (scales, zeros) = (self.scales.band(rows.clone(), groups)?, self.zeros.band(rows, groups));
-            let fronts = scales.chunks_exact(groups).zip(zeros.chunks_exact(groups));
+            let entries = scales.chunks_exact(groups).zip(zeros.chunks_exact(groups));
             let packed = packed.chunks_exact(row_bytes);
-            for (((scales, zeros), codes), target) in fronts.zip(packed).zip(target.chunks_exact_mut(4 * columns)) {
+            for (((scales, zeros), codes), target) in entries.zip(packed).zip(target.chunks_exact_mut(4 * columns)) {
                 for (column, (group, target)) in index.iter().zip(target.as_chunks_mut::<4>().0).enumerate() {
                     let (group, code) = (*group as usize, codes[column / 2] >> (column % 2 * 4) & 15);
                     *target = ((f32::from(code) - zeros[group] as f32) * scales[group]).to_le_bytes();
