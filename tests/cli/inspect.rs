@@ -70,8 +70,8 @@ fn formats_and_their_bits_are_shown() {
     };
     let (count, experts) = of("experts", "NVFP4");
     assert_eq!(count, 3 * 16 * 2);
-    // A row's 16 bytes of scales, its one or two chunks of 16, and an f32.
-    let (up, down) = (32.0 * (16.0 + 32.0 + 4.0), 48.0 * (16.0 + 16.0 + 4.0));
+    // A row's one or two chunks of 16 bytes, its 16 of scales, what fills up 32, and an f32.
+    let (up, down) = (32.0 * (32.0 + 16.0 + 16.0 + 4.0), 48.0 * (16.0 + 16.0 + 4.0));
     assert!((experts - 8.0 * (up + down) / (2.0 * 32.0 * 48.0)).abs() < 1e-9, "{experts}");
     assert_eq!(of("shared expert", "FP8").0, 6);
     assert_eq!(of("attention", "BF16").1, 16.0);
