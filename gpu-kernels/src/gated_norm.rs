@@ -89,11 +89,11 @@ pub(crate) mod entry {
     use cuda_std::unroll::{array, unroll};
     use cuda_std::{bf16, global, grid, kernel, math, thread, warp};
 
-    /// Pieces of eight that a lane keeps.
-    const KEPT: usize = 5;
+    /// Pieces of eight that a lane keeps here.
+    const MOST_KEPT: usize = 5;
 
     /// What a lane keeps of a group.
-    type Kept = [[u32; 4]; KEPT];
+    type Kept<const KEPT: usize> = [[u32; 4]; KEPT];
 
     kernel! {
         /// A group of a row to a warp.
@@ -107,9 +107,9 @@ pub(crate) mod entry {
                 let (y, z) = (args.y.addr + at(args.width), args.z.addr + at(args.z_stride));
                 let row = Gated { y, z, weight: args.weight.addr, pieces };
                 let (own, out) = (row.group(group), args.out.addr + at(args.width));
-                let weights = own.weights();
+                let weights = own.weights::<MOST_KEPT>();
                 grid::wait_for_dependencies();
-                own.normalise(weights, args.eps, |piece, words| global::store(row::at(out, piece), words));
+                own.normalise((weights, own.ask()), args.eps, |piece, words| global::store(row::at(out, piece), words));
             }
         }
     }
@@ -141,38 +141,51 @@ pub(crate) mod entry {
             Group { own: Gated { y, z, weight, pieces: self.pieces }, first }
         }
 
-        /// The first group of the warp, of those that share a row of so many out, and what the lane keeps of its weights.
+        /// What the lane keeps of the weights of the warp's first group, of those that share a row of so many out.
         ///
         /// # Safety
         /// The weights are there.
         #[inline(always)]
-        pub unsafe fn first_of_warp(&self, groups: u32) -> (Group, Kept) {
-            let group = self.group(thread::warp_id());
+        pub unsafe fn first_weights<const KEPT: usize>(&self, groups: u32) -> Kept<KEPT> {
             // SAFETY: the group is the row's.
-            (group, if thread::warp_id() < groups { unsafe { group.weights() } } else { [[0; 4]; KEPT] })
+            if thread::warp_id() < groups { unsafe { self.group(thread::warp_id()).weights() } } else { [[0; 4]; KEPT] }
+        }
+
+        /// The same of the row and its gates.
+        ///
+        /// # Safety
+        /// They are written.
+        #[inline(always)]
+        pub unsafe fn ask_first<const KEPT: usize>(&self, groups: u32) -> [Kept<KEPT>; 2] {
+            // SAFETY: as above.
+            if thread::warp_id() < groups {
+                unsafe { self.group(thread::warp_id()).ask() }
+            } else {
+                [[[0; 4]; KEPT]; 2]
+            }
         }
 
         /// Calls `emit` as [`Group::normalise`] does, for all of the row's groups, which the warps of the block share out.
         ///
         /// # Safety
-        /// As for that, with [`Gated::first_of_warp`]; the whole block comes here.
+        /// As for that, with [`Gated::first_weights`] and [`Gated::ask_first`]; the whole block comes here.
         #[inline(always)]
-        pub unsafe fn normalise(
+        pub unsafe fn normalise<const KEPT: usize>(
             self,
             groups: u32,
-            first: (Group, Kept),
+            mut kept: (Kept<KEPT>, [Kept<KEPT>; 2]),
             eps: f32,
             mut emit: impl FnMut(u32, [u32; 4]),
         ) {
-            let (mut number, (mut group, mut weights)) = (thread::warp_id(), first);
+            let mut number = thread::warp_id();
             while number < groups {
                 // SAFETY: the group is the row's, and this warp's alone.
-                unsafe { group.normalise(weights, eps, &mut emit) };
+                unsafe { self.group(number).normalise(kept, eps, &mut emit) };
                 number += thread::block_dim_x() / thread::WARP_SIZE;
                 if number < groups {
-                    group = self.group(number);
+                    let group = self.group(number);
                     // SAFETY: as above.
-                    weights = unsafe { group.weights() };
+                    kept = unsafe { (group.weights(), group.ask()) };
                 }
             }
         }
@@ -184,14 +197,24 @@ pub(crate) mod entry {
         /// # Safety
         /// The group is the row's.
         #[inline(always)]
-        pub unsafe fn weights(&self) -> Kept {
+        pub unsafe fn weights<const KEPT: usize>(&self) -> Kept<KEPT> {
             // SAFETY: the caller's promise.
             unsafe { self.load(self.own.weight) }
         }
 
+        /// What the lane keeps of y and of z.
+        ///
+        /// # Safety
+        /// They are written; the group is the row's.
+        #[inline(always)]
+        pub unsafe fn ask<const KEPT: usize>(&self) -> [Kept<KEPT>; 2] {
+            // SAFETY: the caller's promise.
+            unsafe { [self.load(self.own.y), self.load(self.own.z)] }
+        }
+
         /// The lane's first pieces of what begins at `from`.
         #[inline(always)]
-        unsafe fn load(&self, from: u64) -> Kept {
+        unsafe fn load<const KEPT: usize>(&self, from: u64) -> Kept<KEPT> {
             array(
                 #[inline(always)]
                 // SAFETY: the piece is the group's.
@@ -202,13 +225,17 @@ pub(crate) mod entry {
         /// Calls `emit` with the number of each of the lane's pieces in the row, and its outputs.
         ///
         /// # Safety
-        /// The whole warp comes here, with the group's weights; y and z are written; what `emit` writes no other lane reads.
+        /// The whole warp comes here, with what the lane keeps of the group; what `emit` writes no other lane reads.
         #[inline(always)]
-        pub unsafe fn normalise(self, weights: Kept, eps: f32, mut emit: impl FnMut(u32, [u32; 4])) {
+        pub unsafe fn normalise<const KEPT: usize>(
+            self,
+            (weights, [ys, zs]): (Kept<KEPT>, [Kept<KEPT>; 2]),
+            eps: f32,
+            mut emit: impl FnMut(u32, [u32; 4]),
+        ) {
             let Gated { y, z, weight, pieces } = self.own;
             // SAFETY: pieces are the group's.
             unsafe {
-                let (ys, zs) = (self.load(y), self.load(z));
                 let kept = array::<KEPT, [f32; 8]>(
                     #[inline(always)]
                     |k| gated(ys[k], zs[k]),

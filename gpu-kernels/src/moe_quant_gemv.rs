@@ -16,8 +16,8 @@
 //! # Launch
 //! As `moe_gemv`'s, with the rings of `quant_gemv`, but that a block has several tiles at a time: `team` of its 8 warps
 //! share one, as few as make 1320 warps of the tiles of one token row, so that with 22 of 512 experts a warp has a tile
-//! alone, and with 6 of 128 two share one. With one token row a team copies its tile's row to shared memory first, in the order
-//! in which codes are widened, where as many blocks find room with it (`_row`).
+//! alone, and with 6 of 128 two share one. With one token row of up to 4 096 columns (`_row`) all tiles of a block are of one choice,
+//! whose row of tokens it copies to shared memory first, in the order in which codes are widened.
 //!
 //! # Requires
 //! 1 to 384 choices, `rows · top_k`; `k` divisible by 8, `n` by 16; ids from 0 to `experts` − 1; a format that `quant_gemv`
@@ -27,7 +27,7 @@
 //! # Moves
 //! The bytes of codes and scales of each expert that is met, and `rows · top_k · (k · act + n · act)`. Which are met the host
 //! does not know: it counts as many as random choices would meet. Registers and rings as `quant_gemv`'s;
-//! a team's row takes `2 · k` bytes.
+//! a copied row takes `2 · k` bytes.
 //!
 //! # Numerics
 //! As `quant_gemv`'s, whatever else goes to an expert: c = 16, d = 4. `team` decides the order of sums, not `rows`.
@@ -40,6 +40,8 @@ use crate::{Act, DeviceInfo, Kernel, Launch, MoeGemv, Packed, Ptr, StepShape};
 
 #[cfg(target_arch = "nvptx64")]
 mod entry;
+#[cfg(target_arch = "nvptx64")]
+mod one_row;
 #[cfg(target_arch = "nvptx64")]
 mod ring;
 
@@ -115,6 +117,15 @@ impl MoeQuantGemv {
     }
 }
 
+/// Groups of eight columns that a thread copies of a lone token row.
+const BROUGHT: usize = 2;
+/// Columns of the longest one that is copied.
+const MOST_BROUGHT: usize = BROUGHT * WARPS as usize * 32 * 8;
+/// Numbers of tiles from one choice of a lone row to the next.
+const CHOICE: u32 = 1 << 16;
+/// Bytes of shared memory of the entries of a lone row beside the dynamic ones: the sums, twice, and what the system takes.
+const LONE_BYTES: u32 = 2 * WARPS * TILE * 4 + SYSTEM_BYTES;
+
 /// Warps that are to be at work: ten for each multiprocessor of a large GPU.
 const AT_WORK: u32 = 1_320;
 
@@ -147,15 +158,22 @@ impl Kernel for MoeQuantGemv {
 
     fn launch(&self, device: &DeviceInfo) -> Launch {
         let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
-        let in_all = device.shared_bytes_per_block + SYSTEM_BYTES;
-        let resident = (in_all / (rings.bytes + FIXED_BYTES)).clamp(1, BLOCKS);
-        let blocks = (device.multiprocessors * resident).clamp(1, self.rows * self.top_k * (self.n / TILE));
-        let staged = WARPS / self.team * 2 * self.k.next_multiple_of(rings.columns / WARPS);
-        let has_room = rings.bytes + staged + FIXED_BYTES <= in_all / resident;
         let [several, one] = rings.expert_symbols;
-        let (symbol, staged) =
-            if self.rows == 1 && self.top_k <= WARPS * 32 && has_room { (one, staged) } else { (several, 0) };
-        Launch { shared_bytes: rings.bytes + staged, overlaps: true, ..Launch::linear(symbol, blocks, WARPS * 32) }
+        let is_lone = self.rows == 1 && self.k as usize <= MOST_BROUGHT && self.n / TILE < CHOICE;
+        let staged = if is_lone { 2 * self.k.next_multiple_of(rings.columns / WARPS) } else { 0 };
+        let shared_bytes = rings.bytes + staged;
+        let fixed = if is_lone { LONE_BYTES } else { FIXED_BYTES };
+        let resident = ((device.shared_bytes_per_block + SYSTEM_BYTES) / (shared_bytes + fixed)).clamp(1, BLOCKS);
+        let (blocks, tiles) = (device.multiprocessors * resident, self.n / TILE);
+        let (symbol, grid) = if is_lone {
+            // As few tiles to a block as leave none for a second turn.
+            let at_once = (self.top_k * tiles).div_ceil(blocks).min(WARPS / self.team);
+            let across = tiles.div_ceil(at_once);
+            (one, [across, (blocks / across).clamp(1, self.top_k), 1])
+        } else {
+            (several, [blocks.clamp(1, self.rows * self.top_k * tiles), 1, 1])
+        };
+        Launch { grid, shared_bytes, overlaps: true, ..Launch::linear(symbol, 1, WARPS * 32) }
     }
 
     fn bytes_moved(&self, shape: &StepShape) -> u64 {

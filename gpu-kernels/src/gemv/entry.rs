@@ -15,6 +15,9 @@ use cuda_std::{grid, kernel, mma, thread};
 const W: usize = WIDE as usize;
 const N: usize = NARROW as usize;
 
+/// Pieces of eight of a gated row that a lane asks for before it uses them: of 4 096 elements in eight groups all that it has.
+pub(crate) const GATED: usize = 2;
+
 kernel! {
     /// Up to eight token rows to a block.
     pub fn gemv(args: Gemv) {
@@ -118,8 +121,9 @@ unsafe fn behind_gated_norm<const QUADS: usize>(args: &Gemv) {
     let Some(row) = args.gated() else { return };
     // SAFETY: the block's warps share the row out, and use it behind a barrier.
     unsafe {
-        let first = row.first_of_warp(args.norm_groups);
+        let weights = row.first_weights::<GATED>(args.norm_groups);
         let stream = Stream::<QUADS, _>::new(*args, Overlap::Waits);
+        let first = (weights, row.ask_first(args.norm_groups));
         let normed = behind_the_rings(QUADS as u32);
         row.normalise(args.norm_groups, first, args.eps, |group, words| normed.store(group, words));
         sync_threads();
@@ -185,7 +189,7 @@ unsafe fn product<const QUADS: usize>(args: &Gemv, mut stream: Stream<QUADS, Gem
                     },
                 );
             }
-            sums.finish(tile, c, addends);
+            sums.finish(tile, thread::warp_id(), c, addends);
             tile += thread::grid_dim_x();
         }
     }

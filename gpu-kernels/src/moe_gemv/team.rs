@@ -30,16 +30,17 @@ impl Team {
         Team { warps, rank: warp & (warps - 1), number: warp >> log, log_teams: WARPS.trailing_zeros() - log }
     }
 
-    /// Its first tile: those of all blocks come before a block's second, so that blocks have as many, or one more.
+    /// Its first tile, and how far each of its own is from the next: those of all blocks come before a block's second, so that blocks
+    /// have as many, or one more.
     #[inline(always)]
-    pub fn first_tile(&self) -> u32 {
-        thread::block_idx_x() + self.number * thread::grid_dim_x()
+    pub fn tiles(&self) -> (u32, u32) {
+        (thread::block_idx_x() + self.number * thread::grid_dim_x(), thread::grid_dim_x() << self.log_teams)
     }
 
-    /// The tile behind another of its own.
+    /// Teams of a block.
     #[inline(always)]
-    pub fn behind(&self, tile: u32) -> u32 {
-        tile + (thread::grid_dim_x() << self.log_teams)
+    pub fn teams(&self) -> u32 {
+        1 << self.log_teams
     }
 
     /// This thread's number in the team.

@@ -1,5 +1,6 @@
 //! The entry points of `moe_quant_gemv`.
 use super::MoeQuantGemv;
+use super::one_row::of_one_row;
 use super::ring::Ring;
 use crate::gemv::{TILE, WARPS};
 use crate::moe_gemv::team::Team;
@@ -7,26 +8,24 @@ use crate::moe_gemv::{entry as moe, groups};
 use crate::quant_gemv::BLOCKS;
 use crate::quant_gemv::bits4::{Groups32, Groups64, Nvfp4};
 use crate::quant_gemv::bits8::{Bits8, E4m3, I8};
-use crate::quant_gemv::entry::{multiply_next, multiply_staged};
+use crate::quant_gemv::entry::multiply_next;
 use crate::quant_gemv::forms::{Form, Matrix, Place, Sums};
-use crate::quant_gemv::ring::{AHEAD, EARLY, Steps, Tiles};
-use crate::quant_gemv::tokens::Staged;
-use crate::row;
+use crate::quant_gemv::ring::{AHEAD, Tiles};
 use core::num::NonZero;
-use cuda_std::{grid, kernel, shared, thread};
+use cuda_std::{grid, kernel, thread};
 
 macro_rules! entries {
     ($($name:ident $row:ident $form:ty;)*) => { kernel! {$(
         /// The experts of a few rows.
         pub fn $name(args: MoeQuantGemv) {
             thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
-            run::<$form, false>(&args);
+            of_rows::<$form>(&args);
         }
 
         /// The experts of one row.
         pub fn $row(args: MoeQuantGemv) {
             thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
-            run::<$form, true>(&args);
+            of_one_row::<$form>(&args);
         }
     )*} };
 }
@@ -84,7 +83,7 @@ impl Tiles for Experts {
 /// # Safety
 /// The kernel's Requires hold; the whole block comes here.
 #[inline(always)]
-unsafe fn run<F: Form, const STAGED: bool>(args: &MoeQuantGemv) {
+unsafe fn of_rows<F: Form>(args: &MoeQuantGemv) {
     if args.ids_settled == 0 {
         grid::wait_for_dependencies();
     }
@@ -96,17 +95,11 @@ unsafe fn run<F: Form, const STAGED: bool>(args: &MoeQuantGemv) {
     let team = Team::of(args.team);
     // SAFETY: tiles are the same for the whole team, so all its threads come to the barriers.
     unsafe {
-        let groups = if STAGED { groups::of_one_row(&around) } else { groups::of_rows(&around) };
+        let groups = groups::of_rows(&around);
         let tiles = Experts { n: args.n, per_group, tiles: groups * per_group.get() };
-        let mut ring = if STAGED {
-            Ring::<F, _>::begun::<EARLY>(tiles, matrix, team)
-        } else {
-            Ring::<F, _>::begun::<AHEAD>(tiles, matrix, team)
-        };
+        let (mut tile, apart) = team.tiles();
+        let mut ring = Ring::<F, _>::begun::<AHEAD>(tiles, matrix, team, (tile, apart));
         grid::wait_for_dependencies();
-        let staged = if STAGED { Some(staged::<F>(args, team)) } else { None };
-        let mut is_first = true;
-        let mut tile = team.first_tile();
         let mut odd = false;
         while tile < tiles.tiles {
             let (group, first) = tiles.place(tile);
@@ -114,43 +107,15 @@ unsafe fn run<F: Form, const STAGED: bool>(args: &MoeQuantGemv) {
             let rows = tiles.rows(tile, thread::lane_id() / 4);
             let row_scales = F::of_rows(&matrix, rows);
             let mut sums = Sums::ZERO;
-            let (mut column, apart) = ring.columns();
-            if let Some(staged) = staged {
-                // The team is done with the row in front: it has met behind its products.
-                staged.bring(tokens.row, tokens.groups, team.share(), || {
-                    if is_first {
-                        ring.fill_up();
-                    }
-                    is_first = false;
-                });
-                team.sync();
-            }
+            let (mut column, step) = ring.columns();
             while column < args.k {
-                let place = Place { rows, column };
-                if let Some(staged) = staged {
-                    let step = ring.next();
-                    multiply_staged(&mut sums, &matrix, place, &step, staged);
-                } else {
-                    multiply_next(&mut sums, &mut ring, place, &tokens);
-                }
-                column += apart;
+                multiply_next(&mut sums, &mut ring, Place { rows, column }, &tokens);
+                column += step;
             }
             let sums = sums.finished(row_scales);
             moe::finish(&around, team, moe::place_of_sums(odd), sums.map(|sum| sum * F::REST), group, first);
             odd = !odd;
-            tile = team.behind(tile);
+            tile += apart;
         }
     }
-}
-
-/// The team's place for a token row, behind the rings.
-///
-/// # Safety
-/// The whole team comes here.
-#[inline(always)]
-unsafe fn staged<F: Form>(args: &MoeQuantGemv, team: Team) -> Staged<F> {
-    let all = args.k.next_multiple_of(Ring::<F, Experts>::STEP) / row::GROUP;
-    let room = shared::dynamic::<u8>().offset(Ring::<F, Experts>::ALL).cast::<[u32; 4]>().offset(team.number * all);
-    // SAFETY: the caller's promise.
-    unsafe { Staged::in_room(room, [args.k / row::GROUP, all], team.share()) }
 }

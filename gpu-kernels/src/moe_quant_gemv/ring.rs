@@ -16,8 +16,9 @@ pub struct Ring<F, T> {
     pub matrix: Matrix,
     /// The warps that share a tile.
     pub team: Team,
-    /// Tile to ask for next, and the first piece of the step of it.
+    /// Tile to ask for next, how far the one behind it is, and the first piece of the step of it.
     tile: u32,
+    apart: u32,
     piece: u32,
     /// Up to this piece all of that tile is there.
     whole: u32,
@@ -42,25 +43,24 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// Rows from one of a lane's copies to the next.
     const APART: u32 = thread::WARP_SIZE / PIECES;
 
-    /// The warp's ring, with the first `STEPS` on their way.
+    /// The warp's ring, with the first `STEPS` on their way; of the warp's tiles the first, and how far each is from the next.
     ///
     /// # Safety
     /// The kernel's Requires hold; the whole block comes here.
     #[inline(always)]
-    pub unsafe fn begun<const STEPS: usize>(tiles: T, matrix: Matrix, team: Team) -> Self {
-        let mut ring = Ring::empty(tiles, matrix, team);
+    pub unsafe fn begun<const STEPS: usize>(tiles: T, matrix: Matrix, team: Team, own: (u32, u32)) -> Self {
+        let mut ring = Ring::empty(tiles, matrix, team, own);
         // SAFETY: the slots are free.
         unsafe { ring.fill::<STEPS>() };
         ring
     }
 
     #[inline(always)]
-    fn empty(tiles: T, matrix: Matrix, team: Team) -> Self {
+    fn empty(tiles: T, matrix: Matrix, team: Team, (tile, apart): (u32, u32)) -> Self {
         let start = shared::dynamic::<u8>().address() + thread::warp_id() * SLOTS * Self::SLOT;
-        let (tile, piece) = (team.first_tile(), team.rank * PIECES);
-        let (codes, scaled, kind) = ([0; 2], 0, PhantomData);
-        let mut ring =
-            Ring { tiles, matrix, team, tile, piece, whole: 0, codes, scaled, start, fill: start, take: start, kind };
+        let (piece, whole, codes, scaled, kind) = (team.rank * PIECES, 0, [0; 2], 0, PhantomData);
+        let (fill, take) = (start, start);
+        let mut ring = Ring { tiles, matrix, team, tile, apart, piece, whole, codes, scaled, start, fill, take, kind };
         ring.find_rows();
         ring
     }
@@ -183,7 +183,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
         self.piece += self.team.warps * PIECES;
         if self.piece >= self.matrix.pieces {
             self.piece = self.team.rank * PIECES;
-            self.tile = self.team.behind(self.tile);
+            self.tile += self.apart;
             self.find_rows();
         }
         cp_async::commit();

@@ -2,11 +2,12 @@
 use super::bits4::{Groups32, Groups64, Nvfp4};
 use super::bits8::{Bits8, E4m3, I8};
 use super::forms::{Form, Matrix, Place, Sums, groups};
-use super::ring::{AHEAD, EARLY, Ring, Step, Steps, Tiles};
+use super::ring::{AHEAD, EARLY, Ring, Step, Steps, Tiles, Turn};
 use super::tokens::{Columns, MOST_BROUGHT, Share, Staged, group_offset};
 use super::{BLOCKS, QuantGemv};
 use crate::activation::SWIGLU;
 use crate::all_reduce::meeting::Outbox;
+use crate::gemv::entry::GATED;
 use crate::gemv::stream::{Overlap, Tokens};
 use crate::gemv::{TILE, WARPS, store};
 use crate::row::{self, Row};
@@ -101,7 +102,7 @@ unsafe fn of_row<F: Form>(args: &QuantGemv) {
             Share::<MOST_BROUGHT> { first: thread::thread_idx_x(), apart: WARPS * 32, groups: args.k / row::GROUP };
         let words = share.ask(args.x.addr);
         ring.fill_up();
-        let staged = Staged::<F>::new(args.k, ring.steps);
+        let staged = Staged::<F>::new(args.k);
         staged.put(share, words);
         sync_threads();
         product_of_row(&around, matrix, ring, staged);
@@ -120,7 +121,7 @@ unsafe fn behind_rms_norm<F: Form>(args: &QuantGemv) {
         let mut ring = Ring::<F, _>::new::<EARLY>(around, matrix, Overlap::of(&around));
         let x = Row::load(args.x.addr, args.k);
         ring.fill_up();
-        let staged = Staged::<F>::new(args.k, ring.steps);
+        let staged = Staged::<F>::new(args.k);
         rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| staged.store(group, words));
         sync_threads();
         product_of_row(&around, matrix, ring, staged);
@@ -139,7 +140,7 @@ unsafe fn behind_layer_norm_1p<F: Form>(args: &QuantGemv) {
         let mut ring = Ring::<F, _>::new::<EARLY>(around, matrix, Overlap::of(&around));
         let x = Row::load(args.x.addr, args.k);
         ring.fill_up();
-        let staged = Staged::<F>::new(args.k, ring.steps);
+        let staged = Staged::<F>::new(args.k);
         layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| staged.store(group, words));
         sync_threads();
         product_of_row(&around, matrix, ring, staged);
@@ -155,9 +156,11 @@ unsafe fn behind_gated_norm<F: Form>(args: &QuantGemv) {
     let Some(row) = around.gated() else { return };
     // SAFETY: the block's warps share the row out, and use it behind a barrier.
     unsafe {
-        let first = row.first_of_warp(args.norm_groups);
-        let ring = Ring::<F, _>::new::<AHEAD>(around, matrix, Overlap::Waits);
-        let staged = Staged::<F>::new(args.k, ring.steps);
+        let weights = row.first_weights::<GATED>(args.norm_groups);
+        let mut ring = Ring::<F, _>::new::<EARLY>(around, matrix, Overlap::Waits);
+        let first = (weights, row.ask_first(args.norm_groups));
+        ring.fill_up();
+        let staged = Staged::<F>::new(args.k);
         row.normalise(args.norm_groups, first, args.eps, |group, words| staged.store(group, words));
         sync_threads();
         product_of_row(&around, matrix, ring, staged);
@@ -177,12 +180,7 @@ unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>)
             args,
             matrix,
             #[inline(always)]
-            |sums, rows| {
-                for at in 0..ring.steps {
-                    let place = Place { rows, column: ring.first_column(at) };
-                    multiply_next(sums, &mut ring, place, &tokens);
-                }
-            },
+            |sums, place| multiply_next(sums, &mut ring, place, &tokens),
         );
     }
 }
@@ -199,21 +197,15 @@ unsafe fn product_of_row<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F,
             args,
             matrix,
             #[inline(always)]
-            |sums, rows| {
-                for at in 0..ring.steps {
-                    let place = Place { rows, column: ring.first_column(at) };
-                    let step = ring.next();
-                    // The same for the whole warp: in a last step, some have no columns.
-                    if place.column < args.k {
-                        multiply_staged(sums, &matrix, place, &step, staged);
-                    }
-                }
+            |sums, place| {
+                let step = ring.next();
+                multiply_staged(sums, &matrix, place, &step, staged);
             },
         );
     }
 }
 
-/// Stores the outputs of the block's tiles, whose sums `multiply` makes, of these rows of the weight.
+/// Stores the outputs of the block's tiles. `multiply` adds a step of the warp's to sums.
 ///
 /// # Safety
 /// The kernel's Requires hold; the whole block comes here.
@@ -221,10 +213,10 @@ unsafe fn product_of_row<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F,
 unsafe fn for_each_tile<F: Form, const LONE: bool>(
     args: &Gemv,
     matrix: Matrix,
-    mut multiply: impl FnMut(&mut Sums, [u32; 2]),
+    mut multiply: impl FnMut(&mut Sums, Place),
 ) {
     let mut store = store::Sums::<LONE>::new(args);
-    let mut tile = thread::block_idx_x();
+    let (mut tile, mut turn) = (thread::block_idx_x(), Turn::first(matrix.pieces));
     // SAFETY: tiles are the same for the whole block, so all its threads come to the barriers.
     unsafe {
         while tile < args.tiles() {
@@ -232,9 +224,14 @@ unsafe fn for_each_tile<F: Form, const LONE: bool>(
             let rows = existing(args, tile);
             let row_scales = F::of_rows(&matrix, rows);
             let mut sums = Sums::ZERO;
-            multiply(&mut sums, rows);
+            let mut column = turn.place * Ring::<F, Gemv>::STEP;
+            while column < args.k {
+                multiply(&mut sums, Place { rows, column });
+                column += WARPS * Ring::<F, Gemv>::STEP;
+            }
             let sums = sums.finished(row_scales);
-            store.finish(tile, sums.map(|sum| sum * F::REST), addends);
+            store.finish(tile, turn.place, sums.map(|sum| sum * F::REST), addends);
+            turn.pass();
             tile += thread::grid_dim_x();
         }
     }

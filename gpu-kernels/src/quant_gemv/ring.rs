@@ -11,7 +11,7 @@ use cuda_std::{cp_async, shared, thread, warp};
 /// Steps on their way.
 pub const AHEAD: usize = SLOTS as usize - 1;
 /// Of those, how many a product of one token row asks for before it has asked for the row, which comes behind all that was asked for
-/// before it. Behind `gated_norm` all of them, since its rows are asked for where they are used.
+/// before it.
 pub const EARLY: usize = 1;
 /// Copies of a lane for a half of a tile.
 pub const COPIES: usize = PIECES as usize / 4;
@@ -42,16 +42,39 @@ pub trait Steps<F> {
     unsafe fn next(&mut self) -> Step<F>;
 }
 
+/// Whose turn the steps of a tile are: all tiles' are dealt out to the warps of the block in turn. A warp in place 0 has the first one of
+/// the tile, and every eighth behind it.
+#[derive(Clone, Copy)]
+pub struct Turn {
+    /// The warp's place.
+    pub place: u32,
+    /// How far that goes back to the next tile: the steps of a tile beyond those that all warps have.
+    back: u32,
+}
+
+impl Turn {
+    /// In the block's first tile, of rows of so many pieces.
+    #[inline(always)]
+    pub fn first(pieces: u32) -> Turn {
+        Turn { place: thread::warp_id(), back: pieces.div_ceil(PIECES) % WARPS }
+    }
+
+    /// In the next tile.
+    #[inline(always)]
+    pub fn pass(&mut self) {
+        self.place = (self.place + WARPS - self.back) % WARPS;
+    }
+}
+
 /// A warp's ring, where all warps of the block share a tile.
 pub struct Ring<F, T> {
     tiles: T,
     /// The rows of codes.
     pub matrix: Matrix,
-    /// Steps of a warp in a tile.
-    pub steps: u32,
-    /// Tile and step to ask for next.
+    /// Tile to ask for next, the warp's turn in it, and the first piece of its next step.
     tile: u32,
-    step: u32,
+    turn: Turn,
+    piece: u32,
     /// Of that tile, the first row of which this lane copies a part, in both halves, and the row of which it copies scales.
     codes: [u64; 2],
     scaled: u64,
@@ -67,6 +90,8 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     const SLOT: u32 = TILE * (PIECES * 16 + F::SCALES);
     /// Bytes of all rings of a block.
     pub const ALL: u32 = WARPS * SLOTS * Self::SLOT;
+    /// Columns of a step.
+    pub const STEP: u32 = PIECES * (128 / F::BITS);
     /// Rows from one of a lane's copies to the next.
     const APART: u32 = thread::WARP_SIZE / PIECES;
 
@@ -95,10 +120,10 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     #[inline(always)]
     fn empty(tiles: T, matrix: Matrix) -> Self {
         let start = shared::dynamic::<u8>().address() + thread::warp_id() * SLOTS * Self::SLOT;
-        let (steps, tile) = (matrix.pieces.div_ceil(WARPS * PIECES), thread::block_idx_x());
-        let (codes, kind) = ([0; 2], PhantomData);
-        let mut ring =
-            Ring { tiles, matrix, steps, tile, step: 0, codes, scaled: 0, start, fill: start, take: start, kind };
+        let (tile, turn) = (thread::block_idx_x(), Turn::first(matrix.pieces));
+        let (codes, scaled, fill, take, kind) = ([0; 2], 0, start, start, PhantomData);
+        let mut ring = Ring { tiles, matrix, tile, turn, piece: 0, codes, scaled, start, fill, take, kind };
+        ring.find_step();
         ring.find_rows();
         ring
     }
@@ -133,6 +158,17 @@ impl<F: Form, T: Tiles> Ring<F, T> {
         (thread::lane_id() / pieces, thread::lane_id() % pieces)
     }
 
+    /// Finds the warp's first step of the tile to ask for, or of the first one behind it that has one.
+    #[inline(always)]
+    fn find_step(&mut self) {
+        self.piece = self.turn.place * PIECES;
+        while self.piece >= self.matrix.pieces {
+            self.turn.pass();
+            self.tile += thread::grid_dim_x();
+            self.piece = self.turn.place * PIECES;
+        }
+    }
+
     /// Finds the rows of the tile to ask for.
     #[inline(always)]
     fn find_rows(&mut self) {
@@ -153,7 +189,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     #[inline(always)]
     unsafe fn copy_codes<const CHECKED: bool>(&self, slot: u32) {
         let (own, piece) = (thread::lane_id() / PIECES, thread::lane_id() % PIECES);
-        let number = self.first_piece(self.step) + piece;
+        let number = self.piece + piece;
         let within = number * 16;
         unroll::<2>(
             #[inline(always)]
@@ -179,7 +215,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// As for [`Ring::copy_codes`].
     #[inline(always)]
     unsafe fn copy_scales<const CHECKED: bool>(&self, slot: u32) {
-        let ((row, piece), first) = (Self::scaled(), self.first_piece(self.step));
+        let ((row, piece), first) = (Self::scaled(), self.piece);
         if F::SCALES > 0 && row < TILE {
             let from = self.scaled + u64::from(first / PIECES * F::SCALES);
             let to = slot + TILE * PIECES * 16 + row * F::SCALES + piece * 16;
@@ -196,7 +232,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     #[inline(always)]
     unsafe fn ask(&mut self) {
         // The same for the whole warp.
-        let whole = self.tiles.has_all(self.tile) && self.first_piece(self.step) + PIECES <= self.matrix.pieces;
+        let whole = self.tiles.has_all(self.tile) && self.piece + PIECES <= self.matrix.pieces;
         // SAFETY: the caller's promise.
         unsafe {
             if whole {
@@ -207,26 +243,15 @@ impl<F: Form, T: Tiles> Ring<F, T> {
                 self.copy_scales::<true>(self.fill);
             }
         }
-        self.step += 1;
-        if self.step == self.steps {
-            self.step = 0;
+        self.piece += WARPS * PIECES;
+        if self.piece >= self.matrix.pieces {
+            self.turn.pass();
             self.tile += thread::grid_dim_x();
+            self.find_step();
             self.find_rows();
         }
         cp_async::commit();
         self.fill = self.behind(self.fill);
-    }
-
-    /// The first piece of a step of this warp.
-    #[inline(always)]
-    fn first_piece(&self, step: u32) -> u32 {
-        (step * WARPS + thread::warp_id()) * PIECES
-    }
-
-    /// The first column of a step of this warp.
-    #[inline(always)]
-    pub fn first_column(&self, step: u32) -> u32 {
-        self.first_piece(step) * (128 / F::BITS)
     }
 
     /// The slot behind the one at `slot`.

@@ -43,11 +43,11 @@ impl<F: Form> Staged<F> {
     /// # Safety
     /// The whole block comes here; nobody uses the room.
     #[inline(always)]
-    pub unsafe fn new(k: u32, steps: u32) -> Self {
+    pub unsafe fn new(k: u32) -> Self {
         let room = shared::dynamic::<u8>().offset(Ring::<F, Gemv>::ALL).cast::<[u32; 4]>();
         let share = (thread::thread_idx_x(), thread::block_dim_x());
         // SAFETY: the caller's promise.
-        unsafe { Staged::in_room(room, [k / row::GROUP, steps * WARPS * 4 * groups::<F>()], share) }
+        unsafe { Staged::in_room(room, [k, k.next_multiple_of(Ring::<F, Gemv>::STEP)].map(|k| k / row::GROUP), share) }
     }
 
     /// The same in `room`, of rows of so many groups and steps that end behind so many, by a thread of some.

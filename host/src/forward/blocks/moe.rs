@@ -1,5 +1,5 @@
 //! Experts: a router, the products of the experts that are chosen, a shared expert, and their sum.
-use gpu_kernels::{Act, Element, MoeCombine, MoeRoute, Ptr, moe_route, moe_sort, rms_norm};
+use gpu_kernels::{Act, Element, GEMV_MAX_ROWS, MoeCombine, MoeRoute, Ptr, moe_route, moe_sort, rms_norm};
 
 use self::experts::ExpertProducts;
 use super::{Kind, PlacedBlock};
@@ -133,7 +133,7 @@ fn scratch(block: &Moe, builder: &mut Builder) -> Scratch {
 
 impl PlacedBlock for PlacedMoe {
     /// Of a few rows, what is not chosen runs beside what is: the first products beside the router, which is slow and needs few
-    /// multiprocessors, and the shared expert's second one beside the experts'. They read normalised rows, or normalise one.
+    /// multiprocessors, and the shared expert's second one between the experts'. They read normalised rows, or normalise one.
     fn steps(&self, pass: &mut Pass) {
         let x = pass.shared.x.ptr();
         let input = self.route(pass, x);
@@ -143,8 +143,15 @@ impl PlacedBlock for PlacedMoe {
         }
         let products = ExpertProducts::of(self, pass, into_experts);
         products.up(pass);
-        products.down(pass);
+        // More than a few wait for what is in front of them: then the sum alone waits for the shared expert.
+        let are_few = pass.rows() <= GEMV_MAX_ROWS;
+        if !are_few {
+            products.down(pass);
+        }
         let shared = self.shared.as_ref().map_or(Ptr::NULL, |shared| shared.down(pass, products.are_streamed()));
+        if are_few {
+            products.down(pass);
+        }
         match &self.latent {
             None => self.sum(pass, shared, x),
             Some([_, out]) => self.widen(pass, shared, out, x),
