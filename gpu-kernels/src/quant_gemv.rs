@@ -23,9 +23,10 @@
 //! As `gemv`'s: tiles of 16 rows of the weight to a block, whose 8 warps share the columns: 128 at a time of 8 bits, 256 of
 //! 4. Codes and the scales behind them pass through rings in shared memory, three steps deep. The first two are on their way
 //! before the kernel in front has ended; with one token row the second one is asked for behind that, since the row comes
-//! behind all that was asked for before it. The steps of all tiles of a block are dealt out to its warps in turn. A lane
-//! widens eight columns of two rows in registers, by arithmetic on their bits. One token row of at most 16 384 columns is copied to shared memory first (`_row`), in the order in which codes are
-//! widened; `_rms_norm`, `_layer_norm_1p` and `_gated_norm` take one, which every block normalises for itself.
+//! behind all that was asked for before it, and the steps of all tiles of a block are dealt out to its warps in turn. A lane
+//! widens eight columns of two rows in registers, by arithmetic on their bits. One token row of at most 16 384 columns is
+//! copied to shared memory first (`_row`), in the order in which codes are widened; `_rms_norm`, `_layer_norm_1p` and
+//! `_gated_norm` take one, which every block normalises for itself.
 //!
 //! # Requires
 //! 1 to 8 rows, with a norm 1 row of at most 8 192; `k` divisible by 8; `n` even with `swiglu`; a packed format, whose scales

@@ -189,7 +189,7 @@ unsafe fn product<const QUADS: usize>(args: &Gemv, mut stream: Stream<QUADS, Gem
                     },
                 );
             }
-            sums.finish(tile, thread::warp_id(), c, addends);
+            sums.finish(tile, c, addends);
             tile += thread::grid_dim_x();
         }
     }

@@ -23,6 +23,8 @@ shared! {
 pub struct Sums<const LONE: bool> {
     args: Gemv,
     place: u32,
+    /// The warp's place among those that share a tile, in whose order their sums are joined.
+    pub warp: u32,
 }
 
 /// What is added to a thread's output, requested before the sums are there.
@@ -36,7 +38,7 @@ pub struct Addends {
 impl<const LONE: bool> Sums<LONE> {
     #[inline(always)]
     pub fn new(args: &Gemv) -> Self {
-        Sums { args: *args, place: 0 }
+        Sums { args: *args, place: 0, warp: thread::warp_id() }
     }
 
     /// Row in the tile and token of the output that this thread stores.
@@ -101,18 +103,18 @@ impl<const LONE: bool> Sums<LONE> {
         u64::from(token) * u64::from(self.args.width()) + u64::from(column)
     }
 
-    /// Joins the warps' sums `c` of a tile, in the order of their places in it, and stores the outputs.
+    /// Joins the warps' sums `c` of a tile and stores the outputs.
     ///
     /// # Safety
     /// The whole block comes here.
     #[inline(always)]
-    pub unsafe fn finish(&mut self, tile: u32, place: u32, c: [f32; 4], addends: Addends) {
+    pub unsafe fn finish(&mut self, tile: u32, c: [f32; 4], addends: Addends) {
         // SAFETY: the caller's promise.
         unsafe {
             if LONE {
-                self.finish_alone(tile, place, c, addends);
+                self.finish_alone(tile, c, addends);
             } else {
-                self.finish_together(tile, place, c, addends);
+                self.finish_together(tile, c, addends);
             }
         }
     }
@@ -120,9 +122,9 @@ impl<const LONE: bool> Sums<LONE> {
     /// # Safety
     /// As for [`Sums::finish`].
     #[inline(always)]
-    unsafe fn finish_together(&mut self, tile: u32, place: u32, c: [f32; 4], addends: Addends) {
+    unsafe fn finish_together(&mut self, tile: u32, c: [f32; 4], addends: Addends) {
         let sums = gemv_sums().offset(self.place * WARPS * SUMS);
-        let own = sums.offset(place * SUMS).cast::<[f32; 2]>();
+        let own = sums.offset(self.warp * SUMS).cast::<[f32; 2]>();
         // SAFETY: each thread has its own words, and what is read lies behind the barrier.
         unsafe {
             unroll::<2>(|i| {
@@ -139,7 +141,7 @@ impl<const LONE: bool> Sums<LONE> {
     /// # Safety
     /// As for [`Sums::finish`].
     #[inline(always)]
-    unsafe fn finish_alone(&mut self, tile: u32, place: u32, c: [f32; 4], addends: Addends) {
+    unsafe fn finish_alone(&mut self, tile: u32, c: [f32; 4], addends: Addends) {
         let sums = gemv_sums().offset(self.place * WARPS * TILE);
         // Barrier 0 is `sync_threads`'s.
         let barrier = 1 + self.place;
@@ -148,7 +150,7 @@ impl<const LONE: bool> Sums<LONE> {
             unroll::<2>(|i| {
                 let (row, token) = fragment::c_element(thread::lane_id(), 2 * i as u32);
                 if token == 0 {
-                    sums.store(place * TILE + row, c[2 * i]);
+                    sums.store(self.warp * TILE + row, c[2 * i]);
                 }
             });
             if self.is_its_turn() {

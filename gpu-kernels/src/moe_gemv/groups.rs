@@ -95,7 +95,7 @@ pub unsafe fn of_rows(args: &MoeGemv) -> u32 {
 /// # Safety
 /// As for [`find`].
 #[inline(always)]
-pub unsafe fn of_one_row(args: &MoeGemv) -> u32 {
+unsafe fn of_one_row(args: &MoeGemv) -> u32 {
     let (choices, choice) = (args.choices(), thread::thread_idx_x());
     // SAFETY: each thread writes the words of its own choice, which are read behind the barrier.
     unsafe {

@@ -2,7 +2,7 @@
 use super::bits4::{Groups32, Groups64, Nvfp4};
 use super::bits8::{Bits8, E4m3, I8};
 use super::forms::{Form, Matrix, Place, Sums, groups};
-use super::ring::{AHEAD, EARLY, Ring, Step, Steps, Tiles, Turn};
+use super::ring::{AHEAD, EARLY, Ring, Step, Steps, Tiles, first_column, place_behind};
 use super::tokens::{Columns, MOST_BROUGHT, Share, Staged, group_offset};
 use super::{BLOCKS, QuantGemv};
 use crate::activation::SWIGLU;
@@ -25,7 +25,7 @@ macro_rules! entries {
         pub fn $plain(args: QuantGemv) {
             thread::blocks_at_once::<{ WARPS * 32 }, BLOCKS>();
             let (around, matrix) = (args.around(), matrix::<$form>(&args));
-            let ring = Ring::<$form, _>::new::<AHEAD>(around, matrix, Overlap::of(&around));
+            let ring = Ring::<$form, _, false>::new::<AHEAD>(around, matrix, Overlap::of(&around));
             product(&around, matrix, ring);
             grid::first_block_waits_for_dependencies();
         }
@@ -97,12 +97,12 @@ unsafe fn of_row<F: Form>(args: &QuantGemv) {
     let (around, matrix) = (args.around(), matrix::<F>(args));
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
-        let mut ring = Ring::<F, _>::new::<EARLY>(around, matrix, Overlap::of(&around));
+        let mut ring = Ring::<F, _, true>::new::<EARLY>(around, matrix, Overlap::of(&around));
         let share =
             Share::<MOST_BROUGHT> { first: thread::thread_idx_x(), apart: WARPS * 32, groups: args.k / row::GROUP };
         let words = share.ask(args.x.addr);
         ring.fill_up();
-        let staged = Staged::<F>::new(args.k);
+        let staged = Staged::<F>::new(args.k, ring.steps);
         staged.put(share, words);
         sync_threads();
         product_of_row(&around, matrix, ring, staged);
@@ -118,10 +118,10 @@ unsafe fn behind_rms_norm<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let weight = Row::load(args.norm_weight.addr, args.k);
-        let mut ring = Ring::<F, _>::new::<EARLY>(around, matrix, Overlap::of(&around));
+        let mut ring = Ring::<F, _, true>::new::<EARLY>(around, matrix, Overlap::of(&around));
         let x = Row::load(args.x.addr, args.k);
         ring.fill_up();
-        let staged = Staged::<F>::new(args.k);
+        let staged = Staged::<F>::new(args.k, ring.steps);
         rms_norm::entry::normalise(x, weight, (args.eps, args.roundings), |group, words| staged.store(group, words));
         sync_threads();
         product_of_row(&around, matrix, ring, staged);
@@ -137,10 +137,10 @@ unsafe fn behind_layer_norm_1p<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's threads share the row out, and use it behind a barrier.
     unsafe {
         let parameters = [Row::load(args.norm_weight.addr, args.k), Row::load(args.norm_bias.addr, args.k)];
-        let mut ring = Ring::<F, _>::new::<EARLY>(around, matrix, Overlap::of(&around));
+        let mut ring = Ring::<F, _, true>::new::<EARLY>(around, matrix, Overlap::of(&around));
         let x = Row::load(args.x.addr, args.k);
         ring.fill_up();
-        let staged = Staged::<F>::new(args.k);
+        let staged = Staged::<F>::new(args.k, ring.steps);
         layer_norm_1p::entry::normalise(x, parameters, args.eps, |group, words| staged.store(group, words));
         sync_threads();
         product_of_row(&around, matrix, ring, staged);
@@ -157,10 +157,10 @@ unsafe fn behind_gated_norm<F: Form>(args: &QuantGemv) {
     // SAFETY: the block's warps share the row out, and use it behind a barrier.
     unsafe {
         let weights = row.first_weights::<GATED>(args.norm_groups);
-        let mut ring = Ring::<F, _>::new::<EARLY>(around, matrix, Overlap::Waits);
+        let mut ring = Ring::<F, _, true>::new::<EARLY>(around, matrix, Overlap::Waits);
         let first = (weights, row.ask_first(args.norm_groups));
         ring.fill_up();
-        let staged = Staged::<F>::new(args.k);
+        let staged = Staged::<F>::new(args.k, ring.steps);
         row.normalise(args.norm_groups, first, args.eps, |group, words| staged.store(group, words));
         sync_threads();
         product_of_row(&around, matrix, ring, staged);
@@ -172,13 +172,14 @@ unsafe fn behind_gated_norm<F: Form>(args: &QuantGemv) {
 /// # Safety
 /// The kernel's Requires hold; the whole block comes here.
 #[inline(always)]
-unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>) {
+unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv, false>) {
     let tokens = Tokens::new(args);
     // SAFETY: the caller's promise.
     unsafe {
         for_each_tile::<F, false>(
             args,
             matrix,
+            [ring.steps, ring.odd_steps],
             #[inline(always)]
             |sums, place| multiply_next(sums, &mut ring, place, &tokens),
         );
@@ -190,22 +191,26 @@ unsafe fn product<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>)
 /// # Safety
 /// The kernel's Requires hold; the whole block comes here, behind a barrier behind which the row is `staged`.
 #[inline(always)]
-unsafe fn product_of_row<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv>, staged: Staged<F>) {
+unsafe fn product_of_row<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F, Gemv, true>, staged: Staged<F>) {
     // SAFETY: the caller's promise.
     unsafe {
         for_each_tile::<F, true>(
             args,
             matrix,
+            [ring.steps, ring.odd_steps],
             #[inline(always)]
             |sums, place| {
                 let step = ring.next();
-                multiply_staged(sums, &matrix, place, &step, staged);
+                // The same for the whole warp: in a last step, some have no columns.
+                if place.column < args.k {
+                    multiply_staged(sums, &matrix, place, &step, staged);
+                }
             },
         );
     }
 }
 
-/// Stores the outputs of the block's tiles. `multiply` adds a step of the warp's to sums.
+/// Stores the outputs of the block's tiles. `multiply` adds each of the warp's steps, which [`Ring`] counts, to the sums.
 ///
 /// # Safety
 /// The kernel's Requires hold; the whole block comes here.
@@ -213,10 +218,11 @@ unsafe fn product_of_row<F: Form>(args: &Gemv, matrix: Matrix, mut ring: Ring<F,
 unsafe fn for_each_tile<F: Form, const LONE: bool>(
     args: &Gemv,
     matrix: Matrix,
+    [steps, odd_steps]: [u32; 2],
     mut multiply: impl FnMut(&mut Sums, Place),
 ) {
     let mut store = store::Sums::<LONE>::new(args);
-    let (mut tile, mut turn) = (thread::block_idx_x(), Turn::first(matrix.pieces));
+    let mut tile = thread::block_idx_x();
     // SAFETY: tiles are the same for the whole block, so all its threads come to the barriers.
     unsafe {
         while tile < args.tiles() {
@@ -224,14 +230,12 @@ unsafe fn for_each_tile<F: Form, const LONE: bool>(
             let rows = existing(args, tile);
             let row_scales = F::of_rows(&matrix, rows);
             let mut sums = Sums::ZERO;
-            let mut column = turn.place * Ring::<F, Gemv>::STEP;
-            while column < args.k {
-                multiply(&mut sums, Place { rows, column });
-                column += WARPS * Ring::<F, Gemv>::STEP;
+            for at in 0..steps {
+                multiply(&mut sums, Place { rows, column: first_column::<F>(store.warp, at) });
             }
             let sums = sums.finished(row_scales);
-            store.finish(tile, turn.place, sums.map(|sum| sum * F::REST), addends);
-            turn.pass();
+            store.finish(tile, sums.map(|sum| sum * F::REST), addends);
+            store.warp = place_behind(store.warp, odd_steps);
             tile += thread::grid_dim_x();
         }
     }

@@ -42,39 +42,32 @@ pub trait Steps<F> {
     unsafe fn next(&mut self) -> Step<F>;
 }
 
-/// Whose turn the steps of a tile are: all tiles' are dealt out to the warps of the block in turn. A warp in place 0 has the first one of
-/// the tile, and every eighth behind it.
-#[derive(Clone, Copy)]
-pub struct Turn {
-    /// The warp's place.
-    pub place: u32,
-    /// How far that goes back to the next tile: the steps of a tile beyond those that all warps have.
-    back: u32,
+/// The first column of a step of the warp in a place.
+#[inline(always)]
+pub fn first_column<F: Form>(place: u32, step: u32) -> u32 {
+    (step * WARPS + place) * PIECES * (128 / F::BITS)
 }
 
-impl Turn {
-    /// In the block's first tile, of rows of so many pieces.
-    #[inline(always)]
-    pub fn first(pieces: u32) -> Turn {
-        Turn { place: thread::warp_id(), back: pieces.div_ceil(PIECES) % WARPS }
-    }
-
-    /// In the next tile.
-    #[inline(always)]
-    pub fn pass(&mut self) {
-        self.place = (self.place + WARPS - self.back) % WARPS;
-    }
+/// The place of a warp in the next tile: the steps of all tiles are dealt out in turn.
+#[inline(always)]
+pub fn place_behind(place: u32, odd_steps: u32) -> u32 {
+    (place + WARPS - odd_steps) % WARPS
 }
 
-/// A warp's ring, where all warps of the block share a tile.
-pub struct Ring<F, T> {
+/// A warp's ring, where all warps of the block share a tile. With `DEALT` the steps of all tiles are dealt out in turn, and what has no
+/// columns is not asked for; without it, a warp has the same steps of every tile, and what is not there is zero.
+pub struct Ring<F, T, const DEALT: bool> {
     tiles: T,
     /// The rows of codes.
     pub matrix: Matrix,
-    /// Tile to ask for next, the warp's turn in it, and the first piece of its next step.
+    /// Steps of a warp in a tile.
+    pub steps: u32,
+    /// Tile and step to ask for next, and the warp's place in the tile: that of the first of its steps.
     tile: u32,
-    turn: Turn,
-    piece: u32,
+    step: u32,
+    place: u32,
+    /// If the steps are dealt out, those of a tile that some warps have and others have not: the next tile's go on behind them.
+    pub odd_steps: u32,
     /// Of that tile, the first row of which this lane copies a part, in both halves, and the row of which it copies scales.
     codes: [u64; 2],
     scaled: u64,
@@ -85,13 +78,11 @@ pub struct Ring<F, T> {
     kind: PhantomData<F>,
 }
 
-impl<F: Form, T: Tiles> Ring<F, T> {
+impl<F: Form, T: Tiles, const DEALT: bool> Ring<F, T, DEALT> {
     /// Bytes of a slot.
     const SLOT: u32 = TILE * (PIECES * 16 + F::SCALES);
     /// Bytes of all rings of a block.
     pub const ALL: u32 = WARPS * SLOTS * Self::SLOT;
-    /// Columns of a step.
-    pub const STEP: u32 = PIECES * (128 / F::BITS);
     /// Rows from one of a lane's copies to the next.
     const APART: u32 = thread::WARP_SIZE / PIECES;
 
@@ -120,10 +111,12 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     #[inline(always)]
     fn empty(tiles: T, matrix: Matrix) -> Self {
         let start = shared::dynamic::<u8>().address() + thread::warp_id() * SLOTS * Self::SLOT;
-        let (tile, turn) = (thread::block_idx_x(), Turn::first(matrix.pieces));
+        let (steps, tile) = (matrix.pieces.div_ceil(WARPS * PIECES), thread::block_idx_x());
+        let (step, place) = (0, thread::warp_id());
+        let odd_steps = if DEALT { matrix.pieces.div_ceil(PIECES) % WARPS } else { 0 };
         let (codes, scaled, fill, take, kind) = ([0; 2], 0, start, start, PhantomData);
-        let mut ring = Ring { tiles, matrix, tile, turn, piece: 0, codes, scaled, start, fill, take, kind };
-        ring.find_step();
+        let mut ring =
+            Ring { tiles, matrix, steps, tile, step, place, odd_steps, codes, scaled, start, fill, take, kind };
         ring.find_rows();
         ring
     }
@@ -158,17 +151,6 @@ impl<F: Form, T: Tiles> Ring<F, T> {
         (thread::lane_id() / pieces, thread::lane_id() % pieces)
     }
 
-    /// Finds the warp's first step of the tile to ask for, or of the first one behind it that has one.
-    #[inline(always)]
-    fn find_step(&mut self) {
-        self.piece = self.turn.place * PIECES;
-        while self.piece >= self.matrix.pieces {
-            self.turn.pass();
-            self.tile += thread::grid_dim_x();
-            self.piece = self.turn.place * PIECES;
-        }
-    }
-
     /// Finds the rows of the tile to ask for.
     #[inline(always)]
     fn find_rows(&mut self) {
@@ -189,7 +171,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     #[inline(always)]
     unsafe fn copy_codes<const CHECKED: bool>(&self, slot: u32) {
         let (own, piece) = (thread::lane_id() / PIECES, thread::lane_id() % PIECES);
-        let number = self.piece + piece;
+        let number = self.first_piece(self.step) + piece;
         let within = number * 16;
         unroll::<2>(
             #[inline(always)]
@@ -215,7 +197,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     /// As for [`Ring::copy_codes`].
     #[inline(always)]
     unsafe fn copy_scales<const CHECKED: bool>(&self, slot: u32) {
-        let ((row, piece), first) = (Self::scaled(), self.piece);
+        let ((row, piece), first) = (Self::scaled(), self.first_piece(self.step));
         if F::SCALES > 0 && row < TILE {
             let from = self.scaled + u64::from(first / PIECES * F::SCALES);
             let to = slot + TILE * PIECES * 16 + row * F::SCALES + piece * 16;
@@ -225,33 +207,40 @@ impl<F: Form, T: Tiles> Ring<F, T> {
         }
     }
 
-    /// Asks for the next step.
+    /// Asks for the next step, if it is there.
     ///
     /// # Safety
     /// The slot to fill is free.
     #[inline(always)]
     unsafe fn ask(&mut self) {
         // The same for the whole warp.
-        let whole = self.tiles.has_all(self.tile) && self.piece + PIECES <= self.matrix.pieces;
+        let first = self.first_piece(self.step);
+        let whole = self.tiles.has_all(self.tile) && first + PIECES <= self.matrix.pieces;
         // SAFETY: the caller's promise.
         unsafe {
             if whole {
                 self.copy_codes::<false>(self.fill);
                 self.copy_scales::<false>(self.fill);
-            } else if self.tiles.has(self.tile, 0, 0) {
+            } else if (!DEALT || first < self.matrix.pieces) && self.tiles.has(self.tile, 0, 0) {
                 self.copy_codes::<true>(self.fill);
                 self.copy_scales::<true>(self.fill);
             }
         }
-        self.piece += WARPS * PIECES;
-        if self.piece >= self.matrix.pieces {
-            self.turn.pass();
+        self.step += 1;
+        if self.step == self.steps {
+            self.step = 0;
+            self.place = place_behind(self.place, self.odd_steps);
             self.tile += thread::grid_dim_x();
-            self.find_step();
             self.find_rows();
         }
         cp_async::commit();
         self.fill = self.behind(self.fill);
+    }
+
+    /// The first piece of this warp's step of the tile to ask for next.
+    #[inline(always)]
+    fn first_piece(&self, step: u32) -> u32 {
+        (step * WARPS + self.place) * PIECES
     }
 
     /// The slot behind the one at `slot`.
@@ -262,7 +251,7 @@ impl<F: Form, T: Tiles> Ring<F, T> {
     }
 }
 
-impl<F: Form, T: Tiles> Steps<F> for Ring<F, T> {
+impl<F: Form, T: Tiles, const DEALT: bool> Steps<F> for Ring<F, T, DEALT> {
     #[inline(always)]
     fn matrix(&self) -> Matrix {
         self.matrix

@@ -12,8 +12,6 @@ use cuda_std::{global, thread};
 
 /// Groups of tokens that are asked for before they are used: more take too many registers.
 const AHEAD: usize = 4;
-/// Groups that a thread asks for together, of a row that some warps copy: of 2688 elements all that a thread of two warps has.
-const BROUGHT: usize = 6;
 /// Groups that a thread has of the longest row that a block copies.
 pub const MOST_BROUGHT: usize = 8;
 
@@ -43,11 +41,11 @@ impl<F: Form> Staged<F> {
     /// # Safety
     /// The whole block comes here; nobody uses the room.
     #[inline(always)]
-    pub unsafe fn new(k: u32) -> Self {
-        let room = shared::dynamic::<u8>().offset(Ring::<F, Gemv>::ALL).cast::<[u32; 4]>();
+    pub unsafe fn new(k: u32, steps: u32) -> Self {
+        let room = shared::dynamic::<u8>().offset(Ring::<F, Gemv, true>::ALL).cast::<[u32; 4]>();
         let share = (thread::thread_idx_x(), thread::block_dim_x());
         // SAFETY: the caller's promise.
-        unsafe { Staged::in_room(room, [k, k.next_multiple_of(Ring::<F, Gemv>::STEP)].map(|k| k / row::GROUP), share) }
+        unsafe { Staged::in_room(room, [k / row::GROUP, steps * WARPS * 4 * groups::<F>()], share) }
     }
 
     /// The same in `room`, of rows of so many groups and steps that end behind so many, by a thread of some.
@@ -63,29 +61,6 @@ impl<F: Form> Staged<F> {
             group += threads;
         }
         Staged { groups: room, form: PhantomData }
-    }
-
-    /// Copies the row of so many groups at `from`, by a thread of some; calls `asked` when the first are asked for, and
-    /// perhaps again behind others.
-    ///
-    /// # Safety
-    /// They all come here; the row is written, and nobody uses the room.
-    #[inline(always)]
-    pub unsafe fn bring(&self, from: u64, groups: u32, (thread, threads): (u32, u32), mut asked: impl FnMut()) {
-        let mut first = thread;
-        loop {
-            let share = Share::<BROUGHT> { first, apart: threads, groups };
-            // SAFETY: the caller's promise. All are asked for before the first is stored.
-            unsafe {
-                let words = share.ask(from);
-                asked();
-                self.put(share, words);
-            }
-            first += BROUGHT as u32 * threads;
-            if first >= groups {
-                return;
-            }
-        }
     }
 
     /// Stores a thread's share of a row.
