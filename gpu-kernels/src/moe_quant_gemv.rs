@@ -16,8 +16,8 @@
 //! # Launch
 //! As `moe_gemv`'s, with the rings of `quant_gemv`, but that a block has several tiles at a time: `team` of its 8 warps
 //! share one, as few as make 1320 warps of the tiles of one token row, so that with 22 of 512 experts a warp has a tile
-//! alone, and with 6 of 128 two share one. With one token row of up to 4 096 columns (`_row`) all tiles of a block are of one choice,
-//! whose row of tokens it copies to shared memory first, in the order in which codes are widened.
+//! alone, and with 6 of 128 two share one. With one token row of up to 4 096 columns (`_row`) a block has tiles of one choice at a
+//! time, whose row of tokens it copies to shared memory first, in the order in which codes are widened.
 //!
 //! # Requires
 //! 1 to 384 choices, `rows · top_k`; `k` divisible by 8, `n` by 16; ids from 0 to `experts` − 1; a format that `quant_gemv`
@@ -120,7 +120,7 @@ impl MoeQuantGemv {
 /// Groups of eight columns that a thread copies of a lone token row.
 const BROUGHT: usize = 2;
 /// Columns of the longest one that is copied.
-const MOST_BROUGHT: usize = BROUGHT * WARPS as usize * 32 * 8;
+const MOST_COPIED: usize = BROUGHT * WARPS as usize * 32 * 8;
 /// Numbers of tiles from one choice of a lone row to the next.
 const CHOICE: u32 = 1 << 16;
 /// Bytes of shared memory of the entries of a lone row beside the dynamic ones: the sums, twice, and what the system takes.
@@ -159,15 +159,15 @@ impl Kernel for MoeQuantGemv {
     fn launch(&self, device: &DeviceInfo) -> Launch {
         let Some(rings) = Rings::of(self.format, self.group) else { return Launch::linear(Self::NAME, 0, 0) };
         let [several, one] = rings.expert_symbols;
-        let is_lone = self.rows == 1 && self.k as usize <= MOST_BROUGHT && self.n / TILE < CHOICE;
+        let is_lone = self.rows == 1 && self.k as usize <= MOST_COPIED && self.n / TILE < CHOICE;
         let staged = if is_lone { 2 * self.k.next_multiple_of(rings.columns / WARPS) } else { 0 };
         let shared_bytes = rings.bytes + staged;
         let fixed = if is_lone { LONE_BYTES } else { FIXED_BYTES };
         let resident = ((device.shared_bytes_per_block + SYSTEM_BYTES) / (shared_bytes + fixed)).clamp(1, BLOCKS);
         let (blocks, tiles) = (device.multiprocessors * resident, self.n / TILE);
         let (symbol, grid) = if is_lone {
-            // As few tiles to a block as leave none for a second turn.
-            let at_once = (self.top_k * tiles).div_ceil(blocks).min(WARPS / self.team);
+            // As few tiles to a block as let all choices begin at once, where there are teams for that.
+            let at_once = tiles.div_ceil((blocks / self.top_k).max(1)).min(WARPS / self.team);
             let across = tiles.div_ceil(at_once);
             (one, [across, (blocks / across).clamp(1, self.top_k), 1])
         } else {

@@ -58,7 +58,7 @@ const TURNS: [(u32, Format, Shape); 9] = [
     (1, Format::Nvfp4, shape(9, 1, 1, 14432, 264)),
 ];
 
-/// The same of one row, where a team copies it, and of several.
+/// The same of one row, which a block copies, and of several.
 const MORE_TURNS: [(u32, Format, Shape); 9] = [
     (8, Format::Nvfp4, shape(1, 3, 3, 1424, 2312)),
     (2, Format::Nvfp4, Shape { row_per_choice: true, ..shape(1, 3, 3, 4832, 520) }),

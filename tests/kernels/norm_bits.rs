@@ -1,5 +1,5 @@
-//! One token row has the bits that it has among others: where a kernel normalises it on the way, those of a norm in front, and where a
-//! team of `moe_quant_gemv` copies it, those of several rows.
+//! One token row has the bits that it has among others: where a kernel normalises it on the way, those of a norm in front, and where
+//! `quant_gemv` or `moe_quant_gemv` copies it, those of several rows.
 use gpu_kernels::{GatedNorm, Gemv, LayerNorm1p, MoeQuantGemv, MoeRoute, Ptr, QuantGemv, RmsNorm, Role};
 use nemotron_backend::device::PlannedKernel;
 
@@ -64,20 +64,48 @@ fn moe_quant_gemv_of_one_row_and_of_two() {
     assert!(alone.len() > 10);
     for row in alone {
         let MoeQuantGemv { x, ids, y, .. } = row.kernel;
-        let mut twice = row.data.clone();
-        for of in [buffer(x), buffer(ids), buffer(y)].into_iter().flatten() {
-            match &mut twice.0[of].values {
-                Values::Reals(reals) => reals.extend_from_within(..),
-                Values::Integers(integers) => integers.extend_from_within(..),
-                Values::Undefined(count) => *count *= 2,
-                Values::Codes(..) => unreachable!("tokens are no codes"),
-            }
-        }
-        let own = buffer(y).expect("it has results");
         let two = MoeQuantGemv { rows: 2, ..row.kernel };
-        let (one, two) = (run(&row.kernel, &row.data, 0), run(&two, &twice, 0));
-        assert_eq!([&one[own][..], &one[own][..]].concat(), two[own], "{}", row.name);
+        compare_with_two(&row, &two, [buffer(x), buffer(ids), buffer(y)], buffer(y), 0);
     }
+}
+
+/// On a GPU whose blocks have more than one tile each, so that other warps have the steps that are left over.
+#[test]
+fn quant_gemv_of_one_row_and_of_two() {
+    let plain = |QuantGemv { rows, n, k, norm_weight, outbox, x_settled, .. }: &QuantGemv| {
+        let is_plain = norm_weight.is_null() && !outbox.sends() && *x_settled == 0;
+        is_plain && *rows == 1 && *n > 32 && *k <= 4096
+    };
+    let alone = quant_gemv::rows().into_iter().filter(|row| plain(&row.kernel));
+    for row in alone.chain(quant_gemv::tiles_of_odd_steps()) {
+        let QuantGemv { x, residual, y, y_f32, .. } = row.kernel;
+        let two = QuantGemv { rows: 2, ..row.kernel };
+        let own = buffer(y).or(buffer(y_f32));
+        compare_with_two(&row, &two, [buffer(x), buffer(residual), own], own, 3);
+    }
+}
+
+/// The results of one row beside those of the same row twice, with these buffers twice as long.
+fn compare_with_two<K: PlannedKernel>(
+    row: &Row<K>,
+    two: &K,
+    longer: [Option<usize>; 3],
+    own: Option<usize>,
+    device: usize,
+) {
+    let mut twice = row.data.clone();
+    for (at, of) in longer.into_iter().enumerate() {
+        let Some(of) = of.filter(|_| !longer[..at].contains(&of)) else { continue };
+        match &mut twice.0[of].values {
+            Values::Reals(reals) => reals.extend_from_within(..),
+            Values::Integers(integers) => integers.extend_from_within(..),
+            Values::Undefined(count) => *count *= 2,
+            Values::Codes(..) => unreachable!("tokens are no codes"),
+        }
+    }
+    let own = own.expect("it has results");
+    let (one, two) = (run(&row.kernel, &row.data, device), run(two, &twice, device));
+    assert_eq!([&one[own][..], &one[own][..]].concat(), two[own], "{}", row.name);
 }
 
 /// The data with the row behind the product's norm.

@@ -117,6 +117,11 @@ pub fn rows() -> Vec<Row<QuantGemv>> {
     told.chain(gated).chain(settled.map(|(format, norm)| settled_row(format, 1, norm))).collect()
 }
 
+/// Several tiles, of 22 steps or of 11, in every format; in f32, which tells sums of another order.
+pub fn tiles_of_odd_steps() -> impl Iterator<Item = Row<QuantGemv>> {
+    FORMATS.into_iter().map(|format| row(0, format, &Shape { logits: true, ..shape(1, 75, 2696) }))
+}
+
 /// A row that may run beside the kernel in front.
 fn settled_row(format: Format, rows: usize, norm: Norm) -> Row<QuantGemv> {
     let row = row(rows as u64, format, &Shape { activation: RELU2, norm, ..shape(rows, 35, 1032) });

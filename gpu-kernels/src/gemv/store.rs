@@ -23,8 +23,8 @@ shared! {
 pub struct Sums<const LONE: bool> {
     args: Gemv,
     place: u32,
-    /// The warp's place among those that share a tile, in whose order their sums are joined.
-    pub warp: u32,
+    /// The warp's rank among those that share a tile, in whose order their sums are joined.
+    pub rank: u32,
 }
 
 /// What is added to a thread's output, requested before the sums are there.
@@ -38,7 +38,7 @@ pub struct Addends {
 impl<const LONE: bool> Sums<LONE> {
     #[inline(always)]
     pub fn new(args: &Gemv) -> Self {
-        Sums { args: *args, place: 0, warp: thread::warp_id() }
+        Sums { args: *args, place: 0, rank: thread::warp_id() }
     }
 
     /// Row in the tile and token of the output that this thread stores.
@@ -124,7 +124,7 @@ impl<const LONE: bool> Sums<LONE> {
     #[inline(always)]
     unsafe fn finish_together(&mut self, tile: u32, c: [f32; 4], addends: Addends) {
         let sums = gemv_sums().offset(self.place * WARPS * SUMS);
-        let own = sums.offset(self.warp * SUMS).cast::<[f32; 2]>();
+        let own = sums.offset(self.rank * SUMS).cast::<[f32; 2]>();
         // SAFETY: each thread has its own words, and what is read lies behind the barrier.
         unsafe {
             unroll::<2>(|i| {
@@ -150,7 +150,7 @@ impl<const LONE: bool> Sums<LONE> {
             unroll::<2>(|i| {
                 let (row, token) = fragment::c_element(thread::lane_id(), 2 * i as u32);
                 if token == 0 {
-                    sums.store(self.warp * TILE + row, c[2 * i]);
+                    sums.store(self.rank * TILE + row, c[2 * i]);
                 }
             });
             if self.is_its_turn() {

@@ -49,12 +49,6 @@ impl Team {
         self.rank * thread::WARP_SIZE + thread::lane_id()
     }
 
-    /// That number, and the threads that the team has.
-    #[inline(always)]
-    pub fn share(&self) -> (u32, u32) {
-        (self.thread(), self.warps * thread::WARP_SIZE)
-    }
-
     /// The first of its warps.
     #[inline(always)]
     pub fn first_warp(&self) -> u32 {

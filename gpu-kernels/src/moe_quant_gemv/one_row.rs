@@ -1,5 +1,5 @@
-//! The experts of one token row in `moe_quant_gemv`, each a choice of its own. The teams of a block take tiles of one expert, so that
-//! one row of tokens, copied to shared memory once, serves the whole block.
+//! The experts of one token row in `moe_quant_gemv`, each a choice of its own. The teams of a block take tiles of one expert at a time,
+//! so that one row of tokens, copied to shared memory once, serves them all.
 use super::ring::Ring;
 use super::{BROUGHT, CHOICE, MoeQuantGemv};
 use crate::activation::RELU2;
@@ -153,25 +153,23 @@ unsafe fn multiply<F: Form>(
     staged: Staged<F>,
     odd: bool,
 ) {
+    // A team without a tile of one choice has none of the others.
+    if !tiles.has_all(tile) {
+        return;
+    }
     let rows = tiles.rows(tile, thread::lane_id() / 4);
-    let there = tiles.has_all(tile);
     // SAFETY: the caller's promise.
     unsafe {
         let row_scales = F::of_rows(&ring.matrix, rows);
         let mut sums = Sums::ZERO;
         let (mut column, apart) = ring.columns();
         while column < args.k {
-            // Of a tile that is not there too, so that those behind it come in their turn.
             let step = ring.next();
-            if there {
-                multiply_staged(&mut sums, &ring.matrix, Place { rows, column }, &step, staged);
-            }
+            multiply_staged(&mut sums, &ring.matrix, Place { rows, column }, &step, staged);
             column += apart;
         }
-        if there {
-            let sums = sums.finished(row_scales).map(|sum| sum * F::REST);
-            finish(args, ring.team, sums, odd, (tile / CHOICE, tile % CHOICE * TILE));
-        }
+        let sums = sums.finished(row_scales).map(|sum| sum * F::REST);
+        finish(args, ring.team, sums, odd, (tile / CHOICE, tile % CHOICE * TILE));
     }
 }
 

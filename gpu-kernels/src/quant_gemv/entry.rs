@@ -2,7 +2,7 @@
 use super::bits4::{Groups32, Groups64, Nvfp4};
 use super::bits8::{Bits8, E4m3, I8};
 use super::forms::{Form, Matrix, Place, Sums, groups};
-use super::ring::{AHEAD, EARLY, Ring, Step, Steps, Tiles, first_column, place_behind};
+use super::ring::{AHEAD, EARLY, Ring, Step, Steps, Tiles, first_column, rank_behind};
 use super::tokens::{Columns, MOST_BROUGHT, Share, Staged, group_offset};
 use super::{BLOCKS, QuantGemv};
 use crate::activation::SWIGLU;
@@ -231,11 +231,11 @@ unsafe fn for_each_tile<F: Form, const LONE: bool>(
             let row_scales = F::of_rows(&matrix, rows);
             let mut sums = Sums::ZERO;
             for at in 0..steps {
-                multiply(&mut sums, Place { rows, column: first_column::<F>(store.warp, at) });
+                multiply(&mut sums, Place { rows, column: first_column::<F>(store.rank, at) });
             }
             let sums = sums.finished(row_scales);
             store.finish(tile, sums.map(|sum| sum * F::REST), addends);
-            store.warp = place_behind(store.warp, odd_steps);
+            store.rank = rank_behind(store.rank, odd_steps);
             tile += thread::grid_dim_x();
         }
     }

@@ -10,7 +10,7 @@ use cuda_std::{cp_async, shared, thread, warp};
 
 /// Steps on their way.
 pub const AHEAD: usize = SLOTS as usize - 1;
-/// Of those, how many a product of one token row asks for before it has asked for the row, which comes behind all that was asked for
+/// Of those, how many a product of one token row asks for before the kernel in front has ended: the row comes behind all that was asked for
 /// before it.
 pub const EARLY: usize = 1;
 /// Copies of a lane for a half of a tile.
@@ -42,16 +42,22 @@ pub trait Steps<F> {
     unsafe fn next(&mut self) -> Step<F>;
 }
 
-/// The first column of a step of the warp in a place.
+/// The first piece of a step of the warp of a rank.
 #[inline(always)]
-pub fn first_column<F: Form>(place: u32, step: u32) -> u32 {
-    (step * WARPS + place) * PIECES * (128 / F::BITS)
+fn first_piece(rank: u32, step: u32) -> u32 {
+    (step * WARPS + rank) * PIECES
 }
 
-/// The place of a warp in the next tile: the steps of all tiles are dealt out in turn.
+/// The first column of that step.
 #[inline(always)]
-pub fn place_behind(place: u32, odd_steps: u32) -> u32 {
-    (place + WARPS - odd_steps) % WARPS
+pub fn first_column<F: Form>(rank: u32, step: u32) -> u32 {
+    first_piece(rank, step) * (128 / F::BITS)
+}
+
+/// The rank of a warp in the next tile: the steps of all tiles are dealt out in turn.
+#[inline(always)]
+pub fn rank_behind(rank: u32, odd_steps: u32) -> u32 {
+    (rank + WARPS - odd_steps) % WARPS
 }
 
 /// A warp's ring, where all warps of the block share a tile. With `DEALT` the steps of all tiles are dealt out in turn, and what has no
@@ -62,10 +68,10 @@ pub struct Ring<F, T, const DEALT: bool> {
     pub matrix: Matrix,
     /// Steps of a warp in a tile.
     pub steps: u32,
-    /// Tile and step to ask for next, and the warp's place in the tile: that of the first of its steps.
+    /// Tile and step to ask for next, and the warp's rank in the tile: which of its steps is the warp's first.
     tile: u32,
     step: u32,
-    place: u32,
+    rank: u32,
     /// If the steps are dealt out, those of a tile that some warps have and others have not: the next tile's go on behind them.
     pub odd_steps: u32,
     /// Of that tile, the first row of which this lane copies a part, in both halves, and the row of which it copies scales.
@@ -112,11 +118,11 @@ impl<F: Form, T: Tiles, const DEALT: bool> Ring<F, T, DEALT> {
     fn empty(tiles: T, matrix: Matrix) -> Self {
         let start = shared::dynamic::<u8>().address() + thread::warp_id() * SLOTS * Self::SLOT;
         let (steps, tile) = (matrix.pieces.div_ceil(WARPS * PIECES), thread::block_idx_x());
-        let (step, place) = (0, thread::warp_id());
+        let (step, rank) = (0, thread::warp_id());
         let odd_steps = if DEALT { matrix.pieces.div_ceil(PIECES) % WARPS } else { 0 };
         let (codes, scaled, fill, take, kind) = ([0; 2], 0, start, start, PhantomData);
         let mut ring =
-            Ring { tiles, matrix, steps, tile, step, place, odd_steps, codes, scaled, start, fill, take, kind };
+            Ring { tiles, matrix, steps, tile, step, rank, odd_steps, codes, scaled, start, fill, take, kind };
         ring.find_rows();
         ring
     }
@@ -171,7 +177,7 @@ impl<F: Form, T: Tiles, const DEALT: bool> Ring<F, T, DEALT> {
     #[inline(always)]
     unsafe fn copy_codes<const CHECKED: bool>(&self, slot: u32) {
         let (own, piece) = (thread::lane_id() / PIECES, thread::lane_id() % PIECES);
-        let number = self.first_piece(self.step) + piece;
+        let number = self.first_piece() + piece;
         let within = number * 16;
         unroll::<2>(
             #[inline(always)]
@@ -197,7 +203,7 @@ impl<F: Form, T: Tiles, const DEALT: bool> Ring<F, T, DEALT> {
     /// As for [`Ring::copy_codes`].
     #[inline(always)]
     unsafe fn copy_scales<const CHECKED: bool>(&self, slot: u32) {
-        let ((row, piece), first) = (Self::scaled(), self.first_piece(self.step));
+        let ((row, piece), first) = (Self::scaled(), self.first_piece());
         if F::SCALES > 0 && row < TILE {
             let from = self.scaled + u64::from(first / PIECES * F::SCALES);
             let to = slot + TILE * PIECES * 16 + row * F::SCALES + piece * 16;
@@ -214,7 +220,7 @@ impl<F: Form, T: Tiles, const DEALT: bool> Ring<F, T, DEALT> {
     #[inline(always)]
     unsafe fn ask(&mut self) {
         // The same for the whole warp.
-        let first = self.first_piece(self.step);
+        let first = self.first_piece();
         let whole = self.tiles.has_all(self.tile) && first + PIECES <= self.matrix.pieces;
         // SAFETY: the caller's promise.
         unsafe {
@@ -229,7 +235,7 @@ impl<F: Form, T: Tiles, const DEALT: bool> Ring<F, T, DEALT> {
         self.step += 1;
         if self.step == self.steps {
             self.step = 0;
-            self.place = place_behind(self.place, self.odd_steps);
+            self.rank = rank_behind(self.rank, self.odd_steps);
             self.tile += thread::grid_dim_x();
             self.find_rows();
         }
@@ -237,10 +243,10 @@ impl<F: Form, T: Tiles, const DEALT: bool> Ring<F, T, DEALT> {
         self.fill = self.behind(self.fill);
     }
 
-    /// The first piece of this warp's step of the tile to ask for next.
+    /// The first piece of the step to ask for.
     #[inline(always)]
-    fn first_piece(&self, step: u32) -> u32 {
-        (step * WARPS + self.place) * PIECES
+    fn first_piece(&self) -> u32 {
+        first_piece(self.rank, self.step)
     }
 
     /// The slot behind the one at `slot`.

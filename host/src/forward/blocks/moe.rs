@@ -143,13 +143,13 @@ impl PlacedBlock for PlacedMoe {
         }
         let products = ExpertProducts::of(self, pass, into_experts);
         products.up(pass);
-        // More than a few wait for what is in front of them: then the sum alone waits for the shared expert.
-        let are_few = pass.rows() <= GEMV_MAX_ROWS;
-        if !are_few {
+        // With more rows the shared expert's product waits for what is in front of it, so nothing but the sum is to wait for that.
+        let runs_beside = pass.rows() <= GEMV_MAX_ROWS;
+        if !runs_beside {
             products.down(pass);
         }
         let shared = self.shared.as_ref().map_or(Ptr::NULL, |shared| shared.down(pass, products.are_streamed()));
-        if are_few {
+        if runs_beside {
             products.down(pass);
         }
         match &self.latent {

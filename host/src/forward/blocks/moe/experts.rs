@@ -26,7 +26,7 @@ impl<'a> ExpertProducts<'a> {
         ExpertProducts::Many(block, many(block, x, rows))
     }
 
-    /// Whether the second starts only when what is in front of the first has ended.
+    /// Whether what stands behind the first starts only when what is in front of it has ended.
     pub fn are_streamed(&self) -> bool {
         matches!(self, ExpertProducts::Few(..))
     }
@@ -45,7 +45,7 @@ impl<'a> ExpertProducts<'a> {
         match self {
             ExpertProducts::Few(block, up) => {
                 let (x, w, y, n, k) = (up.y, block.down.weight.ptr(), block.scratch.out.ptr(), up.k, up.n);
-                // It starts when the first one has seen the choice.
+                // What is in front of it starts when the first one has seen the choice.
                 let ids_settled = 1;
                 let down = MoeGemv { x, w, y, n, k, activation, row_per_choice, ids_settled, ..*up };
                 pass.multiply_few_experts(&block.down, down);
