@@ -43,7 +43,8 @@
 //! after the other, where shared memory has room for that: their sums stay apart, and are joined as those of two blocks are. Where
 //! more blocks are left than find room at once, values of heads of 128 are asked for when the keys are done with, into their place
 //! (`attn_decode_compact_128`), if more find room then: four instead of two or three for teams of up to four heads on an H100 or H200.
-//! Larger heads always do so. All launches give the same bits.
+//! Larger heads always do so. Codes take less room than the sums of eight query heads, which take their place: teams of up to four heads of
+//! 128 have smaller slots (`attn_decode_few_fp8_128`). All launches give the same bits.
 //!
 //! From compute capability 9.0 on, where a launch has 2 to 8 splits and at most two blocks to a multiprocessor, the splits of a
 //! sequence and team are a cluster. Each live one adds some columns: the others store sums, maxima and totals right into its shared
@@ -51,8 +52,9 @@
 //! which the blocks of a cluster let each other know that they are there is over before. Blocks of splits that are not live end
 //! at once. The join is in the same order as the other one, and gives the same bits.
 //! One variant per head size: `attn_decode_128` and so on, `attn_decode_cluster_128`, and `attn_decode_fp8_128` for pools of codes:
-//! those land as they are, so that up to four blocks find room, and become bf16 in registers; threads of their own make codes of a fresh
-//! key and value.
+//! those land as they are, so that up to four blocks find room, and become f16 in registers, two of them by one instruction from compute
+//! capability 9.0 on. What they meet is f16 too: weights, and queries times a power of two of each head's own. Threads of their own make
+//! codes of a fresh key and value.
 //!
 //! # Requires
 //! `head_dim` one of [`crate::HEAD_DIMS`]; `heads` divisible by `kv_heads`, at most 64 of them to one; `rotary_dims` even
@@ -65,18 +67,19 @@
 //! The live keys and values, the new rows and the outputs; 8 bytes per element of `partial` and `stats` where a sequence
 //! has several of more than 8 splits. On an H200, in a graph of launches that overlap, in µs: 32 query heads on 8 of 128, one
 //! sequence of 129 keys in a cluster 3.1, 32 of them 8.1 (2.2 TB/s), 64 13.0; 24 on 8, 32 sequences of 3 969 keys 131 (4.2 TB/s), with
-//! codes 97; from call to call up to 5 % else.
+//! codes 97 before these became f16 (that step went from 5.26 to 4.89 ms since); from call to call up to 5 % else.
 //!
 //! # Numerics
 //! Rotation as in `rope_kv_append`. Scores and sums in f32. Each 16 keys have weights by their own maximum, which are rounded to the
 //! activation type before they meet the values; their unrounded sum and the values' sums are multiplied by what that maximum is off
 //! m_i, and added in the keys' order, by fused multiply-add: l_i and o_i. Splits are added likewise; the sum of their totals goes by
-//! every 32nd, or every so many as shared memory has room for. One rounding at the store. c = 16, d = 2. A code is exact in bf16,
-//! and its scale multiplies sums; one that is no number, of a live key or value, makes all outputs of its team's heads none.
+//! every 32nd, or every so many as shared memory has room for. One rounding at the store. c = 16, d = 2. A code is exact in f16,
+//! and its scale multiplies sums. A query's elements are exact beside it from 2⁻³² of the head's largest on, and weights, rounded to f16, are
+//! nearer to e_j than the activation type has them, for which d allows.
 use crate::gemv::SYSTEM_BYTES;
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, KvFormat, Launch, Ptr, SPLIT_TOKENS, StepShape};
-use layout::{JOIN_BYTES, KEPT_BYTES, STAT_BYTES, query_bytes, sent_bytes, slot_bytes, sum_bytes};
+use layout::{JOIN_BYTES, KEPT_BYTES, STAT_BYTES, Slots, query_bytes, sent_bytes, sum_bytes};
 
 #[cfg(target_arch = "nvptx64")]
 mod cluster;
@@ -153,6 +156,8 @@ const ENTRIES: [&str; HEAD_DIMS.len()] =
     ["attn_decode_32", "attn_decode_64", "attn_decode_96", "attn_decode_128", "attn_decode_192", "attn_decode_256"];
 /// Those of [`COMPACT_DIM`] where values take the keys' place, and of pools of codes.
 const COMPACT_ENTRIES: [&str; 2] = ["attn_decode_compact_128", "attn_decode_compact_fp8_128"];
+/// That of [`COMPACT_DIM`], small teams, and pools of codes.
+const FEW_ENTRY: &str = "attn_decode_few_fp8_128";
 /// [`ENTRIES`] for pools of codes.
 const FP8_ENTRIES: [&str; HEAD_DIMS.len()] = [
     "attn_decode_fp8_32",
@@ -239,45 +244,75 @@ kernel_args! {
 }
 
 impl AttnDecode {
+    /// The entry.
+    fn symbol(&self, clustered: bool, slots: Slots) -> &'static str {
+        if slots == Slots::OF_FEW {
+            return FEW_ENTRY;
+        }
+        if slots.compact && !self.is_wide() {
+            return COMPACT_ENTRIES[usize::from(self.kv == KvFormat::Fp8)];
+        }
+        let entries = match (self.kv, clustered) {
+            (KvFormat::Act, false) => &ENTRIES,
+            (KvFormat::Act, true) => &CLUSTER_ENTRIES,
+            (KvFormat::Fp8, false) => &FP8_ENTRIES,
+            (KvFormat::Fp8, true) => &CLUSTER_FP8_ENTRIES,
+        };
+        entries[HEAD_DIMS.iter().position(|dim| *dim == self.head_dim).unwrap_or(0)]
+    }
+
     /// Whether a slot with keys and values side by side would be too large.
     const fn is_wide(&self) -> bool {
         self.head_dim > 128
     }
 
-    /// Splits that a block works through, outside clusters, and whether values take the keys' place, where a split is for `of_split` blocks.
-    fn turns(&self, heads: u32, of_split: u32, device: &DeviceInfo) -> (u32, bool) {
+    /// Splits that a block works through, outside clusters, and its slots, where a split is for `of_split` blocks.
+    fn turns(&self, heads: u32, of_split: u32, device: &DeviceInfo) -> (u32, Slots) {
         let takes =
             self.splits > 1 && self.splits * of_split > most_single(self.kv, self.splits) * device.multiprocessors;
-        let compact = |turns: u32| {
-            let [apart, compact] = [false, true].map(|compact| self.resident(heads, turns, compact, device));
-            let blocks = self.splits.div_ceil(turns) * of_split;
-            self.head_dim == COMPACT_DIM && blocks > apart * device.multiprocessors && compact > apart
-        };
-        let form = |turns| (turns, self.is_wide() || compact(turns));
-        let (turns, two) = form(MOST_TURNS);
-        let may = self.splits <= turns || turns <= most_partial_turns(self.head_dim, self.kv, two);
-        if takes && may && self.resident(heads, turns, two, device) > 0 { (turns, two) } else { form(1) }
+        let (turns, slots) = self.form(heads, MOST_TURNS, of_split, device);
+        let may = self.splits <= turns || turns <= most_partial_turns(self.head_dim, self.kv, slots.compact);
+        if takes && may && self.resident(heads, turns, slots, device) > 0 {
+            (turns, slots)
+        } else {
+            self.form(heads, 1, of_split, device)
+        }
+    }
+
+    /// So many turns, and the slots with which more of the blocks find room.
+    fn form(&self, heads: u32, turns: u32, of_split: u32, device: &DeviceInfo) -> (u32, Slots) {
+        let apart = self.apart(heads);
+        let [beside, compact] = [apart, Slots::COMPACT].map(|slots| self.resident(heads, turns, slots, device));
+        let blocks = self.splits.div_ceil(turns) * of_split;
+        let crowded = self.head_dim == COMPACT_DIM && blocks > beside * device.multiprocessors && compact > beside;
+        (turns, if self.is_wide() || crowded { Slots::COMPACT } else { apart })
+    }
+
+    /// Slots with values beside keys, of a team of so many heads.
+    fn apart(&self, heads: u32) -> Slots {
+        let few = self.kv == KvFormat::Fp8 && self.head_dim == COMPACT_DIM && heads <= Slots::OF_FEW.heads;
+        if few { Slots::OF_FEW } else { Slots::APART }
     }
 
     /// Blocks that find room on a multiprocessor.
-    fn resident(&self, heads: u32, turns: u32, compact: bool, device: &DeviceInfo) -> u32 {
+    fn resident(&self, heads: u32, turns: u32, slots: Slots, device: &DeviceInfo) -> u32 {
         let in_all = device.shared_bytes_per_block + SYSTEM_BYTES;
-        let room = in_all / (self.joining_bytes(heads, turns, compact) + SYSTEM_BYTES);
-        room.min(most_resident(self.kv, turns, compact))
+        let room = in_all / (self.joining_bytes(heads, turns, slots) + SYSTEM_BYTES);
+        room.min(most_resident(self.kv, turns, slots.compact))
     }
 
     /// Shared bytes of a block that joins splits, if any are left to join.
-    fn joining_bytes(&self, heads: u32, turns: u32, compact: bool) -> u32 {
+    fn joining_bytes(&self, heads: u32, turns: u32, slots: Slots) -> u32 {
         let splits = if self.splits > turns { self.splits.min(32) } else { 0 };
         let sums = (splits * heads * self.head_dim * 4).min(JOIN_BYTES);
-        self.shared_bytes(heads, turns, compact).max(self.before_slots() + sums)
+        self.shared_bytes(heads, turns, slots).max(self.before_slots() + sums)
     }
 
     /// Shared bytes of a block that serves `heads` query heads: what is in front of the slots of the warps, those, queries, and sums of
     /// all turns but the last.
-    const fn shared_bytes(&self, heads: u32, turns: u32, compact: bool) -> u32 {
+    const fn shared_bytes(&self, heads: u32, turns: u32, slots: Slots) -> u32 {
         let sums = (turns - 1) * WARPS * sum_bytes(self.head_dim);
-        let slots = WARPS * slot_bytes(self.head_dim, self.kv, compact);
+        let slots = WARPS * slots.bytes(self.head_dim, self.kv);
         self.before_slots() + slots + heads * (query_bytes(self.head_dim) + sums)
     }
 
@@ -309,27 +344,18 @@ impl Kernel for AttnDecode {
         // Of more blocks than run at once, those that are free to run alone are through sooner.
         let clusters = device.clusters && self.splits * of_split <= CLUSTERED_BLOCKS * device.multiprocessors;
         let clustered = clusters && (2..=MOST_CLUSTERED).contains(&self.splits);
-        let (turns, compact) = if clustered { (1, self.is_wide()) } else { self.turns(heads, of_split, device) };
-        let entries = match (self.kv, clustered) {
-            (KvFormat::Act, false) => &ENTRIES,
-            (KvFormat::Act, true) => &CLUSTER_ENTRIES,
-            (KvFormat::Fp8, false) => &FP8_ENTRIES,
-            (KvFormat::Fp8, true) => &CLUSTER_FP8_ENTRIES,
-        };
-        let symbol = match compact && !self.is_wide() {
-            true => COMPACT_ENTRIES[usize::from(self.kv == KvFormat::Fp8)],
-            false => entries[HEAD_DIMS.iter().position(|dim| *dim == self.head_dim).unwrap_or(0)],
-        };
+        let clustered_slots = if self.is_wide() { Slots::COMPACT } else { Slots::APART };
+        let (turns, slots) = if clustered { (1, clustered_slots) } else { self.turns(heads, of_split, device) };
         Launch {
             grid: [self.splits.div_ceil(turns), self.kv_heads * teams, self.sequences],
             shared_bytes: if clustered {
-                self.shared_bytes(HEADS_AT_ONCE, 1, compact) + sent_bytes(heads, self.head_dim)
+                self.shared_bytes(HEADS_AT_ONCE, 1, slots) + sent_bytes(heads, self.head_dim)
             } else {
-                self.joining_bytes(heads, turns, compact)
+                self.joining_bytes(heads, turns, slots)
             },
             overlaps: true,
             cluster: if clustered { self.splits } else { 1 },
-            ..Launch::linear(symbol, 1, THREADS)
+            ..Launch::linear(self.symbol(clustered, slots), 1, THREADS)
         }
     }
 

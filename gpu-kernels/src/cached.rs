@@ -67,14 +67,6 @@ mod kernels {
         /// What a sum over elements is to be multiplied by, where that is `scale` for divided ones.
         fn rest(scale: f32) -> f32;
 
-        /// What the operand that meets such elements is multiplied by, and sums are still to be.
-        const RAISE: f32;
-        /// Leaves activations as elements `at` and following of an operand's row at shared address `row`.
-        ///
-        /// # Safety
-        /// They are the thread's own.
-        unsafe fn share<A: Access>(row: u32, at: u32, activations: A);
-
         /// What the pool keeps of some activations.
         fn made<A: Access>(activations: A, scale: Divisor) -> Self::Of<A>;
     }
@@ -112,13 +104,6 @@ mod kernels {
     impl Cached for Plain {
         const FORMAT: KvFormat = KvFormat::Act;
         type Of<A: Access> = A;
-        const RAISE: f32 = 1.0;
-
-        #[inline(always)]
-        unsafe fn share<A: Access>(row: u32, at: u32, activations: A) {
-            // SAFETY: the caller's promise.
-            unsafe { shared::Word::store(row + at * 2, activations) };
-        }
 
         #[inline(always)]
         fn rest(_: f32) -> f32 {
@@ -138,13 +123,6 @@ mod kernels {
     impl Cached for E4m3 {
         const FORMAT: KvFormat = KvFormat::Fp8;
         type Of<A: Access> = A::Codes;
-        const RAISE: f32 = codes::E4M3_HALF_REST;
-
-        #[inline(always)]
-        unsafe fn share<A: Access>(row: u32, at: u32, activations: A) {
-            // SAFETY: the caller's promise.
-            unsafe { shared::Word::store(row + at * 2, activations.raised()) };
-        }
 
         #[inline(always)]
         fn rest(scale: f32) -> f32 {

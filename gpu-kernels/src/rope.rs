@@ -33,9 +33,6 @@ pub trait Access: global::Word + shared::Word + Default {
     /// The rotated `(low, high)`.
     fn rotate(low: Self, high: Self, cos: Self, sin: Self) -> (Self, Self);
 
-    /// The elements times [`codes::E4M3_HALF_REST`].
-    fn raised(self) -> Self;
-
     /// The e4m3 codes of the elements divided by a scale.
     fn codes(self, scale: Divisor) -> Self::Codes;
 }
@@ -48,11 +45,6 @@ impl Access for u16 {
         let [low, high, cos, sin] = [low, high, cos, sin].map(bf16::to_f32);
         let (low, high) = rotated(low, high, cos, sin);
         (bf16::from_f32(low), bf16::from_f32(high))
-    }
-
-    #[inline(always)]
-    fn raised(self) -> u16 {
-        bf16::from_f32(bf16::to_f32(self) * codes::E4M3_HALF_REST)
     }
 
     #[inline(always)]
@@ -72,11 +64,6 @@ impl Access for u32 {
     }
 
     #[inline(always)]
-    fn raised(self) -> u32 {
-        codes::times_half_rest(self)
-    }
-
-    #[inline(always)]
     fn codes(self, scale: Divisor) -> u16 {
         let [low, high] = bf16::unpack(self).map(|element| codes::to_e4m3(scale.divide(element)));
         (low | high << 8) as u16
@@ -91,11 +78,6 @@ impl Access for [u32; 4] {
         let [low, high, cos, sin] = [low, high, cos, sin].map(bf16::unpack_8);
         let pairs: [(f32, f32); 8] = core::array::from_fn(|i| rotated(low[i], high[i], cos[i], sin[i]));
         (bf16::pack_8(pairs.map(|pair| pair.0)), bf16::pack_8(pairs.map(|pair| pair.1)))
-    }
-
-    #[inline(always)]
-    fn raised(self) -> [u32; 4] {
-        self.map(codes::times_half_rest)
     }
 
     #[inline(always)]

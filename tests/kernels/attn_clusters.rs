@@ -46,8 +46,9 @@ fn crowded_launches_give_the_bits_of_others() {
         ("attn_decode_compact_128", 2, false),
         ("attn_decode_compact_128", 2, true),
         ("attn_decode_192", 2, true),
-        ("attn_decode_fp8_128", 2, false),
         ("attn_decode_fp8_128", 2, true),
+        ("attn_decode_few_fp8_128", 2, false),
+        ("attn_decode_few_fp8_128", 2, true),
         ("attn_decode_compact_fp8_128", 2, false),
         ("attn_decode_compact_fp8_128", 2, true),
     ] {

@@ -2,7 +2,7 @@
 //!
 //! Columns are shared out by blocks of eight: block b of B belongs to split ⌊b·n/B⌋ of n. There it has the place b·n mod B, and
 //! the n − 1 behind it, one for each split: these are a split's own, since its blocks are n apart.
-use super::layout::column_blocks;
+use super::layout::{Form, column_blocks};
 use super::rows::Operand;
 use super::split::Split;
 use super::{HEADS_AT_ONCE, MOST_CLUSTERED, THREADS};
@@ -19,7 +19,7 @@ const MOST: usize = MOST_CLUSTERED as usize;
 /// What two words that are sent take.
 const PAIR_BYTES: u32 = 8;
 
-impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
+impl<const DIM: u32, E: Operand, F: Form> Split<DIM, E, F> {
     /// Blocks of eight columns.
     const BLOCKS: u32 = column_blocks(DIM);
     /// Places for such a block of a head.

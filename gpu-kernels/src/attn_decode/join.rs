@@ -1,5 +1,5 @@
 //! The splits of `attn_decode` joined by the last of their blocks, where they are no cluster.
-use super::layout::{JOIN_BYTES, STAT_BYTES};
+use super::layout::{Form, JOIN_BYTES, STAT_BYTES};
 use super::split::Split;
 use super::{THREADS, WARPS};
 use crate::cached::Cached;
@@ -21,7 +21,7 @@ struct Part {
     room: u32,
 }
 
-impl<const DIM: u32, E: Cached, const COMPACT: bool> Split<DIM, E, COMPACT> {
+impl<const DIM: u32, E: Cached, F: Form> Split<DIM, E, F> {
     /// Four elements each of a head.
     const COLUMNS: u32 = DIM / 4;
     /// Heads that are joined at once: a thread owns four elements, a warp the weights of a head's splits.

@@ -21,24 +21,71 @@ pub const fn row_bytes(kv: KvFormat, bytes: u32) -> [u32; 2] {
     }
 }
 
-/// Shared bytes of a warp's values and keys in a turn, or of the larger of both where values take the keys' place. In the keys' place
-/// it leaves its sums of a team's heads.
-pub const fn slot_bytes(head_dim: u32, kv: KvFormat, compact: bool) -> u32 {
-    let [values, keys] = row_bytes(kv, head_dim * kv.bytes());
-    let (values, keys, sums) =
-        (SPLIT_TOKENS / WARPS * values, SPLIT_TOKENS / WARPS * keys, HEADS_AT_ONCE * sum_bytes(head_dim));
-    let keys = if keys > sums { keys } else { sums };
-    match compact {
-        false => values + keys,
-        true if values > keys => values,
-        true => keys,
+/// What a warp's slot has room for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Slots {
+    /// Whether values take the keys' place.
+    pub compact: bool,
+    /// The most heads of a team: their sums take the keys' place too.
+    pub heads: u32,
+}
+
+impl Slots {
+    /// Values beside keys.
+    pub const APART: Slots = Slots { compact: false, heads: HEADS_AT_ONCE };
+    /// Values in the keys' place.
+    pub const COMPACT: Slots = Slots { compact: true, heads: HEADS_AT_ONCE };
+    /// Values beside keys, for small teams: codes take less room than the sums of a large one.
+    pub const OF_FEW: Slots = Slots { compact: false, heads: 4 };
+
+    /// Shared bytes of a slot.
+    pub const fn bytes(self, head_dim: u32, kv: KvFormat) -> u32 {
+        let [values, keys] = row_bytes(kv, head_dim * kv.bytes());
+        let (values, keys) = (SPLIT_TOKENS / WARPS * values, SPLIT_TOKENS / WARPS * keys);
+        let sums = self.heads * sum_bytes(head_dim);
+        let keys = if keys > sums { keys } else { sums };
+        match self.compact {
+            false => values + keys,
+            true if values > keys => values,
+            true => keys,
+        }
+    }
+
+    /// Where in a slot the keys are, and sums.
+    #[cfg(target_arch = "nvptx64")]
+    pub const fn keys_at(self, head_dim: u32, kv: KvFormat) -> u32 {
+        if self.compact { 0 } else { SPLIT_TOKENS / WARPS * row_bytes(kv, head_dim * kv.bytes())[0] }
     }
 }
 
-/// Where in a slot the keys are, and sums.
-#[cfg(target_arch = "nvptx64")]
-pub const fn keys_at(head_dim: u32, kv: KvFormat, compact: bool) -> u32 {
-    if compact { 0 } else { SPLIT_TOKENS / WARPS * row_bytes(kv, head_dim * kv.bytes())[0] }
+/// The slots of an entry.
+pub trait Form: Copy {
+    /// What they have room for.
+    const SLOTS: Slots;
+}
+
+/// [`Slots::APART`].
+#[derive(Clone, Copy)]
+pub struct Apart;
+
+/// [`Slots::COMPACT`].
+#[derive(Clone, Copy)]
+pub struct Compact;
+
+/// [`Slots::OF_FEW`].
+#[derive(Clone, Copy)]
+pub struct OfFew;
+
+impl Form for Apart {
+    const SLOTS: Slots = Slots::APART;
+}
+
+impl Form for Compact {
+    const SLOTS: Slots = Slots::COMPACT;
+}
+
+impl Form for OfFew {
+    const SLOTS: Slots = Slots::OF_FEW;
 }
 
 /// Shared bytes of the statistics: the warps' largest scores and totals of all turns and heads; or weights of splits, when those are done with.

@@ -1,16 +1,20 @@
 //! What `attn_decode` does with its row before attention: queries and a fresh key, rotated, and its value, go to shared memory.
-use super::THREADS;
+use super::layout::Form;
 use super::split::Split;
+use super::{HEADS_AT_ONCE, THREADS, WARPS};
 use crate::cached::{Cached, Divisor};
 use crate::rope::{Access, for_each_from};
 use crate::row;
-use cuda_std::shared;
-use cuda_std::{global, thread};
+use cuda_std::unroll::unroll;
+use cuda_std::{f16, global, shared, thread, warp};
 
 /// Threads that rotate queries while others make codes of a key.
 const BEHIND: u32 = 128;
 
-impl<const DIM: u32, E: Cached, const COMPACT: bool> Split<DIM, E, COMPACT> {
+/// Pairs of elements that a lane has of the largest head.
+const MOST_PAIRS: usize = 4;
+
+impl<const DIM: u32, E: Cached, F: Form> Split<DIM, E, F> {
     /// Leaves the team's queries and a fresh key in shared memory; rotated where the launch has angles.
     ///
     /// # Safety
@@ -100,10 +104,61 @@ impl<const DIM: u32, E: Cached, const COMPACT: bool> Split<DIM, E, COMPACT> {
         // SAFETY: the caller's promise.
         unsafe {
             if head < self.heads.count {
-                return E::share(self.queries() + head * Self::QUERY, at, elements);
+                return shared::Word::store(self.queries() + head * Self::QUERY + at * 2, elements);
             }
             shared::Word::store(self.fresh_rows() + at * E::BYTES, E::made(elements, Divisor::new(self.args.k_scale)));
         }
+    }
+
+    /// Makes operands of the queries where they meet codes: f16, times a power of two of each head's own, behind which its inverse is left.
+    ///
+    /// # Safety
+    /// The whole block comes here, between two barriers: the queries are there, and nobody has read them.
+    #[inline(always)]
+    pub unsafe fn scale_queries(&self) {
+        const { assert!(HEADS_AT_ONCE <= WARPS) };
+        let (head, lane) = (thread::warp_id(), thread::lane_id());
+        if head >= self.heads.count {
+            return;
+        }
+        let row = self.queries() + head * Self::QUERY;
+        let pair = |i: usize| lane + i as u32 * thread::WARP_SIZE;
+        // SAFETY: a head is a warp's, a pair a lane's; the whole warp is here.
+        unsafe {
+            let mut pairs = [0; MOST_PAIRS];
+            let mut most = 0;
+            unroll::<MOST_PAIRS>(
+                #[inline(always)]
+                |i| {
+                    if pair(i) < DIM / 2 {
+                        pairs[i] = shared::Word::load(row + pair(i) * 4);
+                        most = most.max(f16::larger(pairs[i]));
+                    }
+                },
+            );
+            let (factor, inverse) = f16::factor(warp::max_u32(most));
+            unroll::<MOST_PAIRS>(
+                #[inline(always)]
+                |i| {
+                    if pair(i) < DIM / 2 {
+                        shared::Word::store(row + pair(i) * 4, f16::scaled(pairs[i], factor));
+                    }
+                },
+            );
+            if lane == 0 {
+                shared::Word::store(row + DIM * 2, inverse);
+            }
+        }
+    }
+
+    /// What the scores of the query in a row of shared memory are still to be multiplied by.
+    ///
+    /// # Safety
+    /// It is there, behind [`Split::scale_queries`] where that is called.
+    #[inline(always)]
+    pub unsafe fn rest_of_query(&self, row: u32) -> f32 {
+        // SAFETY: the caller's promise.
+        if E::BYTES == 1 { unsafe { shared::Word::load(row + DIM * 2) } } else { 1.0 }
     }
 
     /// Leaves a fresh key's value behind it in shared memory.

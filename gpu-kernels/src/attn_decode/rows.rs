@@ -3,7 +3,7 @@
 //! A lane has pieces of eight neighbouring elements. Sums over the elements of a head go in any order, if queries have the same: so a
 //! lane's piece of a key is its part of operand b for two depths of `mma`. A piece each of four values is its part of operand a,
 //! transposed, for four times 16 columns: its first four elements are in the upper rows, the others in the lower ones.
-use super::layout::{keys_at, row_bytes};
+use super::layout::{Form, row_bytes};
 use super::split::{Split, own_lane, own_warp};
 use super::{AttnDecode, WARPS};
 use crate::cached::{Cached, E4m3, Plain};
@@ -11,7 +11,7 @@ use crate::row::GROUP;
 use crate::{Kv, Ptr, SPLIT_TOKENS};
 use cuda_std::shared;
 use cuda_std::unroll::unroll;
-use cuda_std::{codes, cp_async, global, thread, warp};
+use cuda_std::{bf16, codes, cp_async, f16, global, mma, thread, warp};
 
 /// Keys of a warp in a turn.
 pub const KEYS: u32 = SPLIT_TOKENS / WARPS;
@@ -28,20 +28,30 @@ pub trait Operand: Cached {
     /// different banks.
     fn row(n: u32) -> u32;
 
-    /// Eight elements as bf16.
+    /// What weights are multiplied by, so that what the operand has of small ones is as exact as of large ones; sums are still to be
+    /// divided by it.
+    const RAISE: f32;
+
+    /// Eight elements, in pairs.
     fn widen(piece: Piece<Self>) -> [u32; 4];
 
-    /// Element `e`, up to 3, of the first or the last four of two pieces as a pair of bf16.
+    /// Element `e`, up to 3, of the first or the last four of two pieces, as a pair.
     fn pair(even: Piece<Self>, odd: Piece<Self>, last: bool, e: usize) -> u32;
 
-    /// What [`Operand::has_nan`] asks, with the elements of a piece more.
-    fn note_nan(seen: u32, piece: Piece<Self>) -> u32;
+    /// Two weights times [`Operand::RAISE`], rounded to what meets values.
+    fn weights(pair: [f32; 2]) -> u32;
 
-    /// Whether one of them was no number: the others make numbers of it.
-    fn has_nan(seen: u32) -> bool;
+    /// `a · b + c`, as [`mma`] has it.
+    ///
+    /// # Safety
+    /// The whole warp comes here.
+    unsafe fn multiply(a: [u32; 4], b: [u32; 2], c: [f32; 4]) -> [f32; 4];
 }
 
+/// In bf16.
 impl Operand for Plain {
+    const RAISE: f32 = 1.0;
+
     #[inline(always)]
     fn row(n: u32) -> u32 {
         n / 2 + n % 2 * 4
@@ -59,17 +69,21 @@ impl Operand for Plain {
     }
 
     #[inline(always)]
-    fn note_nan(seen: u32, _: [u32; 4]) -> u32 {
-        seen
+    fn weights(pair: [f32; 2]) -> u32 {
+        bf16::pack(pair)
     }
 
     #[inline(always)]
-    fn has_nan(_: u32) -> bool {
-        false
+    unsafe fn multiply(a: [u32; 4], b: [u32; 2], c: [f32; 4]) -> [f32; 4] {
+        // SAFETY: the caller's promise.
+        unsafe { mma::m16n8k16_bf16(a, b, c) }
     }
 }
 
+/// In f16, which the chip makes two codes of at once, and what is no number of such a code.
 impl Operand for E4m3 {
+    const RAISE: f32 = 16_384.0;
+
     #[inline(always)]
     fn row(n: u32) -> u32 {
         n
@@ -77,23 +91,25 @@ impl Operand for E4m3 {
 
     #[inline(always)]
     fn widen([low, high]: [u32; 2]) -> [u32; 4] {
-        let ([a, b], [c, d]) = (codes::e4m3_small(low), codes::e4m3_small(high));
-        [a, b, c, d]
+        [f16::e4m3::<false>(low), f16::e4m3::<true>(low), f16::e4m3::<false>(high), f16::e4m3::<true>(high)]
     }
 
     #[inline(always)]
     fn pair(even: [u32; 2], odd: [u32; 2], last: bool, e: usize) -> u32 {
-        codes::e4m3_small_of_two(even[usize::from(last)], odd[usize::from(last)], e as u32)
+        let [even, odd] = [even, odd].map(|words| words[usize::from(last)]);
+        let two = codes::permute_by(even, odd, if e < 2 { 0x5140 } else { 0x7362 });
+        if e.is_multiple_of(2) { f16::e4m3::<false>(two) } else { f16::e4m3::<true>(two) }
     }
 
     #[inline(always)]
-    fn note_nan(seen: u32, [low, high]: [u32; 2]) -> u32 {
-        codes::note_nan(codes::note_nan(seen, low), high)
+    fn weights(pair: [f32; 2]) -> u32 {
+        f16::pack(pair.map(|weight| weight * Self::RAISE))
     }
 
     #[inline(always)]
-    fn has_nan(seen: u32) -> bool {
-        codes::has_nan(seen)
+    unsafe fn multiply(a: [u32; 4], b: [u32; 2], c: [f32; 4]) -> [f32; 4] {
+        // SAFETY: the caller's promise.
+        unsafe { mma::m16n8k16_f16(a, b, c) }
     }
 }
 
@@ -130,7 +146,7 @@ impl Rows for Values {
     }
 }
 
-impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
+impl<const DIM: u32, E: Operand, F: Form> Split<DIM, E, F> {
     /// Pieces of a row, and bytes of one.
     pub const PIECES: u32 = DIM / GROUP;
     const PIECE: u32 = GROUP * E::BYTES;
@@ -140,7 +156,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// Where the warp has keys or values, and bytes from a row to the next.
     #[inline(always)]
     fn rows_of<R: Rows>(&self) -> (u32, u32) {
-        let place = self.slot(own_warp()) + if R::ARE_KEYS { keys_at(DIM, E::FORMAT, COMPACT) } else { 0 };
+        let place = self.slot(own_warp()) + if R::ARE_KEYS { F::SLOTS.keys_at(DIM, E::FORMAT) } else { 0 };
         (place, row_bytes(E::FORMAT, Self::BYTES)[usize::from(R::ARE_KEYS)])
     }
 
@@ -182,7 +198,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
         unsafe {
             self.ask::<Keys>(turn);
             cp_async::commit();
-            if !COMPACT {
+            if !F::SLOTS.compact {
                 self.ask::<Values>(turn);
             }
             cp_async::commit();

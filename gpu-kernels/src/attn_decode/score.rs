@@ -1,12 +1,12 @@
 //! Scores, weights and sums of a warp's keys of a turn.
 use super::WARPS;
-use super::layout::sum_bytes;
+use super::layout::{Form, sum_bytes};
 use super::rows::{KEYS, Keys, Operand, Piece, Values};
 use super::split::{Split, own_lane, own_warp};
 use core::f32::consts::LOG2_E;
 use cuda_std::shared::{self, Shared};
 use cuda_std::unroll::{array, unroll};
-use cuda_std::{bf16, cp_async, math, mma, thread, warp};
+use cuda_std::{cp_async, math, thread, warp};
 
 /// A lane's scores: of its query head, those of two keys, and of the two that are eight further on.
 type Scores = [[f32; 2]; 2];
@@ -14,7 +14,7 @@ type Scores = [[f32; 2]; 2];
 /// The sums of two neighbouring heads, in eight columns: `c` of `mma`, four times.
 type Columns = [[f32; 4]; 4];
 
-impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
+impl<const DIM: u32, E: Operand, F: Form> Split<DIM, E, F> {
     /// Works through the warp's keys turn by turn, the first of which are asked for, and leaves in shared memory what they come to. A
     /// lane has `K` pieces of a key, `V` of a value; in clusters there is one turn.
     ///
@@ -56,7 +56,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
         next: Option<u32>,
         sums: impl Fn() -> u32,
     ) {
-        let (adds, mut seen) = (self.adds(turn), 0);
+        let adds = self.adds(turn);
         // SAFETY: the whole warp is here.
         unsafe {
             cp_async::wait::<1>();
@@ -64,17 +64,17 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
             if adds {
                 self.add_fresh::<Keys>(turn);
             }
-            let scores = self.score::<K>(&mut seen, turn);
+            let scores = self.score::<K>(turn);
             // The keys' place is free: for the next ones, or for values.
             warp::sync();
-            if COMPACT {
+            if F::SLOTS.compact {
                 self.ask::<Values>(turn);
             } else if let Some(next) = next {
                 self.ask::<Keys>(next);
             }
             cp_async::commit();
-            let (stats, weights) = weigh(scores, E::RAISE);
-            if COMPACT {
+            let (stats, weights) = weigh::<E>(scores);
+            if F::SLOTS.compact {
                 cp_async::wait::<0>();
             } else {
                 cp_async::wait::<1>();
@@ -84,15 +84,14 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
                 self.add_fresh::<Values>(turn);
             }
             let taken = || {
-                if let (true, Some(next)) = (COMPACT, next) {
+                if let (true, Some(next)) = (F::SLOTS.compact, next) {
                     self.ask::<Keys>(next);
                 }
             };
-            self.add_values::<V>(&mut seen, sums, weights, taken);
-            let is_number = !warp::any(E::has_nan(seen));
-            self.leave_stats(turn, [stats[0], if is_number { stats[1] } else { f32::NAN }]);
+            self.add_values::<V>(sums, weights, taken);
+            self.leave_stats(turn, stats);
             // All lanes are done with the values: the tensor core, for which they meet, has them.
-            if COMPACT {
+            if F::SLOTS.compact {
                 cp_async::commit();
             } else if let Some(next) = next {
                 self.ask::<Values>(next);
@@ -106,7 +105,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// # Safety
     /// The whole warp comes here; queries and keys are there.
     #[inline(always)]
-    unsafe fn score<const K: usize>(&self, seen: &mut u32, turn: u32) -> Scores {
+    unsafe fn score<const K: usize>(&self, turn: u32) -> Scores {
         let lane = own_lane();
         let query = self.queries() + (lane / 4).min(self.kept_heads() - 1) * Self::QUERY + lane % 4 * 16;
         let key = thread::anew(self.piece_at::<Keys>(E::row(lane / 4), lane % 4));
@@ -122,21 +121,22 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
                         |i| {
                             let key: Piece<E> =
                                 shared::Word::load(key + Self::between::<Keys>(i as u32 * 8, n as u32 * 4));
-                            *seen = E::note_nan(*seen, key);
                             let key = E::widen(key);
                             // There are no queries in the lower rows.
                             let [first, second] = [[query[0], 0, query[1], 0], [query[2], 0, query[3], 0]];
-                            scores[i] = mma::m16n8k16_bf16(first, [key[0], key[1]], scores[i]);
-                            scores[i] = mma::m16n8k16_bf16(second, [key[2], key[3]], scores[i]);
+                            scores[i] = E::multiply(first, [key[0], key[1]], scores[i]);
+                            scores[i] = E::multiply(second, [key[2], key[3]], scores[i]);
                         },
                     );
                 }
             },
         );
-        let factor = self.args.scale * E::rest(self.args.k_scale) * E::RAISE;
+        // SAFETY: the query is there.
+        let rest = unsafe { self.rest_of_query(query - lane % 4 * 16) };
+        let factor = self.args.scale * E::rest(self.args.k_scale);
         let masked = |i: usize, e: usize| {
             let lives = self.lives(self.base(turn) + E::row(lane % 4 * 2 + e as u32) + i as u32 * 8);
-            if lives { scores[i][e] * factor } else { f32::NEG_INFINITY }
+            if lives { scores[i][e] * rest * factor } else { f32::NEG_INFINITY }
         };
         [[masked(0, 0), masked(0, 1)], [masked(1, 0), masked(1, 1)]]
     }
@@ -147,13 +147,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// # Safety
     /// The whole warp comes here; values are there, and it is done with the keys.
     #[inline(always)]
-    unsafe fn add_values<const V: usize>(
-        &self,
-        seen: &mut u32,
-        sums: impl Fn() -> u32,
-        weights: [u32; 2],
-        taken: impl Fn(),
-    ) {
+    unsafe fn add_values<const V: usize>(&self, sums: impl Fn() -> u32, weights: [u32; 2], taken: impl Fn()) {
         const { assert!(KEYS == 16) };
         let (lane, mut columns) = (own_lane(), [[[0.0; 4]; 4]; V]);
         unroll::<V>(
@@ -164,11 +158,9 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
                 let rows: [Piece<E>; 4] = array(|i| {
                     let row = E::row(lane % 4 * 2 + i as u32 % 2) + i as u32 / 2 * 8;
                     // SAFETY: the piece is within its row.
-                    let value = unsafe { shared::Word::load(self.piece_at::<Values>(row, piece)) };
-                    *seen = E::note_nan(*seen, value);
-                    value
+                    unsafe { shared::Word::load(self.piece_at::<Values>(row, piece)) }
                 });
-                if COMPACT && n + 1 == V {
+                if F::SLOTS.compact && n + 1 == V {
                     // SAFETY: the whole warp is here; behind this, it has all values.
                     unsafe {
                         warp::sync();
@@ -186,10 +178,10 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
                         let pair = |row: usize, last| E::pair(rows[row], rows[row + 1], last, e);
                         let values = [pair(0, false), pair(0, true), pair(2, false), pair(2, true)];
                         // SAFETY: the whole warp is here.
-                        columns[n][e] = unsafe { mma::m16n8k16_bf16(values, weights, [0.0; 4]) };
+                        columns[n][e] = unsafe { E::multiply(values, weights, [0.0; 4]) };
                     },
                 );
-                if !COMPACT || n + 1 == V {
+                if !F::SLOTS.compact || n + 1 == V {
                     // SAFETY: the whole warp is here.
                     unsafe { self.leave(sums(), lane / 4 + n as u32 * 8, &columns[n]) };
                 }
@@ -238,12 +230,12 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
     }
 }
 
-/// The largest score of the lane's head and the sum of its weights, and the rounded weights as operand b, times `raise`.
+/// The largest score of the lane's head and the sum of its weights, and these as operand b.
 ///
 /// # Safety
 /// The whole warp comes here.
 #[inline(always)]
-unsafe fn weigh(scores: Scores, raise: f32) -> ([f32; 2], [u32; 2]) {
+unsafe fn weigh<E: Operand>(scores: Scores) -> ([f32; 2], [u32; 2]) {
     let own = math::max(math::max(scores[0][0], scores[0][1]), math::max(scores[1][0], scores[1][1]));
     // SAFETY: the whole warp is here.
     let largest = unsafe { warp::reduce::<4, f32>(own, math::max) };
@@ -251,7 +243,7 @@ unsafe fn weigh(scores: Scores, raise: f32) -> ([f32; 2], [u32; 2]) {
     let total = (weights[0][0] + weights[0][1]) + (weights[1][0] + weights[1][1]);
     // SAFETY: the whole warp is here.
     let total = unsafe { warp::reduce::<4, f32>(total, |a, b| a + b) };
-    ([largest, total], weights.map(|pair| bf16::pack(pair.map(|weight| weight * raise))))
+    ([largest, total], weights.map(E::weights))
 }
 
 /// What a weight or sums are multiplied by whose score or largest score is `own`, where the largest of all is `largest`.

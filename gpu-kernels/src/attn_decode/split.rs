@@ -1,6 +1,6 @@
 //! The split of keys and values that a block of `attn_decode` owns, or two that are neighbours.
+use super::layout::{Form, query_bytes, sum_bytes};
 use super::layout::{KEPT_BYTES, STAT_BYTES};
-use super::layout::{keys_at, query_bytes, slot_bytes, sum_bytes};
 use super::rows::KEYS;
 use super::{AttnDecode, HEADS_AT_ONCE, MOST_TURNS, THREADS, WARPS};
 use crate::cached::Cached;
@@ -20,7 +20,7 @@ pub struct Live {
 }
 
 /// The block's split of the keys of one kv head, or two that are neighbours. Keys count from the start of the first.
-pub struct Split<const DIM: u32, E, const COMPACT: bool> {
+pub struct Split<const DIM: u32, E, F> {
     /// A copy: a reference in an `Option` would keep the struct in local memory.
     pub args: AttnDecode,
     /// The page with the warp's keys in the first turn; any where they are not live.
@@ -43,7 +43,7 @@ pub struct Split<const DIM: u32, E, const COMPACT: bool> {
     pub heads: Heads,
     /// Shared address of what the block keeps there.
     shared: u32,
-    element: PhantomData<E>,
+    kind: PhantomData<(E, F)>,
 }
 
 /// A team: the query heads that a block works for.
@@ -58,7 +58,7 @@ pub struct Heads {
     pub is_first: bool,
 }
 
-impl<const DIM: u32, E: Cached, const COMPACT: bool> Split<DIM, E, COMPACT> {
+impl<const DIM: u32, E: Cached, F: Form> Split<DIM, E, F> {
     /// Bytes of a key, or of a value.
     pub const BYTES: u32 = DIM * E::BYTES;
     /// Bytes of a query's row in shared memory.
@@ -134,7 +134,7 @@ impl<const DIM: u32, E: Cached, const COMPACT: bool> Split<DIM, E, COMPACT> {
             live,
             heads,
             shared: shared::dynamic::<u8>().address(),
-            element: PhantomData,
+            kind: PhantomData,
         })
     }
 
@@ -246,14 +246,14 @@ impl<const DIM: u32, E: Cached, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// A warp's slot: values and keys of a turn, or one after the other. In the place of the keys are its sums of the last turn then.
     #[inline(always)]
     pub fn slot(&self, warp: u32) -> u32 {
-        self.slots() + warp * slot_bytes(DIM, E::FORMAT, COMPACT)
+        self.slots() + warp * F::SLOTS.bytes(DIM, E::FORMAT)
     }
 
     /// A warp's sums of all heads, [`sum_bytes`] apart: the last turn's are in the keys' place, the first's of two behind the slots.
     #[inline(always)]
     pub fn sums(&self, [turns, turn]: [u32; 2], heads: u32, warp: u32) -> u32 {
         if turn > 0 || turns == 1 {
-            self.slot(warp) + keys_at(DIM, E::FORMAT, COMPACT)
+            self.slot(warp) + F::SLOTS.keys_at(DIM, E::FORMAT)
         } else {
             self.behind_slots() + heads * (Self::QUERY + warp * sum_bytes(DIM))
         }

@@ -1,5 +1,5 @@
 //! What the warps of a block of `attn_decode` have left, joined: to the output, or to what its splits are joined from.
-use super::layout::sum_bytes;
+use super::layout::{Form, sum_bytes};
 use super::rows::Operand;
 use super::score::weight;
 use super::split::Split;
@@ -16,7 +16,7 @@ pub struct Joined {
     pub stats: [f32; 2],
 }
 
-impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
+impl<const DIM: u32, E: Operand, F: Form> Split<DIM, E, F> {
     /// Joins the warps' sums, and stores what they come to, or in clusters sends it.
     ///
     /// # Safety
@@ -75,7 +75,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
     /// As for [`Split::join_warps`].
     #[inline(always)]
     unsafe fn store_partials(&self, head: u32, column: u32) {
-        let most = most_partial_turns(DIM, E::FORMAT, COMPACT);
+        let most = most_partial_turns(DIM, E::FORMAT, F::SLOTS.compact);
         let turns = if most == 1 { 1 } else { self.turns };
         unroll::<{ MOST_TURNS as usize }>(
             #[inline(always)]
@@ -132,7 +132,7 @@ impl<const DIM: u32, E: Operand, const COMPACT: bool> Split<DIM, E, COMPACT> {
             let weight = weight(joined.maxima[i], joined.stats[0]);
             sums = [0, 1].map(|e| math::fma(weight, all[i][e], sums[e]));
         });
-        let factor = E::rest(self.args.v_scale) * E::RAISE;
+        let factor = E::rest(self.args.v_scale) * const { 1.0 / E::RAISE };
         sums.map(|sum| sum * factor)
     }
 }

@@ -11,7 +11,7 @@ mod e2m1;
 pub use e2m1::{E2M1_REST, e2m1, e2m1_bits, e2m1_pair, e2m1_scales, e2m1_word};
 
 /// Both halves of a register.
-const fn twice(half: u32) -> u32 {
+pub(crate) const fn twice(half: u32) -> u32 {
     half << 16 | half
 }
 
@@ -195,28 +195,6 @@ pub fn u4(word: u32, zero: u32) -> [u32; 4] {
     ]
 }
 
-/// By this squared the results of [`e4m3_small`] are still to be multiplied: once, where their products meet it in the other
-/// operand, and once in f32, since bf16 has 2⁶⁰ times a number where it has no 2¹²⁰ times it.
-pub const E4M3_HALF_REST: f32 = (1_u64 << 60) as f32;
-
-/// A pair of bf16 times [`E4M3_HALF_REST`].
-#[inline(always)]
-pub fn times_half_rest(pair: u32) -> u32 {
-    multiply(pair, twice(0x5d80))
-}
-
-/// As [`e4m3`], but for the square of [`E4M3_HALF_REST`].
-#[inline(always)]
-pub fn e4m3_small(word: u32) -> [u32; 2] {
-    [permute::<0x9180>(word, 0), permute::<0xb3a2>(word, 0)].map(e4m3_bits)
-}
-
-/// Code `place` of e4m3, up to 3, of two words, as [`e4m3_small`] has them.
-#[inline(always)]
-pub fn e4m3_small_of_two(even: u32, odd: u32, place: u32) -> u32 {
-    e4m3_bits(permute_by(even, odd, 0xc480 + 0x1111 * place))
-}
-
 /// Two codes of e4m3 in the lower half, in their order.
 #[inline(always)]
 pub fn e4m3_pair(two: u32) -> u32 {
@@ -285,14 +263,6 @@ mod tests {
             let value = float(code, 4, 3, 7);
             assert_eq!(to_e4m3(value), code);
             assert!(!has_nan(note_nan(0, code << 8 | 0x7e80_007e)), "{code:#x}");
-            let all = |pair: u32| unpack(pair).map(|small| small * E4M3_HALF_REST * E4M3_HALF_REST);
-            assert_eq!(unpack(times_half_rest(0xbf80_3fc0)), [1.5, -1.0].map(|x| x * E4M3_HALF_REST));
-            assert_eq!(e4m3_small(code << 8 | 0xc338_0038).map(all), [[1.0, value], [1.0, float(0xc3, 4, 3, 7)]]);
-            assert!(
-                (0..4)
-                    .all(|i| all(e4m3_small_of_two(code << (8 * i), 0xc3 << (8 * i), i))
-                        == [value, float(0xc3, 4, 3, 7)])
-            );
         }
         assert_eq!([449.0, f32::INFINITY, -1e30, f32::NAN, -f32::NAN].map(to_e4m3), [0x7e, 0x7e, 0xfe, 0x7f, 0x7f]);
         assert!((0..4).all(|place| has_nan(note_nan(0, 0x7f << (8 * place) | 0x00fe_0080 & !(0xff << (8 * place))))));

@@ -77,6 +77,7 @@ pub mod block;
 pub mod cluster;
 pub mod codes;
 pub mod cp_async;
+pub mod f16;
 pub mod fragment;
 pub mod global;
 pub mod grid;

@@ -23,6 +23,21 @@ pub unsafe fn m16n8k16_bf16(a: [u32; 4], b: [u32; 2], c: [f32; 4]) -> [f32; 4] {
     [d.0, d.1, d.2, d.3]
 }
 
+/// As [`m16n8k16_bf16`], with a and b of f16.
+///
+/// # Safety
+/// All 32 lanes call it together.
+#[inline(always)]
+pub unsafe fn m16n8k16_f16(a: [u32; 4], b: [u32; 2], c: [f32; 4]) -> [f32; 4] {
+    let [mut d0, mut d1, mut d2, mut d3] = c;
+    // SAFETY: the caller's promise. LLVM's intrinsic takes vectors of f16, which Rust has not.
+    ptx!(concat!("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {{{0}, {1}, {2}, {3}}}, {{{4}, {5}, {6}, {7}}}, ",
+        "{{{8}, {9}}}, {{{0}, {1}, {2}, {3}}};"),
+        inout(reg32) d0, inout(reg32) d1, inout(reg32) d2, inout(reg32) d3, in(reg32) a[0], in(reg32) a[1],
+        in(reg32) a[2], in(reg32) a[3], in(reg32) b[0], in(reg32) b[1], options(nostack));
+    [d0, d1, d2, d3]
+}
+
 macro_rules! ldmatrix {
     ($($(#[$meta:meta])* $name:ident $count:literal $asm:literal $($register:ident)*;)*) => {$(
         $(#[$meta])*

@@ -90,6 +90,17 @@ impl F16 {
         }
     }
 
+    /// The number of a code of 1 sign, 4 exponent and 3 mantissa bits (e4m3fn), exactly.
+    pub fn of_e4m3(code: u8) -> F16 {
+        let (exponent, mantissa) = (i32::from(code >> 3 & 15), f64::from(code & 7));
+        let magnitude = match exponent {
+            _ if code & 0x7f == 0x7f => return F16(0x7fff),
+            0 => mantissa * 2f64.powi(-9),
+            _ => (8.0 + mantissa) * 2f64.powi(exponent - 10),
+        };
+        F16::round(if code & 0x80 == 0 { magnitude } else { -magnitude }, Round::Nearest)
+    }
+
     pub fn round(x: f64, mode: Round) -> F16 {
         if x.is_nan() {
             return F16(0x7fff);

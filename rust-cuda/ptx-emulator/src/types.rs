@@ -1,6 +1,6 @@
 //! PTX's scalar types and the classes of registers that hold them.
 
-/// A fundamental type of PTX, or a packed pair of half-width floats.
+/// A fundamental type of PTX, or a packed pair of floats of 16 or 8 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Type {
     Pred,
@@ -12,6 +12,7 @@ pub enum Type {
     S16,
     F16,
     Bf16,
+    E4m3x2,
     B32,
     U32,
     S32,
@@ -46,6 +47,7 @@ impl Type {
             "s16" => Type::S16,
             "f16" => Type::F16,
             "bf16" => Type::Bf16,
+            "e4m3x2" => Type::E4m3x2,
             "b32" => Type::B32,
             "u32" => Type::U32,
             "s32" => Type::S32,
@@ -64,7 +66,7 @@ impl Type {
     pub fn bytes(self) -> usize {
         match self {
             Type::Pred | Type::B8 | Type::U8 | Type::S8 => 1,
-            Type::B16 | Type::U16 | Type::S16 | Type::F16 | Type::Bf16 => 2,
+            Type::B16 | Type::U16 | Type::S16 | Type::F16 | Type::Bf16 | Type::E4m3x2 => 2,
             Type::B32 | Type::U32 | Type::S32 | Type::F32 | Type::F16x2 | Type::Bf16x2 => 4,
             Type::B64 | Type::U64 | Type::S64 | Type::F64 => 8,
         }

@@ -146,6 +146,13 @@ impl Decoder<'_> {
     }
 
     fn convert(&mut self, op: &Opcode, how: How, args: &[Operand]) -> Result<LaneFn, ParseError> {
+        if (how.to, how.from) == (Type::F16x2, Type::E4m3x2) {
+            self.expect(op, args, 2)?;
+            let (d, a) = (self.dst(&args[0], how.to)?, self.src(&args[1], how.from)?);
+            return Ok(unary::<Pair<F16>, u16>(d, a, |codes| {
+                Pair(F16::of_e4m3(codes as u8), F16::of_e4m3((codes >> 8) as u8))
+            }));
+        }
         if matches!(how.to, Type::Bf16x2 | Type::F16x2) {
             return self.convert_pair(op, how, args);
         }
