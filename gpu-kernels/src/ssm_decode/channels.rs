@@ -3,7 +3,7 @@ use super::heads::{Room, Token};
 use super::{SsmDecode, THREADS};
 use crate::ssm::arithmetic::convolved;
 use crate::ssm::{CHUNK, Mixer, WINDOW};
-use cuda_std::unroll::unroll;
+use cuda_std::unroll::{array, unroll};
 use cuda_std::{bf16, global, thread};
 
 /// Most channels of a thread: of a head of 128 and twice a state of 256.
@@ -11,6 +11,8 @@ const MOST: usize = 3;
 
 /// What the convolution takes and an earlier step has left: a thread's channels, every `THREADS`-th.
 pub struct Channels {
+    /// Their numbers among all: to work them out takes longer than to keep them.
+    numbers: [u32; MOST],
     taps: [[u32; 2]; MOST],
     bias: [f32; MOST],
     older: [[f32; 3]; MOST],
@@ -24,13 +26,13 @@ fn count(args: &SsmDecode) -> u32 {
 
 /// The number of the block's channel `k` among all that are convolved.
 #[inline(always)]
-fn channel(mixer: &Mixer, head: u32, k: u32) -> u32 {
+fn channel(mixer: &Mixer, token: &Token, k: u32) -> u32 {
     if k < mixer.head_dim {
-        return head * mixer.head_dim + k;
+        return token.head * mixer.head_dim + k;
     }
     let k = k - mixer.head_dim;
     let (part, within) = if k < mixer.state_size { (0, k) } else { (1, k - mixer.state_size) };
-    mixer.inner() + part * mixer.shared() + mixer.group(head) * mixer.state_size + within
+    mixer.inner() + part * mixer.shared() + token.group * mixer.state_size + within
 }
 
 /// The address of a channel in the window, at a position.
@@ -46,13 +48,15 @@ impl Channels {
     #[inline(always)]
     pub unsafe fn load(args: &SsmDecode, token: &Token) -> Channels {
         let mixer = args.mixer();
-        let mut loaded = Channels { taps: [[0; 2]; MOST], bias: [0.0; MOST], older: [[0.0; 3]; MOST] };
+        let mut loaded =
+            Channels { numbers: [0; MOST], taps: [[0; 2]; MOST], bias: [0.0; MOST], older: [[0.0; 3]; MOST] };
         unroll::<MOST>(
             #[inline(always)]
             |i| {
                 let k = thread::thread_idx_x() + i as u32 * THREADS;
                 if k < count(args) {
-                    let channel = channel(&mixer, token.head, k);
+                    let channel = channel(&mixer, token, k);
+                    loaded.numbers[i] = channel;
                     // SAFETY: a channel of the mixer; the window holds the three positions before the token's.
                     unsafe {
                         loaded.taps[i] = global::load(args.conv_weight.addr + 8 * u64::from(channel));
@@ -74,29 +78,45 @@ impl Channels {
         loaded
     }
 
-    /// Leaves the token's x, B and C in shared memory, and its inputs in the window.
+    /// The token's inputs of the thread's channels.
     ///
     /// # Safety
     /// The kernel's Requires hold, and the kernel in front has ended.
     #[inline(always)]
-    pub unsafe fn convolve(self, args: &SsmDecode, token: &Token, room: &Room) {
-        let mixer = args.mixer();
+    pub unsafe fn inputs(&self, args: &SsmDecode, token: &Token) -> [u16; MOST] {
+        let first = u64::from(token.row) * u64::from(args.stride) + u64::from(args.mixer().inner());
+        let first = args.zxbcdt.addr + 2 * first;
+        array(
+            #[inline(always)]
+            |i| {
+                let k = thread::thread_idx_x() + i as u32 * THREADS;
+                if k >= count(args) {
+                    return 0;
+                }
+                // SAFETY: a channel of the row.
+                unsafe { global::load(first + 2 * u64::from(self.numbers[i])) }
+            },
+        )
+    }
+
+    /// Leaves the token's x, B and C in shared memory, and its inputs in the window.
+    ///
+    /// # Safety
+    /// The kernel's Requires hold.
+    #[inline(always)]
+    pub unsafe fn convolve(self, inputs: [u16; MOST], args: &SsmDecode, token: &Token, room: &Room) {
         unroll::<MOST>(
             #[inline(always)]
             |i| {
                 let k = thread::thread_idx_x() + i as u32 * THREADS;
                 if k < count(args) {
-                    let channel = channel(&mixer, token.head, k);
-                    let column = u64::from(mixer.inner() + channel);
-                    let row = u64::from(token.row) * u64::from(args.stride);
-                    // SAFETY: a channel of the row; one block owns it in the window.
+                    let [a, b, c] = self.older[i];
+                    let value = convolved(self.taps[i], self.bias[i], [a, b, c, bf16::to_f32(inputs[i])]);
+                    // SAFETY: one block owns the channel in the window.
                     unsafe {
-                        let input: u16 = global::load(args.zxbcdt.addr + 2 * (row + column));
-                        let [a, b, c] = self.older[i];
-                        let value = convolved(self.taps[i], self.bias[i], [a, b, c, bf16::to_f32(input)]);
                         room.token.store(k, bf16::round(value));
-                        if k < args.head_dim || token.is_first_of_group(&mixer) {
-                            global::store(window(args, token, token.position, channel), input);
+                        if k < args.head_dim || token.is_first_of_group {
+                            global::store(window(args, token, token.position, self.numbers[i]), inputs[i]);
                         }
                     }
                 }
@@ -112,7 +132,7 @@ impl Channels {
 #[inline(always)]
 pub unsafe fn store_entry(args: &SsmDecode, token: &Token, room: &Room) {
     let mixer = args.mixer();
-    let own = if token.is_first_of_group(&mixer) { args.head_dim + args.state_size } else { args.head_dim };
+    let own = if token.is_first_of_group { args.head_dim + args.state_size } else { args.head_dim };
     let entry = u64::from(token.slot * CHUNK + token.position % CHUNK);
     let entry_b = u64::from(token.slot * 2 * CHUNK + token.position % (2 * CHUNK));
     let mut k = thread::thread_idx_x();
@@ -120,7 +140,7 @@ pub unsafe fn store_entry(args: &SsmDecode, token: &Token, room: &Room) {
         let address = if k < args.head_dim {
             args.ring_x.addr + 2 * (entry * u64::from(mixer.inner()) + u64::from(token.head * args.head_dim + k))
         } else {
-            let within = mixer.group(token.head) * args.state_size + k - args.head_dim;
+            let within = token.group * args.state_size + k - args.head_dim;
             args.ring_b.addr + 2 * (entry_b * u64::from(mixer.shared()) + u64::from(within))
         };
         // SAFETY: an element of the ring that this block owns; the value is a bf16's.

@@ -7,6 +7,7 @@ use crate::row::GROUP;
 use crate::ssm::arithmetic::{dt_address, integer, number, step_width, store_sums};
 use crate::ssm::{CHUNK, divide};
 use cuda_std::barrier::sync_threads;
+use cuda_std::unroll::unroll;
 use cuda_std::{bf16, cp_async, global, grid, kernel, math, thread, warp};
 
 /// Lanes that share a row of S.
@@ -39,10 +40,12 @@ kernel! {
         if thread::warp_id() == 0 {
             store_sums(widths(&args, &token), rate, room.widths, room.sums);
         }
-        let bias = number(args.dt_bias, token.head);
+        let [bias, skip] = [args.dt_bias, args.d].map(|of| number(of, token.head));
         grid::wait_for_dependencies();
-        channels.convolve(&args, &token, &room);
+        // Asked for together: one behind the other, each would be a round trip of the L2 cache.
+        let inputs = channels.inputs(&args, &token);
         let dt: u16 = global::load(dt_address(args.zxbcdt, args.stride, &args.mixer(), (token.row, token.head)));
+        channels.convolve(inputs, &args, &token, &room);
         let width = step_width(bf16::to_f32(dt) + bias, args.dt_min);
         cp_async::wait::<0>();
         sync_threads();
@@ -50,7 +53,7 @@ kernel! {
         store_place(&args, &token, width);
         let decay = weigh(&args, &token, &room, (width, rate));
         sync_threads();
-        output(&args, &token, &room, decay);
+        output(&args, &token, &room, [decay, skip]);
     }
 }
 
@@ -74,7 +77,8 @@ unsafe fn fill(args: &SsmDecode, row: u32) {
 #[inline(always)]
 unsafe fn token(args: &SsmDecode, row: u32, slot: u32, position: u32) -> Token {
     let head = thread::block_idx_x();
-    let mut token = Token { row, slot, head, position, folds: false };
+    let (group, within) = divide(head, args.mixer().sharing());
+    let mut token = Token { row, slot, head, group, is_first_of_group: within == 0, position, folds: false };
     let chunk = position / CHUNK;
     if token.entry() == 0 && chunk > 0 {
         // SAFETY: the head's own word.
@@ -135,37 +139,55 @@ unsafe fn weigh(args: &SsmDecode, token: &Token, room: &Room, (width, rate): (f3
         }
         let before = if entry > 0 { room.sums.load(entry - 1) } else { 0.0 };
         let sum = math::fma(width, rate, before);
-        let b = room.token.offset(args.head_dim).cast::<[f32; 2]>();
-        let c = b.offset(args.state_size / 2);
-        let mut at = thread::warp_id();
-        while at <= entry {
-            let mut product = 0.0;
-            let mut pair = thread::lane_id();
-            while pair < args.state_size / 2 {
-                let b = if at == entry {
-                    b.load(pair)
-                } else {
-                    bf16::unpack(room.b.cast::<u32>().load(at * args.state_size / 2 + pair))
-                };
-                let c = c.load(pair);
-                product = math::fma(b[1], c[1], math::fma(b[0], c[0], product));
-                pair += 32;
-            }
-            let product = warp::sum_f32(product);
+        // As many entries at once as a warp has groups of lanes; a warp's come to the sum together.
+        let mut first = thread::warp_id() * (thread::WARP_SIZE / LANES);
+        while first <= entry {
+            let own = first + thread::lane_id() / LANES;
+            // Behind the last, that once more, which nobody stores.
+            let at = own.min(entry);
+            let product = warp::reduce::<LANES, f32>(product_with_c(args, room, (at, entry)), |a, b| a + b);
             let factor = if at == entry { width } else { math::exp(sum - room.sums.load(at)) * room.widths.load(at) };
-            if thread::lane_id() == 0 {
+            if thread::lane_id().is_multiple_of(LANES) && own <= entry {
                 room.weights.store(at, product * factor);
             }
-            at += THREADS / 32;
+            first += THREADS / LANES;
         }
         math::exp(sum)
     }
 }
 
+/// This lane's part of C·B of entry `at` of the ring, or of the token, which is entry `own`.
+///
+/// # Safety
+/// The kernel's Requires hold; both are in shared memory.
+#[inline(always)]
+unsafe fn product_with_c(args: &SsmDecode, room: &Room, (at, own): (u32, u32)) -> f32 {
+    let quads = args.state_size / 4;
+    let of_token = room.token.offset(args.head_dim).cast::<[f32; 4]>();
+    let (mut product, mut quad) = (0.0, thread::lane_id() % LANES);
+    while quad < quads {
+        // SAFETY: the caller's promise.
+        let (b, c) = unsafe {
+            let b = if at == own {
+                of_token.load(quad)
+            } else {
+                let [low, high] = room.b.cast::<[u32; 2]>().load(at * quads + quad).map(bf16::unpack);
+                [low[0], low[1], high[0], high[1]]
+            };
+            (b, of_token.load(quads + quad))
+        };
+        unroll::<4>(|i| product = math::fma(b[i], c[i], product));
+        quad += LANES;
+    }
+    product
+}
+
+/// Stores the outputs, with the factors of S and of x itself.
+///
 /// # Safety
 /// The whole block comes here, behind a barrier; rows from 0 on are in shared memory.
 #[inline(always)]
-unsafe fn output(args: &SsmDecode, token: &Token, room: &Room, decay: f32) {
+unsafe fn output(args: &SsmDecode, token: &Token, room: &Room, factors: [f32; 2]) {
     let at_once = state_rows(args.head_dim, args.state_size);
     let mut first = 0;
     while first < args.head_dim {
@@ -186,7 +208,7 @@ unsafe fn output(args: &SsmDecode, token: &Token, room: &Room, decay: f32) {
                 fold(args, token, room, (first, rows));
                 sync_threads();
             }
-            rows_of_output(args, token, room, (first, rows), decay);
+            rows_of_output(args, token, room, (first, rows), factors);
         }
         first += at_once;
     }
@@ -226,13 +248,18 @@ unsafe fn fold(args: &SsmDecode, token: &Token, room: &Room, (first, rows): (u32
 /// # Safety
 /// As for [`output`]; the rows of S are in shared memory.
 #[inline(always)]
-unsafe fn rows_of_output(args: &SsmDecode, token: &Token, room: &Room, (first, rows): (u32, u32), decay: f32) {
+unsafe fn rows_of_output(
+    args: &SsmDecode,
+    token: &Token,
+    room: &Room,
+    (first, rows): (u32, u32),
+    [decay, skip]: [f32; 2],
+) {
     let (quads, lane) = (args.state_size / 4, thread::thread_idx_x() % LANES);
     let entries = token.entry();
     let has_state = token.position >= CHUNK;
     // SAFETY: the caller's promise.
     unsafe {
-        let skip = number(args.d, token.head);
         let c = room.token.offset(args.head_dim + args.state_size).cast::<[f32; 4]>();
         // Rows are whole warps'.
         let mut row = thread::thread_idx_x() / LANES;

@@ -1,7 +1,7 @@
 //! What a block of `ssm_decode` works on, its place in shared memory, and what it asks for ahead.
 use super::{SsmDecode, THREADS, state_rows, x_stride};
 use crate::row::GROUP;
-use crate::ssm::{CHUNK, Mixer, divide};
+use crate::ssm::{CHUNK, divide};
 use cuda_std::shared::{self, Shared};
 use cuda_std::{cp_async, thread};
 
@@ -10,6 +10,9 @@ pub struct Token {
     pub row: u32,
     pub slot: u32,
     pub head: u32,
+    /// The head's group, and whether it is the first of that: its block stores what the group shares.
+    pub group: u32,
+    pub is_first_of_group: bool,
     pub position: u32,
     /// Whether the state has still to be brought on over the whole last chunk.
     pub folds: bool,
@@ -32,12 +35,6 @@ impl Token {
     #[inline(always)]
     pub fn entries(&self) -> u32 {
         if self.folds { CHUNK } else { self.entry() }
-    }
-
-    /// Whether its block stores what the group shares.
-    #[inline(always)]
-    pub fn is_first_of_group(&self, mixer: &Mixer) -> bool {
-        self.head.is_multiple_of(mixer.sharing())
     }
 }
 
@@ -109,7 +106,7 @@ pub unsafe fn ask_for_entries(args: &SsmDecode, token: &Token, room: &Room) {
     unsafe {
         let (row, width) = ((2 * token.slot + half) * CHUNK, mixer.shared());
         let from = args.ring_b.addr + 2 * (u64::from(row) * u64::from(width));
-        let from = from + 2 * u64::from(mixer.group(token.head) * args.state_size);
+        let from = from + 2 * u64::from(token.group * args.state_size);
         ask_for_rows(token.entries(), args.state_size, (from, width), (room.b, args.state_size));
         let (row, width) = (token.slot * CHUNK, mixer.inner());
         let from = args.ring_x.addr + 2 * (u64::from(row) * u64::from(width));
