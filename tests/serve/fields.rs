@@ -46,6 +46,29 @@ fn fields_that_end_a_text() {
     assert_eq!(default["usage"]["completion_tokens"], 16);
 }
 
+/// A character that the vocabulary lacks comes as its bytes, a token each.
+#[test]
+fn a_character_of_several_tokens_is_there_with_the_last_of_them() {
+    let server = Server::start(&[]);
+    let form = |regex: &str| json!({ "regex": regex });
+    let stopped = json!({ "max_tokens": 300, "structured_outputs": form("x(🙂){50}"), "stop": ["🙂"] });
+    let stopped = server.complete("a", &stopped);
+    assert_eq!((text(&stopped), &stopped["choices"][0]["stop_reason"]), ("x", &json!("🙂")), "{stopped}");
+    assert_eq!(stopped["usage"]["completion_tokens"], 5);
+
+    // 102 bytes: two of the last character's four are missing.
+    let mut body = json!({ "prompt": "a", "max_tokens": 102, "structured_outputs": form("(🙂){50}") });
+    let whole = server.ask("/v1/completions", &body);
+    assert_eq!((text(&whole), reason(&whole)), ((&*("🙂".repeat(25) + "\u{FFFD}\u{FFFD}")), "length"));
+    body["stream"] = true.into();
+    let events = server.post("/v1/completions", &body).events();
+    let pieces: Vec<&str> = events.iter().map(text).filter(|piece| !piece.is_empty()).collect();
+    assert_eq!(pieces.concat(), text(&whole));
+    assert!(pieces.len() >= 25 && pieces[..25].iter().all(|piece| *piece == "🙂"), "{pieces:?}");
+    let own = crate::generate(&["-p", "a", "-n", "102", "--regex", "(🙂){50}"]);
+    assert_eq!(own["text"], text(&whole));
+}
+
 #[test]
 fn fields_that_choose_tokens() {
     let server = Server::start(&[]);

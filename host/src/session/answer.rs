@@ -269,7 +269,7 @@ mod tests {
         for stop in ["extra_id", "<extra_id_0>", "<extra_id_1>cd", "</s>"] {
             assert_eq!(shown(&tokenizer, &ids, &[stop]), (tokenizer.decode(&ids).unwrap(), false), "{stop:?}");
         }
-        // The bytes of a character are held back until the run ends; in front of the stop they are there.
+        // Bytes make a character that is there in front of the stop.
         let bytes: Vec<u32> =
             "\u{1F98A}".bytes().map(|b| tokenizer.token_to_id(&format!("<0x{b:02X}>")).unwrap()).collect();
         let ids = [encode("a"), bytes, encode("<extra_id_1>")].concat();

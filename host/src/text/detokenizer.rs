@@ -15,12 +15,17 @@ pub enum Shown {
 /// Streams decode(prompt + generated) less decode(prompt).
 ///
 /// Only a window of tokens is decoded at each push: a context that was printed before, so that a word's leading space is
-/// not taken for the start of the text, then what is new. Held back is what a later token may change: a run of
-/// byte-fallback tokens, which the decoder judges as a whole, and a U+FFFD at the end, which may be half a character.
+/// not taken for the start of the text, then what is new. Held back is what a later token may change: the first bytes of
+/// a character, and a U+FFFD at the end, which may be half of one.
+///
+/// A decoder judges a run of byte-fallback tokens as a whole: one broken byte makes U+FFFD of all. Nobody can wait for a
+/// run's end, so here each byte that is part of no character is one U+FFFD, as in sentencepiece, and the others are text.
 pub struct Detokenizer<'a> {
     tokenizer: &'a Tokenizer,
     shown: Shown,
     window: Vec<u32>,
+    /// Byte-fallback tokens behind the window that begin a character.
+    begun: Vec<u32>,
     /// Tokens at the window's start that are its context.
     context: usize,
     /// The window's text as far as it was printed.
@@ -43,11 +48,11 @@ impl<'a> Detokenizer<'a> {
     /// # Errors
     /// The prompt cannot be decoded.
     pub fn showing(tokenizer: &'a Tokenizer, prompt: &[u32], shown: Shown) -> Result<Detokenizer<'a>> {
-        let mut detokenizer =
-            Detokenizer { tokenizer, shown, context: 0, window: Vec::new(), printed: String::new(), try_at: 0 };
-        detokenizer.window = prompt.iter().copied().filter(|id| detokenizer.kind(*id) != TokenKind::Hidden).collect();
+        let (window, begun, printed) = (Vec::new(), Vec::new(), String::new());
+        let mut detokenizer = Detokenizer { tokenizer, shown, window, begun, context: 0, printed, try_at: 0 };
+        prompt.iter().for_each(|id| detokenizer.hold(*id));
         detokenizer.context = detokenizer.window.len();
-        detokenizer.printed = detokenizer.decode(&detokenizer.window)?;
+        detokenizer.printed = detokenizer.text()?;
         Ok(detokenizer)
     }
 
@@ -79,16 +84,14 @@ impl<'a> Detokenizer<'a> {
     /// # Errors
     /// The window cannot be decoded.
     pub fn push(&mut self, id: u32) -> Result<String> {
-        let kind = self.kind(id);
-        if kind == TokenKind::Hidden {
-            return Ok(String::new());
-        }
-        self.window.push(id);
-        if kind == TokenKind::Byte || self.window.len() < self.try_at {
+        let before = self.window.len();
+        self.hold(id);
+        if self.window.len() == before || self.window.len() < self.try_at {
             return Ok(String::new());
         }
         let mut text = self.decode(&self.window)?;
-        let whole = !text.ends_with(char::REPLACEMENT_CHARACTER);
+        // What bytes made was judged by their values.
+        let whole = self.kind(id) == TokenKind::Byte || !text.ends_with(char::REPLACEMENT_CHARACTER);
         if !whole {
             text.pop();
         }
@@ -108,9 +111,39 @@ impl<'a> Detokenizer<'a> {
 
     /// Takes the next token where nobody reads the text before its end: it becomes part of what is held back.
     pub fn hold(&mut self, id: u32) {
-        if self.kind(id) != TokenKind::Hidden {
-            self.window.push(id);
+        match self.kind(id) {
+            TokenKind::Hidden => {}
+            TokenKind::Byte => {
+                self.begun.push(id);
+                self.judge();
+            }
+            TokenKind::Text => {
+                let broken = std::mem::take(&mut self.begun);
+                self.window.extend(broken.into_iter().flat_map(|byte| self.tokenizer.broken_byte(byte)));
+                self.window.push(id);
+            }
         }
+    }
+
+    /// Moves what is certain of the begun character into the window: all of it, or bytes that turned out to be broken.
+    fn judge(&mut self) {
+        let mut bytes: Vec<u8> = self.begun.iter().filter_map(|id| self.tokenizer.byte(*id)).collect();
+        loop {
+            match str::from_utf8(&bytes) {
+                Ok(_) => return self.window.append(&mut self.begun),
+                Err(error) if error.error_len().is_none() => return,
+                Err(_) => {
+                    self.window.extend(self.tokenizer.broken_byte(self.begun.remove(0)));
+                    bytes.remove(0);
+                }
+            }
+        }
+    }
+
+    /// The text of all tokens that are kept, the begun character's bytes as what they are without an end.
+    fn text(&self) -> Result<String> {
+        let broken = "\u{FFFD}".repeat(self.begun.len());
+        Ok(self.decode(&self.window)? + &broken)
     }
 
     /// The text that was held back; to be called after the last token.
@@ -126,7 +159,7 @@ impl<'a> Detokenizer<'a> {
     /// # Errors
     /// The window cannot be decoded.
     pub fn pending(&self) -> Result<String> {
-        let text = self.decode(&self.window)?;
+        let text = self.text()?;
         Ok(text[common_prefix(&self.printed, &text)..].to_owned())
     }
 

@@ -22,6 +22,8 @@ pub(super) enum TokenKind {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     byte_fallback: bool,
+    /// Byte-fallback tokens that are U+FFFD together; none where the vocabulary lacks one.
+    broken_byte: Vec<u32>,
     /// The token that `eos_token` of the files beside tokenizer.json names.
     eos: Option<u32>,
 }
@@ -49,7 +51,9 @@ impl Tokenizer {
             special_tokens.named().find(|(name, _)| *name == "eos_token").and_then(|(_, text)| inner.token_to_id(text));
         let lone_byte = inner.token_to_id("<0xE3>");
         let byte_fallback = lone_byte.is_some_and(|id| inner.decode(&[id], true).is_ok_and(|text| text == "\u{FFFD}"));
-        Ok(Tokenizer { inner, byte_fallback, eos })
+        let broken_byte = ["<0xEF>", "<0xBF>", "<0xBD>"].map(|byte| inner.token_to_id(byte).filter(|_| byte_fallback));
+        let broken_byte = broken_byte.into_iter().collect::<Option<Vec<u32>>>().unwrap_or_default();
+        Ok(Tokenizer { inner, byte_fallback, broken_byte, eos })
     }
 
     /// The token that ends a text, where the files beside tokenizer.json name one.
@@ -133,13 +137,24 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::decode`].
     pub fn token_bytes(&self, id: u32) -> Result<Vec<u8>> {
-        let name = self.inner.id_to_token(id).unwrap_or_default();
-        if self.kind(id) == TokenKind::Byte {
-            return Ok(u8::from_str_radix(&name[3..5], 16).into_iter().collect());
+        if let Some(byte) = self.byte(id) {
+            return Ok(vec![byte]);
         }
+        let name = self.inner.id_to_token(id).unwrap_or_default();
         let text = self.token_text(id)?;
         let bytes = if text.contains(char::REPLACEMENT_CHARACTER) { byte_level(&name) } else { None };
         Ok(bytes.unwrap_or_else(|| text.into_bytes()))
+    }
+
+    /// The byte that a byte-fallback token stands for; none for another token.
+    pub(super) fn byte(&self, id: u32) -> Option<u8> {
+        let name = self.inner.id_to_token(id).filter(|_| self.kind(id) == TokenKind::Byte)?;
+        u8::from_str_radix(&name[3..5], 16).ok()
+    }
+
+    /// Tokens that a text has for the byte `id`, which is part of no character: whatever stands beside them, they are U+FFFD.
+    pub(super) fn broken_byte(&self, id: u32) -> Vec<u32> {
+        if self.broken_byte.is_empty() { vec![id] } else { self.broken_byte.clone() }
     }
 
     /// Whether a token of that name may add a part of a character, by the name alone.
