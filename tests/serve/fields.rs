@@ -189,6 +189,24 @@ fn fields_of_a_conversation() {
     assert_eq!(prompt(json!({ "chat_template_kwargs": { "colour": "blue" } })), plain);
 }
 
+/// The demo model's template knows a system, a user and an assistant.
+#[test]
+fn nobody_in_a_conversation_goes_unheard() {
+    let server = Server::start(&[]);
+    let told = |role: &str| json!([{ "role": role, "content": "Be brief" }, { "role": "user", "content": "hi" }]);
+    let count = |role: &str| server.ask("/tokenize", &json!({ "messages": told(role) }))["count"].clone();
+    assert_eq!(count("developer"), count("system"));
+    let chat = server.ask("/v1/chat/completions", &json!({ "messages": told("developer"), "max_tokens": 1 }));
+    assert_eq!(chat["usage"]["prompt_tokens"], count("system"));
+    for (path, role) in [("/v1/chat/completions", "foo"), ("/tokenize", "foo"), ("/v1/chat/completions", "tool")] {
+        let response = server.post(path, &json!({ "messages": told(role) }));
+        let error = response.json()["error"].clone();
+        assert_eq!((response.status, &error["param"]), (400, &json!("messages[0].role")), "{error}");
+        let roles = "expected one of system, developer, user, assistant, found";
+        assert!(error["message"].as_str().unwrap().contains(roles), "{error}");
+    }
+}
+
 #[test]
 fn neutral_values_never_fail() {
     let server = Server::start(&[]);

@@ -23,6 +23,7 @@ mod prompt;
 mod prompt_logprobs;
 mod rank_choice;
 mod rules;
+mod roles;
 mod sampling;
 mod stages;
 mod stop;

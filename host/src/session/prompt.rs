@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Tags, TextOptions};
 use super::constraint::GrammarCache;
+use super::roles;
 use super::stop;
 use super::think_marks::ThinkMarks;
 use super::tools::OfferedTools;
@@ -200,8 +201,9 @@ impl Texts {
         }
         context.insert("add_generation_prompt".into(), generation_prompt.into());
         context.insert("continue_final_message".into(), continue_final.into());
-        let text = template.render(&context)?;
+        let text = roles::render(template, &mut context)?;
         if continue_final { up_to_last(text, &last) } else { Ok(text) }
+        roles::settle(template, &mut messages);
     }
 
     /// Most bytes of a text that is tokenized for a context of so many tokens.

@@ -104,7 +104,9 @@ fn conversation(text: &str) -> std::result::Result<Vec<Message>, String> {
 }
 
 fn turn(index: usize, message: &Value) -> std::result::Result<Message, String> {
-    let role = ROLES.into_iter().find(|role| message["role"] == *role);
+    // As templates that know no developer have it.
+    let role = if message["role"] == "developer" { "system" } else { message["role"].as_str().unwrap_or_default() };
+    let role = ROLES.into_iter().find(|known| *known == role);
     let role = role.ok_or_else(|| {
         let (roles, found) = (ROLES.join(", "), shown(&message["role"]));
         format!("messages[{index}].role: expected one of {roles}, found {found}")
@@ -175,6 +177,8 @@ mod tests {
     fn files_of_others_are_loaded_where_they_are_conversations() {
         let parts = r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]}"#;
         assert_eq!(conversation(parts).unwrap(), [said("user", "a\nb")]);
+        let told = r#"{"messages": [{"role": "developer", "content": "Be kind."}, {"role": "user", "content": "Hi"}]}"#;
+        assert_eq!(conversation(told).unwrap(), [said("system", "Be kind."), said("user", "Hi")]);
         for (text, words) in [
             (format!("{parts}\n{parts}\n"), "more than one"),
             ("{\"messages\": [{\"role\": \"other\", \"content\": \"x\"}]}".into(), "expected one of system, user, assistant, tool, found \"other\""),
