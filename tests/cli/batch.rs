@@ -70,7 +70,7 @@ fn a_hundred_prompts_in_a_batch_are_what_they_are_one_by_one() {
 
 #[test]
 fn a_bad_line_has_an_error_in_its_place() {
-    let content = b"{\"prompt\": \"Hello\"}\nHello\n{\"prompt\": \"\"}\n{\"prompt\": \"Hello\", \"top_p\": 3}\n\xff\n{\"prompt\": \"Hello\", \"colour\": 1}\n{\"prompt\": \"Hello\", \"max_tokens\": 2}\n";
+    let content = b"{\"prompt\": \"Hello\"}\nHello\n{\"prompt\": \"\", \"raw\": true}\n{\"prompt\": \"Hello\", \"top_p\": 3}\n\xff\n{\"prompt\": \"Hello\", \"colour\": 1}\n{\"prompt\": \"Hello\", \"max_tokens\": 2}\n";
     let results = batch("lines.jsonl", content, &["--max-tokens", "3"]);
     let indices: Vec<_> = results.iter().map(|result| result["index"].as_u64().expect("an index")).collect();
     assert_eq!(indices, [0, 1, 2, 3, 4, 5, 6]);

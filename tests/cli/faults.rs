@@ -83,7 +83,7 @@ fn models_that_are_not_supported() {
 
 #[test]
 fn prompts_that_cannot_be_continued() {
-    let error = fault(storyteller(&["--prompt", ""]));
+    let error = fault(storyteller(&["--prompt", "", "--raw"]));
     assert!(error.starts_with("[ERROR] Input: The prompt is empty\n"), "{error}");
     let long = "Once upon a time ".repeat(400);
     let run = storyteller(&["--prompt", &long]);

@@ -84,7 +84,7 @@ fn a_table_follows_the_text() {
     assert!(lines[1].starts_with("\" Paris\" ") && lines[1].contains("  \" Paris\" -0."), "{run:?}");
     let run = storyteller(&["--prompt", "x", "--logprobs", "21"]);
     assert!(run.code == 2 && run.stderr.contains("expected 0 to 20"), "{run:?}");
-    assert!(fault(storyteller(&["--prompt", "", "--logprobs", "2"])).contains("The prompt is empty"));
+    assert!(fault(storyteller(&["--prompt", "", "--raw", "--logprobs", "2"])).contains("The prompt is empty"));
 }
 
 /// A token's id, its log-probability, its rank, and the two best in its place.

@@ -15,6 +15,17 @@ fn a_stop_text_ends_the_text_in_front_of_it() {
 }
 
 #[test]
+fn an_empty_prompt_begins_a_text() {
+    let own = |arguments: &[&str]| -> Value {
+        let run = storyteller(&[&["--json", "-q", "-n", "4"], arguments].concat());
+        serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"))
+    };
+    let (empty, hello) = (own(&["-p", ""]), own(&["-p", "Hello"]));
+    assert_eq!((&empty["prompt_tokens"], &hello["prompt_tokens"]), (&1.into(), &2.into()));
+    assert_eq!(empty["ids"].as_array().map(Vec::len), Some(4), "{empty}");
+}
+
+#[test]
 fn json_is_one_object() {
     let arguments = ["--prompt", "The capital of France is", "--json", "--echo"];
     let object: Value = serde_json::from_str(&storyteller(&arguments).stdout).unwrap();

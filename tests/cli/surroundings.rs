@@ -67,7 +67,7 @@ fn a_preset_needs_no_model_whatever_the_environment_names() {
 
 #[test]
 fn labels_have_colours_on_terminals_alone_and_where_they_are_forced() {
-    let arguments = ["--prompt", "", "--verbose"];
+    let arguments = ["--prompt", "", "--raw", "--verbose"];
     let plain = run(&arguments, &VARIABLES);
     assert!(plain.code == 1 && !plain.stderr.contains('\x1b'), "{plain:?}");
     let forced = run(&arguments, &[&VARIABLES[..], &[("CLICOLOR_FORCE", "1")]].concat());

@@ -208,6 +208,37 @@ fn nobody_in_a_conversation_goes_unheard() {
 }
 
 #[test]
+fn a_text_of_any_length_is_counted() {
+    let server = Server::start(&[]);
+    let long = "long ".repeat(20_000);
+    let count = server.ask("/tokenize", &json!({ "prompt": long }))["count"].as_u64().unwrap();
+    assert!(count > 20_000, "{count}");
+    let messages = json!([{ "role": "user", "content": long }]);
+    let chat = server.ask("/tokenize", &json!({ "messages": messages }))["count"].as_u64().unwrap();
+    assert!(chat > count, "{chat}");
+    let theirs = server.ask("/v1/messages/count_tokens", &json!({ "messages": messages }));
+    assert_eq!(theirs["input_tokens"], chat);
+    // More bytes than a context of the longest tokens has.
+    let longest = server.ask("/tokenize", &json!({ "prompt": "long ".repeat(400_000) }));
+    // Two tokens stand around the words, however many there are.
+    assert_eq!(longest["count"], (count - 2) * 20 + 2);
+}
+
+/// What the tokenizer puts in front of a text is there without one.
+#[test]
+fn no_text_is_continued_from_its_begin() {
+    let server = Server::start(&[]);
+    let ids = server.ask("/tokenize", &json!({ "prompt": "" }))["tokens"].clone();
+    assert_eq!(ids.as_array().unwrap().len(), 1);
+    let from = |prompt: Value| server.ask("/v1/completions", &json!({ "prompt": prompt, "max_tokens": 8 }));
+    assert_eq!(from(json!(""))["choices"], from(ids)["choices"]);
+    assert_eq!(from(json!(["", "Once"]))["choices"][0]["text"], from(json!(""))["choices"][0]["text"]);
+    let raw = json!({ "prompt": "", "add_special_tokens": false });
+    assert_eq!(server.ask("/tokenize", &raw)["count"], 0);
+    assert_eq!(server.post("/v1/completions", &raw).status, 400);
+}
+
+#[test]
 fn neutral_values_never_fail() {
     let server = Server::start(&[]);
     let plain = server
@@ -294,7 +325,7 @@ fn what_cannot_be_honoured_is_a_400_that_names_it() {
         assert_eq!((response.status, &error["param"]), (400, &json!(place)), "{error}");
         assert!(error["code"].is_string(), "{error}");
     }
-    for prompt in [json!([]), json!(""), json!([[]]), json!([1.5]), json!([99999]), json!({}), Value::Null] {
+    for prompt in [json!([]), json!([[]]), json!([1.5]), json!([99999]), json!({}), Value::Null] {
         assert_eq!(server.post("/v1/completions", &json!({ "prompt": prompt })).status, 400, "{prompt}");
     }
     let long = server.post("/v1/completions", &json!({ "prompt": "long ".repeat(20_000) })).json();

@@ -3,6 +3,7 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::tools;
+use crate::error::Error;
 use crate::session::{Prompt, Rendering, Session, messages};
 
 /// What a template is told of one conversation.
@@ -42,18 +43,36 @@ pub fn rendering(
 pub fn conversation(
     session: &Session,
     messages: &[Value],
-    rendering: Rendering,
+    rendering: &Rendering,
 ) -> Result<(Vec<u32>, Vec<usize>), ApiError> {
+    let (messages, text) = written(session, messages, rendering)?;
+    let ids = session.encode(&Prompt::Raw(text.clone())).map_err(|error| refused(&error))?;
+    let turn_ends = session.turn_ends(&messages, rendering, &text, ids.len());
+    Ok((ids, turn_ends))
+}
+
+/// Ids of a conversation that is not to be answered, however long it is.
+///
+/// # Errors
+/// As [`conversation`], but for the last one.
+pub fn all_ids(session: &Session, messages: &[Value], rendering: &Rendering) -> Result<Vec<u32>, ApiError> {
+    let (_, text) = written(session, messages, rendering)?;
+    session.encode_all(&Prompt::Raw(text)).map_err(|error| refused(&error))
+}
+
+/// Messages as templates take them, and the text that the template makes of them.
+fn written(session: &Session, messages: &[Value], rendering: &Rendering) -> Result<(Vec<Value>, String), ApiError> {
     if messages.is_empty() {
         return Err(ApiError::field("messages", "expected at least one message, found none"));
     }
-    let refused = |error: &_| ApiError::request(error).about("messages");
     let messages = messages::plain(messages).map_err(|what| ApiError::placed(&what))?;
     let text = session.render(messages.clone(), rendering.clone()).map_err(|error| refused(&error))?;
     if !rendering.tools.is_empty() {
-        tools::check_shown(session, &messages, &rendering, &text)?;
+        tools::check_shown(session, &messages, rendering, &text)?;
     }
-    let ids = session.encode(&Prompt::Raw(text.clone())).map_err(|error| refused(&error))?;
-    let turn_ends = session.turn_ends(&messages, &rendering, &text, ids.len());
-    Ok((ids, turn_ends))
+    Ok((messages, text))
+}
+
+fn refused(error: &Error) -> ApiError {
+    ApiError::request(error).about("messages")
 }

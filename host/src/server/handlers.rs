@@ -84,7 +84,7 @@ pub(super) fn is_this(app: &App, model: Option<&str>) -> Result<(), ApiError> {
     }
 }
 
-/// Ids of a text or a conversation.
+/// Ids of a text or a conversation, however long it is.
 #[utoipa::path(post, path = "/tokenize", request_body = TokenizeRequest, responses(
     (status = 200, description = "The ids", body = TokensSchema),
     (status = "default", description = "An error in OpenAI's form", body = ErrorSchema)))]
@@ -95,7 +95,7 @@ pub(super) async fn tokenize(State(app): Shared, request: Request) -> Result<Jso
         let ids = match (body.prompt, body.messages) {
             (Some(text), None) => {
                 let prompt = if special.unwrap_or(true) { Prompt::Text(text) } else { Prompt::Raw(text) };
-                session.encode(&prompt).map_err(|error| ApiError::request(&error))?
+                session.encode_all(&prompt).map_err(|error| ApiError::request(&error))?
             }
             (None, Some(messages)) => {
                 let kwargs = body.chat_template_kwargs.unwrap_or_default();
@@ -103,7 +103,7 @@ pub(super) async fn tokenize(State(app): Shared, request: Request) -> Result<Jso
                     conversation::rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
                 let tools = tools::offered(session, body.tools, None, None)?;
                 rendering.tools = tools.map(|tools| tools.list).unwrap_or_default();
-                conversation::conversation(session, &messages, rendering)?.0
+                conversation::all_ids(session, &messages, &rendering)?
             }
             _ => return Err(ApiError::field("prompt", "expected either a prompt or messages")),
         };

@@ -1,7 +1,9 @@
 //! From a body to what the engine is asked for: prompts as ids, and parameters over the model's own.
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use super::conversation::{conversation, rendering};
+use serde_json::Value;
+
+use super::conversation::{all_ids, conversation, rendering};
 use super::error::ApiError;
 use super::grammar;
 use super::other_fields::{OPENAI, Unknown};
@@ -10,7 +12,7 @@ use super::requests::{ChatRequest, CompletionRequest, Shared};
 use super::thinking;
 use super::tools::{self, Tools};
 use crate::error::Error;
-use crate::session::{LiveRequest, MOST_LOGPROBS, Prompt, Sampling, Session, Tags, TextOptions};
+use crate::session::{AnswerForm, LiveRequest, MOST_LOGPROBS, Prompt, Rendering, Sampling, Session, Tags, TextOptions};
 
 /// Most answers of one request: prompts × n.
 const MOST_ANSWERS: usize = MOST_PROMPTS;
@@ -71,46 +73,84 @@ pub struct AskedPrompt {
 /// Names the field that cannot be honoured.
 pub fn chat(session: &Session, mut body: ChatRequest, salt: u64, unknown: &Unknown) -> Result<Asked, ApiError> {
     let mut shared = body.shared();
-    let (effort, budget) = (shared.rest.remove("reasoning_effort"), thinking::budget(&body)?);
-    let wanted = grammar::asked(session, &mut shared.forms)?;
-    OPENAI.check(&shared.rest, unknown)?;
+    let told = Told::of(session, &mut body, &mut shared, unknown)?;
     let top = body.top_logprobs.unwrap_or(0);
     let logprobs = body.logprobs.unwrap_or(false);
     if top > 0 && !logprobs {
         return Err(ApiError::field("top_logprobs", "needs logprobs: true"));
     }
     let logprobs = likely("top_logprobs", logprobs.then_some(top))?;
-    let messages =
-        body.messages.ok_or_else(|| ApiError::field("messages", "expected a list of messages, found none"))?;
-    let mut kwargs = body.chat_template_kwargs.unwrap_or_default();
-    let (name, budget) = budget.map_or(("reasoning_effort", None), |(name, tokens)| (name, Some(tokens)));
-    let budget = budget.or(thinking::effort(session, effort, &mut kwargs)?);
-    // What is wrong with it is said of the field that the client knows.
-    let refused = |error: Error| ApiError::request(&error).renamed(&[("thinking_token_budget", name)]);
-    let tools = tools::offered(session, body.tools, body.tool_choice.as_ref(), body.parallel_tool_calls)?;
-    let form = grammar::with_tools(session, wanted, tools.as_ref())?;
-    let mut rendering = rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
-    rendering.tools = tools.as_ref().map(|tools| tools.list.clone()).unwrap_or_default();
-    let (ids, turn_ends) = conversation(session, &messages, rendering)?;
-    let ids = session.without_thinking(ids, budget).map_err(refused)?;
+    let (ids, turn_ends) = conversation(session, &told.messages, &told.rendering)?;
+    let ids = told.without_thinking(session, ids)?;
     let room = session.context().saturating_sub(ids.len()).max(1);
     shared.max_tokens = body.max_completion_tokens.or(shared.max_tokens);
     let own = session.model().max_tokens().map(|tokens| i64::try_from(tokens).unwrap_or(room as i64));
     let asked = shared.max_tokens.or(own).unwrap_or(room as i64);
     let most = count("max_tokens", asked, 1)?;
-    let tags = if tools.is_some() { Tags::Calls } else { Tags::Reasoning };
+    let tags = if told.tools.is_some() { Tags::Calls } else { Tags::Reasoning };
     let mut asked =
         together(session, (Form::Chat, tags), shared, vec![(String::new(), ids)], (most, logprobs, false), salt)?;
     for prompt in &mut asked.prompts {
         prompt.request = LiveRequest {
             turn_ends: turn_ends.clone(),
-            thinking_budget: budget,
-            form: form.clone(),
+            thinking_budget: told.budget,
+            form: told.form.clone(),
             ..prompt.request.clone()
         };
-        session.check_live(&prompt.request).map_err(refused)?;
+        session.check_live(&prompt.request).map_err(|error| told.refused(&error))?;
     }
-    Ok(Asked { tools, ..asked })
+    Ok(Asked { tools: told.tools, ..asked })
+}
+
+/// Tokens of a chat's prompt, however long it is.
+///
+/// # Errors
+/// As [`chat`].
+pub fn count_tokens(session: &Session, mut body: ChatRequest, unknown: &Unknown) -> Result<usize, ApiError> {
+    let mut shared = body.shared();
+    let told = Told::of(session, &mut body, &mut shared, unknown)?;
+    let ids = all_ids(session, &told.messages, &told.rendering)?;
+    told.without_thinking(session, ids).map(|ids| ids.len())
+}
+
+/// What the model is told of a chat, and what that asks of the answer.
+struct Told {
+    messages: Vec<Value>,
+    rendering: Rendering,
+    tools: Option<Tools>,
+    form: Option<AnswerForm>,
+    budget: Option<usize>,
+    /// The field that the budget comes from.
+    budget_name: &'static str,
+}
+
+impl Told {
+    fn of(session: &Session, body: &mut ChatRequest, shared: &mut Shared, unknown: &Unknown) -> Result<Told, ApiError> {
+        let (effort, budget) = (shared.rest.remove("reasoning_effort"), thinking::budget(body)?);
+        let wanted = grammar::asked(session, &mut shared.forms)?;
+        OPENAI.check(&shared.rest, unknown)?;
+        let messages = body.messages.take();
+        let messages =
+            messages.ok_or_else(|| ApiError::field("messages", "expected a list of messages, found none"))?;
+        let mut kwargs = body.chat_template_kwargs.take().unwrap_or_default();
+        let (budget_name, budget) = budget.map_or(("reasoning_effort", None), |(name, tokens)| (name, Some(tokens)));
+        let budget = budget.or(thinking::effort(session, effort, &mut kwargs)?);
+        let (list, choice) = (body.tools.take(), body.tool_choice.as_ref());
+        let tools = tools::offered(session, list, choice, body.parallel_tool_calls)?;
+        let form = grammar::with_tools(session, wanted, tools.as_ref())?;
+        let mut rendering = rendering(kwargs, body.add_generation_prompt, body.continue_final_message)?;
+        rendering.tools = tools.as_ref().map(|tools| tools.list.clone()).unwrap_or_default();
+        Ok(Told { messages, rendering, tools, form, budget, budget_name })
+    }
+
+    fn without_thinking(&self, session: &Session, ids: Vec<u32>) -> Result<Vec<u32>, ApiError> {
+        session.without_thinking(ids, self.budget).map_err(|error| self.refused(&error))
+    }
+
+    /// What is wrong with the budget is said of the field that the client knows.
+    fn refused(&self, error: &Error) -> ApiError {
+        ApiError::request(error).renamed(&[("thinking_token_budget", self.budget_name)])
+    }
 }
 
 /// What a completion asks for.

@@ -95,6 +95,14 @@ impl Session {
     }
 
     /// As [`Session::generate`], from ids.
+    /// Ids of a prompt that is not to be continued, however long it is.
+    ///
+    /// # Errors
+    /// The chat template refuses it, or the tokenizer cannot take the text.
+    pub fn encode_all(&self, prompt: &Prompt) -> Result<Vec<u32>> {
+        self.texts.encode_all(prompt)
+    }
+
     ///
     /// # Errors
     /// As [`Session::generate`], and when a stop text is empty, too many log-probabilities are asked for, or there is a budget of

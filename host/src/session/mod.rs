@@ -9,6 +9,7 @@ mod batch;
 pub(crate) mod choice;
 mod constraint;
 mod conversation;
+mod encode;
 mod fp8;
 mod generate;
 mod generation;

@@ -67,7 +67,7 @@ pub struct Texts {
     /// Turn ends of the template that are no tokens.
     pub(super) stops: Vec<String>,
     /// Tokens that a prompt may have; none before the context is known.
-    context: Option<usize>,
+    pub(super) context: Option<usize>,
     /// What the template is told beside the conversation.
     kwargs: Map<String, Value>,
     thinking: Option<bool>,
@@ -82,9 +82,6 @@ pub const THINKING: &str = "enable_thinking";
 
 /// What turns reasoning on and off where a template looks for it in the conversation; it prints neither.
 const MARKS: [&str; 2] = ["/no_think", "/think"];
-
-/// Bytes of text that are tokenized whatever the context: a normalizer may leave less of a text.
-const SHORT: usize = 1 << 20;
 
 impl Texts {
     /// Reads a checkpoint's tokenizer and template; a template that cannot be used is an error where it is needed.
@@ -203,43 +200,6 @@ impl Texts {
         context.insert("continue_final_message".into(), continue_final.into());
         let text = roles::render(template, &mut context)?;
         if continue_final { up_to_last(text, &last) } else { Ok(text) }
-        roles::settle(template, &mut messages);
-    }
-
-    /// Most bytes of a text that is tokenized for a context of so many tokens.
-    pub(super) fn most_bytes(&self, context: usize) -> usize {
-        context.saturating_mul(self.tokenizer.longest()).max(SHORT)
-    }
-
-    fn ids(&self, text: &str, post_process: bool) -> Result<Vec<u32>> {
-        if let Some(context) = self.context.filter(|_| text.len() > SHORT) {
-            let most = self.most_bytes(context);
-            if text.len() > most {
-                let bytes = text.len();
-                return Err(Error::new(Category::Input, "The prompt is longer than the context")
-                    .details(format!(
-                        "the prompt has {bytes} bytes; a context of {context} tokens holds at most {most}"
-                    ))
-                    .hint("shorten the prompt, or raise --context up to the model's length"));
-            }
-        }
-        self.tokenizer.encode(text, post_process)
-    }
-
-    /// Ids of a prompt; none for no text, of which the post-processor would make one too.
-    ///
-    /// # Errors
-    /// There is no template, it refuses the messages, or the tokenizer cannot take the text.
-    pub fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>> {
-        match prompt {
-            Prompt::Text(text) | Prompt::Raw(text) if text.is_empty() => Ok(Vec::new()),
-            Prompt::Text(text) => self.ids(text, true),
-            Prompt::Raw(text) => self.ids(text, false),
-            Prompt::Chat(messages) => {
-                let rendered = self.render(messages.clone(), None)?;
-                self.ids(&rendered, false)
-            }
-        }
     }
 
     /// The text of what follows `prompt`, until one of `stop` comes or one that ends every answer.
@@ -300,30 +260,6 @@ fn mark(messages: &mut Vec<Value>, mark: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_text_that_cannot_fit_is_refused_before_it_is_tokenized() {
-        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/storyteller");
-        let mut texts = Texts::open(Path::new(model), None).unwrap();
-        let longest = texts.tokenizer.longest();
-        texts.limit(100_000);
-        let most = 100_000 * longest;
-        let prompt = Prompt::Text("a".repeat(200_000_000));
-        let chat = Prompt::question(None, &"a".repeat(most));
-        let frame = "<extra_id_0>System\n\n<extra_id_1>User\n\n<extra_id_1>Assistant\n".len();
-        let start = std::time::Instant::now();
-        for (prompt, bytes) in [(prompt, 200_000_000), (chat, most + frame)] {
-            let error = texts.encode(&prompt).unwrap_err();
-            assert_eq!(error.message(), "The prompt is longer than the context");
-            let details = format!("the prompt has {bytes} bytes; a context of 100000 tokens holds at most {most}");
-            assert_eq!(error.details_text(), details);
-        }
-        assert!(start.elapsed().as_secs() < 10, "it was tokenized: {:?}", start.elapsed());
-        // A text of as many bytes as the longest tokens can have is tokenized.
-        texts.limit(1);
-        assert!(texts.encode(&Prompt::Text("a".repeat(SHORT))).unwrap().len() > 1);
-        assert!(texts.encode(&Prompt::Text("a".repeat(SHORT + 1))).is_err());
-    }
 
     #[test]
     fn reasoning_is_switched_as_the_template_has_it() {

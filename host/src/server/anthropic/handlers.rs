@@ -11,13 +11,15 @@ use super::super::body::Body;
 use super::super::caller::Caller;
 use super::super::error::ApiError;
 use super::super::handlers::{is_this, salt};
-use super::super::prepare::{self, Asked};
+use super::super::other_fields::Unknown;
+use super::super::prepare;
 use super::super::respond::respond;
 use super::super::schemas::EventSchema;
 use super::answer::MessageShape;
 use super::requests::MessagesRequest;
 use super::schemas::{InputTokensSchema, MessageAnswerSchema, MessagesErrorSchema};
 use super::translate;
+use crate::session::Session;
 
 /// Answers a conversation, in Anthropic's form.
 #[utoipa::path(post, path = "/v1/messages", request_body = MessagesRequest, responses(
@@ -30,37 +32,38 @@ pub async fn messages(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let asked = asked(&app, &caller, request, |body| body).await?;
+    let salt = salt(&app, &caller);
+    let asked = asked(&app, request, move |session, body, unknown| {
+        let chat = translate::chat(session, body, unknown)?;
+        prepare::chat(session, chat, salt, unknown)
+    });
+    let asked = asked.await?;
     respond(&app, caller, asked, MessageShape::new).await
 }
 
-/// How many tokens a conversation has.
+/// How many tokens a conversation has, however long it is.
 #[utoipa::path(post, path = "/v1/messages/count_tokens", request_body = MessagesRequest, responses(
     (status = 200, description = "The tokens of the prompt", body = InputTokensSchema),
     (status = "default", description = "An error in Anthropic's form", body = MessagesErrorSchema),
 ))]
-pub async fn count_tokens(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    request: Request,
-) -> Result<Json<Value>, ApiError> {
-    let count = |body| MessagesRequest { max_tokens: Some(1), ..body };
-    let asked = asked(&app, &caller, request, count).await?;
-    Ok(Json(json!({ "input_tokens": asked.prompts[0].request.prompt.len() })))
+pub async fn count_tokens(State(app): State<Arc<App>>, request: Request) -> Result<Json<Value>, ApiError> {
+    let count = asked(&app, request, |session, body, unknown| {
+        let chat = translate::chat(session, MessagesRequest { max_tokens: Some(1), ..body }, unknown)?;
+        prepare::count_tokens(session, chat, unknown)
+    });
+    Ok(Json(json!({ "input_tokens": count.await? })))
 }
 
-/// What a request asks for, once `change` has changed its body.
-async fn asked(
+/// What `work` makes of a request that means the model that is loaded.
+async fn asked<T: Send + 'static>(
     app: &Arc<App>,
-    caller: &Caller,
     request: Request,
-    change: impl FnOnce(MessagesRequest) -> MessagesRequest + Send + 'static,
-) -> Result<Asked, ApiError> {
-    let (session, shared, salt) = (app.session()?, app.clone(), salt(app, caller));
+    work: impl FnOnce(&'static Session, MessagesRequest, &Unknown) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let (session, shared) = (app.session()?, app.clone());
     let work = move |body: MessagesRequest| {
         is_this(&shared, body.model.as_deref())?;
-        let chat = translate::chat(session, change(body), &shared.unknown)?;
-        prepare::chat(session, chat, salt, &shared.unknown).map_err(|error| error.renamed(&translate::NAMES))
+        work(session, body, &shared.unknown).map_err(|error| error.renamed(&translate::NAMES))
     };
     Body::read(app, request).await?.work(work).await
 }
