@@ -37,6 +37,32 @@ fn a_server_that_drains_finishes_what_runs_and_takes_nothing_more() {
 }
 
 #[test]
+fn what_does_not_end_in_time_is_told_so_and_logged() {
+    let mut server = Server::start(&["--drain-timeout", "1", "--max-sequences", "1"]);
+    let body = json!({ "prompt": "Once", "max_tokens": 4000, "ignore_eos": true, "logprobs": 20, "n": 64 });
+    let send = |fields: &[(&str, bool)]| {
+        let mut body = body.clone();
+        fields.iter().for_each(|(name, value)| body[*name] = (*value).into());
+        client::open(&server.address, "POST", "/v1/completions", &JSON, &body.to_string())
+    };
+    let mut stream = send(&[("stream", true)]);
+    stream.read_exact(&mut [0; 16]).expect("it begins");
+    let whole = send(&[]);
+    until(|| server.metric("vllm:num_requests_waiting") > 64.0);
+    let stream = std::thread::spawn(move || client::read(stream));
+    server.signal("TERM");
+    let whole = client::read(whole);
+    assert_eq!((whole.status, whole.json()["error"]["code"].clone()), (503, json!("draining")), "{whole:?}");
+    let stream = stream.join().expect("the stream is read");
+    let text = format!("{}{}", stream.head, stream.body);
+    let (_, last) = text.rsplit_once("data: {").expect("it has events");
+    assert!(last.contains("\"code\":\"draining\"") && last.trim_end().ends_with("data: [DONE]"), "{last}");
+    assert_eq!(server.wait().code(), Some(130));
+    let cut = |line: &&str| line.contains("POST /v1/completions") && line.contains("status=503");
+    assert_eq!(server.log().lines().filter(cut).count(), 2, "{}", server.log());
+}
+
+#[test]
 fn a_slow_reader_has_all_of_its_answer_before_a_drained_server_ends() {
     let mut server = Server::start(&[]);
     // Megabytes: more than the system keeps for the reader.

@@ -86,6 +86,7 @@ async fn sequence(common: Arc<Common>, index: usize, place: QueuePlace) {
     let outcome = tokio::select! {
         () = common.events.closed() => return common.app.metrics.ended("abort", common.caller.arrived),
         outcome = timeout_at(deadline, answer(&common, index, place)) => outcome,
+        error = common.app.is_cut() => Ok(Err(error)),
     };
     let error = match outcome {
         Ok(Ok(())) => return,

@@ -91,6 +91,8 @@ pub struct App {
     pub is_loopback: bool,
     loaded: OnceLock<(&'static Session, Arc<Admission>)>,
     draining: AtomicBool,
+    /// Closed when the time to drain is over.
+    cut: Semaphore,
     failure: OnceLock<Error>,
     failed: Notify,
 }
@@ -111,6 +113,7 @@ impl App {
             settings,
             loaded: OnceLock::new(),
             draining: AtomicBool::new(false),
+            cut: Semaphore::new(0),
             failure: OnceLock::new(),
             failed: Notify::new(),
         }
@@ -149,6 +152,19 @@ impl App {
     /// Whether it takes no further requests.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Ends what still runs: the time to drain is over.
+    pub fn cut(&self) {
+        self.cut.close();
+    }
+
+    /// Comes back, with what clients are told, when what still runs is to end.
+    pub async fn is_cut(&self) -> ApiError {
+        // It has no permit to give: this ends when it is closed.
+        let _ = self.cut.acquire().await;
+        let message = "the server ends, and the request took longer than --drain-timeout";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("draining").retry_after(5)
     }
 
     /// Ends the server, because the device failed.

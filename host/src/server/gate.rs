@@ -31,7 +31,11 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
     let mut response = match checked {
         Ok(_) => {
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            tokio::select! {
+                response = next.run(request) => response,
+                // A stream has its response already, and is told inside.
+                error = app.is_cut() => error.into_response(),
+            }
         }
         Err(error) => {
             drop_body(request.into_body()).await;

@@ -39,6 +39,7 @@ mod unread;
 mod whole;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -71,7 +72,7 @@ const THREADS: usize = 2;
 /// Threads for texts of requests; large bodies have their own.
 const TEXT_THREADS: usize = 4;
 
-/// How long connections have to say that the device failed.
+/// How long connections have to say that the device failed, or that the time is over.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves the model that `load` gives until a signal comes; the port answers before the model is loaded.
@@ -208,20 +209,30 @@ async fn drain(
     app.drain();
     let open = app.open.load(Ordering::Relaxed);
     tracing::info!(open, "ending: no further requests are taken; a second signal ends at once");
-    let drained = async {
+    let mut drained = pin!(async {
         while app.open.load(Ordering::Relaxed) > 0 {
             sleep(Duration::from_millis(20)).await;
         }
         // An answer is no longer open when its last bytes are handed to its connection, which may have to wait for its reader.
         let _ = end.send(());
         let _ = connections.await;
-    };
+    });
     tokio::select! {
         biased;
-        () = app.failed() => failure(app).await,
-        drained = timeout(app.settings.drain_timeout, drained) => Ok(if drained.is_ok() { Ended::Drained } else { Ended::Cut }),
-        _ = stops.recv() => Ok(Ended::Cut),
+        () = app.failed() => return failure(app).await,
+        drained = timeout(app.settings.drain_timeout, &mut drained) => if drained.is_ok() {
+            return Ok(Ended::Drained);
+        },
+        _ = stops.recv() => return Ok(Ended::Cut),
     }
+    app.cut();
+    // Clients hear why, as far as they read it.
+    let _ = timeout(LAST_WORDS, drained).await;
+    let unread = app.open.load(Ordering::Relaxed);
+    if unread > 0 {
+        tracing::warn!(unread, "ended in front of clients that read nothing");
+    }
+    Ok(Ended::Cut)
 }
 
 /// Lets clients hear why the device failed.
