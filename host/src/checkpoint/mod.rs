@@ -1,5 +1,6 @@
 //! A checkpoint's files: config, shards, and tensors by name, as their bytes or as bf16.
 mod adapter;
+pub mod destination;
 mod environment;
 mod header;
 mod locate;

@@ -67,15 +67,6 @@ pub fn index(directory: &Path, shards: &BTreeMap<String, String>, total: u64) ->
     json(&directory.join(INDEX), &json!({ "metadata": { "total_size": total }, "weight_map": shards }))
 }
 
-/// Makes a directory, and those on its way; one that is there must be empty.
-///
-/// # Errors
-/// It has files, or can not be made.
-pub fn make_empty(directory: &Path) -> Result<()> {
-    fs::create_dir_all(directory).map_err(|error| io_error(directory, &error))?;
-    refuse_files(directory)
-}
-
 /// # Errors
 /// The directory is there and has files, or is something else.
 pub fn refuse_files(directory: &Path) -> Result<()> {

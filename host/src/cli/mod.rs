@@ -30,6 +30,7 @@ mod report;
 mod sampling;
 mod serve;
 mod several;
+mod signals;
 mod stdin;
 mod stream;
 mod tokenize;
@@ -87,7 +88,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match guarded(|| run(arguments.command)) {
         Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
-        Err(Failure::Interrupted) => ExitCode::from(stream::INTERRUPTED),
+        Err(Failure::Interrupted) => ExitCode::from(signals::INTERRUPTED),
         Err(Failure::Error(error)) => {
             console::complain(&error);
             ExitCode::FAILURE

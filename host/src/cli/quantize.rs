@@ -9,7 +9,7 @@ use super::console::Verbosity;
 use super::failure::Failure;
 use super::numbers::{self, THREADS};
 use super::progress::Tenths;
-use super::stream::interrupt;
+use super::signals::interrupt_or_end;
 use crate::error::size;
 use crate::export::{self, ExportOptions, Written};
 use crate::quantized::Recipe;
@@ -48,7 +48,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let options = ExportOptions { head: arguments.quantize_lm_head, ..ExportOptions::new(arguments.format) };
-    let (interrupt, started, mut tenths) = (interrupt(verbosity)?, Instant::now(), Tenths::new(verbosity));
+    let (interrupt, started, mut tenths) = (interrupt_or_end(verbosity)?, Instant::now(), Tenths::new(verbosity));
     let mut progress = |done, all| tenths.written(done, all);
     let written = export::write(&arguments.model, &arguments.out, options, &interrupt, &mut progress)?;
     let Some(written) = written else { return Err(Failure::Interrupted) };

@@ -10,6 +10,7 @@ use super::console::Verbosity;
 use super::failure::Failure;
 use super::numbers::{self, LAYERS};
 use super::progress::Tenths;
+use super::signals::interrupt_or_end;
 use crate::error::size;
 use crate::session::Note;
 use crate::synthetic::{self, Preset};
@@ -37,10 +38,12 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let preset = Preset::named(&arguments.preset).expect("the command line knows the names");
     let layers = arguments.layers.map(NonZeroUsize::get);
-    let started = Instant::now();
-    let mut tenths = Tenths::new(Verbosity::Normal);
+    let (interrupt, started, mut tenths) =
+        (interrupt_or_end(Verbosity::Normal)?, Instant::now(), Tenths::new(Verbosity::Normal));
     let mut progress = |done, all| tenths.written(done, all);
-    let summary = synthetic::write(&preset, layers, arguments.seed, &arguments.directory, &mut progress)?;
+    let (seed, out) = (arguments.seed, &arguments.directory);
+    let written = synthetic::write(&preset, layers, seed, out, &interrupt, &mut progress)?;
+    let Some(summary) = written else { return Err(Failure::Interrupted) };
     let seconds = started.elapsed().as_secs_f64();
     Verbosity::Normal.note(&Note::Info(format!(
         "{}: {} tensors, {} in {} shards, {:.2} GB/s",

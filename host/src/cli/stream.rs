@@ -1,22 +1,11 @@
-//! Streaming: pieces of text to an output at once, and Ctrl-C, which ends a generation.
+//! Streaming: pieces of text to an output at once.
 use std::io::{IsTerminal, Write, stdout};
-use std::process::exit;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
 
-use super::console::Verbosity;
 use super::failure::Failure;
-use crate::error::{Category, Error, Result};
-use crate::session::{AnswerCalls, Generation, Note};
+use crate::error::Result;
+use crate::session::{AnswerCalls, Generation};
 use crate::text::{Parts, Reasoning, ToolDelta, ToolParser};
-
-/// The exit code of a program that SIGINT ended.
-pub const INTERRUPTED: u8 = 130;
-
-/// How long a generation may take to end before the user is told what else to do.
-const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Writes each piece of what `generate` gives at once; where nobody reads any more, the generation ends too.
 pub fn stream(
@@ -130,30 +119,6 @@ impl Dimmed {
         show(&said);
         self.answered += said.len();
     }
-}
-
-/// A flag that Ctrl-C sets; a second Ctrl-C while it is set ends the program at once.
-pub fn interrupt(verbosity: Verbosity) -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let handlers = flag.clone();
-    let handler = move || {
-        if handlers.swap(true, Ordering::Relaxed) {
-            exit(INTERRUPTED.into());
-        }
-        let still = handlers.clone();
-        let reminder = move || {
-            thread::sleep(PATIENCE);
-            if still.load(Ordering::Relaxed) {
-                verbosity.note(&Note::Info("Interrupted; Ctrl-C again to quit at once".to_owned()));
-            }
-        };
-        // Without a thread nobody is reminded, and Ctrl-C works all the same.
-        let _ = thread::Builder::new().spawn(reminder);
-    };
-    ctrlc::set_handler(handler).map_err(|error| {
-        Error::new(Category::Io, "Ctrl-C cannot be handled").details(error).hint("another handler is installed")
-    })?;
-    Ok(flag)
 }
 
 #[cfg(test)]

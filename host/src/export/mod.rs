@@ -5,11 +5,9 @@
 //! * `layout`: the tensors that a matrix of codes has in a file
 //! * `config`: what config.json and hf_quant_config.json say of them
 //! * `companions`: the other files of a checkpoint
-//! * `destination`: a directory that is whole or not there
 //! * `shards`: the files of weights
 mod companions;
 mod config;
-mod destination;
 mod layout;
 mod plan;
 mod shards;
@@ -18,12 +16,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::destination::Destination;
 use crate::checkpoint::writing::SHARD_BYTES;
 use crate::error::Result;
 use crate::quantized::Recipe;
 use crate::weights::Weights;
 
-use destination::Destination;
 use plan::ExportPlan;
 use shards::Shards;
 
@@ -87,7 +85,7 @@ pub fn write(
 ) -> Result<Option<Written>> {
     let checkpoint = Checkpoint::open(model)?;
     let plan = ExportPlan::new(&checkpoint, options.recipe, options.head)?;
-    let destination = Destination::new(out, checkpoint.directory())?;
+    let destination = Destination::new(out, Some(checkpoint.directory()))?;
     let directory = destination.directory();
     let left_out = companions::copy(&checkpoint, directory)?;
     config::write(&checkpoint, &plan, directory)?;

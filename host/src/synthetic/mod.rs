@@ -6,13 +6,15 @@ mod weights;
 mod writer;
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
 pub use presets::Preset;
 pub use weights::RandomWeights;
 
-use crate::checkpoint::writing::{json as write_json, make_empty};
+use crate::checkpoint::destination::Destination;
+use crate::checkpoint::writing::json as write_json;
 use crate::error::Result;
 use crate::models;
 
@@ -27,7 +29,8 @@ pub struct Summary {
     pub shards: usize,
 }
 
-/// Writes config, generation config, tokenizer and safetensors shards of `preset` to the new directory `directory`.
+/// Writes config, generation config, tokenizer and safetensors shards of `preset` to the new directory `out`; none where
+/// `interrupt` was set before it was done. Whatever goes wrong, nothing is left in `out`.
 ///
 /// `layers` replaces the preset's number of layers. The same seed gives the same bytes. `progress(done, all)` is told the
 /// bytes written so far.
@@ -38,24 +41,28 @@ pub fn write(
     preset: &Preset,
     layers: Option<usize>,
     seed: u64,
-    directory: &Path,
+    out: &Path,
+    interrupt: &AtomicBool,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Summary> {
-    make_empty(directory)?;
+) -> Result<Option<Summary>> {
+    let destination = Destination::new(out, None)?;
+    let directory = destination.directory();
     let config = preset.config(layers);
     let spec = models::read(&config, None)?;
-    let summary = writer::write(&spec, seed, directory, progress)?;
+    let Some(summary) = writer::write(&spec, seed, directory, interrupt, progress)? else { return Ok(None) };
     let generation = json!({ "bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"] });
     write_json(&directory.join("generation_config.json"), &generation)?;
     write_json(&directory.join("tokenizer.json"), &tokenizer::byte_level(spec.vocab))?;
-    // Without this file a directory is no model: what was interrupted does not look whole.
+    // Without this file a directory is no model: what was killed does not look whole.
     write_json(&directory.join("config.json"), &config)?;
-    Ok(summary)
+    destination.finish()?;
+    Ok(Some(summary))
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::atomic::Ordering;
 
     use super::*;
     use crate::checkpoint::Checkpoint;
@@ -64,25 +71,30 @@ mod tests {
 
     fn written(preset: &Preset, seed: u64) -> (tempfile::TempDir, Summary) {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let summary = write(preset, Some(2), seed, directory.path(), &mut |done, all| assert!(done <= all));
-        (directory, summary.expect("the checkpoint is written"))
+        let go_on = AtomicBool::new(false);
+        let summary = write(preset, Some(2), seed, directory.path(), &go_on, &mut |done, all| assert!(done <= all));
+        (directory, summary.expect("the checkpoint is written").expect("nobody interrupts"))
     }
 
     #[test]
-    fn what_is_interrupted_does_not_look_whole() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let path = directory.path();
+    fn what_is_interrupted_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
         let names = || -> Vec<String> {
-            let entries = fs::read_dir(path).expect("it is a directory").map(|entry| entry.expect("an entry"));
+            let entries = fs::read_dir(folder.path()).expect("it is a directory").map(|entry| entry.expect("an entry"));
             entries.map(|entry| entry.file_name().into_string().expect("UTF-8")).collect()
         };
+        let (interrupt, out) = (AtomicBool::new(false), folder.path().join("out"));
         let mut seen = 0;
-        write(&Preset::tiny()[0], Some(1), 1, path, &mut |_, _| {
+        let written = write(&Preset::tiny()[0], Some(1), 1, &out, &interrupt, &mut |_, _| {
             seen += 1;
-            assert_eq!(names(), ["model.safetensors.partial"]);
-        })
-        .expect("the checkpoint is written");
-        assert!(seen > 0 && names().iter().all(|name| !name.ends_with(".partial")));
+            assert_eq!(names(), ["out.partial"]);
+            interrupt.store(true, Ordering::Relaxed);
+        });
+        assert_eq!((written.expect("nothing fails"), seen, names()), (None, 1, Vec::new()));
+        // So it can be begun again.
+        interrupt.store(false, Ordering::Relaxed);
+        let written = write(&Preset::tiny()[0], Some(1), 1, &out, &interrupt, &mut |_, _| {});
+        assert!(written.expect("nothing fails").is_some() && names() == ["out"]);
     }
 
     #[test]

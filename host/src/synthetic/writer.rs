@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Summary;
 use super::values::{Normal, stream};
@@ -16,23 +17,32 @@ use half::bf16;
 /// Elements made and written at a time.
 const PIECE: usize = 1 << 24;
 
-/// Writes every tensor of `spec` once, and the index where there are several shards.
-pub fn write(spec: &ModelSpec, seed: u64, directory: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Summary> {
+/// Writes every tensor of `spec` once, and the index where there are several shards; none where `interrupt` was set before
+/// the end.
+pub fn write(
+    spec: &ModelSpec,
+    seed: u64,
+    directory: &Path,
+    interrupt: &AtomicBool,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Option<Summary>> {
     let mut seen = HashSet::new();
     let tensors: Vec<&Tensor> = spec.tensors().into_iter().filter(|tensor| seen.insert(&tensor.name)).collect();
     let shards = shards(&tensors);
     let total: u64 = tensors.iter().map(|tensor| bytes(tensor)).sum();
-    let mut writer = Writer { seed, ones: ones(spec), done: 0, total, progress };
+    let mut writer = Writer { seed, ones: ones(spec), done: 0, total, interrupt, progress };
     let mut index = BTreeMap::new();
     for (number, shard) in shards.iter().enumerate() {
         let name = writing::shard_name(number, shards.len());
-        writer.shard(&directory.join(&name), shard)?;
+        if !writer.shard(&directory.join(&name), shard)? {
+            return Ok(None);
+        }
         index.extend(shard.iter().map(|tensor| (tensor.name.clone(), name.clone())));
     }
     if shards.len() > 1 {
         writing::index(directory, &index, total)?;
     }
-    Ok(Summary { tensors: tensors.len(), bytes: total, shards: shards.len() })
+    Ok(Some(Summary { tensors: tensors.len(), bytes: total, shards: shards.len() }))
 }
 
 fn bytes(tensor: &Tensor) -> u64 {
@@ -58,15 +68,17 @@ struct Writer<'a> {
     ones: HashSet<String>,
     done: u64,
     total: u64,
+    interrupt: &'a AtomicBool,
     progress: &'a mut dyn FnMut(u64, u64),
 }
 
 impl Writer<'_> {
-    fn shard(&mut self, path: &Path, tensors: &[&Tensor]) -> Result<()> {
+    /// Whether nobody interrupted it.
+    fn shard(&mut self, path: &Path, tensors: &[&Tensor]) -> Result<bool> {
         whole(path, |file| self.tensors(file, path, tensors))
     }
 
-    fn tensors(&mut self, file: &mut File, path: &Path, tensors: &[&Tensor]) -> Result<()> {
+    fn tensors(&mut self, file: &mut File, path: &Path, tensors: &[&Tensor]) -> Result<bool> {
         let entry = |tensor: &&Tensor| TensorEntry {
             name: tensor.name.clone(),
             dtype: Dtype::BF16,
@@ -86,8 +98,11 @@ impl Writer<'_> {
                 file.write_all(bytemuck::cast_slice(values)).map_err(|error| io_error(path, &error))?;
                 self.done += values.len() as u64 * 2;
                 (self.progress)(self.done, self.total);
+                if self.interrupt.load(Ordering::Relaxed) {
+                    return Ok(false);
+                }
             }
         }
-        Ok(())
+        Ok(true)
     }
 }

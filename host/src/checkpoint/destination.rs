@@ -3,7 +3,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::writing::{io_error, refuse_files};
+use super::writing::{io_error, refuse_files};
 use crate::error::{Category, Error, Result};
 
 /// A directory beside the one that is asked for.
@@ -14,13 +14,13 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// Makes the directory beside `out`, and those on its way; `input` is the checkpoint's.
+    /// Makes the directory beside `out`, and those on its way; `input` is that of a checkpoint that is read.
     ///
     /// # Errors
     /// `out` has files, is or lies in `input`, or can not be made.
-    pub fn new(out: &Path, input: &Path) -> Result<Destination> {
+    pub fn new(out: &Path, input: Option<&Path>) -> Result<Destination> {
         refuse_files(out)?;
-        refuse_inside(out, input)?;
+        input.map_or(Ok(()), |input| refuse_inside(out, input))?;
         refuse_what_stays(out)?;
         let name = out.file_name().ok_or_else(|| no_name(out))?;
         let partial = out.with_file_name(format!("{}.partial", name.to_string_lossy()));
@@ -107,9 +107,12 @@ mod tests {
         fs::create_dir(&input).expect("it is made");
         fs::create_dir(&empty).expect("it is made");
         std::os::unix::fs::symlink(&empty, &link).expect("it is made");
-        assert!(Destination::new(&link, &input).is_err());
+        assert!(Destination::new(&link, Some(&input)).is_err());
         assert!(!folder.path().join("link.partial").exists(), "nothing was begun");
-        Destination::new(&empty, &input).expect("an empty directory makes room").finish().expect("it has the name");
+        Destination::new(&empty, Some(&input))
+            .expect("an empty directory makes room")
+            .finish()
+            .expect("it has the name");
         assert!(empty.is_dir());
     }
 }
