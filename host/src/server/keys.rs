@@ -21,7 +21,7 @@ impl Keys {
         if self.0.is_empty() {
             return Ok(0);
         }
-        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| of_bearer(value.as_bytes()));
         let plain = headers.get("x-api-key").map(HeaderValue::as_bytes);
         if let Some(number) = [bearer, plain].into_iter().flatten().map(|given| self.number(given)).find(|n| *n > 0) {
             return Ok(number);
@@ -42,6 +42,13 @@ impl Keys {
     }
 }
 
+/// What stands behind the scheme `Bearer`, whose case says nothing (RFC 9110).
+fn of_bearer(value: &[u8]) -> Option<&[u8]> {
+    const SCHEME: &[u8] = b"Bearer ";
+    let (scheme, token) = value.split_at_checked(SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then_some(token)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,7 +62,8 @@ mod tests {
             keys.check(&headers).ok()
         };
         assert_eq!((check("Bearer one"), check("Bearer two")), (Some(1), Some(2)));
-        for wrong in ["Bearer on", "Bearer one ", "Bearer ", "bearer", "one", "Basic one"] {
+        assert_eq!((check("bearer one"), check("BEARER two")), (Some(1), Some(2)));
+        for wrong in ["Bearer on", "Bearer one ", "Bearer ", "bearer", "Bearer ONE", "one", "Basic one"] {
             assert_eq!(check(wrong), None, "{wrong}");
         }
         assert!(keys.check(&HeaderMap::new()).is_err());
