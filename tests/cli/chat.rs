@@ -9,10 +9,14 @@ pub const MODEL: [&str; 3] = ["chat", "--device", "cpu"];
 
 /// A conversation of these lines.
 pub fn chat(arguments: &[&str], lines: &str) -> Run {
+    fed(arguments, lines.as_bytes())
+}
+
+fn fed(arguments: &[&str], lines: &[u8]) -> Run {
     let mut child = command();
     child.args(MODEL).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = child.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(lines).unwrap();
     child.wait_with_output().unwrap().into()
 }
 
@@ -81,6 +85,22 @@ fn a_full_context_says_so_and_offers_a_new_conversation() {
     let error = "[ERROR] Input: The conversation fills the context\nDetails: ";
     assert!(run.stderr.contains(error) && run.stderr.contains("\nHint: /reset starts a new one"), "{run:?}");
     assert!(run.code == 0 && run.stdout.starts_with("Once upon a time") && run.stdout.lines().count() > 1, "{run:?}");
+}
+
+#[test]
+fn a_line_that_is_no_text_is_said_and_the_conversation_goes_on() {
+    let talk = |between: &[u8]| {
+        let lines = [b"Hello, my name is Ada.\n", between, b"What is three plus four?\n/stats\n"].concat();
+        fed(&["--model", "models/storyteller", "--max-tokens", "20"], &lines)
+    };
+    let plain = talk(b"");
+    for between in [&b"caf\xe9\n"[..], b"\"\"\"one\ncaf\xe9\ntwo\"\"\"\n", b"\"\"\"one\ncaf\xe9\"\"\"\n"] {
+        let run = talk(between);
+        assert_eq!(run.stderr.matches("[ERROR] Input: The line is not UTF-8\n").count(), 1, "{run:?}");
+        assert!(run.code == 0 && run.stderr.contains("byte 3 of the line starts no character"), "{run:?}");
+        let context = |run: &Run| numbers(&run.stdout, "Prompt tokens:");
+        assert_eq!(context(&run), context(&plain), "{run:?}");
+    }
 }
 
 #[test]

@@ -95,7 +95,14 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         verbosity.note(&Note::Info("/help lists the commands, Ctrl-D ends".to_owned()));
     }
     loop {
-        match lines.next("> ")? {
+        let input = match lines.next("> ") {
+            Err(error) if error.category() == Category::Input => {
+                complain(&error);
+                continue;
+            }
+            input => input?,
+        };
+        match input {
             Input::Line(line) if line.trim() == "/exit" => return Ok(()),
             Input::Line(line) => chat.take(&line)?,
             Input::Block(text) if text.trim().is_empty() => {}

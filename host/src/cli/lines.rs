@@ -3,8 +3,9 @@ mod completer;
 mod history;
 
 use std::collections::VecDeque;
-use std::io::{IsTerminal, Write, stdin, stdout};
+use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 use std::path::PathBuf;
+use std::str::Utf8Error;
 
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
@@ -26,6 +27,8 @@ const WITHIN: &str = "... ";
 pub struct Lines {
     source: Source,
     verbosity: Verbosity,
+    /// What is wrong with a line of the text that is being read.
+    fault: Option<Error>,
 }
 
 enum Source {
@@ -62,7 +65,7 @@ impl Lines {
     /// The terminal cannot be used.
     pub fn of_stdin(vocabulary: Vocabulary, verbosity: Verbosity) -> Result<Lines> {
         if !stdin().is_terminal() {
-            return Ok(Lines { source: Source::Pipe, verbosity });
+            return Ok(Lines { source: Source::Pipe, verbosity, fault: None });
         }
         let config = Config::builder().completion_type(CompletionType::List).auto_add_history(false).build();
         let mut editor = Editor::with_config(config).map_err(unreadable)?;
@@ -80,6 +83,7 @@ impl Lines {
         Ok(Lines {
             source: Source::Terminal(Box::new(Terminal { editor, history, pasted: VecDeque::new() })),
             verbosity,
+            fault: None,
         })
     }
 
@@ -91,8 +95,13 @@ impl Lines {
     /// The next line, or the next text between fences; `prompt` asks for it on a terminal.
     ///
     /// # Errors
-    /// Reading failed, or a piped line is not UTF-8.
+    /// Reading failed; or, as an error of the input behind which the next line can be read, a piped line is not UTF-8.
     pub fn next(&mut self, prompt: &str) -> Result<Input> {
+        let input = self.whole(prompt)?;
+        self.fault.take().map_or(Ok(input), Err)
+    }
+
+    fn whole(&mut self, prompt: &str) -> Result<Input> {
         let first = match self.line(prompt)? {
             Input::Line(line) => line,
             other => return Ok(other),
@@ -113,10 +122,15 @@ impl Lines {
         match &mut self.source {
             Source::Terminal(terminal) => terminal.line(prompt, self.verbosity),
             Source::Pipe => {
-                let mut line = String::new();
-                if stdin().read_line(&mut line).map_err(unreadable)? == 0 {
+                let mut bytes = Vec::new();
+                if stdin().lock().read_until(b'\n', &mut bytes).map_err(unreadable)? == 0 {
                     return Ok(Input::End);
                 }
+                let line = String::from_utf8(bytes).unwrap_or_else(|error| {
+                    self.fault = Some(broken(error.utf8_error()));
+                    // The fences of a text are still seen in it.
+                    String::from_utf8_lossy(error.as_bytes()).into_owned()
+                });
                 Ok(Input::Line(line.trim_end_matches(['\n', '\r']).to_owned()))
             }
         }
@@ -195,6 +209,12 @@ fn unreadable(error: impl std::fmt::Display) -> Error {
     Error::new(Category::Io, "The next line cannot be read")
         .details(format!("stdin: {error}"))
         .hint("type a line of UTF-8 text; Ctrl-D ends the conversation")
+}
+
+fn broken(error: Utf8Error) -> Error {
+    Error::new(Category::Input, "The line is not UTF-8")
+        .details(format_args!("stdin: byte {} of the line starts no character", error.valid_up_to()))
+        .hint("send it again as UTF-8; the conversation goes on")
 }
 
 #[cfg(test)]
