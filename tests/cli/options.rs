@@ -26,6 +26,18 @@ fn an_empty_prompt_begins_a_text() {
 }
 
 #[test]
+fn kwargs_say_nothing_that_the_template_is_told_in_other_ways() {
+    for name in ["messages", "tools", "add_generation_prompt", "bos_token", "chat_template_kwargs"] {
+        let kwargs = format!("{{\"{name}\": false}}");
+        for command in [&["generate", "--chat", "-p", "x"][..], &["chat"], &["serve"]] {
+            let run = nemotron(&[command, &["-m", "no/such", "--chat-template-kwargs", &kwargs]].concat());
+            let said = format!("it may not replace {name:?}");
+            assert!(run.code == 2 && run.stderr.contains(&said), "{run:?}");
+        }
+    }
+}
+
+#[test]
 fn json_is_one_object() {
     let arguments = ["--prompt", "The capital of France is", "--json", "--echo"];
     let object: Value = serde_json::from_str(&storyteller(&arguments).stdout).unwrap();

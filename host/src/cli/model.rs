@@ -9,7 +9,9 @@ use super::console::Verbosity;
 use super::numbers::{self, CONTEXT, RANKS, THREADS};
 use super::progress;
 use crate::quantized::Recipe;
-use crate::session::{ActivationChoice, Collectives, DeviceChoice, KvChoice, LoadOptions, Model, Note, RankChoice};
+use crate::session::{
+    ActivationChoice, Collectives, DeviceChoice, KvChoice, LoadOptions, Model, Note, RankChoice, check_kwargs,
+};
 
 #[derive(Args, Debug)]
 pub struct ModelArguments {
@@ -174,7 +176,7 @@ struct Kwargs(Map<String, Value>);
 
 fn object(text: &str) -> Result<Kwargs, String> {
     match serde_json::from_str(text) {
-        Ok(Value::Object(object)) => Ok(Kwargs(object)),
+        Ok(Value::Object(object)) => check_kwargs(&object).map(|()| Kwargs(object)),
         Ok(_) => Err("expected a JSON object, such as {\"enable_thinking\": false}".to_owned()),
         Err(error) => Err(format!("no JSON: {error}")),
     }

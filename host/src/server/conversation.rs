@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use super::error::ApiError;
 use super::tools;
 use crate::error::Error;
-use crate::session::{Prompt, Rendering, Session, messages};
+use crate::session::{Prompt, Rendering, Session, check_kwargs, messages};
 
 /// What a template is told of one conversation.
 ///
@@ -15,19 +15,7 @@ pub fn rendering(
     generation: Option<bool>,
     goes_on: Option<bool>,
 ) -> Result<Rendering, ApiError> {
-    let own = [
-        "messages",
-        "tools",
-        "documents",
-        "add_generation_prompt",
-        "continue_final_message",
-        "chat_template",
-        "tokenize",
-    ];
-    let replaced = kwargs.keys().find(|name| own.contains(&name.as_str()) || name.ends_with("_token"));
-    if let Some(name) = replaced {
-        return Err(ApiError::field("chat_template_kwargs", format_args!("it may not replace {name:?}")));
-    }
+    check_kwargs(&kwargs).map_err(|what| ApiError::field("chat_template_kwargs", what))?;
     let continue_final = goes_on.unwrap_or(false);
     if continue_final && generation == Some(true) {
         return Err(ApiError::field("continue_final_message", "excludes add_generation_prompt: true"));

@@ -47,7 +47,7 @@ pub use load::{LoadOptions, Model};
 pub use logprobs::{LikelyToken, MOST_LOGPROBS, TokenLogprob};
 pub use note::Note;
 pub use profile::StepProfile;
-pub use prompt::{Prompt, Rendering, Texts};
+pub use prompt::{Prompt, Rendering, Texts, check_kwargs};
 pub use prompt_logprobs::PromptLogprob;
 pub use rank_choice::{MOST_RANKS, RankChoice};
 pub use stages::StageTime;

@@ -52,6 +52,29 @@ impl Default for Rendering {
     }
 }
 
+/// What a template is told of a conversation in other ways, and of how the text is made.
+const NOT_KWARGS: [&str; 8] = [
+    "messages",
+    "tools",
+    "documents",
+    "add_generation_prompt",
+    "continue_final_message",
+    "chat_template",
+    "chat_template_kwargs",
+    "tokenize",
+];
+
+/// Refuses what a template is told in other ways.
+///
+/// # Errors
+/// `kwargs` would replace such, or a special token of the checkpoint: in words.
+pub fn check_kwargs(kwargs: &Map<String, Value>) -> std::result::Result<(), String> {
+    match kwargs.keys().find(|name| NOT_KWARGS.contains(&name.as_str()) || name.ends_with("_token")) {
+        None => Ok(()),
+        Some(name) => Err(format!("it may not replace {name:?}")),
+    }
+}
+
 impl Prompt {
     /// A question of a user, after a system turn if there is a text for it: an empty one changes answers.
     pub fn question(system: Option<&str>, text: &str) -> Prompt {
@@ -180,6 +203,7 @@ impl Texts {
         let last = messages.last().and_then(|last| last["content"].as_str()).unwrap_or_default().to_owned();
         let mut kwargs = self.kwargs.clone();
         kwargs.extend(own);
+        roles::settle(template, &mut messages);
         if let Some(on) = thinking.or(self.thinking) {
             if template.mentions(THINKING) {
                 kwargs.insert(THINKING.into(), on.into());
