@@ -10,8 +10,22 @@ fn a_stop_text_ends_the_text_in_front_of_it() {
     assert_eq!(run.stdout, ", I am Mia, a \n", "{run:?}");
     let run = storyteller(&["-q", "--prompt", "The capital of France is", "--stop", "Paris.\n"]);
     assert_eq!(run.stdout, " Paris.\n", "what does not become a stop text is printed in the end");
-    let error = fault(storyteller(&["--prompt", "Hello", "--stop", ""]));
-    assert!(error.starts_with("[ERROR] Input: A stop text is empty\n"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_done_is_said_before_anything_is_printed() {
+    for command in [&["generate", "--prompt", "Hello"][..], &["chat"]] {
+        let run = nemotron(&[command, &["-m", "no/such", "--stop", ""]].concat());
+        assert!(run.code == 2 && run.stderr.contains("--stop <TEXT>"), "{run:?}");
+    }
+    for (row, words) in
+        [(&["--chat", "--thinking-budget", "5"][..], "The model does not reason"), (&["--regex", "("], "cannot be")]
+    {
+        let run = storyteller(&[&["--prompt", "Hello"], row].concat());
+        assert_eq!(run.stdout, "", "{row:?}");
+        let error = fault(run);
+        assert!(error.contains(words), "{error}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::console::{Verbosity, complain};
 use super::failure::Failure;
@@ -60,7 +61,7 @@ pub struct Arguments {
     thinking_budget: Option<usize>,
 
     /// End an answer where this text comes, which is not printed; may be given several times
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
     stop: Vec<String>,
 }
 

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::batch::{self, BatchOptions, Text};
 use super::console::Verbosity;
@@ -63,7 +64,7 @@ pub struct Arguments {
     max_sequences: NonZeroUsize,
 
     /// End where this text comes, which is not printed; may be given several times
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
     stop: Vec<String>,
 
     /// Also give each token's log-probability and the K best tokens with theirs, 0 to 20, before penalties and temperature
@@ -156,6 +157,8 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         return ended;
     }
     let ids = session.encode(&prompt)?;
+    // Before anything is printed of it.
+    session.check(&ids, &options)?;
     let generation = if arguments.json {
         print_json(&mut session, ids, &options, echo)?
     } else {

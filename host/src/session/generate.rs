@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::answer::Answer;
 use super::generation::{GenerateOptions, Generation};
 use super::prompt::{Prompt, Texts};
 use super::tools::OfferedTools;
@@ -94,7 +95,6 @@ impl Session {
         Ok(ids)
     }
 
-    /// As [`Session::generate`], from ids.
     /// Ids of a prompt that is not to be continued, however long it is.
     ///
     /// # Errors
@@ -103,6 +103,7 @@ impl Session {
         self.texts.encode_all(prompt)
     }
 
+    /// As [`Session::generate`], from ids.
     ///
     /// # Errors
     /// As [`Session::generate`], and when a stop text is empty, too many log-probabilities are asked for, or there is a budget of
@@ -113,31 +114,14 @@ impl Session {
         options: &GenerateOptions,
         mut on_piece: impl FnMut(&str),
     ) -> Result<Generation> {
-        let (model, texts) = (&mut self.model, &self.texts);
-        let prompt = texts.without_thinking(prompt, options.thinking_budget)?;
-        let thinking = texts.thinking(&prompt, options.thinking_budget, options.grammar.is_some(), texts.tags())?;
-        let answer = texts.answer(&prompt, &options.stop, options.logprobs)?;
-        let mut answer = answer.scored(options.prompt_logprobs)?;
-        let form = options.grammar.as_ref();
-        let constraint = form.map(|source| texts.constraint(source, &model.spec.eos)).transpose()?;
+        let (request, mut answer) = self.asked(prompt, options)?;
         let mut show = |piece: &str| {
             if !piece.is_empty() {
                 on_piece(piece);
             }
         };
-        let prompt_tokens = prompt.len() as u64;
-        let request = Request {
-            prompt,
-            max_tokens: options.max_tokens,
-            eos: model.spec.eos.clone(),
-            sampling: options.sampling.clone(),
-            logprobs: options.logprobs,
-            prompt_logprobs: options.prompt_logprobs,
-            thinking,
-            constraint,
-            ..Request::default()
-        };
-        let updates = model.engine.submit(request)?;
+        let prompt_tokens = request.prompt.len() as u64;
+        let updates = self.model.engine.submit(request)?;
         let mut untold = options.progress.inspect(|progress| progress(0, prompt_tokens));
         while !answer.ended() && !options.interrupt.load(Ordering::Relaxed) {
             match updates.next_within(INTERRUPTION)? {
@@ -156,6 +140,37 @@ impl Session {
         let (generation, rest) = answer.end()?;
         show(&rest);
         Ok(generation)
+    }
+
+    /// Whether `prompt` can be continued so, before anything is shown of it.
+    ///
+    /// # Errors
+    /// As [`Session::generate_from`], but for what goes wrong on the way.
+    pub fn check(&self, prompt: &[u32], options: &GenerateOptions) -> Result<()> {
+        let (request, _) = self.asked(prompt.to_vec(), options)?;
+        self.model.engine.limits().check(&request)
+    }
+
+    /// What the engine is asked for, and what takes its tokens.
+    fn asked(&self, prompt: Vec<u32>, options: &GenerateOptions) -> Result<(Request, Answer<'_>)> {
+        let (model, texts) = (&self.model, &self.texts);
+        let prompt = texts.without_thinking(prompt, options.thinking_budget)?;
+        let thinking = texts.thinking(&prompt, options.thinking_budget, options.grammar.is_some(), texts.tags())?;
+        let answer = texts.answer(&prompt, &options.stop, options.logprobs)?.scored(options.prompt_logprobs)?;
+        let form = options.grammar.as_ref();
+        let constraint = form.map(|source| texts.constraint(source, &model.spec.eos)).transpose()?;
+        let request = Request {
+            prompt,
+            max_tokens: options.max_tokens,
+            eos: model.spec.eos.clone(),
+            sampling: options.sampling.clone(),
+            logprobs: options.logprobs,
+            prompt_logprobs: options.prompt_logprobs,
+            thinking,
+            constraint,
+            ..Request::default()
+        };
+        Ok((request, answer))
     }
 
     /// Offers functions, as OpenAI's API has them, to the model in all conversations from now on; none of them for none.
