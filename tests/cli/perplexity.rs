@@ -85,9 +85,18 @@ fn windows_follow_each_other_and_a_short_text_has_none() {
         (tokens / 32, tokens / 32 * 15)
     );
     assert!(found["perplexity"].as_f64().unwrap() > 1.0 && found["error"].as_f64().unwrap() > 0.0, "{found}");
-    let model = ["perplexity", "-m", "models/storyteller", "--device", "cpu", "-q", "-c", "64", "-p"];
-    let error = fault(nemotron(&[&model[..], &["Hello"]].concat()));
+    let model = ["perplexity", "-m", "models/storyteller", "--device", "cpu", "-q", "-p"];
+    let error = fault(nemotron(&[&model[..], &["Hello", "-c", "64"]].concat()));
     assert!(error.contains("the text has 2 tokens, a window 64"), "{error}");
-    let error = fault(nemotron(&[&model[..], &[&text, "--stride", "64"]].concat()));
+    for (row, hint) in [
+        (&["", "-c", "3"][..], "take a longer text"),
+        (&["Hello", "-c", "64"], "take a longer text"),
+        (&["Hello", "-c", "64", "--stride", "1"], "take a longer text, or --context 2 or less"),
+        (&["Once upon a time", "-c", "64"], "take a longer text, or --context 5 or less"),
+    ] {
+        let error = fault(nemotron(&[&model[..], row].concat()));
+        assert_eq!(error.lines().last(), Some(&*format!("Hint: {hint}")), "{row:?}: {error}");
+    }
+    let error = fault(nemotron(&[&model[..], &[&text, "--stride", "64", "-c", "64"]].concat()));
     assert!(error.starts_with("[ERROR] Input: The stride does not fit the context\n"), "{error}");
 }

@@ -50,6 +50,12 @@ fn every_number_out_of_range_is_refused_before_anything_loads() {
 }
 
 #[test]
+fn a_name_that_no_client_could_give_is_refused() {
+    let run = nemotron(&["serve", "--model", "no/such", "--served-model-name", ""]);
+    assert!(run.code == 2 && run.stderr.contains("--served-model-name <NAME>"), "{run:?}");
+}
+
+#[test]
 fn every_other_command_has_ranges_too() {
     let others: [&[&str]; 14] = [
         &["chat", "--model", "no/such", "--max-tokens", "0"],

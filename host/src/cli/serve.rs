@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::failure::Failure;
 use super::model::{AnswerArguments, ModelArguments, note_stages};
@@ -42,7 +43,7 @@ pub struct Arguments {
     port: u16,
 
     /// The model's name for clients [default: as --model says it]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     served_model_name: Option<String>,
 
     /// A file with an API key per line, of which each request has to have one

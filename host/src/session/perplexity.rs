@@ -115,9 +115,14 @@ fn windows(tokens: usize, window: usize, stride: Option<usize>) -> Result<(Vec<u
             .hint("choose a smaller --stride, or a larger --context"));
     }
     if tokens < window {
+        // The fewest of which one is scored.
+        let least = stride.map_or(3, |stride| stride + 1);
         return Err(Error::new(Category::Input, "The text is shorter than a window")
             .details(format!("the text has {tokens} tokens, a window {window}"))
-            .hint(format!("take a longer text, or --context {} or less", tokens.max(3))));
+            .hint(match tokens >= least {
+                true => format!("take a longer text, or --context {tokens} or less"),
+                false => "take a longer text".to_owned(),
+            }));
     }
     Ok(((0..=tokens - window).step_by(stride.unwrap_or(window)).collect(), scored))
 }
