@@ -19,7 +19,7 @@ fn every_number_out_of_range_is_refused_before_anything_loads() {
         &["--presence-penalty", "NaN"],
         &["--presence-penalty", "-101"],
         &["--frequency-penalty", "1e30"],
-        &["--seed", "-2"],
+        &["--seed", "-9223372036854775809"],
         &["--seed", "18446744073709551616"],
         &["--logit-bias", "1=101"],
         &["--logit-bias", "1=NaN"],

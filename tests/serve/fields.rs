@@ -89,10 +89,14 @@ fn fields_that_choose_tokens() {
     ] {
         assert_eq!(ids(fields.clone()), greedy, "{fields}");
     }
-    let drawn = |seed: i64| ids(json!({ "temperature": 3, "seed": seed }));
+    let drawn = |seed: i128| ids(json!({ "temperature": 3, "seed": seed }));
     assert_eq!(drawn(5), drawn(5));
     assert_ne!(drawn(5), drawn(6));
     assert_ne!(drawn(-1), drawn(-1), "another one each time");
+    // A seed of 64 bits with a sign or without one, and the same on the command line.
+    assert_eq!(drawn(-2), drawn(i128::from(u64::MAX - 1)));
+    let arguments = ["-p", "Once upon a time", "-n", "20", "--temperature", "3", "--ignore-eos", "--seed", "-2"];
+    assert_eq!(crate::generate(&arguments)["ids"], drawn(-2));
     for fields in
         [json!({ "repetition_penalty": 50 }), json!({ "presence_penalty": 50 }), json!({ "frequency_penalty": 50 })]
     {
@@ -285,6 +289,7 @@ fn what_cannot_be_honoured_is_a_400_that_names_it() {
         ("top_p", json!(2)),
         ("n", json!(0)),
         ("n", json!(100_000)),
+        ("seed", json!(18_446_744_073_709_551_616_f64)),
         ("max_tokens", json!(0)),
         ("max_tokens", json!(-5)),
         ("top_logprobs", json!(3)),

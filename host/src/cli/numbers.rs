@@ -10,7 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crate::models::MAX_SIZE;
 use crate::quantized::Recipe;
 use crate::sample;
-use crate::session::MOST_RANKS;
+use crate::session::{MOST_RANKS, Seed};
 
 /// Tokens of a context: no model that can be loaded has more.
 pub const CONTEXT: RangeInclusive<usize> = 1..=MAX_SIZE;
@@ -77,10 +77,10 @@ pub fn top_k(text: &str) -> Result<usize, String> {
 
 /// A seed; -1 for another one each time.
 pub fn seed(text: &str) -> Result<u64, String> {
-    if text == "-1" {
-        return Ok(chance());
-    }
-    text.parse().map_err(|_| format!("expected 0 to {}, or -1 for another one each time", u64::MAX))
+    // What is no number of so many bits is no seed either.
+    let seed = Seed::try_from(text.parse().unwrap_or(i128::MAX));
+    let seed = seed.map_err(|expected| format!("{expected}; -1 is another one each time"))?;
+    Ok(seed.bits().unwrap_or_else(chance))
 }
 
 /// A seed that nobody chose.

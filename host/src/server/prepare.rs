@@ -12,7 +12,9 @@ use super::requests::{ChatRequest, CompletionRequest, Shared};
 use super::thinking;
 use super::tools::{self, Tools};
 use crate::error::Error;
-use crate::session::{AnswerForm, LiveRequest, MOST_LOGPROBS, Prompt, Rendering, Sampling, Session, Tags, TextOptions};
+use crate::session::{
+    AnswerForm, LiveRequest, MOST_LOGPROBS, Prompt, Rendering, Sampling, Seed, Session, Tags, TextOptions,
+};
 
 /// Most answers of one request: prompts × n.
 const MOST_ANSWERS: usize = MOST_PROMPTS;
@@ -330,10 +332,7 @@ fn sampling(session: &Session, shared: &Shared) -> Result<Sampling, ApiError> {
         presence_penalty: shared.presence_penalty.unwrap_or(own.presence_penalty),
         frequency_penalty: shared.frequency_penalty.unwrap_or(own.frequency_penalty),
         // Every `RandomState` has keys of its own.
-        seed: shared
-            .seed
-            .filter(|seed| *seed != -1)
-            .map_or_else(|| RandomState::new().build_hasher().finish(), i64::cast_unsigned),
+        seed: shared.seed.and_then(Seed::bits).unwrap_or_else(|| RandomState::new().build_hasher().finish()),
         stream: 0,
         logit_bias: if logit_bias.is_empty() { own.logit_bias.clone() } else { logit_bias },
         constraints,

@@ -9,6 +9,7 @@ use super::outline::RequestBody;
 use super::prompt_input::PromptInput;
 use super::schemas::{MessageSchema, NvidiaSchema, ToolChoiceSchema, ToolSchema};
 use super::whole;
+use crate::session::Seed;
 
 /// One text, or several.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -52,7 +53,7 @@ pub struct Shared {
     pub repetition_penalty: Option<f32>,
     pub presence_penalty: Option<f32>,
     pub frequency_penalty: Option<f32>,
-    pub seed: Option<i64>,
+    pub seed: Option<Seed>,
     pub logit_bias: HashMap<String, f32>,
     pub stop: Vec<String>,
     pub stop_token_ids: Vec<u32>,
@@ -105,9 +106,10 @@ macro_rules! request {
             pub presence_penalty: Option<f32>,
             #[schema(minimum = -100, maximum = 100)]
             pub frequency_penalty: Option<f32>,
-            /// -1 for another one each time.
+            /// Any number of 64 bits, with a sign or without one; -1 for another one each time.
+            #[schema(value_type = Option<i64>)]
             #[serde(default, deserialize_with = "whole::one")]
-            pub seed: Option<i64>,
+            pub seed: Option<Seed>,
             /// By token id, -100 to 100.
             pub logit_bias: Option<HashMap<String, f32>>,
             pub stop: Option<TextList>,

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::session::Seed;
 use crate::session::messages::shown;
 
 /// Characters of a name that is compared.
@@ -87,6 +88,12 @@ impl Fields {
             -1 => unset,
             number => u64::try_from(number).ok().and_then(|number| T::try_from(number).ok()),
         })
+    }
+
+    /// A seed.
+    pub fn seed(&mut self, name: &str) -> Result<Option<Seed>, String> {
+        let expected = format!("a whole number from {} to {}", Seed::LEAST, Seed::MOST);
+        self.take(name, &expected, |value| Seed::try_from(whole(value)?).ok())
     }
 
     /// Whether nothing is left.

@@ -101,7 +101,7 @@ impl Parameters {
             repeat_penalty: penalty(fields)?,
             presence_penalty: fields.number("presence_penalty")?,
             frequency_penalty: fields.number("frequency_penalty")?,
-            seed: fields.count("seed", Some(numbers::chance()))?,
+            seed: fields.seed("seed")?.map(|seed| seed.bits().unwrap_or_else(numbers::chance)),
             logit_bias: biases(fields)?,
         };
         let max_tokens = fields.count("max_tokens", Some(usize::MAX))?;

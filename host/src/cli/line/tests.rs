@@ -54,6 +54,7 @@ fn lines_that_contradict_themselves_are_refused() {
         (json!({"prompt": "x", "logit_bias": {"a": 1}}), "logit_bias: expected an object of token ids"),
         (json!({"prompt": "x", "repeat_penalty": 1, "repetition_penalty": 1}), "one thing"),
         (json!({"prompt": "x", "temprature": 1}), "\"temperature\" is"),
+        (json!({"prompt": "x", "seed": 1e30}), "seed: expected a whole number from -9223372036854775808 to 1844674"),
     ] {
         let error = request(&line).unwrap_err();
         assert!(error.contains(words), "{line}: {error}");
@@ -68,6 +69,7 @@ fn parameters_go_before_the_options_and_minus_one_means_what_it_means_there() {
     assert_eq!((found.max_tokens, found.logprobs, found.stop), (usize::MAX, Some(2), vec!["y".to_owned()]));
     assert_eq!((found.sampling.top_k, found.sampling.repeat_penalty), (0, 1.5));
     assert_eq!(found.sampling.logit_bias, [(7, -2.0)]);
+    assert_eq!(request(&json!({"prompt": "x", "seed": -2})).unwrap().sampling.seed, u64::MAX - 1);
 }
 
 #[test]

@@ -17,8 +17,9 @@ fn a_range_holds_its_ends_and_nothing_else() {
 fn minus_one_means_what_it_means_elsewhere() {
     assert_eq!((max_tokens("-1"), top_k("-1"), top_k("0")), (Ok(NonZeroUsize::MAX), Ok(0), Ok(0)));
     assert!(seed("-1").is_ok() && seed("-1") != seed("-1"));
+    assert_eq!((seed("-2"), seed("18446744073709551615")), (Ok(u64::MAX - 1), Ok(u64::MAX)));
     assert!(max_tokens("0").unwrap_err().contains("until the context is full"));
-    assert!(max_tokens("-2").is_err() && top_k("-2").is_err() && seed("-2").is_err());
+    assert!(max_tokens("-2").is_err() && top_k("-2").is_err() && seed("-9223372036854775809").is_err());
 }
 
 #[test]
