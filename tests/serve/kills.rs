@@ -158,7 +158,7 @@ fn no_large_bodies_wait_for_each_other() {
     // Together they have more than the memory for bodies.
     let clients = 24;
     let answers: Vec<client::Response> = thread::scope(|scope| {
-        let ask = || client::send(&server.address.to_string(), "POST", "/tokenize", &JSON, &body);
+        let ask = || client::send(&server.address.to_string(), "POST", "/v1/completions", &JSON, &body);
         let clients: Vec<_> = (0..clients).map(|_| scope.spawn(ask)).collect();
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
