@@ -86,6 +86,8 @@ mod cluster;
 #[cfg(target_arch = "nvptx64")]
 mod entry;
 #[cfg(target_arch = "nvptx64")]
+mod form;
+#[cfg(target_arch = "nvptx64")]
 mod join;
 mod layout;
 #[cfg(target_arch = "nvptx64")]

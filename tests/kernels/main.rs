@@ -4,6 +4,7 @@
 mod approx;
 mod attention;
 mod attn_clusters;
+mod attn_codes;
 mod cached;
 mod chunks;
 mod compare;

@@ -2,7 +2,8 @@
 //!
 //! Columns are shared out by blocks of eight: block b of B belongs to split ⌊b·n/B⌋ of n. There it has the place b·n mod B, and
 //! the n − 1 behind it, one for each split: these are a split's own, since its blocks are n apart.
-use super::layout::{Form, column_blocks};
+use super::form::Form;
+use super::layout::column_blocks;
 use super::rows::Operand;
 use super::split::Split;
 use super::{HEADS_AT_ONCE, MOST_CLUSTERED, THREADS};

@@ -1,5 +1,5 @@
 //! The entry points of `attn_decode`.
-use super::layout::{Apart, Compact, Form, OfFew};
+use super::form::{Apart, Compact, Form, OfFew};
 use super::rows::Operand;
 use super::split::{Split, clear_pad};
 use super::{AttnDecode, THREADS};

@@ -1,5 +1,6 @@
 //! The splits of `attn_decode` joined by the last of their blocks, where they are no cluster.
-use super::layout::{Form, JOIN_BYTES, STAT_BYTES};
+use super::form::Form;
+use super::layout::{JOIN_BYTES, STAT_BYTES};
 use super::split::Split;
 use super::{THREADS, WARPS};
 use crate::cached::Cached;

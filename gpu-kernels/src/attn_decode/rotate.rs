@@ -1,5 +1,5 @@
 //! What `attn_decode` does with its row before attention: queries and a fresh key, rotated, and its value, go to shared memory.
-use super::layout::Form;
+use super::form::Form;
 use super::split::Split;
 use super::{HEADS_AT_ONCE, THREADS, WARPS};
 use crate::cached::{Cached, Divisor};

@@ -3,7 +3,8 @@
 //! A lane has pieces of eight neighbouring elements. Sums over the elements of a head go in any order, if queries have the same: so a
 //! lane's piece of a key is its part of operand b for two depths of `mma`. A piece each of four values is its part of operand a,
 //! transposed, for four times 16 columns: its first four elements are in the upper rows, the others in the lower ones.
-use super::layout::{Form, row_bytes};
+use super::form::Form;
+use super::layout::row_bytes;
 use super::split::{Split, own_lane, own_warp};
 use super::{AttnDecode, WARPS};
 use crate::cached::{Cached, E4m3, Plain};
@@ -91,14 +92,14 @@ impl Operand for E4m3 {
 
     #[inline(always)]
     fn widen([low, high]: [u32; 2]) -> [u32; 4] {
-        [f16::e4m3::<false>(low), f16::e4m3::<true>(low), f16::e4m3::<false>(high), f16::e4m3::<true>(high)]
+        [f16::e4m3_lower(low), f16::e4m3_upper(low), f16::e4m3_lower(high), f16::e4m3_upper(high)]
     }
 
     #[inline(always)]
     fn pair(even: [u32; 2], odd: [u32; 2], last: bool, e: usize) -> u32 {
         let [even, odd] = [even, odd].map(|words| words[usize::from(last)]);
         let two = codes::permute_by(even, odd, if e < 2 { 0x5140 } else { 0x7362 });
-        if e.is_multiple_of(2) { f16::e4m3::<false>(two) } else { f16::e4m3::<true>(two) }
+        if e.is_multiple_of(2) { f16::e4m3_lower(two) } else { f16::e4m3_upper(two) }
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! Scores, weights and sums of a warp's keys of a turn.
 use super::WARPS;
-use super::layout::{Form, sum_bytes};
+use super::form::Form;
+use super::layout::sum_bytes;
 use super::rows::{KEYS, Keys, Operand, Piece, Values};
 use super::split::{Split, own_lane, own_warp};
 use core::f32::consts::LOG2_E;

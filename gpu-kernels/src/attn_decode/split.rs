@@ -1,6 +1,7 @@
 //! The split of keys and values that a block of `attn_decode` owns, or two that are neighbours.
-use super::layout::{Form, query_bytes, sum_bytes};
+use super::form::Form;
 use super::layout::{KEPT_BYTES, STAT_BYTES};
+use super::layout::{query_bytes, sum_bytes};
 use super::rows::KEYS;
 use super::{AttnDecode, HEADS_AT_ONCE, MOST_TURNS, THREADS, WARPS};
 use crate::cached::Cached;

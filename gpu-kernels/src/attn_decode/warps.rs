@@ -1,5 +1,6 @@
 //! What the warps of a block of `attn_decode` have left, joined: to the output, or to what its splits are joined from.
-use super::layout::{Form, sum_bytes};
+use super::form::Form;
+use super::layout::sum_bytes;
 use super::rows::Operand;
 use super::score::weight;
 use super::split::Split;

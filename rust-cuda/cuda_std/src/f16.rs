@@ -31,25 +31,30 @@ fn fma(a: u32, b: u32, c: u32) -> u32 {
     sums
 }
 
-/// Two neighbours of a word's four codes of e4m3 (e4m3fn), the upper ones or the lower ones: exact, and no number of what is none.
-///
-/// Before compute capability 9.0 the bits are put where f16 has its own, and 480, which they say of what is no number, becomes
-/// 0 times infinity.
-#[inline(always)]
-pub fn e4m3<const UPPER: bool>(word: u32) -> u32 {
-    let two = if UPPER { codes::permute::<0xb3a2>(word, 0) } else { codes::permute::<0x9180>(word, 0) };
-    let numbers = fma(two << 7 & twice(0xbf80), TWO_TO_8, MINUS_ZERO);
-    let mut pair = fma(fma(numbers, PAST_448, MINUS_ZERO), 0, numbers);
-    // What stands above is not computed where this overwrites it.
-    // SAFETY: arithmetic on registers, the same for the same operands.
-    if UPPER {
-        ptx!("//sm_90: {{ .reg .b16 lower, upper; mov.b32 {{lower, upper}}, {}; cvt.rn.f16x2.e4m3x2 {}, upper; }}",
-            in(reg32) word, inout(reg32) pair, options(pure, nomem, nostack));
-    } else {
-        ptx!("//sm_90: {{ .reg .b16 lower, upper; mov.b32 {{lower, upper}}, {}; cvt.rn.f16x2.e4m3x2 {}, lower; }}",
-            in(reg32) word, inout(reg32) pair, options(pure, nomem, nostack));
-    }
-    pair
+macro_rules! e4m3 {
+    ($($(#[$meta:meta])* $name:ident $selector:literal $half:literal;)*) => {$(
+        $(#[$meta])*
+        #[inline(always)]
+        pub fn $name(word: u32) -> u32 {
+            let numbers = fma(codes::permute::<$selector>(word, 0) << 7 & twice(0xbf80), TWO_TO_8, MINUS_ZERO);
+            let mut pair = fma(fma(numbers, PAST_448, MINUS_ZERO), 0, numbers);
+            // What stands above is not computed where this overwrites it.
+            // SAFETY: arithmetic on registers, the same for the same operands.
+            ptx!(concat!("//sm_90: {{ .reg .b16 lower, upper; mov.b32 {{lower, upper}}, {}; ",
+                "cvt.rn.f16x2.e4m3x2 {}, ", $half, "; }}"),
+                in(reg32) word, inout(reg32) pair, options(pure, nomem, nostack));
+            pair
+        }
+    )*};
+}
+
+// Before compute capability 9.0 the bits are put where f16 has its own, and 480, which they say of what is no number, becomes 0
+// times infinity.
+e4m3! {
+    /// The first two of a word's four codes of e4m3 (e4m3fn): exact, and no number of what is none.
+    e4m3_lower 0x9180 "lower";
+    /// The last two.
+    e4m3_upper 0xb3a2 "upper";
 }
 
 /// The larger magnitude of a pair of bf16, as the bits of one.
