@@ -42,7 +42,7 @@
 //! Of more than two blocks to a multiprocessor (five where there are more than 2 splits, four with codes), each takes two splits, one
 //! after the other, where shared memory has room for that: their sums stay apart, and are joined as those of two blocks are. Where
 //! more blocks are left than find room at once, values of heads of 128 are asked for when the keys are done with, into their place
-//! (`attn_decode_compact_128`), if more find room then: four instead of two or three for teams of up to four heads on an H100 or H200.
+//! (`attn_decode_compact_128`), if more find room then: four instead of two or three for teams of up to four heads in bf16 on an H100 or H200.
 //! Larger heads always do so. Codes take less room than the sums of eight query heads, which take their place: teams of up to four heads of
 //! 128 have smaller slots (`attn_decode_few_fp8_128`). All launches give the same bits.
 //!
@@ -74,8 +74,8 @@
 //! activation type before they meet the values; their unrounded sum and the values' sums are multiplied by what that maximum is off
 //! m_i, and added in the keys' order, by fused multiply-add: l_i and o_i. Splits are added likewise; the sum of their totals goes by
 //! every 32nd, or every so many as shared memory has room for. One rounding at the store. c = 16, d = 2. A code is exact in f16,
-//! and its scale multiplies sums. A query's elements are exact beside it from 2⁻³² of the head's largest on, and weights, rounded to f16, are
-//! nearer to e_j than the activation type has them, for which d allows.
+//! and its scale multiplies sums. A query's elements are exact beside it from 2⁻³¹ of the head's largest on, and weights, rounded to f16, are
+//! nearer to e_j from 2⁻³¹ on than the activation type has them, for which d allows; below, both are within 2⁻³⁹ of the largest.
 use crate::gemv::SYSTEM_BYTES;
 use crate::kernel::{kernel_args, require};
 use crate::{Act, DeviceInfo, HEAD_DIMS, Kernel, Kv, KvFormat, Launch, Ptr, SPLIT_TOKENS, StepShape};

@@ -29,8 +29,7 @@ pub trait Operand: Cached {
     /// different banks.
     fn row(n: u32) -> u32;
 
-    /// What weights are multiplied by, so that what the operand has of small ones is as exact as of large ones; sums are still to be
-    /// divided by it.
+    /// What weights are multiplied by, so that the operand has small ones too; sums are still to be divided by it.
     const RAISE: f32;
 
     /// Eight elements, in pairs.

@@ -32,6 +32,8 @@ pub async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next)
         Ok(_) => {
             request.extensions_mut().insert(caller);
             tokio::select! {
+                // What is ready is told, whatever the time.
+                biased;
                 response = next.run(request) => response,
                 // A stream has its response already, and is told inside.
                 error = app.is_cut() => error.into_response(),

@@ -227,7 +227,11 @@ async fn drain(
     }
     app.cut();
     // Clients hear why, as far as they read it.
-    let _ = timeout(LAST_WORDS, drained).await;
+    tokio::select! {
+        _ = timeout(LAST_WORDS, drained) => {}
+        () = app.failed() => return failure(app).await,
+        _ = stops.recv() => {}
+    }
     let unread = app.open.load(Ordering::Relaxed);
     if unread > 0 {
         tracing::warn!(unread, "ended in front of clients that read nothing");

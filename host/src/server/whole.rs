@@ -64,7 +64,9 @@ impl<T: Number> Visitor<'_> for WholeVisitor<T> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<T, E> {
-        if value.fract() == 0.0 && value as i128 > T::MOST {
+        // As a float, the least number of 64 bits stands for smaller ones too.
+        let least = if T::LEAST == 0 { 0 } else { T::LEAST + 1 };
+        if value.fract() == 0.0 && !(least..=T::MOST).contains(&(value as i128)) {
             return Err(beyond::<T, E>(Unexpected::Float(value)));
         }
         let whole = (value.fract() == 0.0 && value.abs() < EXACT).then_some(value as i128);
@@ -72,7 +74,7 @@ impl<T: Number> Visitor<'_> for WholeVisitor<T> {
     }
 }
 
-/// What is said of a whole number that is too great.
+/// What is said of a whole number that is too great, or too small.
 fn beyond<T: Number, E: Error>(found: Unexpected) -> E {
     E::invalid_value(found, &format!("a whole number from {} to {}", T::LEAST, T::MOST).as_str())
 }
@@ -112,8 +114,8 @@ mod tests {
         }
         let error = |text: &str| serde_json::from_str::<Whole<Seed>>(text).err().map(|error| error.to_string());
         let range = "expected a whole number from -9223372036854775808 to 18446744073709551615";
-        for great in ["18446744073709551616", "1e30"] {
-            assert!(error(great).unwrap().contains(range), "{great}");
+        for beyond in ["18446744073709551616", "1e30", "-9223372036854775809"] {
+            assert!(error(beyond).unwrap().contains(range), "{beyond}");
         }
         assert_eq!(error("9223372036854775808"), None);
         let signed = |text: &str| serde_json::from_str::<Whole<i64>>(text).ok().map(|whole| whole.0);

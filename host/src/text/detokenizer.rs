@@ -1,4 +1,4 @@
-//! `Detokenizer`: ids to text as they come, never a broken character, and in sum exactly the full decode.
+//! `Detokenizer`: ids to text as they come, never a broken character, and in sum the full decode but for broken runs of bytes.
 use super::Tokenizer;
 use super::tokenizer::TokenKind;
 use crate::error::Result;
@@ -12,7 +12,7 @@ pub enum Shown {
     All,
 }
 
-/// Streams decode(prompt + generated) less decode(prompt).
+/// Streams decode(prompt + generated) less decode(prompt), but for what is said of bytes below.
 ///
 /// Only a window of tokens is decoded at each push: a context that was printed before, so that a word's leading space is
 /// not taken for the start of the text, then what is new. Held back is what a later token may change: the first bytes of

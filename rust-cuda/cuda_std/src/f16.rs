@@ -65,7 +65,7 @@ pub fn larger(pair: u32) -> u32 {
 }
 
 /// The power of two that brings numbers of bf16 into f16's range, twice, and its inverse. `most` are the bits of their largest magnitude,
-/// which comes to lie between 2¹⁴ and 2¹⁵; so those from 2⁻³² of it on remain exact.
+/// which comes to lie between 2¹⁴ and 2¹⁵; so those from 2⁻³¹ of it on remain exact.
 #[inline(always)]
 pub fn factor(most: u32) -> (u32, f32) {
     // That a bf16 has the factor, and an f32 its inverse.

@@ -146,13 +146,6 @@ impl Decoder<'_> {
     }
 
     fn convert(&mut self, op: &Opcode, how: How, args: &[Operand]) -> Result<LaneFn, ParseError> {
-        if (how.to, how.from) == (Type::F16x2, Type::E4m3x2) {
-            self.expect(op, args, 2)?;
-            let (d, a) = (self.dst(&args[0], how.to)?, self.src(&args[1], how.from)?);
-            return Ok(unary::<Pair<F16>, u16>(d, a, |codes| {
-                Pair(F16::of_e4m3(codes as u8), F16::of_e4m3((codes >> 8) as u8))
-            }));
-        }
         if matches!(how.to, Type::Bf16x2 | Type::F16x2) {
             return self.convert_pair(op, how, args);
         }
@@ -169,6 +162,9 @@ impl Decoder<'_> {
 
     /// `cvt.rn.bf16x2.f32 d, a, b`: `a` goes to the upper half.
     fn convert_pair(&mut self, op: &Opcode, how: How, args: &[Operand]) -> Result<LaneFn, ParseError> {
+        if how.from == Type::E4m3x2 {
+            return self.convert_codes(op, how, args);
+        }
         self.expect(op, args, 3)?;
         let Some(mode) = how.mode().filter(|_| how.from == Type::F32) else { return op.unknown() };
         let (d, ab) = (self.dst(&args[0], how.to)?, self.srcs(&args[1..], Type::F32)?);
@@ -184,6 +180,20 @@ impl Decoder<'_> {
                 Pair(F16::round(f64::from(relu(b)), mode), F16::round(f64::from(relu(a)), mode))
             }),
         })
+    }
+
+    /// `cvt.rn.f16x2.e4m3x2 d, a`: the lower byte goes to the lower half.
+    fn convert_codes(&mut self, op: &Opcode, how: How, args: &[Operand]) -> Result<LaneFn, ParseError> {
+        self.expect(op, args, 2)?;
+        let is_plain = !how.ftz && !how.sat && !how.relu && how.rounding.as_deref() == Some("rn");
+        if how.to != Type::F16x2 || !is_plain {
+            return op.unknown();
+        }
+        let (d, a) = (self.dst(&args[0], how.to)?, self.src(&args[1], how.from)?);
+        Ok(unary::<Pair<F16>, u16>(d, a, |codes| {
+            let [low, high] = codes.to_le_bytes().map(F16::of_e4m3);
+            Pair(low, high)
+        }))
     }
 }
 
