@@ -202,7 +202,8 @@ fn nobody_in_a_conversation_goes_unheard() {
     assert_eq!(count("developer"), count("system"));
     let chat = server.ask("/v1/chat/completions", &json!({ "messages": told("developer"), "max_tokens": 1 }));
     assert_eq!(chat["usage"]["prompt_tokens"], count("system"));
-    for (path, role) in [("/v1/chat/completions", "foo"), ("/tokenize", "foo"), ("/v1/chat/completions", "tool")] {
+    let chats = ["foo", "tool", "content", "role"].map(|role| ("/v1/chat/completions", role));
+    for (path, role) in chats.into_iter().chain([("/tokenize", "foo")]) {
         let response = server.post(path, &json!({ "messages": told(role) }));
         let error = response.json()["error"].clone();
         assert_eq!((response.status, &error["param"]), (400, &json!("messages[0].role")), "{error}");

@@ -10,7 +10,7 @@ use crate::text::Reasoning;
 /// What somebody said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
-    /// `system`, `user`, `assistant`, or `tool` for the result of a call.
+    /// `system` or `developer`, `user`, `assistant`, or `tool` for the result of a call.
     pub role: &'static str,
     /// The text.
     pub content: String,
@@ -34,6 +34,11 @@ impl Message {
     /// What a user says.
     pub fn user(text: &str) -> Message {
         Message::new("user", text)
+    }
+
+    /// Whether it tells the model how to answer.
+    pub fn tells(&self) -> bool {
+        ["system", "developer"].contains(&self.role)
     }
 
     /// The result of the call of that id.
@@ -61,14 +66,14 @@ impl Conversation {
         Conversation { messages: system.into_iter().collect(), ..Conversation::default() }
     }
 
-    /// Forgets all turns but the system's.
+    /// Forgets all turns but those that tell the model how to answer.
     pub fn reset(&mut self) {
-        let thinking = self.thinking;
-        let system = self.messages.first().filter(|message| message.role == "system");
-        *self = Conversation { thinking, ..Conversation::new(system.map(|message| message.content.as_str())) };
+        let mut messages = std::mem::take(&mut self.messages);
+        messages.retain(Message::tells);
+        self.resume(messages);
     }
 
-    /// Goes on from turns that were had before, a system turn first if there is one.
+    /// Goes on from turns that were had before, those that tell the model how to answer first.
     pub fn resume(&mut self, messages: Vec<Message>) {
         *self = Conversation { messages, thinking: self.thinking, tokens: 0 };
     }
@@ -81,7 +86,7 @@ impl Conversation {
 
     /// Tells the model something else in front of all turns, or nothing.
     pub fn set_system(&mut self, text: Option<&str>) {
-        self.messages.retain(|message| message.role != "system");
+        self.messages.retain(|message| !message.tells());
         self.messages.splice(..0, Conversation::new(text).messages);
     }
 
@@ -89,7 +94,7 @@ impl Conversation {
     /// not take them.
     pub fn recount(&mut self, session: &Session) {
         self.tokens = 0;
-        if self.messages.iter().any(|message| message.role != "system") {
+        if self.messages.iter().any(|message| !message.tells()) {
             self.tokens = self.ids(session, false).map_or(0, |ids| ids.len());
         }
     }
@@ -294,5 +299,11 @@ mod tests {
         conversation.messages.push(Message::new("user", "x"));
         conversation.reset();
         assert_eq!(conversation.messages(), Conversation::new(Some("Be kind.")).messages());
+        let told = [Message::new("system", "S"), Message::new("developer", "D")];
+        conversation.resume([&told[..], &[Message::user("x")]].concat());
+        conversation.reset();
+        assert_eq!(conversation.messages(), told);
+        conversation.set_system(Some("T"));
+        assert_eq!(conversation.messages(), Conversation::new(Some("T")).messages());
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Tags, TextOptions};
 use super::constraint::GrammarCache;
-use super::roles;
+use super::roles::{self, MARKS};
 use super::stop;
 use super::think_marks::ThinkMarks;
 use super::tools::OfferedTools;
@@ -102,9 +102,6 @@ pub struct Texts {
 
 /// The variable with which a template turns reasoning on and off.
 pub const THINKING: &str = "enable_thinking";
-
-/// What turns reasoning on and off where a template looks for it in the conversation; it prints neither.
-const MARKS: [&str; 2] = ["/no_think", "/think"];
 
 impl Texts {
     /// Reads a checkpoint's tokenizer and template; a template that cannot be used is an error where it is needed.
@@ -203,6 +200,7 @@ impl Texts {
         let last = messages.last().and_then(|last| last["content"].as_str()).unwrap_or_default().to_owned();
         let mut kwargs = self.kwargs.clone();
         kwargs.extend(own);
+        let said: Vec<Value> = messages.iter().map(|message| message["role"].clone()).collect();
         roles::settle(template, &mut messages);
         if let Some(on) = thinking.or(self.thinking) {
             if template.mentions(THINKING) {
@@ -222,7 +220,7 @@ impl Texts {
         }
         context.insert("add_generation_prompt".into(), generation_prompt.into());
         context.insert("continue_final_message".into(), continue_final.into());
-        let text = roles::render(template, &mut context)?;
+        let text = roles::render(template, &context, &said)?;
         if continue_final { up_to_last(text, &last) } else { Ok(text) }
     }
 

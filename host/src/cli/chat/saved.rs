@@ -14,7 +14,7 @@ use crate::session::messages::{self, shown};
 const MOST: u64 = 64 << 20;
 
 /// Who speaks in a conversation that can go on.
-const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
+const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
 
 /// The file that is meant; `~` is the user's home.
 pub fn path(file: &str) -> PathBuf {
@@ -100,20 +100,27 @@ fn conversation(text: &str) -> std::result::Result<Vec<Message>, String> {
     let list = fields.take("messages", "a list of messages", |value| value.as_array().cloned())?;
     let list = list.ok_or("it has no \"messages\"")?;
     fields.end(&["messages"])?;
-    messages::plain(&list)?.iter().enumerate().map(|(index, message)| turn(index, message)).collect()
+    let turns: Vec<Message> = messages::plain(&list)?
+        .iter()
+        .enumerate()
+        .map(|(index, message)| turn(index, message))
+        .collect::<std::result::Result<_, _>>()?;
+    // /system replaces what is told, and /reset keeps it: both know it in front alone.
+    let front = turns.iter().take_while(|turn| turn.tells()).count();
+    match turns.iter().skip(front).position(Message::tells) {
+        None => Ok(turns),
+        Some(behind) => {
+            Err(format!("messages[{}].role: a {} turn comes first", front + behind, turns[front + behind].role))
+        }
+    }
 }
 
 fn turn(index: usize, message: &Value) -> std::result::Result<Message, String> {
-    // As templates that know no developer have it.
-    let role = if message["role"] == "developer" { "system" } else { message["role"].as_str().unwrap_or_default() };
-    let role = ROLES.into_iter().find(|known| *known == role);
+    let role = ROLES.into_iter().find(|known| message["role"] == *known);
     let role = role.ok_or_else(|| {
         let (roles, found) = (ROLES.join(", "), shown(&message["role"]));
         format!("messages[{index}].role: expected one of {roles}, found {found}")
     })?;
-    if role == "system" && index > 0 {
-        return Err(format!("messages[{index}].role: a system turn comes first"));
-    }
     let content = message.get("content").and_then(Value::as_str);
     let content = content.ok_or_else(|| format!("messages[{index}].content: expected a text, found none"))?;
     let reasoning = message.get("reasoning_content").and_then(Value::as_str).map(str::to_owned);
@@ -177,13 +184,17 @@ mod tests {
     fn files_of_others_are_loaded_where_they_are_conversations() {
         let parts = r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]}"#;
         assert_eq!(conversation(parts).unwrap(), [said("user", "a\nb")]);
-        let told = r#"{"messages": [{"role": "developer", "content": "Be kind."}, {"role": "user", "content": "Hi"}]}"#;
-        assert_eq!(conversation(told).unwrap(), [said("system", "Be kind."), said("user", "Hi")]);
+        // Whether the template knows a developer is seen when it writes the turns.
+        let talk = [said("system", "Be kind."), said("developer", "Be brief."), said("user", "Hi")];
+        for told in [&talk[..], &talk[1..]] {
+            assert_eq!(conversation(&json!({ "messages": told }).to_string()).unwrap(), told);
+        }
         for (text, words) in [
             (format!("{parts}\n{parts}\n"), "more than one"),
-            ("{\"messages\": [{\"role\": \"other\", \"content\": \"x\"}]}".into(), "expected one of system, user, assistant, tool, found \"other\""),
+            ("{\"messages\": [{\"role\": \"other\", \"content\": \"x\"}]}".into(), "expected one of system, developer, user, assistant, tool, found \"other\""),
             ("{\"messages\": [{\"role\": \"user\", \"content\": null}]}".into(), "messages[0].content: expected a text"),
-            ("{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}, {\"role\": \"system\", \"content\": \"x\"}]}".into(), "comes first"),
+            ("{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}, {\"role\": \"system\", \"content\": \"x\"}]}".into(), "messages[1].role: a system turn comes first"),
+            (json!({ "messages": [said("system", "S"), said("user", "x"), said("developer", "D")] }).to_string(), "messages[2].role: a developer turn comes first"),
             ("{}".into(), "no \"messages\""),
             ("{\"mesages\": []}".into(), "no \"messages\""),
             (String::new(), "EOF"),
