@@ -29,6 +29,7 @@
 //! | [`math`] | approximate functions of the chip and the few exact ones built on them |
 //! | [`bf16`] | conversions between bf16 and f32 |
 //! | [`codes`] | codes of 8 and 4 bits as bf16 |
+//! | [`mod@f16`] | codes of e4m3 and bf16 as f16 |
 //! | [`mod@unroll`] | loops over arrays in registers |
 //! | [`cluster`] | blocks that send words into each other's shared memory, on compute capability 9.0 |
 //! | [`grid`] | the barrier over a cooperative grid, and dependent launches |
