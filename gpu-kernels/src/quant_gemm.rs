@@ -50,7 +50,7 @@ use crate::activation::SWIGLU;
 use crate::all_reduce::meeting::Outbox;
 use crate::format::{BLOCK, FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
 use crate::kernel::{kernel_args, require};
-use crate::skinny_gemm::{DEPTH, MOST_SPLITS, SUMS, THREADS, TILE, clusters, in_clusters, partial_index, sums};
+use crate::skinny_gemm::{DEPTH, MOST_SPLITS, SUMS, THREADS, TILE, clusters, in_clusters, partial_index, splits, sums};
 use crate::{Act, DeviceInfo, Kernel, Launch, Packed, Ptr, SkinnyGemm, SkinnyJoin, StepShape, Weight};
 
 #[cfg(target_arch = "nvptx64")]
@@ -64,8 +64,10 @@ pub(crate) mod ring;
 
 /// Bytes of a row's codes in a stage.
 pub(crate) const CODE_BYTES: u32 = 128;
-/// Most blocks that share tiles out, two to a multiprocessor of Hopper.
-const FILL: u32 = 256;
+/// Most blocks that share tiles out, two to a multiprocessor of Hopper; and how many find room as clusters.
+const FILL: [u32; 2] = [256, 200];
+/// Columns that a block may have more, so that they find room.
+const MORE: u32 = 256;
 /// Blocks that a multiprocessor has room for.
 pub(crate) const RESIDENT: u32 = 2;
 
@@ -258,12 +260,11 @@ impl QuantGemm {
         Rings::of(self.format, self.group).map_or(BLOCK, |rings| rings.columns)
     }
 
-    /// Blocks that share the columns of a tile: the fewest of which none has more than it would with as many as fill the device.
-    /// It does not depend on `rows` or on the device.
+    /// Blocks that share the columns of a tile; it does not depend on `rows` or on the device.
     pub fn splits(&self) -> u32 {
         let units = self.k.div_ceil(self.unit());
-        let most = (FILL / self.tiles()).clamp(1, MOST_SPLITS).min(units.div_ceil(2));
-        units.div_ceil(units.div_ceil(most))
+        let most = units.div_ceil(2).min(MOST_SPLITS);
+        splits([self.tiles(), units], FILL, [most, MORE / self.unit()])
     }
 
     /// The columns that the blocks number `split` multiply: whole stages of codes.

@@ -76,8 +76,10 @@ pub(crate) const ROW_BYTES: u32 = DEPTH * 2;
 pub(crate) const THREADS: u32 = 256;
 /// Its warps, each with 16 rows of a tile.
 pub(crate) const WARPS: u32 = THREADS / 32;
-/// Most blocks that share tiles out: a multiprocessor of Hopper has room for one.
-const FILL: u32 = 128;
+/// Most blocks that share tiles out: a multiprocessor of Hopper has room for one; and how many find room as clusters.
+const FILL: [u32; 2] = [128, 105];
+/// Pairs of 64 columns that a block may have more, so that they find room.
+const MORE_PAIRS: u32 = 3;
 /// Most blocks that share the columns of a tile, and the fewest pairs of 64 columns that each of them has.
 pub(crate) const MOST_SPLITS: u32 = 8;
 const FEWEST_PAIRS: u32 = 2;
@@ -85,6 +87,14 @@ const FEWEST_PAIRS: u32 = 2;
 pub(crate) const MAILBOX_BYTES: u32 = 8;
 /// Multiprocessors of a part of the chip within which a cluster runs, at least.
 const OF_PART: u32 = 16;
+
+/// Blocks that share the columns of each of `tiles` tiles, `most` at most, where they have whole units of them: as many as fill the
+/// device, or fewer, which find room as clusters, if none has over `more` units more then; of those the fewest of which none has
+/// more. A cluster is within a part of the chip, and parts that have lost a multiprocessor leave some unused.
+pub(crate) fn splits([tiles, units]: [u32; 2], fill: [u32; 2], [most, more]: [u32; 2]) -> u32 {
+    let [all, fewer] = fill.map(|blocks| units.div_ceil(units.div_ceil((blocks / tiles).clamp(1, most))));
+    if units.div_ceil(fewer) <= units.div_ceil(all) + more { fewer } else { all }
+}
 
 /// Whether the splits of so many tiles run as clusters, all at once, where a multiprocessor has room for `resident` blocks.
 pub(crate) fn clusters(device: &DeviceInfo, [tiles, splits]: [u32; 2], resident: u32) -> bool {
@@ -238,8 +248,9 @@ impl SkinnyGemm {
 
     /// Blocks that share the columns of a tile; it does not depend on `rows` or on the device.
     pub fn splits(&self) -> u32 {
-        let most = (self.k.div_ceil(2 * DEPTH) / FEWEST_PAIRS).clamp(1, MOST_SPLITS);
-        (FILL / self.tiles()).clamp(1, most)
+        let pairs = self.k.div_ceil(2 * DEPTH);
+        let most = (pairs / FEWEST_PAIRS).clamp(1, MOST_SPLITS);
+        splits([self.tiles(), pairs], FILL, [most, MORE_PAIRS])
     }
 
     /// The product's launches: itself, or where blocks share the columns of a tile and there is `partial` for their sums, that and

@@ -83,9 +83,25 @@ fn clusters_are_for_products_whose_blocks_all_run_at_once() {
         QuantGemm::of(around, (Ptr::NULL, Ptr::NULL), Format::Nvfp4)
     };
     // Two to a multiprocessor; 36 times 7 are again too many.
-    assert_eq!(PlannedKernel::launch(&codes(4096, 4096), hopper).cluster, 8);
+    assert_eq!(PlannedKernel::launch(&codes(4096, 14336), hopper).cluster, 8);
     assert_eq!(codes(36 * 128, 14336).splits(), 7);
     assert_eq!(PlannedKernel::launch(&codes(36 * 128, 14336), hopper).cluster, 1);
+}
+
+/// An H200 with parts of fewer multiprocessors runs 30 clusters of eight of 256 threads with 128 registers at once, 39 of six and 47 of
+/// five, and of blocks with a multiprocessor each 39 of three and 30 of four (`cuOccupancyMaxActiveClusters`).
+#[test]
+fn splits_leave_room_for_all_clusters_where_that_costs_few_steps() {
+    let codes = |n, k, format| {
+        let around = SkinnyGemm::new(Ptr::NULL, Ptr::NULL, [32, n, k]);
+        QuantGemm::of(around, (Ptr::NULL, Ptr::NULL), format).splits()
+    };
+    let plain = |n, k| SkinnyGemm::new(Ptr::NULL, Ptr::NULL, [32, n, k]).splits();
+    let fp8 = Format::Fp8 { group: 0 };
+    assert_eq!([codes(4096, 4096, fp8), codes(6144, 4096, fp8), codes(5120, 3072, fp8)], [6, 4, 5]);
+    assert_eq!([codes(4096, 4096, Format::Nvfp4), plain(4096, 4096), plain(3072, 3072)], [6, 3, 4]);
+    // Five steps more are more than a join costs.
+    assert_eq!([codes(4096, 14336, fp8), codes(10304, 2688, fp8), plain(4096, 14336)], [8, 3, 4]);
 }
 
 #[test]
@@ -97,7 +113,7 @@ fn a_join_of_something_else_stays() {
         SkinnyJoin { partial: Ptr::new(9, 0), ..join },
         SkinnyJoin { rows: 31, ..join },
         SkinnyJoin { n: 4104, ..join },
-        SkinnyJoin { splits: 3, ..join },
+        SkinnyJoin { splits: 4, ..join },
         SkinnyJoin { activation: 1, ..join },
         SkinnyJoin { outbox, ..join },
     ];

@@ -28,7 +28,7 @@ const fn shape(rows: usize, n: usize, k: usize) -> Shape {
     Shape { rows, n, k, logits: false, bias: false, activation: PLAIN, residual: false, parts: false, scale: 1.0 }
 }
 
-const SHAPES: [Shape; 22] = [
+const SHAPES: [Shape; 23] = [
     shape(9, 8, 8),
     shape(9, 136, 72),
     shape(16, 40, 520),
@@ -51,6 +51,8 @@ const SHAPES: [Shape; 22] = [
     Shape { residual: true, bias: true, ..shape(47, 24, 72) },
     Shape { residual: true, ..shape(57, 16, 520) },
     Shape { residual: true, scale: 1e3, ..shape(29, 8, 1032) },
+    // As many splits as there may be.
+    shape(14, 8, 2048),
 ];
 
 /// Some tiles; and columns that blocks share, in even and uneven parts.
