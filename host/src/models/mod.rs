@@ -12,6 +12,7 @@ mod patterns;
 mod quantization;
 mod recipe;
 mod rope;
+mod said;
 mod shard;
 mod sizes;
 pub mod spec;
