@@ -81,6 +81,7 @@ pub fn integers(
     suffix: &str,
     layout: bytes::ByteLayout,
 ) -> Result<Quantized> {
+    refuse_zeros(module)?;
     let (scales, groups) = Grid::rows(module, ".weight_scale")?;
     let format = Format::Int8 { group: group(module, groups)? };
     let name = format!("{}{suffix}", module.name).into();
@@ -88,6 +89,17 @@ pub fn integers(
     let codes = Bytes { name, tensor: codes.clone(), layout, scales, shape, floats: false, format };
     let codes: Arc<dyn Codes> = Arc::new(codes);
     Ok(Quantized { format, order: None, factor: None, shape, packed: format, free_bits: false, codes })
+}
+
+/// Refuses zero points of 8 bits that are not zero; symmetric files of older versions have zeros.
+fn refuse_zeros(module: &Module) -> Result<()> {
+    let suffix = ".weight_zero_point";
+    match module.get(suffix) {
+        Some(zeros) if zeros.data().iter().any(|byte| *byte != 0) => {
+            Err(unsupported(format_args!("{}{suffix}: zero points of 8 bits", module.name)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Columns that share a scale, as a format has it: 0 for all.

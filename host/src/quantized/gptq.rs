@@ -92,7 +92,11 @@ fn group(module: &Module, groups: usize) -> Result<usize> {
 
 /// What stored zero points lack: one, but for checkpoints that say that they are of GPTQ's second format.
 fn stored_less(checkpoint: &Checkpoint) -> u8 {
-    let of = |section: &Value| section["checkpoint_format"].as_str().map(str::to_owned);
+    // transformers calls it `format` today, and the older name counts before it.
+    let of = |section: &Value| {
+        let word = ["checkpoint_format", "format"].iter().find_map(|key| section[*key].as_str());
+        word.map(str::to_lowercase)
+    };
     let inner = of(&checkpoint.config()["quantization_config"]);
     let beside = || of(checkpoint.quantization_file("quantize_config.json")?);
     u8::from(inner.or_else(beside).as_deref() != Some("gptq_v2"))

@@ -3,7 +3,7 @@ use nemotron::checkpoint::Dtype;
 use nemotron::device::Format;
 use serde_json::{Value, json};
 
-use super::encode::{Integers, fp8, nvfp4};
+use super::encode::{Integers, fp8, gptq8, int8, nvfp4};
 use super::random::Random;
 use super::store::{DOWN, K, LAYER, Store, V, open};
 use crate::fixture::{Fixture, check_refusal};
@@ -182,4 +182,79 @@ fn a_mix_of_formats_is_read_as_it_is_stored() {
     let (spec, _) = open(&store.write()).unwrap();
     let formats: Vec<Format> = spec.tensors().iter().map(|tensor| tensor.format).filter(|it| it.is_packed()).collect();
     assert!(formats.contains(&Format::Nvfp4) && formats.contains(&Format::Int4 { group: 32, zeros: true }));
+}
+
+/// Which group a module has: compressed-tensors takes a name before a pattern, and a pattern before a class; its patterns are
+/// Python's regular expressions.
+#[test]
+fn groups_by_pattern_count_before_groups_by_class() {
+    let mut random = Random::new(47);
+    let weights = |bits: u32| json!({"num_bits": bits, "type": "float"});
+    let groups = |targets: [Value; 2]| {
+        let [wide, narrow] = targets;
+        json!({"quant_method": "compressed-tensors", "ignore": ["lm_head"], "config_groups": {
+            "group_0": {"targets": wide, "weights": weights(8)}, "group_1": {"targets": narrow, "weights": weights(4)}}})
+    };
+    let codes = nvfp4(DOWN, true, &mut random).0;
+    let store = || fp8_store().with(DOWN.0, codes.clone());
+    for targets in [
+        [json!(["Linear"]), json!([r"re:.*\.mlp\.(down|other)_proj$"])],
+        [json!(["Linear"]), json!([DOWN.0])],
+        [json!(["re:.*layers.*"]), json!([DOWN.0])],
+        [json!([r"re:.*layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up)_proj)"]), json!(["re:.*down_proj"])],
+    ] {
+        let fixture = configured(store(), groups(targets.clone())).write();
+        assert!(open(&fixture).is_ok(), "{targets:?}: {:?}", open(&fixture).err());
+    }
+    let turned = groups([json!(["re:.*down_proj"]), json!(["Linear"])]);
+    refused(&configured(store(), turned).write(), &["floats of 4 bits", "FP8"]);
+}
+
+/// GPTQModel's `dynamic` and AutoRound's `extra_config`: bits of single modules.
+#[test]
+fn single_modules_may_have_other_bits_than_all() {
+    let mut random = Random::new(53);
+    let mut store = Store::new();
+    for module in LAYER {
+        store = match module.0 == DOWN.0 {
+            true => store.with(module.0, gptq8(module, 32, &mut random).0),
+            false => store.with(module.0, Integers::new(module.1, 32, true, &mut random).gptq(module.0, 1)),
+        };
+    }
+    let tensors = store.tensors.clone();
+    let opened = |section: Value| {
+        let store = Store { tensors: tensors.clone(), ..configured(Store::new(), section) };
+        open(&store.write()).map(drop)
+    };
+    for section in [
+        json!({"quant_method": "gptq", "bits": 4, "dynamic": {r"+:.*\.down_proj": {"bits": 8}, "-:lm_head": {}}}),
+        json!({"quant_method": "gptq", "bits": 4, "dynamic": {r".*(down|other)_proj$": {"bits": 8}, ".*": {"bits": 4}}}),
+        json!({"quant_method": "auto-round", "bits": 4, "extra_config": {DOWN.0: {"bits": 8}, "lm_head": {"bits": 16}}}),
+        json!({"quant_method": "auto-round", "bits": 4, "extra_config": {r".*\.down_proj": {"bits": 8}}}),
+    ] {
+        opened(section.clone()).unwrap_or_else(|error| panic!("{section}: {error}"));
+    }
+    let error = opened(json!({"quant_method": "gptq", "bits": 4, "dynamic": {"-:.*down_proj": {}}})).unwrap_err();
+    check_refusal(&error, "Configuration and weights contradict each other", &[DOWN.0, "not quantized", "INT8"]);
+    let error = opened(json!({"quant_method": "gptq", "bits": 4})).unwrap_err();
+    check_refusal(&error, "Configuration and weights contradict each other", &[DOWN.0, "integers of 4 bits", "INT8"]);
+}
+
+/// compressed-tensors' `int-quantized` that is not symmetric: `weight = (code − zero) · scale`, which is not read as without zero.
+#[test]
+fn zero_points_of_8_bits_are_refused_but_for_zeros() {
+    let mut random = Random::new(59);
+    for (zero, is_read) in [(0, true), (7, false)] {
+        let mut store = Store::new().with(DOWN.0, int8(DOWN, Dtype::F32, DOWN.1[1], &mut random).0);
+        let name = format!("{}.weight_zero_point", DOWN.0);
+        let rows = DOWN.1[0];
+        store.tensors.insert(name.clone(), super::store::Raw::new(&name, Dtype::I8, &[rows, 1], vec![zero; rows]));
+        match open(&store.write()) {
+            Ok(_) => assert!(is_read, "{zero} is not ignored"),
+            Err(error) => {
+                assert!(!is_read, "{error}");
+                check_refusal(&error, "This kind of quantized weight is not supported", &[&name]);
+            }
+        }
+    }
 }
