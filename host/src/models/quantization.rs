@@ -51,12 +51,7 @@ pub fn check(checkpoint: &Checkpoint, stored: &[StoredFormat], notes: &Notes) ->
             let place = &section.place;
             notes.borrow_mut().push(format!("{place} is ignored: it quantizes no weights"));
         }
-        if CACHE.iter().any(|key| !section.value[*key].is_null()) {
-            let place = &section.place;
-            notes.borrow_mut().push(format!(
-                "{place} wants keys and values in 8 bits: {OPTION} makes them so, by default they are not"
-            ));
-        }
+        notes.borrow_mut().extend(section.of_cache());
     }
     let scaled = |suffix: &str| checkpoint.tensors().any(|(name, _)| name.ends_with(suffix));
     if scaled(".input_scale") || scaled(".input_global_scale") {
@@ -119,6 +114,22 @@ impl Section<'_> {
             Some((module, said)) if !found => Err(self.contradiction(module, said.name(), None)),
             _ => Ok(()),
         }
+    }
+
+    /// What it says of keys and values. Some exporters write an empty text or `none` where they stay.
+    fn of_cache(&self) -> Option<String> {
+        let bits = |value: &Value| match value {
+            Value::String(word) if ["", "none", "auto"].contains(&word.to_lowercase().as_str()) => None,
+            Value::String(word) => Some(if word.to_uppercase().contains("FP4") { 4 } else { 8 }),
+            value => value["num_bits"].as_u64(),
+        };
+        let (place, bits) = (&self.place, CACHE.iter().find_map(|key| bits(&self.value[*key]))?);
+        Some(match bits {
+            8 => format!("{place} wants keys and values in 8 bits: {OPTION} makes them so, by default they are not"),
+            _ => {
+                format!("{place} wants keys and values in {bits} bits, which are not supported: they are not quantized")
+            }
+        })
     }
 
     fn contradiction(&self, module: &str, said: impl Display, found: Option<Format>) -> Error {

@@ -258,3 +258,19 @@ fn zero_points_of_8_bits_are_refused_but_for_zeros() {
         }
     }
 }
+
+#[test]
+fn what_is_said_of_keys_and_values_is_told_as_it_is() {
+    let told = |key: &str, value: Value| {
+        let section = json!({"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"], key: value});
+        let notes = configured(fp8_store(), section).write().reading().unwrap().notes;
+        notes.into_iter().find(|note| note.contains("keys and values"))
+    };
+    for value in [json!("FP8"), json!({"num_bits": 8, "type": "float"})] {
+        assert!(told("kv_cache_scheme", value).unwrap().contains("8 bits: --kv-cache fp8"));
+    }
+    assert!(told("kv_cache_quant_algo", json!("NVFP4")).unwrap().contains("4 bits, which are not supported"));
+    for none in [json!(null), json!(""), json!("none"), json!({})] {
+        assert_eq!(told("kv_cache_quant_algo", none.clone()), None, "{none}");
+    }
+}

@@ -237,9 +237,12 @@ fn the_second_format_of_gptq_stores_zero_points_as_they_are() {
     let mut random = Random::new(11);
     let own = integers(DOWN, 32, true, &mut random);
     let mut store = Store::new().with(DOWN.0, own.gptq(DOWN.0, 0));
-    store.config["quantization_config"] = json!({"quant_method": "gptq", "bits": 4, "checkpoint_format": "gptq_v2"});
-    let (spec, weights) = open(&store.write()).unwrap();
-    assert_eq!(numbers(&weights.parts(std::slice::from_ref(part(&spec, DOWN.0))).unwrap()), own.numbers());
+    // The key of older versions, and that of today.
+    for key in ["checkpoint_format", "format"] {
+        store.config["quantization_config"] = json!({"quant_method": "gptq", "bits": 4, key: "gptq_v2"});
+        let (spec, weights) = open(&store.write()).unwrap();
+        assert_eq!(numbers(&weights.parts(std::slice::from_ref(part(&spec, DOWN.0))).unwrap()), own.numbers());
+    }
 }
 
 /// A zero point of 16 (15 stored less one) has no place in four bits.
