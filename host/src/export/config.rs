@@ -1,5 +1,5 @@
 //! What config.json and hf_quant_config.json say of codes, in the words of ModelOpt and of compressed-tensors.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -53,7 +53,10 @@ fn section(plan: &ExportPlan) -> Value {
         Excluded::Tree(root) => tree(plan.recipe, root),
         Excluded::Module(name) => name.clone(),
     };
-    let ignore: Vec<String> = plan.excluded.iter().map(listed).collect();
+    let mut ignore: Vec<String> = plan.excluded.iter().map(listed).collect();
+    if algorithm(plan.recipe).is_none() {
+        ignore = folded(&ignore, &plan.coded().filter_map(|matrix| kin(&matrix.module)).collect());
+    }
     match algorithm(plan.recipe) {
         Some(algorithm) => json!({
             "config_groups": { "group_0": modelopt_group(plan.recipe) },
@@ -133,18 +136,45 @@ fn compressed_tensors(plan: &ExportPlan, ignore: &[String]) -> Value {
     })
 }
 
-/// A group for each size of groups: the one that most matrices have stands for all, others name theirs.
+/// The pattern of the modules that have a module's place in every layer, whatever the tree of layers is called: transformers calls
+/// a hybrid's `model` that files call `backbone`. None of what is in no tree.
+fn kin(module: &str) -> Option<String> {
+    let (_, path) = module.split_once('.').filter(|_| !module.starts_with("re:"))?;
+    let part = |part: &str| if part.parse::<usize>().is_ok() { r"\d+".to_owned() } else { part.to_owned() };
+    let parts: Vec<String> = path.split('.').map(part).collect();
+    Some(format!(r"re:.*\.{}$", parts.join(r"\.")))
+}
+
+/// Names, and one pattern in place of all that it stands for where none of `others` is among those.
+fn folded(modules: &[String], others: &BTreeSet<String>) -> Vec<String> {
+    let mut listed: Vec<String> = Vec::new();
+    for module in modules {
+        let name = kin(module).filter(|kin| !others.contains(kin)).unwrap_or_else(|| module.clone());
+        if !listed.contains(&name) {
+            listed.push(name);
+        }
+    }
+    listed
+}
+
+/// A group for each size of groups: the one that most matrices have stands for all, and comes last; others name theirs.
 fn four_bits(plan: &ExportPlan) -> Vec<Value> {
     let mut sizes: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     for matrix in plan.coded() {
         sizes.entry(matrix.layout.group()).or_default().push(matrix.module.clone());
     }
     let mut sizes: Vec<_> = sizes.into_iter().collect();
-    sizes.sort_by_key(|(_, modules)| std::cmp::Reverse(modules.len()));
-    let target = |(number, (size, modules)): (usize, (usize, Vec<String>))| {
-        integers(4, Some(size), if number == 0 { vec!["Linear".to_owned()] } else { modules })
+    sizes.sort_by_key(|(_, modules)| modules.len());
+    let last = sizes.len() - 1;
+    let kins = |number: usize| {
+        let others = sizes.iter().enumerate().filter(move |(other, _)| *other != number);
+        others.flat_map(|(_, (_, modules))| modules).filter_map(|module| kin(module)).collect()
     };
-    sizes.into_iter().enumerate().map(target).collect()
+    let target = |(number, (size, modules)): (usize, &(usize, Vec<String>))| {
+        let named = if number == last { vec!["Linear".to_owned()] } else { folded(modules, &kins(number)) };
+        integers(4, Some(*size), named)
+    };
+    sizes.iter().enumerate().map(target).collect()
 }
 
 /// What a group says: of 4 bits that inputs stay, of 8 that they become codes token by token, as in every such file.

@@ -254,3 +254,21 @@ fn what_is_interrupted_leaves_nothing() {
     assert!(written.expect("no error").is_none() && seen);
     assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 0);
 }
+
+/// compressed-tensors takes the first target that fits, and transformers' modules of a hybrid begin with `model`.
+#[test]
+fn groups_of_another_size_are_named_by_patterns_and_come_first() {
+    let (_folder, out, _) = written(&golden("nemotron_h_latent"), ExportOptions::new(Recipe::Int4));
+    let section = config_of(&out)["quantization_config"].clone();
+    let groups: Vec<&Value> = section["config_groups"].as_object().unwrap().values().collect();
+    let targets: Vec<&Value> = groups.iter().map(|group| &group["targets"]).collect();
+    assert_eq!(targets.last(), Some(&&json!(["Linear"])), "{targets:?}");
+    let list = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
+    assert!(list(targets[0]).iter().any(|it| it == r"re:.*\.layers\.\d+\.mixer\.q_proj$"), "{targets:?}");
+    let ignore = list(&section["ignore"]);
+    for name in
+        [r"re:.*\.layers\.\d+\.mixer\.fc2_latent_proj$", r"re:.*\.layers\.\d+\.mixer\.gate$", "lm_head", "re:mtp.*"]
+    {
+        assert!(ignore.iter().any(|it| it == name), "{name} is not in {ignore:?}");
+    }
+}
