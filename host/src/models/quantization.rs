@@ -9,7 +9,7 @@ use super::cache::OPTION;
 use super::config::{Config, Notes};
 use super::decoder::HEAD;
 use super::formats::StoredFormat;
-use super::said::{Kind, Rules, Said};
+use super::said::{CodeKind, Rules, Said};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Category, Error, Result};
 
@@ -98,7 +98,7 @@ impl Section<'_> {
         let rules = Rules::new(self.value);
         let (mut expected, mut found) = (None, false);
         for StoredFormat { module, format } in stored {
-            let kind = format.map(Kind::of);
+            let kind = format.map(CodeKind::of);
             found |= format.is_some();
             match (rules.of(module, kind.flatten()), kind) {
                 (Said::Plain, Some(_)) => return Err(self.contradiction(module, "not quantized", *format)),

@@ -16,7 +16,7 @@ const PLAIN_BITS: u64 = 16;
 
 /// What the codes of a weight are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct CodeKind {
     bits: u64,
     floats: bool,
 }
@@ -27,9 +27,9 @@ pub enum Said {
     /// That it is left alone.
     Plain,
     /// By its own name.
-    Named(Kind),
+    Named(CodeKind),
     /// Among all modules of its class.
-    Classed(Kind),
+    Classed(CodeKind),
     Nothing,
 }
 
@@ -42,12 +42,12 @@ pub struct Rules<'a> {
     groups: Option<Vec<Group>>,
     exceptions: Vec<Exception>,
     /// What all modules have that nothing else names.
-    all: Option<Kind>,
+    all: Option<CodeKind>,
 }
 
 /// A kind, and the modules that have it.
 struct Group {
-    kind: Kind,
+    kind: CodeKind,
     targets: Patterns,
     whole_class: bool,
 }
@@ -78,7 +78,7 @@ impl Rules<'_> {
 
     /// What it says of a module, whose codes are `stored`. Where several groups name it, tools differ in which one counts: then
     /// one that is right does.
-    pub fn of(&self, module: &str, stored: Option<Kind>) -> Said {
+    pub fn of(&self, module: &str, stored: Option<CodeKind>) -> Said {
         if self.ignored.names(module) {
             return Said::Plain;
         }
@@ -105,7 +105,7 @@ impl Group {
     /// None where it is one of activations alone.
     fn new(group: &Value) -> Option<Group> {
         let weights = &group["weights"];
-        let kind = Kind { bits: weights["num_bits"].as_u64()?, floats: weights["type"] == "float" };
+        let kind = CodeKind { bits: weights["num_bits"].as_u64()?, floats: weights["type"] == "float" };
         let targets = Patterns::new(texts(&group["targets"]));
         Some(Group { kind, whole_class: targets.has(CLASS), targets })
     }
@@ -126,7 +126,7 @@ fn exceptions(section: &Value) -> Vec<Exception> {
     let said = |value: &Value| {
         value["bits"].as_u64().map(|bits| match bits {
             PLAIN_BITS.. => Said::Plain,
-            bits => Said::Classed(Kind { bits, floats: false }),
+            bits => Said::Classed(CodeKind { bits, floats: false }),
         })
     };
     let dynamic = section["dynamic"].as_object().into_iter().flatten().filter_map(|(key, value)| {
@@ -146,11 +146,11 @@ fn exceptions(section: &Value) -> Vec<Exception> {
 }
 
 /// What a section says of all modules.
-fn of_all(section: &Value) -> Option<Kind> {
+fn of_all(section: &Value) -> Option<CodeKind> {
     let method = section["quant_method"].as_str();
     let bits = ["bits", "w_bit"].iter().find_map(|key| section[*key].as_u64());
-    let integers = bits.or((method == Some("awq")).then_some(4)).map(|bits| Kind { bits, floats: false });
-    let floats = (method == Some("fp8")).then_some(Kind { bits: 8, floats: true });
+    let integers = bits.or((method == Some("awq")).then_some(4)).map(|bits| CodeKind { bits, floats: false });
+    let floats = (method == Some("fp8")).then_some(CodeKind { bits: 8, floats: true });
     of_algorithm(section).or(integers).or(floats)
 }
 
@@ -159,7 +159,7 @@ fn texts(list: &Value) -> impl Iterator<Item = &str> {
 }
 
 /// What ModelOpt's word for an algorithm says.
-fn of_algorithm(section: &Value) -> Option<Kind> {
+fn of_algorithm(section: &Value) -> Option<CodeKind> {
     let word = section["quant_algo"].as_str()?;
     let (bits, floats) = match word {
         _ if word.starts_with("FP8") => (8, true),
@@ -168,17 +168,17 @@ fn of_algorithm(section: &Value) -> Option<Kind> {
         _ if word.starts_with("W8A8") || word.starts_with("W8A16") || word.starts_with("INT8") => (8, false),
         _ => return None,
     };
-    Some(Kind { bits, floats })
+    Some(CodeKind { bits, floats })
 }
 
-impl Kind {
+impl CodeKind {
     /// What the codes of a format are; none for what was widened, since its parts had other formats.
-    pub fn of(format: Format) -> Option<Kind> {
+    pub fn of(format: Format) -> Option<CodeKind> {
         match format {
-            Format::Fp8 { .. } => Some(Kind { bits: 8, floats: true }),
-            Format::Nvfp4 => Some(Kind { bits: 4, floats: true }),
-            Format::Int8 { .. } => Some(Kind { bits: 8, floats: false }),
-            Format::Int4 { .. } => Some(Kind { bits: 4, floats: false }),
+            Format::Fp8 { .. } => Some(CodeKind { bits: 8, floats: true }),
+            Format::Nvfp4 => Some(CodeKind { bits: 4, floats: true }),
+            Format::Int8 { .. } => Some(CodeKind { bits: 8, floats: false }),
+            Format::Int4 { .. } => Some(CodeKind { bits: 4, floats: false }),
             Format::Bf16 | Format::F32 | Format::I32 => None,
         }
     }
