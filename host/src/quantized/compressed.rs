@@ -18,6 +18,7 @@ pub fn find_packed(module: &Module) -> Result<Quantized> {
     let (rows, columns) = (module.rows(), module.columns());
     let codes = module.need(".weight_packed")?;
     if codes.dtype == Dtype::U8 {
+        module.refuse_mx()?;
         return nvfp4::find(module, ".weight_packed", ".weight_global_scale", true);
     }
     check_shape(module)?;

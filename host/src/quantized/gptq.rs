@@ -20,6 +20,7 @@ use crate::error::Result;
 pub fn find(module: &Module) -> Result<Quantized> {
     let (rows, columns) = (module.rows(), module.columns());
     let codes = module.need(".qweight")?;
+    refuse_other_awq(module, codes)?;
     if codes.dtype == Dtype::I32 && rows.is_multiple_of(8) && columns.is_multiple_of(8) {
         match codes.shape[..] {
             [a, b] if [a, b] == [columns / 8, rows] => return four_bits(module, codes),
@@ -35,6 +36,20 @@ pub fn find(module: &Module) -> Result<Quantized> {
     let expected =
         format_args!("I32 [{}, {rows}], [{}, {rows}] or [{columns}, {}]", columns / 8, columns / 4, rows / 8);
     Err(errors::wrong_shape(module, ".qweight", codes, expected))
+}
+
+/// Refuses the layouts of AWQ's gemv kernels: `[n, k/8]` with scales by row, which of a square matrix looks like that of gemm, and
+/// four rows to a line of 16-bit words.
+fn refuse_other_awq(module: &Module, codes: &StoredTensor) -> Result<()> {
+    let (rows, columns) = (module.rows(), module.columns());
+    let scales = module.get(".scales").and_then(|scales| scales.shape.first());
+    let by_row = codes.shape == [rows, columns / 8] && scales == Some(&rows);
+    let by_fours = codes.dtype == Dtype::I16 && codes.shape == [rows / 4, columns];
+    if by_row || by_fours {
+        let kernels = if by_row { "gemv" } else { "gemv_fast" };
+        return Err(unsupported(format_args!("{}.qweight: AWQ in the layout of its {kernels} kernels", module.name)));
+    }
+    Ok(())
 }
 
 fn four_bits(module: &Module, codes: &Arc<StoredTensor>) -> Result<Quantized> {

@@ -24,7 +24,7 @@ mod zeros;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::checkpoint::{Checkpoint, StoredTensor};
+use crate::checkpoint::{Checkpoint, Dtype, StoredTensor};
 use crate::device::{Check, FileRange, Format, RowSource, WeightPart};
 use crate::error::Result;
 
@@ -37,10 +37,18 @@ pub use recipe::{Recipe, int4_group, is_one_module, quantize};
 const WEIGHT: &str = ".weight";
 
 /// Stored in place of `.weight` by tools whose files are not read.
-const FOREIGN: [(&str, &str); 3] = [(".q_weight", "EXL2"), (".W_q", "HQQ"), (".codes", "AQLM")];
+const FOREIGN: [(&str, &str); 6] = [
+    (".q_weight", "EXL2"),
+    (".W_q", "HQQ"),
+    (".codes", "AQLM"),
+    (".trellis", "EXL3"),
+    (".B", "Marlin"),
+    (".compressed", "compressed-tensors, sparse"),
+];
 
-/// Beside `.weight`, from tools whose files are not read.
-const FOREIGN_BESIDE: [(&str, &str); 2] = [(".weight.absmax", "bitsandbytes"), (".SCB", "bitsandbytes")];
+/// Beside the codes, from tools whose files are not read.
+const FOREIGN_BESIDE: [(&str, &str); 4] =
+    [(".weight.absmax", "bitsandbytes"), (".SCB", "bitsandbytes"), (".biases", "MLX"), (".meta", "Marlin, sparse")];
 
 /// What stands beside `.weight` where that is quantized.
 const SCALES: [&str; 4] = [".weight_scale", ".weight_scale_inv", ".weight_scale_2", ".scales"];
@@ -126,15 +134,15 @@ impl Quantized {
     pub fn find(checkpoint: &Checkpoint, name: &str, shape: [usize; 2]) -> Result<Option<Quantized>> {
         let Some(module) = name.strip_suffix(WEIGHT) else { return Ok(None) };
         let module = Module { checkpoint, name: module, shape };
+        let foreign = FOREIGN.iter().chain(&FOREIGN_BESIDE).find(|(suffix, _)| module.get(suffix).is_some());
+        if let Some((suffix, tool)) = foreign {
+            return Err(unsupported(format_args!("{}{suffix}: a tensor of {tool}", module.name)));
+        }
         if module.get(".qweight").is_some() {
             return gptq::find(&module).map(Some);
         }
         if module.get(".weight_packed").is_some() {
             return compressed::find_packed(&module).map(Some);
-        }
-        let foreign = FOREIGN.iter().chain(&FOREIGN_BESIDE).find(|(suffix, _)| module.get(suffix).is_some());
-        if let Some((suffix, tool)) = foreign {
-            return Err(unsupported(format_args!("{}{suffix}: a tensor of {tool}", module.name)));
         }
         match module.get(WEIGHT) {
             Some(weight) if weight.is_plain() => module.refuse_scales(weight).map(|()| None),
@@ -233,6 +241,14 @@ impl Module<'_> {
     fn refuse_scales(&self, weight: &StoredTensor) -> Result<()> {
         match SCALES.iter().find(|suffix| self.get(suffix).is_some()) {
             Some(suffix) => Err(errors::scaled_plain(self, weight, suffix)),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses scales that are powers of two, stored as their exponents.
+    fn refuse_mx(&self) -> Result<()> {
+        match self.get(".weight_scale").filter(|scale| scale.dtype == Dtype::U8) {
+            Some(_) => Err(unsupported(format_args!("{}.weight_scale: U8, as MXFP8 and MXFP4 have it", self.name))),
             None => Ok(()),
         }
     }

@@ -20,23 +20,29 @@ pub fn find(module: &Module, weight: &Arc<StoredTensor>) -> Result<Quantized> {
             Err(errors::wrong_shape(module, WEIGHT, weight, format_args!("[{rows}, {columns}]")))
         }
         Dtype::F8_E4M3 => {
-            refuse_mx(module)?;
+            module.refuse_mx()?;
             compressed::floats(module, weight)
         }
         Dtype::I8 => compressed::integers(module, weight, WEIGHT, ByteLayout::Rows),
-        Dtype::U8 if module.get(".weight_scale_2").is_some() => nvfp4::find(module, WEIGHT, ".weight_scale_2", false),
+        Dtype::U8 if module.get(".weight_scale_2").is_some() => {
+            refuse_plain_scales(module)?;
+            nvfp4::find(module, WEIGHT, ".weight_scale_2", false)
+        }
         Dtype::U8 => {
-            refuse_mx(module)?;
+            module.refuse_mx()?;
             row_pairs(module, weight)
         }
         _ => Err(errors::wrong_type(module, WEIGHT, weight, "BF16, F16, F32, F8_E4M3, I8 or U8")),
     }
 }
 
-/// Refuses scales that are powers of two, stored as their exponents.
-fn refuse_mx(module: &Module) -> Result<()> {
-    match module.get(".weight_scale").filter(|scale| scale.dtype == Dtype::U8) {
-        Some(_) => Err(unsupported(format_args!("{}.weight_scale: U8, as MXFP8 and MXFP4 have it", module.name))),
+/// Refuses integers whose scales, plain numbers, have a scale of their own.
+fn refuse_plain_scales(module: &Module) -> Result<()> {
+    match module.get(".weight_scale").filter(|scale| scale.is_plain()) {
+        Some(scale) => {
+            let (name, dtype) = (module.name, scale.dtype);
+            Err(unsupported(format_args!("{name}.weight_scale: {dtype} beside weight_scale_2, as W4A8_AWQ has it")))
+        }
         None => Ok(()),
     }
 }

@@ -198,7 +198,15 @@ fn factors_of_another_length_or_that_are_no_numbers() {
 #[test]
 fn files_of_tools_that_are_not_read() {
     let message = "This kind of quantized weight is not supported";
-    for (suffix, tool) in [("q_weight", "EXL2"), ("W_q", "HQQ"), ("codes", "AQLM"), ("SCB", "bitsandbytes")] {
+    for (suffix, tool) in [
+        ("q_weight", "EXL2"),
+        ("W_q", "HQQ"),
+        ("codes", "AQLM"),
+        ("SCB", "bitsandbytes"),
+        ("biases", "MLX"),
+        ("B", "Marlin"),
+        ("compressed", "sparse"),
+    ] {
         let tensor = Raw::new(name(suffix), Dtype::U8, &[8], vec![0; 8]);
         refused(&Store::new().with(DOWN.0, vec![tensor]), message, &[DOWN.0, tool]);
     }
@@ -208,6 +216,27 @@ fn files_of_tools_that_are_not_read() {
     refused(&store, message, &["MXFP8"]);
     let three = Raw::new(name("qweight"), Dtype::I32, &[WIDE * 3 / 32, HIDDEN], vec![0; WIDE * 3 / 8 * HIDDEN]);
     refused(&Store::new().with(DOWN.0, vec![three]), message, &["GPTQ of 3 bits"]);
+    let bytes =
+        |suffix: &str, shape: [usize; 2]| Raw::new(name(suffix), Dtype::U8, &shape, vec![0; shape[0] * shape[1]]);
+    let mx = vec![bytes("weight_packed", [HIDDEN, WIDE / 2]), bytes("weight_scale", [HIDDEN, WIDE / 32])];
+    refused(&Store::new().with(DOWN.0, mx), message, &["MXFP4"]);
+    let scales = [HIDDEN, WIDE / 64];
+    let scales = Raw::new(name("weight_scale"), Dtype::F32, &scales, vec![0; 4 * scales[0] * scales[1]]);
+    let scale = Raw::new(name("weight_scale_2"), Dtype::F32, &[], vec![0; 4]);
+    refused(
+        &Store::new().with(DOWN.0, vec![bytes("weight", [HIDDEN / 2, WIDE]), scales, scale]),
+        message,
+        &["W4A8_AWQ"],
+    );
+    for (dtype, [lines, words], scales, kernels) in [
+        (Dtype::I32, [HIDDEN, WIDE / 8], [HIDDEN, 8], "gemv kernels"),
+        (Dtype::I16, [HIDDEN / 4, WIDE], [WIDE / 32, HIDDEN], "gemv_fast kernels"),
+    ] {
+        let codes = vec![0; lines * words * dtype.bitsize() / 8];
+        let scales = Raw::new(name("scales"), Dtype::F16, &scales, vec![0; 2 * scales[0] * scales[1]]);
+        let tensors = vec![Raw::new(name("qweight"), dtype, &[lines, words], codes), scales];
+        refused(&Store::new().with(DOWN.0, tensors), message, &[kernels]);
+    }
     let mut eight = gptq8(DOWN, 64, &mut Random::new(11)).0;
     eight[1].bytes[5] = 100;
     refused(&Store::new().with(DOWN.0, eight), message, &["zero points other than 128"]);
