@@ -165,13 +165,12 @@ fn four_bits(plan: &ExportPlan) -> Vec<Value> {
     }
     let mut sizes: Vec<_> = sizes.into_iter().collect();
     sizes.sort_by_key(|(_, modules)| modules.len());
-    let last = sizes.len() - 1;
     let kins = |number: usize| {
         let others = sizes.iter().enumerate().filter(move |(other, _)| *other != number);
         others.flat_map(|(_, (_, modules))| modules).filter_map(|module| kin(module)).collect()
     };
     let target = |(number, (size, modules)): (usize, &(usize, Vec<String>))| {
-        let named = if number == last { vec!["Linear".to_owned()] } else { folded(modules, &kins(number)) };
+        let named = if number + 1 == sizes.len() { vec!["Linear".to_owned()] } else { folded(modules, &kins(number)) };
         integers(4, Some(*size), named)
     };
     sizes.iter().enumerate().map(target).collect()
