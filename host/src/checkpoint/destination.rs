@@ -17,12 +17,12 @@ impl Destination {
     /// Makes the directory beside `out`, and those on its way; `input` is that of a checkpoint that is read.
     ///
     /// # Errors
-    /// `out` has files, is or lies in `input`, or can not be made.
+    /// `out` is a file, has no name of its own, has files, is or lies in `input`, or can not be made.
     pub fn new(out: &Path, input: Option<&Path>) -> Result<Destination> {
+        let name = out.file_name().filter(|_| !out.is_file()).ok_or_else(|| no_name(out))?;
         refuse_files(out)?;
         input.map_or(Ok(()), |input| refuse_inside(out, input))?;
         refuse_what_stays(out)?;
-        let name = out.file_name().ok_or_else(|| no_name(out))?;
         let partial = out.with_file_name(format!("{}.partial", name.to_string_lossy()));
         if let Some(parent) = partial.parent() {
             fs::create_dir_all(parent).map_err(|error| io_error(parent, &error))?;
@@ -109,6 +109,12 @@ mod tests {
         std::os::unix::fs::symlink(&empty, &link).expect("it is made");
         assert!(Destination::new(&link, Some(&input)).is_err());
         assert!(!folder.path().join("link.partial").exists(), "nothing was begun");
+        let file = folder.path().join("file");
+        fs::write(&file, "").expect("it is made");
+        for nothing_new in [&file, Path::new("."), &folder.path().join("..")] {
+            let error = Destination::new(nothing_new, None).err().expect("it is no new directory");
+            assert!(error.to_string().contains("expected the name of a new directory"), "{error}");
+        }
         Destination::new(&empty, Some(&input))
             .expect("an empty directory makes room")
             .finish()
