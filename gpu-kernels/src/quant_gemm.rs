@@ -64,7 +64,7 @@ pub(crate) mod ring;
 
 /// Bytes of a row's codes in a stage.
 pub(crate) const CODE_BYTES: u32 = 128;
-/// Most blocks that share tiles out, two to a multiprocessor of Hopper; and how many find room as clusters.
+/// Most blocks that share tiles out, two to a multiprocessor of Hopper; and as many as leave places free, so that clusters find room.
 const FILL: [u32; 2] = [256, 200];
 /// Columns that a block may have more, so that they find room.
 const MORE: u32 = 256;

@@ -76,7 +76,8 @@ pub(crate) const ROW_BYTES: u32 = DEPTH * 2;
 pub(crate) const THREADS: u32 = 256;
 /// Its warps, each with 16 rows of a tile.
 pub(crate) const WARPS: u32 = THREADS / 32;
-/// Most blocks that share tiles out: a multiprocessor of Hopper has room for one; and how many find room as clusters.
+/// Most blocks that share tiles out: a multiprocessor of Hopper has room for one; and as many as leave places free, so that clusters
+/// find room. Both such numbers were chosen with 24, 32, 40 and 48 tiles (docs/performance.md).
 const FILL: [u32; 2] = [128, 105];
 /// Pairs of 64 columns that a block may have more, so that they find room.
 const MORE_PAIRS: u32 = 3;
@@ -88,9 +89,9 @@ pub(crate) const MAILBOX_BYTES: u32 = 8;
 /// Multiprocessors of a part of the chip within which a cluster runs, at least.
 const OF_PART: u32 = 16;
 
-/// Blocks that share the columns of each of `tiles` tiles, `most` at most, where they have whole units of them: as many as fill the
-/// device, or fewer, which find room as clusters, if none has over `more` units more then; of those the fewest of which none has
-/// more. A cluster is within a part of the chip, and parts that have lost a multiprocessor leave some unused.
+/// Blocks that share the columns of each of `tiles` tiles, `most` at most; each has whole units of columns. Of the blocks of both numbers
+/// in `fill` it is the smaller one if that gives no block more than `more` units beyond the other's; of equal longest shares, the
+/// fewest blocks. A cluster is within a part of the chip, and parts that have lost a multiprocessor leave some unused.
 pub(crate) fn splits([tiles, units]: [u32; 2], fill: [u32; 2], [most, more]: [u32; 2]) -> u32 {
     let [all, fewer] = fill.map(|blocks| units.div_ceil(units.div_ceil((blocks / tiles).clamp(1, most))));
     if units.div_ceil(fewer) <= units.div_ceil(all) + more { fewer } else { all }

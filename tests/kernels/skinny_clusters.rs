@@ -100,7 +100,7 @@ fn splits_leave_room_for_all_clusters_where_that_costs_few_steps() {
     let fp8 = Format::Fp8 { group: 0 };
     assert_eq!([codes(4096, 4096, fp8), codes(6144, 4096, fp8), codes(5120, 3072, fp8)], [6, 4, 5]);
     assert_eq!([codes(4096, 4096, Format::Nvfp4), plain(4096, 4096), plain(3072, 3072)], [6, 3, 4]);
-    // Five steps more are more than a join costs.
+    // There fewer splits would be too many steps more.
     assert_eq!([codes(4096, 14336, fp8), codes(10304, 2688, fp8), plain(4096, 14336)], [8, 3, 4]);
 }
 

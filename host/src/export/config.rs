@@ -147,10 +147,10 @@ fn kin(module: &str) -> Option<String> {
 
 /// Names, and one pattern in place of all that it stands for where none of `others` is among those.
 fn folded(modules: &[String], others: &BTreeSet<String>) -> Vec<String> {
-    let mut listed: Vec<String> = Vec::new();
+    let (mut listed, mut seen) = (Vec::new(), BTreeSet::new());
     for module in modules {
         let name = kin(module).filter(|kin| !others.contains(kin)).unwrap_or_else(|| module.clone());
-        if !listed.contains(&name) {
+        if seen.insert(name.clone()) {
             listed.push(name);
         }
     }

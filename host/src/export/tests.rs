@@ -255,7 +255,7 @@ fn what_is_interrupted_leaves_nothing() {
     assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 0);
 }
 
-/// compressed-tensors takes the first target that fits, and transformers' modules of a hybrid begin with `model`.
+/// Names count before classes wherever the group stands, but readers may go by the order; transformers' modules of a hybrid begin with `model`.
 #[test]
 fn groups_of_another_size_are_named_by_patterns_and_come_first() {
     let (_folder, out, _) = written(&golden("nemotron_h_latent"), ExportOptions::new(Recipe::Int4));

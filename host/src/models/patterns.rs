@@ -50,7 +50,7 @@ pub fn finds(expression: &Regex, text: &str) -> bool {
     expression.is_match(text).unwrap_or(false)
 }
 
-/// A pattern of Python's `fnmatch` as a regular expression: `*`, `?`, and `[…]`, of which `!` names the others.
+/// A shell pattern as a regular expression: `*`, `?`, and `[…]`, of which `!` names the others.
 fn shell(pattern: &str) -> String {
     let (mut made, mut rest) = (String::from(r"\A(?s:"), pattern);
     while let Some(first) = rest.chars().next() {

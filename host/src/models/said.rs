@@ -121,12 +121,13 @@ impl Names {
 }
 
 /// What single modules have instead of what all have: `dynamic` of GPTQModel, whose first pattern counts, and `-:` leaves
-/// modules alone; `extra_config` of AutoRound, whose keys are names or patterns.
+/// modules alone; `extra_config` of AutoRound, whose keys are names, which count first, or patterns.
 fn exceptions(section: &Value) -> Vec<Exception> {
     let said = |value: &Value| {
+        let floats = are_floats(value).or_else(|| are_floats(section)).unwrap_or(false);
         value["bits"].as_u64().map(|bits| match bits {
             PLAIN_BITS.. => Said::Plain,
-            bits => Said::Classed(CodeKind { bits, floats: false }),
+            bits => Said::Classed(CodeKind { bits, floats }),
         })
     };
     let dynamic = section["dynamic"].as_object().into_iter().flatten().filter_map(|(key, value)| {
@@ -136,22 +137,30 @@ fn exceptions(section: &Value) -> Vec<Exception> {
         };
         Some(Exception { names: Names::Pattern(at_start(pattern)?), said })
     });
-    let extra = section["extra_config"].as_object().into_iter().flatten().flat_map(|(key, value)| {
-        let pattern = key.contains(['*', '+', '?', '^', '$', '(', '[', '|', '\\']).then(|| Regex::new(key).ok());
-        let pattern = pattern.flatten().map(Names::Pattern);
-        let names = [Some(Names::Module(key.clone())), pattern].into_iter().flatten();
-        names.map(move |names| Exception { names, said: said(value) })
+    let extra = || section["extra_config"].as_object().into_iter().flatten();
+    let by_name = extra().map(|(key, value)| Exception { names: Names::Module(key.clone()), said: said(value) });
+    let by_pattern = extra().filter_map(|(key, value)| {
+        let is_pattern = key.contains(['*', '+', '?', '^', '$', '(', '[', '|', '\\']);
+        let pattern = is_pattern.then(|| Regex::new(key).ok()).flatten()?;
+        // One that says nothing hides none behind it.
+        Some(Exception { names: Names::Pattern(pattern), said: Some(said(value)?) })
     });
-    dynamic.chain(extra).collect()
+    dynamic.chain(by_name).chain(by_pattern).collect()
 }
 
 /// What a section says of all modules.
 fn of_all(section: &Value) -> Option<CodeKind> {
     let method = section["quant_method"].as_str();
     let bits = ["bits", "w_bit"].iter().find_map(|key| section[*key].as_u64());
-    let integers = bits.or((method == Some("awq")).then_some(4)).map(|bits| CodeKind { bits, floats: false });
+    let bits = bits.or((method == Some("awq")).then_some(4));
+    let of_bits = bits.map(|bits| CodeKind { bits, floats: are_floats(section).unwrap_or(false) });
     let floats = (method == Some("fp8")).then_some(CodeKind { bits: 8, floats: true });
-    of_algorithm(section).or(integers).or(floats)
+    of_algorithm(section).or(of_bits).or(floats)
+}
+
+/// Whether AutoRound's word for a type, as `int`, `fp` or `nv_fp`, is of floats.
+fn are_floats(section: &Value) -> Option<bool> {
+    section["data_type"].as_str().map(|word| word.contains("fp") || word.contains("float"))
 }
 
 fn texts(list: &Value) -> impl Iterator<Item = &str> {

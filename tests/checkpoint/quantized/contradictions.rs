@@ -208,6 +208,20 @@ fn groups_by_pattern_count_before_groups_by_class() {
     }
     let turned = groups([json!(["re:.*down_proj"]), json!(["Linear"])]);
     refused(&configured(store(), turned).write(), &["floats of 4 bits", "FP8"]);
+    let wrong_by_name = groups([json!(["Linear", DOWN.0]), json!(["re:.*down_proj"])]);
+    refused(&configured(store(), wrong_by_name).write(), &[DOWN.0, "floats of 8 bits"]);
+}
+
+/// AutoRound says by `data_type` whether bits are of floats.
+#[test]
+fn bits_of_auto_round_are_floats_where_it_says_so() {
+    let mut random = Random::new(61);
+    let section = |word: &str| json!({"quant_method": "auto-round", "bits": 8, "data_type": word, "extra_config": {DOWN.0: {"bits": 4, "data_type": "nv_fp"}}});
+    let store = fp8_store().with(DOWN.0, nvfp4(DOWN, true, &mut random).0);
+    let tensors = store.tensors.clone();
+    let written = |word: &str| Store { tensors: tensors.clone(), ..configured(Store::new(), section(word)) }.write();
+    open(&written("fp")).map(drop).expect("FP8 and NVFP4");
+    refused(&written("int"), &["integers of 8 bits", "FP8"]);
 }
 
 /// GPTQModel's `dynamic` and AutoRound's `extra_config`: bits of single modules.
@@ -234,6 +248,9 @@ fn single_modules_may_have_other_bits_than_all() {
     ] {
         opened(section.clone()).unwrap_or_else(|error| panic!("{section}: {error}"));
     }
+    // AutoRound takes a module's own name before any pattern, and passes over those that say nothing.
+    let extra = json!({".*": {}, ".*mlp.*": {"bits": 4}, DOWN.0: {"bits": 8}});
+    opened(json!({"quant_method": "auto-round", "bits": 4, "extra_config": extra})).expect("by its name");
     let error = opened(json!({"quant_method": "gptq", "bits": 4, "dynamic": {"-:.*down_proj": {}}})).unwrap_err();
     check_refusal(&error, "Configuration and weights contradict each other", &[DOWN.0, "not quantized", "INT8"]);
     let error = opened(json!({"quant_method": "gptq", "bits": 4})).unwrap_err();

@@ -237,6 +237,16 @@ fn files_of_tools_that_are_not_read() {
         let tensors = vec![Raw::new(name("qweight"), dtype, &[lines, words], codes), scales];
         refused(&Store::new().with(DOWN.0, tensors), message, &[kernels]);
     }
+    // Of a square matrix its codes look like those of gemm.
+    let square = |suffix: &str, dtype: Dtype, shape: [usize; 2]| {
+        let bytes = vec![0; shape[0] * shape[1] * dtype.bitsize() / 8];
+        Raw::new(format!("{}.{suffix}", O.0), dtype, &shape, bytes)
+    };
+    assert_eq!(O.1, [HIDDEN, HIDDEN]);
+    let zeros = square("qzeros", Dtype::I32, [HIDDEN, 1]);
+    let codes = square("qweight", Dtype::I32, [HIDDEN, HIDDEN / 8]);
+    let tensors = vec![codes, square("scales", Dtype::F16, [HIDDEN, 8]), zeros];
+    refused(&Store::new().with(O.0, tensors), message, &["gemv kernels"]);
     let mut eight = gptq8(DOWN, 64, &mut Random::new(11)).0;
     eight[1].bytes[5] = 100;
     refused(&Store::new().with(DOWN.0, eight), message, &["zero points other than 128"]);
