@@ -50,7 +50,7 @@ use crate::activation::SWIGLU;
 use crate::all_reduce::meeting::Outbox;
 use crate::format::{BLOCK, FP8, Format, INT4, INT4_ZEROS, INT8, NVFP4};
 use crate::kernel::{kernel_args, require};
-use crate::skinny_gemm::{DEPTH, MOST_SPLITS, SUMS, THREADS, TILE, clusters, in_clusters, partial_index, splits, sums};
+use crate::skinny_gemm::{DEPTH, MOST_SPLITS, SUMS, THREADS, TILE, WARPS, in_clusters, partial_index, shares, sums};
 use crate::{Act, DeviceInfo, Kernel, Launch, Packed, Ptr, SkinnyGemm, SkinnyJoin, StepShape, Weight};
 
 #[cfg(target_arch = "nvptx64")]
@@ -244,15 +244,20 @@ impl QuantGemm {
     }
 
     /// All that is not about the weight.
-    pub const fn around(&self) -> SkinnyGemm {
+    pub fn around(&self) -> SkinnyGemm {
         let QuantGemm { x, bias, residual, y, y_f32, partial, rows, n, k, activation, .. } = *self;
         let plain = SkinnyGemm::new(x, Ptr::NULL, [rows, n, k]);
-        SkinnyGemm { bias, residual, y, y_f32, partial, activation, ..plain }
+        SkinnyGemm { bias, residual, y, y_f32, partial, activation, height: WARPS, ..plain }
     }
 
     /// Tiles of the weight.
     pub const fn tiles(&self) -> u32 {
-        self.around().tiles()
+        self.width().div_ceil(if self.activation == SWIGLU { TILE / 2 } else { TILE })
+    }
+
+    /// Columns of the output.
+    pub(crate) const fn width(&self) -> u32 {
+        if self.activation == SWIGLU { self.n / 2 } else { self.n }
     }
 
     /// Columns that one block has at least: a stage of codes.
@@ -264,7 +269,7 @@ impl QuantGemm {
     pub fn splits(&self) -> u32 {
         let units = self.k.div_ceil(self.unit());
         let most = units.div_ceil(2).min(MOST_SPLITS);
-        splits([self.tiles(), units], FILL, [most, MORE / self.unit()])
+        shares::of_codes([self.tiles(), units], FILL, [most, MORE / self.unit()])
     }
 
     /// The columns that the blocks number `split` multiply: whole stages of codes.
@@ -289,7 +294,7 @@ impl QuantGemm {
 
     /// Whether the blocks that share the columns of a tile are a cluster on a device.
     fn is_clustered(&self, device: &DeviceInfo) -> bool {
-        self.partial.is_null() && clusters(device, [self.tiles(), self.splits()], RESIDENT)
+        self.partial.is_null() && shares::are_clusters(device, [self.tiles(), self.splits()], RESIDENT)
     }
 
     /// As [`SkinnyGemm::with_join`].
@@ -302,13 +307,13 @@ impl QuantGemm {
 
     /// Elements of `partial`.
     pub fn partials(&self) -> usize {
-        let [sixteens, eights] = sums(self.tiles(), self.rows);
+        let [sixteens, eights] = sums(self.n, self.rows);
         (self.splits() * sixteens * eights) as usize * SUMS
     }
 
     /// As [`SkinnyGemm::partial_index`].
     pub fn partial_index(&self, split: u32, row: u32, token: u32) -> usize {
-        partial_index(sums(self.tiles(), self.rows), [self.n, self.activation], [split, row, token])
+        partial_index(sums(self.n, self.rows), [self.n, self.activation], [split, row, token])
     }
 }
 
@@ -347,7 +352,7 @@ impl Kernel for QuantGemm {
     fn bytes_moved(&self, _: &StepShape) -> u64 {
         let (rows, n, k) = (u64::from(self.rows), u64::from(self.n), u64::from(self.k));
         let weight = Format::of(self.format, self.group).map_or(0, |format| format.bytes(n, k));
-        let width = if self.activation == SWIGLU { n / 2 } else { n };
+        let width = u64::from(self.width());
         let out = match (self.y.is_null(), self.partial.is_null()) {
             (false, _) => 2 * rows * width,
             (_, true) => 4 * rows * n,

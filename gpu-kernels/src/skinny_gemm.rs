@@ -17,9 +17,11 @@
 //! | `partial` | `[partials()]`, or null | f32 | a warp's sums side by side: `partial_index`; written |
 //!
 //! # Launch
-//! A block multiplies a tile of 128 rows of the weight (with `swiglu` 64 gates and the 64 rows beside them) with all token rows.
+//! A block multiplies a tile of up to 128 rows of the weight, 16 to a warp (with `swiglu` eight gates and the eight rows beside them),
+//! with all token rows. Tiles are so high that few multiprocessors of an H200 are idle.
 //! Weights and tokens pass through a ring of each in shared memory; the first weights are on their way before the kernel in front
-//! has ended, unless weights are what that kernel makes. With `partial`, where there are few tiles, up to 8 blocks share the
+//! has ended, unless weights are what that kernel makes; the last of them are asked for when the first have landed, since tokens come
+//! behind all that is asked for. With `partial`, where there are few tiles, up to 8 blocks share the
 //! columns of one, and `skinny_join` adds their sums. Where there are more tiles than multiprocessors, blocks take them by turns.
 //! Without `partial`, on compute capability 9.0, the blocks that share the columns of a tile are a cluster, if the chip runs all of
 //! them at once: behind its last product each sends the others, by `st.async` into their rings, the sums that they add, a warp's for
@@ -37,13 +39,13 @@
 //!
 //! # Moves
 //! `2·n·k + rows·(k·act + n·out)` bytes, and `2·n` where there is a bias; sums of splits, which stay in the L2 cache, are not counted. On an H100, `skinny_join`
-//! included, one after the other in a graph, µs with 16, 32 and 64 rows: 5120×3072 13.0, 14.0, 16.0; 3072×3072 9.1, 10.0, 12.3;
+//! included and with tiles of 128 rows, one after the other in a graph, µs with 16, 32 and 64 rows: 5120×3072 13.0, 14.0, 16.0; 3072×3072 9.1, 10.0, 12.3;
 //! 9216×3072 24.0, 24.3, 25.5; 3072×9216 22.6, 23.9, 27.0; 28672×4096 with `swiglu` 81.6, 83.2, 84.1. `ptxas` for sm_90a: at most
 //! 128 registers, none spilled, and 216, 200 and 224 KB of shared memory.
 //!
 //! # Numerics
-//! The tensor core sums products in f32, 16 at once, along the columns of a block. Which columns those are depends on `n`, `k` and
-//! the activation alone, so a row's sums are the same in any company of 9 to 64 rows. The bias is added to the f32 sum. c = 16,
+//! The tensor core sums products in f32, 16 at once, along the columns of a block. Which columns those are depends on `n` and `k`
+//! alone, so a row's sums are the same in any company of 9 to 64 rows. The bias is added to the f32 sum. c = 16,
 //! d = 4: what an activation takes or gives is rounded, and may be the neighbour of what it is to be; without one d counts for
 //! nothing.
 use core::ops::Range;
@@ -60,48 +62,27 @@ mod entry;
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod multiply;
 #[cfg(target_arch = "nvptx64")]
-mod ring;
+pub(crate) mod ring;
+pub(crate) mod shares;
 #[cfg(target_arch = "nvptx64")]
 pub(crate) mod store;
 
 /// Most token rows.
 pub const MAX_ROWS: u32 = 64;
-/// Rows of the weight in a tile.
+/// Most rows of the weight in a tile.
 pub(crate) const TILE: u32 = 128;
 /// Columns of weight and tokens in a stage.
 pub(crate) const DEPTH: u32 = 64;
 /// Bytes of a row in a stage.
 pub(crate) const ROW_BYTES: u32 = DEPTH * 2;
-/// Two warpgroups: the first copies weights, the second tokens, and each multiplies with half of a tile.
+/// Two warpgroups: the first copies weights, the second tokens, and each multiplies with 64 of its rows.
 pub(crate) const THREADS: u32 = 256;
-/// Its warps, each with 16 rows of a tile.
+/// Its warps, each with 16 rows of a tile, if it has so many.
 pub(crate) const WARPS: u32 = THREADS / 32;
-/// Most blocks that share tiles out: a multiprocessor of Hopper has room for one; and as many as leave places free, so that clusters
-/// find room. Both such numbers were chosen with 24, 32, 40 and 48 tiles (docs/performance.md).
-const FILL: [u32; 2] = [128, 105];
-/// Pairs of 64 columns that a block may have more, so that they find room.
-const MORE_PAIRS: u32 = 3;
-/// Most blocks that share the columns of a tile, and the fewest pairs of 64 columns that each of them has.
+/// Most blocks that share the columns of a tile.
 pub(crate) const MOST_SPLITS: u32 = 8;
-const FEWEST_PAIRS: u32 = 2;
 /// Shared bytes behind the rings where splits are a cluster.
 pub(crate) const MAILBOX_BYTES: u32 = 8;
-/// Multiprocessors of a part of the chip within which a cluster runs, at least.
-const OF_PART: u32 = 16;
-
-/// Blocks that share the columns of each of `tiles` tiles, `most` at most; each has whole units of columns. Of the blocks of both numbers
-/// in `fill` it is the smaller one if that gives no block more than `more` units beyond the other's; of equal longest shares, the
-/// fewest blocks. A cluster is within a part of the chip, and parts that have lost a multiprocessor leave some unused.
-pub(crate) fn splits([tiles, units]: [u32; 2], fill: [u32; 2], [most, more]: [u32; 2]) -> u32 {
-    let [all, fewer] = fill.map(|blocks| units.div_ceil(units.div_ceil((blocks / tiles).clamp(1, most))));
-    if units.div_ceil(fewer) <= units.div_ceil(all) + more { fewer } else { all }
-}
-
-/// Whether the splits of so many tiles run as clusters, all at once, where a multiprocessor has room for `resident` blocks.
-pub(crate) fn clusters(device: &DeviceInfo, [tiles, splits]: [u32; 2], resident: u32) -> bool {
-    let of_part = OF_PART * resident / splits;
-    device.clusters && device.has_wgmma() && splits > 1 && tiles <= device.multiprocessors / OF_PART * of_part
-}
 
 /// An entry: 64-column matrices in a stage, stages of weights and of tokens.
 struct Entry {
@@ -147,11 +128,16 @@ pub(crate) fn in_clusters(apart: Launch, symbol: &'static str, [tiles, splits]: 
     Launch { symbol, grid: [splits, tiles, 1], shared_bytes, cluster: splits, ..apart }
 }
 
-/// Sixteens of the weight's rows in `tiles` tiles, and eights of the token rows that are multiplied for `rows` of them: a warp's
-/// sums of one and of the other are what a warp of `skinny_join` adds.
-pub(crate) const fn sums(tiles: u32, rows: u32) -> [u32; 2] {
+/// Sixteens of the weight's rows.
+pub(crate) const fn sixteens(n: u32) -> u32 {
+    n.div_ceil(16)
+}
+
+/// Sixteens of the weight's rows, and eights of the token rows that are multiplied for `rows` of them: a warp's sums of one and of the
+/// other are what a warp of `skinny_join` adds.
+pub(crate) const fn sums(n: u32, rows: u32) -> [u32; 2] {
     [
-        tiles * WARPS,
+        sixteens(n),
         if rows <= 16 {
             2
         } else if rows <= 32 {
@@ -210,12 +196,14 @@ kernel_args! {
         pub activation: u32,
         /// Whether a kernel in front makes `w`, so that nothing of it can be read ahead: 0 or 1.
         pub made: u32,
+        /// Rows of the weight in a tile, in sixteens: 1 to 8 warps of a block have one each. The outputs do not depend on it.
+        pub height: u32,
     }
 }
 
 impl SkinnyGemm {
     /// `x · wᵀ` of `[rows, n, k]` alone: the caller says where it goes, and what stands behind.
-    pub const fn new(x: Ptr<Act>, w: Ptr<Weight>, [rows, n, k]: [u32; 3]) -> SkinnyGemm {
+    pub fn new(x: Ptr<Act>, w: Ptr<Weight>, [rows, n, k]: [u32; 3]) -> SkinnyGemm {
         SkinnyGemm {
             x,
             w,
@@ -229,6 +217,7 @@ impl SkinnyGemm {
             k,
             activation: PLAIN,
             made: 0,
+            height: shares::of_bf16([n, k])[0],
         }
     }
 
@@ -237,21 +226,14 @@ impl SkinnyGemm {
         if self.activation == SWIGLU { self.n / 2 } else { self.n }
     }
 
-    /// Columns of the output that a tile gives.
-    pub(crate) const fn tile_width(&self) -> u32 {
-        if self.activation == SWIGLU { TILE / 2 } else { TILE }
-    }
-
     /// Tiles of the weight.
     pub const fn tiles(&self) -> u32 {
-        self.width().div_ceil(self.tile_width())
+        sixteens(self.n).div_ceil(self.height)
     }
 
     /// Blocks that share the columns of a tile; it does not depend on `rows` or on the device.
     pub fn splits(&self) -> u32 {
-        let pairs = self.k.div_ceil(2 * DEPTH);
-        let most = (pairs / FEWEST_PAIRS).clamp(1, MOST_SPLITS);
-        splits([self.tiles(), pairs], FILL, [most, MORE_PAIRS])
+        shares::of_bf16([self.n, self.k])[1]
     }
 
     /// The product's launches: itself, or where blocks share the columns of a tile and there is `partial` for their sums, that and
@@ -270,7 +252,7 @@ impl SkinnyGemm {
 
     /// Whether the blocks that share the columns of a tile are a cluster on a device.
     fn is_clustered(&self, device: &DeviceInfo) -> bool {
-        self.partial.is_null() && clusters(device, [self.tiles(), self.splits()], 1)
+        self.partial.is_null() && shares::are_clusters(device, [self.tiles(), self.splits()], 1)
     }
 
     /// The product with what `join` does with its sums, where the blocks whose sums those are can be clusters on a device.
@@ -283,14 +265,14 @@ impl SkinnyGemm {
 
     /// Elements of `partial`.
     pub fn partials(&self) -> usize {
-        let [sixteens, eights] = sums(self.tiles(), self.rows);
+        let [sixteens, eights] = sums(self.n, self.rows);
         (self.splits() * sixteens * eights) as usize * SUMS
     }
 
     /// Where in `partial` the sum of a split for a row of the weight and a token row stands. Behind the rows of the weight there
     /// may be sums of nothing.
     pub fn partial_index(&self, split: u32, row: u32, token: u32) -> usize {
-        let sums = sums(self.tiles(), self.rows);
+        let sums = sums(self.n, self.rows);
         partial_index(sums, [self.n, self.activation], [split, row, token])
     }
 
@@ -319,6 +301,7 @@ impl Kernel for SkinnyGemm {
             self.n > 0 && self.n.is_multiple_of(8) => "n divisible by 8",
             self.activation <= SWIGLU => "a known activation",
             self.activation != SWIGLU || self.n.is_multiple_of(16) => "n divisible by 16 with gates",
+            self.height > 0 && self.height <= WARPS => "tiles of 16 to 128 rows",
             outputs.iter().filter(|is_null| !**is_null).count() == 1 => "exactly one of y, y_f32 and partial",
             self.partial.is_null() || alone => "partial with neither bias nor residual",
             self.activation == PLAIN || (self.y_f32.is_null() && self.residual.is_null()) => "activations with neither y_f32 nor residual",

@@ -17,7 +17,7 @@
 //!
 //! # Launch
 //! A warp adds the sums for 16 rows of the weight and eight token rows, as the tensor core has left them in its lanes. A block has
-//! four warps: tiles have eight sixteens. With an outbox (entry `skinny_join_sent`) it has eight, of one tile
+//! four warps. With an outbox (entry `skinny_join_sent`) it has eight, of neighbouring rows of the weight
 //! and the same token rows: so neighbours of 256 bytes are sent together. One that sends lets the kernel behind start only when what is
 //! in front of both has ended.
 //!
@@ -35,7 +35,7 @@
 use crate::activation::{PLAIN, SWIGLU};
 use crate::all_reduce::meeting::Outbox;
 use crate::kernel::{kernel_args, require};
-use crate::skinny_gemm::{self, MAX_ROWS, MOST_SPLITS, TILE, WARPS};
+use crate::skinny_gemm::{self, MAX_ROWS, MOST_SPLITS, WARPS};
 use crate::{Act, DeviceInfo, Kernel, Launch, Ptr, StepShape, Weight};
 
 /// Threads of a block.
@@ -44,7 +44,7 @@ const THREADS: u32 = 128;
 kernel_args! {
     /// Arguments of `skinny_join`.
     pub struct SkinnyJoin {
-        /// `[splits, rows, n]`.
+        /// [`SkinnyJoin::partials`] sums.
         pub partial: Ptr<f32>,
         /// `[n]` or null.
         pub bias: Ptr<Weight>,
@@ -110,8 +110,7 @@ impl SkinnyJoin {
 
     /// Sixteens of the weight's rows, and eights of the token rows.
     const fn sums(&self) -> [u32; 2] {
-        let of_tile = if self.activation == SWIGLU { TILE / 2 } else { TILE };
-        skinny_gemm::sums(self.width().div_ceil(of_tile), self.rows)
+        skinny_gemm::sums(self.n, self.rows)
     }
 }
 
@@ -137,7 +136,7 @@ impl Kernel for SkinnyJoin {
     fn launch(&self, _: &DeviceInfo) -> Launch {
         let [sixteens, eights] = self.sums();
         if self.outbox.sends() {
-            let blocks = sixteens / WARPS * eights;
+            let blocks = sixteens.div_ceil(WARPS) * eights;
             return Launch { overlaps: true, ..Launch::linear("skinny_join_sent", blocks, WARPS * 32) };
         }
         let blocks = (sixteens * eights).div_ceil(THREADS / 32);
@@ -186,7 +185,7 @@ mod entry {
             store::store_eight(&to, at, &added, sums(&args, own));
         }
 
-        /// The same with a block for a tile and eight token rows, which sends its results.
+        /// The same with a block for 128 rows of the weight and eight token rows, which sends its results.
         pub fn skinny_join_sent(args: SkinnyJoin) {
             grid::wait_for_dependencies();
             grid::launch_dependents();
@@ -200,7 +199,7 @@ mod entry {
         }
     }
 
-    /// What the splits' warps number `own` have summed, added.
+    /// What the splits' warps number `own` have summed, added; 0 behind the last.
     ///
     /// # Safety
     /// The kernel's Requires hold, and the kernel in front has ended.
@@ -210,17 +209,18 @@ mod entry {
         let mut parts: Parts = [[0.0; 4]; MOST_SPLITS as usize];
         let first = args.partial.addr + u64::from(own * 32 + thread::lane_id()) * 16;
         let apart = u64::from(sixteens * eights) * 512;
+        let splits = if own < sixteens * eights { args.splits } else { 0 };
         // All at once: one behind the other, each would be waited for.
         unroll::<{ MOST_SPLITS as usize }>(
             #[inline(always)]
             |i| {
-                if (i as u32) < args.splits {
+                if (i as u32) < splits {
                     // SAFETY: the caller's promise.
                     parts[i] = unsafe { global::load(first + apart * i as u64) };
                 }
             },
         );
-        store::added(&parts, args.splits)
+        store::added(&parts, splits)
     }
 
     /// Keeps the words of a warp's sums for the block, by tokens: rounded as [`store::store`] rounds them.

@@ -104,6 +104,21 @@ fn splits_leave_room_for_all_clusters_where_that_costs_few_steps() {
     assert_eq!([codes(4096, 14336, fp8), codes(10304, 2688, fp8), plain(4096, 14336)], [8, 3, 4]);
 }
 
+/// Products of nano-8b and Nemotron-Mini-4B: with tiles of eight sixteens 112, 96, 72 and 80 of 132 multiprocessors had one.
+#[test]
+fn tiles_are_so_high_that_few_multiprocessors_are_idle() {
+    let grid = |n, k| {
+        let y: Ptr<Act> = Ptr::new(2, 0);
+        let product = SkinnyGemm { y, ..SkinnyGemm::new(Ptr::new(0, 0), Ptr::new(1, 0), [32, n, k]) };
+        let (product, _) = product.launches(Ptr::new(3, 0));
+        PlannedKernel::launch(&product, &DEVICES[2]).grid
+    };
+    assert_eq!([grid(28672, 4096), grid(6144, 4096)], [[128, 1, 1], [64, 2, 1]]);
+    assert_eq!([grid(9216, 3072), grid(5120, 3072)], [[116, 1, 1], [64, 2, 1]]);
+    // Eight sixteens to each of as many blocks as there is room for.
+    assert_eq!(grid(16384, 4096), [128, 1, 1]);
+}
+
 #[test]
 fn a_join_of_something_else_stays() {
     let ((product, join), hopper) = (plain([32, 4096, 4096]), &DEVICES[2]);

@@ -93,7 +93,8 @@ const DEEP: usize = 520;
 
 pub fn rows() -> Vec<Row<SkinnyGemm>> {
     let gates = |rows, k| Shape { activation: SWIGLU, scale: 0.3, ..shape(rows, MANY_TILES, k) };
-    let many = [gates(10, 8), gates(10, DEEP)];
+    // A tile that two blocks take would have its residual twice.
+    let many = [gates(10, 8), gates(10, DEEP), Shape { residual: true, ..shape(10, MANY_TILES, 8) }];
     let full = [16, 32, 64].into_iter().flat_map(|rows| FULL.map(|shape| Shape { rows, ..shape }));
     SHAPES
         .into_iter()
@@ -117,7 +118,10 @@ fn row(seed: u64, shape: &Shape) -> Row<SkinnyGemm> {
     }
     let x = data.reals("x", values);
     let w = data.weight("w", random.reals(n * k, scale), k);
-    let mut kernel = SkinnyGemm { activation, ..SkinnyGemm::new(x, w, [rows as u32, n as u32, k as u32]) };
+    let plain = SkinnyGemm::new(x, w, [rows as u32, n as u32, k as u32]);
+    // Tiles of every height that a plan asks for.
+    let height = [8, 5, 7, 6][seed as usize % 4];
+    let mut kernel = SkinnyGemm { activation, height, ..plain };
     let width = if activation == SWIGLU { n / 2 } else { n };
     if bias {
         kernel.bias = data.weight("bias", random.reals(n, scale), 1);
@@ -192,7 +196,7 @@ pub fn parts(
 fn a_row_has_the_same_bits_in_any_company() {
     use crate::emulator::{Emulator, devices};
     use crate::target::Target;
-    let (n, k) = (24, 520);
+    let (n, k) = (264, 520);
     let mut random = Random::new(99);
     let (x, w) = (random.reals(64 * k, 1.0), random.reals(n * k, 1.0));
     let run = |rows: std::ops::Range<usize>, device: usize| {
@@ -200,7 +204,9 @@ fn a_row_has_the_same_bits_in_any_company() {
         let x = data.reals("x", x[rows.start * k..rows.end * k].to_vec());
         let w = data.weight("w", w.clone(), k);
         let plain = SkinnyGemm::new(x, w, [rows.len() as u32, n as u32, k as u32]);
-        let kernel = SkinnyGemm { y_f32: data.undefined("y_f32", rows.len() * n), ..plain };
+        // In tiles of any height.
+        let height = 5 + rows.len() as u32 % 4;
+        let kernel = SkinnyGemm { y_f32: data.undefined("y_f32", rows.len() * n), height, ..plain };
         let mut emulator = Emulator::new();
         emulator.device = devices(&kernel).nth(device).expect("with warpgroups, also in clusters, and without");
         let outcome = emulator.run(&kernel, &data).expect("it runs");

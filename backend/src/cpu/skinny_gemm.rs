@@ -8,7 +8,7 @@ use crate::device::{Activation, Memory, Reference};
 
 impl Reference for SkinnyGemm {
     fn reference<A: Activation>(&self, memory: &Memory) {
-        let SkinnyGemm { x, w, bias, residual, y, y_f32, partial, rows, n, k, activation, made } = *self;
+        let SkinnyGemm { x, w, bias, residual, y, y_f32, partial, rows, n, k, activation, made, .. } = *self;
         let gemv = Gemv { bias, residual, y, y_f32, activation, made, ..Gemv::new(x, w, [rows, n, k]) };
         if partial.is_null() {
             return gemv.reference::<A>(memory);

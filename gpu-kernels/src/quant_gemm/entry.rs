@@ -120,7 +120,11 @@ unsafe fn product<
             let args = with_rows(is_full || !is_among, args);
             if CLUSTERED {
                 let cluster = Cluster::of(bytes, sums(0, args.rows)[1]);
-                return cluster.join(&outputs(&args), tile, &product.sums_to::<F, STEPS>(&args, rings.end()));
+                return cluster.join(
+                    &outputs(&args),
+                    (tile * WARPS, None),
+                    &product.sums_to::<F, STEPS>(&args, rings.end()),
+                );
             }
             product.finish::<F, STEPS, M>(&args, tile, rings.end());
             tile += Blocks::<CLUSTERED>::apart();
@@ -332,11 +336,12 @@ impl<const TILES: usize> Product<TILES> {
             if args.partial.is_null() {
                 return store::store(&outputs(args), [sixteen, 0], &sums_of_tile);
             }
-            // Read anew for warps, as in `with_rows`.
+            // Read anew, as in `with_rows`.
             let anew = |number: u32| if M::RUNS_ON { number } else { thread::anew(number) };
-            let [sixteens, eights] = sums(args.tiles(), anew(args.rows));
+            let [sixteens, eights] = sums(thread::anew(args.n), anew(args.rows));
             let own = (anew(thread::block_idx_y()) * sixteens + sixteen) * eights * SUMS as u32 + thread::lane_id() * 4;
             let first = args.partial.addr + u64::from(own) * 4;
+            let eights = if sixteen < sixteens { eights } else { 0 };
             unroll::<TILES>(
                 #[inline(always)]
                 |i| {

@@ -7,6 +7,7 @@ use crate::activation::SWIGLU;
 use crate::format::BLOCK;
 use crate::row::{self, GROUP};
 use crate::skinny_gemm::cluster::Blocks;
+use crate::skinny_gemm::ring::wait_for;
 use crate::skinny_gemm::{DEPTH, ROW_BYTES, TILE};
 use cuda_std::barrier::sync_threads;
 use cuda_std::unroll::unroll;
@@ -180,7 +181,11 @@ impl<
         // SAFETY: the stages are free; codes are constant, and tokens are read behind the wait.
         unsafe {
             if weighs {
+                // Tokens come behind all that is asked for: so what is used last is not, until what is used first has landed.
                 for stage in 1..CODES {
+                    if waits && CODES > 2 && stage == CODES - 1 {
+                        wait_for(CODES - 3);
+                    }
                     rings.ask(stage - 1);
                 }
             }
@@ -235,7 +240,7 @@ impl<
     #[inline(always)]
     fn codes_of(&self, row: u32, apart: u32) -> (u64, u32) {
         let (args, tile) = (self.tiles.product(), self.tiles.number());
-        let width = args.around().width();
+        let width = args.width();
         let (first, bound) = if args.activation == SWIGLU {
             let gate = tile * (TILE / 2) + row / 16 * 8 + row % 8;
             (gate + row / 8 % 2 * width, gate)
@@ -366,19 +371,6 @@ impl<
 #[inline(always)]
 pub fn before(stage: u32, stages: u32) -> u32 {
     if stage == 0 { stages - 1 } else { stage - 1 }
-}
-
-/// Waits until `newest` stages at most are on their way.
-#[inline(always)]
-pub fn wait_for(newest: u32) {
-    match newest {
-        0 => cp_async::wait::<0>(),
-        1 => cp_async::wait::<1>(),
-        2 => cp_async::wait::<2>(),
-        3 => cp_async::wait::<3>(),
-        4 => cp_async::wait::<4>(),
-        _ => cp_async::wait::<5>(),
-    }
 }
 
 const _: () = assert!(BLOCK == 2 * CODE_BYTES);

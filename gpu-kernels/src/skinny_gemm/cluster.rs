@@ -12,6 +12,9 @@ use cuda_std::shared::{self, Shared};
 use cuda_std::unroll::{array, unroll};
 use cuda_std::{thread, warp};
 
+/// A sixteen of rows that no weight has: its bias is 0, and nothing is stored for it.
+const NOWHERE: u32 = u32::MAX / 32;
+
 /// Which tiles and columns a block of the grid has: the splits of a tile are a cluster, or stand apart.
 pub struct Blocks<const CLUSTERED: bool>;
 
@@ -86,13 +89,19 @@ impl Cluster {
         (scaled >> self.bits, shared::dynamic().offset(place * thread::WARP_SIZE + thread::lane_id()))
     }
 
-    /// Sends a warp's sums of the tile to the splits that add them, adds those of this one, and stores what they give.
+    /// Sends a warp's sums of the tile to the splits that add them, adds those of this one, and stores what they give. The tile begins with
+    /// sixteen `first` of the weight's rows, and has `height` of them if not all that a block has warps for.
     ///
     /// # Safety
     /// The kernel's Requires hold; the whole block comes here once, with every split of the tile; its products have ended, and it
     /// has asked for nothing that has not landed.
     #[inline(always)]
-    pub unsafe fn join<const TILES: usize>(&self, to: &Outputs, tile: u32, sums: &Sums<TILES>) {
+    pub unsafe fn join<const TILES: usize>(
+        &self,
+        to: &Outputs,
+        (first, height): (u32, Option<u32>),
+        sums: &Sums<TILES>,
+    ) {
         // The same for the whole warp; only so does the compiler know it.
         // SAFETY: the whole warp is here.
         let own = unsafe { warp::shuffle(thread::warp_id(), 0) };
@@ -117,7 +126,9 @@ impl Cluster {
         while number >> self.bits == 0 {
             let (owner, place) = self.place_of(number);
             if owner == self.split {
-                let at = [tile * WARPS + own, number / WARPS];
+                // Sums of nothing are waited for too: the block is there until all has come that is sent to it.
+                let is_there = height.is_none_or(|height| own < height);
+                let at = [if is_there { first + own } else { NOWHERE }, number / WARPS];
                 // SAFETY: the mailbox was opened in front of a barrier; then all has come; the caller's promise.
                 unsafe {
                     let added = Added::load(to, at);

@@ -3,7 +3,7 @@ use super::cluster::{Blocks, Cluster};
 use super::multiply::{Multiplier, Sums, Warpgroups, Warps};
 use super::ring::Rings;
 use super::store::{self, Outputs};
-use super::{SkinnyGemm, THREADS, WARPS};
+use super::{SkinnyGemm, THREADS, sixteens};
 use cuda_std::unroll::unroll;
 use cuda_std::{cluster, global, kernel, thread};
 
@@ -51,8 +51,8 @@ unsafe fn product<
             Cluster::open(Rings::<TILES, PARTS, WEIGHTS, TOKENS, CLUSTERED>::BYTES, TILES as u32);
         }
         let mut rings = Rings::<TILES, PARTS, WEIGHTS, TOKENS, CLUSTERED>::new(args);
-        let mut tile = Blocks::<CLUSTERED>::tile();
-        while tile < args.tiles() {
+        let mut first = Blocks::<CLUSTERED>::tile() * args.height;
+        while first < sixteens(args.n) {
             let mut sums = [[0.0; 4]; TILES];
             for _ in 0..rings.steps() {
                 let stage = rings.next();
@@ -66,10 +66,10 @@ unsafe fn product<
             M::end(&mut sums);
             if CLUSTERED {
                 let cluster = Cluster::of(Rings::<TILES, PARTS, WEIGHTS, TOKENS, CLUSTERED>::BYTES, TILES as u32);
-                return cluster.join(&outputs(args), tile, &sums);
+                return cluster.join(&outputs(args), (first, Some(args.height)), &sums);
             }
-            finish(args, tile, &sums);
-            tile += Blocks::<CLUSTERED>::apart();
+            finish(args, first, &sums);
+            first += Blocks::<CLUSTERED>::apart() * args.height;
         }
     }
 }
@@ -80,17 +80,22 @@ fn outputs(args: &SkinnyGemm) -> Outputs {
     Outputs { bias, residual, y, y_f32, rows, n, activation }
 }
 
+/// Stores what the tile that begins with sixteen `first` gives.
+///
 /// # Safety
 /// The kernel's Requires hold; the whole warp comes here.
 #[inline(always)]
-unsafe fn finish<const TILES: usize>(args: &SkinnyGemm, tile: u32, sums: &Sums<TILES>) {
-    let sixteen = tile * WARPS + thread::warp_id();
+unsafe fn finish<const TILES: usize>(args: &SkinnyGemm, first: u32, sums: &Sums<TILES>) {
+    let sixteen = first + thread::warp_id();
+    if thread::warp_id() >= args.height || sixteen >= sixteens(args.n) {
+        return;
+    }
     // SAFETY: the caller's promise.
     unsafe {
         if args.partial.is_null() {
             return store::store(&outputs(args), [sixteen, 0], sums);
         }
-        let split = thread::block_idx_y() * args.tiles() * WARPS + sixteen;
+        let split = thread::block_idx_y() * sixteens(args.n) + sixteen;
         let first = args.partial.addr + u64::from(split * TILES as u32 * thread::WARP_SIZE + thread::lane_id()) * 16;
         unroll::<TILES>(
             #[inline(always)]

@@ -1,6 +1,6 @@
 //! The way of weights and tokens through shared memory in `skinny_gemm`: a ring of each for all tiles of a block.
 use super::cluster::Blocks;
-use super::{DEPTH, ROW_BYTES, SkinnyGemm, TILE};
+use super::{DEPTH, ROW_BYTES, SkinnyGemm, TILE, sixteens};
 use crate::activation::SWIGLU;
 use crate::row::{self, GROUP};
 use cuda_std::barrier::sync_threads;
@@ -9,7 +9,7 @@ use cuda_std::{cp_async, grid, shared, thread, wgmma};
 
 /// Pieces of 16 bytes of a row in a stage.
 const PIECES: u32 = ROW_BYTES / 16;
-/// Threads that copy the same rows, and rows that they copy together.
+/// Threads that copy the same rows, and rows that they copy together: a warp's.
 const COPIERS: u32 = wgmma::THREADS;
 const TOGETHER: u32 = COPIERS / PIECES;
 /// Copies of a thread for a stage of weights.
@@ -20,8 +20,10 @@ pub struct Rings<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, con
     args: SkinnyGemm,
     /// Whether this thread copies weights.
     weighs: bool,
-    /// Tile and step to ask for next, the first step of the block and the one behind its last.
-    tile: u32,
+    /// The first sixteen of the tile to ask for next, and how many further on the block's next one begins.
+    sixteen: u32,
+    turn: u32,
+    /// The step to ask for next, the first step of the block and the one behind its last.
     step: u32,
     first: u32,
     end: u32,
@@ -63,17 +65,35 @@ impl<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u
         let of_split = |split: u32| pairs * split / splits * (2 / PARTS as u32);
         let (first, end) = (of_split(split), of_split(split + 1));
         let weighs = thread::thread_idx_x() < COPIERS;
-        let (tile, args) = (Blocks::<CLUSTERED>::tile(), *args);
+        let [sixteen, turn] =
+            [Blocks::<CLUSTERED>::tile(), Blocks::<CLUSTERED>::apart()].map(|tiles| tiles * args.height);
         let (row, apart, live, fill, weights, tokens) = (0, 0, 0, 0, 0, 0);
-        let mut rings = Rings { args, weighs, tile, step: first, first, end, row, apart, live, fill, weights, tokens };
+        let mut rings = Rings {
+            args: *args,
+            weighs,
+            sixteen,
+            turn,
+            step: first,
+            first,
+            end,
+            row,
+            apart,
+            live,
+            fill,
+            weights,
+            tokens,
+        };
         grid::launch_dependents();
         // SAFETY: the stages are free; weights are constant, and tokens are read behind the wait.
         unsafe {
             rings.find_rows();
             if weighs {
-                for _ in 2..WEIGHTS {
+                // Tokens come behind all that is asked for: so what is used last is not, until what is used first has landed.
+                for _ in 3..WEIGHTS {
                     rings.ask();
                 }
+                wait_for(WEIGHTS - 4);
+                rings.ask();
             }
             grid::wait_for_dependencies();
             if !weighs {
@@ -103,16 +123,16 @@ impl<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u
             self.live = args.rows.saturating_sub(own).div_ceil(TOGETHER);
         } else if args.activation == SWIGLU {
             // Eight gates, and behind them what stands beside them.
-            let gate = self.tile * (TILE / 2) + own % 8;
+            let gate = self.sixteen * 8 + own % 8;
             let first = gate + own / 8 * args.width();
             self.row = args.w.addr + u64::from(first) * row_bytes;
             self.apart = 8 * row_bytes;
-            self.live = args.width().saturating_sub(gate).div_ceil(8);
+            self.live = args.width().saturating_sub(gate).div_ceil(8).min(args.height);
         } else {
-            let first = self.tile * TILE + own;
+            let first = self.sixteen * TOGETHER + own;
             self.row = args.w.addr + u64::from(first) * row_bytes;
             self.apart = u64::from(TOGETHER) * row_bytes;
-            self.live = args.n.saturating_sub(first).div_ceil(TOGETHER);
+            self.live = args.n.saturating_sub(first).div_ceil(TOGETHER).min(args.height);
         }
     }
 
@@ -131,7 +151,7 @@ impl<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u
             (TOKENS, start + WEIGHTS * Self::WEIGHT_BYTES, Self::TOKEN_BYTES)
         };
         let own = first + self.fill * bytes + wgmma::place(thread / PIECES, piece);
-        if self.tile < self.args.tiles() {
+        if self.sixteen < sixteens(self.args.n) {
             unroll::<PARTS>(
                 #[inline(always)]
                 |part| {
@@ -157,7 +177,7 @@ impl<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u
             self.step += 1;
             if self.step == self.end {
                 self.step = self.first;
-                self.tile += Blocks::<CLUSTERED>::apart();
+                self.sixteen += self.turn;
                 self.find_rows();
             }
         }
@@ -172,10 +192,11 @@ impl<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u
     /// The whole block comes here; the products of the stage before have ended.
     #[inline(always)]
     pub unsafe fn next(&mut self) -> Stage {
+        // Of all stages that are on their way two are used, or free.
         if self.weighs {
-            wait::<WEIGHTS>();
+            wait_for(WEIGHTS - 3);
         } else {
-            wait::<TOKENS>();
+            wait_for(TOKENS - 3);
         }
         wgmma::publish();
         // SAFETY: the caller's promise.
@@ -189,13 +210,15 @@ impl<const TILES: usize, const PARTS: usize, const WEIGHTS: u32, const TOKENS: u
     }
 }
 
-/// Waits for the first of all stages that are on their way in a ring of `STAGES`: two are used, or free.
+/// Waits until `newest` stages at most are on their way.
 #[inline(always)]
-fn wait<const STAGES: u32>() {
-    match STAGES {
-        4 => cp_async::wait::<1>(),
-        5 => cp_async::wait::<2>(),
-        6 => cp_async::wait::<3>(),
-        _ => cp_async::wait::<0>(),
+pub fn wait_for(newest: u32) {
+    match newest {
+        0 => cp_async::wait::<0>(),
+        1 => cp_async::wait::<1>(),
+        2 => cp_async::wait::<2>(),
+        3 => cp_async::wait::<3>(),
+        4 => cp_async::wait::<4>(),
+        _ => cp_async::wait::<5>(),
     }
 }

@@ -134,9 +134,10 @@ pub(super) fn takes_gemv(limits: &Limits, [rows, n, k]: [u32; 3]) -> bool {
     rows <= GEMV_MAX_ROWS || u64::from(n) * u64::from(k) <= limits.small_weight
 }
 
-/// Elements of a weight from which on `skinny_gemm` takes up to so many rows: on an H100 it was faster than cuBLASLt in chains of
-/// a model's products; by itself it loses a little at 16 to 32 rows for some shapes (docs/performance.md).
-pub(super) const SKINNY: [(u32, u64); 2] = [(32, 9 << 20), (skinny_gemm::MAX_ROWS, 27 << 20)];
+/// Elements of a weight from which on `skinny_gemm` takes up to so many rows: so far it was faster than cuBLASLt, with up to 32 rows in
+/// chains of a model's products on an H100, with 64 in steps on an H200; by itself it loses a little at 16 to 32 rows for some shapes
+/// (docs/performance.md).
+pub(super) const SKINNY: [(u32, u64); 2] = [(32, 9 << 20), (skinny_gemm::MAX_ROWS, 14 << 20)];
 
 /// As [`SKINNY`] of a rank's part of a product: the ranks' sums need not wait for what its join sends.
 const SKINNY_PARTS: (u32, u64) = (32, 8 << 20);
